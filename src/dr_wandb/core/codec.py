@@ -1,0 +1,149 @@
+"""Records to bytes and back.
+
+Rules
+- One record a line, keys sorted at every depth, UTF-8, no white space, one newline at its end.
+- Equal records have equal bytes; decode(encode(x)) == x for every record that normalize.py makes.
+- What dr-wandb 3.0.3 wrote is read too, into our form: its numbers lose their trailing `.0`, its
+  `"<User u>"` becomes a user, its times get their `Z`.
+- Decoding gives a Result: stored bytes can be anything.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from dr_wandb.core.normalize import normalize_time
+from dr_wandb.core.records import HistoryRow, Record, RunSnapshot, WandbRun
+from dr_wandb.core.values import decode_json, json_safe, spell_number
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_ROW = msgspec.json.Decoder(HistoryRow)
+_SNAPSHOT = msgspec.json.Decoder(RunSnapshot)
+
+
+class _RowPlace(msgspec.Struct):
+    """The part of a history line that says where it belongs."""
+
+    run_id: str
+    step: int | None = None
+    timestamp: str | None = None
+
+
+_PLACE = msgspec.json.Decoder(_RowPlace)
+
+_R = TypeVar("_R", bound=Record)
+
+RowKey = tuple[bool, int, bool, int | float]
+"""Orders the rows of one run: by step, then timestamp as numbers, what lacks one after the rest."""
+
+
+def encode_line(record: HistoryRow | RunSnapshot) -> bytes:
+    """Encode one record as one line."""
+    return _ENCODER.encode(record) + b"\n"
+
+
+def encode_document(record: Record) -> bytes:
+    """Encode a manifest, a state or a summary: sorted, indented by two, a newline at the end."""
+    return msgspec.json.format(_ENCODER.encode(record), indent=2) + b"\n"
+
+
+def row_key(step: int | None, timestamp: str | None) -> RowKey:
+    """Return the place of a row among the rows of its run. Timestamps compare as numbers."""
+    moment = _number_of(timestamp)
+    return (step is None, step or 0, moment is None, moment if moment is not None else 0)
+
+
+def _number_of(timestamp: str | None) -> int | float | None:
+    if timestamp is None:
+        return None
+    try:
+        return int(timestamp)
+    except ValueError:
+        pass
+    try:
+        moment = float(timestamp)
+    except ValueError:
+        return None
+    return moment if math.isfinite(moment) else None
+
+
+def place_of(line: bytes) -> tuple[str, RowKey]:
+    """Return the run id and the place of a stored line, without decoding its metrics."""
+    place = _PLACE.decode(line)
+    return place.run_id, row_key(place.step, place.timestamp)
+
+
+def decode_row(line: bytes) -> Result[HistoryRow, str]:
+    """Decode one line of `history.jsonl`; the failure says what is wrong with it."""
+    try:
+        return Success(_ROW.decode(line))
+    except (msgspec.DecodeError, RecursionError):
+        return _convert(line, HistoryRow, _modern_row)
+
+
+def decode_snapshot(line: bytes) -> Result[RunSnapshot, str]:
+    """Decode one line of `runs.jsonl`; the failure says what is wrong with it."""
+    try:
+        return Success(_SNAPSHOT.decode(line))
+    except (msgspec.DecodeError, RecursionError):
+        return _convert(line, RunSnapshot, _modern_snapshot)
+
+
+def canonical_row(line: bytes) -> Result[HistoryRow, str]:
+    """Decode a line that another tool may have written, into the form that we would write."""
+    return _convert(line, HistoryRow, _modern_row)
+
+
+def canonical_snapshot(line: bytes) -> Result[RunSnapshot, str]:
+    """Decode a snapshot that another tool may have written, into the form that we would write."""
+    return _convert(line, RunSnapshot, _modern_snapshot)
+
+
+def fingerprint(run: WandbRun) -> str:
+    """Return a digest of all that a snapshot holds but `url`, which depends on SDK and host."""
+    return digest(_ENCODER.encode(msgspec.structs.replace(run, url=None)))
+
+
+def digest(content: bytes) -> str:
+    """Return the short digest that state files hold: 128 bits of BLAKE2b, in hex."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _convert(
+    line: bytes, kind: type[_R], modern: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Result[_R, str]:
+    try:
+        value = decode_json(line, "the line")
+        if not isinstance(value, dict):
+            return Failure("the line is not an object")
+        return Success(msgspec.convert(modern(value), kind))
+    except (ValueError, TypeError, RecursionError) as error:
+        return Failure(str(error) or "the line is nested too deep to read")
+
+
+def _modern_row(value: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = json_safe(value, drop_nulls=True, depth=-1)
+    timestamp = row.get("timestamp")
+    moment = _number_of(timestamp if isinstance(timestamp, str) else None)
+    if moment is not None:
+        row["timestamp"] = spell_number(moment)
+    elif type(timestamp) in (int, float):
+        row["timestamp"] = spell_number(timestamp)  # type: ignore[arg-type]
+    return row
+
+
+def _modern_snapshot(value: dict[str, Any]) -> dict[str, Any]:
+    snapshot: dict[str, Any] = json_safe(value, depth=-2)
+    snapshot["exported_at"] = normalize_time(snapshot.get("exported_at"))
+    run = snapshot.get("run")
+    if isinstance(run, dict):
+        for field in ("created_at", "updated_at", "heartbeat_at"):
+            run[field] = normalize_time(run.get(field))
+        user = run.get("user")
+        if isinstance(user, str):
+            run["user"] = {"username": user.removeprefix("<User ").removesuffix(">")}
+    return snapshot

@@ -1,0 +1,305 @@
+"""What a sync will do, decided before it does anything.
+
+Rules
+- The plan follows from the request, the stored state and the listing alone. It can be printed.
+- A run whose counts did not move costs no request.
+- A changed selection reads the run again; so does every sign that stored rows were rewritten.
+- Runs whose last fetch failed come first.
+- A run is missing only where it was asked for and the answer was complete.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.listing import (
+    EveryRun,
+    ListingQuery,
+    RunListing,
+    RunsById,
+    RunsCreatedSince,
+    earlier,
+)
+from dr_wandb.core.records import Record
+from dr_wandb.core.request import ExportMode, ExportRequest, HistorySelection, SyncMode
+from dr_wandb.core.state import ExportState, HistoryPosition, RunTracking, is_another_run
+
+LATE_RUNS = timedelta(hours=1)
+"""Overlap of the watermark: a new run may take minutes to show in a filtered listing (wandb#7410
+reports about 10)."""
+
+IDS_PER_QUERY = 500
+"""Runs asked for by id in one query."""
+
+ROWS_PER_REQUEST = 5000
+"""Live history rows that one request is taken to bring, for the estimate of a plan."""
+
+
+class ListingPlan(Record, frozen=True, kw_only=True):
+    """Which listing queries to send, and why."""
+
+    queries: tuple[ListingQuery, ...]
+    reason: str
+
+
+class RunAction(StrEnum):
+    """What happens to one run."""
+
+    NEW = "new"
+    REFRESH = "refresh"
+    REUSE = "reuse"
+    MISSING = "missing"
+
+
+class HistoryFetch(Record, frozen=True, kw_only=True):
+    """Which rows of a run to read. `tail`: rows below the window's start are kept."""
+
+    window: FetchWindow
+    reason: str
+    tail: bool = False
+
+
+class RunPlan(Record, frozen=True, kw_only=True):
+    """What happens to one run, and why. `requests` is an estimate beyond the listing."""
+
+    run_id: str
+    action: RunAction
+    reason: str
+    history: HistoryFetch | None = None
+    metadata: bool = False
+    requests: int = 0
+
+
+class SyncPlan(Record, frozen=True, kw_only=True):
+    """What happens to every run, in the order in which it happens."""
+
+    runs: tuple[RunPlan, ...]
+    requests: int = 0
+
+    def count(self, action: RunAction) -> int:
+        """Return how many runs this happens to."""
+        return sum(run.action == action for run in self.runs)
+
+
+def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
+    """Choose the listing queries of a sync.
+
+    Incremental: the runs created since the newest one known, less an overlap, and all tracked runs
+    that are not settled, by id. Everything where there is nothing to build on.
+    """
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        return ListingPlan(queries=(EveryRun(),), reason="full reconcile")
+    if state.max_created_at is None or state.last_exported_at is None:
+        return ListingPlan(queries=(EveryRun(),), reason="nothing to build on")
+    unsettled = sorted(
+        run_id
+        for run_id, tracking in state.present.items()
+        if not tracking.settled(request, state.last_exported_at)
+    )
+    since = RunsCreatedSince(since=earlier(state.max_created_at, LATE_RUNS))
+    batches = tuple(
+        RunsById(run_ids=tuple(unsettled[start : start + IDS_PER_QUERY]))
+        for start in range(0, len(unsettled), IDS_PER_QUERY)
+    )
+    return ListingPlan(
+        queries=(since, *batches),
+        reason=f"runs created since {since.since}, and {len(unsettled)} that are not settled",
+    )
+
+
+def plan_sync(
+    request: ExportRequest,
+    state: ExportState,
+    listing: Sequence[RunListing],
+    *,
+    asked: Collection[str] | None = None,
+) -> SyncPlan:
+    """Decide what happens to every run that is listed or tracked.
+
+    listing: one value per run, in any order; of several with one id the last counts.
+    asked: ids of the tracked runs that the listing would show if they were there. None, the
+    default, means that the listing is of the whole project.
+    """
+    listed = {run.run_id: run for run in listing}
+    plans = [_plan_run(request, state.runs.get(run_id), run) for run_id, run in listed.items()]
+    plans.extend(
+        _plan_unlisted(tracking, asked is None or run_id in asked)
+        for run_id, tracking in state.runs.items()
+        if run_id not in listed
+    )
+    ordered = sorted(plans, key=lambda plan: _place(plan, state.runs, listed))
+    pages = math.ceil(len(listed) / request.runs_per_page)
+    return SyncPlan(
+        runs=tuple(ordered), requests=max(1, pages) + sum(plan.requests for plan in ordered)
+    )
+
+
+def _place(
+    plan: RunPlan, tracked: Mapping[str, RunTracking], listed: Mapping[str, RunListing]
+) -> tuple[bool, bool, str, str]:
+    """Order the work: failed last time, then the rest by age, then what costs nothing."""
+    tracking = tracked.get(plan.run_id)
+    failed = tracking is not None and tracking.failure is not None
+    run = listed.get(plan.run_id)
+    idle = plan.history is None and not plan.metadata
+    return (not failed, idle, (run.created_at if run else None) or "", plan.run_id)
+
+
+def _plan_unlisted(tracking: RunTracking, asked: bool) -> RunPlan:
+    if tracking.missing_since is not None:
+        reason = f"gone upstream since {tracking.missing_since}"
+        return RunPlan(run_id=tracking.run_id, action=RunAction.MISSING, reason=reason)
+    if asked:
+        return RunPlan(
+            run_id=tracking.run_id, action=RunAction.MISSING, reason="no longer listed by W&B"
+        )
+    return RunPlan(run_id=tracking.run_id, action=RunAction.REUSE, reason="not looked at: settled")
+
+
+def _plan_run(request: ExportRequest, tracking: RunTracking | None, listing: RunListing) -> RunPlan:
+    history = _plan_history(request, tracking, listing)
+    metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
+    action, reason = _choose_action(request, tracking, listing)
+    if action == RunAction.REUSE and (history is not None or metadata):
+        action, reason = RunAction.REFRESH, "metadata wanted" if history is None else history.reason
+    return RunPlan(
+        run_id=listing.run_id,
+        action=action,
+        reason=reason,
+        history=history,
+        metadata=metadata,
+        requests=_requests(history, listing) + (2 if metadata else 0),
+    )
+
+
+def _choose_action(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing
+) -> tuple[RunAction, str]:
+    if tracking is None:
+        return RunAction.NEW, "not exported yet"
+    if is_another_run(tracking, listing):
+        return RunAction.NEW, "deleted and made anew under the same id"
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        return RunAction.NEW, "full reconcile"
+    if tracking.failure is not None:
+        return RunAction.REFRESH, f"failed last time: {tracking.failure}"
+    if tracking.missing_since is not None:
+        return RunAction.REFRESH, "listed again"
+    if tracking.snapshot is None or not listing.fingerprint:
+        return RunAction.REFRESH, "no snapshot to compare with"
+    if listing.fingerprint != tracking.fingerprint:
+        return RunAction.REFRESH, "changed since it was exported"
+    if tracking.metadata_included and not request.include_metadata:
+        return RunAction.REFRESH, "metadata no longer wanted"
+    return RunAction.REUSE, "unchanged"
+
+
+def _metadata_may_differ(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing
+) -> bool:
+    """Say whether the metadata file has to be read: it changes only while a run is alive."""
+    if tracking is None or tracking.seen is None or request.sync_mode == SyncMode.FULL_RECONCILE:
+        return True
+    seen = (tracking.seen.storage_id, tracking.seen.state, tracking.seen.heartbeat_at)
+    now = (listing.storage_id, listing.state, listing.heartbeat_at)
+    return not tracking.metadata_included or tracking.failure is not None or seen != now
+
+
+def _plan_history(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing
+) -> HistoryFetch | None:
+    """Choose the rows of one run to read, None where nothing can have changed."""
+    if request.mode == ExportMode.METADATA:
+        return None
+    selection = request.selection
+    bounds = selection.bounds
+    anew = FetchWindow(start=bounds.min_step or None, stop=bounds.max_step)
+    nothing_logged = listing.last_step is None and listing.history_line_count == 0
+    position = tracking.position if tracking is not None else None
+    if tracking is not None and is_another_run(tracking, listing):
+        position = None
+    if nothing_logged and not _holds_rows(tracking, position):
+        return None
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        return _fetch(anew, "full reconcile")
+    if position is None:
+        return _fetch(anew, "never fetched")
+    if position.selection != selection:
+        change = f"selection changed: {_words(position.selection)} -> {_words(selection)}"
+        return _fetch(anew, change)
+    if position.accounts_for(listing.counts):
+        return None
+    return _plan_advance(position, listing, anew)
+
+
+def _holds_rows(tracking: RunTracking | None, position: HistoryPosition | None) -> bool:
+    stored = tracking is not None and tracking.history is not None
+    return stored or (position is not None and position.rows > 0)
+
+
+def _plan_advance(
+    position: HistoryPosition, listing: RunListing, anew: FetchWindow
+) -> HistoryFetch:
+    known = position.expected_line_count if position.whole else position.listed.line_count
+    count = listing.history_line_count
+    if count is None or known is None:
+        return _fetch(anew, "the line count is not known")
+    if count < known:
+        return _fetch(anew, f"the line count shrank from {known} to {count}")
+    if not position.last_step or not position.boundary:
+        return _fetch(anew, f"{count - known} rows behind, with no step to continue from")
+    if listing.last_step is not None and listing.last_step < position.last_step:
+        back = f"the last step went back from {position.last_step} to {listing.last_step}"
+        return _fetch(anew, back)
+    if anew.stop is not None:
+        return _fetch(anew, f"{count - known} rows behind")
+    reason = f"{count - known} rows behind" if count > known else "logged again since"
+    return HistoryFetch(window=FetchWindow(start=position.last_step), reason=reason, tail=True)
+
+
+def _fetch(window: FetchWindow, reason: str) -> HistoryFetch:
+    return HistoryFetch(window=window, reason=reason)
+
+
+def _requests(history: HistoryFetch | None, listing: RunListing) -> int:
+    if history is None:
+        return 0
+    rows = 0 if listing.terminal or history.tail else listing.history_line_count or 0
+    return 1 + math.ceil(rows / ROWS_PER_REQUEST)
+
+
+def _words(selection: HistorySelection) -> str:
+    """Say a selection in words."""
+    bounds = selection.bounds
+    parts = [f"keys {', '.join(selection.keys)}"] if selection.keys else []
+    parts.extend(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in (
+            ("min_step", bounds.min_step),
+            ("max_step", bounds.max_step),
+            ("max_records", bounds.max_records),
+        )
+        if value is not None
+    )
+    return "; ".join(parts) or "everything"
+
+
+def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
+    """Say a plan in lines of text: one a run, and a line that sums them up."""
+    counts = ", ".join(f"{plan.count(action)} {action}" for action in RunAction)
+    lines = [_describe_run(run) for run in plan.runs]
+    return (*lines, f"{len(plan.runs)} runs: {counts}; about {plan.requests} requests")
+
+
+def _describe_run(run: RunPlan) -> str:
+    if run.history is None:
+        wanted = "metadata file" if run.metadata else "no request"
+        return f"{run.action:8} {run.run_id}: {run.reason}; {wanted}"
+    window = run.history.window
+    steps = "the whole history"
+    if window.start or window.stop is not None:
+        steps = f"steps {window.start or 0} to {'the end' if window.stop is None else window.stop}"
+    reason = "" if run.history.reason == run.reason else f" ({run.history.reason})"
+    return f"{run.action:8} {run.run_id}: {run.reason}; {steps}{reason}"

@@ -1,0 +1,115 @@
+"""The records of an export: one run snapshot or one history row a line.
+
+Rules
+- Field names are those of dr-wandb 3.0.3; every field that it did not have has a default.
+- Values are frozen. Mappings and lists inside are JSON-safe already (see normalize.py): a record
+  never holds NaN, a null member of a history row, a lone surrogate or a non-string key.
+- Constructors do not check types; decoding does (see codec.py).
+"""
+
+from typing import Any
+
+import msgspec
+
+SCHEMA_VERSION = 2
+"""What we write. Version 1 is dr-wandb 3.0.3; a newer one is refused."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every public value: frozen, compared by content. Subclasses are keyword-only."""
+
+
+class RunUser(Record, frozen=True, kw_only=True):
+    """The person who created a run. `username` is the stable part."""
+
+    username: str | None = None
+    name: str | None = None
+
+
+class WandbRun(Record, frozen=True, kw_only=True):
+    """One W&B run in a JSON-safe shape.
+
+    `run_id` is W&B's `name` (the id in its URL), `name` and `display_name` the text that people
+    see. Times are UTC, ISO 8601, ending in `Z`. `config` is unwrapped; what W&B itself keeps in it
+    (`_wandb`, `wandb_version`) is in `wandb_config`. `url` depends on SDK and host and is never
+    part of the identity of a run. `metadata` is there only with `include_metadata`.
+    """
+
+    run_id: str
+    name: str
+    display_name: str | None = None
+    entity: str
+    project: str
+
+    state: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    heartbeat_at: str | None = None
+
+    storage_id: str | None = None
+    project_id: str | None = None
+    url: str | None = None
+    path: list[str] | None = None
+
+    tags: list[str] = msgspec.field(default_factory=list)
+    group: str | None = None
+    job_type: str | None = None
+    sweep_name: str | None = None
+    notes: str | None = None
+    description: str | None = None
+    commit: str | None = None
+    user: RunUser | None = None
+    read_only: bool | None = None
+
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+    wandb_config: dict[str, Any] = msgspec.field(default_factory=dict)
+    summary_metrics: dict[str, Any] = msgspec.field(default_factory=dict)
+    system_metrics: dict[str, Any] | None = None
+    history_keys: dict[str, Any] | None = None
+    history_line_count: int | None = None
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def history_keys_last_step(self) -> int | None:
+        """Return `historyKeys.lastStep` where it is a real integer."""
+        last_step = (self.history_keys or {}).get("lastStep")
+        if isinstance(last_step, int) and not isinstance(last_step, bool):
+            return last_step
+        return None
+
+
+def snapshot_order(created_at: str | None, run_id: str) -> tuple[str, str]:
+    """Return the sort key of `runs.jsonl`, to be taken descending: the creation, then the id.
+
+    Without its `Z`, a time in our spelling sorts as an instant, whatever its fraction has.
+    """
+    return ((created_at or "").removesuffix("Z"), run_id)
+
+
+class RunSnapshot(Record, frozen=True, kw_only=True):
+    """One run as it was when last seen to differ, and when that was (UTC, ISO 8601)."""
+
+    run: WandbRun
+    exported_at: str
+
+    @property
+    def sort_key(self) -> tuple[str, str]:
+        """Return the key that `runs.jsonl` is ordered by, both parts descending."""
+        return snapshot_order(self.run.created_at, self.run.run_id)
+
+
+class HistoryRow(Record, frozen=True, kw_only=True):
+    """One row that a run logged.
+
+    `timestamp` is W&B's epoch seconds as text, exact: `float(row.timestamp)` gives the number back.
+    `metrics` has the keys without a leading underscore, `extra` the others, and any of `_step`,
+    `_timestamp`, `_runtime`, `_wandb` whose value had an unusable type.
+    """
+
+    run_id: str
+    step: int | None = None
+    timestamp: str | None = None
+    runtime: int | float | None = None
+    wandb_metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)

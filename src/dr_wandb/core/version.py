@@ -1,0 +1,3 @@
+"""The version of the tool, in the one place where it is written."""
+
+VERSION = "4.0.0"

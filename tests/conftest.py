@@ -1,0 +1,23 @@
+"""Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (default), ci, deterministic."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW_MACHINES = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+settings.register_profile(
+    "dev", max_examples=50, deadline=None, suppress_health_check=_SLOW_MACHINES
+)
+settings.register_profile(
+    "ci", max_examples=1000, deadline=None, suppress_health_check=_SLOW_MACHINES, print_blob=True
+)
+settings.register_profile(
+    "deterministic",
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=_SLOW_MACHINES,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
