@@ -1,0 +1,52 @@
+"""Values that resolvers exchange."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.server.document import Operation
+    from tests.server.faults import Action
+    from tests.server.stand_in import StandInServer
+
+
+class UnknownFieldError(Exception):
+    """An operation or field that the stand-in does not know."""
+
+
+class Raw(str):
+    """A piece of a response that is JSON already."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An object of a GraphQL type, of which fields are selected."""
+
+    kind: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Context:
+    """What resolvers may need besides their parent and arguments."""
+
+    server: StandInServer
+    operation: Operation
+    variables: Mapping[str, Any]
+    action: Action | None
+
+
+def encode(value: Any) -> str:
+    """Encode a response; Raw strings go in as they are."""
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, dict):
+        members = [f"{json.dumps(key)}:{encode(one)}" for key, one in value.items()]
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join([encode(one) for one in value]) + "]"
+    return json.dumps(value)

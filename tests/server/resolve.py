@@ -1,0 +1,225 @@
+"""Answer GraphQL operations from the model.
+
+Guarantees:
+- what is answered depends on the fields asked for, not on the name of the operation;
+- a field that is not in the tables below raises UnknownFieldError; the server records it;
+- a project or run that does not exist is null, as on the real server;
+- pages are offsets into the list as it is now ("arrayconnection:N"), so runs that come or go
+  between two pages cause repeats and gaps, as on the real server.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.server import run_fields
+from tests.server.document import Field, Operation, substitute
+from tests.server.faults import Action, NullField
+from tests.server.filters import FilterError, matches, ordered
+from tests.server.nodes import Context, Node, UnknownFieldError
+
+if TYPE_CHECKING:
+    from tests.server.model import Project
+    from tests.server.run import Run
+    from tests.server.stand_in import StandInServer
+
+Resolver = Callable[[Any, Mapping[str, Any], Context], Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A slice of a list, with the offset of its first element and the length of the whole."""
+
+    node_type: str
+    members: list[Any]
+    offset: int
+    total: int
+
+
+def cursor(offset: int) -> str:
+    """Spell the position of an element as the server does."""
+    return base64.b64encode(f"arrayconnection:{offset}".encode()).decode()
+
+
+def offset_after(text: str | None) -> int:
+    """Return the offset of the first element after a cursor."""
+    if not text:
+        return 0
+    return int(base64.b64decode(text).decode().removeprefix("arrayconnection:")) + 1
+
+
+def execute(
+    server: StandInServer, operation: Operation, variables: Mapping[str, Any], action: Action | None
+) -> dict[str, Any]:
+    """Return the `data` of an operation; strings of class Raw in it are JSON already."""
+    if operation.kind != "query":
+        raise UnknownFieldError(f"{operation.kind} {operation.name}")
+    context = Context(server, operation, {**operation.defaults, **variables}, action)
+    fields = operation.fields(operation.selection, context.variables)
+    return _members("Query", None, fields, context)
+
+
+def runs_offset(operation: Operation, variables: Mapping[str, Any]) -> int | None:
+    """Return the offset of the page of runs that an operation asks for, if it does."""
+    known = {**operation.defaults, **variables}
+    for project in operation.fields(operation.selection, known):
+        for inner in operation.fields(project.selection, known):
+            if project.name == "project" and inner.name == "runs":
+                return offset_after(substitute(inner.arguments.get("after"), known))
+    return None
+
+
+def _members(kind: str, parent: Any, fields: list[Field], context: Context) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    for one in fields:
+        resolver = FIELDS[kind].get(one.name)
+        if one.name == "__typename":
+            answer[one.key] = kind
+        elif resolver is None:
+            raise UnknownFieldError(f"{kind}.{one.name}")
+        elif isinstance(context.action, NullField) and context.action.name == one.name:
+            answer[one.key] = None
+        else:
+            arguments = substitute(one.arguments, context.variables)
+            value = resolver(parent, arguments, context)
+            answer[one.key] = _complete(f"{kind}.{one.name}", value, one, context)
+    return answer
+
+
+def _complete(place: str, value: Any, selected: Field, context: Context) -> Any:
+    if isinstance(value, list) and value and all(isinstance(one, Node) for one in value):
+        return [_complete(place, one, selected, context) for one in value]
+    if isinstance(value, Node):
+        if not selected.selection:
+            raise UnknownFieldError(f"{place} without a selection")
+        fields = context.operation.fields(selected.selection, context.variables)
+        return _members(value.kind, value.value, fields, context)
+    if selected.selection and value is not None and value != []:
+        raise UnknownFieldError(f"{place} with a selection")
+    return value
+
+
+def _project(_: None, arguments: Mapping[str, Any], context: Context) -> Node | None:
+    entity = arguments.get("entityName") or context.server.default_entity
+    project = context.server.find_project(entity, arguments.get("name"))
+    return Node("Project", project) if project else None
+
+
+def _selected(project: Project, arguments: Mapping[str, Any]) -> list[Run]:
+    condition = json.loads(arguments.get("filters") or "{}") or {}
+    if not isinstance(condition, dict):
+        raise FilterError(f"filter {condition!r}")
+    return [run for run in project.visible_runs() if matches(run, condition)]
+
+
+def _runs(project: Project, arguments: Mapping[str, Any], context: Context) -> Node:
+    runs = ordered(_selected(project, arguments), arguments.get("order"))
+    asked = arguments.get("first")
+    size = min(50 if asked is None else asked, context.server.max_per_page)
+    offset = offset_after(arguments.get("after"))
+    return Node("Page", Page("Run", runs[offset : offset + size], offset, len(runs)))
+
+
+def _run(project: Project, arguments: Mapping[str, Any], _: Context) -> Node | None:
+    run = project.find_run(arguments.get("name") or "")
+    return Node("Run", run) if run else None
+
+
+def _files(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
+    listed = run_fields.listed_files(run, arguments, context)
+    offset = offset_after(arguments.get("after"))
+    first = arguments.get("first")
+    size = 50 if first is None else first
+    return Node("Page", Page("File", listed[offset : offset + size], offset, len(listed)))
+
+
+def _edges(page: Page, _: Mapping[str, Any], __: Context) -> list[Node]:
+    return [
+        Node("Edge", (Node(page.node_type, one), page.offset + index))
+        for index, one in enumerate(page.members)
+    ]
+
+
+def _page_info(page: Page, _: Mapping[str, Any], __: Context) -> Node:
+    end = page.offset + len(page.members)
+    return Node("PageInfo", (page.offset, end, page.total))
+
+
+def _constant(value: Any) -> Resolver:
+    return lambda parent, arguments, context: value
+
+
+def _attribute(name: str) -> Resolver:
+    return lambda parent, arguments, context: getattr(parent, name)
+
+
+def _member(name: str) -> Resolver:
+    return lambda parent, arguments, context: parent.get(name)
+
+
+FIELDS: dict[str, dict[str, Resolver]] = {
+    "Query": {
+        "project": _project,
+        "viewer": lambda _, arguments, context: Node("Viewer", context.server),
+        "serverInfo": _constant(Node("ServerInfo", None)),
+    },
+    "ServerInfo": {"features": _constant([])},
+    "Viewer": {
+        "id": _constant("VXNlcjox"),
+        "entity": _attribute("default_entity"),
+        "username": _constant("ada"),
+        "name": _constant("Ada"),
+        "email": _constant("ada@example.com"),
+        "admin": _constant(False),
+        "flags": _constant("{}"),
+        "teams": _constant(Node("Page", Page("Team", [], 0, 0))),
+    },
+    "Team": {"name": _member("name")},
+    "Project": {
+        "id": _attribute("internal_id"),
+        "internalId": _attribute("internal_id"),
+        "name": _attribute("name"),
+        "entityName": _attribute("entity"),
+        "readOnly": _constant(False),
+        "runCount": lambda project, arguments, _: len(_selected(project, arguments)),
+        "runs": _runs,
+        "run": _run,
+    },
+    "Page": {"edges": _edges, "pageInfo": _page_info},
+    "Edge": {
+        "node": lambda edge, *_: edge[0],
+        "cursor": lambda edge, *_: cursor(edge[1]),
+    },
+    "PageInfo": {
+        "startCursor": lambda at, *_: cursor(at[0]) if at[1] > at[0] else None,
+        "endCursor": lambda at, *_: cursor(at[1] - 1) if at[1] > at[0] else None,
+        "hasNextPage": lambda at, *_: at[1] < at[2],
+        "hasPreviousPage": lambda at, *_: at[0] > 0,
+    },
+    "User": {
+        "id": _constant("VXNlcjox"),
+        "name": _member("name"),
+        "username": _member("username"),
+        "email": _member("email"),
+    },
+    "ParquetHistory": {"parquetUrls": _member("parquetUrls"), "liveData": _member("liveData")},
+    "File": {
+        name: _member(name)
+        for name in (
+            "id",
+            "name",
+            "url",
+            "directUrl",
+            "sizeBytes",
+            "mimetype",
+            "updatedAt",
+            "md5",
+            "digest",
+        )
+    },
+    "Run": {**run_fields.RUN_FIELDS, "files": _files},
+}
