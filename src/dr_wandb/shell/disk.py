@@ -1,0 +1,83 @@
+"""The few file operations that the tool is built on, each durable when it returns.
+
+Every write of an export goes through here, so a test can make any of them fail.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+CHUNK = 1 << 20
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(stream: IO[bytes]) -> None:
+    """Make what was written to a file survive a power cut."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a whole file, durable but not atomic: for names that nobody reads yet."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        sync_file(stream)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file so that readers see the old content or the new, never a part."""
+    staged = path.with_name(f".{path.name.lstrip('.')}.part")
+    write_file(staged, content)
+    rename(staged, path)
+    sync_folder(path.parent)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file its final name, replacing what has it."""
+    source.replace(target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex, "" where there is no such file."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def read_range(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
+    """Read a range of a file in chunks. Raises EOFError where the file is too short."""
+    stream.seek(offset)
+    while length:
+        chunk = stream.read(min(CHUNK, length))
+        if not chunk:
+            raise EOFError(f"{stream.name} ends {length} bytes too early")
+        length -= len(chunk)
+        yield chunk
+
+
+def read_lines(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
+    """Read the lines of a range that begins and ends at the border of a line."""
+    stream.seek(offset)
+    while length > 0:
+        line = stream.readline()
+        if not line:
+            raise EOFError(f"{stream.name} ends {length} bytes too early")
+        length -= len(line)
+        yield line

@@ -1,0 +1,199 @@
+"""Fetch many runs at once, each into its own segment, and judge what came.
+
+Rules
+- One run's failure never touches another's success.
+- A run is tried three times within about ten seconds; then it has failed, with its reason.
+- What cannot be judged by itself is read whole, once.
+- A segment that an earlier, interrupted sync left is used if it answers the same question.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+from returns.result import Failure, Result, Success
+
+from dr_wandb.core.accept import Accepted, FetchWindow, ReadWhole, Rejected, judge
+from dr_wandb.core.listing import RunListing
+from dr_wandb.core.plan import HistoryFetch, RunPlan
+from dr_wandb.core.records import Record
+from dr_wandb.core.request import ExportRequest
+from dr_wandb.core.state import RunTracking, see
+from dr_wandb.shell.listing import ATTEMPTS, Pause, pause
+from dr_wandb.shell.segments import Segment, SegmentHeader, SegmentWriter, find_segment
+from dr_wandb.shell.sources import Source, SourceError
+
+WORKERS = 8
+"""wandb-core takes at most 10 requests at a time for one `Api` (wandb 0.31.0)."""
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+
+class FetchJob(Record, frozen=True, kw_only=True):
+    """One run that needs a request: its plan, its listing, and what is known of it."""
+
+    plan: RunPlan
+    listing: RunListing
+    before: RunTracking | None
+
+
+class FetchFailure(Record, frozen=True, kw_only=True):
+    """Why a run could not be fetched; `short`: only the line count speaks against it."""
+
+    reason: str
+    short: bool = False
+
+
+class Fetched(Record, frozen=True, kw_only=True):
+    """What one run's fetch brought: the rows of `window`, and its metadata where it was read.
+
+    `tail`: the stored rows below the window stay; else the segment is all there is of the run.
+    """
+
+    segment: Segment | None = None
+    window: FetchWindow = FetchWindow()
+    tail: bool = False
+    accepted: Accepted | None = None
+    metadata: Mapping[str, Any] | None = None
+    metadata_read: bool = False
+
+
+FetchResult = Result[Fetched, FetchFailure]
+
+
+class Fetcher:
+    """Fetches the runs of one sync into a staging folder.
+
+    on_rows: told how many rows a batch brought. use_earlier: whether segments of an interrupted
+    sync serve; a recording needs to hear everything from the source.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        request: ExportRequest,
+        folder: Path,
+        *,
+        wait: Pause = pause,
+        on_rows: Callable[[int], None] = lambda rows: None,
+        use_earlier: bool = True,
+    ) -> None:
+        self._source = source
+        self._request = request
+        self._folder = folder
+        self._wait = wait
+        self._on_rows = on_rows
+        self._use_earlier = use_earlier
+
+    def fetch(self, job: FetchJob) -> FetchResult:
+        """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
+        failure = FetchFailure(reason="never tried")
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._wait(attempt)
+            try:
+                result = self._attempt(job, attempt)
+            except SourceError as error:
+                failure = FetchFailure(reason=str(error))
+                if not error.retryable:
+                    break
+                continue
+            match result:
+                case Success(_):
+                    return result
+                case Failure(reason):
+                    failure = reason
+        return Failure(failure)
+
+    def _attempt(self, job: FetchJob, attempt: int) -> FetchResult:
+        metadata = self._source.read_metadata(job.listing) if job.plan.metadata else None
+        fetched: FetchResult = Success(Fetched())
+        if job.plan.history is not None:
+            fetched = self._read_history(job, job.plan.history, attempt)
+        return fetched.map(
+            lambda part: replace(part, metadata=metadata, metadata_read=job.plan.metadata)
+        )
+
+    def _read_history(self, job: FetchJob, fetch: HistoryFetch, attempt: int) -> FetchResult:
+        segment = self._read_segment(job, fetch.window, attempt)
+        verdict = judge(
+            fetch.window,
+            job.listing,
+            segment.received,
+            tail=fetch.tail,
+            selection=self._request.selection,
+            before=see(job.before, job.listing, self._source.kind) if job.before else None,
+        )
+        match verdict:
+            case Accepted():
+                return Success(
+                    Fetched(segment=segment, window=fetch.window, tail=fetch.tail, accepted=verdict)
+                )
+            case Rejected(reason=reason, short=short):
+                Path(segment.path).unlink(missing_ok=True)
+                return Failure(FetchFailure(reason=reason, short=short))
+            case ReadWhole(reason=reason):
+                bounds = self._request.selection.bounds
+                window = FetchWindow()
+                if fetch.tail:
+                    window = FetchWindow(start=bounds.min_step or None, stop=bounds.max_step)
+                whole = HistoryFetch(window=window, reason=reason)
+                return self._read_history(job, whole, attempt)
+
+    def _read_segment(self, job: FetchJob, window: FetchWindow, attempt: int) -> Segment:
+        header = SegmentHeader(
+            run=job.listing,
+            window=window,
+            selection=self._request.selection,
+            source=self._source.kind,
+        )
+        earlier = find_segment(self._folder, header) if self._use_earlier else None
+        if earlier is not None:
+            return earlier
+        with SegmentWriter(self._folder, header, str(attempt)) as writer:
+            for batch in self._source.read_history(job.listing, window, attempt):
+                writer.add(batch)
+                self._on_rows(len(batch.rows))
+            return writer.finish()
+
+
+def in_threads(
+    jobs: Iterable[Job], work: Callable[[Job], Answer], workers: int = WORKERS
+) -> Iterator[tuple[Job, Answer]]:
+    """Do the work of all jobs on a few threads; give each answer as it comes.
+
+    The threads are daemons: an interrupt does not wait for them. An exception in `work` ends the
+    iteration with it.
+    """
+    waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Job, Answer | None, BaseException | None]] = queue.SimpleQueue()
+    count = 0
+    for job in jobs:
+        waiting.put(job)
+        count += 1
+
+    def serve() -> None:
+        while (job := waiting.get()) is not None:
+            try:
+                done.put((job, work(job), None))
+            except BaseException as error:
+                done.put((job, None, error))
+
+    threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(workers, count))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(count):
+            job, answer, error = done.get()
+            if error is not None:
+                raise error
+            yield job, answer  # type: ignore[misc]
+    finally:
+        while not waiting.empty():
+            waiting.get()
+        for _ in threads:
+            waiting.put(None)

@@ -1,0 +1,60 @@
+"""One sync at a time for each export."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dr_wandb.core.failures import DrWandbError, Locked
+
+LOCK_FILE = ".lock"
+HOLDER_FILE = ".lock-holder.json"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of an export, making its folder if need be.
+
+    Raises DrWandbError at once where another process has it. A process that died holds nothing.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DrWandbError(Locked(path=str(folder), holder=_holder(folder))) from None
+    try:
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        }
+        (folder / HOLDER_FILE).write_text(json.dumps(holder), encoding="utf-8")
+        yield
+    finally:
+        (folder / HOLDER_FILE).unlink(missing_ok=True)
+        lock.release()
+        _remove_if_unused(made)
+
+
+def _holder(folder: Path) -> str:
+    try:
+        holder = json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _remove_if_unused(made: list[Path]) -> None:
+    """Remove folders that were made for a sync which then had nothing to keep in them."""
+    for folder in made:
+        if not {path.name for path in folder.iterdir()} <= {LOCK_FILE}:
+            return
+        (folder / LOCK_FILE).unlink(missing_ok=True)
+        folder.rmdir()

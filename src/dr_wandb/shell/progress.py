@@ -1,0 +1,94 @@
+"""Tell people how a sync goes: log lines, or a bar where someone is watching.
+
+The engine calls one function with a value; what becomes of it is decided here.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from types import TracebackType
+
+from dr_wandb.core.records import Record
+
+LOGGER = logging.getLogger("dr_wandb")
+
+
+class Progress(Record, frozen=True, kw_only=True):
+    """`done` of `total` runs have been dealt with; `rows` history rows were received so far."""
+
+    done: int
+    total: int
+    rows: int = 0
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def say_nothing(progress: Progress) -> None:
+    """Take progress and tell nobody."""
+
+
+class LoggedProgress:
+    """Logs the first run and each further 5 %."""
+
+    def __init__(self) -> None:
+        self._bucket = -1
+
+    def __call__(self, progress: Progress) -> None:
+        """Log a line where one is due."""
+        if not progress.total or not progress.done:
+            return
+        percent = progress.done * 100 // progress.total
+        bucket = percent // 5
+        if progress.done == 1 or bucket > self._bucket:
+            self._bucket = bucket
+            LOGGER.info(
+                "Processed %s/%s runs (%s%% complete), %s rows",
+                progress.done,
+                progress.total,
+                percent,
+                progress.rows,
+            )
+
+
+class ProgressBar:
+    """Draws a bar on stderr. Used as a context manager."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("runs, {task.fields[rows]:,} rows"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("Exporting", total=None, rows=0)
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Move the bar."""
+        self._bar.update(
+            self._task, completed=progress.done, total=progress.total, rows=progress.rows
+        )
+
+
+def someone_watches() -> bool:
+    """Say whether stderr is a terminal."""
+    return sys.stderr.isatty()

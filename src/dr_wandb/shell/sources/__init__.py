@@ -1,0 +1,92 @@
+"""Where runs come from: one protocol, several implementations, one contract suite.
+
+A source answers three questions and translates its own errors: `SourceError` for what concerns one
+call, `DrWandbError` for what ends the sync. It normalizes nothing and keeps nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.listing import ListingQuery, RunListing
+from dr_wandb.core.records import Record
+
+RawRun = Mapping[str, Any]
+"""A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""
+
+RawRow = Mapping[str, Any]
+"""A history row as it was logged: `_step`, `_timestamp`, ... beside the metrics."""
+
+
+class RunPage(Record, frozen=True, kw_only=True):
+    """One page of a listing.
+
+    `matching` is the source's count of the runs that the query asks for, `total` its count of all
+    runs of the project; None where it does not count.
+    """
+
+    runs: Sequence[RawRun]
+    matching: int | None = None
+    total: int | None = None
+
+
+class RowBatch(Record, frozen=True, kw_only=True):
+    """Some rows of one run, in any order. `live`: they are not from the exported Parquet files."""
+
+    rows: Sequence[RawRow]
+    live: bool = True
+
+
+class SourceError(Exception):
+    """One call failed; the message is the reason, for people. It may be worth another try."""
+
+    def __init__(self, reason: str, *, retryable: bool = True) -> None:
+        super().__init__(reason)
+        self.retryable = retryable
+
+
+class Source(Protocol):
+    """What the engine needs of a source. Methods may be called from several threads at once."""
+
+    @property
+    def kind(self) -> str:
+        """Name the kind: runs of another kind of source are never missing because of this one."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Return what people know the source by: a host or a folder."""
+        ...
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return texts that must not be recorded, such as the API key in use."""
+        ...
+
+    @property
+    def recorded_at(self) -> str | None:
+        """Return the time that a recording was made at, None where there is a present."""
+        ...
+
+    def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
+        """Answer a query, page by page, oldest first. A query without runs gives an empty page."""
+        ...
+
+    def read_history(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[RowBatch]:
+        """Read the rows of a run whose step lies in the window, in batches, with all their keys.
+
+        A window without a start, or from step 0, includes the rows without a step. Copies of a
+        row, live and exported, may both come. attempt: 0 the first time; a source may read in a
+        more careful way after that.
+        """
+        ...
+
+    def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
+        """Read `wandb-metadata.json`; None where the run has none, an error where it fails."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the source holds."""
+        ...

@@ -1,0 +1,49 @@
+"""The hidden folder in which a sync prepares what it will put in place.
+
+It outlives a crash: whole segments in it are used by the next sync if they still answer its
+questions. Everything else in it is made anew.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dr_wandb.shell.commit import STAGING_FOLDER, roll_forward
+from dr_wandb.shell.progress import LOGGER
+
+KEPT = ".segment"
+
+
+def finish_interrupted(folder: Path) -> None:
+    """Finish the commit that a crash interrupted, if there is one."""
+    if roll_forward(folder):
+        LOGGER.info("Finished the commit of an interrupted sync")
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Give the staging folder of an export, with nothing in it but the whole segments of before.
+
+    When the sync has ended well it goes; otherwise what is worth keeping stays, if anything is.
+    """
+    path = folder / STAGING_FOLDER
+    path.mkdir(exist_ok=True)
+    _clear(path)
+    try:
+        yield path
+    except BaseException:
+        _clear(path)
+        if not any(path.iterdir()):
+            path.rmdir()
+        raise
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear(staging: Path) -> None:
+    """Remove all but whole segments."""
+    for path in staging.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix != KEPT:
+            path.unlink()

@@ -1,0 +1,29 @@
+"""Build a described project in memory."""
+
+from tests.contract.project import ProjectDescription
+from tests.memory_source import MemorySource
+
+OFTEN = 1_000_000
+
+
+def build_memory(described: ProjectDescription) -> MemorySource:
+    """Return a source of the project."""
+    source = MemorySource(entity=described.entity, project=described.project)
+    for run in described.runs:
+        source.add_run(
+            run.run_id,
+            created_at=run.created_at,
+            state=run.state,
+            display_name=run.display_name,
+            config=run.config,
+            summary=run.summary,
+            tags=list(run.tags),
+            user=run.user,
+            rows=list(run.rows),
+            metadata=run.metadata,
+        )
+        if run.exported:
+            source.export(run.run_id, upto=run.exported, overlap=run.overlap)
+        if run.broken_metadata:
+            source.fail_metadata(run.run_id, times=OFTEN)
+    return source

@@ -1,0 +1,269 @@
+"""What every source must do, whatever it reads from.
+
+A test module subclasses `SourceContract` and gives a fixture `make_source`: a function that builds
+a described project and returns a source of it. The fixture closes what it made.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.codec import fingerprint
+from dr_wandb.core.failures import DrWandbError
+from dr_wandb.core.listing import (
+    EveryRun,
+    ListingQuery,
+    RunListing,
+    RunsById,
+    RunsCreatedSince,
+    list_run,
+)
+from dr_wandb.core.merge import arrival_order, distinct, receive
+from dr_wandb.core.normalize import normalize_row, normalize_run, normalize_time
+from dr_wandb.core.records import WandbRun
+from dr_wandb.core.request import EVERYTHING
+from dr_wandb.shell.sources import Source, SourceError
+from tests.contract.project import (
+    HOSTILE_PROJECT,
+    PROJECT,
+    ProjectDescription,
+    RunDescription,
+)
+
+SourceFactory = Callable[[ProjectDescription], Source]
+
+OLDEST_FIRST = [run.run_id for run in sorted(PROJECT.runs, key=lambda r: (r.created_at, r.run_id))]
+
+WHOLE = FetchWindow()
+
+WINDOWS = (
+    WHOLE,
+    FetchWindow(start=0),
+    FetchWindow(start=1),
+    FetchWindow(start=3),
+    FetchWindow(stop=3),
+    FetchWindow(start=0, stop=1),
+    FetchWindow(start=2, stop=4),
+    FetchWindow(start=5, stop=40_001),
+    FetchWindow(start=40_001),
+    FetchWindow(start=50_000),
+    FetchWindow(stop=0),
+)
+
+
+def list_nodes(source: Source, query: ListingQuery) -> list[dict[str, Any]]:
+    """Return the nodes of an answer, in order."""
+    return [dict(raw_run) for page in source.list_runs(query) for raw_run in page.runs]
+
+
+def list_all(source: Source) -> dict[str, RunListing]:
+    """Return the listing of every run, by id."""
+    runs = [normalize_run(node, entity="e", project="p") for node in list_nodes(source, EveryRun())]
+    return {run.run_id: list_run(run, fingerprint(run)) for run in runs}
+
+
+def read_rows(
+    source: Source, run: RunListing, window: FetchWindow = WHOLE, attempt: int = 0
+) -> list[bytes]:
+    """Return the distinct rows that a source gives, normalized, in the order of an export."""
+    received = [
+        receive(normalize_row(row, run.run_id), EVERYTHING, live=batch.live)
+        for batch in source.read_history(run, window, attempt)
+        for row in batch.rows
+    ]
+    return [row.line for row in distinct(sorted(received, key=arrival_order))]
+
+
+def expected_rows(run: RunDescription, window: FetchWindow = WHOLE) -> list[bytes]:
+    """Return the rows of a description that lie inside a window, in the order of an export."""
+    lines = []
+    for raw_row in run.rows:
+        step = raw_row.get("_step", 0)
+        if step >= (window.start or 0) and (window.stop is None or step < window.stop):
+            lines.append(receive(normalize_row(raw_row, run.run_id), EVERYTHING, live=True))
+    return [row.line for row in sorted(lines, key=arrival_order)]
+
+
+class SourceContract:
+    """The contract. `hostile_ids`: whether the source can hold run ids of any characters."""
+
+    hostile_ids = True
+
+    @pytest.fixture
+    def make_source(self) -> SourceFactory:
+        raise NotImplementedError("give a fixture that builds a described project")
+
+    @pytest.fixture
+    def source(self, make_source: SourceFactory) -> Source:
+        return make_source(PROJECT)
+
+    # --- listings
+
+    def test_every_run_lists_each_run_once_oldest_first(self, source: Source) -> None:
+        assert [node["name"] for node in list_nodes(source, EveryRun())] == OLDEST_FIRST
+
+    def test_every_run_gives_the_same_answer_when_asked_again(self, source: Source) -> None:
+        first, second = list_nodes(source, EveryRun()), list_nodes(source, EveryRun())
+        assert [node["name"] for node in first] == [node["name"] for node in second]
+
+    @pytest.mark.parametrize(
+        ("since", "count"),
+        [
+            ("2025-01-01T00:00:00Z", 7),
+            ("2026-01-02T00:00:00Z", 6),
+            ("2026-01-02T00:00:01Z", 4),
+            ("2026-01-03T12:30:00Z", 4),
+            ("2026-01-06T00:00:00Z", 1),
+            ("2026-01-06T00:00:01Z", 0),
+        ],
+    )
+    def test_runs_created_since_includes_its_bound(
+        self, source: Source, since: str, count: int
+    ) -> None:
+        nodes = list_nodes(source, RunsCreatedSince(since=since))
+        assert [node["name"] for node in nodes] == OLDEST_FIRST[len(OLDEST_FIRST) - count :]
+
+    @pytest.mark.parametrize(
+        ("asked", "found"),
+        [
+            (("plain",), ["plain"]),
+            (("broken", "odd", "plain"), ["plain", "odd", "broken"]),
+            (("plain", "plain", "no such run"), ["plain"]),
+            (("no such run",), []),
+            (("PLAIN",), []),
+            ((), []),
+        ],
+    )
+    def test_runs_by_id_gives_those_that_are_there(
+        self, source: Source, asked: tuple[str, ...], found: list[str]
+    ) -> None:
+        assert [node["name"] for node in list_nodes(source, RunsById(run_ids=asked))] == found
+
+    @pytest.mark.parametrize(
+        ("query", "matching"),
+        [
+            (EveryRun(), 7),
+            (RunsCreatedSince(since="2026-01-04T00:00:00Z"), 3),
+            (RunsCreatedSince(since="2027-01-01T00:00:00Z"), 0),
+            (RunsById(run_ids=("plain", "no such run")), 1),
+        ],
+    )
+    def test_counts_are_those_of_the_query_and_the_project(
+        self, source: Source, query: ListingQuery, matching: int
+    ) -> None:
+        pages = list(source.list_runs(query))
+        assert pages, "a query without runs gives an empty page"
+        assert {page.matching for page in pages} <= {matching, None}
+        assert {page.total for page in pages} <= {7, None}
+
+    def test_listing_of_an_empty_project_is_an_empty_page(self, make_source: SourceFactory) -> None:
+        pages = list(make_source(ProjectDescription()).list_runs(EveryRun()))
+        assert [list(page.runs) for page in pages] == [[]]
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    def test_node_has_all_that_a_snapshot_holds(
+        self, source: Source, described: RunDescription
+    ) -> None:
+        (node,) = list_nodes(source, RunsById(run_ids=(described.run_id,)))
+        run = normalize_run(node, entity="entity", project="project")
+        assert _seen(run) == {
+            "run_id": described.run_id,
+            "name": described.display_name,
+            "state": described.state,
+            "created_at": normalize_time(described.created_at),
+            "tags": sorted(described.tags),
+            "user": described.user,
+            "config": described.config,
+            "lines": len(described.rows),
+        }
+        assert described.summary.items() <= run.summary_metrics.items()
+        assert run.storage_id
+
+    def test_storage_ids_tell_runs_apart(self, source: Source) -> None:
+        storage_ids = Counter(run.storage_id for run in list_all(source).values())
+        assert set(storage_ids.values()) == {1}
+
+    # --- histories
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    @pytest.mark.parametrize("window", WINDOWS, ids=lambda w: f"{w.start}-{w.stop}")
+    def test_history_is_the_rows_inside_the_window(
+        self, source: Source, described: RunDescription, window: FetchWindow
+    ) -> None:
+        run = list_all(source)[described.run_id]
+        assert read_rows(source, run, window) == expected_rows(described, window)
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    def test_history_is_the_same_at_a_further_attempt(
+        self, source: Source, described: RunDescription
+    ) -> None:
+        run = list_all(source)[described.run_id]
+        assert read_rows(source, run, attempt=1) == expected_rows(described)
+        assert read_rows(source, run, attempt=2) == expected_rows(described)
+
+    def test_history_says_which_rows_are_exported(self, source: Source) -> None:
+        run = list_all(source)["wholly-exported"]
+        assert {batch.live for batch in source.read_history(run, WHOLE, 0)} == {False}
+        run = list_all(source)["plain"]
+        assert {batch.live for batch in source.read_history(run, WHOLE, 0)} == {True}
+
+    def test_history_that_is_dropped_half_way_can_be_read_again(self, source: Source) -> None:
+        run = list_all(source)["odd"]
+        batches = source.read_history(run, WHOLE, 0)
+        next(batches)
+        del batches
+        assert read_rows(source, run) == expected_rows(PROJECT.run("odd"))
+
+    def test_history_of_a_run_that_is_not_there_fails(self, source: Source) -> None:
+        gone = RunListing(run_id="no such run", storage_id="none")
+        with pytest.raises((SourceError, DrWandbError)):
+            list(source.read_history(gone, WHOLE, 0))
+
+    def test_histories_are_the_same_when_eight_threads_read_them(self, source: Source) -> None:
+        runs = list(list_all(source).values()) * 4
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda run: read_rows(source, run), runs))
+        for run, rows in zip(runs, answers, strict=True):
+            assert rows == expected_rows(PROJECT.run(run.run_id))
+
+    # --- metadata
+
+    @pytest.mark.parametrize("run_id", ["plain", "empty", "anonymous"])
+    def test_metadata_is_the_file_or_none(self, source: Source, run_id: str) -> None:
+        assert source.read_metadata(list_all(source)[run_id]) == PROJECT.run(run_id).metadata
+
+    def test_metadata_that_does_not_download_is_an_error(self, source: Source) -> None:
+        with pytest.raises(SourceError):
+            source.read_metadata(list_all(source)["broken"])
+
+    # --- ids of any characters
+
+    def test_run_ids_may_have_any_characters(self, make_source: SourceFactory) -> None:
+        if not self.hostile_ids:
+            pytest.skip("this source has run ids of its own making")
+        source = make_source(HOSTILE_PROJECT)
+        runs = list_all(source)
+        assert list(runs) == [described.run_id for described in HOSTILE_PROJECT.runs]
+        for described in HOSTILE_PROJECT.runs:
+            found = list_nodes(source, RunsById(run_ids=(described.run_id,)))
+            assert [node["name"] for node in found] == [described.run_id]
+            assert read_rows(source, runs[described.run_id]) == expected_rows(described)
+            assert source.read_metadata(runs[described.run_id]) == described.metadata
+
+
+def _seen(run: WandbRun) -> dict[str, Any]:
+    user = run.user and {"name": run.user.name, "username": run.user.username}
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "state": run.state,
+        "created_at": run.created_at,
+        "tags": sorted(run.tags),
+        "user": user,
+        "config": run.config,
+        "lines": run.history_line_count,
+    }

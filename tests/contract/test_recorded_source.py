@@ -1,0 +1,60 @@
+"""A recording of everything passes the contract of sources, and so does what is being recorded."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.listing import EveryRun
+from dr_wandb.shell.sources import Source, SourceError
+from dr_wandb.shell.sources.recorded import RecordedSource
+from dr_wandb.shell.sources.recorder import Recorder
+from tests.contract.build_memory import build_memory
+from tests.contract.project import ProjectDescription
+from tests.contract.source_contract import SourceContract, SourceFactory, list_all
+
+
+def start_recording(described: ProjectDescription, folder: Path) -> Recorder:
+    return Recorder(
+        build_memory(described),
+        folder,
+        recorded_at="2026-03-01T00:00:00Z",
+        entity=described.entity,
+        project=described.project,
+        mode="history",
+    )
+
+
+def ask_everything(source: Source) -> None:
+    """Ask a source all that a recording can hold."""
+    list(source.list_runs(EveryRun()))
+    for run in list_all(source).values():
+        list(source.read_history(run, FetchWindow(), 0))
+        with suppress(SourceError):
+            source.read_metadata(run)
+
+
+class TestRecordedSource(SourceContract):
+    @pytest.fixture
+    def make_source(self, tmp_path: Path) -> SourceFactory:
+        numbers = itertools.count()
+
+        def record(described: ProjectDescription) -> Source:
+            folder = tmp_path / f"recording-{next(numbers)}"
+            with start_recording(described, folder) as recorder:
+                ask_everything(recorder)
+            return RecordedSource(folder)
+
+        return record
+
+
+class TestRecorder(SourceContract):
+    @pytest.fixture
+    def make_source(self, tmp_path: Path) -> Iterator[SourceFactory]:
+        with ExitStack() as recorders:
+            yield lambda described: recorders.enter_context(
+                start_recording(described, tmp_path / "recording")
+            )

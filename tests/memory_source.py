@@ -1,0 +1,236 @@
+"""An in-memory W&B project that is a source: for tests and state machines, with real behaviour.
+
+Guarantees
+- Nothing depends on the wall clock: `now` moves only when a test moves it.
+- Every change to a run moves its heartbeat to `now`.
+- A run made anew under the id of a deleted one has another storage id.
+- Faults happen as often as they were asked for, then the project answers again.
+"""
+
+import copy
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.listing import ListingQuery, RunListing, answers
+from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from tests.memory_run import MemoryRun, epoch, later, spell_time
+
+ANY_RUN = None
+"""Names a fault of the listing, which concerns no run."""
+
+_Fault = tuple[str, str | None]
+
+
+class MemorySource:
+    """A project of runs, and a source of them.
+
+    runs_per_page, rows_per_batch: small, so that every answer comes in pieces.
+    asked: every call that was made, in order: its name, the run id or the query, and more.
+    counts: whether listings say how many runs there are.
+    """
+
+    secrets: tuple[str, ...] = ()
+    kind = "memory"
+    address = "memory"
+
+    def __init__(
+        self,
+        *,
+        entity: str = "entity",
+        project: str = "project",
+        now: str = "2026-01-01T00:00:00+00:00",
+        runs_per_page: int = 3,
+        rows_per_batch: int = 3,
+        counts: bool = True,
+    ) -> None:
+        self.entity = entity
+        self.project = project
+        self.now = now
+        self.runs_per_page = runs_per_page
+        self.rows_per_batch = rows_per_batch
+        self.counts = counts
+        self.recorded_at: str | None = None
+        self.runs: dict[str, MemoryRun] = {}
+        self.asked: list[tuple[Any, ...]] = []
+        self.closed = 0
+        self.lock = threading.RLock()
+        self._created_count = 0
+        self._logged_count = 0
+        self._faults: Counter[_Fault] = Counter()
+        self._shown_rows: dict[str, int] = {}
+
+    # --- the project
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock."""
+        self.now = later(self.now, seconds)
+
+    def add_run(self, run_id: str, *, created_at: str | None = None, **fields: Any) -> MemoryRun:
+        """Create a run; `fields` are attributes of MemoryRun."""
+        with self.lock:
+            if run_id in self.runs:
+                raise ValueError(f"run {run_id!r} exists; delete it first")
+            self._created_count += 1
+            storage_id = f"UnVuOnYx{self._created_count:08d}"
+            run = MemoryRun(run_id, storage_id, created_at or self.now, **fields)
+            self.runs[run_id] = run
+            return run
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run."""
+        with self.lock:
+            del self.runs[run_id]
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        step: Any = ...,
+        timestamp: Any = ...,
+    ) -> dict[str, Any]:
+        """Append a row. Without a step it is the next one, at the clock's time; None is none.
+
+        Each row comes a millisecond later by itself, so no two have one step and timestamp.
+        """
+        with self._change(run_id) as run:
+            self._logged_count += 1
+            if timestamp is ...:
+                timestamp = round(epoch(self.now) + self._logged_count / 1000, 3)
+            return run.log(metrics or {}, step, timestamp)
+
+    def finish(self, run_id: str, state: str = "finished") -> None:
+        """End a run."""
+        with self._change(run_id) as run:
+            run.state = state
+
+    def resume(self, run_id: str) -> None:
+        """Let a run go on."""
+        self.finish(run_id, "running")
+
+    def rewind(self, run_id: str, to_step: int) -> None:
+        """Drop the rows with a higher step; exported files go with them."""
+        with self._change(run_id) as run:
+            run.rewind(to_step)
+
+    def update(self, run_id: str, **fields: Any) -> None:
+        """Change attributes of a run as a person does in the app: without a heartbeat."""
+        with self.lock:
+            self.runs[run_id].change(**fields)
+
+    def export(self, run_id: str, upto: int | None = None, overlap: int = 0) -> None:
+        """Move rows[:upto] to Parquet; the last `overlap` of them are live as well."""
+        with self.lock:
+            self.runs[run_id].export(upto, overlap)
+
+    def hide(self, run_id: str, hidden: bool = True) -> None:
+        """Keep a run out of listings, as one that was created a moment ago."""
+        self.update(run_id, hidden=hidden)
+
+    # --- faults
+
+    def fail_listing(self, times: int = 1) -> None:
+        """Let so many listings fail, after their first page."""
+        self._faults["listing", ANY_RUN] += times
+
+    def fail_history(self, run_id: str, times: int = 1) -> None:
+        """Let so many reads of a history fail, after their first batch."""
+        self._faults["history", run_id] += times
+
+    def fail_metadata(self, run_id: str, times: int = 1) -> None:
+        """Let so many reads of the metadata fail."""
+        self._faults["metadata", run_id] += times
+
+    def shorten_history(self, run_id: str, rows: int = 0, times: int = 1) -> None:
+        """Let so many reads of a history end after `rows` rows, without an error."""
+        self._shown_rows[run_id] = rows
+        self._faults["short", run_id] += times
+
+    def count_asked(self, name: str, run_id: str | None = None) -> int:
+        """Return how often a method was called, for one run where one is named."""
+        return sum(call[0] == name and (run_id is None or call[1] == run_id) for call in self.asked)
+
+    # --- the source
+
+    def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
+        """Answer a query from what is there when it is asked."""
+        with self.lock:
+            self.asked.append(("list_runs", query))
+            fails = self._take_fault("listing", ANY_RUN)
+            visible = [run for run in self.runs.values() if not run.hidden]
+            visible.sort(key=lambda run: (spell_time(run.created_at), run.run_id))
+            nodes = [
+                run.node(self.entity, self.project)
+                for run in visible
+                if answers(query, run.run_id, spell_time(run.created_at))
+            ]
+        matching, total = (len(nodes), len(visible)) if self.counts else (None, None)
+        for start in range(0, max(1, len(nodes)), self.runs_per_page):
+            page = nodes[start : start + self.runs_per_page]
+            yield RunPage(runs=page, matching=matching, total=total)
+            if fails:
+                raise SourceError("the listing broke off")
+
+    def read_history(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[RowBatch]:
+        """Give the rows as they are when asked for, exported ones first."""
+        with self.lock:
+            self.asked.append(("read_history", run.run_id, window, attempt))
+            copies = self._find(run).read(window.start, window.stop)
+            if self._take_fault("short", run.run_id):
+                copies = copies[: self._shown_rows[run.run_id]]
+            fails = self._take_fault("history", run.run_id)
+        for live in (False, True):
+            rows = [row for row_live, row in copies if row_live == live]
+            for start in range(0, len(rows), self.rows_per_batch):
+                yield RowBatch(rows=rows[start : start + self.rows_per_batch], live=live)
+                if fails:
+                    raise SourceError("the history broke off")
+        if fails:
+            raise SourceError("the history broke off")
+
+    def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
+        """Give the metadata as it is when asked for."""
+        with self.lock:
+            self.asked.append(("read_metadata", run.run_id))
+            if self._take_fault("metadata", run.run_id):
+                raise SourceError("the metadata does not download")
+            return copy.deepcopy(self._find(run).metadata)
+
+    def close(self) -> None:
+        """Count how often it was closed."""
+        self.closed += 1
+
+    def _change(self, run_id: str) -> "_Change":
+        return _Change(self, self.runs[run_id])
+
+    def _find(self, run: RunListing) -> MemoryRun:
+        found = self.runs.get(run.run_id)
+        if found is None or run.storage_id not in (None, found.storage_id):
+            raise SourceError(f"run {run.run_id!r} is not there", retryable=False)
+        return found
+
+    def _take_fault(self, name: str, run_id: str | None) -> bool:
+        due = self._faults[name, run_id] > 0
+        self._faults[name, run_id] -= due
+        return due
+
+
+class _Change:
+    """Holds the lock while a run changes, then moves its heartbeat."""
+
+    def __init__(self, source: MemorySource, run: MemoryRun) -> None:
+        self._source = source
+        self._run = run
+
+    def __enter__(self) -> MemoryRun:
+        self._source.lock.acquire()
+        return self._run
+
+    def __exit__(self, *_: object) -> None:
+        self._run.heartbeat_at = self._source.now
+        self._source.lock.release()
