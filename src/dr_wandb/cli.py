@@ -1,0 +1,236 @@
+"""The `wandb-export` command: flags to a request, the engine's summary to stdout.
+
+stdout carries one JSON document; everything else goes to stderr. Nothing heavy is imported before
+it is needed, so `--help` and `--version` answer at once.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import App, Parameter
+from cyclopts.exceptions import CycloptsError
+
+from dr_wandb.core.failures import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PARTIAL,
+    EXIT_USAGE,
+    DrWandbError,
+)
+from dr_wandb.core.request import (
+    ExportMode,
+    ExportRequest,
+    InvalidRequestError,
+    SyncMode,
+    build_selection,
+)
+from dr_wandb.core.version import VERSION
+
+if TYPE_CHECKING:
+    from dr_wandb.core.manifest import ExportSummary
+    from dr_wandb.core.plan import SyncPlan
+
+LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
+
+app = App(
+    name="wandb-export",
+    version=VERSION,
+    help="Export a W&B project to plain files that other programs load without W&B.",
+    help_format="plaintext",
+    help_on_error=False,
+)
+
+
+@app.default
+def export(
+    entity: str,
+    project: str,
+    /,
+    *,
+    name: str,
+    data_root: Path = Path("./data"),
+    mode: ExportMode = ExportMode.METADATA,
+    sync_mode: SyncMode = SyncMode.INCREMENTAL,
+    history_key: Annotated[list[str] | None, Parameter(negative="")] = None,
+    min_step: int | None = None,
+    max_step: int | None = None,
+    max_records: int | None = None,
+    runs_per_page: int = 500,
+    timeout_seconds: int = 120,
+    include_metadata: bool = False,
+    source: str = "api",
+    record: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Export a W&B project to plain files that other programs load without W&B.
+
+    Run it again to bring the export up to date: each time it fetches only what it must. stdout
+    gets one JSON summary, everything else goes to stderr.
+
+    Parameters
+    ----------
+    entity
+        The user or team that owns the project.
+    project
+        The project.
+    name
+        Name of the export: the folder below the data root.
+    data_root
+        Where exports lie.
+    mode
+        `metadata` exports one snapshot a run; `history` the logged rows too.
+    sync_mode
+        `incremental` reads what is new or may have changed; `full_reconcile` every run again.
+    history_key
+        Keep only rows that have at least one of these metrics, with just those. Repeat it for
+        several. A dotted path reaches into nested values.
+    min_step
+        Keep rows from this step on.
+    max_step
+        Keep rows before this step.
+    max_records
+        Keep the last so many rows of each run.
+    runs_per_page
+        Page size of the listing.
+    timeout_seconds
+        Give up on a call that brings nothing for so long.
+    include_metadata
+        Store each run's wandb-metadata.json: host, program, git remote, and the like.
+    source
+        Where runs come from: `api`, or `replay:DIR` for a recording.
+    record
+        Write what the source says into this folder, for `--source replay:DIR`.
+    dry_run
+        Print what would be done, and write nothing.
+    json
+        With `--dry-run`: print the plan as JSON.
+    quiet
+        Say nothing on stderr but warnings and errors.
+    """
+    request = ExportRequest(
+        entity=entity,
+        project=project,
+        name=name,
+        data_root=data_root,
+        mode=mode,
+        sync_mode=sync_mode,
+        runs_per_page=runs_per_page,
+        timeout_seconds=timeout_seconds,
+        include_metadata=include_metadata,
+        history_selection=build_selection(
+            keys=history_key, min_step=min_step, max_step=max_step, max_records=max_records
+        ),
+    )
+    problems = []
+    if json and not dry_run:
+        problems.append("--json goes with --dry-run; the summary is JSON anyway")
+    if record is not None and dry_run:
+        problems.append("--record writes, --dry-run does not: give one of them")
+    if problems:
+        raise InvalidRequestError(problems)
+    _configure_logging(quiet)
+    if dry_run:
+        return _print_plan(request, source, json)
+    return _export(request, source, record, quiet)
+
+
+def _export(request: ExportRequest, source: str, record: Path | None, quiet: bool) -> int:
+    from contextlib import nullcontext
+
+    from dr_wandb.core.codec import encode_document
+    from dr_wandb.shell.engine import ExportEngine
+    from dr_wandb.shell.progress import LoggedProgress, ProgressBar, say_nothing, someone_watches
+    from dr_wandb.shell.sources.opening import opener
+
+    bar = ProgressBar() if someone_watches() and not quiet else None
+    with bar or nullcontext():
+        progress = say_nothing if quiet else bar or LoggedProgress()
+        engine = ExportEngine(request, source=opener(source), record=record, progress=progress)
+        summary = engine.export()
+    sys.stdout.write(encode_document(summary).decode())
+    sys.stdout.flush()
+    return _report(summary)
+
+
+def _report(summary: "ExportSummary") -> int:
+    for failed in summary.failures:
+        print(f"run {failed.run_id!r} failed: {failed.reason}", file=sys.stderr)
+    if summary.complete:
+        return EXIT_OK
+    not_read = len(summary.failures) + summary.unlisted_count
+    print(
+        f"{not_read} runs could not be read; they keep what they had. Sync again to retry.",
+        file=sys.stderr,
+    )
+    return EXIT_PARTIAL
+
+
+def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
+    from dr_wandb.core.codec import encode_document
+    from dr_wandb.shell.engine import ExportEngine
+    from dr_wandb.shell.sources.opening import opener
+
+    plan = ExportEngine(request, source=opener(source)).plan()
+    if as_json:
+        sys.stdout.write(encode_document(plan).decode())
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in _plan_lines(plan))
+    sys.stdout.flush()
+    return EXIT_OK
+
+
+def _plan_lines(plan: "SyncPlan") -> Sequence[str]:
+    from dr_wandb.core.plan import describe_plan
+
+    return describe_plan(plan)
+
+
+def _configure_logging(quiet: bool) -> None:
+    logger = logging.getLogger("dr_wandb")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    wanted = os.environ.get(LOG_LEVEL_VARIABLE, "INFO").strip().upper()
+    level = logging.getLevelNamesMapping().get(wanted, logging.INFO)
+    logger.setLevel(max(level, logging.WARNING) if quiet else level)
+    logger.propagate = False
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code. Expected failures are told in a line or two."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result: Any = app(
+            tokens, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        return _fail(" ".join(str(error).split()), EXIT_USAGE)
+    except InvalidRequestError as error:
+        return _fail("\n".join(error.problems), EXIT_USAGE)
+    except DrWandbError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was fetched is kept for the next sync", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        return EXIT_BUG
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _fail(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def main() -> NoReturn:
+    """Run the command as a program."""
+    code = run()
+    sys.stderr.flush()
+    sys.exit(code)
