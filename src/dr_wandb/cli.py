@@ -165,10 +165,8 @@ def _report(summary: "ExportSummary") -> int:
     if summary.complete:
         return EXIT_OK
     not_read = len(summary.failures) + summary.unlisted_count
-    print(
-        f"{not_read} runs could not be read; they keep what they had. Sync again to retry.",
-        file=sys.stderr,
-    )
+    runs = "1 run" if not_read == 1 else f"{not_read} runs"
+    print(f"{runs} could not be read and kept as before; sync again to retry", file=sys.stderr)
     return EXIT_PARTIAL
 
 
@@ -193,15 +191,14 @@ def _plan_lines(plan: "SyncPlan") -> Sequence[str]:
 
 
 def _configure_logging(quiet: bool) -> None:
-    logger = logging.getLogger("dr_wandb")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+    from dr_wandb.shell.progress import LOGGER, StderrHandler
+
+    if not LOGGER.handlers:
+        LOGGER.addHandler(StderrHandler())
     wanted = os.environ.get(LOG_LEVEL_VARIABLE, "INFO").strip().upper()
     level = logging.getLevelNamesMapping().get(wanted, logging.INFO)
-    logger.setLevel(max(level, logging.WARNING) if quiet else level)
-    logger.propagate = False
+    LOGGER.setLevel(max(level, logging.WARNING) if quiet else level)
+    LOGGER.propagate = False
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -88,7 +88,7 @@ def judge(
     tail: the window begins at the last step of the position in `before`, which is kept below it.
     """
     if reason := _falls_short_of_last_step(window, listing, received):
-        return Rejected(reason=reason)
+        return ReadWhole(reason=reason) if tail else Rejected(reason=reason)
     position = before.position if before is not None else None
     if tail:
         if position is None:

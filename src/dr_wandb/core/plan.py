@@ -256,7 +256,10 @@ def _plan_advance(
     if anew.stop is not None:
         return _fetch(anew, f"{count - known} rows behind")
     reason = f"{count - known} rows behind" if count > known else "logged again since"
-    return HistoryFetch(window=FetchWindow(start=position.last_step), reason=reason, tail=True)
+    # Rows that come while it is read are left to the next sync: they could not be accounted for.
+    stop = None if listing.last_step is None else listing.last_step + 1
+    window = FetchWindow(start=position.last_step, stop=stop)
+    return HistoryFetch(window=window, reason=reason, tail=True)
 
 
 def _fetch(window: FetchWindow, reason: str) -> HistoryFetch:

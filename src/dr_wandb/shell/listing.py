@@ -8,7 +8,7 @@ Rules
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from dr_wandb.core.plan import plan_listing
 from dr_wandb.core.records import Record, WandbRun
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.state import ExportState
-from dr_wandb.shell.sources import RawRun, Source, SourceError
+from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
 
 ATTEMPTS = 3
 
@@ -92,39 +92,54 @@ class _Survey:
 
     def ask(self, query: ListingQuery) -> int:
         """Ask until the answer is complete. Returns how many runs of the source's count lack."""
-        ids: set[str] = set()
+        answered: dict[str, RunListing | str] = {}
         lacking = 0
         for attempt in range(1, ATTEMPTS + 1):
+            told: dict[str, RunListing | str] = {}
             try:
-                matching = None
-                for page in self.source.list_runs(query):
-                    ids.update(self._take(raw_run) for raw_run in page.runs)
-                    matching = page.matching
-                    self.total = page.total if page.total is not None else self.total
-                lacking = max(0, (matching or 0) - len(ids))
-                if not lacking:
+                counts = {page.matching for page in self._pages(query, told)}
+                lacking = max((count or 0 for count in counts), default=0) - len(told)
+                if not lacking and len(counts) <= 1:
+                    answered = told
                     break
             except SourceError as error:
                 if attempt == ATTEMPTS or not error.retryable:
                     raise DrWandbError(
                         Unreachable(host=self.source.address, detail=str(error))
                     ) from error
+            answered |= told
             if attempt < ATTEMPTS:
                 self.wait(attempt)
-        return lacking
+        self._keep(answered)
+        return max(0, lacking)
 
-    def _take(self, raw_run: RawRun) -> str:
+    def _pages(self, query: ListingQuery, told: dict[str, RunListing | str]) -> Iterator[RunPage]:
+        """Read an answer; `told` gets each run's listing, or why it does not read."""
+        for page in self.source.list_runs(query):
+            for raw_run in page.runs:
+                run_id, what = self._take(raw_run)
+                told[run_id] = what
+            self.total = page.total if page.total is not None else self.total
+            yield page
+
+    def _take(self, raw_run: RawRun) -> tuple[str, RunListing | str]:
         run_id = str(raw_run.get("name"))
         try:
             run = normalize_run(raw_run, entity=self.request.entity, project=self.request.project)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            self.broken[run_id] = str(error) or type(error).__name__
-            self.runs.pop(run_id, None)
-            return run_id
+            return run_id, str(error) or type(error).__name__
         self.spool.put(run)
-        self.runs[run.run_id] = list_run(run, fingerprint(run))
-        self.broken.pop(run_id, None)
-        return run.run_id
+        return run.run_id, list_run(run, fingerprint(run))
+
+    def _keep(self, answered: Mapping[str, RunListing | str]) -> None:
+        """Take over the runs of an answer; what was said last of a run counts."""
+        for run_id, what in answered.items():
+            if isinstance(what, str):
+                self.broken[run_id] = what
+                self.runs.pop(run_id, None)
+            else:
+                self.runs[run_id] = what
+                self.broken.pop(run_id, None)
 
     def ask_broken_again(self) -> None:
         """Ask for each run that did not read by itself, twice more."""

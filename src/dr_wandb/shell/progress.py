@@ -52,7 +52,7 @@ class LoggedProgress:
 
 
 class ProgressBar:
-    """Draws a bar on stderr. Used as a context manager."""
+    """Draws a bar on stderr from the first progress on. Used as a context manager."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -71,7 +71,6 @@ class ProgressBar:
         self._task = self._bar.add_task("Exporting", total=None, rows=0)
 
     def __enter__(self) -> "ProgressBar":
-        self._bar.start()
         return self
 
     def __exit__(
@@ -84,9 +83,18 @@ class ProgressBar:
 
     def __call__(self, progress: Progress) -> None:
         """Move the bar."""
+        self._bar.start()
         self._bar.update(
             self._task, completed=progress.done, total=progress.total, rows=progress.rows
         )
+
+
+class StderrHandler(logging.Handler):
+    """Writes log lines to what stderr is at the time: a bar that is drawn there makes room."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        print(self.format(record), file=sys.stderr)
 
 
 def someone_watches() -> bool:

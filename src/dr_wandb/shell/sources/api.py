@@ -8,16 +8,10 @@ hides the rest of a page behind a run without a user, and its scans lose rows th
 
 import json
 import shutil
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import mkdtemp
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
-
-from wandb.apis.public import File, Run
 
 from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.failures import DrWandbError, NoProject
@@ -25,8 +19,9 @@ from dr_wandb.core.listing import EveryRun, ListingQuery, RunListing, RunsById, 
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.values import decode_json
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
-from dr_wandb.shell.sources.api_queries import HISTORY_PAGE, LIVE_STEPS, RUN_FILE, RUNS
-from dr_wandb.shell.sources.api_session import SDK_ERRORS, ApiSession, reason_of
+from dr_wandb.shell.sources.api_queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE, RUNS
+from dr_wandb.shell.sources.api_session import ApiSession
+from dr_wandb.shell.sources.downloads import Downloads
 from dr_wandb.shell.sources.live import BEYOND, MOST_ROWS, LiveReader
 from dr_wandb.shell.sources.parquet import read_parquet
 
@@ -49,8 +44,8 @@ class ApiSource:
         self._session = session
         self._entity = request.entity
         self._project = request.project
-        self._per_page = min(request.runs_per_page, PAGE_LIMIT)
-        self._timeout = request.timeout_seconds
+        self._per_page = min(request.runs_per_page, PAGE_LIMIT - 1)
+        self._downloads = Downloads(session, request)
 
     @classmethod
     def open(cls, request: ExportRequest, private: Path) -> "ApiSource":
@@ -71,7 +66,11 @@ class ApiSource:
         return self._session.secrets
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
-        """Answer a query page by page, oldest first, with W&B's own counts."""
+        """Answer a query page by page, oldest first, with W&B's own counts.
+
+        W&B's cursors are offsets in disguise: a run that is deleted meanwhile makes paging skip
+        another one. So each page begins with the last run of the one before.
+        """
         variables = {
             **self._names(),
             "order": "+created_at",
@@ -79,20 +78,27 @@ class ApiSource:
             "perPage": self._per_page,
             "cursor": None,
         }
+        last: str | None = None
         more = True
         while more:
             project = self._session.query(RUNS, variables).get("project")
             if project is None:
                 raise DrWandbError(NoProject(entity=self._entity, project=self._project))
             runs = project.get("runs") or {}
+            edges = list(runs.get("edges") or ())
+            again = 0 if last is None else 1
+            if again and (not edges or edges[0]["node"]["name"] != last):
+                raise SourceError("the listing changed while it was read")
             yield RunPage(
-                runs=[self._with_url(edge["node"]) for edge in runs.get("edges") or ()],
+                runs=[self._with_url(edge["node"]) for edge in edges[again:]],
                 matching=project.get("matching"),
                 total=project.get("total"),
             )
-            page = runs.get("pageInfo") or {}
-            variables["cursor"] = page.get("endCursor")
-            more = bool(page.get("hasNextPage")) and variables["cursor"] is not None
+            more = bool((runs.get("pageInfo") or {}).get("hasNextPage")) and len(edges) > again
+            if more:
+                last = edges[-1]["node"]["name"]
+                variables["cursor"] = edges[-2]["cursor"] if len(edges) > 1 else None
+                variables["perPage"] = self._per_page + 1
 
     def _with_url(self, node: Mapping[str, Any]) -> dict[str, Any]:
         parts = (self._entity, self._project, "runs", str(node.get("name")))
@@ -104,26 +110,28 @@ class ApiSource:
     ) -> Iterator[RowBatch]:
         """Read exported rows from Parquet, the others from the live history.
 
-        A window that begins at a step is the tail of a run that is alive: only live rows are
-        asked for. What has been exported meanwhile is then seen to be missing.
+        A window that begins at a step is mostly the tail of a run that is alive, and not exported:
+        that is asked first, since a Parquet file can only be had as a whole.
         """
-        exported, live_from = 0, window.start or 0
-        if not window.start:
-            folder = Path(mkdtemp(prefix="parquet-", dir=self._session.private))
-            try:
-                paths, has_live = self._download_exports(run, folder)
-                while paths:
-                    for batch in read_parquet(paths[0]):
-                        exported += len(batch.rows)
-                        yield _before(batch, window.stop)
-                    paths.pop(0).unlink()
-                    if not paths and not has_live:
-                        return
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            if exported:
-                live_from = self._first_live_step(run)
-        yield from self._read_live(run, window, attempt, live_from, exported)
+        if window.start and not self._ask_exports(run, EXPORTS).get("parquetUrls"):
+            yield from self._read_live(run, window, attempt, window.start, 0)
+            return
+        exported = 0
+        folder = self._downloads.new_folder()
+        try:
+            paths, has_live = self._downloads.exports(run.run_id, folder)
+            for path in paths:
+                for batch in read_parquet(path):
+                    exported += len(batch.rows)
+                    yield _inside(batch, window)
+                path.unlink()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if paths and not has_live:
+            return
+        first_live = self._first_live_step(run) if exported else 0
+        start = max(first_live, window.start or 0)
+        yield from self._read_live(run, window, attempt, start, exported)
 
     def _read_live(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int, exported: int
@@ -137,9 +145,10 @@ class ApiSource:
             most_rows=CAREFUL_ROWS[min(attempt, len(CAREFUL_ROWS) - 1)],
         )
         yield from reader.read(start, stop, None if window.start else expected)
-        lacking = not window.start and expected is not None and reader.rows < expected
-        if lacking and stop == last + 1 and last + 1 < BEYOND:
-            yield from reader.read(stop, window.stop or BEYOND, None)
+        end = BEYOND if window.stop is None else window.stop
+        lacking = expected is not None and reader.rows < expected
+        if last + 1 < end and (lacking or not window.whole):
+            yield from reader.read(last + 1, end, None)
 
     def _read_page(self, run_id: str, low: int, high: int, rows: int) -> list[str]:
         variables = {
@@ -155,65 +164,16 @@ class ApiSource:
         return list(page)
 
     def _first_live_step(self, run: RunListing) -> int:
-        """Return the smallest step that is not exported. Rows without a step count as 0."""
-        variables = {**self._names(), "runName": run.run_id, "liveKeys": ["_step"]}
-        node = self._run_of(self._session.query(LIVE_STEPS, variables)).get("parquetHistory")
-        if node is None:
-            raise SourceError("W&B answered without a list of exports")
-        steps = [_step_of(entry) for entry in node.get("liveData") or ()]
+        """Return the smallest step that is not exported. Rows without a step count as step 0."""
+        steps = map(_step_of, self._ask_exports(run, LIVE_STEPS).get("liveData") or ())
         return min(steps, default=0)
 
-    def _download_exports(self, run: RunListing, folder: Path) -> tuple[list[Path], bool]:
-        """Download a run's Parquet files; say whether there are live rows beside them.
-
-        The SDK does not raise where a file cannot be had: it names it in `errors`. It has no
-        timeout either, so the time without a byte more on disk is watched here.
-        """
-        if "/" in run.run_id or "\\" in run.run_id:
-            return [], True  # the SDK makes a file name of the id
-        address = SimpleNamespace(
-            entity=self._entity,
-            project=self._project,
-            id=run.run_id,
-            _service_api=self._session.service,
-        )
-        result = self._watched(
-            lambda: Run.download_history_exports(address, folder, require_complete_history=False),
-            folder,
-        )
-        if result.errors:
-            first = " ".join(str(next(iter(result.errors.values()))).split())
-            raise SourceError(
-                f"{len(result.errors)} exported Parquet files could not be downloaded: {first}"
-            )
-        return sorted(result.paths), bool(result.contains_live_data)
-
-    def _watched(self, call: Any, folder: Path) -> Any:
-        """Do a call of the SDK that writes into a folder; give up when nothing more comes."""
-        outcome: list[Any] = []
-
-        def work() -> None:
-            try:
-                outcome.append(call())
-            except BaseException as error:
-                outcome.append(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        size, since = -1, time.monotonic()
-        while thread.is_alive():
-            thread.join(0.05 if size < 0 else 0.5)
-            now = sum(path.stat().st_size for path in folder.iterdir())
-            if now != size:
-                size, since = now, time.monotonic()
-            elif time.monotonic() - since > self._timeout:
-                raise SourceError(f"no progress for {self._timeout} s while downloading")
-        answer = outcome[0]
-        if isinstance(answer, SDK_ERRORS):
-            raise SourceError(reason_of(answer.__cause__ or answer)) from answer
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+    def _ask_exports(self, run: RunListing, document: str) -> Mapping[str, Any]:
+        variables = {**self._names(), "runName": run.run_id, "liveKeys": ["_step"]}
+        exports = self._run_of(self._session.query(document, variables)).get("parquetHistory")
+        if not isinstance(exports, Mapping):
+            raise SourceError("W&B answered without a list of exports")
+        return exports
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Read the run's metadata file. The SDK's own property hides every error as None."""
@@ -223,16 +183,11 @@ class ApiSource:
         entries = [edge["node"] for edge in edges if edge["node"]["name"] == METADATA_FILE]
         if not entries:
             return None
-        folder = Path(mkdtemp(prefix="metadata-", dir=self._session.private))
+        content = self._downloads.file(entries[0])
         try:
-            file = File(self._session.service, entries[0])
-            self._watched(lambda: file.download(root=str(folder), replace=True).close(), folder)
-            content = (folder / METADATA_FILE).read_bytes()
             metadata = decode_json(content, METADATA_FILE)
-        except (ValueError, OSError) as error:
-            raise SourceError(f"{METADATA_FILE} does not read: {reason_of(error)}") from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
         if not isinstance(metadata, Mapping):
             raise SourceError(f"{METADATA_FILE} is not an object")
         return metadata
@@ -262,11 +217,16 @@ def _filters(query: ListingQuery) -> dict[str, Any]:
             return {"name": {"$in": list(run_ids)}}
 
 
-def _before(batch: RowBatch, stop: int | None) -> RowBatch:
-    """Leave out the rows from step `stop` on: a Parquet file holds the whole run."""
-    if stop is None:
+def _inside(batch: RowBatch, window: FetchWindow) -> RowBatch:
+    """Leave out the rows outside a window: a Parquet file holds the whole run."""
+    if window.whole:
         return batch
-    rows = [row for row in batch.rows if (row.get("_step") or 0) < stop]
+    low, high = window.start or 0, window.stop
+    rows = [
+        row
+        for row in batch.rows
+        if low <= (row.get("_step") or 0) and (high is None or (row.get("_step") or 0) < high)
+    ]
     return RowBatch(rows=rows, live=batch.live)
 
 

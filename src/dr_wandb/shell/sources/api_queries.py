@@ -8,6 +8,7 @@ query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, 
     matching: runCount(filters: $filters)
     runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
       edges {
+        cursor
         node {
           id name displayName state config group jobType commit readOnly createdAt heartbeatAt
           description notes tags sweepName projectId systemMetrics summaryMetrics
@@ -34,12 +35,23 @@ query HistoryPage($entity: String!, $project: String!, $run: String!, $minStep: 
 """
 """Rows as JSON texts: minStep inclusive, maxStep exclusive, at most pageSize rows."""
 
+EXPORTS = """
+query RunParquetHistory($entity: String!, $project: String!, $runName: String!,
+    $liveKeys: [String!]!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $runName) {
+      parquetHistory(liveKeys: $liveKeys) { parquetUrls }
+    }
+  }
+}
+"""
+
 LIVE_STEPS = """
 query RunParquetHistory($entity: String!, $project: String!, $runName: String!,
     $liveKeys: [String!]!) {
   project(name: $project, entityName: $entity) {
     run(name: $runName) {
-      parquetHistory(liveKeys: $liveKeys) { parquetUrls liveData }
+      parquetHistory(liveKeys: $liveKeys) { liveData }
     }
   }
 }

@@ -1,0 +1,84 @@
+"""Sessions do nothing that cannot be typed by hand; CONTRIBUTING.md says how."""
+
+import nox
+
+nox.options.sessions = ["lint", "typing", "tests"]
+nox.options.default_venv_backend = "venv"
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+LOWEST_WANDB = "0.29.0"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format, and that the core imports nothing that touches the world."""
+    session.install("-e", ".[lint]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types."""
+    session.install("-e", ".[lint]")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run all tests, properties with few examples."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """Run the laws with a thousand examples each."""
+    session.install("-e", ".[test]")
+    environment = {"HYPOTHESIS_PROFILE": "ci"}
+    session.run("pytest", "-n", "2", "tests/property", *session.posargs, env=environment)
+
+
+@nox.session
+@nox.parametrize("wandb", [LOWEST_WANDB, "newest"])
+def integration(session: nox.Session, wandb: str) -> None:
+    """Run the tests that go through the real SDK, on the lowest and on the newest one."""
+    session.install("-e", ".[test]")
+    if wandb == "newest":
+        session.install("--upgrade", "wandb")
+    else:
+        session.install(f"wandb=={wandb}")
+    session.run("pytest", "-n", "2", "tests/integration", "tests/contract", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Demand that every branch of the core is run by a test."""
+    session.install("-e", ".[test]", "coverage[toml]")
+    tests = ("tests/unit", "tests/property", "tests/contract", "tests/snapshot")
+    session.run("coverage", "run", "-m", "pytest", *tests)
+    session.run("coverage", "report", "--include", "*/core/*", "--fail-under", "100")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel, install it alone, and ask the command for help."""
+    session.install("build")
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--outdir", folder)
+    session.run("bash", "-c", f"pip install {folder}/*.whl", external=True)
+    session.run("wandb-export", "--help")
+    session.run("wandb-export", "--version")
+
+
+@nox.session(python="3.12")
+def compatibility(session: nox.Session) -> None:
+    """Load an export of ours with the loaders of dr-wandb 3.0.3, the tool by another author."""
+    folder = session.create_tmp()
+    session.install(".")
+    recording = "replay:fixtures/recorded/tiny-vision"
+    arguments = ["demo-lab", "tiny-vision", "--name", "demo", "--mode", "history"]
+    session.run("wandb-export", *arguments, "--source", recording, "--data-root", folder)
+    session.install("--force-reinstall", "dr-wandb==3.0.3")
+    session.run("python", "-P", "tests/compatibility/read_with_3_0_3.py", folder, "demo")

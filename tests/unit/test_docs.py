@@ -1,0 +1,102 @@
+"""What the documents show is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dr_wandb import ExportManifest, HistoryRow, RunSnapshot, WandbRun
+from dr_wandb.core.failures import (
+    EXIT_BUG,
+    EXIT_CODES,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PARTIAL,
+    EXIT_USAGE,
+    Failure,
+)
+from dr_wandb.core.values import json_safe
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_planning_example_prints_what_the_document_says() -> None:
+    document = read("docs/planning.md")
+    code = re.search(r"```python\n(.*?)```", document, re.DOTALL)
+    printed = re.search(r"```text\n(.*?)```", document, re.DOTALL)
+    assert code is not None
+    assert printed is not None
+    done = subprocess.run(
+        [sys.executable, "-c", code[1]], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == printed[1]
+
+
+def test_errors_document_has_every_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+) \|", read("docs/errors.md"), re.MULTILINE)
+    codes = {EXIT_OK, EXIT_BUG, EXIT_USAGE, EXIT_PARTIAL, EXIT_INTERRUPTED, *EXIT_CODES.values()}
+    assert sorted(map(int, rows)) == sorted(codes)
+
+
+def test_every_failure_has_an_exit_code() -> None:
+    kinds = {kind for kind in Failure.__subclasses__() if kind.__module__.startswith("dr_wandb")}
+    assert kinds == set(EXIT_CODES)
+
+
+@pytest.mark.parametrize("kind", [ExportManifest, HistoryRow, RunSnapshot, WandbRun])
+def test_format_document_names_every_field(kind: type[msgspec.Struct]) -> None:
+    document = read("docs/format.md")
+    missing = [name for name in kind.__struct_fields__ if f"`{name}`" not in document]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("value", "spelling"),
+    [
+        (4.0, "4"),
+        (-0.0, "0"),
+        (1e15, "1000000000000000"),
+        (2.0**53 - 1, "9007199254740991"),
+        (2.0**53, "9007199254740992.0"),
+        (2**53, "9007199254740992"),
+        (0.00001, "0.00001"),
+        (9.999e-6, "9.999e-6"),
+        (5e-324, "5e-324"),
+        (123456.789, "123456.789"),
+        (9999999999999998.0, "9999999999999998.0"),
+        (1e16, "1e16"),
+        (1.5e16, "1.5e16"),
+        (1.7976931348623157e308, "1.7976931348623157e308"),
+        (18446744073709551616, "18446744073709551616"),
+        (float("nan"), '"NaN"'),
+        (float("-inf"), '"-Infinity"'),
+    ],
+)
+def test_numbers_are_spelled_as_the_format_says(value: float, spelling: str) -> None:
+    assert msgspec.json.encode(json_safe(value)).decode() == spelling
+
+
+def test_readme_names_every_flag() -> None:
+    source = read("src/dr_wandb/cli.py")
+    signature = source[source.index("def export(") : source.index(") -> int:")]
+    flags = re.findall(r"^    (\w+): ", signature, re.MULTILINE)[2:]
+    readme = read("README.md")
+    assert [flag for flag in flags if f"--{flag.replace('_', '-')}" not in readme] == []
+
+
+def test_readme_shows_lines_of_the_demo_as_they_are() -> None:
+    shown = re.findall(r'^\{"extra".*\}$', read("README.md"), re.MULTILINE)
+    snapshots = "\n".join(
+        path.read_text(encoding="utf-8") for path in ROOT.glob("tests/snapshot/**/*.jsonl")
+    )
+    assert shown
+    assert [line for line in shown if line not in snapshots] == []
