@@ -6,6 +6,7 @@ it is needed, so `--help` and `--version` answer at once.
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,6 @@ from dr_wandb.core.version import VERSION
 
 if TYPE_CHECKING:
     from dr_wandb.core.manifest import ExportSummary
-    from dr_wandb.core.plan import SyncPlan
 
 LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
 
@@ -154,8 +154,7 @@ def _export(request: ExportRequest, source: str, record: Path | None, quiet: boo
         progress = say_nothing if quiet else bar or LoggedProgress()
         engine = ExportEngine(request, source=opener(source), record=record, progress=progress)
         summary = engine.export()
-    sys.stdout.write(encode_document(summary).decode())
-    sys.stdout.flush()
+    _print(encode_document(summary).decode())
     return _report(summary)
 
 
@@ -172,22 +171,34 @@ def _report(summary: "ExportSummary") -> int:
 
 def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
     from dr_wandb.core.codec import encode_document
+    from dr_wandb.core.plan import describe_plan
     from dr_wandb.shell.engine import ExportEngine
     from dr_wandb.shell.sources.opening import opener
 
     plan = ExportEngine(request, source=opener(source)).plan()
-    if as_json:
-        sys.stdout.write(encode_document(plan).decode())
-    else:
-        sys.stdout.writelines(f"{line}\n" for line in _plan_lines(plan))
-    sys.stdout.flush()
+    _print(encode_document(plan).decode() if as_json else "\n".join((*describe_plan(plan), "")))
     return EXIT_OK
 
 
-def _plan_lines(plan: "SyncPlan") -> Sequence[str]:
-    from dr_wandb.core.plan import describe_plan
+def _print(text: str) -> None:
+    """Write to stdout, in UTF-8 whatever the terminal's encoding."""
+    if sys.stdout is None:
+        raise StdoutError("it is closed")
+    try:
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:
+            sys.stdout.write(text)
+        else:
+            sys.stdout.flush()
+            buffer.write(text.encode())
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        sys.stdout = None  # the interpreter would try to flush it once more
+        raise StdoutError(str(error)) from None
 
-    return describe_plan(plan)
+
+class StdoutError(Exception):
+    """The result could not be printed."""
 
 
 def _configure_logging(quiet: bool) -> None:
@@ -216,8 +227,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; what was fetched is kept for the next sync", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        return EXIT_BUG
+    except StdoutError as error:
+        return _fail(f"cannot print to stdout: {error}", EXIT_BUG)
     return result if isinstance(result, int) else EXIT_OK
 
 
@@ -227,7 +238,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command as a program."""
-    code = run()
-    sys.stderr.flush()
-    sys.exit(code)
+    """Run the command as a program, which ends on SIGTERM as it does on Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.pop("WANDB_SERVICE", None)  # of the process that started this one, dead or alive
+    sys.exit(run())

@@ -120,7 +120,7 @@ def test_dry_run_shows_the_plan_and_writes_nothing(project: Project, command: Co
     lines = text.stdout.splitlines()
     assert len(lines) == 4
     assert re.fullmatch(
-        r"new +run-000: not exported yet; the whole history \(never fetched\)", lines[0]
+        r"new +'run-000': not exported yet; the whole history \(never fetched\)", lines[0]
     )
     assert lines[-1].startswith("3 runs: 3 new, 0 refresh, 0 reuse, 0 missing; about ")
     assert text.asked == {}

@@ -288,9 +288,7 @@ def test_a_changed_selection_reads_the_run_again_and_says_so(
     assert history is not None
     assert not history.tail
     assert history.reason.startswith("selection changed")
-    bounds = request.selection.bounds
-    assert (history.window.start or 0) == (bounds.min_step or 0)
-    assert history.window.stop == bounds.max_step
+    assert history.window.whole
 
 
 @given(of_history, some.positions, some.listings)
@@ -312,10 +310,9 @@ def test_a_run_made_anew_under_the_same_id_is_new(
 
 
 @given(some.requests, some.export_states, listed_runs)
-def test_the_windows_of_a_plan_lie_inside_the_selection(
+def test_a_plan_reads_a_run_whole_or_from_its_position_on(
     request: ExportRequest, state: ExportState, listing: list[RunListing]
 ) -> None:
-    bounds = request.selection.bounds
     for run in plan_sync(request, state, listing).runs:
         if run.history is None:
             continue
@@ -325,8 +322,7 @@ def test_the_windows_of_a_plan_lie_inside_the_selection(
             assert position.selection == request.selection
             assert run.history.window.start == position.last_step
         else:
-            assert (run.history.window.start or 0) == (bounds.min_step or 0)
-            assert run.history.window.stop == bounds.max_step
+            assert run.history.window.whole
 
 
 @given(some.export_states, some.requests, some.times | st.none())

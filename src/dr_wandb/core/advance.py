@@ -45,7 +45,9 @@ def advance_run(
     """Return the tracking of a listed run after its fetch; byte ranges are those of before."""
     seen = see(before, listing, source)
     if before is not None and is_another_run(before, listing) and outcome.failure is None:
-        seen = replace(seen, history=None, fingerprint="")
+        # In metadata mode the history stays as it was; the position is gone, so it is read anew.
+        kept = before.history if request.mode == ExportMode.METADATA else None
+        seen = replace(seen, history=kept, fingerprint="")
     if outcome.failure is not None:
         streak = seen.short_streak + 1 if outcome.short else seen.short_streak
         if before is not None and is_another_run(before, listing):
@@ -63,7 +65,7 @@ def advance_run(
         position=position,
         last_history_step=position.last_step if position is not None else None,
         failure=None,
-        short_streak=0,
+        short_streak=0 if outcome.accepted is not None else seen.short_streak,
     )
 
 

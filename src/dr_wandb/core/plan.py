@@ -214,8 +214,7 @@ def _plan_history(
     if request.mode == ExportMode.METADATA:
         return None
     selection = request.selection
-    bounds = selection.bounds
-    anew = FetchWindow(start=bounds.min_step or None, stop=bounds.max_step)
+    anew = FetchWindow()  # only a whole read can be checked against the line count
     nothing_logged = listing.last_step is None and listing.history_line_count == 0
     position = tracking.position if tracking is not None else None
     if tracking is not None and is_another_run(tracking, listing):
@@ -253,8 +252,6 @@ def _plan_advance(
     if listing.last_step is not None and listing.last_step < position.last_step:
         back = f"the last step went back from {position.last_step} to {listing.last_step}"
         return _fetch(anew, back)
-    if anew.stop is not None:
-        return _fetch(anew, f"{count - known} rows behind")
     reason = f"{count - known} rows behind" if count > known else "logged again since"
     # Rows that come while it is read are left to the next sync: they could not be accounted for.
     stop = None if listing.last_step is None else listing.last_step + 1
@@ -297,12 +294,12 @@ def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
 
 
 def _describe_run(run: RunPlan) -> str:
+    named = f"{run.action:8} {run.run_id!r}: {run.reason}"
     if run.history is None:
-        wanted = "metadata file" if run.metadata else "no request"
-        return f"{run.action:8} {run.run_id}: {run.reason}; {wanted}"
+        return f"{named}; {'metadata file' if run.metadata else 'no request'}"
     window = run.history.window
     steps = "the whole history"
     if window.start or window.stop is not None:
         steps = f"steps {window.start or 0} to {'the end' if window.stop is None else window.stop}"
     reason = "" if run.history.reason == run.reason else f" ({run.history.reason})"
-    return f"{run.action:8} {run.run_id}: {run.reason}; {steps}{reason}"
+    return f"{named}; {steps}{reason}"

@@ -86,6 +86,8 @@ def decode_json(text: str | bytes, what: str) -> Any:
 
     Integers keep all their digits. Raises ValueError that names `what` and the place.
     """
+    if not isinstance(text, str | bytes):
+        raise ValueError(f"{what} is not text")
     with suppress(msgspec.DecodeError, ValueError, RecursionError):
         return msgspec.json.decode(text)
     if isinstance(text, bytes):

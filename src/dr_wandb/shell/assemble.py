@@ -42,12 +42,16 @@ class RunResult(Record, frozen=True, kw_only=True):
 
 
 class Assembled(Record, frozen=True, kw_only=True):
-    """The data files of the export after a sync, and the tracking that goes with them."""
+    """The data files of the export after a sync, and the tracking that goes with them.
+
+    `rows_deselected` left the export because the selection became narrower.
+    """
 
     runs: dict[str, RunTracking]
     runs_file: DataFile
     history_file: DataFile | None
     rows_added: int = 0
+    rows_deselected: int = 0
 
 
 class Assembler:
@@ -77,7 +81,6 @@ class Assembler:
 
         broken: the runs whose listing did not read.
         """
-        before = self._stored.state.runs
         tracked = self._advance(plan, results, broken)
         with ExitStack() as stack:
             old_runs = _open(stack, self._stored.runs_path)
@@ -92,16 +95,26 @@ class Assembler:
                 history_file = self._unchanged(self._stored.state.history_file, "history")
             else:
                 history_file = None
-        added = (
-            max(0, _rows(tracking) - _rows(before.get(run_id)))
-            for run_id, tracking in tracked.items()
-        )
         return Assembled(
             runs=tracked,
             runs_file=runs_file,
             history_file=history_file,
-            rows_added=sum(added),
+            rows_added=self._count_rows(tracked, grown=True),
+            rows_deselected=self._count_rows(tracked, grown=False),
         )
+
+    def _count_rows(self, tracked: Mapping[str, RunTracking], *, grown: bool) -> int:
+        """Count the rows that runs gained, or that they lost to another selection."""
+        count = 0
+        for run_id, now in tracked.items():
+            before = self._stored.state.runs.get(run_id)
+            more = _rows(now) - _rows(before)
+            if grown:
+                count += max(0, more)
+            elif before is not None and before.position is not None and now.position is not None:
+                reselected = before.position.selection != now.position.selection
+                count += max(0, -more) if reselected else 0
+        return count
 
     def _advance(
         self, plan: SyncPlan, results: Mapping[str, RunResult], broken: Sequence[FailedRun]

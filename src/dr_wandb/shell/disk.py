@@ -29,7 +29,8 @@ def sync_file(stream: IO[bytes]) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a whole file, durable but not atomic: for names that nobody reads yet."""
-    with path.open("wb") as stream:
+    remove(path)  # a link that has the name is not followed
+    with path.open("xb") as stream:
         stream.write(content)
         sync_file(stream)
 

@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 
 from returns.pipeline import is_successful
 
 from dr_wandb.core.advance import RunOutcome, advance_state
 from dr_wandb.core.codec import encode_document
-from dr_wandb.core.failures import DiskRefused, DrWandbError, FailedRun
+from dr_wandb.core.failures import DiskRefused, DrWandbError, FailedRun, InvalidRequest
 from dr_wandb.core.manifest import (
     HISTORY_FILE,
     MANIFEST_FILE,
@@ -41,6 +42,8 @@ from dr_wandb.shell.staging import finish_interrupted, staging
 from dr_wandb.shell.store import ExportStore
 
 Clock = Callable[[], datetime]
+
+NARROWER = "%s rows that the selection no longer admits leave the export"
 
 
 def utc_now() -> datetime:
@@ -86,6 +89,7 @@ class ExportEngine:
         was, and what was fetched is kept for the next try.
         """
         folder = self.store.export_dir
+        _keep_apart(folder, self._record)
         with _expected_refusals(folder), locked(folder):
             finish_interrupted(folder)
             with staging(folder) as scratch, _spool(scratch) as spool:
@@ -105,6 +109,8 @@ class ExportEngine:
                     source=opened.kind,
                 )
                 assembled = assembler.assemble(plan, results, listing.failures)
+                if assembled.rows_deselected:
+                    LOGGER.warning(NARROWER, assembled.rows_deselected)
                 state = self._advance(stored, assembled, exported_at)
                 manifest = self._describe(stored, assembled, exported_at)
                 self._commit(stored, assembled, manifest, state, scratch)
@@ -154,18 +160,21 @@ class ExportEngine:
             if run.history is not None or run.metadata
         ]
         results = {run_id: RunResult(listing=run) for run_id, run in listed.items()}
-        received: list[int] = []
+        received = _Counter()
         fetcher = Fetcher(
             source,
             self.request,
             scratch,
             wait=self._wait,
-            on_rows=received.append,
+            on_rows=received.add,
             use_earlier=self._record is None,
         )
-        for done, (job, result) in enumerate(in_threads(jobs, fetcher.fetch, self._workers), 1):
-            results[job.listing.run_id] = _result_of(job, result)
-            self._progress(Progress(done=done, total=len(jobs), rows=sum(received)))
+        try:
+            for done, (job, result) in enumerate(in_threads(jobs, fetcher.fetch, self._workers), 1):
+                results[job.listing.run_id] = _result_of(job, result)
+                self._progress(Progress(done=done, total=len(jobs), rows=received.count))
+        finally:
+            fetcher.stop()
         return results
 
     def _advance(self, stored: StoredExport, assembled: Assembled, exported_at: str) -> ExportState:
@@ -277,6 +286,25 @@ class ExportEngine:
             yield recorder
 
 
+def _keep_apart(folder: Path, record: Path | None) -> None:
+    """Refuse a recording inside an export."""
+    if record is not None and record.resolve().is_relative_to(folder.resolve()):
+        problem = f"the recording {record} would lie inside the export; name another folder"
+        raise DrWandbError(InvalidRequest(problems=(problem,)))
+
+
+class _Counter:
+    """Counts the rows that several threads receive."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def add(self, rows: int) -> None:
+        with self._lock:
+            self.count += rows
+
+
 def _result_of(job: FetchJob, result: FetchResult) -> RunResult:
     if not is_successful(result):
         failure = result.failure()
@@ -284,7 +312,7 @@ def _result_of(job: FetchJob, result: FetchResult) -> RunResult:
         return RunResult(listing=job.listing, outcome=outcome)
     fetched = result.unwrap()
     if fetched.accepted is not None and fetched.accepted.notice:
-        LOGGER.warning("run %s: %s", job.listing.run_id, fetched.accepted.notice)
+        LOGGER.warning("run %r: %s", job.listing.run_id, fetched.accepted.notice)
     outcome = RunOutcome(accepted=fetched.accepted)
     return RunResult(listing=job.listing, outcome=outcome, fetched=fetched)
 

@@ -17,12 +17,14 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from dr_wandb.core.accept import Accepted, FetchWindow, ReadWhole, Rejected, judge
+from dr_wandb.core.failures import DrWandbError
 from dr_wandb.core.listing import RunListing
 from dr_wandb.core.plan import HistoryFetch, RunPlan
 from dr_wandb.core.records import Record
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.state import RunTracking, see
 from dr_wandb.shell.listing import ATTEMPTS, Pause, pause
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.segments import Segment, SegmentHeader, SegmentWriter, find_segment
 from dr_wandb.shell.sources import Source, SourceError
 
@@ -88,6 +90,11 @@ class Fetcher:
         self._wait = wait
         self._on_rows = on_rows
         self._use_earlier = use_earlier
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let fetches that are still under way end with their next batch."""
+        self._stopped.set()
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
@@ -101,6 +108,13 @@ class Fetcher:
                 failure = FetchFailure(reason=str(error))
                 if not error.retryable:
                     break
+                continue
+            except (DrWandbError, OSError, MemoryError):
+                raise
+            except Exception as error:
+                # What a source did not foresee concerns this run alone, whatever it is.
+                LOGGER.debug("run %r", job.listing.run_id, exc_info=True)
+                failure = FetchFailure(reason=f"{type(error).__name__}: {error}")
                 continue
             match result:
                 case Success(_):
@@ -137,11 +151,7 @@ class Fetcher:
                 Path(segment.path).unlink(missing_ok=True)
                 return Failure(FetchFailure(reason=reason, short=short))
             case ReadWhole(reason=reason):
-                bounds = self._request.selection.bounds
-                window = FetchWindow()
-                if fetch.tail:
-                    window = FetchWindow(start=bounds.min_step or None, stop=bounds.max_step)
-                whole = HistoryFetch(window=window, reason=reason)
+                whole = HistoryFetch(window=FetchWindow(), reason=reason)
                 return self._read_history(job, whole, attempt)
 
     def _read_segment(self, job: FetchJob, window: FetchWindow, attempt: int) -> Segment:
@@ -154,8 +164,10 @@ class Fetcher:
         earlier = find_segment(self._folder, header) if self._use_earlier else None
         if earlier is not None:
             return earlier
-        with SegmentWriter(self._folder, header, str(attempt)) as writer:
+        with SegmentWriter(self._folder, header) as writer:
             for batch in self._source.read_history(job.listing, window, attempt):
+                if self._stopped.is_set():
+                    raise SourceError("the sync has ended", retryable=False)
                 writer.add(batch)
                 self._on_rows(len(batch.rows))
             return writer.finish()

@@ -73,7 +73,6 @@ class ProjectListing(Record, frozen=True, kw_only=True):
     failures: tuple[FailedRun, ...] = ()
     asked: frozenset[str] = frozenset()
     unlisted: int = 0
-    everything: bool = False
 
 
 class _Survey:
@@ -90,28 +89,38 @@ class _Survey:
         self.broken: dict[str, str] = {}
         self.total: int | None = None
 
-    def ask(self, query: ListingQuery) -> int:
-        """Ask until the answer is complete. Returns how many runs of the source's count lack."""
+    def ask(self, query: ListingQuery) -> int | None:
+        """Ask until the answer is complete. Returns how many runs of the source's count lack.
+
+        None where the source does not count: then nothing says that an answer is complete.
+        """
         answered: dict[str, RunListing | str] = {}
-        lacking = 0
+        lacking: int | None = None
         for attempt in range(1, ATTEMPTS + 1):
             told: dict[str, RunListing | str] = {}
             try:
-                counts = {page.matching for page in self._pages(query, told)}
-                lacking = max((count or 0 for count in counts), default=0) - len(told)
-                if not lacking and len(counts) <= 1:
-                    answered = told
-                    break
+                pages = [(page.matching, page.disturbed) for page in self._pages(query, told)]
             except SourceError as error:
                 if attempt == ATTEMPTS or not error.retryable:
                     raise DrWandbError(
                         Unreachable(host=self.source.address, detail=str(error))
                     ) from error
+                answered |= told
+                self.wait(attempt)
+                continue
+            counts = {matching for matching, _ in pages}
+            if None in counts or not counts:
+                answered, lacking = told, None
+                break
+            if counts == {len(told)} and not any(disturbed for _, disturbed in pages):
+                answered, lacking = told, 0
+                break
             answered |= told
+            lacking = max(0, max(count or 0 for count in counts) - len(answered))
             if attempt < ATTEMPTS:
                 self.wait(attempt)
         self._keep(answered)
-        return max(0, lacking)
+        return lacking
 
     def _pages(self, query: ListingQuery, told: dict[str, RunListing | str]) -> Iterator[RunPage]:
         """Read an answer; `told` gets each run's listing, or why it does not read."""
@@ -164,22 +173,24 @@ def list_project(
     """
     survey = _Survey(source, request, spool, wait)
     asked: set[str] = set()
-    lacking = 0
+    lacking, counted = 0, True
     queries = plan_listing(request, state).queries
     for query in queries:
         lacks = survey.ask(query)
-        lacking += lacks
-        if isinstance(query, RunsById) and not lacks:
+        lacking += lacks or 0
+        counted = counted and lacks is not None
+        if isinstance(query, RunsById) and lacks == 0:
             asked.update(query.run_ids)
     everything = EveryRun() in queries
     gone = asked - survey.runs.keys() - survey.broken.keys()
     known = (state.present.keys() | survey.runs.keys() | survey.broken.keys()) - gone
     if not everything and survey.total is not None and survey.total != len(known):
         everything = True
-        lacking = survey.ask(EveryRun())
+        lacks = survey.ask(EveryRun())
+        lacking, counted = lacks or 0, lacks is not None
     survey.ask_broken_again()
     if everything:
-        asked = set(state.runs) if not lacking else set()
+        asked = set(state.runs) if counted and not lacking else set()
     return ProjectListing(
         runs=tuple(survey.runs.values()),
         failures=tuple(_failures(survey.broken)),
@@ -189,7 +200,6 @@ def list_project(
             if run_id in state.runs and state.runs[run_id].source in ("", source.kind)
         ),
         unlisted=lacking,
-        everything=everything and not lacking,
     )
 
 

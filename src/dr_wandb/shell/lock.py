@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dr_wandb.core.failures import DrWandbError, Locked
+from dr_wandb.shell import disk
 
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder.json"
@@ -35,12 +36,14 @@ def locked(folder: Path) -> Iterator[None]:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         }
-        (folder / HOLDER_FILE).write_text(json.dumps(holder), encoding="utf-8")
+        disk.write_file(folder / HOLDER_FILE, json.dumps(holder).encode())
         yield
     finally:
-        (folder / HOLDER_FILE).unlink(missing_ok=True)
-        lock.release()
-        _remove_if_unused(made)
+        try:
+            disk.remove(folder / HOLDER_FILE)
+            _remove_if_unused(made)
+        finally:
+            lock.release()
 
 
 def _holder(folder: Path) -> str:

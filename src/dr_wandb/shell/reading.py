@@ -39,6 +39,9 @@ CHECKED_FILE = ".checked.json"
 """What the data files looked like when their digests were last right. Only saves time."""
 
 
+_CHECKED = msgspec.json.Decoder(dict[str, tuple[list[int], str]])
+
+
 class StoredExport(Record, frozen=True, kw_only=True):
     """What a sync builds on.
 
@@ -82,9 +85,27 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
 
 
 def _as_recorded(store: ExportStore, state: ExportState) -> bool:
-    """Say whether the data files are the ones that the ranges in the state speak of."""
-    files = ((store.runs_path, state.runs_file), (store.history_path, state.history_file))
-    return all(_digest(path) == digest for path, digest in files)
+    """Say whether the data files are the ones that the ranges in the state speak of, end to end."""
+    if any(run_id != tracking.run_id for run_id, tracking in state.runs.items()):
+        return False
+    tracked = state.runs.values()
+    return all(
+        _digest(path) == digest and _fill(path, places)
+        for path, digest, places in (
+            (store.runs_path, state.runs_file, [run.snapshot for run in tracked]),
+            (store.history_path, state.history_file, [run.history for run in tracked]),
+        )
+    )
+
+
+def _fill(path: Path, places: Iterable[ByteRange | None]) -> bool:
+    """Say whether ranges lie one behind the other, from the first byte of a file to its last."""
+    end = 0
+    for place in sorted((place for place in places if place), key=lambda place: place.offset):
+        if place.offset != end or place.length <= 0:
+            return False
+        end = place.end
+    return end == (path.stat().st_size if path.exists() else 0)
 
 
 def _digest(path: Path) -> str:
@@ -92,10 +113,10 @@ def _digest(path: Path) -> str:
     if _look(path) is None:
         return ""
     try:
-        known = msgspec.json.decode((path.parent / CHECKED_FILE).read_bytes(), type=dict[str, Any])
+        known = _CHECKED.decode((path.parent / CHECKED_FILE).read_bytes())
     except (OSError, msgspec.DecodeError):
         known = {}
-    look, digest = known.get(path.name, (None, None))
+    look, digest = known.get(path.name, ([], ""))
     return digest if look == _look(path) else disk.sha256_of(path)
 
 

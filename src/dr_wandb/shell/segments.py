@@ -8,6 +8,7 @@ its final name only when it is whole.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from uuid import uuid4
 
 import msgspec
 
@@ -95,9 +96,9 @@ class SegmentWriter:
     Used as a context manager: what is not finished leaves nothing behind.
     """
 
-    def __init__(self, folder: Path, header: SegmentHeader, token: str) -> None:
+    def __init__(self, folder: Path, header: SegmentHeader) -> None:
         self._path = segment_path(folder, header)
-        self._part = folder / f"{self._path.stem}.{token}.part"
+        self._part = folder / f"{self._path.stem}.{uuid4().hex}.part"
         self._header = header
         self._sorter: ExternalSorter[ReceivedRow] = ExternalSorter(
             folder, self._part.name, key=arrival_order, revive=ReceivedRow._make
@@ -122,7 +123,9 @@ class SegmentWriter:
         for raw_row in batch.rows:
             row = normalize_row(raw_row, run_id)
             place = row.step or 0
-            if place < (window.start or 0) or (window.stop is not None and place >= window.stop):
+            if window.start and place < window.start:
+                continue
+            if window.stop is not None and place >= window.stop:
                 continue
             received = receive(row, selection, live=batch.live)
             self._sorter.add(received, len(received.content) + len(received.line))

@@ -16,7 +16,8 @@ Item = TypeVar("Item", bound=tuple[Any, ...])
 BUFFER_BYTES = 8 << 20
 """How much one sorter holds in memory. Eight runs are fetched at once."""
 
-ITEMS_PER_RECORD = 500
+RECORD_BYTES = 64 << 10
+"""How much of each spill file is read at a time while they are merged."""
 
 
 class ExternalSorter(Generic[Item]):
@@ -78,7 +79,8 @@ class ExternalSorter(Generic[Item]):
             self._spills.append(self._folder / f"{self._stem}.{len(self._spills)}.spill")
         with self._spills[-1].open("ab") as stream:
             items = iter(self._buffer)
-            while record := [tuple(item) for item in islice(items, ITEMS_PER_RECORD)]:
+            fitting = max(1, RECORD_BYTES * len(self._buffer) // self._buffered)
+            while record := [tuple(item) for item in islice(items, fitting)]:
                 marshal.dump(record, stream)
         self._last_spilled = last
         self._buffer = []

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dr_wandb.shell.commit import STAGING_FOLDER, roll_forward
+from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
 from dr_wandb.shell.progress import LOGGER
 
 KEPT = ".segment"
@@ -28,14 +28,17 @@ def staging(folder: Path) -> Iterator[Path]:
     When the sync has ended well it goes; otherwise what is worth keeping stays, if anything is.
     """
     path = folder / STAGING_FOLDER
+    if path.is_symlink():
+        path.unlink()
     path.mkdir(exist_ok=True)
     _clear(path)
     try:
         yield path
     except BaseException:
-        _clear(path)
-        if not any(path.iterdir()):
-            path.rmdir()
+        if not (folder / RECORD_FILE).exists():  # a decided commit still needs its files
+            _clear(path)
+            if not any(path.iterdir()):
+                path.rmdir()
         raise
     shutil.rmtree(path, ignore_errors=True)
 
@@ -45,5 +48,5 @@ def _clear(staging: Path) -> None:
     for path in staging.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.suffix != KEPT:
-            path.unlink()
+        elif path.suffix != KEPT or path.is_symlink():
+            path.unlink(missing_ok=True)

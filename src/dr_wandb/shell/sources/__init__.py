@@ -22,12 +22,14 @@ class RunPage(Record, frozen=True, kw_only=True):
     """One page of a listing.
 
     `matching` is the source's count of the runs that the query asks for, `total` its count of all
-    runs of the project; None where it does not count.
+    runs of the project; None where it does not count. `disturbed`: the listing changed while it
+    was read, so that runs may have been skipped.
     """
 
     runs: Sequence[RawRun]
     matching: int | None = None
     total: int | None = None
+    disturbed: bool = False
 
 
 class RowBatch(Record, frozen=True, kw_only=True):

@@ -84,15 +84,19 @@ class ApiSource:
             project = self._session.query(RUNS, variables).get("project")
             if project is None:
                 raise DrWandbError(NoProject(entity=self._entity, project=self._project))
-            runs = project.get("runs") or {}
-            edges = list(runs.get("edges") or ())
+            runs = project.get("runs")
+            if not isinstance(runs, Mapping):
+                raise SourceError("W&B answered without a listing")
+            edges = [edge for edge in runs.get("edges") or () if edge and edge.get("node")]
             again = 0 if last is None else 1
-            if again and (not edges or edges[0]["node"]["name"] != last):
-                raise SourceError("the listing changed while it was read")
+            disturbed = bool(again) and (not edges or edges[0]["node"]["name"] != last)
+            if disturbed:
+                again = 0
             yield RunPage(
                 runs=[self._with_url(edge["node"]) for edge in edges[again:]],
                 matching=project.get("matching"),
                 total=project.get("total"),
+                disturbed=disturbed,
             )
             more = bool((runs.get("pageInfo") or {}).get("hasNextPage")) and len(edges) > again
             if more:

@@ -8,6 +8,7 @@ server for a quarter of an hour (20 tries, wandb 0.31.0).
 """
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,24 @@ from urllib.parse import urlsplit
 import wandb
 from wandb.errors import AuthenticationError, CommError, UsageError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+from wandb.sdk.mailbox import MailboxClosedError
 
 from dr_wandb.core.failures import DrWandbError, Failure, KeyRefused, NoApiKey, Unreachable
+from dr_wandb.core.scrub import scrub_text
 from dr_wandb.shell.sources import SourceError
 
-SDK_ERRORS = (CommError, UsageError, WandbApiFailedError, ValueError, TimeoutError, OSError)
+SDK_ERRORS = (
+    CommError,
+    UsageError,
+    WandbApiFailedError,
+    MailboxClosedError,
+    ValueError,
+    TimeoutError,
+    OSError,
+)
 
+_FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
+_QUIET = ("WANDB_SILENT", "WANDB_ERROR_REPORTING")
 _SERVICE = "WANDB_SERVICE"
 """Set by the SDK once its service runs, in this process or the one that started it."""
 
@@ -36,11 +49,8 @@ class ApiSession:
     def __init__(self, private: Path, timeout_seconds: int) -> None:
         self.private = private
         self._timeout = timeout_seconds
-        self._saved = dict(os.environ)
-        self._own_service = _SERVICE not in os.environ
-        if self._own_service:
-            _make_private(private)
-        self.host = _host()
+        self._service = _borrow_service(private, timeout_seconds)
+        self.host = _host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
         try:
             self._api = self._connect()
         except BaseException:
@@ -49,12 +59,10 @@ class ApiSession:
 
     def _connect(self) -> Any:
         try:
-            if self._own_service:
-                wandb.setup(settings=_settings(self._timeout))
             api = wandb.Api(timeout=self._timeout)
         except SDK_ERRORS as error:
             raise DrWandbError(explain(error, self.host)) from error
-        self.host = urlsplit(str(api.settings["base_url"])).netloc or self.host
+        self.host = _host_of(str(api.settings["base_url"]))
         return api
 
     @property
@@ -89,27 +97,58 @@ class ApiSession:
         return answer
 
     def close(self) -> None:
-        """Stop the service that was started here, and give the process its environment back."""
-        if not self._own_service:
-            return
-        self._own_service = False
-        try:
-            wandb.teardown()
-        finally:
-            for name in os.environ.keys() - self._saved.keys():
-                del os.environ[name]
-            os.environ.update(self._saved)
+        """Give the service back. The last of the sessions of this process stops it."""
+        service, self._service = self._service, None
+        if service is not None:
+            service.give_back()
 
 
-def _make_private(private: Path) -> None:
-    """Point everything that the SDK writes into a private folder, and have it keep quiet."""
-    folders = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
-    for name in folders:
-        folder = private / name.lower()
-        folder.mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(folder.resolve())
-    os.environ["WANDB_SILENT"] = "true"
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+class _Service:
+    """The service that was started here, and the environment of the process before that."""
+
+    def __init__(self, private: Path, timeout_seconds: int) -> None:
+        self._saved = {name: os.environ.get(name) for name in (*_FOLDERS, *_QUIET, _SERVICE)}
+        self.sessions = 0
+        for name in _FOLDERS:
+            folder = private / name.lower()
+            folder.mkdir(parents=True, exist_ok=True)
+            os.environ[name] = str(folder.resolve())
+        os.environ["WANDB_SILENT"] = "true"
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        wandb.setup(settings=_settings(timeout_seconds))
+
+    def give_back(self) -> None:
+        """Count one session less; stop the service and restore the environment after the last."""
+        global _running
+        with _service_lock:
+            self.sessions -= 1
+            if self.sessions:
+                return
+            _running = None
+            try:
+                wandb.teardown()
+            finally:
+                for name, value in self._saved.items():
+                    if value is None:
+                        os.environ.pop(name, None)
+                    else:
+                        os.environ[name] = value
+
+
+_service_lock = threading.Lock()
+_running: _Service | None = None
+
+
+def _borrow_service(private: Path, timeout_seconds: int) -> _Service | None:
+    """Return the service of this process, started if need be; None where wandb runs already."""
+    global _running
+    with _service_lock:
+        if _running is None:
+            if _SERVICE in os.environ:
+                return None
+            _running = _Service(private, timeout_seconds)
+        _running.sessions += 1
+        return _running
 
 
 def _settings(timeout_seconds: int) -> Any:
@@ -126,10 +165,9 @@ def _settings(timeout_seconds: int) -> Any:
     )
 
 
-def _host() -> str:
-    """Return the host that the SDK will talk to, before it has been asked."""
-    address = os.environ.get("WANDB_BASE_URL") or "W&B"
-    return urlsplit(address).netloc or address
+def _host_of(address: str) -> str:
+    """Return host and port of an address, without the user and password that it may have."""
+    return urlsplit(address).netloc.rpartition("@")[2] or address
 
 
 def status_of(error: BaseException) -> int:
@@ -148,7 +186,7 @@ def reason_of(error: BaseException) -> str:
     gave_up = text.rfind("giving up after ")
     if gave_up >= 0:
         text = text[gave_up:]
-    text = text.partition(" while retrying: Post ")[0]
+    text = scrub_text(text.partition(" while retrying: Post ")[0])
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 

@@ -53,7 +53,7 @@ class Downloads:
             folder,
         )
         if result.errors:
-            first = " ".join(str(next(iter(result.errors.values()))).split())
+            first = reason_of(OSError(next(iter(result.errors.values()))))
             raise SourceError(
                 f"{len(result.errors)} exported Parquet files could not be downloaded: {first}"
             )

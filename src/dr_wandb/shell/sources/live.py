@@ -15,7 +15,7 @@ from typing import Any
 from dr_wandb.core.values import decode_json
 from dr_wandb.shell.sources import RowBatch, SourceError
 
-BEYOND = 2**40
+BEYOND = 2**62
 """No run has steps from here on."""
 
 FIRST_CAP = 1_000

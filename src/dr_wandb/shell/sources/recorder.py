@@ -106,7 +106,7 @@ class Recorder:
                 runs.update({name_of(run): self._writer.add_run(run) for run in clean_runs})
                 matching = page.matching if page.matching is not None else matching
                 total = page.total if page.total is not None else total
-                yield RunPage(runs=clean_runs, matching=page.matching, total=page.total)
+                yield replace(page, runs=clean_runs)
         except SourceError as error:
             raise self._clean_error(error) from None
         self._writer.keep_listing(number, query, matching=matching, total=total, runs=runs)

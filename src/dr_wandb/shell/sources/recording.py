@@ -41,6 +41,9 @@ RUNS_FILE = "runs.jsonl"
 HISTORY_FILE = "history.jsonl"
 HISTORY_FOLDER = "history"
 METADATA_FILE = "metadata.jsonl"
+RECORDING_NAMES = frozenset(
+    {HEAD_FILE, LISTING_FILE, RUNS_FILE, HISTORY_FILE, HISTORY_FOLDER, METADATA_FILE}
+)
 
 _REMEDY = "record it again, or restore the folder from a copy"
 _ENCODER = msgspec.json.Encoder(order="sorted")

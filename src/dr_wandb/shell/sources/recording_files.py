@@ -1,6 +1,5 @@
 """The files that a recording is made of on its way, and how it takes its place."""
 
-import itertools
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dr_wandb.core.failures import DiskRefused, DrWandbError, InvalidRequest
-from dr_wandb.shell.sources.recording import HEAD_FILE
+from dr_wandb.shell.sources.recording import HEAD_FILE, RECORDING_NAMES
 
 
 class Span(NamedTuple):
@@ -89,9 +88,9 @@ def writing(target: Path) -> Iterator[None]:
 def require_replaceable(folder: Path) -> None:
     """Refuse a folder that holds something other than a recording."""
     with writing(folder):
-        holds = list(itertools.islice(folder.iterdir(), 1)) if folder.is_dir() else folder.exists()
-        taken = holds and not (folder / HEAD_FILE).is_file()
-    if taken:
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        foreign = bool(names - RECORDING_NAMES) or (folder.exists() and not folder.is_dir())
+    if foreign or (names and HEAD_FILE not in names):
         problem = f"{folder} holds something other than a recording; name a new or empty folder"
         raise DrWandbError(InvalidRequest(problems=(problem,)))
 

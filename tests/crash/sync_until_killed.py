@@ -1,0 +1,49 @@
+"""Sync a project of moderate size; run by test_kill.py, which ends it at some moment.
+
+python -m tests.crash.sync_until_killed DATA_ROOT GROWTH
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from tests import syncing
+from tests.memory_source import MemorySource
+
+RUNS, ROWS = 12, 60
+
+
+class SlowSource(MemorySource):
+    """Waits a moment before each history, so that there is time to be killed in."""
+
+    pause_seconds = 0.0
+
+    def read_history(self, run, window, attempt):  # type: ignore[no-untyped-def]
+        time.sleep(self.pause_seconds)
+        return super().read_history(run, window, attempt)
+
+
+def project(growth: int) -> SlowSource:
+    """Return the project after it has grown so many times."""
+    source = SlowSource(rows_per_batch=50)
+    for number in range(RUNS):
+        source.add_run(f"run{number:02d}", tags=["x"] * number)
+        for row in range(ROWS + number):
+            source.log(f"run{number:02d}", {"loss": 1 / (row + 1), "text": "ü" * number})
+    for round_ in range(growth):
+        source.advance(60)
+        for number in range(round_ % 3, RUNS, 3):
+            source.log(f"run{number:02d}", {"loss": float(round_)})
+    return source
+
+
+def main(data_root: str, growth: str) -> None:
+    source = project(int(growth))
+    source.pause_seconds = 0.01
+    print("ready", flush=True)
+    syncing.sync(source, Path(data_root))
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
