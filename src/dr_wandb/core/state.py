@@ -68,8 +68,8 @@ class HistoryPosition(Record, frozen=True, kw_only=True):
 
     def accounts_for(self, counts: HistoryCounts) -> bool:
         """Say whether a listing with these counts has nothing that was not received."""
-        if counts == self.listed:
-            return not self._beyond_what_was_listed
+        if counts == self.listed and not self._beyond_what_was_listed:
+            return True
         return (
             self.whole
             and counts.line_count == self.expected_line_count
