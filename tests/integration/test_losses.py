@@ -579,6 +579,17 @@ def test_runs_that_paging_loses_are_noticed_when_one_is_deleted(
     assert {failed.run_id for failed in summary.failures} <= {"run-0"}  # gone since it was listed
 
 
+@pytest.mark.parametrize("per_page", [1, 2, 4, 5])
+def test_every_run_is_listed_whatever_the_page_size(exports: Exports, per_page: int) -> None:
+    exports.per_page = per_page
+    for number in range(5):
+        add_run(exports, f"run-{number}", rows=1)
+    summary = exports.sync(mode="metadata")
+    assert (summary.run_count, summary.unlisted_count) == (5, 0)
+    pages = -(-5 // per_page)
+    assert len(exports.server.requests_of("Runs")) <= pages + 1
+
+
 def test_run_that_paging_loses_is_not_taken_for_missing(exports: Exports) -> None:
     exports.per_page = 3
     runs = [add_run(exports, f"run-{number}", rows=2) for number in range(10)]
