@@ -37,7 +37,9 @@ def properties(session: nox.Session) -> None:
     """Run the laws with a thousand examples each."""
     session.install("-e", ".[test]")
     environment = {"HYPOTHESIS_PROFILE": "ci"}
-    session.run("pytest", "-n", "2", "tests/property", *session.posargs, env=environment)
+    session.run(
+        "pytest", "-n", "2", "--timeout", "0", "tests/property", *session.posargs, env=environment
+    )
 
 
 @nox.session

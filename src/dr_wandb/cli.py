@@ -28,7 +28,9 @@ from dr_wandb.core.request import (
     ExportRequest,
     InvalidRequestError,
     SyncMode,
+    all_problems,
     build_selection,
+    check_source,
 )
 from dr_wandb.core.version import VERSION
 
@@ -114,31 +116,40 @@ def export(
     quiet
         Say nothing on stderr but warnings and errors.
     """
-    request = ExportRequest(
-        entity=entity,
-        project=project,
-        name=name,
-        data_root=data_root,
-        mode=mode,
-        sync_mode=sync_mode,
-        runs_per_page=runs_per_page,
-        timeout_seconds=timeout_seconds,
-        include_metadata=include_metadata,
-        history_selection=build_selection(
-            keys=history_key, min_step=min_step, max_step=max_step, max_records=max_records
-        ),
-    )
-    problems = []
-    if json and not dry_run:
-        problems.append("--json goes with --dry-run; the summary is JSON anyway")
-    if record is not None and dry_run:
-        problems.append("--record writes, --dry-run does not: give one of them")
-    if problems:
-        raise InvalidRequestError(problems)
+    with all_problems() as attempt:
+        selection = attempt(
+            lambda: build_selection(
+                keys=history_key, min_step=min_step, max_step=max_step, max_records=max_records
+            )
+        )
+        request = attempt(
+            lambda: ExportRequest(
+                entity=entity,
+                project=project,
+                name=name,
+                data_root=data_root,
+                mode=mode,
+                sync_mode=sync_mode,
+                runs_per_page=runs_per_page,
+                timeout_seconds=timeout_seconds,
+                include_metadata=include_metadata,
+                history_selection=selection,
+            )
+        )
+        attempt(lambda: check_source(source))
+        attempt(lambda: _check_outputs(dry_run, json, record))
+    assert request is not None
     _configure_logging(quiet)
     if dry_run:
         return _print_plan(request, source, json)
     return _export(request, source, record, quiet)
+
+
+def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
+    if json and not dry_run:
+        raise InvalidRequestError(["--json goes with --dry-run; the summary is JSON anyway"])
+    if record is not None and dry_run:
+        raise InvalidRequestError(["--record writes, --dry-run does not: give one of them"])
 
 
 def _export(request: ExportRequest, source: str, record: Path | None, quiet: bool) -> int:

@@ -407,13 +407,14 @@ class SyncMachine(RuleBasedStateMachine):
         self.sync()
         self.request = asked_before
 
-    @rule()
-    def sync_until_settled(self) -> None:
-        """End every run, and sync when that is long ago."""
+    @rule(to=st.sampled_from(SELECTIONS))
+    def sync_until_settled(self, to: Any) -> None:
+        """End every run, sync when that is long ago, and then under another selection."""
         for run_id in self.server.runs:
             self.end(run_id, "finished")
         self.advance(2 * DAY)
         self.sync_until_complete()
+        self.sync_under_a_selection(to)
 
     @rule()
     def sync_until_complete(self) -> None:

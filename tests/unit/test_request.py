@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from dr_wandb.cli import run
 from dr_wandb.core.request import (
     EVERYTHING,
     ExportMode,
@@ -128,3 +129,35 @@ def test_flags_that_say_nothing_make_no_selection() -> None:
     assert build_selection() is None
     assert build_selection(keys=[]) is None
     assert build_selection(max_records=3) == HistorySelection(window=HistoryWindow(max_records=3))
+
+
+def test_the_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [
+        "--min-step",
+        "-1",
+        "--runs-per-page",
+        "0",
+        "--source",
+        "x",
+        "--json",
+        "--mode",
+        "history",
+    ]
+    assert run([" ", "p", "--name", "..", *flags]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "min_step must be 0 or more, not -1",
+        "entity must not be blank",
+        "name must be a folder name of its own, not '..'",
+        "runs_per_page must be 1 or more, not 0",
+        "source must be api or replay:DIR, not 'x'",
+        "--json goes with --dry-run; the summary is JSON anyway",
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"data_root": None}, {"include_metadata": "no"}, {"history_selection": {"keys": ["a"]}}],
+)
+def test_a_value_of_another_type_is_a_problem(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError):
+        ExportRequest(entity="e", project="p", name="n", mode="history", **fields)

@@ -8,15 +8,18 @@ Rules
   that admits everything is None.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import force_setattr
 
 from dr_wandb.core.records import Record
 from dr_wandb.core.values import clean_text
+
+_T = TypeVar("_T")
 
 
 class ExportMode(StrEnum):
@@ -144,6 +147,14 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         for name in ("runs_per_page", "timeout_seconds"):
             if not _is_count(getattr(self, name), 1):
                 problems.append(f"{name} must be 1 or more, not {getattr(self, name)!r}")
+        if not isinstance(self.data_root, Path):
+            problems.append(f"data_root must be a path, not {self.data_root!r}")
+        if not isinstance(self.include_metadata, bool):
+            problems.append(
+                f"include_metadata must be true or false, not {self.include_metadata!r}"
+            )
+        if not isinstance(self.history_selection, HistorySelection | None):
+            problems.append("history_selection must be a HistorySelection")
         if self.history_selection == EVERYTHING:
             force_setattr(self, "history_selection", None)
         if self.history_selection is not None and self.mode == ExportMode.METADATA:
@@ -197,6 +208,33 @@ def name_problems(name: str, value: str) -> list[str]:
 
 def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+@contextmanager
+def all_problems() -> Iterator[Callable[[Callable[[], _T]], "_T | None"]]:
+    """Let several parts of a request be made, and raise the problems of all of them together.
+
+    Gives a function that calls another one, and returns None where that raises.
+    """
+    problems: list[str] = []
+
+    def attempt(make: Callable[[], _T]) -> "_T | None":
+        try:
+            return make()
+        except InvalidRequestError as error:
+            problems.extend(error.problems)
+            return None
+
+    yield attempt
+    if problems:
+        raise InvalidRequestError(problems)
+
+
+def check_source(source: str) -> None:
+    """Refuse what is neither `api` nor `replay:DIR`."""
+    kind, _, place = source.partition(":")
+    if source != "api" and not (kind == "replay" and place):
+        raise InvalidRequestError([f"source must be api or replay:DIR, not {source!r}"])
 
 
 def build_selection(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dr_wandb.core.request import ExportRequest, InvalidRequestError
+from dr_wandb.core.request import ExportRequest, InvalidRequestError, check_source
 from dr_wandb.shell.sources import Source
 
 SourceOpener = Callable[[ExportRequest, Path], Source]
@@ -19,12 +19,11 @@ def open_api(request: ExportRequest, private: Path) -> Source:
 
 def opener(source: str) -> SourceOpener:
     """Return what opens `api` or `replay:DIR`. Raises InvalidRequestError for anything else."""
-    kind, _, place = source.partition(":")
+    check_source(source)
     if source == "api":
         return open_api
-    if kind == "replay" and place:
-        return lambda request, private: _open_recording(request, Path(place))
-    raise InvalidRequestError([f"source must be api or replay:DIR, not {source!r}"])
+    place = Path(source.partition(":")[2])
+    return lambda request, private: _open_recording(request, place)
 
 
 def _open_recording(request: ExportRequest, folder: Path) -> Source:
