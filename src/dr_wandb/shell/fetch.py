@@ -2,7 +2,8 @@
 
 Rules
 - One run's failure never touches another's success.
-- A run is tried three times within about ten seconds; then it has failed, with its reason.
+- A run whose answer cannot be true, or is refused, is tried three times within about ten seconds;
+  then it has failed, with its reason. What may pass by waiting, the source has waited for itself.
 - What cannot be judged by itself is read whole, once.
 - A segment that an earlier, interrupted sync left is used if it answers the same question.
 """
@@ -93,7 +94,10 @@ class Fetcher:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Let fetches that are still under way end with their next batch."""
+        """Let fetches that are under way end with their next batch, and begin no other attempt.
+
+        Closing the source ends those that wait for their turn.
+        """
         self._stopped.set()
 
     def fetch(self, job: FetchJob) -> FetchResult:
@@ -102,6 +106,8 @@ class Fetcher:
         for attempt in range(ATTEMPTS):
             if attempt:
                 self._wait(attempt)
+            if self._stopped.is_set():
+                break
             try:
                 result = self._attempt(job, attempt)
             except SourceError as error:

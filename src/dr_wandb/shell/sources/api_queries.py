@@ -2,9 +2,9 @@
 
 RUNS = """
 query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, $order: String,
-    $filters: JSONString) {
+    $filters: JSONString, $scope: JSONString) {
   project(name: $project, entityName: $entity) {
-    total: runCount
+    total: runCount(filters: $scope)
     matching: runCount(filters: $filters)
     runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
       edges {
@@ -68,4 +68,8 @@ query RunFiles($project: String!, $entity: String!, $name: String!, $fileNames: 
     }
   }
 }
+"""
+
+VIEWER = """
+query Viewer { viewer { username entity teams { edges { node { name } } } } }
 """

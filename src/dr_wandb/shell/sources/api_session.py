@@ -4,34 +4,34 @@ The SDK writes outside of what one asks for: a folder for each run it builds, a 
 files that it trusts by name, logs, telemetry. So it gets private folders before its service
 starts; where wandb is already at work in this process, as in a notebook, its folders are left
 alone and only explicit ones are used. Its own retries are cut short: they can hide a throttled
-server for a quarter of an hour (20 tries, wandb 0.31.0).
+server for a quarter of an hour (20 tries, wandb 0.31.0). What is sent takes its turn with the
+session's pacer, which does the waiting and the trying again.
 """
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import wandb
-from wandb.errors import AuthenticationError, CommError, UsageError
-from wandb.sdk.lib.service.service_connection import WandbApiFailedError
-from wandb.sdk.mailbox import MailboxClosedError
 
-from dr_wandb.core.failures import DrWandbError, Failure, KeyRefused, NoApiKey, Unreachable
-from dr_wandb.core.scrub import scrub_text
+from dr_wandb.core.failures import DrWandbError, KeyRefused, Unreachable
 from dr_wandb.shell.sources import SourceError
-
-SDK_ERRORS = (
-    CommError,
-    UsageError,
-    WandbApiFailedError,
-    MailboxClosedError,
-    ValueError,
-    TimeoutError,
-    OSError,
+from dr_wandb.shell.sources.api_queries import VIEWER
+from dr_wandb.shell.sources.pacing import Pacer, PassingError, ThrottledError
+from dr_wandb.shell.sources.sdk_errors import (
+    SDK_ERRORS,
+    Trouble,
+    explain,
+    nobody_there,
+    reason_of,
+    status_of,
+    trouble_of,
 )
+
+T = TypeVar("T")
 
 _FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
 _QUIET = ("WANDB_SILENT", "WANDB_ERROR_REPORTING")
@@ -39,18 +39,27 @@ _SERVICE = "WANDB_SERVICE"
 """Set by the SDK once its service runs, in this process or the one that started it."""
 
 _RETRIES = 1
-_WAIT_SECONDS = 2.0
+_RETRY_SECONDS = 1.0
+"""The least that wandb-core takes: 0 means its defaults, 20 tries and 2 s; parts of a second are
+cut off (wandb 0.29 and 0.31). So an error comes up after a second, or after `Retry-After`."""
+
 _REQUEST_SECONDS = 30.0
+
+OPENING_ATTEMPTS = 3
+"""A wrong address is told within seconds."""
 
 
 class ApiSession:
     """One `wandb.Api`, and the raw GraphQL calls where its public methods are not faithful."""
 
-    def __init__(self, private: Path, timeout_seconds: int) -> None:
+    def __init__(
+        self, private: Path, timeout_seconds: int, *, max_rate: float | None = None
+    ) -> None:
         self.private = private
         self._timeout = timeout_seconds
+        self._pacer = Pacer(max_rate=max_rate, timeout_seconds=timeout_seconds)
         self._service = _borrow_service(private, timeout_seconds)
-        self.host = _host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
+        self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
         try:
             self._api = self._connect()
         except BaseException:
@@ -59,11 +68,20 @@ class ApiSession:
 
     def _connect(self) -> Any:
         try:
-            api = wandb.Api(timeout=self._timeout)
-        except SDK_ERRORS as error:
-            raise DrWandbError(explain(error, self.host)) from error
-        self.host = _host_of(str(api.settings["base_url"]))
+            api = self._pacer.send(self._open, attempts=OPENING_ATTEMPTS)
+        except SourceError as error:
+            raise DrWandbError(Unreachable(host=self.host, detail=str(error))) from error
+        self.host = host_of(str(api.settings["base_url"]))
         return api
+
+    def _open(self) -> Any:
+        """Open the SDK's session, which asks W&B who this is."""
+        try:
+            return wandb.Api(timeout=self._timeout)
+        except SDK_ERRORS as error:
+            if trouble_of(error) is not Trouble.FINAL and not nobody_there(error):
+                raise translate(error) from error
+            raise DrWandbError(explain(error, self.host)) from error
 
     @property
     def service(self) -> Any:
@@ -81,23 +99,46 @@ class ApiSession:
         """Return the address of the web pages, with a slash at its end."""
         return str(self.service.app_url)
 
+    def viewer(self) -> tuple[str, tuple[str, ...]]:
+        """Return the user that the key belongs to, and the entities that are the user's own.
+
+        Raises SourceError.
+        """
+        viewer = self.query(VIEWER, {}).get("viewer") or {}
+        edges = (viewer.get("teams") or {}).get("edges") or ()
+        teams = (edge["node"]["name"] for edge in edges if edge and edge.get("node"))
+        own = (viewer.get("username"), viewer.get("entity"), *teams)
+        names = tuple(dict.fromkeys(str(name) for name in own if name))
+        return (names[0] if names else "unknown"), names
+
+    def send(self, request: Callable[[], T]) -> T:
+        """Do something that asks W&B, when it is its turn, and again where that may help.
+
+        request: raises what `translate` makes of an error of the SDK.
+        """
+        return self._pacer.send(request)
+
     def query(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Send one GraphQL query and return its `data`.
 
         Raises DrWandbError where the key is refused, SourceError for everything else.
         """
+        return self.send(lambda: self._query(document, variables))
+
+    def _query(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         try:
             answer = self.service.execute_graphql(document, variables, timeout=self._timeout)
         except SDK_ERRORS as error:
             if status_of(error) == 401:
                 raise DrWandbError(KeyRefused(host=self.host)) from error
-            raise SourceError(reason_of(error)) from error
+            raise translate(error) from error
         if not isinstance(answer, dict):
             raise SourceError("W&B answered without data")
         return answer
 
     def close(self) -> None:
-        """Give the service back. The last of the sessions of this process stops it."""
+        """End all waits and give the service back; the last session of this process stops it."""
+        self._pacer.close()
         service, self._service = self._service, None
         if service is not None:
             service.give_back()
@@ -156,51 +197,34 @@ def _settings(timeout_seconds: int) -> Any:
     return wandb.Settings(
         silent=True,
         x_graphql_retry_max=_RETRIES,
-        x_graphql_retry_wait_min_seconds=1.0,
-        x_graphql_retry_wait_max_seconds=_WAIT_SECONDS,
+        x_graphql_retry_wait_min_seconds=_RETRY_SECONDS,
+        x_graphql_retry_wait_max_seconds=_RETRY_SECONDS,
         x_graphql_timeout_seconds=request_seconds,
         x_file_transfer_retry_max=_RETRIES,
-        x_file_transfer_retry_wait_min_seconds=1.0,
-        x_file_transfer_retry_wait_max_seconds=_WAIT_SECONDS,
+        x_file_transfer_retry_wait_min_seconds=_RETRY_SECONDS,
+        x_file_transfer_retry_wait_max_seconds=_RETRY_SECONDS,
     )
 
 
-def _host_of(address: str) -> str:
+def configured_address() -> str:
+    """Return the address of W&B that the SDK is configured for, without a user and password."""
+    address = os.environ.get("WANDB_BASE_URL") or str(wandb.Settings().base_url)
+    scheme = urlsplit(address).scheme or "https"
+    return f"{scheme}://{host_of(address)}"
+
+
+def host_of(address: str) -> str:
     """Return host and port of an address, without the user and password that it may have."""
     return urlsplit(address).netloc.rpartition("@")[2] or address
 
 
-def status_of(error: BaseException) -> int:
-    """Return the HTTP status behind an error of the SDK, 0 where there is none."""
-    for cause in (error, error.__cause__):
-        response = getattr(cause, "response", None)
-        status = getattr(response, "http_status", 0)
-        if isinstance(status, int) and status:
-            return status
-    return 0
-
-
-def reason_of(error: BaseException) -> str:
-    """Return what an error of the SDK says, on one line, without what wandb-core repeats."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    gave_up = text.rfind("giving up after ")
-    if gave_up >= 0:
-        text = text[gave_up:]
-    text = scrub_text(text.partition(" while retrying: Post ")[0])
-    return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def explain(error: BaseException, host: str) -> Failure:
-    """Say which failure it is that kept a session from being opened (wandb 0.29 to 0.31).
-
-    The SDK raises AuthenticationError for every reason, an unreachable host among them.
-    """
-    reason = reason_of(error)
-    if isinstance(error, UsageError) and not isinstance(error, AuthenticationError):
-        return NoApiKey(host=host)
-    if status_of(error) in (401, 403):
-        return KeyRefused(host=host)
-    rejected_locally = isinstance(error, AuthenticationError) and error.__cause__ is None
-    if rejected_locally:
-        return KeyRefused(host=host, detail=reason)
-    return Unreachable(host=host, detail=reason)
+def translate(error: BaseException) -> SourceError:
+    """Return what an error of the SDK is to the pacer and to whoever asked."""
+    reason = reason_of(error.__cause__ or error)
+    match trouble_of(error):
+        case Trouble.THROTTLED:
+            return ThrottledError(reason)
+        case Trouble.PASSING:
+            return PassingError(reason)
+        case Trouble.FINAL:
+            return SourceError(reason)

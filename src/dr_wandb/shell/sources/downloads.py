@@ -4,6 +4,7 @@ Rules (measured with wandb 0.29 to 0.31)
 - The SDK does not raise where an exported file cannot be had: it names it in `errors`.
 - It has no timeout: the time without a byte more on disk is watched here.
 - It makes a file name of the run id, so an id with a path separator is not given to it.
+- What was given up may still write, so every try has a folder for itself.
 """
 
 import shutil
@@ -20,7 +21,9 @@ from wandb.apis.public import File, Run
 
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api_session import SDK_ERRORS, ApiSession, reason_of
+from dr_wandb.shell.sources.api_session import ApiSession, translate
+from dr_wandb.shell.sources.pacing import PassingError, ThrottledError
+from dr_wandb.shell.sources.sdk_errors import SDK_ERRORS, Trouble, reason_of, trouble_of_text
 
 _FILE = "downloaded"
 
@@ -48,28 +51,33 @@ class Downloads:
             id=run_id,
             _service_api=self._session.service,
         )
+        result = self._session.send(lambda: self._exports(address, folder))
+        return sorted(result.paths), bool(result.contains_live_data)
+
+    def _exports(self, address: Any, folder: Path) -> Any:
+        place = Path(mkdtemp(dir=folder))
         result = self._watched(
-            lambda: Run.download_history_exports(address, folder, require_complete_history=False),
-            folder,
+            lambda: Run.download_history_exports(address, place, require_complete_history=False),
+            place,
         )
         if result.errors:
-            first = reason_of(OSError(next(iter(result.errors.values()))))
-            raise SourceError(
-                f"{len(result.errors)} exported Parquet files could not be downloaded: {first}"
-            )
-        return sorted(result.paths), bool(result.contains_live_data)
+            raise _missing(list(map(str, result.errors.values())))
+        return result
 
     def file(self, node: Mapping[str, Any]) -> bytes:
         """Download one file of a run, given as its GraphQL node."""
         folder = self.new_folder()
         try:
-            file = File(self._session.service, {**node, "name": _FILE})
-            self._watched(lambda: file.download(root=str(folder), replace=True).close(), folder)
-            return (folder / _FILE).read_bytes()
+            return self._session.send(lambda: self._file(node, Path(mkdtemp(dir=folder))))
         except FileNotFoundError:
             raise SourceError(f"{node.get('name')} did not arrive") from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _file(self, node: Mapping[str, Any], place: Path) -> bytes:
+        file = File(self._session.service, {**node, "name": _FILE})
+        self._watched(lambda: file.download(root=str(place), replace=True).close(), place)
+        return (place / _FILE).read_bytes()
 
     def _watched(self, call: Callable[[], Any], folder: Path) -> Any:
         """Do a call of the SDK that writes into a folder; give up when nothing more comes."""
@@ -90,13 +98,23 @@ class Downloads:
             if now != size:
                 size, since = now, time.monotonic()
             elif time.monotonic() - since > self._timeout:
-                raise SourceError(f"no progress for {self._timeout} s while downloading")
+                raise PassingError(f"no progress for {self._timeout} s while downloading")
         answer = outcome[0]
         if isinstance(answer, SDK_ERRORS):
-            raise SourceError(reason_of(answer.__cause__ or answer)) from answer
+            raise translate(answer) from answer
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+def _missing(reasons: list[str]) -> SourceError:
+    """Return the error for files that did not come: throttled or passing if one of them is."""
+    first = reason_of(OSError(reasons[0]))
+    text = f"{len(reasons)} exported Parquet files could not be downloaded: {first}"
+    troubles = {trouble_of_text(reason) for reason in reasons}
+    if Trouble.THROTTLED in troubles:
+        return ThrottledError(text)
+    return PassingError(text) if Trouble.PASSING in troubles else SourceError(text)
 
 
 def _size_of(folder: Path) -> int:
