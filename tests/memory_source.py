@@ -10,11 +10,12 @@ Guarantees
 import copy
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.listing import ListingQuery, RunListing, answers
+from dr_wandb.core.listing import ListingQuery, RunListing, answers, scope_of
+from dr_wandb.core.scope import RunScope
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from tests.memory_run import MemoryRun, epoch, later, spell_time
 
@@ -23,6 +24,9 @@ ANY_RUN = None
 
 _Fault = tuple[str, str | None]
 
+Judge = Callable[[Mapping[str, Any], MemoryRun], bool]
+"""Says whether a run answers to the `filters` of a scope, which only W&B can judge."""
+
 
 class MemorySource:
     """A project of runs, and a source of them.
@@ -30,6 +34,7 @@ class MemorySource:
     runs_per_page, rows_per_batch: small, so that every answer comes in pieces.
     asked: every call that was made, in order: its name, the run id or the query, and more.
     counts: whether listings say how many runs there are.
+    judge: has to be there where a scope has `filters`.
     """
 
     secrets: tuple[str, ...] = ()
@@ -45,6 +50,7 @@ class MemorySource:
         runs_per_page: int = 3,
         rows_per_batch: int = 3,
         counts: bool = True,
+        judge: Judge | None = None,
     ) -> None:
         self.entity = entity
         self.project = project
@@ -52,8 +58,11 @@ class MemorySource:
         self.runs_per_page = runs_per_page
         self.rows_per_batch = rows_per_batch
         self.counts = counts
+        self.judge = judge
         self.recorded_at: str | None = None
         self.runs: dict[str, MemoryRun] = {}
+        self.deleted: dict[str, MemoryRun] = {}
+        self.poisoned: set[str] = set()
         self.asked: list[tuple[Any, ...]] = []
         self.closed = 0
         self.lock = threading.RLock()
@@ -80,9 +89,16 @@ class MemorySource:
             return run
 
     def delete(self, run_id: str) -> None:
-        """Remove a run."""
+        """Remove a run. W&B keeps it for seven days."""
         with self.lock:
-            del self.runs[run_id]
+            self.deleted[run_id] = self.runs.pop(run_id)
+
+    def undelete(self, run_id: str) -> None:
+        """Bring back the run that was last deleted under an id, with its storage id."""
+        with self.lock:
+            if run_id in self.runs:
+                raise ValueError(f"run {run_id!r} exists; delete it first")
+            self.runs[run_id] = self.deleted.pop(run_id)
 
     def log(
         self,
@@ -144,10 +160,19 @@ class MemorySource:
         """Let so many reads of the metadata fail."""
         self._faults["metadata", run_id] += times
 
+    def throttle(self, times: int = 1) -> None:
+        """Refuse so many calls in a row, whatever they ask for."""
+        self._faults["throttle", ANY_RUN] += times
+
     def shorten_history(self, run_id: str, rows: int = 0, times: int = 1) -> None:
         """Let so many reads of a history end after `rows` rows, without an error."""
         self._shown_rows[run_id] = rows
         self._faults["short", run_id] += times
+
+    def calm_down(self) -> None:
+        """Forget the faults that are still to come; what is poisoned stays so."""
+        with self.lock:
+            self._faults.clear()
 
     def count_asked(self, name: str, run_id: str | None = None) -> int:
         """Return how often a method was called, for one run where one is named."""
@@ -159,9 +184,12 @@ class MemorySource:
         """Answer a query from what is there when it is asked."""
         with self.lock:
             self.asked.append(("list_runs", query))
+            self._refuse_if_throttled()
             fails = self._take_fault("listing", ANY_RUN)
             visible = [run for run in self.runs.values() if not run.hidden]
             visible.sort(key=lambda run: (spell_time(run.created_at), run.run_id))
+            if (scope := scope_of(query)) is not None:
+                visible = [run for run in visible if self.admits(scope, run)]
             nodes = [
                 run.node(self.entity, self.project)
                 for run in visible
@@ -180,10 +208,11 @@ class MemorySource:
         """Give the rows as they are when asked for, exported ones first."""
         with self.lock:
             self.asked.append(("read_history", run.run_id, window, attempt))
+            self._refuse_if_throttled()
             copies = self._find(run).read(window.start, window.stop)
             if self._take_fault("short", run.run_id):
                 copies = copies[: self._shown_rows[run.run_id]]
-            fails = self._take_fault("history", run.run_id)
+            fails = self._take_fault("history", run.run_id) or run.run_id in self.poisoned
         for live in (False, True):
             rows = [row for row_live, row in copies if row_live == live]
             for start in range(0, len(rows), self.rows_per_batch):
@@ -197,6 +226,7 @@ class MemorySource:
         """Give the metadata as it is when asked for."""
         with self.lock:
             self.asked.append(("read_metadata", run.run_id))
+            self._refuse_if_throttled()
             if self._take_fault("metadata", run.run_id):
                 raise SourceError("the metadata does not download")
             return copy.deepcopy(self._find(run).metadata)
@@ -204,6 +234,29 @@ class MemorySource:
     def close(self) -> None:
         """Count how often it was closed."""
         self.closed += 1
+
+    def admits(self, scope: RunScope, run: MemoryRun) -> bool:
+        """Say whether W&B lists a run within a scope."""
+        created = epoch(spell_time(run.created_at))
+        if scope.created_after is not None and created < epoch(scope.created_after):
+            return False
+        if scope.created_before is not None and created >= epoch(scope.created_before):
+            return False
+        if scope.filters is not None:
+            assert self.judge is not None, "this project cannot judge filters"
+            if not self.judge(scope.filters, run):
+                return False
+        return (
+            (not scope.states or run.state in scope.states)
+            and (not scope.tags or any(tag in scope.tags for tag in run.tags))
+            and (not scope.groups or run.group in scope.groups)
+            and (not scope.sweeps or run.sweep_name in scope.sweeps)
+            and (not scope.run_ids or run.run_id in scope.run_ids)
+        )
+
+    def _refuse_if_throttled(self) -> None:
+        if self._take_fault("throttle", ANY_RUN):
+            raise SourceError("429: too many requests")
 
     def _change(self, run_id: str) -> "_Change":
         return _Change(self, self.runs[run_id])

@@ -21,6 +21,7 @@ from tests.memory_source import MemorySource
 NAME = "export"
 DATA_FILES = ("runs.jsonl", "history.jsonl")
 ALWAYS_THERE = {"manifest.json", "state.json", "runs.jsonl"}
+SOMETIMES_THERE = {"history.jsonl", "changes.jsonl"}
 
 
 def do_not_wait(attempts: int) -> None:
@@ -61,7 +62,9 @@ def sync(source: MemorySource, data_root: Path, **fields: Any) -> ExportSummary:
 
 def twin(source: MemorySource) -> MemorySource:
     """Return another source of the same project as it is now, without faults."""
-    other = MemorySource(entity=source.entity, project=source.project, now=source.now)
+    other = MemorySource(
+        entity=source.entity, project=source.project, now=source.now, judge=source.judge
+    )
     other.runs = copy.deepcopy(source.runs)
     return other
 

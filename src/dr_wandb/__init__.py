@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.listing import RunsCreatedSince as RunsCreatedSince
     from dr_wandb.core.manifest import ExportManifest as ExportManifest
     from dr_wandb.core.manifest import ExportSummary as ExportSummary
-    from dr_wandb.core.plan import ListingPlan as ListingPlan
     from dr_wandb.core.plan import RunPlan as RunPlan
     from dr_wandb.core.plan import SyncPlan as SyncPlan
-    from dr_wandb.core.plan import plan_listing as plan_listing
     from dr_wandb.core.plan import plan_sync as plan_sync
     from dr_wandb.core.records import HistoryRow as HistoryRow
     from dr_wandb.core.records import RunSnapshot as RunSnapshot
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.request import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.request import SyncMode as SyncMode
     from dr_wandb.core.state import ExportState as ExportState
+    from dr_wandb.core.survey import ListingPlan as ListingPlan
+    from dr_wandb.core.survey import plan_listing as plan_listing
     from dr_wandb.shell.engine import ExportEngine as ExportEngine
     from dr_wandb.shell.store import ExportStore as ExportStore
     from dr_wandb.shell.store import iter_history_rows as iter_history_rows
@@ -56,7 +56,7 @@ _HOMES = {
     "HistorySelection": "core.request",
     "HistoryWindow": "core.request",
     "InvalidRequestError": "core.request",
-    "ListingPlan": "core.plan",
+    "ListingPlan": "core.survey",
     "RunListing": "core.listing",
     "RunPlan": "core.plan",
     "RunSnapshot": "core.records",
@@ -68,7 +68,7 @@ _HOMES = {
     "iter_history_rows": "shell.store",
     "load_manifest": "shell.store",
     "load_run_snapshots": "shell.store",
-    "plan_listing": "core.plan",
+    "plan_listing": "core.survey",
     "plan_sync": "core.plan",
 }
 

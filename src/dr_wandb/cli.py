@@ -23,12 +23,11 @@ from dr_wandb.core.failures import (
     EXIT_USAGE,
     DrWandbError,
 )
+from dr_wandb.core.problems import InvalidRequestError, all_problems
 from dr_wandb.core.request import (
     ExportMode,
     ExportRequest,
-    InvalidRequestError,
     SyncMode,
-    all_problems,
     build_selection,
     check_source,
 )
@@ -182,7 +181,7 @@ def _report(summary: "ExportSummary") -> int:
 
 def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
     from dr_wandb.core.codec import encode_document
-    from dr_wandb.core.plan import describe_plan
+    from dr_wandb.core.describe import describe_plan
     from dr_wandb.shell.engine import ExportEngine
     from dr_wandb.shell.sources.opening import opener
 

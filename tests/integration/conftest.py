@@ -40,7 +40,7 @@ LISTING = {"Viewer", "Runs"}
 PRIVATE = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
 """What a user has not set, so that the tool has to keep the SDK's files to itself."""
 
-VISIBLE = {"manifest.json", "state.json", "runs.jsonl", "history.jsonl"}
+VISIBLE = {"manifest.json", "state.json", "runs.jsonl", "history.jsonl", "changes.jsonl"}
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

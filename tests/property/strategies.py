@@ -22,6 +22,7 @@ from dr_wandb.core.request import (
     HistoryWindow,
     SyncMode,
 )
+from dr_wandb.core.scope import RunScope
 from dr_wandb.core.state import ByteRange, ExportState, HistoryPosition, RunTracking
 
 RUN_ID = "run"
@@ -318,6 +319,15 @@ requests = st.builds(
     st.integers(1, 1000),
 )
 
+scopes = st.sampled_from(
+    [
+        None,
+        RunScope(states=("running",)),
+        RunScope(tags=("x", "y"), created_after="2024-01-02"),
+        RunScope(filters={"notes": "keep"}),
+    ]
+)
+
 # --- listings and states
 
 
@@ -390,6 +400,7 @@ def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[Run
         failure=st.none() | st.just("it broke"),
         short_streak=st.integers(0, 3),
         missing_since=st.none() | times,
+        out_of_scope_since=st.none() | times,
     )
 
 

@@ -18,14 +18,7 @@ from dr_wandb.core.listing import (
     earlier,
 )
 from dr_wandb.core.normalize import instant
-from dr_wandb.core.plan import (
-    IDS_PER_QUERY,
-    ListingPlan,
-    RunAction,
-    SyncPlan,
-    plan_listing,
-    plan_sync,
-)
+from dr_wandb.core.plan import RunAction, SyncPlan, plan_sync
 from dr_wandb.core.request import ExportMode, ExportRequest, HistorySelection, SyncMode
 from dr_wandb.core.state import (
     ByteRange,
@@ -36,6 +29,7 @@ from dr_wandb.core.state import (
     latest,
     see,
 )
+from dr_wandb.core.survey import IDS_PER_QUERY, ListingPlan, plan_listing
 from tests.property import strategies as some
 
 listed_runs = st.lists(some.listings, max_size=5)

@@ -11,14 +11,18 @@ from dr_wandb.core.failures import (
     DiskRefused,
     DrWandbError,
     Failure,
+    InTheWay,
     InvalidRequest,
     KeyRefused,
+    LeadsOutside,
     Locked,
     NewerSchema,
     NoApiKey,
     NoExport,
     NoProject,
     NotRecorded,
+    RunsVanished,
+    Unfinished,
     Unreachable,
     WrongExport,
 )
@@ -39,6 +43,10 @@ EXAMPLES: list[tuple[Failure, int]] = [
     (Locked(path="data/a", holder="process 4"), 7),
     (NotRecorded(path="rec", question="run abc"), 8),
     (DiskRefused(path="data/a", reason="disk full"), 9),
+    (Unfinished(path="data/a/runs.jsonl", reason="disk full"), 9),
+    (InTheWay(path="data/a/.staging", found="a file", wanted="a folder"), 9),
+    (RunsVanished(name="a", vanished=9, known=10), 10),
+    (LeadsOutside(path="data/a", target="/elsewhere/b"), 2),
 ]
 
 

@@ -175,10 +175,20 @@ def _judge_whole(
             selection,
             rows=received.rows,
             whole=True,
-            short_by=short_by,
+            short_by=short_by - _uncounted(listing, received),
         ),
         notice=notice,
     )
+
+
+def _uncounted(listing: RunListing, received: Received) -> int:
+    """Return how many rows came that the line count leaves out, though none are newer than it.
+
+    Rows beyond the listed last step were logged since, and will be counted.
+    """
+    if listing.history_line_count is None or received.last_step != listing.last_step:
+        return 0
+    return max(0, received.rows - listing.history_line_count)
 
 
 def _rows_at_stake(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from returns.result import Failure, Result, Success
 
+from dr_wandb.core.changes import SyncChanges
 from dr_wandb.core.normalize import normalize_time
 from dr_wandb.core.records import HistoryRow, Record, RunSnapshot, WandbRun
 from dr_wandb.core.values import decode_json, json_safe, spell_number
@@ -23,6 +24,7 @@ from dr_wandb.core.values import decode_json, json_safe, spell_number
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _ROW = msgspec.json.Decoder(HistoryRow)
 _SNAPSHOT = msgspec.json.Decoder(RunSnapshot)
+_CHANGES = msgspec.json.Decoder(SyncChanges)
 
 
 class _RowPlace(msgspec.Struct):
@@ -41,7 +43,7 @@ RowKey = tuple[bool, int, bool, int | float]
 """Orders the rows of one run: by step, then timestamp as numbers, what lacks one after the rest."""
 
 
-def encode_line(record: HistoryRow | RunSnapshot) -> bytes:
+def encode_line(record: HistoryRow | RunSnapshot | SyncChanges) -> bytes:
     """Encode one record as one line."""
     return _ENCODER.encode(record) + b"\n"
 
@@ -81,7 +83,7 @@ def decode_row(line: bytes) -> Result[HistoryRow, str]:
     """Decode one line of `history.jsonl`; the failure says what is wrong with it."""
     try:
         return Success(_ROW.decode(line))
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return _convert(line, HistoryRow, _modern_row)
 
 
@@ -89,8 +91,16 @@ def decode_snapshot(line: bytes) -> Result[RunSnapshot, str]:
     """Decode one line of `runs.jsonl`; the failure says what is wrong with it."""
     try:
         return Success(_SNAPSHOT.decode(line))
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return _convert(line, RunSnapshot, _modern_snapshot)
+
+
+def decode_changes(line: bytes) -> Result[SyncChanges, str]:
+    """Decode one line of `changes.jsonl`; the failure says what is wrong with it."""
+    try:
+        return Success(_CHANGES.decode(line))
+    except (ValueError, RecursionError) as error:
+        return Failure(str(error) or "the line is nested too deep to read")
 
 
 def canonical_row(line: bytes) -> Result[HistoryRow, str]:

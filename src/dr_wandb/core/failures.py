@@ -149,6 +149,21 @@ class Locked(Failure, tag="locked", frozen=True, kw_only=True):
         return f"{self.path} is in use by {self.holder}; wait for it to end, or use another --name"
 
 
+class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
+    """The listing lacks most runs of the export: more likely a fault than a clean-up."""
+
+    name: str
+    vanished: int
+    known: int
+
+    def describe(self) -> str:
+        return (
+            f"W&B no longer lists {self.vanished} of the {self.known} runs of {self.name}; "
+            "nothing was changed\n"
+            "if they were deleted on purpose, sync once with --allow-empty: they are kept, marked"
+        )
+
+
 class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
     """The disk or its permissions refuse."""
 
@@ -159,6 +174,48 @@ class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
         return (
             f"cannot use {self.path}: {self.reason}\n"
             "the export is as it was before; sync again when that is mended"
+        )
+
+
+class Unfinished(Failure, tag="unfinished", frozen=True, kw_only=True):
+    """The disk refused while the new files of a decided commit were put in place."""
+
+    path: str
+    reason: str
+
+    def describe(self) -> str:
+        return (
+            f"cannot use {self.path}: {self.reason}\n"
+            "the new files are all there and wait beside it; sync again when that is mended, and "
+            "they are put in place first"
+        )
+
+
+class InTheWay(Failure, tag="in_the_way", frozen=True, kw_only=True):
+    """Something else has a name that the export needs."""
+
+    path: str
+    found: str
+    wanted: str
+
+    def describe(self) -> str:
+        return (
+            f"{self.path} is {self.found}, where {self.wanted} is needed\n"
+            "move it away and sync again, or use another --data-root or --name"
+        )
+
+
+class LeadsOutside(Failure, tag="leads_outside", frozen=True, kw_only=True):
+    """The folder of the export is a link out of its data root."""
+
+    path: str
+    target: str
+
+    def describe(self) -> str:
+        parent, _, name = self.target.rpartition("/")
+        return (
+            f"{self.path} is a link to {self.target}, outside the data root\n"
+            f"give --data-root the real folder: --data-root {parent or '/'} --name {name}"
         )
 
 
@@ -173,6 +230,8 @@ EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_PARTIAL = 3
+EXIT_DAMAGED = 6
+EXIT_UNREADY = 11
 EXIT_INTERRUPTED = 130
 
 EXIT_CODES: dict[type[Failure], int] = {
@@ -182,12 +241,16 @@ EXIT_CODES: dict[type[Failure], int] = {
     NoApiKey: 4,
     KeyRefused: 4,
     Unreachable: 5,
-    DamagedFile: 6,
-    NewerSchema: 6,
-    NoExport: 6,
+    DamagedFile: EXIT_DAMAGED,
+    NewerSchema: EXIT_DAMAGED,
+    NoExport: EXIT_DAMAGED,
     Locked: 7,
     NotRecorded: 8,
     DiskRefused: 9,
+    Unfinished: 9,
+    InTheWay: 9,
+    LeadsOutside: EXIT_USAGE,
+    RunsVanished: 10,
 }
 
 

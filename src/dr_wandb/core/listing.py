@@ -5,12 +5,15 @@ Rules
 - A run is identified by (run_id, storage_id): a run that was deleted and made anew under the same
   id is another run.
 - Queries are values; `answers` is their one meaning, shared by every source that filters itself.
+- The scope of a query lets a source leave out what is not asked for. It need not: who asked
+  looks at each run again.
 """
 
 from datetime import timedelta
 
 from dr_wandb.core.normalize import instant
 from dr_wandb.core.records import Record, WandbRun
+from dr_wandb.core.scope import RunScope
 
 TERMINAL_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 """States of a run whose process has ended. None is final: runs revive. Others count as alive."""
@@ -77,20 +80,30 @@ def list_run(run: WandbRun, fingerprint: str) -> RunListing:
     )
 
 
-class EveryRun(Record, tag_field="kind", tag="every_run", frozen=True, kw_only=True):
-    """All runs of the project."""
+class EveryRun(
+    Record, tag_field="kind", tag="every_run", omit_defaults=True, frozen=True, kw_only=True
+):
+    """All runs of the project, as far as they are in scope."""
+
+    scope: RunScope | None = None
 
 
 class RunsCreatedSince(
-    Record, tag_field="kind", tag="runs_created_since", frozen=True, kw_only=True
+    Record,
+    tag_field="kind",
+    tag="runs_created_since",
+    omit_defaults=True,
+    frozen=True,
+    kw_only=True,
 ):
-    """The runs created at `since` or later (UTC, ISO 8601)."""
+    """The runs in scope that were created at `since` or later (UTC, ISO 8601)."""
 
     since: str
+    scope: RunScope | None = None
 
 
 class RunsById(Record, tag_field="kind", tag="runs_by_id", frozen=True, kw_only=True):
-    """The runs with these ids, as far as they are there."""
+    """The runs with these ids, as far as they are there, whatever the scope."""
 
     run_ids: tuple[str, ...]
 
@@ -98,8 +111,13 @@ class RunsById(Record, tag_field="kind", tag="runs_by_id", frozen=True, kw_only=
 ListingQuery = EveryRun | RunsCreatedSince | RunsById
 
 
+def scope_of(query: ListingQuery) -> RunScope | None:
+    """Return the scope that a query is bound to, None for every run."""
+    return None if isinstance(query, RunsById) else query.scope
+
+
 def answers(query: ListingQuery, run_id: str, created_at: str | None) -> bool:
-    """Say whether a run is among those that a query asks for."""
+    """Say whether a run is among those that a query asks for, the scope aside."""
     match query:
         case EveryRun():
             return True

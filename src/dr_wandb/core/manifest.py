@@ -6,7 +6,7 @@ Rules
 - The fields of dr-wandb 3.0.3 come first and keep their meaning, but for the paths.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -16,10 +16,13 @@ from dr_wandb.core.normalize import normalize_time
 from dr_wandb.core.plan import RunAction, SyncPlan
 from dr_wandb.core.records import SCHEMA_VERSION, Record
 from dr_wandb.core.request import ExportMode, ExportRequest, HistoryWindow, SyncMode
+from dr_wandb.core.scope import RunScope
+from dr_wandb.core.state import RunTracking
 from dr_wandb.core.version import VERSION
 
 RUNS_FILE = "runs.jsonl"
 HISTORY_FILE = "history.jsonl"
+CHANGES_FILE = "changes.jsonl"
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.json"
 
@@ -37,6 +40,8 @@ class ExportManifest(Record, frozen=True, kw_only=True):
 
     `mode` is "history" once there is a history file. `history_count` and the selection speak of
     that file; a later metadata sync leaves them as they are. Paths are relative to the export.
+    `scope` is that of the last sync. `missing_runs` are gone upstream and `out_of_scope_runs` have
+    left the scope, each with the time of the sync that first found it so.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -52,6 +57,9 @@ class ExportManifest(Record, frozen=True, kw_only=True):
     history_count: int = 0
     selected_history_keys: list[str] | None = None
     history_window: HistoryWindow | None = None
+    scope: RunScope | None = None
+    missing_runs: dict[str, str] = msgspec.field(default_factory=dict)
+    out_of_scope_runs: dict[str, str] = msgspec.field(default_factory=dict)
     files: dict[str, DataFile] = msgspec.field(default_factory=dict)
     tool_version: str = ""
 
@@ -67,9 +75,9 @@ def keep_or_replace(old: ExportManifest | None, new: ExportManifest) -> ExportMa
 def describe_export(
     request: ExportRequest,
     old: ExportManifest | None,
+    tracked: Mapping[str, RunTracking],
+    files: Mapping[str, DataFile],
     *,
-    runs: DataFile,
-    history: DataFile | None,
     exported_at: str,
 ) -> ExportManifest:
     """Describe an export whose data files are these. A metadata sync keeps the old selection."""
@@ -77,8 +85,8 @@ def describe_export(
     selected_keys = None if keys is None else list(keys)
     if request.mode == ExportMode.METADATA and old is not None:
         selected_keys, window = old.selected_history_keys, old.history_window
-    files = {RUNS_FILE: runs} if history is None else {RUNS_FILE: runs, HISTORY_FILE: history}
     created_at = normalize_time(old.created_at) if old is not None else None
+    history = files.get(HISTORY_FILE)
     return ExportManifest(
         name=request.name,
         entity=request.entity,
@@ -88,11 +96,20 @@ def describe_export(
         updated_at=exported_at,
         runs_path=RUNS_FILE,
         history_path=None if history is None else HISTORY_FILE,
-        run_count=runs.lines,
+        run_count=files[RUNS_FILE].lines,
         history_count=0 if history is None else history.lines,
         selected_history_keys=selected_keys,
         history_window=window,
-        files=files,
+        scope=request.scope,
+        missing_runs={
+            run_id: run.missing_since for run_id, run in tracked.items() if run.missing_since
+        },
+        out_of_scope_runs={
+            run_id: run.out_of_scope_since
+            for run_id, run in tracked.items()
+            if run.out_of_scope_since
+        },
+        files=dict(files),
         tool_version=VERSION,
     )
 
@@ -100,7 +117,9 @@ def describe_export(
 class ExportSummary(Record, frozen=True, kw_only=True):
     """What one sync did. The fields up to `exported_at` are those of 3.0.3, with its full paths.
 
-    `history_path` is None where the export has no history. `rows_added` is how many rows the
+    `history_path` is None where the export has no history. `missing_count` runs are gone upstream
+    and kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed when
+    they have ended. `rows_added` is how many rows the
     history file grew by, runs that lost rows aside. `unlisted_count` is how many runs W&B counts
     but did not list.
     """
@@ -123,6 +142,8 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     reused_count: int = 0
     failed_count: int = 0
     missing_count: int = 0
+    pruned_count: int = 0
+    out_of_scope_count: int = 0
     unlisted_count: int = 0
     rows_added: int = 0
     failures: tuple[FailedRun, ...] = ()
@@ -137,10 +158,9 @@ def summarize(
     request: ExportRequest,
     plan: SyncPlan,
     failures: Iterable[FailedRun],
+    manifest: ExportManifest,
     *,
     folder: str,
-    runs: DataFile,
-    history: DataFile | None,
     exported_at: str,
     unlisted: int,
     rows_added: int,
@@ -151,6 +171,7 @@ def summarize(
     """
     failed = {failure.run_id: failure for failure in failures}
     done = [run.action for run in plan.runs if run.run_id not in failed]
+    history = manifest.history_path
     return ExportSummary(
         name=request.name,
         entity=request.entity,
@@ -161,15 +182,17 @@ def summarize(
         state_path=f"{folder}/{STATE_FILE}",
         manifest_path=f"{folder}/{MANIFEST_FILE}",
         runs_path=f"{folder}/{RUNS_FILE}",
-        history_path=None if history is None else f"{folder}/{HISTORY_FILE}",
-        run_count=runs.lines,
-        history_count=0 if history is None else history.lines,
+        history_path=None if history is None else f"{folder}/{history}",
+        run_count=manifest.run_count,
+        history_count=manifest.history_count,
         exported_at=exported_at,
         new_count=done.count(RunAction.NEW),
         refreshed_count=done.count(RunAction.REFRESH),
         reused_count=done.count(RunAction.REUSE),
         failed_count=len(failed),
         missing_count=done.count(RunAction.MISSING),
+        pruned_count=done.count(RunAction.PRUNE),
+        out_of_scope_count=len(manifest.out_of_scope_runs),
         unlisted_count=unlisted,
         rows_added=rows_added,
         failures=tuple(failed[run_id] for run_id in sorted(failed)),

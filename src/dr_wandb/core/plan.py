@@ -5,43 +5,27 @@ Rules
 - A run whose counts did not move costs no request.
 - A changed selection reads the run again; so does every sign that stored rows were rewritten.
 - Runs whose last fetch failed come first.
-- A run is missing only where it was asked for and the answer was complete.
+- A run is missing only where it was asked for and the answer was complete; only then `prune`
+  drops it.
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
 from enum import StrEnum
 
 from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.listing import (
-    EveryRun,
-    ListingQuery,
-    RunListing,
-    RunsById,
-    RunsCreatedSince,
-    earlier,
-)
+from dr_wandb.core.listing import RunListing
 from dr_wandb.core.records import Record
-from dr_wandb.core.request import ExportMode, ExportRequest, HistorySelection, SyncMode
+from dr_wandb.core.request import (
+    ExportMode,
+    ExportRequest,
+    SyncMode,
+    selection_in_words,
+)
 from dr_wandb.core.state import ExportState, HistoryPosition, RunTracking, is_another_run
-
-LATE_RUNS = timedelta(hours=1)
-"""Overlap of the watermark: a new run may take minutes to show in a filtered listing (wandb#7410
-reports about 10)."""
-
-IDS_PER_QUERY = 500
-"""Runs asked for by id in one query."""
 
 ROWS_PER_REQUEST = 5000
 """Live history rows that one request is taken to bring, for the estimate of a plan."""
-
-
-class ListingPlan(Record, frozen=True, kw_only=True):
-    """Which listing queries to send, and why."""
-
-    queries: tuple[ListingQuery, ...]
-    reason: str
 
 
 class RunAction(StrEnum):
@@ -51,6 +35,7 @@ class RunAction(StrEnum):
     REFRESH = "refresh"
     REUSE = "reuse"
     MISSING = "missing"
+    PRUNE = "prune"
 
 
 class HistoryFetch(Record, frozen=True, kw_only=True):
@@ -83,49 +68,30 @@ class SyncPlan(Record, frozen=True, kw_only=True):
         return sum(run.action == action for run in self.runs)
 
 
-def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
-    """Choose the listing queries of a sync.
-
-    Incremental: the runs created since the newest one known, less an overlap, and all tracked runs
-    that are not settled, by id. Everything where there is nothing to build on.
-    """
-    if request.sync_mode == SyncMode.FULL_RECONCILE:
-        return ListingPlan(queries=(EveryRun(),), reason="full reconcile")
-    if state.max_created_at is None or state.last_exported_at is None:
-        return ListingPlan(queries=(EveryRun(),), reason="nothing to build on")
-    unsettled = sorted(
-        run_id
-        for run_id, tracking in state.present.items()
-        if not tracking.settled(request, state.last_exported_at)
-    )
-    since = RunsCreatedSince(since=earlier(state.max_created_at, LATE_RUNS))
-    batches = tuple(
-        RunsById(run_ids=tuple(unsettled[start : start + IDS_PER_QUERY]))
-        for start in range(0, len(unsettled), IDS_PER_QUERY)
-    )
-    return ListingPlan(
-        queries=(since, *batches),
-        reason=f"runs created since {since.since}, and {len(unsettled)} that are not settled",
-    )
-
-
 def plan_sync(
     request: ExportRequest,
     state: ExportState,
     listing: Sequence[RunListing],
     *,
     asked: Collection[str] | None = None,
+    outside: Collection[str] = (),
 ) -> SyncPlan:
     """Decide what happens to every run that is listed or tracked.
 
     listing: one value per run, in any order; of several with one id the last counts.
     asked: ids of the tracked runs that the listing would show if they were there. None, the
     default, means that the listing is of the whole project.
+    outside: ids of listed runs that are not in the scope any more. Those that are not tracked are
+    left out.
     """
     listed = {run.run_id: run for run in listing}
-    plans = [_plan_run(request, state.runs.get(run_id), run) for run_id, run in listed.items()]
+    plans = [
+        _plan_run(request, state.runs.get(run_id), run, run_id in outside)
+        for run_id, run in listed.items()
+        if run_id in state.runs or run_id not in outside
+    ]
     plans.extend(
-        _plan_unlisted(tracking, asked is None or run_id in asked)
+        _plan_unlisted(tracking, asked is None or run_id in asked, request.prune)
         for run_id, tracking in state.runs.items()
         if run_id not in listed
     )
@@ -147,23 +113,26 @@ def _place(
     return (not failed, idle, (run.created_at if run else None) or "", plan.run_id)
 
 
-def _plan_unlisted(tracking: RunTracking, asked: bool) -> RunPlan:
-    if tracking.missing_since is not None:
-        reason = f"gone upstream since {tracking.missing_since}"
-        return RunPlan(run_id=tracking.run_id, action=RunAction.MISSING, reason=reason)
-    if asked:
-        return RunPlan(
-            run_id=tracking.run_id, action=RunAction.MISSING, reason="no longer listed by W&B"
-        )
+def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
+    since = tracking.missing_since
+    gone = "no longer listed by W&B" if since is None else f"gone upstream since {since}"
+    if asked and prune:
+        return RunPlan(run_id=tracking.run_id, action=RunAction.PRUNE, reason=f"{gone}: dropped")
+    if asked or since is not None:
+        return RunPlan(run_id=tracking.run_id, action=RunAction.MISSING, reason=gone)
     return RunPlan(run_id=tracking.run_id, action=RunAction.REUSE, reason="not looked at: settled")
 
 
-def _plan_run(request: ExportRequest, tracking: RunTracking | None, listing: RunListing) -> RunPlan:
+def _plan_run(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing, outside: bool
+) -> RunPlan:
     history = _plan_history(request, tracking, listing)
     metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
     action, reason = _choose_action(request, tracking, listing)
     if action == RunAction.REUSE and (history is not None or metadata):
         action, reason = RunAction.REFRESH, "metadata wanted" if history is None else history.reason
+    if outside:
+        reason = f"out of scope, kept; {reason}"
     return RunPlan(
         run_id=listing.run_id,
         action=action,
@@ -226,8 +195,8 @@ def _plan_history(
     if position is None:
         return _fetch(anew, "never fetched")
     if position.selection != selection:
-        change = f"selection changed: {_words(position.selection)} -> {_words(selection)}"
-        return _fetch(anew, change)
+        before, now = selection_in_words(position.selection), selection_in_words(selection)
+        return _fetch(anew, f"selection changed: {before} -> {now}")
     if position.accounts_for(listing.counts):
         return None
     return _plan_advance(position, listing, anew)
@@ -268,38 +237,3 @@ def _requests(history: HistoryFetch | None, listing: RunListing) -> int:
         return 0
     rows = 0 if listing.terminal or history.tail else listing.history_line_count or 0
     return 1 + math.ceil(rows / ROWS_PER_REQUEST)
-
-
-def _words(selection: HistorySelection) -> str:
-    """Say a selection in words."""
-    bounds = selection.bounds
-    parts = [f"keys {', '.join(selection.keys)}"] if selection.keys else []
-    parts.extend(
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in (
-            ("min_step", bounds.min_step),
-            ("max_step", bounds.max_step),
-            ("max_records", bounds.max_records),
-        )
-        if value is not None
-    )
-    return "; ".join(parts) or "everything"
-
-
-def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
-    """Say a plan in lines of text: one a run, and a line that sums them up."""
-    counts = ", ".join(f"{plan.count(action)} {action}" for action in RunAction)
-    lines = [_describe_run(run) for run in plan.runs]
-    return (*lines, f"{len(plan.runs)} runs: {counts}; about {plan.requests} requests")
-
-
-def _describe_run(run: RunPlan) -> str:
-    named = f"{run.action:8} {run.run_id!r}: {run.reason}"
-    if run.history is None:
-        return f"{named}; {'metadata file' if run.metadata else 'no request'}"
-    window = run.history.window
-    steps = "the whole history"
-    if window.start or window.stop is not None:
-        steps = f"steps {window.start or 0} to {'the end' if window.stop is None else window.stop}"
-    reason = "" if run.history.reason == run.reason else f" ({run.history.reason})"
-    return f"{named}; {steps}{reason}"

@@ -8,18 +8,16 @@ Rules
   that admits everything is None.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
 
 from msgspec.structs import force_setattr
 
+from dr_wandb.core.problems import InvalidRequestError, is_count, is_rate, name_problems
 from dr_wandb.core.records import Record
+from dr_wandb.core.scope import EVERY_RUN, RunScope
 from dr_wandb.core.values import clean_text
-
-_T = TypeVar("_T")
 
 
 class ExportMode(StrEnum):
@@ -30,21 +28,15 @@ class ExportMode(StrEnum):
 
 
 class SyncMode(StrEnum):
-    """Whether a sync builds on what is stored (`incremental`) or reads every run again."""
+    """What a sync looks at.
 
-    INCREMENTAL = "incremental"
-    FULL_RECONCILE = "full_reconcile"
-
-
-class InvalidRequestError(ValueError):
-    """A request that contradicts itself or holds a bad value.
-
-    `problems` has one sentence for each, in the order of the fields.
+    `incremental`: what is new or not settled. `detect_changes`: every run's listing, and the
+    history of those that differ. `full_reconcile`: every run again.
     """
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+    INCREMENTAL = "incremental"
+    DETECT_CHANGES = "detect_changes"
+    FULL_RECONCILE = "full_reconcile"
 
 
 class HistoryWindow(Record, frozen=True, kw_only=True):
@@ -66,7 +58,7 @@ class HistoryWindow(Record, frozen=True, kw_only=True):
                 ("max_step", self.max_step, 0),
                 ("max_records", self.max_records, 1),
             )
-            if value is not None and not _is_count(value, least)
+            if value is not None and not is_count(value, least)
         ]
         backwards = (
             not problems
@@ -121,7 +113,9 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     """One sync: which project, into which export, and how.
 
     `name` is one folder name below `data_root`. `runs_per_page` is the page size of the listing
-    (W&B serves at most 1000). `timeout_seconds` is how long one call may go without progress.
+    (W&B serves at most 1000). `timeout_seconds` is how long one call may go without progress,
+    `max_rate` the most requests a second. `prune` drops runs that are gone upstream,
+    `allow_empty` believes a listing that lacks most runs.
     Raises InvalidRequestError with every problem found.
     """
 
@@ -135,6 +129,10 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     timeout_seconds: int = 120
     include_metadata: bool = False
     history_selection: HistorySelection | None = None
+    scope: RunScope | None = None
+    prune: bool = False
+    allow_empty: bool = False
+    max_rate: float | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -145,14 +143,19 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         if isinstance(self.data_root, str):
             force_setattr(self, "data_root", Path(self.data_root))
         for name in ("runs_per_page", "timeout_seconds"):
-            if not _is_count(getattr(self, name), 1):
+            if not is_count(getattr(self, name), 1):
                 problems.append(f"{name} must be 1 or more, not {getattr(self, name)!r}")
         if not isinstance(self.data_root, Path):
             problems.append(f"data_root must be a path, not {self.data_root!r}")
-        if not isinstance(self.include_metadata, bool):
-            problems.append(
-                f"include_metadata must be true or false, not {self.include_metadata!r}"
-            )
+        for name in ("include_metadata", "prune", "allow_empty"):
+            if not isinstance(getattr(self, name), bool):
+                problems.append(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if not isinstance(self.scope, RunScope | None):
+            problems.append("scope must be a RunScope")
+        if self.scope == EVERY_RUN:
+            force_setattr(self, "scope", None)
+        if self.max_rate is not None and not is_rate(self.max_rate):
+            problems.append(f"max_rate must be above 0, not {self.max_rate!r}")
         if not isinstance(self.history_selection, HistorySelection | None):
             problems.append("history_selection must be a HistorySelection")
         if self.history_selection == EVERYTHING:
@@ -187,54 +190,29 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         return []
 
 
-def name_problems(name: str, value: str) -> list[str]:
-    """Say what is wrong with an entity, a project, or the name of an export ("name")."""
-    if not value:
-        return [f"{name} must not be blank"]
-    if "/" in value or "\\" in value:
-        return [f"{name} must not have a path separator: {value!r}"]
-    if any(ord(letter) < 32 for letter in value):
-        return [f"{name} must not have control characters: {value!r}"]
-    if clean_text(value) != value:
-        return [f"{name} must be valid text, not {value!r}"]
-    if name != "name":
-        return []
-    if value in {".", ".."}:
-        return [f"name must be a folder name of its own, not {value!r}"]
-    if len(value.encode()) > 200:
-        return ["name must not be longer than 200 bytes"]
-    return []
+def selection_in_words(selection: HistorySelection) -> str:
+    """Say a selection in words."""
+    bounds = selection.bounds
+    parts = [f"keys {', '.join(selection.keys)}"] if selection.keys else []
+    parts.extend(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in (
+            ("min_step", bounds.min_step),
+            ("max_step", bounds.max_step),
+            ("max_records", bounds.max_records),
+        )
+        if value is not None
+    )
+    return "; ".join(parts) or "everything"
 
 
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-@contextmanager
-def all_problems() -> Iterator[Callable[[Callable[[], _T]], "_T | None"]]:
-    """Let several parts of a request be made, and raise the problems of all of them together.
-
-    Gives a function that calls another one, and returns None where that raises.
-    """
-    problems: list[str] = []
-
-    def attempt(make: Callable[[], _T]) -> "_T | None":
-        try:
-            return make()
-        except InvalidRequestError as error:
-            problems.extend(error.problems)
-            return None
-
-    yield attempt
-    if problems:
-        raise InvalidRequestError(problems)
-
-
-def check_source(source: str) -> None:
-    """Refuse what is neither `api` nor `replay:DIR`."""
+def check_source(source: str, scope: RunScope | None = None) -> None:
+    """Refuse what is neither `api` nor `replay:DIR`, and filters that only W&B can judge."""
     kind, _, place = source.partition(":")
     if source != "api" and not (kind == "replay" and place):
         raise InvalidRequestError([f"source must be api or replay:DIR, not {source!r}"])
+    if source != "api" and scope is not None and scope.filters is not None:
+        raise InvalidRequestError(["a run filter needs source api; the other flags take any"])
 
 
 def build_selection(
@@ -261,4 +239,5 @@ __all__ = [
     "InvalidRequestError",
     "SyncMode",
     "build_selection",
+    "selection_in_words",
 ]

@@ -17,6 +17,7 @@ from dr_wandb.core.listing import TERMINAL_STATES, HistoryCounts, RunListing
 from dr_wandb.core.normalize import instant
 from dr_wandb.core.records import SCHEMA_VERSION, Record
 from dr_wandb.core.request import EVERYTHING, ExportMode, ExportRequest, HistorySelection
+from dr_wandb.core.scope import RunScope
 
 SETTLING_TIME = timedelta(hours=24)
 """How long a complete run's last heartbeat must be past before it is not looked at again."""
@@ -42,7 +43,7 @@ class HistoryPosition(Record, frozen=True, kw_only=True):
     `rows` counts the rows received, before selection: of the whole run where `whole`, else of the
     selection's step window. `boundary` digests the rows at `last_step`, `boundary_rows` of them.
     `listed` is what the listing said when the fetch was accepted. `short_by` rows were announced
-    but never arrived.
+    but never arrived; below 0, so many came that were never announced.
     """
 
     selection: HistorySelection = EVERYTHING
@@ -84,7 +85,8 @@ class RunTracking(Record, frozen=True, kw_only=True):
     `last_history_step` repeats the position's last step. `seen` is what the last listing said,
     `fingerprint` what it said when the stored snapshot was made. `snapshot` and `history` are its
     bytes in the data files. `source` is the kind of source it was last seen by. `short_streak`
-    counts the syncs in a row whose fetch stayed short.
+    counts the syncs in a row whose fetch stayed short. `missing_since` and `out_of_scope_since` are
+    the syncs that first found it gone upstream, or outside of the scope.
     """
 
     run_id: str
@@ -102,6 +104,7 @@ class RunTracking(Record, frozen=True, kw_only=True):
     failure: str | None = None
     short_streak: int = 0
     missing_since: str | None = None
+    out_of_scope_since: str | None = None
 
     @property
     def terminal(self) -> bool:
@@ -139,7 +142,8 @@ class ExportState(Record, frozen=True, kw_only=True):
     """Everything that the next sync builds on. The first seven fields are those of 3.0.3.
 
     `runs` is keyed by run id. `runs_file` and `history_file` are the SHA-256 of the data files that
-    the byte ranges in `runs` speak of; "" where there is no such file.
+    the byte ranges in `runs` speak of; "" where there is no such file. `changes_length` is how many
+    bytes of `changes.jsonl` are ours. `scope` is that of the last sync.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -151,6 +155,8 @@ class ExportState(Record, frozen=True, kw_only=True):
     runs: dict[str, RunTracking] = msgspec.field(default_factory=dict)
     runs_file: str = ""
     history_file: str = ""
+    changes_length: int = 0
+    scope: RunScope | None = None
 
     @property
     def present(self) -> Mapping[str, RunTracking]:

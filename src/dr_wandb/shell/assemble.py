@@ -7,7 +7,7 @@ Rules
 - A file that would not change is not written.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -15,43 +15,32 @@ from typing import IO, Any
 
 from msgspec.structs import replace
 
-from dr_wandb.core.advance import RunOutcome, advance_run, mark_missing
-from dr_wandb.core.codec import decode_snapshot, encode_line
-from dr_wandb.core.failures import FailedRun
-from dr_wandb.core.listing import RunListing
+from dr_wandb.core.changes import ChangedRun, compare_runs
+from dr_wandb.core.codec import decode_snapshot, encode_line, fingerprint
 from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE, DataFile
 from dr_wandb.core.merge import merge_lines, outside
-from dr_wandb.core.plan import RunAction, SyncPlan
 from dr_wandb.core.records import Record, RunSnapshot, snapshot_order
 from dr_wandb.core.request import ExportMode, ExportRequest
 from dr_wandb.core.state import RunTracking
 from dr_wandb.core.values import json_safe
 from dr_wandb.shell import disk
 from dr_wandb.shell.fetch import Fetched
-from dr_wandb.shell.listing import SnapshotSpool
 from dr_wandb.shell.reading import StoredExport
+from dr_wandb.shell.results import RunResult
+from dr_wandb.shell.space import require_space
+from dr_wandb.shell.spool import SnapshotSpool
 from dr_wandb.shell.writing import LineWriter
 
 
-class RunResult(Record, frozen=True, kw_only=True):
-    """What a sync found out about one listed run."""
-
-    listing: RunListing
-    outcome: RunOutcome = RunOutcome()
-    fetched: Fetched | None = None
-
-
 class Assembled(Record, frozen=True, kw_only=True):
-    """The data files of the export after a sync, and the tracking that goes with them.
+    """The data files of the export after a sync, by name, and the tracking that goes with them.
 
-    `rows_deselected` left the export because the selection became narrower.
+    `changed` are the fields in which snapshots differ from those that were stored.
     """
 
     runs: dict[str, RunTracking]
-    runs_file: DataFile
-    history_file: DataFile | None
-    rows_added: int = 0
-    rows_deselected: int = 0
+    files: dict[str, DataFile]
+    changed: dict[str, ChangedRun]
 
 
 class Assembler:
@@ -63,82 +52,62 @@ class Assembler:
         request: ExportRequest,
         spool: SnapshotSpool,
         folder: Path,
-        *,
         exported_at: str,
-        source: str,
     ) -> None:
         self._stored = stored
         self._request = request
         self._spool = spool
         self._folder = folder
         self._exported_at = exported_at
-        self._source = source
+        self._changed: dict[str, ChangedRun] = {}
 
     def assemble(
-        self, plan: SyncPlan, results: Mapping[str, RunResult], broken: Sequence[FailedRun]
+        self, tracked: dict[str, RunTracking], results: Mapping[str, RunResult]
     ) -> Assembled:
         """Write `runs.jsonl` and, where there is history, `history.jsonl`.
 
-        broken: the runs whose listing did not read.
+        tracked: every run that is to be in the export; its byte ranges are those of before.
         """
-        tracked = self._advance(plan, results, broken)
         with ExitStack() as stack:
             old_runs = _open(stack, self._stored.runs_path)
             old_history = _open(stack, self._stored.history_path)
-            if old_runs is None or self._runs_change(tracked, results):
+            runs_change = old_runs is None or self._runs_change(tracked, results)
+            history_changes = self._history_changes(tracked, results, old_history)
+            new_bytes = self._runs_bytes(tracked, results) if runs_change else 0
+            new_bytes += self._history_bytes(tracked, results) if history_changes else 0
+            require_space(self._folder, new_bytes)
+            if runs_change:
                 tracked, runs_file = self._write_runs(tracked, results, old_runs)
             else:
                 runs_file = self._unchanged(self._stored.state.runs_file, "snapshot")
-            if self._history_changes(tracked, results, old_history):
+            if history_changes:
                 tracked, history_file = self._write_history(tracked, results, old_history)
             elif old_history is not None:
                 history_file = self._unchanged(self._stored.state.history_file, "history")
             else:
                 history_file = None
-        return Assembled(
-            runs=tracked,
-            runs_file=runs_file,
-            history_file=history_file,
-            rows_added=self._count_rows(tracked, grown=True),
-            rows_deselected=self._count_rows(tracked, grown=False),
-        )
-
-    def _count_rows(self, tracked: Mapping[str, RunTracking], *, grown: bool) -> int:
-        """Count the rows that runs gained, or that they lost to another selection."""
-        count = 0
-        for run_id, now in tracked.items():
-            before = self._stored.state.runs.get(run_id)
-            more = _rows(now) - _rows(before)
-            if grown:
-                count += max(0, more)
-            elif before is not None and before.position is not None and now.position is not None:
-                reselected = before.position.selection != now.position.selection
-                count += max(0, -more) if reselected else 0
-        return count
-
-    def _advance(
-        self, plan: SyncPlan, results: Mapping[str, RunResult], broken: Sequence[FailedRun]
-    ) -> dict[str, RunTracking]:
-        before = self._stored.state.runs
-        tracked = dict(before)
-        for run in plan.runs:
-            if run.action == RunAction.MISSING:
-                tracked[run.run_id] = mark_missing(before[run.run_id], self._exported_at)
-        for run_id, result in results.items():
-            tracked[run_id] = advance_run(
-                self._request, before.get(run_id), result.listing, result.outcome, self._source
-            )
-        for failed in broken:
-            known = before.get(failed.run_id)
-            known = known or RunTracking(run_id=failed.run_id, source=self._source)
-            tracked[failed.run_id] = replace(known, failure=failed.reason, missing_since=None)
-        return tracked
+        files = {RUNS_FILE: runs_file}
+        if history_file is not None:
+            files[HISTORY_FILE] = history_file
+        return Assembled(runs=tracked, files=files, changed=self._changed)
 
     def _runs_change(
         self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
     ) -> bool:
-        return self._stored.copied or any(
-            self._snapshot_differs(tracked[run_id], result) for run_id, result in results.items()
+        return (
+            self._stored.copied
+            or self._pruned(tracked, "snapshot")
+            or any(
+                self._snapshot_differs(tracked[run_id], result)
+                for run_id, result in results.items()
+            )
+        )
+
+    def _pruned(self, tracked: Mapping[str, RunTracking], what: str) -> bool:
+        """Say whether a run that had a part in a data file is in the export no more."""
+        before = self._stored.state.runs
+        return any(
+            getattr(before[run_id], what) is not None for run_id in before.keys() - tracked.keys()
         )
 
     def _history_changes(
@@ -151,12 +120,40 @@ class Assembler:
             return old is not None or self._request.mode == ExportMode.HISTORY
         if self._request.mode == ExportMode.HISTORY and old is None:
             return True
+        if self._pruned(tracked, "history"):
+            return True
         before = self._stored.state.runs
         return any(
             (result.fetched is not None and result.fetched.segment is not None)
             or (run_id in before and before[run_id].history != tracked[run_id].history)
             for run_id, result in results.items()
         )
+
+    def _runs_bytes(
+        self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
+    ) -> int:
+        """Return about how long `runs.jsonl` will be."""
+        listed = sum(self._spool.length(run_id) for run_id in results)
+        return listed + sum(
+            run.snapshot.length
+            for run in tracked.values()
+            if run.snapshot is not None and run.run_id not in results
+        )
+
+    def _history_bytes(
+        self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
+    ) -> int:
+        """Return how long `history.jsonl` will be at most."""
+        size = 0
+        for run_id, tracking in tracked.items():
+            result = results.get(run_id)
+            fetched = result.fetched if result is not None else None
+            if fetched is not None and fetched.segment is not None:
+                size += fetched.segment.length
+                if not fetched.tail:
+                    continue
+            size += tracking.history.length if tracking.history is not None else 0
+        return size
 
     def _unchanged(self, sha256: str, what: str) -> DataFile:
         """Describe a data file that stays as it is, from the places of its parts."""
@@ -206,7 +203,7 @@ class Assembler:
         if result.fetched is not None and result.fetched.metadata_read:
             return True
         return (
-            tracking.fingerprint != result.listing.fingerprint
+            tracking.fingerprint != result.outcome.listing.fingerprint
             or tracking.metadata_included != self._request.include_metadata
         )
 
@@ -221,13 +218,15 @@ class Assembler:
             if result.fetched is not None and result.fetched.metadata_read:
                 metadata = result.fetched.metadata
             run = replace(run, metadata=None if metadata is None else json_safe(metadata))
-        if stored is not None and replace(stored.run, url=None) == replace(run, url=None):
+        if stored is not None and fingerprint(stored.run) == fingerprint(run):
             line = encode_line(stored)
         else:
             line = encode_line(RunSnapshot(run=run, exported_at=self._exported_at))
+            if stored is not None and (changed := compare_runs(stored.run, run)):
+                self._changed[tracking.run_id] = changed
         included = self._request.include_metadata and result.outcome.failure is None
         return line, replace(
-            tracking, fingerprint=result.listing.fingerprint, metadata_included=included
+            tracking, fingerprint=result.outcome.listing.fingerprint, metadata_included=included
         )
 
     def _stored_snapshot(self, tracking: RunTracking, old: IO[bytes] | None) -> RunSnapshot | None:
@@ -287,7 +286,3 @@ def _open(stack: ExitStack, path: Path) -> IO[bytes] | None:
         return stack.enter_context(path.open("rb"))
     except FileNotFoundError:
         return None
-
-
-def _rows(tracking: RunTracking | None) -> int:
-    return tracking.history.rows if tracking is not None and tracking.history is not None else 0

@@ -3,6 +3,7 @@
 Every write of an export goes through here, so a test can make any of them fail.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -35,9 +36,14 @@ def write_file(path: Path, content: bytes) -> None:
         sync_file(stream)
 
 
+def part_of(path: Path) -> Path:
+    """Return the hidden name under which `replace_file` writes a file."""
+    return path.with_name(f".{path.name.lstrip('.')}.part")
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a whole file so that readers see the old content or the new, never a part."""
-    staged = path.with_name(f".{path.name.lstrip('.')}.part")
+    staged = part_of(path)
     write_file(staged, content)
     rename(staged, path)
     sync_folder(path.parent)
@@ -63,22 +69,29 @@ def sha256_of(path: Path) -> str:
 
 
 def read_range(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
-    """Read a range of a file in chunks. Raises EOFError where the file is too short."""
+    """Read a range of a file in chunks. Raises OSError where the file is too short."""
     stream.seek(offset)
     while length:
         chunk = stream.read(min(CHUNK, length))
         if not chunk:
-            raise EOFError(f"{stream.name} ends {length} bytes too early")
+            raise _too_short(stream, length)
         length -= len(chunk)
         yield chunk
 
 
 def read_lines(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
-    """Read the lines of a range that begins and ends at the border of a line."""
+    """Read the lines of a range that begins and ends at the border of a line.
+
+    Raises OSError where the file is too short.
+    """
     stream.seek(offset)
     while length > 0:
         line = stream.readline()
         if not line:
-            raise EOFError(f"{stream.name} ends {length} bytes too early")
+            raise _too_short(stream, length)
         length -= len(line)
         yield line
+
+
+def _too_short(stream: IO[bytes], missing: int) -> OSError:
+    return OSError(errno.EIO, f"the file ends {missing} bytes too early", stream.name)

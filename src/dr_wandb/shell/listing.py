@@ -5,31 +5,29 @@ Rules
 - If the source's count of all runs disagrees with what is tracked, everything is listed.
 - A run whose node does not read is asked for again by itself, then reported; the others go on.
 - Snapshots are spooled to disk as they come; only their listings stay in memory.
+- Each run is looked at again for whether it is in scope. One that is not stays only if it is
+  tracked.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-
-import msgspec
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from dr_wandb.core.codec import fingerprint
 from dr_wandb.core.failures import DrWandbError, FailedRun, Unreachable
 from dr_wandb.core.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.normalize import normalize_run
-from dr_wandb.core.plan import plan_listing
 from dr_wandb.core.records import Record, WandbRun
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.state import ExportState
+from dr_wandb.core.survey import by_id, plan_listing
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
+from dr_wandb.shell.spool import SnapshotSpool
 
 ATTEMPTS = 3
 
 Pause = Callable[[int], None]
 """Waits before a further attempt; takes the number of attempts made."""
-
-_ENCODER = msgspec.json.Encoder(order="sorted")
-_RUN = msgspec.json.Decoder(WandbRun)
 
 
 def pause(attempts: int) -> None:
@@ -37,67 +35,60 @@ def pause(attempts: int) -> None:
     time.sleep(float(attempts))
 
 
-class SnapshotSpool:
-    """Runs as they were listed, on disk, to be fetched by id."""
-
-    def __init__(self, path: Path) -> None:
-        self._stream = path.open("w+b")
-        self._places: dict[str, tuple[int, int]] = {}
-
-    def put(self, run: WandbRun) -> None:
-        """Keep a run; the last one of an id counts."""
-        encoded = _ENCODER.encode(run)
-        offset = self._stream.seek(0, 2)
-        self._stream.write(encoded)
-        self._places[run.run_id] = (offset, len(encoded))
-
-    def get(self, run_id: str) -> WandbRun:
-        """Return a run that was put."""
-        offset, length = self._places[run_id]
-        self._stream.seek(offset)
-        return _RUN.decode(self._stream.read(length))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
-
-
 class ProjectListing(Record, frozen=True, kw_only=True):
     """What the listing of a sync brought.
 
-    `asked` are the tracked runs that would have been listed if they were there; `unlisted` is how
-    many runs the source counts but did not list, however often it was asked.
+    `asked` are the tracked runs that would have been listed if they were there; `outside` are those
+    that are listed but not in scope. `unlisted` is how many runs the source counts but did not
+    list, however often it was asked.
     """
 
     runs: tuple[RunListing, ...]
     failures: tuple[FailedRun, ...] = ()
     asked: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
     unlisted: int = 0
+
+
+class _Told(NamedTuple):
+    """What an answer says of a run: its listing, or why it does not read; and if it is in scope."""
+
+    listing: RunListing | None
+    inside: bool = True
+    broken: str = ""
 
 
 class _Survey:
     """The answers to the queries of one sync."""
 
     def __init__(
-        self, source: Source, request: ExportRequest, spool: SnapshotSpool, wait: Pause
+        self,
+        source: Source,
+        request: ExportRequest,
+        state: ExportState,
+        spool: SnapshotSpool,
+        wait: Pause,
     ) -> None:
         self.source = source
         self.request = request
+        self.state = state
         self.spool = spool
         self.wait = wait
         self.runs: dict[str, RunListing] = {}
         self.broken: dict[str, str] = {}
+        self.inside: set[str] = set()
         self.total: int | None = None
+        self.everything = False
 
     def ask(self, query: ListingQuery) -> int | None:
         """Ask until the answer is complete. Returns how many runs of the source's count lack.
 
         None where the source does not count: then nothing says that an answer is complete.
         """
-        answered: dict[str, RunListing | str] = {}
+        answered: dict[str, _Told] = {}
         lacking: int | None = None
         for attempt in range(1, ATTEMPTS + 1):
-            told: dict[str, RunListing | str] = {}
+            told: dict[str, _Told] = {}
             try:
                 pages = [(page.matching, page.disturbed) for page in self._pages(query, told)]
             except SourceError as error:
@@ -120,35 +111,60 @@ class _Survey:
             if attempt < ATTEMPTS:
                 self.wait(attempt)
         self._keep(answered)
+        if isinstance(query, EveryRun):
+            self._everything_is_told(answered, certain=lacking == 0)
         return lacking
 
-    def _pages(self, query: ListingQuery, told: dict[str, RunListing | str]) -> Iterator[RunPage]:
-        """Read an answer; `told` gets each run's listing, or why it does not read."""
+    def _pages(self, query: ListingQuery, told: dict[str, _Told]) -> Iterator[RunPage]:
+        """Read an answer; `told` gets what it says of each run."""
         for page in self.source.list_runs(query):
             for raw_run in page.runs:
-                run_id, what = self._take(raw_run)
+                run_id, what = self._take(raw_run, query)
                 told[run_id] = what
-            self.total = page.total if page.total is not None else self.total
+            if not isinstance(query, RunsById):
+                self.total = page.total if page.total is not None else self.total
             yield page
 
-    def _take(self, raw_run: RawRun) -> tuple[str, RunListing | str]:
+    def _take(self, raw_run: RawRun, query: ListingQuery) -> tuple[str, _Told]:
         run_id = str(raw_run.get("name"))
         try:
             run = normalize_run(raw_run, entity=self.request.entity, project=self.request.project)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return run_id, str(error) or type(error).__name__
+            return run_id, _Told(None, broken=str(error) or type(error).__name__)
+        inside = self._in_scope(run, query)
+        if not inside and run.run_id not in self.state.runs:
+            return run.run_id, _Told(None, inside=False)
         self.spool.put(run)
-        return run.run_id, list_run(run, fingerprint(run))
+        return run.run_id, _Told(list_run(run, fingerprint(run)), inside=inside)
 
-    def _keep(self, answered: Mapping[str, RunListing | str]) -> None:
+    def _in_scope(self, run: WandbRun, query: ListingQuery) -> bool:
+        """Say whether a run is in scope; filters that only W&B can judge, by how it came."""
+        scope = self.request.scope
+        if scope is None or not scope.admits(run):
+            return scope is None
+        if scope.filters is None or not isinstance(query, RunsById) or run.run_id in self.inside:
+            return True
+        known = self.state.runs.get(run.run_id)
+        return not self.everything and known is not None and not known.out_of_scope_since
+
+    def _keep(self, answered: Mapping[str, _Told]) -> None:
         """Take over the runs of an answer; what was said last of a run counts."""
-        for run_id, what in answered.items():
-            if isinstance(what, str):
-                self.broken[run_id] = what
-                self.runs.pop(run_id, None)
-            else:
-                self.runs[run_id] = what
-                self.broken.pop(run_id, None)
+        for run_id, told in answered.items():
+            self.broken.pop(run_id, None)
+            self.runs.pop(run_id, None)
+            self.inside.discard(run_id)
+            if told.listing is not None:
+                self.runs[run_id] = told.listing
+            elif told.inside:
+                self.broken[run_id] = told.broken
+            if told.inside:
+                self.inside.add(run_id)
+
+    def _everything_is_told(self, answered: Mapping[str, _Told], *, certain: bool) -> None:
+        """Believe of filters what W&B says now, not what was taken for granted of a run by id."""
+        self.everything = True
+        if certain and self.request.scope is not None and self.request.scope.filters is not None:
+            self.inside &= answered.keys()
 
     def ask_broken_again(self) -> None:
         """Ask for each run that did not read by itself, twice more."""
@@ -157,6 +173,25 @@ class _Survey:
                 return
             self.wait(attempt)
             self.ask(RunsById(run_ids=tuple(sorted(self.broken))))
+
+    def ask_all(self, queries: Iterable[ListingQuery]) -> tuple[int | None, set[str]]:
+        """Ask several queries. Returns how many runs lack, and the ids asked for that are certain.
+
+        None where the source does not count.
+        """
+        lacking: int | None = 0
+        certain: set[str] = set()
+        for query in queries:
+            lacks = self.ask(query)
+            lacking = None if lacks is None or lacking is None else lacking + lacks
+            if isinstance(query, RunsById) and lacks == 0:
+                certain.update(query.run_ids)
+        return lacking, certain
+
+    @property
+    def told(self) -> set[str]:
+        """Return the ids of the runs that some answer showed and that are to be followed."""
+        return self.runs.keys() | self.broken.keys()
 
 
 def list_project(
@@ -171,26 +206,17 @@ def list_project(
 
     Raises DrWandbError where the source cannot be asked at all.
     """
-    survey = _Survey(source, request, spool, wait)
-    asked: set[str] = set()
-    lacking, counted = 0, True
-    queries = plan_listing(request, state).queries
-    for query in queries:
-        lacks = survey.ask(query)
-        lacking += lacks or 0
-        counted = counted and lacks is not None
-        if isinstance(query, RunsById) and lacks == 0:
-            asked.update(query.run_ids)
-    everything = EveryRun() in queries
-    gone = asked - survey.runs.keys() - survey.broken.keys()
-    known = (state.present.keys() | survey.runs.keys() | survey.broken.keys()) - gone
-    if not everything and survey.total is not None and survey.total != len(known):
-        everything = True
-        lacks = survey.ask(EveryRun())
-        lacking, counted = lacks or 0, lacks is not None
+    survey = _Survey(source, request, state, spool, wait)
+    lacking, asked = survey.ask_all(plan_listing(request, state).queries)
+    followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
+    expected = (followed - (asked | survey.told)) | (survey.inside & survey.told)
+    if not survey.everything and survey.total not in (None, len(expected)):
+        lacking, _ = survey.ask_all([EveryRun(scope=request.scope)])
     survey.ask_broken_again()
-    if everything:
-        asked = set(state.runs) if counted and not lacking else set()
+    if survey.everything:
+        asked = set(state.runs) if lacking == 0 else set()
+        if request.scope is not None:
+            _, asked = survey.ask_all(by_id(state.runs.keys() - survey.told))
     return ProjectListing(
         runs=tuple(survey.runs.values()),
         failures=tuple(_failures(survey.broken)),
@@ -199,7 +225,8 @@ def list_project(
             for run_id in asked - survey.broken.keys()
             if run_id in state.runs and state.runs[run_id].source in ("", source.kind)
         ),
-        unlisted=lacking,
+        outside=frozenset(survey.runs.keys() - survey.inside),
+        unlisted=lacking or 0,
     )
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from dr_wandb.core.failures import DrWandbError, Locked
 from dr_wandb.shell import disk
+from dr_wandb.shell.places import require_folder, require_own_file
 
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder.json"
@@ -21,8 +22,12 @@ HOLDER_FILE = ".lock-holder.json"
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of an export, making its folder if need be.
 
-    Raises DrWandbError at once where another process has it. A process that died holds nothing.
+    Raises DrWandbError at once where another process has it, or where the folder cannot be one of
+    an export. A process that died holds nothing.
     """
+    require_folder(folder)
+    for name in (LOCK_FILE, HOLDER_FILE):
+        require_own_file(folder / name)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK_FILE)
@@ -40,8 +45,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         try:
-            disk.remove(folder / HOLDER_FILE)
-            _remove_if_unused(made)
+            with suppress(OSError):  # what the sync did, or why it ended, counts for more
+                disk.remove(folder / HOLDER_FILE)
+                _remove_if_unused(made)
         finally:
             lock.release()
 

@@ -150,7 +150,7 @@ def _read_anew(
         runs_path=staging / "stored-runs.jsonl",
         history_path=staging / "stored-history.jsonl",
         copied=True,
-        notices=tuple(_notices(store, manifest, state, tracked)),
+        notices=(*_notices(store, manifest, state, tracked), *_losses(store, state, tracked)),
     )
 
 
@@ -176,6 +176,24 @@ def _notices(
             for run_id, tracking in state.runs.items()
         )
         yield f"the export was changed by something else; {lost} histories are read again"
+
+
+def _losses(
+    store: ExportStore, state: ExportState, tracked: Mapping[str, RunTracking]
+) -> Iterator[str]:
+    """Name the runs that are gone upstream and of which less is in the files than there was."""
+    for run_id, before in state.runs.items():
+        if before.missing_since is None:
+            continue
+        now = tracked.get(run_id, RunTracking(run_id=run_id))
+        if before.snapshot is not None and now.snapshot is None:
+            yield f"{store.runs_path} lacks run {run_id!r}, which is gone upstream: restore it"
+        had, has = (run.history.rows if run.history else 0 for run in (before, now))
+        if has < had:
+            yield (
+                f"{store.history_path} has {has} of {had} rows of run {run_id!r}, which is gone "
+                "upstream: restore it from a copy"
+            )
 
 
 def _read_snapshots(store: ExportStore, target: Path, state: ExportState) -> dict[str, RunTracking]:

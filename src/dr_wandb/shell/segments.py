@@ -1,10 +1,12 @@
 """Segments: what one fetch of one run brought, on disk until it is merged.
 
 A segment begins with what the listing said of the run, the window, the selection and the source;
-after a crash it is used only if all of that is still so. It ends with what was received. It has
-its final name only when it is whole.
+after a crash it is used only if all of that is still so. It ends with what was received, and with
+the digest of its rows, which a segment of an earlier sync must still have. It has its final name
+only when it is whole.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +41,7 @@ class _Trailer(Record, frozen=True, kw_only=True):
     received: Received
     rows: int
     length: int
+    digest: str
 
 
 class Segment(Record, frozen=True, kw_only=True):
@@ -73,11 +76,20 @@ def find_segment(folder: Path, header: SegmentHeader) -> Segment | None:
             stream.seek(max(len(encoded), size - _TRAILER_BYTES))
             last_line = stream.read().rstrip(b"\n").rsplit(b"\n", 1)[-1]
             trailer = msgspec.json.decode(last_line, type=_Trailer)
-    except (OSError, msgspec.DecodeError):
-        return None
-    if len(encoded) + trailer.length + len(last_line) + 1 != size:
+            if len(encoded) + trailer.length + len(last_line) + 1 != size:
+                return None
+            if _digest_of(disk.read_range(stream, len(encoded), trailer.length)) != trailer.digest:
+                return None
+    except (OSError, ValueError, RecursionError):
         return None
     return _segment(path, len(encoded), trailer)
+
+
+def _digest_of(chunks: Iterable[bytes]) -> str:
+    own = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        own.update(chunk)
+    return own.hexdigest()
 
 
 def _segment(path: Path, offset: int, trailer: _Trailer) -> Segment:
@@ -135,13 +147,17 @@ class SegmentWriter:
         encoded = msgspec.json.encode(self._header) + b"\n"
         tally = Tally(self._header.window)
         rows = length = 0
+        own = hashlib.blake2b(digest_size=16)
         with self._part.open("wb") as stream:
             stream.write(encoded)
             for line in _selected(distinct(self._sorter), tally):
                 stream.write(line)
+                own.update(line)
                 rows += 1
                 length += len(line)
-            trailer = _Trailer(received=tally.received(), rows=rows, length=length)
+            trailer = _Trailer(
+                received=tally.received(), rows=rows, length=length, digest=own.hexdigest()
+            )
             stream.write(msgspec.json.encode(trailer) + b"\n")
             disk.sync_file(stream)
         disk.rename(self._part, self._path)

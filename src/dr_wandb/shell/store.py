@@ -1,10 +1,11 @@
 """ExportStore: where an export lies, and how to load it.
 
-Loading touches nothing and needs no W&B: it reads the four visible files. Errors name the file,
+Loading touches nothing and needs no W&B: it reads the five visible files. Errors name the file,
 the line, and what to do.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from returns.result import Result
 from dr_wandb.core.codec import decode_row, decode_snapshot
 from dr_wandb.core.failures import (
     DamagedFile,
+    DiskRefused,
     DrWandbError,
     InvalidRequest,
     NewerSchema,
@@ -23,15 +25,17 @@ from dr_wandb.core.failures import (
     WrongExport,
 )
 from dr_wandb.core.manifest import (
+    CHANGES_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
     RUNS_FILE,
     STATE_FILE,
     ExportManifest,
 )
+from dr_wandb.core.problems import name_problems
 from dr_wandb.core.records import SCHEMA_VERSION, HistoryRow, Record, RunSnapshot
-from dr_wandb.core.request import name_problems
 from dr_wandb.core.state import ExportState
+from dr_wandb.shell.places import require_visible_file
 
 _R = TypeVar("_R", bound=Record)
 
@@ -85,6 +89,11 @@ class ExportStore(Record, frozen=True, kw_only=True):
         """Return where the history rows lie, one a line, if the export has any."""
         return self.export_dir / HISTORY_FILE
 
+    @property
+    def changes_path(self) -> Path:
+        """Return where the log of changes lies, one sync that changed something a line."""
+        return self.export_dir / CHANGES_FILE
+
     def load_manifest(self) -> ExportManifest | None:
         """Load the manifest, None where there is no export."""
         return load_document(self.manifest_path, ExportManifest)
@@ -121,17 +130,31 @@ class ExportStore(Record, frozen=True, kw_only=True):
 
 def load_document(path: Path, kind: type[_R]) -> _R | None:
     """Load a manifest or a state, None where there is no such file."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
+    with _refusals(path):
+        require_visible_file(path)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
     try:
         version = msgspec.json.decode(content, type=_Versioned).schema_version
         if version > SCHEMA_VERSION:
             raise DrWandbError(NewerSchema(path=str(path), found=version, known=SCHEMA_VERSION))
+        if version < 1:
+            raise ValueError(f"schema_version {version} is none that there was")
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise DrWandbError(DamagedFile(path=str(path), reason=str(error), remedy=RESTORE)) from None
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a failure that names the file."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DrWandbError(DiskRefused(path=str(path), reason=reason)) from error
 
 
 def check_identity(path: Path, entity: str, project: str, *wanted: str) -> None:
@@ -143,24 +166,23 @@ def check_identity(path: Path, entity: str, project: str, *wanted: str) -> None:
 
 
 def _decode_lines(path: Path, decode: Callable[[bytes], Result[_R, str]]) -> Iterator[_R]:
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
-        reason = "the file is missing"
-        raise DrWandbError(
-            DamagedFile(path=str(path), reason=reason, remedy="restore it, or sync again")
-        ) from None
-    with stream:
-        for number, line in enumerate(stream, start=1):
-            yield decoded(decode(line), path, number)
+    with _refusals(path):
+        require_visible_file(path)
+        if not path.exists():
+            remedy = "restore it, or sync again"
+            failure = DamagedFile(path=str(path), reason="the file is missing", remedy=remedy)
+            raise DrWandbError(failure)
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                yield decoded(decode(line), path, number)
 
 
-def decoded(result: Result[_R, str], path: Path, number: int) -> _R:
+def decoded(result: Result[_R, str], path: Path, number: int, remedy: str = RESTORE_LINE) -> _R:
     """Return a decoded line; raise DrWandbError that names the file and the line."""
     if is_successful(result):
         return result.unwrap()
     raise DrWandbError(
-        DamagedFile(path=str(path), line=number, reason=result.failure(), remedy=RESTORE_LINE)
+        DamagedFile(path=str(path), line=number, reason=result.failure(), remedy=remedy)
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -32,7 +33,8 @@ class LineWriter:
             if kind is None:
                 disk.sync_file(self._stream)
         finally:
-            self._stream.close()
+            with suppress(OSError):  # what it still holds back belongs to a file nobody will read
+                self._stream.close()
 
     def write(self, lines: Iterable[bytes]) -> ByteRange:
         """Write the lines of one run and return where they lie."""

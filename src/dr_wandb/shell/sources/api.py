@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.failures import DrWandbError, NoProject
-from dr_wandb.core.listing import EveryRun, ListingQuery, RunListing, RunsById, RunsCreatedSince
+from dr_wandb.core.listing import ListingQuery, RunListing, scope_of
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.values import decode_json
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from dr_wandb.shell.sources.api_filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api_queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE, RUNS
 from dr_wandb.shell.sources.api_session import ApiSession
 from dr_wandb.shell.sources.downloads import Downloads
@@ -53,7 +54,8 @@ class ApiSource:
 
         Raises DrWandbError: no key, key refused, host unreachable.
         """
-        return cls(ApiSession(private, request.timeout_seconds), request)
+        session = ApiSession(private, request.timeout_seconds, max_rate=request.max_rate)
+        return cls(session, request)
 
     @property
     def address(self) -> str:
@@ -74,7 +76,8 @@ class ApiSource:
         variables = {
             **self._names(),
             "order": "+created_at",
-            "filters": json.dumps(_filters(query)),
+            "filters": json.dumps(query_filters(query)),
+            "scope": json.dumps(scope_filters(scope_of(query))),
             "perPage": self._per_page,
             "cursor": None,
         }
@@ -209,16 +212,6 @@ class ApiSource:
         if not isinstance(run, Mapping):
             raise SourceError("W&B answered that there is no such run")
         return run
-
-
-def _filters(query: ListingQuery) -> dict[str, Any]:
-    match query:
-        case EveryRun():
-            return {}
-        case RunsCreatedSince(since=since):
-            return {"createdAt": {"$gte": since}}
-        case RunsById(run_ids=run_ids):
-            return {"name": {"$in": list(run_ids)}}
 
 
 def _inside(batch: RowBatch, window: FetchWindow) -> RowBatch:

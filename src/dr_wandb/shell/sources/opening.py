@@ -1,9 +1,12 @@
 """Open a source by what the command line calls it, importing only what that one needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from dr_wandb.core.request import ExportRequest, InvalidRequestError, check_source
+from dr_wandb.core.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.problems import InvalidRequestError
+from dr_wandb.core.request import ExportRequest, check_source
 from dr_wandb.shell.sources import Source
 
 SourceOpener = Callable[[ExportRequest, Path], Source]
@@ -35,3 +38,49 @@ def _open_recording(request: ExportRequest, folder: Path) -> Source:
         problem = f"the recording {folder} is of {'/'.join(recorded)}, not {'/'.join(wanted)}"
         raise InvalidRequestError([problem])
     return source
+
+
+@contextmanager
+def opened(
+    source: Source | SourceOpener, request: ExportRequest, scratch: Path
+) -> Iterator[Source]:
+    """Open a source if need be, and close what was opened here."""
+    if not callable(source):
+        yield source
+        return
+    private = scratch / "source"
+    private.mkdir(exist_ok=True)
+    made = source(request, private)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def recorded(
+    source: Source, folder: Path | None, request: ExportRequest, exported_at: str
+) -> Iterator[Source]:
+    """Record what a source says, if a folder is given; a failed sync records nothing."""
+    if folder is None:
+        yield source
+        return
+    from dr_wandb.shell.sources.recorder import Recorder
+
+    with Recorder(
+        source,
+        folder,
+        recorded_at=exported_at,
+        entity=request.entity,
+        project=request.project,
+        mode=request.mode,
+        secrets=source.secrets,
+    ) as recorder:
+        yield recorder
+
+
+def require_apart(folder: Path, record: Path | None) -> None:
+    """Refuse a recording inside an export."""
+    if record is not None and record.resolve().is_relative_to(folder.resolve()):
+        problem = f"the recording {record} would lie inside the export; name another folder"
+        raise DrWandbError(InvalidRequest(problems=(problem,)))

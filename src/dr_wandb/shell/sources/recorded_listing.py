@@ -21,6 +21,7 @@ from dr_wandb.core.listing import (
     RunsById,
     RunsCreatedSince,
     answers,
+    scope_of,
 )
 from dr_wandb.core.normalize import instant, normalize_time
 from dr_wandb.core.records import Record, snapshot_order
@@ -83,11 +84,13 @@ class _Heard(NamedTuple):
         """Say whether the run is in the answer, or would be if it were there."""
         if run_id in self.runs:
             return True
-        everything = isinstance(self.answer.query, EveryRun)
+        everything = isinstance(self.answer.query, EveryRun) and self.answer.query.scope is None
         return self.answer.complete and (everything or run_id in self.asked)
 
     def holds(self, query: ListingQuery) -> bool:
         """Say whether the answer holds all that the query asks for."""
+        if scope_of(self.answer.query) not in (None, scope_of(query)):
+            return False
         match (self.answer.query, query):
             case (EveryRun(), _):
                 return self.answer.complete

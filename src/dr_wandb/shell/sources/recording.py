@@ -180,7 +180,7 @@ def read_head(folder: Path) -> RecordingHead:
             newer = NewerSchema(path=str(path), found=version, known=RECORDING_VERSION)
             raise DrWandbError(newer)
         head = msgspec.json.decode(content, type=RecordingHead)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from None
     if version < 1:
         raise damaged(path, f"schema_version {version} is none that there was")
@@ -220,7 +220,7 @@ def read_lines_at(
 def _decode(path: Path, number: int | None, line: bytes, decoder: msgspec.json.Decoder[_R]) -> _R:
     try:
         return decoder.decode(line)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, str(error), number) from None
 
 

@@ -1,0 +1,1 @@
+"""The parts of the state machine of syncs: the project, its faults, the requests, the laws."""

@@ -1,0 +1,233 @@
+"""After each sync, run by run, the folder holds what a fresh full reconcile writes now.
+
+The exceptions are those of docs/sync.md, each where its comment is.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from hypothesis import event
+
+from dr_wandb import ExportSummary
+from dr_wandb.core.listing import TERMINAL_STATES, EveryRun, ListingQuery, RunsById
+from dr_wandb.core.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.state import ExportState, RunTracking
+from tests import syncing
+from tests.property.machine.project import BusySource
+from tests.property.machine.view import View
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a sync asked for, and what the project and the export were at that time."""
+
+    server: BusySource
+    request: ExportRequest
+    before: View
+    queries: list[ListingQuery]
+
+    @cached_property
+    def tracked(self) -> dict[str, RunTracking]:
+        return self.before.state.runs if self.before.state is not None else {}
+
+    @cached_property
+    def present(self) -> set[str]:
+        return {run_id for run_id, run in self.tracked.items() if run.missing_since is None}
+
+    @cached_property
+    def shown(self) -> set[str]:
+        return self.server.shown
+
+    @cached_property
+    def inside(self) -> set[str]:
+        return self.server.inside(self.request.scope)
+
+    @cached_property
+    def looked_at(self) -> set[str]:
+        return self.server.looked_at(self.queries, self.tracked)
+
+    @cached_property
+    def gone(self) -> set[str]:
+        """Return the tracked runs that were asked for and are not there."""
+        return (self.tracked.keys() & self.looked_at) - self.shown
+
+    @property
+    def vanished(self) -> bool:
+        """Say whether so many are gone that the sync has to stop."""
+        lost = len(self.gone & self.present)
+        return not self.request.allow_empty and 2 * lost > len(self.present)
+
+    @property
+    def everything(self) -> bool:
+        return any(isinstance(query, EveryRun) for query in self.queries)
+
+    @cached_property
+    def taken_for_inside(self) -> set[str]:
+        """Return the runs that the sync has to take for being in scope.
+
+        Filters only W&B can judge: of a run that was asked for by its id alone it is not known.
+        """
+        scope = self.request.scope
+        if scope is None or scope.filters is None or self.everything:
+            return self.inside
+        within = [query for query in self.queries if not isinstance(query, RunsById)]
+        judged = self.server.looked_at(within, ())
+        named = self.server.inside(scope.named)
+        return {
+            run_id
+            for run_id in self.shown
+            if run_id in (self.inside & judged)
+            or (run_id in named - judged and run_id in self.present - self.before.outside.keys())
+        }
+
+
+def assert_settled(state: ExportState | None, run_id: str) -> None:
+    """Only a run that had ended a day before the last sync, and was read since, is settled."""
+    assert state is not None, run_id
+    tracking, synced = state.runs[run_id], state.last_exported_at
+    assert tracking.missing_since is None, run_id
+    assert tracking.failure is None, run_id
+    assert tracking.run_state in TERMINAL_STATES, run_id
+    assert tracking.seen is not None, run_id
+    assert tracking.seen.heartbeat_at is not None, run_id
+    assert synced is not None, run_id
+    age = datetime.fromisoformat(synced) - datetime.fromisoformat(tracking.seen.heartbeat_at)
+    assert age > timedelta(hours=24), run_id
+
+
+def check_marks(look: Look, after: View, summary: ExportSummary) -> None:
+    """Gone upstream, or out of scope: marked with the time of the sync that first saw it."""
+    at, before = summary.exported_at, look.before
+    missing, outside = {}, {}
+    broken = {run_id for run_id, run in look.server.runs.items() if run.config_json is not None}
+    assert after.state is not None
+    for run_id in after.state.runs:
+        looked_at = run_id in look.looked_at
+        if run_id in before.missing and not (looked_at and run_id in look.shown):
+            missing[run_id] = before.missing[run_id]
+        elif looked_at and run_id not in look.shown:
+            missing[run_id] = at
+        if not looked_at or run_id not in look.shown or run_id in broken:
+            if run_id in before.outside:
+                outside[run_id] = before.outside[run_id]
+        elif run_id not in look.taken_for_inside:
+            outside[run_id] = before.outside.get(run_id, at)
+    assert after.missing == missing
+    assert after.outside == outside
+    if outside.keys() - before.outside.keys():
+        event("sync: a run left the scope")
+    if before.outside.keys() - outside.keys():
+        event("sync: a run entered the scope again")
+    if missing.keys() - before.missing.keys():
+        event("sync: a run is missing")
+    if before.missing.keys() - missing.keys() - look.gone:
+        event("sync: a missing run is back")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run is before and after a sync, and what a fresh export has of it."""
+
+    run_id: str
+    after: tuple[Any, list[bytes]]
+    held: tuple[Any, list[bytes]]
+    wanted: tuple[Any, list[bytes]]
+
+
+class Convergence:
+    """The law, for one sync that nothing disturbed. edited, logged, masked: of the machine."""
+
+    def __init__(
+        self,
+        look: Look,
+        after: View,
+        summary: ExportSummary,
+        changed: tuple[set[str], set[str], set[str]],
+    ) -> None:
+        self.look = look
+        self.after = after
+        self.edited, self.logged, self.masked = changed
+        self.history = look.request.mode == ExportMode.HISTORY
+        self.failed = {failure.run_id for failure in summary.failures}
+        followed = look.present - look.before.outside.keys()
+        # What W&B counts and the sync did not see, and what it takes for counted and is not.
+        self.unnoticed = look.inside - followed - (look.taken_for_inside & look.looked_at)
+        self.ghosts = (followed - look.looked_at - look.inside) | (
+            look.taken_for_inside - look.inside
+        )
+
+    def check(self) -> None:
+        """Check every run, and that no other one is there."""
+        request = self.look.request
+        with syncing.fresh_export(
+            self.look.server,
+            mode=request.mode,
+            history_selection=request.history_selection,
+            include_metadata=request.include_metadata,
+        ) as folder:
+            fresh = View(folder)
+        before = self.look.before
+        for run_id in sorted({*self.look.shown, *before.runs, *self.after.runs, *fresh.runs}):
+            self.check_run(
+                Outcome(run_id, self.after.of(run_id), before.of(run_id), fresh.of(run_id))
+            )
+
+    def check_run(self, run: Outcome) -> None:
+        run_id, look = run.run_id, self.look
+        if run_id not in look.shown:
+            if look.request.prune and run_id in look.tracked:
+                assert run_id in look.gone, run_id
+                assert run.after == (None, []), run_id
+                event("sync: a run is pruned")
+            else:
+                # Exception 2: runs that are gone upstream are kept.
+                assert run.after == run.held, run_id
+        elif run_id not in look.inside and run_id not in look.tracked:
+            # A run out of scope that was never exported is not taken up.
+            assert run.after == (None, []), run_id
+        elif run_id in self.failed:
+            # Exception 3: failed runs keep what they had; new ones have a snapshot, no rows.
+            assert run.after[1] == run.held[1], run_id
+            assert run.after[0] == run.held[0] or run.held[0] is None, run_id
+        elif run_id in self.unnoticed - look.looked_at:
+            # Exception 9: a deletion and a late appearance that cancel out in W&B's count.
+            assert len(self.unnoticed) <= len(self.ghosts), (self.unnoticed, self.ghosts)
+            assert run.after == run.held, run_id
+        else:
+            self.check_followed(run)
+
+    def check_followed(self, run: Outcome) -> None:
+        run_id, request = run.run_id, self.look.request
+        wanted, wanted_rows = run.wanted
+        if run_id not in self.look.looked_at:
+            # Exception 5: settled runs are not looked at again by an incremental sync.
+            assert request.sync_mode == SyncMode.INCREMENTAL
+            assert not request.prune
+            assert_settled(self.look.before.state, run_id)
+            if run_id in self.edited:
+                wanted = run.held[0]
+            if run_id in self.logged:
+                wanted_rows = run.held[1]
+        elif run_id in self.look.before.runs and run.held[0] != wanted:
+            event(f"sync: a run is refreshed by {request.sync_mode}")
+        if not self.history:
+            # Exception 4: in metadata mode the history stays as it was.
+            wanted_rows = run.held[1]
+        assert run.after[0] == wanted, run_id
+        if run_id in self.masked and request.sync_mode != SyncMode.FULL_RECONCILE:
+            # Exception 7: what W&B's counts do not show; a wrong count hides that rows came late.
+            miscounted = self.look.server.runs[run_id].line_count_offset != 0
+            if run.after[1] == run.held[1]:
+                return
+            if miscounted and set(run.after[1]) <= set(wanted_rows):
+                return
+        assert run.after[1] == wanted_rows, run_id
+
+    def forget_what_was_read(self) -> None:
+        """Take note that what was looked at is as on the server now."""
+        read = self.look.looked_at & self.look.shown - self.failed
+        self.edited -= read
+        if self.history:
+            self.logged -= read

@@ -1,0 +1,59 @@
+"""What lies in the folder of an export at some moment."""
+
+import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from dr_wandb.core.manifest import STATE_FILE
+from dr_wandb.core.state import ExportState
+from dr_wandb.shell.commit import RECORD_FILE, roll_forward
+from tests import syncing
+
+
+class View:
+    """What lies in the folder of an export at some moment; there may be none.
+
+    files: the visible files. snapshots, runs: by run id, with `exported_at` and without it.
+    missing, outside: what the manifest says of runs, with the time that was first seen.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.files = syncing.visible(folder)
+        self.snapshots: dict[str, Any] = {
+            snapshot["run"]["run_id"]: snapshot
+            for snapshot in map(json.loads, syncing.lines(self.files, "runs.jsonl"))
+        }
+        self.runs = {run_id: snapshot["run"] for run_id, snapshot in self.snapshots.items()}
+        self.rows = syncing.rows_in(folder) if self.files else {}
+        manifest = json.loads(self.files.get("manifest.json", b"{}"))
+        self.missing: dict[str, str] = manifest.get("missing_runs", {})
+        self.outside: dict[str, str] = manifest.get("out_of_scope_runs", {})
+        self.changes = syncing.lines(self.files, "changes.jsonl")
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """Return the files that a sync which finds nothing new leaves alone."""
+        return {name: content for name, content in self.files.items() if name != STATE_FILE}
+
+    @property
+    def state(self) -> ExportState | None:
+        content = self.files.get(STATE_FILE)
+        return None if content is None else msgspec.json.decode(content, type=ExportState)
+
+    def of(self, run_id: str) -> tuple[Any, list[bytes]]:
+        return self.runs.get(run_id), self.rows.get(run_id, [])
+
+
+def view_at_start(folder: Path) -> View:
+    """Return what the next sync builds on: it finishes a commit that was interrupted."""
+    if not (folder / RECORD_FILE).exists():
+        return View(folder)
+    with TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "copy"
+        shutil.copytree(folder, copy)
+        roll_forward(copy)
+        return View(copy)
