@@ -42,6 +42,16 @@ def properties(session: nox.Session) -> None:
     )
 
 
+@nox.session(python="3.12")
+def fuzz(session: nox.Session) -> None:
+    """Let atheris look for bytes that break a decoder; its wheels are for Linux, 3.11 to 3.13."""
+    session.install("-e", ".[test]", "atheris>=3")
+    corpus = session.create_tmp()
+    flags = session.posargs or ["-max_total_time=240"]
+    limits = ["-max_len=8192", "-timeout=30", f"-artifact_prefix={corpus}/found-"]
+    session.run("python", "-m", "tests.fuzz.fuzz_decoders", *limits, *flags, corpus)
+
+
 @nox.session
 @nox.parametrize("wandb", [LOWEST_WANDB, "newest"])
 def integration(session: nox.Session, wandb: str) -> None:

@@ -1,9 +1,16 @@
-"""Stop a sync between any two of its operations on disk, or look at the disk at that moment."""
+"""Make any operation of a sync on its files fail, or look at the disk at that moment.
 
+An operation is what reaches the system: opening a file to read or to write, writing a piece to it,
+making it durable, renaming, making and removing files and folders. `fsync` itself is left out.
+"""
+
+import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,69 +18,153 @@ import pytest
 
 from dr_wandb.shell import disk
 
-FUNCTIONS = ("sync_folder", "sync_file", "write_file", "rename", "remove")
-METHODS = ("unlink", "mkdir", "rmdir", "write_text")
+MAKES = frozenset({"open", "write", "mkdir"})
+"""What takes room on the disk."""
+
+CHANGES = MAKES | {"replace", "rename", "unlink", "rmdir", "rmtree", "sync_file", "sync_folder"}
 
 
-class Stopped(BaseException):
-    """Ends a sync like an interrupt: no handler of ordinary errors catches it."""
+@dataclass
+class Operation:
+    """One operation that is about to happen.
+
+    `tear` does the first half of a write, and returns what takes that back.
+    """
+
+    kind: str
+    path: Path
+    tear: Callable[[], Callable[[], None]] = lambda: _nothing
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.path.name}"
+
+
+def _nothing() -> None:
+    """Take nothing back."""
+
+
+Before = Callable[[Operation], None]
+
+
+class _Watched(io.FileIO):
+    """A file each of whose writes is told before it happens."""
+
+    def __init__(self, path: str, mode: str, before: Before) -> None:
+        super().__init__(path, mode)
+        self._before = before
+
+    def write(self, content: Any) -> int:
+        piece = bytes(content)
+        path = Path(os.fsdecode(self.name))
+        self._before(Operation("write", path, lambda: self._tear(piece[: len(piece) // 2])))
+        return super().write(piece)
+
+    def _tear(self, piece: bytes) -> Callable[[], None]:
+        place, size = self.tell(), self.seek(0, os.SEEK_END)
+        self.seek(place)
+        super().write(piece)
+
+        def take_back() -> None:
+            self.truncate(size)
+            self.seek(place)
+
+        return take_back
 
 
 @contextmanager
-def observed(before: Callable[[str, Any], None]) -> Iterator[None]:
-    """Call `before(name, first argument)` before each operation that changes the disk."""
+def observed(before: Before) -> Iterator[None]:
+    """Call `before` ahead of each operation of this process below any folder."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in FUNCTIONS:
-            patch.setattr(disk, name, _told(getattr(disk, name), name, before))
-        for name in METHODS:
-            patch.setattr(Path, name, _told(getattr(Path, name), name, before))
+        for kind in ("sync_file", "sync_folder"):
+            patch.setattr(disk, kind, _told(getattr(disk, kind), kind, before))
+        for kind in ("replace", "rename", "unlink", "mkdir", "rmdir"):
+            patch.setattr(Path, kind, _told(getattr(Path, kind), kind, before))
         patch.setattr(shutil, "rmtree", _told(shutil.rmtree, "rmtree", before))
-        open_file = Path.open
-
-        def open_and_tell(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-            if set(mode) & {"w", "a", "x"}:
-                before("open", path)
-            return open_file(path, mode, *arguments, **options)
-
-        patch.setattr(Path, "open", open_and_tell)
+        patch.setattr(Path, "open", _opener(Path.open, before))
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
-def _told(function: Any, name: str, before: Callable[[str, Any], None]) -> Any:
+def _told(function: Any, kind: str, before: Before) -> Any:
     def tell(first: Any, *arguments: Any, **options: Any) -> Any:
-        before(name, first)
+        before(Operation(kind, Path(first.name if kind == "sync_file" else first)))
         return function(first, *arguments, **options)
 
     return tell
 
 
-def images_of(work: Callable[[], Any], data_root: Path, target: Path) -> list[tuple[str, Path]]:
+def _opener(open_file: Any, before: Before) -> Any:
+    def open_and_tell(path: Path, mode: str = "r", buffering: int = -1, **options: Any) -> Any:
+        writes = bool(set(mode) & set("wax+"))
+        before(Operation("open" if writes else "look", path))
+        if not writes or "b" not in mode:
+            return open_file(path, mode, buffering, **options)
+        raw = _Watched(str(path), mode, before)
+        size = io.DEFAULT_BUFFER_SIZE if buffering < 0 else buffering
+        return io.BufferedRandom(raw, size) if "+" in mode else io.BufferedWriter(raw, size)
+
+    return open_and_tell
+
+
+def digest_of(folder: Path) -> str:
+    """Return a digest of all names and contents below a folder."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        total.update(f"{path.relative_to(folder)}\0{path.is_dir()}\0".encode())
+        if path.is_file():
+            content = path.read_bytes()
+            total.update(f"{len(content)}\0".encode() + content)
+    return total.hexdigest()
+
+
+@dataclass
+class Images:
+    """What a kill would leave at each of `operations` moments; each content is there once."""
+
+    operations: int = 0
+    found: dict[str, tuple[str, Path]] = field(default_factory=dict)
+
+
+def images_of(work: Callable[[], Any], data_root: Path, target: Path) -> Images:
     """Do the work, and copy `data_root` before each operation: what a kill would leave then.
 
-    Where a file is about to become durable there is a second copy with half of it.
+    A write, and a file that is about to become durable, give a second image with half of it.
     """
-    images: list[tuple[str, Path]] = []
+    images = Images()
     at_work = False
 
-    def copy(name: str) -> Path:
-        image = target / f"{len(images):03d}"
+    def copy(label: str) -> Path | None:
+        digest = digest_of(data_root)
+        if digest in images.found:
+            return None
+        image = target / f"{len(images.found):03d}"
         if data_root.exists():
             shutil.copytree(data_root, image)
-        images.append((name, image))
+        images.found[digest] = (label, image)
         return image
 
-    def before(name: str, first: Any) -> None:
+    def torn(path: Path, label: str) -> None:
+        size = path.stat().st_size
+        content = path.read_bytes()
+        os.truncate(path, size // 2)
+        copy(label)
+        path.write_bytes(content)
+
+    def before(operation: Operation) -> None:
         nonlocal at_work
         if at_work:
             return
         at_work = True
-        label = f"{name} {getattr(first, 'name', '')}".replace(str(data_root), "")
-        copy(label)
-        if name == "sync_file":
-            first.flush()
-            torn = copy(f"torn {label}") / Path(first.name).relative_to(data_root)
-            os.truncate(torn, torn.stat().st_size // 2)
+        images.operations += 1
+        copy(str(operation))
+        if operation.kind == "write":
+            images.operations += 1
+            take_back = operation.tear()
+            copy(f"torn {operation}")
+            take_back()
+        elif operation.kind == "sync_file":
+            images.operations += 1
+            torn(operation.path, f"torn {operation}")
         at_work = False
 
     with observed(before):
@@ -82,15 +173,40 @@ def images_of(work: Callable[[], Any], data_root: Path, target: Path) -> list[tu
     return images
 
 
+class Stopped(BaseException):
+    """Ends a sync like an interrupt: no handler of ordinary errors catches it."""
+
+
 @contextmanager
-def stopped_at(number: int, error: BaseException) -> Iterator[list[str]]:
-    """Raise `error` at the operation of this number; gives the list of operations so far."""
+def stopped_at(number: int, fault: "Fault") -> Iterator[list[str]]:
+    """Raise at the operation of this number; gives the list of operations so far."""
     done: list[str] = []
 
-    def before(name: str, first: Any) -> None:
-        done.append(f"{name} {getattr(first, 'name', '')}")
+    def before(operation: Operation) -> None:
+        done.append(str(operation))
         if len(done) == number + 1:
-            raise error
+            if fault.tears:
+                operation.tear()
+            raise fault.error(operation)
+        if len(done) > number + 1 and operation.kind in fault.lasts_for:
+            raise fault.error(operation)
 
     with observed(before):
         yield done
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to fail: the number of the system's error, None for an interrupt.
+
+    lasts_for: the kinds of operations that go on failing. tears: half of a write was done.
+    """
+
+    number: int | None
+    lasts_for: frozenset[str] = frozenset()
+    tears: bool = False
+
+    def error(self, operation: Operation) -> BaseException:
+        if self.number is None:
+            return Stopped(str(operation))
+        return OSError(self.number, os.strerror(self.number), str(operation.path))

@@ -1,0 +1,21 @@
+"""Sums up what the crash tests did: `pytest tests/crash` prints it at its end."""
+
+from collections import Counter
+
+import pytest
+
+WORDS = {
+    "operations_killed_at": "moments of a sync whose files were then synced to the same bytes",
+    "operations_failed_at": "operations that failed, each followed by a sync to the same bytes",
+    "kills": "processes ended with SIGKILL",
+}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, count in report.user_properties:
+            counts[name] += int(count)
+    for name, words in WORDS.items():
+        if counts[name]:
+            terminalreporter.write_line(f"crash tests: {counts[name]} {words}")

@@ -1,0 +1,182 @@
+"""Syncs that are stopped, and what must be so after one more."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER
+from dr_wandb.shell.sorting import ExternalSorter
+from tests import syncing
+from tests.memory_source import MemorySource
+from tests.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE, select
+
+EXPORT_OF_3_0_3 = Path(__file__).parents[2] / "fixtures/exports/dr-wandb-3.0.3/kept"
+
+Happening = Callable[[MemorySource], None]
+
+
+def project() -> MemorySource:
+    """A finished run, one that grows, one that is partly exported, one without rows."""
+    source = MemorySource()
+    for run_id, rows in (("done", 4), ("grows", 5), ("parquet", 7), ("empty", 0)):
+        source.add_run(run_id, tags=["x"], metadata={"host": run_id})
+        for number in range(rows):
+            source.log(run_id, {"loss": number / 3, "text": "ü\u2028"})
+        source.advance(60)
+    source.finish("done")
+    source.export("parquet", 5, overlap=1)
+    return source
+
+
+def project_of_3_0_3() -> MemorySource:
+    """What W&B still has of the project of the fixture: one run of it is gone."""
+    source = MemorySource(entity="old-lab", project="old-runs", now="2026-02-01T08:00:00+00:00")
+    for run_id, rows in (("done0001", 13), ("dense001", 10), ("live0001", 8), ("new00001", 1)):
+        source.add_run(run_id)
+        for number in range(rows):
+            source.log(run_id, {"loss": number / 3})
+        source.advance(86400)
+    return source
+
+
+def log_on(source: MemorySource) -> None:
+    source.advance(600)
+    source.log("grows", {"loss": 7.5})
+    source.log("empty", {"loss": 8.5})
+    source.rewind("parquet", 3)
+    source.log("parquet", {"loss": 9.5})
+    source.add_run("new")
+    source.log("new", {"loss": 10.5})
+
+
+def delete_one(source: MemorySource) -> None:
+    source.advance(600)
+    source.delete("done")
+    source.log("grows", {"loss": 7.5})
+
+
+def make_anew(source: MemorySource) -> None:
+    source.advance(600)
+    for run_id in ("done", "empty"):
+        source.delete(run_id)
+        source.add_run(run_id, tags=["anew"])
+        source.log(run_id, {"loss": 0.25})
+    source.log("grows", {"loss": 7.5})
+
+
+def log_out_of_order(source: MemorySource) -> None:
+    log_on(source)
+    for step in (40, 30, 35, 20, 45, 25):
+        source.log("grows", {"loss": step / 7}, step=step)
+
+
+def only_the_clock(source: MemorySource) -> None:
+    source.advance(600)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What went well, what happened since, and the sync that is stopped.
+
+    before: requests of syncs, and what happened between them. spills: the sync that is stopped
+    holds so few rows in memory that each run's rows are sorted on disk.
+    """
+
+    before: tuple[Mapping[str, Any] | Happening, ...]
+    happens: Happening
+    request: dict[str, Any] = field(default_factory=dict)
+    make: Callable[[], MemorySource] = project
+    fixture: Path | None = None
+    spills: bool = False
+
+    def begin(self, data_root: Path) -> MemorySource:
+        source = self.make()
+        if self.fixture is not None:
+            shutil.copytree(self.fixture, data_root / NAME)
+        for step in self.before:
+            if isinstance(step, Mapping):
+                syncing.sync(source, data_root, **step)
+            else:
+                step(source)
+        self.happens(source)
+        return source
+
+    def sync(self, source: MemorySource, data_root: Path) -> Any:
+        names = {"entity": source.entity, "project": source.project}
+        request = syncing.request_for(data_root, **names, **self.request)
+        with pytest.MonkeyPatch.context() as patch:
+            if self.spills:
+                patch.setitem(ExternalSorter.__init__.__kwdefaults__, "limit_bytes", 600)
+            return syncing.export(source, request, now=source.now, workers=1)
+
+
+SCENARIOS = {
+    "first export": Scenario((), only_the_clock, {"include_metadata": True}),
+    "growth": Scenario(({},), log_on),
+    "nothing new": Scenario(({},), only_the_clock),
+    "other selection": Scenario(({},), log_on, {"history_selection": select("loss", min_step=2)}),
+    "metadata to history": Scenario(({"mode": "metadata"},), log_on),
+    "history to metadata": Scenario(({},), log_on, {"mode": "metadata"}),
+    "gone upstream": Scenario(({},), delete_one),
+    "full reconcile": Scenario(({},), log_on, {"sync_mode": "full_reconcile"}),
+    "mode and selection with a run gone": Scenario(
+        ({"history_selection": select("loss")}, delete_one, {"mode": "metadata"}),
+        log_on,
+        {"history_selection": select("text", "loss", min_step=1, max_records=3)},
+    ),
+    "spills": Scenario(({},), log_out_of_order, spills=True),
+    "made anew": Scenario(({},), make_anew),
+    "continued from 3.0.3": Scenario(
+        (), only_the_clock, {}, make=project_of_3_0_3, fixture=EXPORT_OF_3_0_3
+    ),
+}
+
+
+def undisturbed(scenario: Scenario, data_root: Path) -> dict[str, bytes]:
+    source = scenario.begin(data_root)
+    scenario.sync(source, data_root)
+    return syncing.visible(data_root / NAME)
+
+
+def assert_loads(data_root: Path) -> None:
+    """The export is there with the documented files, and they load; or there is none yet."""
+    names = set(syncing.visible(data_root / NAME))
+    assert names <= ALWAYS_THERE | SOMETIMES_THERE
+    if load_manifest(NAME, data_root) is None:
+        return
+    assert names >= {"runs.jsonl"}
+    load_run_snapshots(NAME, data_root)
+    list(iter_history_rows(NAME, data_root))
+
+
+def staged_runs(data_root: Path) -> set[str]:
+    """Return the runs of which a whole segment lies in the staging folder."""
+    staged = set()
+    for path in (data_root / NAME / STAGING_FOLDER).glob("*.segment"):
+        header = path.read_bytes().split(b"\n")[0]
+        staged.add(json.loads(header)["run"]["run_id"])
+    return staged
+
+
+def assert_heals(
+    scenario: Scenario, source: MemorySource, data_root: Path, expected: dict[str, bytes]
+) -> None:
+    """One more sync gives the bytes of the undisturbed one, and asks for nothing twice."""
+    folder = data_root / NAME
+    staged, decided = staged_runs(data_root), (folder / RECORD_FILE).exists()
+    assert_loads(data_root)
+    again = syncing.twin(source)
+    scenario.sync(again, data_root)
+    assert syncing.visible(folder) == expected
+    assert not syncing.hidden(folder) & {STAGING_FOLDER, RECORD_FILE}
+    asked = {call[1] for call in again.asked if call[0] == "read_history"}
+    if scenario.request.get("sync_mode") != "full_reconcile" or not decided:
+        assert not asked & staged
+    if decided and scenario.request.get("sync_mode") != "full_reconcile":
+        assert not asked
