@@ -1,0 +1,141 @@
+"""Whether the state accounts for every line of the data files.
+
+Rules
+- What the state says of each run's part of a data file must be what lies there.
+- A position that was reached with every row must be the one that the stored rows give.
+- Where a data file was damaged it is named, else the state is.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from dr_wandb.core.accept import Received
+from dr_wandb.core.audit import StoredRun
+from dr_wandb.core.audit_history import StoredHistory
+from dr_wandb.core.consistency import Seen, digest_in
+from dr_wandb.core.manifest import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    RUNS_FILE,
+    STATE_FILE,
+    DataFile,
+)
+from dr_wandb.core.request import EVERYTHING
+from dr_wandb.core.state import ByteRange, ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.verify import FindingKind, Findings
+from dr_wandb.core.words import count
+
+
+def check_state(
+    findings: Findings,
+    state: ExportState,
+    seen: Seen,
+    runs: Mapping[str, StoredRun],
+    histories: Mapping[str, StoredHistory],
+) -> None:
+    """Compare what the state says of the data files, and of each run in them, with what is there.
+
+    The state must be in our form.
+    """
+    for run_id, tracking in state.runs.items():
+        if run_id != tracking.run_id:
+            problem = f"what it has under {run_id!r} is of run {tracking.run_id!r}"
+            findings.add(FindingKind.STATE, STATE_FILE, problem)
+    for name, file in seen.items():
+        _compare_known(findings, state, name, file)
+    if seen.get(RUNS_FILE) is not None:
+        _compare_places(findings, RUNS_FILE, state, "snapshot", runs)
+    if seen.get(HISTORY_FILE) is not None:
+        _compare_places(findings, HISTORY_FILE, state, "history", histories)
+    for run_id, tracking in state.runs.items():
+        for problem in _position_problems(tracking, histories.get(run_id)):
+            findings.add(FindingKind.STATE, STATE_FILE, f"run {run_id!r}: {problem}")
+
+
+def _compare_known(
+    findings: Findings, state: ExportState, name: str, file: DataFile | None
+) -> None:
+    """Compare a data file with what the state says of it as a whole, if the manifest is content."""
+    if findings.has(name, FindingKind.CONTENT, FindingKind.MISSING, FindingKind.LOG):
+        return
+    if name == CHANGES_FILE:
+        size = file.bytes if file is not None else 0
+        if size != state.changes_length:
+            problem = f"changes_length is {state.changes_length}, but {name} has {size} bytes"
+            findings.add(FindingKind.STATE, STATE_FILE, problem)
+    elif (file.sha256 if file is not None else "") != digest_in(state, name):
+        if file is None:
+            findings.add(FindingKind.MISSING, name, "is missing")
+        elif findings.has(MANIFEST_FILE, FindingKind.MISSING, FindingKind.DOCUMENT):
+            problem = f"is not the content whose SHA-256 is in {STATE_FILE}"
+            findings.add(FindingKind.CONTENT, name, problem)
+        else:
+            problem = f"the SHA-256 that it has of {name} is another one"
+            findings.add(FindingKind.STATE, STATE_FILE, problem)
+
+
+def _compare_places(
+    findings: Findings,
+    name: str,
+    state: ExportState,
+    what: str,
+    stored: Mapping[str, StoredRun] | Mapping[str, StoredHistory],
+) -> None:
+    """Compare each run's part of a data file with what the state says of it.
+
+    In a file that is damaged, lines may have moved those that follow: then only content counts.
+    """
+    damaged = findings.has(name)
+    for run_id in sorted(state.runs.keys() | stored.keys()):
+        tracking, found = state.runs.get(run_id), stored.get(run_id)
+        told: ByteRange | None = getattr(tracking, what) if tracking is not None else None
+        here = found.place if found is not None else None
+        has, wanted = here.rows if here else 0, told.rows if told else 0
+        if _content(here) != _content(told):
+            problem = f"run {run_id!r} has {count(has, 'line')} here, {wanted} in {STATE_FILE}"
+            if has == wanted:
+                problem = f"run {run_id!r} has another content here than {STATE_FILE} tells of"
+            if damaged:
+                line = found.line if found is not None else None
+                findings.add(FindingKind.CONTENT, name, problem, line)
+        if not damaged and here != told:
+            problem = f"run {run_id!r} has another place or content in {name}"
+            if has != wanted:
+                problem = f"run {run_id!r} has {count(has, 'line')} in {name}, not {wanted}"
+            findings.add(FindingKind.STATE, STATE_FILE, problem)
+
+
+def _content(place: ByteRange | None) -> tuple[int, str] | None:
+    return (place.rows, place.digest) if place is not None else None
+
+
+def _position_problems(tracking: RunTracking, stored: StoredHistory | None) -> Iterator[str]:
+    """Say where a position is not the one that the stored rows give, if they are the right rows."""
+    position = tracking.position
+    if position is None:
+        return
+    if tracking.last_history_step != position.last_step:
+        told = tracking.last_history_step
+        yield f"last_history_step is {told}, but the position is at {position.last_step}"
+    listed = position.listed.line_count
+    gap = 0 if listed is None else listed - position.rows
+    # Rows may come that were not counted yet: then nothing is short.
+    if position.whole and position.short_by != gap and not (gap < 0 and position.short_by == 0):
+        yield f"short_by is {position.short_by}, but {gap} more lines than rows were listed"
+    if _content(stored.place if stored else None) != _content(tracking.history):
+        return
+    if position.selection == EVERYTHING:
+        yield from _differences(position, stored.received if stored else Received())
+        return
+    rows, most = stored.place.rows if stored else 0, position.selection.bounds.max_records
+    if rows > position.rows or (most is not None and rows > most):
+        yield f"{rows} rows are stored, more than were received and selected"
+
+
+def _differences(position: HistoryPosition, stored: Received) -> Iterator[str]:
+    if not position.whole:
+        return
+    for field in ("rows", "last_step", "last_timestamp", "boundary_rows", "boundary"):
+        told, here = getattr(position, field), getattr(stored, field)
+        if told != here:
+            yield f"{field} of its position is {told!r}, but the stored rows give {here!r}"

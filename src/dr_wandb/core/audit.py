@@ -1,0 +1,153 @@
+"""Checks of the data files of an export, line by line, as they pass.
+
+Rules
+- Nothing is kept of a line but what is needed to judge the next one, and one value a run.
+- A line that does not read is named, and the check goes on.
+- What a line must be does not depend on digests: those are compared when the file has passed.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
+
+from returns.pipeline import is_successful
+from returns.result import Failure, Result
+
+from dr_wandb.core.codec import decode_changes, decode_snapshot
+from dr_wandb.core.manifest import CHANGES_FILE, RUNS_FILE, DataFile
+from dr_wandb.core.normalize import instant
+from dr_wandb.core.records import Record, RunSnapshot
+from dr_wandb.core.spelling import line_is_canonical, snapshot_is_canonical
+from dr_wandb.core.state import ByteRange
+from dr_wandb.core.verify import FindingKind, Findings
+
+_R = TypeVar("_R", bound=Record)
+
+NOT_CANONICAL = "not spelled as docs/format.md says"
+
+
+def read_line(decode: Callable[[bytes], Result[_R, str]], line: bytes) -> Result[_R, str]:
+    """Decode a line that may be any bytes."""
+    try:
+        return decode(line)
+    except ValueError as error:  # text that is not UTF-8, in some places of a record
+        return Failure(str(error))
+
+
+class StoredRun(Record, frozen=True, kw_only=True):
+    """One line of `runs.jsonl`: which run it shows, and where it lies."""
+
+    run_id: str
+    storage_id: str | None
+    display_name: str | None
+    line: int
+    place: ByteRange
+
+
+class FileTally:
+    """Counts the lines and bytes of a file as they pass, and digests them."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.bytes = 0
+        self.torn = False
+        self._sha256 = hashlib.sha256()
+
+    def add(self, line: bytes) -> None:
+        """Take the next line; one without its newline is the last."""
+        self.lines += 1
+        self.bytes += len(line)
+        self.torn = not line.endswith(b"\n")
+        self._sha256.update(line)
+
+    @property
+    def file(self) -> DataFile:
+        """Return what has passed."""
+        return DataFile(lines=self.lines, bytes=self.bytes, sha256=self._sha256.hexdigest())
+
+
+class RunsAudit:
+    """Checks `runs.jsonl`. strict: it is in our form; one of dr-wandb 3.0.3 only has to read."""
+
+    def __init__(self, findings: Findings, project: tuple[str, str] | None, strict: bool) -> None:
+        self._findings = findings
+        self._project = project
+        self._strict = strict
+        self._previous: tuple[str, str] | None = None
+        self._offset = 0
+        self._number = 0
+        self.runs: dict[str, StoredRun] = {}
+
+    def add(self, line: bytes) -> None:
+        """Check the next line."""
+        self._number += 1
+        start, self._offset = self._offset, self._offset + len(line)
+        result = read_line(decode_snapshot, line)
+        if not is_successful(result):
+            if line.endswith(b"\n"):  # a torn line is told of as such
+                self._say(FindingKind.LINE, f"does not read: {result.failure()}")
+            return
+        snapshot = result.unwrap()
+        self._check(line, snapshot)
+        run = snapshot.run
+        own = hashlib.blake2b(line, digest_size=16).hexdigest()
+        self.runs[run.run_id] = StoredRun(
+            run_id=run.run_id,
+            storage_id=run.storage_id,
+            display_name=run.display_name,
+            line=self._number,
+            place=ByteRange(offset=start, length=len(line), rows=1, digest=own),
+        )
+
+    def finish(self) -> None:
+        """End the check."""
+
+    def _check(self, line: bytes, snapshot: RunSnapshot) -> None:
+        run = snapshot.run
+        if (run.entity, run.project) != (self._project or (run.entity, run.project)):
+            self._say(FindingKind.STRANGER, f"run {run.run_id!r} is of {run.entity}/{run.project}")
+        if run.run_id in self.runs:
+            self._say(FindingKind.FORM, f"run {run.run_id!r} is there twice")
+        if not self._strict:
+            return
+        if line.endswith(b"\n") and not snapshot_is_canonical(line, snapshot):
+            self._say(FindingKind.FORM, NOT_CANONICAL)
+        if self._previous is not None and snapshot.sort_key > self._previous:
+            self._say(FindingKind.FORM, f"out of order: run {run.run_id!r} is newer than before it")
+        self._previous = snapshot.sort_key
+
+    def _say(self, kind: FindingKind, problem: str) -> None:
+        self._findings.add(kind, RUNS_FILE, problem, self._number)
+
+
+class ChangesAudit:
+    """Checks `changes.jsonl`. A time that goes back is told in `backwards`: clocks differ."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._previous: str | None = None
+        self._number = 0
+        self.backwards: list[int] = []
+
+    def add(self, line: bytes) -> None:
+        """Check the next line."""
+        self._number += 1
+        result = read_line(decode_changes, line)
+        if not is_successful(result):
+            if line.endswith(b"\n"):
+                self._say(f"does not read: {result.failure()}")
+            return
+        if line.endswith(b"\n") and not line_is_canonical(line):
+            self._say(NOT_CANONICAL)
+        at, before = instant(result.unwrap().at), instant(self._previous)
+        if at is None:
+            self._say(f"its time is {result.unwrap().at!r}")
+        elif before is not None and at < before:
+            self.backwards.append(self._number)
+        self._previous = result.unwrap().at
+
+    def finish(self) -> None:
+        """End the check."""
+
+    def _say(self, problem: str) -> None:
+        self._findings.add(FindingKind.LOG, CHANGES_FILE, problem, self._number)

@@ -1,0 +1,139 @@
+"""The check of `history.jsonl`, line by line, as it passes.
+
+Rules
+- Nothing is kept of a row but what is needed to judge the next one, and one value a run.
+- A line that does not read is named, and counts with the run before it.
+"""
+
+import hashlib
+from collections.abc import Container, Mapping
+
+from returns.pipeline import is_successful
+
+from dr_wandb.core.accept import FetchWindow, Received
+from dr_wandb.core.audit import NOT_CANONICAL, read_line
+from dr_wandb.core.codec import RowKey, decode_row, row_key
+from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE
+from dr_wandb.core.merge import ReceivedRow, Tally
+from dr_wandb.core.records import HistoryRow, Record
+from dr_wandb.core.request import EVERYTHING, HistorySelection
+from dr_wandb.core.select import select_row
+from dr_wandb.core.spelling import row_is_canonical
+from dr_wandb.core.state import ByteRange
+from dr_wandb.core.verify import FindingKind, Findings
+
+
+class StoredHistory(Record, frozen=True, kw_only=True):
+    """The rows of one run in `history.jsonl`: where they lie, and what a fetch of them brings."""
+
+    line: int
+    place: ByteRange
+    received: Received
+
+
+class HistoryAudit:
+    """Checks `history.jsonl`. strict: as for the runs.
+
+    run_ids: the runs that rows may belong to. selections: what the rows of a run were read under.
+    """
+
+    def __init__(
+        self,
+        findings: Findings,
+        run_ids: Container[str],
+        selections: Mapping[str, HistorySelection],
+        strict: bool,
+    ) -> None:
+        self._findings = findings
+        self._run_ids = run_ids
+        self._selections = selections
+        self._strict = strict
+        self._previous: tuple[str, RowKey, bytes] | None = None
+        self._group: _Group | None = None
+        self._offset = 0
+        self._number = 0
+        self.runs: dict[str, StoredHistory] = {}
+
+    def add(self, line: bytes) -> None:
+        """Check the next line."""
+        self._number += 1
+        result = read_line(decode_row, line)
+        if not is_successful(result):
+            if line.endswith(b"\n"):  # a torn line is told of as such
+                self._say(FindingKind.LINE, f"does not read: {result.failure()}")
+            if self._group is not None:
+                self._group.add(line)
+        else:
+            row = result.unwrap()
+            key = row_key(row.step, row.timestamp)
+            if self._strict:
+                self._check(line, row, key)
+            if self._group is None or self._group.run_id != row.run_id:
+                self.finish()
+                self._group = _Group(row.run_id, self._number, self._offset)
+            self._group.add(line, ReceivedRow(key, False, line, line, row.timestamp))
+        self._offset += len(line)
+
+    def finish(self) -> None:
+        """End the rows of the run at hand."""
+        group, self._group = self._group, None
+        if group is None:
+            return
+        if group.run_id not in self._run_ids:
+            problem = f"run {group.run_id!r} of these {group.rows} rows is not in {RUNS_FILE}"
+            self._findings.add(FindingKind.NO_RUN, HISTORY_FILE, problem, group.line)
+        self.runs[group.run_id] = group.stored
+
+    def _check(self, line: bytes, row: HistoryRow, key: RowKey) -> None:
+        if line.endswith(b"\n") and not row_is_canonical(line, row, key):
+            self._say(FindingKind.FORM, NOT_CANONICAL)
+        place = (row.run_id, key, line)
+        if self._previous is not None:
+            before_run, before, before_line = self._previous
+            same = line == before_line if key[0] or key[2] else key == before
+            if row.run_id == before_run and same:
+                self._say(FindingKind.FORM, f"{_name(row)} is there twice")
+            elif place < self._previous:
+                self._say(FindingKind.FORM, f"out of order: {_name(row)} belongs before this place")
+        self._previous = place
+        selection = self._selections.get(row.run_id, EVERYTHING)
+        if selection != EVERYTHING and select_row(row, selection) != row:
+            self._say(FindingKind.FORM, f"{_name(row)} has what its selection does not admit")
+
+    def _say(self, kind: FindingKind, problem: str) -> None:
+        self._findings.add(kind, HISTORY_FILE, problem, self._number)
+
+
+class _Group:
+    """The rows of one run, as far as they have passed."""
+
+    def __init__(self, run_id: str, line: int, offset: int) -> None:
+        self.run_id = run_id
+        self.line = line
+        self.rows = 0
+        self._offset = offset
+        self._length = 0
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._tally = Tally(FetchWindow())
+
+    def add(self, line: bytes, row: ReceivedRow | None = None) -> None:
+        self.rows += 1
+        self._length += len(line)
+        self._digest.update(line)
+        if row is not None:
+            self._tally.add(row)
+
+    @property
+    def stored(self) -> StoredHistory:
+        place = ByteRange(
+            offset=self._offset,
+            length=self._length,
+            rows=self.rows,
+            digest=self._digest.hexdigest(),
+        )
+        return StoredHistory(line=self.line, place=place, received=self._tally.received())
+
+
+def _name(row: HistoryRow) -> str:
+    step = "without a step" if row.step is None else f"of step {row.step}"
+    return f"the row {step} of run {row.run_id!r}"

@@ -1,0 +1,176 @@
+"""Compare what an export holds of each run with what W&B lists now.
+
+Rules
+- People delete runs on the strength of this: a run is fully exported only where nothing speaks
+  against it, and whatever is not known speaks against it.
+- In an export that is not sound no run is fully exported.
+- That a run is gone upstream is said only where the listing was complete.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from dr_wandb.core.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
+from dr_wandb.core.listing import RunListing
+from dr_wandb.core.records import WandbRun
+from dr_wandb.core.request import EVERYTHING, ExportMode, selection_in_words
+from dr_wandb.core.scope import RunScope
+from dr_wandb.core.state import HistoryPosition, RunTracking
+from dr_wandb.core.words import count
+
+
+def compare(
+    checked: CheckedExport,
+    listed: Iterable[RunListing],
+    *,
+    broken: Mapping[str, str],
+    certain: Collection[str],
+    strangers: Iterable[UnheldRun],
+    unlisted: int,
+    address: str,
+    compared_at: str,
+) -> Comparison:
+    """Compare what an export holds with a listing of the whole project.
+
+    broken: why the listing of a run does not read, by id. certain: the runs of the export that
+    would have been listed if they were there. strangers: listed runs that are not in the export.
+    """
+    listings = {run.run_id: run for run in listed}
+    held, gone = [], []
+    for run_id in sorted(checked.runs):
+        listing = listings.get(run_id)
+        if listing is not None:
+            held.append(_hold(checked, run_id, reasons_against(checked, listing)))
+        elif run_id in broken:
+            held.append(_hold(checked, run_id, [f"its listing does not read: {broken[run_id]}"]))
+        elif run_id in certain:
+            gone.append(_hold(checked, run_id, _gone(checked, run_id)))
+        else:
+            reason = "not listed, but the listing of W&B is not complete"
+            held.append(_hold(checked, run_id, [reason]))
+    return Comparison(
+        name=checked.report.name,
+        entity=checked.report.entity,
+        project=checked.report.project,
+        address=address,
+        compared_at=compared_at,
+        report=checked.report,
+        fully_exported=tuple(run for run in held if not run.reasons),
+        not_fully_exported=tuple(run for run in held if run.reasons),
+        not_exported=tuple(sorted(strangers, key=lambda run: run.run_id)),
+        gone_upstream=tuple(gone),
+        unlisted=unlisted,
+    )
+
+
+def _hold(checked: CheckedExport, run_id: str, reasons: Iterable[str]) -> HeldRun:
+    history = checked.histories.get(run_id)
+    return HeldRun(
+        run_id=run_id,
+        display_name=checked.runs[run_id].display_name,
+        rows=history.place.rows if history is not None else 0,
+        reasons=tuple(reasons),
+    )
+
+
+def _gone(checked: CheckedExport, run_id: str) -> Iterator[str]:
+    tracking = checked.state.runs.get(run_id) if checked.state is not None else None
+    since = tracking.missing_since if tracking is not None else None
+    yield f"gone upstream since {since}" if since else "gone upstream after the last sync"
+
+
+def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str]:
+    """Say everything that speaks against the run's history being fully exported."""
+    manifest, state = checked.manifest, checked.state
+    tracking = state.runs.get(listing.run_id) if state is not None else None
+    if not checked.report.sound or manifest is None:
+        yield f"the export is not sound: {count(len(checked.report.findings), 'finding')}"
+        return
+    if tracking is None or tracking.seen is None:
+        yield "history never read by this version: sync first"
+        return
+    storage_ids = {tracking.seen.storage_id, checked.runs[listing.run_id].storage_id}
+    if None in storage_ids or listing.storage_id is None:
+        yield "W&B does not tell its storage id, so it may be another run of the same id"
+    elif storage_ids != {listing.storage_id}:
+        yield "made anew upstream: what is stored is of an earlier run of the same id"
+        return
+    if tracking.failure is not None:
+        yield f"failed last time: {tracking.failure}"
+    if not listing.terminal:
+        yield f"still {listing.state}" if listing.state else "W&B does not tell its state"
+    elif not listing.fingerprint or listing.fingerprint != tracking.fingerprint:
+        yield "its snapshot is out of date: sync with --sync-mode detect_changes"
+    if manifest.mode == ExportMode.METADATA:
+        yield "metadata only"
+    elif tracking.position is None:
+        yield "history never read"
+    else:
+        yield from _reasons_of_position(checked, tracking, tracking.position, listing)
+
+
+def _reasons_of_position(
+    checked: CheckedExport, tracking: RunTracking, position: HistoryPosition, listing: RunListing
+) -> Iterator[str]:
+    if position.selection != EVERYTHING:
+        yield f"read under a selection: {selection_in_words(position.selection)}"
+    if not position.whole:
+        yield "only a part of its steps was read"
+    if position.short_by > 0:
+        yield f"{count(position.short_by, 'row')} short"
+    elif position.short_by < 0:
+        yield f"{count(-position.short_by, 'row')} more than W&B counts"
+    lines = listing.history_line_count
+    if lines is None:
+        yield "line count not known"
+    elif lines > position.expected_line_count:
+        yield f"{count(lines - position.expected_line_count, 'row')} behind"
+    elif lines < position.expected_line_count:
+        yield f"W&B lists {lines} lines where {position.expected_line_count} were read"
+    history = checked.histories.get(listing.run_id)
+    stored = history.place.rows if history is not None else 0
+    told = tracking.history.rows if tracking.history is not None else 0
+    if position.selection == EVERYTHING and not stored == told == position.rows:
+        yield f"{count(stored, 'row')} stored of {position.rows} received"
+    if lines == position.expected_line_count:
+        yield from _differences_at_the_end(position, listing)
+
+
+def _differences_at_the_end(position: HistoryPosition, listing: RunListing) -> Iterator[str]:
+    """Say where the last row that W&B lists is another one than the last that was received.
+
+    A run whose rows were replaced by as many others has another last row, since time goes on. Where
+    W&B does not tell the time of its last row, that cannot be excluded.
+    """
+    if listing.last_step != position.last_step:
+        yield f"W&B lists step {listing.last_step} as the last, the export has {position.last_step}"
+    elif position.rows and (listing.last_logged_at is None or position.last_timestamp is None):
+        yield "the time of the last row is not known, so that it may be another one"
+    elif not _same_time(listing.last_logged_at, position.last_timestamp):
+        here = position.last_timestamp
+        yield f"W&B lists a last row at {listing.last_logged_at}, the export has {here}"
+    elif not position.accounts_for(listing.counts):
+        yield "what W&B lists is not what was read"
+
+
+def _same_time(one: str | None, other: str | None) -> bool:
+    if one is None or other is None or one == other:
+        return one == other
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
+
+
+def explain_absence(
+    run: WandbRun, scope: RunScope | None, tracking: RunTracking | None
+) -> UnheldRun:
+    """Say why a run that W&B lists is not in an export of this scope."""
+    if tracking is not None and tracking.failure is not None:
+        reason = f"failed last time: {tracking.failure}"
+    elif scope is not None and not scope.admits(run):
+        reason = "outside of the scope of this export"
+    elif scope is not None and scope.filters is not None:
+        reason = "new, or outside of the run filter of this export"
+    else:
+        reason = "not exported yet"
+    return UnheldRun(run_id=run.run_id, display_name=run.display_name, reason=reason)

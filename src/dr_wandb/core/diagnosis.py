@@ -1,0 +1,39 @@
+"""Whether everything is there that an export needs, as a list of checks."""
+
+from dr_wandb.core.records import Record
+
+
+class Check(Record, frozen=True, kw_only=True):
+    """One thing that was looked at: what was found, and what to do where that is not enough.
+
+    `remedy` is None where all is well.
+    """
+
+    name: str
+    found: str
+    remedy: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Say whether all is well."""
+        return self.remedy is None
+
+
+class Diagnosis(Record, frozen=True, kw_only=True):
+    """All checks, in the order in which an export needs what they look at."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Say whether an export can begin."""
+        return all(check.ok for check in self.checks)
+
+
+def describe_diagnosis(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """Say a diagnosis in lines of text, one for each check."""
+    width = max((len(check.name) for check in diagnosis.checks), default=0)
+    return tuple(
+        f"{check.name:{width}}  {check.found}: {'ok' if check.ok else check.remedy}"
+        for check in diagnosis.checks
+    )

@@ -1,0 +1,122 @@
+"""What a comparison with W&B says of each run, and how it is told.
+
+Rules
+- Every run of the export or of W&B is in exactly one part of a comparison.
+- What no export holds is told beside the runs that are fully exported.
+"""
+
+from collections.abc import Iterator
+
+from dr_wandb.core.audit import StoredRun
+from dr_wandb.core.audit_history import StoredHistory
+from dr_wandb.core.manifest import ExportManifest
+from dr_wandb.core.records import Record
+from dr_wandb.core.state import ExportState
+from dr_wandb.core.verify import VerifyReport, describe_report
+from dr_wandb.core.words import count
+
+NOT_HELD = (
+    "files of the run, such as saved code and wandb-metadata.json (but with --include-metadata)",
+    "media: images, audio, video, tables and the like are references in the rows, not the files",
+    "artifacts",
+    "console output",
+    "system metrics over time: only the last sample is in the snapshot",
+)
+"""What no export holds of any run."""
+
+
+class CheckedExport(Record, frozen=True, kw_only=True):
+    """A report, and what was read on the way to it; None for a document that does not read."""
+
+    report: VerifyReport
+    manifest: ExportManifest | None
+    state: ExportState | None
+    runs: dict[str, StoredRun]
+    histories: dict[str, StoredHistory]
+
+
+class HeldRun(Record, frozen=True, kw_only=True):
+    """One run of the export, with why its history is not fully exported, if it is not."""
+
+    run_id: str
+    display_name: str | None = None
+    rows: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+class UnheldRun(Record, frozen=True, kw_only=True):
+    """One run that is on W&B and not in the export, and why."""
+
+    run_id: str
+    display_name: str | None = None
+    reason: str
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """An export compared with W&B at one time, run by run, each part in the order of run ids.
+
+    `address` is the host, or the folder of a recording. `unlisted` is how many runs W&B counts but
+    did not list. `report` is that of the check that comes first. `not_held` is what the export does
+    not hold of any run, the fully exported ones too.
+    """
+
+    name: str
+    entity: str | None = None
+    project: str | None = None
+    address: str
+    compared_at: str
+    report: VerifyReport
+    fully_exported: tuple[HeldRun, ...] = ()
+    not_fully_exported: tuple[HeldRun, ...] = ()
+    not_exported: tuple[UnheldRun, ...] = ()
+    gone_upstream: tuple[HeldRun, ...] = ()
+    unlisted: int = 0
+    not_held: tuple[str, ...] = NOT_HELD
+
+    @property
+    def level(self) -> bool:
+        """Say whether the history of every run that W&B has is fully exported."""
+        return self.report.sound and not (
+            self.not_fully_exported or self.not_exported or self.unlisted
+        )
+
+
+def describe_comparison(comparison: Comparison) -> tuple[str, ...]:
+    """Say a comparison in lines of text: counts, then the runs, then what no export holds."""
+    return tuple(_describe(comparison))
+
+
+def _describe(comparison: Comparison) -> Iterator[str]:
+    held, rest = comparison.fully_exported, comparison.not_fully_exported
+    yield (
+        f"{comparison.name} ({comparison.entity}/{comparison.project}) against "
+        f"{comparison.address} at {comparison.compared_at}: {len(held)} fully exported, "
+        f"{len(rest)} not fully, {len(comparison.not_exported)} not exported, "
+        f"{len(comparison.gone_upstream)} gone upstream"
+    )
+    if not comparison.report.sound:
+        yield "the export is not sound, so that no run in it counts as fully exported:"
+        yield from describe_report(comparison.report)
+    if comparison.unlisted:
+        yield f"W&B counts {count(comparison.unlisted, 'run')} that it does not list"
+    yield f"history fully exported: {count(len(held), 'run')}"
+    yield from (f"  {_name(run)}: {count(run.rows, 'row')}" for run in held)
+    if held:
+        yield "  not in this export, of these runs either, and lost if they are deleted:"
+        yield from (f"  - {what}" for what in comparison.not_held)
+    for title, runs in (
+        ("not fully exported", rest),
+        ("gone upstream, kept here", comparison.gone_upstream),
+    ):
+        if runs:
+            yield f"{title}: {count(len(runs), 'run')}"
+            for run in runs:
+                yield f"  {_name(run)}: {count(run.rows, 'row')}; {'; '.join(run.reasons)}"
+    if comparison.not_exported:
+        yield f"on W&B, not in this export: {count(len(comparison.not_exported), 'run')}"
+        yield from (f"  {_name(run)}: {run.reason}" for run in comparison.not_exported)
+
+
+def _name(run: HeldRun | UnheldRun) -> str:
+    named = run.display_name is not None and run.display_name != run.run_id
+    return f"{run.run_id!r} ({run.display_name})" if named else f"{run.run_id!r}"

@@ -1,0 +1,220 @@
+"""What is known of an export without asking W&B, and how it is told.
+
+Rules
+- Everything follows from manifest, state, sizes and what lies beside them; no data file is read.
+- How far behind a run is, is what the last look at W&B said.
+- An export that does not read has a status too: the problem.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from dr_wandb.core.manifest import ExportManifest
+from dr_wandb.core.normalize import instant
+from dr_wandb.core.records import Record
+from dr_wandb.core.request import ExportMode, HistorySelection, selection_in_words
+from dr_wandb.core.state import ExportState, RunTracking
+from dr_wandb.core.words import ago, count, scope_in_words, size_in_words
+
+
+class ExportStatus(Record, frozen=True, kw_only=True):
+    """What one export holds, and what the last look at W&B said of it.
+
+    `selection` and `scope` are in words. `file_bytes`: each visible file. `created_at`: the first
+    sync, `changed_at`: the last that changed what is exported, `looked_at`: the last of all,
+    `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`, `behind`
+    and `short` ones are told by run id. `missing` and `out_of_scope` runs have the time they were
+    first found so. `sync` is who is at work now, or what an interrupted sync has left. `problem` is
+    why the export does not read; the other fields are then as far as they are known.
+    """
+
+    name: str
+    folder: str
+    problem: str | None = None
+    entity: str | None = None
+    project: str | None = None
+    mode: ExportMode | None = None
+    selection: str = ""
+    scope: str = ""
+    runs: int = 0
+    rows: int = 0
+    file_bytes: dict[str, int] = msgspec.field(default_factory=dict)
+    bytes: int = 0
+    created_at: str | None = None
+    changed_at: str | None = None
+    looked_at: str | None = None
+    looked_seconds_ago: int | None = None
+    alive: tuple[str, ...] = ()
+    failed: dict[str, str] = msgspec.field(default_factory=dict)
+    behind: dict[str, str] = msgspec.field(default_factory=dict)
+    short: dict[str, int] = msgspec.field(default_factory=dict)
+    missing: dict[str, str] = msgspec.field(default_factory=dict)
+    out_of_scope: dict[str, str] = msgspec.field(default_factory=dict)
+    sync: str | None = None
+
+
+def sum_up(
+    name: str,
+    folder: str,
+    manifest: ExportManifest | None,
+    state: ExportState | None,
+    *,
+    file_bytes: Mapping[str, int],
+    now: datetime,
+    sync: str | None,
+    problem: str | None,
+) -> ExportStatus:
+    """Return the status of an export, from as much of it as reads."""
+    known = manifest or state
+    runs = dict(sorted(state.runs.items())) if state is not None else {}
+    history = manifest is not None and manifest.mode == ExportMode.HISTORY
+    looked_at = state.last_exported_at if state is not None else None
+    return ExportStatus(
+        name=name,
+        folder=folder,
+        problem=problem,
+        entity=known.entity if known is not None else None,
+        project=known.project if known is not None else None,
+        mode=manifest.mode if manifest is not None else None,
+        selection=_selection(manifest),
+        scope=scope_in_words(known.scope) if known is not None else "",
+        runs=manifest.run_count if manifest is not None else len(runs),
+        rows=manifest.history_count if manifest is not None else 0,
+        file_bytes=dict(sorted(file_bytes.items())),
+        bytes=sum(file_bytes.values()),
+        created_at=manifest.created_at if manifest is not None else None,
+        changed_at=manifest.updated_at if manifest is not None else None,
+        looked_at=looked_at,
+        looked_seconds_ago=_seconds_since(looked_at, now),
+        sync=sync,
+        alive=tuple(
+            run_id for run_id, run in runs.items() if not run.terminal and not run.missing_since
+        ),
+        failed={run_id: run.failure for run_id, run in runs.items() if run.failure},
+        behind={run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))},
+        short={
+            run_id: run.position.short_by
+            for run_id, run in runs.items()
+            if run.position is not None and run.position.short_by > 0
+        },
+        missing={run_id: run.missing_since for run_id, run in runs.items() if run.missing_since},
+        out_of_scope={
+            run_id: run.out_of_scope_since for run_id, run in runs.items() if run.out_of_scope_since
+        },
+    )
+
+
+def _selection(manifest: ExportManifest | None) -> str:
+    if manifest is None or manifest.mode == ExportMode.METADATA:
+        return ""
+    keys = manifest.selected_history_keys
+    return selection_in_words(
+        HistorySelection(
+            keys=tuple(keys) if keys is not None else None, window=manifest.history_window
+        )
+    )
+
+
+def _seconds_since(moment: str | None, now: datetime) -> int | None:
+    at = instant(moment)
+    return None if at is None else int((now - at).total_seconds())
+
+
+def lag_of(run: RunTracking) -> str | None:
+    """Say how far a run's history was behind at the last look at it, None where it was not."""
+    if run.missing_since is not None:
+        return None
+    if run.position is None:
+        return "history never read"
+    if run.seen is None or run.position.accounts_for(run.seen.counts):
+        return None
+    lines, expected = run.seen.history_line_count, run.position.expected_line_count
+    if lines is None or not run.position.whole or lines <= expected:
+        return "logged since it was read"
+    return f"{count(lines - expected, 'row')} behind"
+
+
+def describe_status(status: ExportStatus) -> tuple[str, ...]:
+    """Say all that is known of one export, in lines of text."""
+    return tuple(_describe(status))
+
+
+def _describe(status: ExportStatus) -> Iterator[str]:
+    yield f"{status.name}: {status.entity or '?'}/{status.project or '?'} in {status.folder}"
+    if status.problem is not None:
+        yield f"  does not read: {' '.join(status.problem.split())}"
+    if status.mode is not None:
+        yield f"  mode      {status.mode}"
+        yield f"  selection {status.selection}" if status.selection else "  selection no history"
+        yield f"  scope     {status.scope}"
+        yield f"  holds     {count(status.runs, 'run')}, {count(status.rows, 'row')}"
+    sizes = ", ".join(f"{name} {size_in_words(n)}" for name, n in status.file_bytes.items())
+    yield f"  size      {size_in_words(status.bytes)}{f' ({sizes})' if sizes else ''}"
+    yield f"  created   {status.created_at or 'not known'}"
+    yield f"  changed   {status.changed_at or 'not known'}"
+    yield f"  looked at {status.looked_at or 'not known'} ({ago(status.looked_seconds_ago)})"
+    if status.sync is not None:
+        yield f"  sync      {status.sync}"
+    for title, runs in _parts(status):
+        if runs:
+            yield f"  {title}: {count(len(runs), 'run')}"
+            yield from (f"    {run_id!r}{f': {what}' if what else ''}" for run_id, what in runs)
+
+
+def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    yield "still alive at the last look", [(run_id, "") for run_id in status.alive]
+    yield "failed last time", list(status.failed.items())
+    yield "behind at the last look", list(status.behind.items())
+    yield (
+        "accepted as short",
+        [(run, f"{count(n, 'row')} short") for run, n in status.short.items()],
+    )
+    yield "gone upstream, kept", [(run, f"since {at}") for run, at in status.missing.items()]
+    yield "out of scope, kept", [(run, f"since {at}") for run, at in status.out_of_scope.items()]
+
+
+def describe_statuses(statuses: Iterable[ExportStatus]) -> tuple[str, ...]:
+    """Say one line of each export, in columns."""
+    header = ("name", "project", "mode", "runs", "rows", "size", "looked at", "")
+    table = [header, *(_columns(status) for status in statuses)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    right = {3, 4, 5}
+    return tuple(
+        "  ".join(
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    )
+
+
+def _columns(status: ExportStatus) -> tuple[str, ...]:
+    return (
+        status.name,
+        f"{status.entity or '?'}/{status.project or '?'}",
+        str(status.mode or "?"),
+        str(status.runs),
+        str(status.rows),
+        size_in_words(status.bytes),
+        ago(status.looked_seconds_ago),
+        ", ".join(_remarks(status)),
+    )
+
+
+def _remarks(status: ExportStatus) -> Iterator[str]:
+    if status.problem is not None:
+        yield "does not read"
+    if status.sync is not None:
+        yield status.sync
+    for number, what in (
+        (len(status.alive), "alive"),
+        (len(status.failed), "failed"),
+        (len(status.behind), "behind"),
+        (len(status.short), "short"),
+        (len(status.missing), "gone upstream"),
+        (len(status.out_of_scope), "out of scope"),
+    ):
+        if number:
+            yield f"{number} {what}"

@@ -1,0 +1,168 @@
+"""What a check of an export found, and how it is told.
+
+Rules
+- An export is sound when there is no finding. Notes are no findings.
+- What is wrong in one place never hides what is wrong in another.
+- Of many findings of one kind in one file the first are listed, the others counted.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from dr_wandb.core.manifest import DataFile
+from dr_wandb.core.records import Record
+from dr_wandb.core.words import count, size_in_words
+
+MOST_LISTED = 10
+"""How many findings of one kind are listed for one file."""
+
+
+class FindingKind(StrEnum):
+    """What sort of thing is wrong. What to do about it depends on that alone."""
+
+    BUSY = "busy"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+    NEWER = "newer"
+    DOCUMENT = "document"
+    STRANGER = "stranger"
+    MISSING = "missing"
+    LINE = "line"
+    TORN = "torn"
+    CONTENT = "content"
+    FORM = "form"
+    NO_RUN = "no_run"
+    MANIFEST = "manifest"
+    STATE = "state"
+    LOG = "log"
+
+
+REMEDIES = {
+    FindingKind.BUSY: "wait until the sync has ended, and verify again",
+    FindingKind.INTERRUPTED: "sync again: the next sync finishes that commit first",
+    FindingKind.REFUSED: "mend the disk or its permissions, and verify again",
+    FindingKind.NEWER: "install a newer version of this tool",
+    FindingKind.DOCUMENT: "restore it from a copy, or remove the file and sync again",
+    FindingKind.STRANGER: "restore the file: it was copied from another export, or edited",
+    FindingKind.MISSING: (
+        "restore it from a copy, or sync again: what W&B still has is then read anew"
+    ),
+    FindingKind.LINE: (
+        "restore the file, or delete that line and sync again: its run is then read anew"
+    ),
+    FindingKind.TORN: (
+        "restore the file, or delete what follows the last whole line and sync again"
+    ),
+    FindingKind.CONTENT: (
+        "restore the file from a copy, or sync again: what differs is read anew, as far as W&B "
+        "still has it"
+    ),
+    FindingKind.FORM: "sync again with --sync-mode full_reconcile: every run is then written anew",
+    FindingKind.NO_RUN: "restore runs.jsonl, or sync again if W&B still has the run",
+    FindingKind.MANIFEST: "restore it from a copy, or sync again: the manifest is then made anew",
+    FindingKind.STATE: (
+        "restore it from a copy, or sync again with --sync-mode full_reconcile: every run is then "
+        "read anew"
+    ),
+    FindingKind.LOG: (
+        "restore the file from a copy; the other files of the export do not depend on it"
+    ),
+}
+"""What to do, by kind."""
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """One thing that is wrong. `line` counts from 1; None where it is the whole file."""
+
+    file: str
+    line: int | None = None
+    kind: FindingKind
+    problem: str
+    remedy: str
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        place = self.file if self.line is None else f"{self.file} line {self.line}"
+        return f"{place}: {self.problem}"
+
+
+class VerifyReport(Record, frozen=True, kw_only=True):
+    """What a check of an export found.
+
+    `name` is that of the folder. `files`: each visible file that was read, with what it is.
+    `notes` are worth knowing, but nothing is wrong.
+    """
+
+    name: str
+    entity: str | None = None
+    project: str | None = None
+    runs: int = 0
+    rows: int = 0
+    files: dict[str, DataFile]
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Say whether nothing is wrong."""
+        return not self.findings
+
+
+class Findings:
+    """Takes findings as they are made, and keeps a bounded number of each kind."""
+
+    def __init__(self) -> None:
+        self._listed: dict[tuple[str, FindingKind], list[Finding]] = {}
+        self._more: dict[tuple[str, FindingKind], int] = {}
+        self.notes: list[str] = []
+
+    def add(self, kind: FindingKind, file: str, problem: str, line: int | None = None) -> None:
+        """Take one finding."""
+        listed = self._listed.setdefault((file, kind), [])
+        if len(listed) < MOST_LISTED:
+            remedy = REMEDIES[kind]
+            listed.append(Finding(file=file, line=line, kind=kind, problem=problem, remedy=remedy))
+        else:
+            self._more[file, kind] = self._more.get((file, kind), 0) + 1
+
+    def note(self, text: str) -> None:
+        """Take something that is worth knowing, but not wrong."""
+        self.notes.append(text)
+
+    def has(self, file: str, *kinds: FindingKind) -> bool:
+        """Say whether there is a finding of this file, of one of these kinds if any is named."""
+        return any(name == file and (not kinds or kind in kinds) for name, kind in self._listed)
+
+    def all(self) -> tuple[Finding, ...]:
+        """Return the findings, those of one kind and file together."""
+        return tuple(self._all())
+
+    def _all(self) -> Iterator[Finding]:
+        kinds = list(FindingKind)
+        for file, kind in sorted(self._listed, key=lambda place: (kinds.index(place[1]), place[0])):
+            yield from sorted(self._listed[file, kind], key=lambda finding: finding.line or 0)
+            if more := self._more.get((file, kind)):
+                problem = f"and {more} more like {'this' if more == 1 else 'these'}"
+                yield Finding(file=file, kind=kind, problem=problem, remedy=REMEDIES[kind])
+
+
+def describe_report(report: VerifyReport) -> tuple[str, ...]:
+    """Say a report in lines of text: a line that sums it up, then each finding in one."""
+    return tuple(_describe(report))
+
+
+def _describe(report: VerifyReport) -> Iterator[str]:
+    project = f" ({report.entity}/{report.project})" if report.entity is not None else ""
+    size = sum(file.bytes for file in report.files.values())
+    checked = (
+        f"{count(report.runs, 'run')}, {count(report.rows, 'row')}, {size_in_words(size)} in "
+        f"{count(len(report.files), 'file')} checked"
+    )
+    verdict = "sound" if report.sound else "not sound"
+    yield f"{report.name}{project} is {verdict}: {checked}"
+    yield from (f"note: {note}" for note in report.notes)
+    for kind in FindingKind:
+        found = [finding for finding in report.findings if finding.kind == kind]
+        yield from (finding.describe() for finding in found)
+        if found:
+            yield f"  what to do: {found[0].remedy}"

@@ -1,0 +1,218 @@
+"""One pass over the files of an export, to find all that is wrong with them.
+
+Rules
+- Only the visible files are read, and whether a sync is at work beside them. Nothing is written.
+- Whatever is wrong with a file, the others are checked too.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from dr_wandb.core.accounting import check_state
+from dr_wandb.core.audit import ChangesAudit, FileTally, RunsAudit
+from dr_wandb.core.audit_history import HistoryAudit
+from dr_wandb.core.consistency import check_documents, check_manifest
+from dr_wandb.core.failures import DamagedFile, DrWandbError, NewerSchema
+from dr_wandb.core.holdings import CheckedExport
+from dr_wandb.core.manifest import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    RUNS_FILE,
+    DataFile,
+    ExportManifest,
+)
+from dr_wandb.core.records import SCHEMA_VERSION, Record
+from dr_wandb.core.spelling import document_is_canonical
+from dr_wandb.core.state import ExportState
+from dr_wandb.core.verify import FindingKind, Findings, VerifyReport
+from dr_wandb.shell.commit import RECORD_FILE
+from dr_wandb.shell.places import require_visible_file
+from dr_wandb.shell.presence import look_beside
+from dr_wandb.shell.store import ExportStore, load_document
+
+_R = TypeVar("_R", bound=Record)
+
+WRITTEN_BY_3_0_3 = (
+    "written by dr-wandb 3.0.3, which keeps no digests: that every line reads and is counted, and "
+    "that every row has its run, is all that was checked; sync once to bring it into our form"
+)
+
+
+class _Audit(Protocol):
+    def add(self, line: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Checking:
+    """One pass over the files of an export."""
+
+    def __init__(self, store: ExportStore) -> None:
+        self._store = store
+        self._findings = Findings()
+        self._seen: dict[str, DataFile | None] = {}
+        self._documents: dict[str, DataFile] = {}
+
+    def check(self) -> CheckedExport:
+        """Read everything, then compare."""
+        findings, store = self._findings, self._store
+        self._look_beside()
+        manifest = self._load(store.manifest_path, ExportManifest)
+        state = self._load(store.state_path, ExportState)
+        known = manifest or state
+        strict = known is not None and known.schema_version == SCHEMA_VERSION
+        project = (known.entity, known.project) if known is not None else None
+        runs = RunsAudit(findings, project, strict)
+        self._read(RUNS_FILE, runs)
+        positions = state.runs.items() if state is not None else ()
+        selections = {
+            run_id: run.position.selection for run_id, run in positions if run.position is not None
+        }
+        run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()
+        history = HistoryAudit(findings, run_ids, selections, strict)
+        self._read(HISTORY_FILE, history)
+        changes = ChangesAudit(findings)
+        self._read(CHANGES_FILE, changes)
+        self._compare(manifest, state, runs, history)
+        self._tell_time(changes)
+        read = {name: file for name, file in self._seen.items() if file is not None}
+        report = VerifyReport(
+            name=store.name,
+            entity=project[0] if project is not None else None,
+            project=project[1] if project is not None else None,
+            runs=read[RUNS_FILE].lines if RUNS_FILE in read else 0,
+            rows=read[HISTORY_FILE].lines if HISTORY_FILE in read else 0,
+            files=dict(sorted({**self._documents, **read}.items())),
+            findings=findings.all(),
+            notes=tuple(findings.notes),
+        )
+        return CheckedExport(
+            report=report,
+            manifest=manifest,
+            state=state,
+            runs=runs.runs,
+            histories=history.runs,
+        )
+
+    def _look_beside(self) -> None:
+        beside = look_beside(self._store.export_dir)
+        if beside.commit and beside.holder is not None:
+            problem = f"a commit is being put in place by {beside.holder}"
+            self._findings.add(FindingKind.BUSY, RECORD_FILE, problem)
+        elif beside.commit:
+            problem = "the commit of a sync was interrupted, so that some files may still be old"
+            self._findings.add(FindingKind.INTERRUPTED, RECORD_FILE, problem)
+        elif beside.holder is not None:
+            self._findings.note(f"a sync is at work: {beside.holder}")
+
+    def _load(self, path: Path, kind: type[_R]) -> _R | None:
+        """Read the manifest or the state; what is wrong with it becomes a finding."""
+        try:
+            document = load_document(path, kind)
+            if document is None:
+                self._findings.add(FindingKind.MISSING, path.name, "is missing")
+                return None
+            content = path.read_bytes()
+        except DrWandbError as error:
+            self._add_failure(path, error)
+            return None
+        except OSError as error:
+            self._refused(path, error)
+            return None
+        self._documents[path.name] = DataFile(
+            lines=content.count(b"\n"),
+            bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        version = getattr(document, "schema_version", 0)
+        if version < SCHEMA_VERSION and kind is ExportManifest:
+            self._findings.note(WRITTEN_BY_3_0_3)
+        elif version == SCHEMA_VERSION and not document_is_canonical(content):
+            self._findings.note(f"{path.name} was spelled anew by something else")
+        return document
+
+    def _read(self, name: str, audit: _Audit) -> None:
+        """Let a data file pass. One that cannot be read is not in `seen` afterwards."""
+        path, tally = self._store.export_dir / name, FileTally()
+        try:
+            require_visible_file(path)
+            with path.open("rb") as stream:
+                for line in stream:
+                    tally.add(line)
+                    audit.add(line)
+        except FileNotFoundError:
+            self._seen[name] = None
+            return
+        except DrWandbError as error:
+            self._add_failure(path, error)
+            return
+        except OSError as error:
+            self._refused(path, error)
+            return
+        audit.finish()
+        self._seen[name] = tally.file
+        if tally.torn:
+            kind = FindingKind.LOG if name == CHANGES_FILE else FindingKind.TORN
+            self._findings.add(kind, name, "the last line is cut short", tally.lines)
+
+    def _compare(
+        self,
+        manifest: ExportManifest | None,
+        state: ExportState | None,
+        runs: RunsAudit,
+        history: HistoryAudit,
+    ) -> None:
+        findings = self._findings
+        if manifest is not None:
+            if manifest.name != self._store.name:
+                findings.note(f"the folder was renamed: it was {manifest.name!r} when last synced")
+            check_manifest(findings, manifest, state, self._seen)
+        else:
+            self._require_runs()
+        if manifest is not None and state is not None:
+            check_documents(findings, manifest, state)
+        if state is not None and state.schema_version == SCHEMA_VERSION:
+            check_state(findings, state, self._seen, runs.runs, history.runs)
+
+    def _require_runs(self) -> None:
+        """Name the file that is always there, where no manifest says so."""
+        if RUNS_FILE in self._seen and self._seen[RUNS_FILE] is None:
+            self._findings.add(FindingKind.MISSING, RUNS_FILE, "is missing")
+
+    def _tell_time(self, changes: ChangesAudit) -> None:
+        """Tell of times that go back: another clock if the file is as it was written."""
+        if not changes.backwards:
+            return
+        line = changes.backwards[0]
+        if self._findings.has(CHANGES_FILE):
+            problem = "is earlier than the line before it"
+            for number in changes.backwards:
+                self._findings.add(FindingKind.LOG, CHANGES_FILE, problem, number)
+        else:
+            self._findings.note(
+                f"{CHANGES_FILE} line {line} is earlier than the line before it: syncs were done "
+                "with different clocks, or replayed"
+            )
+
+    def _add_failure(self, path: Path, error: DrWandbError) -> None:
+        failure = error.failure
+        if isinstance(failure, DamagedFile):
+            problem = f"does not read: {failure.reason}"
+            self._findings.add(FindingKind.DOCUMENT, path.name, problem)
+        elif isinstance(failure, NewerSchema):
+            problem = f"schema_version {failure.found} is newer than {failure.known}"
+            self._findings.add(FindingKind.NEWER, path.name, problem)
+        else:
+            self._findings.add(FindingKind.REFUSED, path.name, str(error).splitlines()[0])
+
+    def _refused(self, path: Path, error: OSError) -> None:
+        problem = f"cannot be read: {error.strerror or error}"
+        self._findings.add(FindingKind.REFUSED, path.name, problem)
+
+
+class _Everything:
+    """Contains everything: where the runs are not known, no row is without its run."""
+
+    def __contains__(self, _: object) -> bool:
+        return True

@@ -1,0 +1,173 @@
+"""Look at everything that an export needs, and say what is missing.
+
+Rules
+- Reads only. The API key itself is never shown, nor is a user or password in an address.
+- What comes after a check that failed is left out where it could not succeed.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from dr_wandb.core.diagnosis import Check, Diagnosis
+from dr_wandb.core.failures import DrWandbError, KeyRefused, NoApiKey
+from dr_wandb.core.problems import name_problems
+from dr_wandb.core.request import ExportRequest, InvalidRequestError
+from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.space import spell_bytes
+
+if TYPE_CHECKING:
+    from dr_wandb.shell.sources.api_session import ApiSession
+
+LOWEST_WANDB = (0, 29)
+"""The first SDK whose Parquet download and service calls are sound for this use."""
+
+_KEY_VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
+
+
+def diagnose(entity: str, project: str | None, data_root: Path, timeout_seconds: int) -> Diagnosis:
+    """Look at everything in turn. Raises InvalidRequestError for names that cannot be."""
+    problems = name_problems("entity", entity.strip())
+    problems += [] if project is None else name_problems("project", project.strip())
+    if timeout_seconds < 1:
+        problems.append(f"timeout_seconds must be 1 or more, not {timeout_seconds}")
+    if problems:
+        raise InvalidRequestError(problems)
+    project = None if project is None else project.strip()
+    checks = [_check_sdk()]
+    if checks[0].ok:
+        checks += _check_server(entity.strip(), project, timeout_seconds)
+    return Diagnosis(checks=(*checks, _check_data_root(data_root)))
+
+
+def _check_sdk() -> Check:
+    try:
+        found = version("wandb")
+    except PackageNotFoundError:
+        return Check(name="SDK", found="wandb is not installed", remedy="pip install wandb")
+    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    lowest = ".".join(map(str, LOWEST_WANDB))
+    return Check(
+        name="SDK",
+        found=f"wandb {found}",
+        remedy=None if numbers >= LOWEST_WANDB else f"pip install 'wandb>={lowest}'",
+    )
+
+
+def _check_server(entity: str, project: str | None, timeout_seconds: int) -> Iterator[Check]:
+    from dr_wandb.shell.sources.api_session import ApiSession, configured_address, host_of
+
+    address = configured_address()
+    host = host_of(address)
+    with TemporaryDirectory(prefix="dr-wandb-") as private:
+        try:
+            session = ApiSession(Path(private), timeout_seconds)
+        except DrWandbError as error:
+            yield from _explain(error, host, address)
+            return
+        try:
+            yield Check(name="host", found=address)
+            yield Check(name="API key", found=_place_of_key(host))
+            yield from _check_access(session, entity, project, timeout_seconds)
+        finally:
+            session.close()
+
+
+def _explain(error: DrWandbError, host: str, address: str) -> Iterator[Check]:
+    """Say which of host and key stood in the way."""
+    said, _, remedy = error.failure.describe().partition("\n")
+    if isinstance(error.failure, NoApiKey):
+        yield Check(name="host", found=address)
+        yield Check(
+            name="API key",
+            found=f"none for {host}",
+            remedy="run `wandb login` or set WANDB_API_KEY",
+        )
+    elif isinstance(error.failure, KeyRefused):
+        yield Check(name="host", found=address)
+        yield Check(name="API key", found=f"{_place_of_key(host)}, {said}", remedy=remedy)
+    else:
+        yield Check(name="host", found=f"{address}, {said}", remedy=remedy or "try again later")
+
+
+def _check_access(
+    session: "ApiSession", entity: str, project: str | None, timeout_seconds: int
+) -> Iterator[Check]:
+    try:
+        user, own = session.viewer()
+    except SourceError as error:
+        yield Check(name="user", found=str(error), remedy="try again later")
+        return
+    yield Check(name="user", found=user)
+    if project is None:
+        member = entity in own
+        known = ", ".join(own)
+        remedy = f"give a PROJECT to see whether it is visible; the key's own are {known}"
+        yield Check(
+            name="entity",
+            found=f"{entity}, {'one' if member else 'none'} of the key's own",
+            remedy=None if member else remedy,
+        )
+        return
+    yield _check_project(session, entity, project, timeout_seconds)
+
+
+def _check_project(session: "ApiSession", entity: str, project: str, timeout_seconds: int) -> Check:
+    from dr_wandb.core.listing import RunsById
+    from dr_wandb.shell.sources.api import ApiSource
+
+    request = ExportRequest(
+        entity=entity, project=project, name="doctor", timeout_seconds=timeout_seconds
+    )
+    name = f"{entity}/{project}"
+    try:
+        pages = list(ApiSource(session, request).list_runs(RunsById(run_ids=())))
+    except DrWandbError as error:
+        said, _, remedy = error.failure.describe().partition("\n")
+        return Check(name="project", found=said, remedy=remedy)
+    except SourceError as error:
+        return Check(name="project", found=f"{name}, {error}", remedy="try again later")
+    runs = pages[0].total
+    return Check(name="project", found=f"{name}, {'?' if runs is None else runs} runs")
+
+
+def _place_of_key(host: str) -> str:
+    """Say where the SDK has the key from (the order of wandb 0.31.0). Never the key."""
+    for variable in _KEY_VARIABLES:
+        if os.environ.get(variable):
+            return f"from {variable}"
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        machines = netrc(path).hosts
+    except (OSError, NetrcParseError):
+        machines = {}
+    for machine in (host, "api.wandb.ai"):
+        if machine in machines:
+            return f"from {path}, machine {machine}"
+    return "from the SDK's settings"
+
+
+def _check_data_root(data_root: Path) -> Check:
+    """Look for room and permission where exports are to lie, without making anything."""
+    place = data_root.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return Check(
+            name="data root",
+            found=f"{data_root}, {place} is not a folder",
+            remedy="give another --data-root",
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Check(
+            name="data root",
+            found=f"{data_root}, {place} cannot be written to",
+            remedy="give another --data-root, or the permission",
+        )
+    free = spell_bytes(shutil.disk_usage(place).free)
+    return Check(name="data root", found=f"{data_root}, {free} free")

@@ -1,0 +1,60 @@
+"""What lies beside the visible files of an export: a sync at work, or what one has left.
+
+Nothing is locked, written or removed to find out.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from dr_wandb.core.records import Record
+from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER
+from dr_wandb.shell.lock import HOLDER_FILE
+from dr_wandb.shell.staging import KEPT
+
+
+class Presence(Record, frozen=True, kw_only=True):
+    """Who is at work on an export, in words, and what an interrupted sync has left.
+
+    `commit`: a decided commit is not finished. `segments`: fetched histories that wait for the
+    next sync. While a sync is at work both are its own.
+    """
+
+    holder: str | None = None
+    commit: bool = False
+    segments: int = 0
+
+
+def look_beside(folder: Path) -> Presence:
+    """Look at the hidden files of an export. What cannot be read counts as not there."""
+    segments = 0
+    with suppress(OSError):
+        segments = sum(path.suffix == KEPT for path in (folder / STAGING_FOLDER).iterdir())
+    return Presence(
+        holder=_holder(folder / HOLDER_FILE),
+        commit=os.path.lexists(folder / RECORD_FILE),
+        segments=segments,
+    )
+
+
+def _holder(path: Path) -> str | None:
+    """Say which process holds the lock, None where it died or runs elsewhere unseen."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        pid, host, since = holder["pid"], holder["host"], holder["since"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if type(pid) is not int or pid <= 0 or (host == os.uname().nodename and not _alive(pid)):
+        return None
+    return f"process {pid} on {host} since {since}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -1,0 +1,104 @@
+"""Look at exports on disk: which there are, and what is known of each without asking W&B.
+
+Rules
+- Nothing is written, and no data file is read: only manifest, state, sizes and what lies beside.
+- An export that does not read never hides another one.
+"""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from dr_wandb.core.failures import DiskRefused, DrWandbError, NoExport
+from dr_wandb.core.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest
+from dr_wandb.core.problems import name_problems
+from dr_wandb.core.state import ExportState
+from dr_wandb.core.status import ExportStatus, sum_up
+from dr_wandb.core.words import count
+from dr_wandb.shell.commit import ORDER, RECORD_FILE
+from dr_wandb.shell.presence import Presence, look_beside
+from dr_wandb.shell.store import ExportNotFoundError, ExportStore, load_document
+
+
+def find_exports(data_root: Path) -> list[ExportStore]:
+    """Return the exports below a data root, by name. There are none where there is no such folder.
+
+    Hidden folders are not looked at, nor links that lead out of the data root. Raises DrWandbError
+    where the data root cannot be read.
+    """
+    try:
+        paths = sorted(data_root.iterdir())
+        root = data_root.resolve()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DrWandbError(DiskRefused(path=str(data_root), reason=reason)) from error
+    return [
+        ExportStore(name=path.name, data_root=data_root)
+        for path in paths
+        if not path.name.startswith(".")
+        and not name_problems("name", path.name)
+        and os.path.lexists(path / MANIFEST_FILE)
+        and root in path.resolve().parents
+    ]
+
+
+def read_status(store: ExportStore, now: datetime) -> ExportStatus:
+    """Return what is known of an export. now: with a zone.
+
+    Raises ExportNotFoundError where there is no export. One that does not read has its problem in
+    the status.
+    """
+    folder = store.export_dir
+    if not any(os.path.lexists(folder / name) for name in (*ORDER, RECORD_FILE)):
+        raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
+    manifest, manifest_problem = _load_manifest(store)
+    state, state_problem = _load_state(store)
+    return sum_up(
+        store.name,
+        str(folder),
+        manifest,
+        state,
+        file_bytes=_sizes(folder),
+        now=now,
+        sync=_sync_in_words(look_beside(folder)),
+        problem=manifest_problem or state_problem,
+    )
+
+
+def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, str | None]:
+    try:
+        manifest = load_document(store.manifest_path, ExportManifest)
+    except DrWandbError as error:
+        return None, str(error)
+    return manifest, f"{MANIFEST_FILE} is missing" if manifest is None else None
+
+
+def _load_state(store: ExportStore) -> tuple[ExportState | None, str | None]:
+    try:
+        state = load_document(store.state_path, ExportState)
+    except DrWandbError as error:
+        return None, str(error)
+    return state, f"{STATE_FILE} is missing" if state is None else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    sizes = {}
+    for name in ORDER:
+        try:
+            sizes[name] = (folder / name).stat().st_size
+        except OSError:
+            continue
+    return sizes
+
+
+def _sync_in_words(beside: Presence) -> str | None:
+    if beside.holder is not None:
+        return f"at work: {beside.holder}"
+    if beside.commit:
+        return "interrupted: the next sync finishes its commit first"
+    if beside.segments:
+        kept = count(beside.segments, "fetched part")
+        return f"interrupted: the next sync uses its {kept} where still current"
+    return None

@@ -1,0 +1,143 @@
+"""Check an export on disk, and compare it with what W&B has now. Nothing is written to it.
+
+Rules
+- Files that change while they are read are read once more before anything is said of them.
+- To check takes neither wandb nor pyarrow, nor a lock.
+- What is compared with W&B is what was just checked. A damaged export holds nothing for certain.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dr_wandb.core.compare import compare, explain_absence
+from dr_wandb.core.failures import NoExport
+from dr_wandb.core.holdings import CheckedExport, Comparison, UnheldRun
+from dr_wandb.core.normalize import normalize_time
+from dr_wandb.core.request import ExportRequest, SyncMode
+from dr_wandb.core.state import ExportState
+from dr_wandb.core.verify import FindingKind, Findings, VerifyReport
+from dr_wandb.shell.checking import Checking
+from dr_wandb.shell.commit import ORDER, RECORD_FILE
+from dr_wandb.shell.listing import Pause, ProjectListing, list_project, pause
+from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
+from dr_wandb.shell.spool import SnapshotSpool
+from dr_wandb.shell.store import ExportNotFoundError, ExportStore
+
+
+def verify_export(store: ExportStore) -> VerifyReport:
+    """Check every visible file of an export, and return all that is wrong.
+
+    Raises ExportNotFoundError where there is no export.
+    """
+    return read_and_verify(store).report
+
+
+def read_and_verify(store: ExportStore) -> CheckedExport:
+    """Check an export, and return what was read on the way. Raises as `verify_export`."""
+    folder = store.export_dir
+    if not any(_there(folder / name) for name in (*ORDER, RECORD_FILE)):
+        raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
+    for _ in range(2):
+        before = _look(folder)
+        verified = Checking(store).check()
+        if _look(folder) == before:
+            return verified
+    findings = Findings()
+    problem = "changed twice while it was read: a sync is at work"
+    findings.add(FindingKind.BUSY, store.name, problem)
+    report = VerifyReport(name=store.name, files={}, findings=findings.all())
+    return CheckedExport(report=report, manifest=None, state=None, runs={}, histories={})
+
+
+def _there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
+
+
+def _look(folder: Path) -> list[tuple[int, ...] | None]:
+    """Return what tells whether the files of an export are still the same."""
+    looks: list[tuple[int, ...] | None] = []
+    for name in (*ORDER, RECORD_FILE):
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            looks.append(None)
+        else:
+            looks.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+    return looks
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def compare_with_source(
+    store: ExportStore,
+    source: Source | SourceOpener = open_api,
+    *,
+    clock: Callable[[], datetime] = _utc_now,
+    wait: Pause = pause,
+    timeout_seconds: int = 120,
+    max_rate: float | None = None,
+) -> Comparison:
+    """Check an export, list every run of its project, and say run by run what the export holds.
+
+    source: where to list them, or a function that opens it. Nothing is written to the export.
+    Raises ExportNotFoundError where there is no export, DrWandbError where its project is not
+    known since neither manifest nor state reads, or where the source cannot be asked.
+    """
+    checked = read_and_verify(store)
+    known = checked.manifest or checked.state
+    if known is None:
+        store.require_manifest()
+        raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
+    request = ExportRequest(
+        entity=known.entity,
+        project=known.project,
+        name=store.name,
+        data_root=store.data_root,
+        sync_mode=SyncMode.FULL_RECONCILE,
+        timeout_seconds=timeout_seconds,
+        max_rate=max_rate,
+    )
+    state = checked.state or ExportState(
+        name=store.name, entity=known.entity, project=known.project
+    )
+    with TemporaryDirectory(prefix="dr-wandb-") as private:
+        scratch = Path(private)
+        with (
+            opened(source, request, scratch) as asked,
+            SnapshotSpool(scratch / "listed-runs.spool") as spool,
+        ):
+            listing = list_project(asked, request, state, spool, wait=wait)
+            return compare(
+                checked,
+                listing.runs,
+                broken={failed.run_id: failed.reason for failed in listing.failures},
+                certain=listing.asked,
+                strangers=_strangers(checked, listing, spool),
+                unlisted=listing.unlisted,
+                address=asked.address,
+                compared_at=asked.recorded_at or normalize_time(clock()) or "",
+            )
+
+
+def _strangers(
+    checked: CheckedExport, listing: ProjectListing, spool: SnapshotSpool
+) -> Iterator[UnheldRun]:
+    """Give the runs that are listed and not in the export."""
+    tracked = checked.state.runs if checked.state is not None else {}
+    scope = checked.manifest.scope if checked.manifest is not None else None
+    for run in listing.runs:
+        if run.run_id not in checked.runs:
+            yield explain_absence(spool.get(run.run_id), scope, tracked.get(run.run_id))
+    for failed in listing.failures:
+        if failed.run_id not in checked.runs:
+            reason = f"its listing does not read: {failed.reason}"
+            yield UnheldRun(run_id=failed.run_id, reason=reason)
