@@ -11,12 +11,15 @@ import msgspec
 import pytest
 
 from dr_wandb import ExportManifest, HistoryRow, RunSnapshot, WandbRun
+from dr_wandb.cli import app
+from dr_wandb.core.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.failures import (
     EXIT_BUG,
     EXIT_CODES,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PARTIAL,
+    EXIT_UNREADY,
     EXIT_USAGE,
     Failure,
 )
@@ -43,8 +46,8 @@ def test_planning_example_prints_what_the_document_says() -> None:
 
 def test_errors_document_has_every_exit_code() -> None:
     rows = re.findall(r"^\| (\d+) \|", read("docs/errors.md"), re.MULTILINE)
-    codes = {EXIT_OK, EXIT_BUG, EXIT_USAGE, EXIT_PARTIAL, EXIT_INTERRUPTED, *EXIT_CODES.values()}
-    assert sorted(map(int, rows)) == sorted(codes)
+    codes = {EXIT_OK, EXIT_BUG, EXIT_USAGE, EXIT_PARTIAL, EXIT_UNREADY, EXIT_INTERRUPTED}
+    assert sorted(map(int, rows)) == sorted(codes | set(EXIT_CODES.values()))
 
 
 def test_every_failure_has_an_exit_code() -> None:
@@ -52,7 +55,19 @@ def test_every_failure_has_an_exit_code() -> None:
     assert kinds == set(EXIT_CODES)
 
 
-@pytest.mark.parametrize("kind", [ExportManifest, HistoryRow, RunSnapshot, WandbRun])
+FORMATTED = [
+    ExportManifest,
+    HistoryRow,
+    RunSnapshot,
+    WandbRun,
+    SyncChanges,
+    ChangedRun,
+    FieldChange,
+    RowCount,
+]
+
+
+@pytest.mark.parametrize("kind", FORMATTED)
 def test_format_document_names_every_field(kind: type[msgspec.Struct]) -> None:
     document = read("docs/format.md")
     missing = [name for name in kind.__struct_fields__ if f"`{name}`" not in document]
@@ -86,11 +101,18 @@ def test_numbers_are_spelled_as_the_format_says(value: float, spelling: str) -> 
 
 
 def test_readme_names_every_flag() -> None:
-    source = read("src/dr_wandb/cli.py")
+    source = read("src/dr_wandb/cli/export.py")
     signature = source[source.index("def export(") : source.index(") -> int:")]
     flags = re.findall(r"^    (\w+): ", signature, re.MULTILINE)[2:]
     readme = read("README.md")
     assert [flag for flag in flags if f"--{flag.replace('_', '-')}" not in readme] == []
+
+
+def test_readme_names_every_subcommand() -> None:
+    readme = read("README.md")
+    subcommands = [name for name in app if not name.startswith("-")]
+    assert len(subcommands) == 6
+    assert [name for name in subcommands if f"wandb-export {name} " not in readme + " "] == []
 
 
 def test_readme_shows_lines_of_the_demo_as_they_are() -> None:

@@ -1,28 +1,13 @@
-"""The `wandb-export` command: flags to a request, the engine's summary to stdout.
+"""`wandb-export ENTITY PROJECT`, also as `wandb-export export ENTITY PROJECT`: one sync."""
 
-stdout carries one JSON document; everything else goes to stderr. Nothing heavy is imported before
-it is needed, so `--help` and `--version` answer at once.
-"""
-
-import logging
-import os
-import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
-from cyclopts.exceptions import CycloptsError
+from cyclopts import Parameter
 
-from dr_wandb.core.failures import (
-    EXIT_BUG,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_PARTIAL,
-    EXIT_USAGE,
-    DrWandbError,
-)
+from dr_wandb.cli.output import configure_logging, print_json, print_lines
+from dr_wandb.core.failures import EXIT_OK, EXIT_PARTIAL
 from dr_wandb.core.problems import InvalidRequestError, all_problems
 from dr_wandb.core.request import (
     ExportMode,
@@ -31,23 +16,15 @@ from dr_wandb.core.request import (
     build_selection,
     check_source,
 )
-from dr_wandb.core.version import VERSION
+from dr_wandb.core.scope import build_scope
 
 if TYPE_CHECKING:
     from dr_wandb.core.manifest import ExportSummary
 
-LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
-
-app = App(
-    name="wandb-export",
-    version=VERSION,
-    help="Export a W&B project to plain files that other programs load without W&B.",
-    help_format="plaintext",
-    help_on_error=False,
-)
+Several = Annotated[list[str] | None, Parameter(negative="")]
+"""A flag that may be given more than once."""
 
 
-@app.default
 def export(
     entity: str,
     project: str,
@@ -57,13 +34,24 @@ def export(
     data_root: Path = Path("./data"),
     mode: ExportMode = ExportMode.METADATA,
     sync_mode: SyncMode = SyncMode.INCREMENTAL,
-    history_key: Annotated[list[str] | None, Parameter(negative="")] = None,
+    history_key: Several = None,
     min_step: int | None = None,
     max_step: int | None = None,
     max_records: int | None = None,
     runs_per_page: int = 500,
     timeout_seconds: int = 120,
     include_metadata: bool = False,
+    state: Several = None,
+    tag: Several = None,
+    group: Several = None,
+    sweep: Several = None,
+    run_id: Several = None,
+    created_after: str | None = None,
+    created_before: str | None = None,
+    run_filter: str | None = None,
+    prune: Annotated[bool, Parameter(negative="")] = False,
+    allow_empty: Annotated[bool, Parameter(negative="")] = False,
+    max_rate: float | None = None,
     source: str = "api",
     record: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
@@ -88,7 +76,8 @@ def export(
     mode
         `metadata` exports one snapshot a run; `history` the logged rows too.
     sync_mode
-        `incremental` reads what is new or may have changed; `full_reconcile` every run again.
+        `incremental` reads what is new or may have changed; `detect_changes` compares every run
+        with what is stored, in one listing; `full_reconcile` reads every run again.
     history_key
         Keep only rows that have at least one of these metrics, with just those. Repeat it for
         several. A dotted path reaches into nested values.
@@ -104,6 +93,30 @@ def export(
         Give up on a call that brings nothing for so long.
     include_metadata
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
+    state
+        Follow only runs in this state, such as `finished`. Repeat it for several; a run that was
+        exported once is kept when it leaves the scope. The same goes for the flags that follow.
+    tag
+        Follow only runs with this tag.
+    group
+        Follow only runs of this group.
+    sweep
+        Follow only runs of the sweep with this id.
+    run_id
+        Follow only the run with this id.
+    created_after
+        Follow only runs created at this date or time, or later.
+    created_before
+        Follow only runs created before this date or time.
+    run_filter
+        Follow only runs that this filter admits: JSON in the style of MongoDB, as wandb's
+        `Api.runs(filters=...)` takes it. Needs `--source api`.
+    prune
+        Drop runs that are gone upstream, which are kept otherwise.
+    allow_empty
+        Believe a listing that lacks most of the runs which the export has.
+    max_rate
+        Send at most so many requests a second.
     source
         Where runs come from: `api`, or `replay:DIR` for a recording.
     record
@@ -121,6 +134,18 @@ def export(
                 keys=history_key, min_step=min_step, max_step=max_step, max_records=max_records
             )
         )
+        scope = attempt(
+            lambda: build_scope(
+                states=state,
+                tags=tag,
+                groups=group,
+                sweeps=sweep,
+                run_ids=run_id,
+                created_after=created_after,
+                created_before=created_before,
+                filters=run_filter,
+            )
+        )
         request = attempt(
             lambda: ExportRequest(
                 entity=entity,
@@ -133,12 +158,16 @@ def export(
                 timeout_seconds=timeout_seconds,
                 include_metadata=include_metadata,
                 history_selection=selection,
+                scope=scope,
+                prune=prune,
+                allow_empty=allow_empty,
+                max_rate=max_rate,
             )
         )
-        attempt(lambda: check_source(source))
+        attempt(lambda: check_source(source, scope))
         attempt(lambda: _check_outputs(dry_run, json, record))
     assert request is not None
-    _configure_logging(quiet)
+    configure_logging(quiet)
     if dry_run:
         return _print_plan(request, source, json)
     return _export(request, source, record, quiet)
@@ -154,7 +183,6 @@ def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
 def _export(request: ExportRequest, source: str, record: Path | None, quiet: bool) -> int:
     from contextlib import nullcontext
 
-    from dr_wandb.core.codec import encode_document
     from dr_wandb.shell.engine import ExportEngine
     from dr_wandb.shell.progress import LoggedProgress, ProgressBar, say_nothing, someone_watches
     from dr_wandb.shell.sources.opening import opener
@@ -164,7 +192,7 @@ def _export(request: ExportRequest, source: str, record: Path | None, quiet: boo
         progress = say_nothing if quiet else bar or LoggedProgress()
         engine = ExportEngine(request, source=opener(source), record=record, progress=progress)
         summary = engine.export()
-    _print(encode_document(summary).decode())
+    print_json(summary)
     return _report(summary)
 
 
@@ -180,75 +208,13 @@ def _report(summary: "ExportSummary") -> int:
 
 
 def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
-    from dr_wandb.core.codec import encode_document
     from dr_wandb.core.describe import describe_plan
     from dr_wandb.shell.engine import ExportEngine
     from dr_wandb.shell.sources.opening import opener
 
     plan = ExportEngine(request, source=opener(source)).plan()
-    _print(encode_document(plan).decode() if as_json else "\n".join((*describe_plan(plan), "")))
+    if as_json:
+        print_json(plan)
+    else:
+        print_lines(describe_plan(plan))
     return EXIT_OK
-
-
-def _print(text: str) -> None:
-    """Write to stdout, in UTF-8 whatever the terminal's encoding."""
-    if sys.stdout is None:
-        raise StdoutError("it is closed")
-    try:
-        buffer = getattr(sys.stdout, "buffer", None)
-        if buffer is None:
-            sys.stdout.write(text)
-        else:
-            sys.stdout.flush()
-            buffer.write(text.encode())
-        sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        sys.stdout = None  # the interpreter would try to flush it once more
-        raise StdoutError(str(error)) from None
-
-
-class StdoutError(Exception):
-    """The result could not be printed."""
-
-
-def _configure_logging(quiet: bool) -> None:
-    from dr_wandb.shell.progress import LOGGER, StderrHandler
-
-    if not LOGGER.handlers:
-        LOGGER.addHandler(StderrHandler())
-    wanted = os.environ.get(LOG_LEVEL_VARIABLE, "INFO").strip().upper()
-    level = logging.getLevelNamesMapping().get(wanted, logging.INFO)
-    LOGGER.setLevel(max(level, logging.WARNING) if quiet else level)
-    LOGGER.propagate = False
-
-
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code. Expected failures are told in a line or two."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        result: Any = app(
-            tokens, exit_on_error=False, print_error=False, result_action="return_value"
-        )
-    except CycloptsError as error:
-        return _fail(" ".join(str(error).split()), EXIT_USAGE)
-    except InvalidRequestError as error:
-        return _fail("\n".join(error.problems), EXIT_USAGE)
-    except DrWandbError as error:
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was fetched is kept for the next sync", EXIT_INTERRUPTED)
-    except StdoutError as error:
-        return _fail(f"cannot print to stdout: {error}", EXIT_BUG)
-    return result if isinstance(result, int) else EXIT_OK
-
-
-def _fail(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
-    return code
-
-
-def main() -> NoReturn:
-    """Run the command as a program, which ends on SIGTERM as it does on Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    os.environ.pop("WANDB_SERVICE", None)  # of the process that started this one, dead or alive
-    sys.exit(run())

@@ -1,0 +1,103 @@
+"""`wandb-export log NAME` and `wandb-export diff NAME`: what syncs have changed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from dr_wandb.cli.output import print_json, print_lines, print_result
+from dr_wandb.core.failures import EXIT_OK
+from dr_wandb.core.problems import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dr_wandb.core.changes import SyncChanges
+
+
+def log(
+    name: str,
+    /,
+    *,
+    data_root: Path = Path("./data"),
+    last: int | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Print what each sync changed, oldest first.
+
+    Parameters
+    ----------
+    name
+        Name of the export.
+    data_root
+        Where exports lie.
+    last
+        Only the last so many syncs that changed something.
+    json
+        Print the lines of `changes.jsonl`.
+    """
+    from collections import deque
+
+    from dr_wandb.core.codec import encode_line
+    from dr_wandb.core.describe import describe_changes
+
+    if last is not None and last < 1:
+        raise InvalidRequestError([f"last must be 1 or more, not {last}"])
+    for changes in deque(_changes_of(name, data_root), last):
+        text = (
+            encode_line(changes).decode() if json else "\n".join((*describe_changes(changes), ""))
+        )
+        print_result(text)
+    return EXIT_OK
+
+
+def diff(
+    name: str,
+    /,
+    *,
+    since: str,
+    data_root: Path = Path("./data"),
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Print what the syncs since some time have changed together.
+
+    Parameters
+    ----------
+    name
+        Name of the export.
+    since
+        A date or a time; syncs at this time or later count. UTC where no zone is given.
+    data_root
+        Where exports lie.
+    json
+        Print one JSON document.
+    """
+    from dr_wandb.core.combine import combine_changes
+    from dr_wandb.core.describe import describe_changes
+    from dr_wandb.core.normalize import instant
+    from dr_wandb.core.scope import normalize_moment
+
+    moment = normalize_moment(since)
+    start = instant(moment)
+    if moment is None or start is None:
+        raise InvalidRequestError([f"since must be a date or a time, not {since!r}"])
+    lines = (
+        changes
+        for changes in _changes_of(name, data_root)
+        if (at := instant(changes.at)) is not None and at >= start
+    )
+    combined = combine_changes(lines, moment)
+    if json:
+        print_json(combined)
+    else:
+        print_lines(describe_changes(combined, since=True))
+    return EXIT_OK
+
+
+def _changes_of(name: str, data_root: Path) -> "Iterator[SyncChanges]":
+    from dr_wandb.shell.changelog import read_changes
+    from dr_wandb.shell.store import ExportStore
+
+    store = ExportStore(name=name, data_root=data_root)
+    store.require_manifest()
+    return read_changes(store.changes_path)

@@ -1,0 +1,76 @@
+"""The command as a whole: its subcommands, and the one place where failures are told."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from dr_wandb.cli.changes import diff, log
+from dr_wandb.cli.export import export
+from dr_wandb.cli.output import StdoutError
+from dr_wandb.cli.proof import doctor, status, verify
+from dr_wandb.core.failures import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    DrWandbError,
+)
+from dr_wandb.core.problems import InvalidRequestError
+from dr_wandb.core.version import VERSION
+
+app = App(
+    name="wandb-export",
+    version=VERSION,
+    help="Export a W&B project to plain files that other programs load without W&B.",
+    help_format="plaintext",
+    help_on_error=False,
+)
+app.default(export)
+SUBCOMMANDS = {command.__name__: command for command in (export, status, verify, log, diff, doctor)}
+for command in SUBCOMMANDS.values():
+    app.command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code. Expected failures are told in a line or two."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result: Any = app(
+            tokens, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        return _fail(" ".join(str(error).split()) + _hint(tokens), EXIT_USAGE)
+    except InvalidRequestError as error:
+        return _fail("\n".join(error.problems), EXIT_USAGE)
+    except DrWandbError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was fetched is kept for the next sync", EXIT_INTERRUPTED)
+    except StdoutError as error:
+        return _fail(f"cannot print to stdout: {error}", EXIT_BUG)
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _hint(tokens: Sequence[str]) -> str:
+    """Return what helps those who export an entity that is called like a subcommand."""
+    first = tokens[0] if tokens else ""
+    if first == "export" or first not in SUBCOMMANDS or "--name" not in tokens:
+        return ""
+    return f"\nfor the entity {first!r}, write: wandb-export export {first} PROJECT --name NAME"
+
+
+def _fail(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def main() -> NoReturn:
+    """Run the command as a program, which ends on SIGTERM as it does on Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.pop("WANDB_SERVICE", None)  # of the process that started this one, dead or alive
+    sys.exit(run())

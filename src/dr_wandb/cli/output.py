@@ -1,0 +1,57 @@
+"""What the command says: results on stdout, everything else on stderr."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dr_wandb.core.records import Record
+
+LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
+
+
+def print_result(text: str) -> None:
+    """Write to stdout, in UTF-8 whatever the terminal's encoding."""
+    if sys.stdout is None:
+        raise StdoutError("it is closed")
+    try:
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:
+            sys.stdout.write(text)
+        else:
+            sys.stdout.flush()
+            buffer.write(text.encode())
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        sys.stdout = None  # the interpreter would try to flush it once more
+        raise StdoutError(str(error)) from None
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines of text to stdout."""
+    print_result("\n".join((*lines, "")))
+
+
+def print_json(record: "Record") -> None:
+    """Write a JSON document to stdout."""
+    from dr_wandb.core.codec import encode_document
+
+    print_result(encode_document(record).decode())
+
+
+class StdoutError(Exception):
+    """The result could not be printed."""
+
+
+def configure_logging(quiet: bool) -> None:
+    """Send the log to stderr, at the level that the environment asks for."""
+    from dr_wandb.shell.progress import LOGGER, StderrHandler
+
+    if not LOGGER.handlers:
+        LOGGER.addHandler(StderrHandler())
+    wanted = os.environ.get(LOG_LEVEL_VARIABLE, "INFO").strip().upper()
+    level = logging.getLevelNamesMapping().get(wanted, logging.INFO)
+    LOGGER.setLevel(max(level, logging.WARNING) if quiet else level)
+    LOGGER.propagate = False

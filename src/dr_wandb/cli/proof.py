@@ -1,0 +1,134 @@
+"""`wandb-export status`, `verify` and `doctor`: what there is, whether it is sound, and why not."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dr_wandb.cli.output import configure_logging, print_json, print_lines
+from dr_wandb.core.failures import EXIT_DAMAGED, EXIT_OK, EXIT_PARTIAL, EXIT_UNREADY
+from dr_wandb.core.request import check_source
+
+
+def status(
+    name: str | None = None,
+    /,
+    *,
+    data_root: Path = Path("./data"),
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Print what is exported, when W&B was last looked at, and how far behind that is.
+
+    Parameters
+    ----------
+    name
+        Name of the export; without it, every export below the data root.
+    data_root
+        Where exports lie.
+    json
+        Print JSON: one document for an export, a line each for all.
+    """
+    from datetime import UTC, datetime
+
+    from dr_wandb.core.status import describe_status, describe_statuses
+    from dr_wandb.shell.status import find_exports, read_status
+    from dr_wandb.shell.store import ExportStore
+
+    now = datetime.now(UTC)
+    if name is not None:
+        found = read_status(ExportStore(name=name, data_root=data_root), now)
+        print_lines(describe_status(found)) if not json else print_json(found)
+        return EXIT_OK
+    statuses = [read_status(store, now) for store in find_exports(data_root)]
+    if json:
+        for one in statuses:
+            print_json(one)
+    else:
+        print_lines(describe_statuses(statuses))
+    return EXIT_OK
+
+
+def verify(
+    name: str,
+    /,
+    *,
+    data_root: Path = Path("./data"),
+    against_server: Annotated[bool, Parameter(negative="")] = False,
+    source: str = "api",
+    timeout_seconds: int = 120,
+    max_rate: float | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Check that an export is whole and sound, and say what is wrong if it is not.
+
+    Reads only: nothing is repaired, nothing is deleted, here or on W&B.
+
+    Parameters
+    ----------
+    name
+        Name of the export.
+    data_root
+        Where exports lie.
+    against_server
+        Compare with W&B as it is now too, and list the runs whose history is fully exported.
+    source
+        With `--against-server`: `api`, or `replay:DIR` for a recording.
+    timeout_seconds
+        With `--against-server`: give up on a call that brings nothing for so long.
+    max_rate
+        With `--against-server`: send at most so many requests a second.
+    json
+        Print one JSON document.
+    """
+    from dr_wandb.core.holdings import describe_comparison
+    from dr_wandb.core.verify import describe_report
+    from dr_wandb.shell.sources.opening import opener
+    from dr_wandb.shell.store import ExportStore
+    from dr_wandb.shell.verify import compare_with_source, verify_export
+
+    check_source(source)
+    configure_logging(quiet=json)
+    store = ExportStore(name=name, data_root=data_root)
+    if not against_server:
+        report = verify_export(store)
+        print_json(report) if json else print_lines(describe_report(report))
+        return EXIT_OK if report.sound else EXIT_DAMAGED
+    comparison = compare_with_source(
+        store, opener(source), timeout_seconds=timeout_seconds, max_rate=max_rate
+    )
+    print_json(comparison) if json else print_lines(describe_comparison(comparison))
+    if not comparison.report.sound:
+        return EXIT_DAMAGED
+    return EXIT_OK if comparison.level else EXIT_PARTIAL
+
+
+def doctor(
+    entity: str,
+    project: str | None = None,
+    /,
+    *,
+    data_root: Path = Path("./data"),
+    timeout_seconds: int = 20,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Check that everything is there that an export needs, one line for each thing.
+
+    Parameters
+    ----------
+    entity
+        The user or team that owns the project.
+    project
+        The project, if it is to be looked for.
+    data_root
+        Where exports are to lie.
+    timeout_seconds
+        Give up on W&B after so long.
+    json
+        Print one JSON document.
+    """
+    from dr_wandb.core.diagnosis import describe_diagnosis
+    from dr_wandb.shell.doctor import diagnose
+
+    diagnosis = diagnose(entity, project, data_root, timeout_seconds)
+    print_json(diagnosis) if json else print_lines(describe_diagnosis(diagnosis))
+    return EXIT_OK if diagnosis.ready else EXIT_UNREADY

@@ -1,0 +1,100 @@
+"""`wandb-export doctor`: one line for each thing, with ok or what to do; never the key."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.server.stand_in import API_KEY
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Command, Outcome
+    from tests.server import Project
+
+
+def lines(done: Outcome) -> dict[str, str]:
+    """Return what is said of each thing, and check that every line says ok or what to do."""
+    assert API_KEY not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    told = {}
+    for line in done.stdout.splitlines():
+        name, _, said = line.partition("  ")
+        told[name] = said.strip()
+        assert ": " in said
+    return told
+
+
+def test_all_is_well(project: Project, command: Command) -> None:
+    project.add_run("run")
+    done = command("doctor", "entity", "project")
+    told = lines(done)
+    assert (done.code, done.stderr) == (0, "")
+    assert list(told) == ["SDK", "host", "API key", "user", "project", "data root"]
+    assert all(said.endswith(": ok") for said in told.values())
+    assert told["SDK"].startswith("wandb 0.")
+    assert told["host"].startswith(command.server.url)
+    assert told["API key"] == "from WANDB_API_KEY: ok"
+    assert told["project"] == "entity/project, 1 runs: ok"
+    assert command.left_behind() == {}
+
+    as_json = json.loads(command("doctor", "entity", "project", "--json").stdout)
+    assert [check["name"] for check in as_json["checks"]] == list(told)
+    assert {check["remedy"] for check in as_json["checks"]} == {None}
+
+
+def test_key_is_found_in_netrc(project: Project, command: Command) -> None:
+    netrc = command.home / "netrc"
+    host = command.server.url.removeprefix("http://")
+    netrc.write_text(f"machine {host}\n  login user\n  password {API_KEY}\n")
+    netrc.chmod(0o600)
+    del command.environment["WANDB_API_KEY"]
+    done = command("doctor", "entity", "project")
+    told = lines(done)
+    assert done.code == 0, done.stdout
+    assert told["API key"] == f"from {netrc}, machine {host}: ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "check", "words"),
+    [
+        ("elsewhere", {}, "project", ("no project elsewhere in entity", "check both names")),
+        ("project", {"WANDB_API_KEY": "a" * 40}, "API key", ("refused", "wandb login")),
+        ("project", {"WANDB_API_KEY": "short"}, "API key", ("refused", "wandb login")),
+        ("project", {"WANDB_API_KEY": ""}, "API key", ("none for 127.0.0.1", "wandb login")),
+        ("project", {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "host", ("127.0.0.1:9", "network")),
+    ],
+    ids=["no project", "wrong key", "malformed key", "no key", "unreachable"],
+)
+def test_what_is_missing_is_named_with_what_to_do(
+    project: Project,
+    command: Command,
+    name: str,
+    environment: dict[str, str],
+    check: str,
+    words: tuple[str, ...],
+) -> None:
+    done = command("doctor", "entity", name, env=environment)
+    told = lines(done)
+    assert done.code == 11
+    bad = [name for name, said in told.items() if not said.endswith(": ok")]
+    assert bad == [check]
+    for word in words:
+        assert word in told[check]
+    assert list(told)[-1] == "data root"
+
+
+def test_entity_alone_is_looked_for_among_the_keys_own(project: Project, command: Command) -> None:
+    known = command("doctor", "ada")
+    assert (known.code, list(lines(known))[4]) == (0, "entity")
+    other = command("doctor", "nobody")
+    assert other.code == 11
+    assert "give a PROJECT" in lines(other)["entity"]
+
+
+def test_data_root_that_cannot_be_used_is_named(project: Project, command: Command) -> None:
+    (command.cwd / "file").write_text("x")
+    done = command("doctor", "entity", "project", "--data-root", "file/below")
+    assert done.code == 11
+    assert "is not a folder: give another --data-root" in lines(done)["data root"]
