@@ -36,6 +36,8 @@ SUMMARY_FIELDS = {
     "reused_count",
     "failed_count",
     "missing_count",
+    "out_of_scope_count",
+    "pruned_count",
     "unlisted_count",
     "rows_added",
     "failures",
@@ -122,7 +124,7 @@ def test_dry_run_shows_the_plan_and_writes_nothing(project: Project, command: Co
     assert re.fullmatch(
         r"new +'run-000': not exported yet; the whole history \(never fetched\)", lines[0]
     )
-    assert lines[-1].startswith("3 runs: 3 new, 0 refresh, 0 reuse, 0 missing; about ")
+    assert lines[-1].startswith("3 runs: 3 new, 0 refresh, 0 reuse, 0 missing, 0 prune; about ")
     assert text.asked == {}
     assert command.left_behind() == before
 

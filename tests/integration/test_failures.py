@@ -12,7 +12,16 @@ import pytest
 
 from dr_wandb.cli import run as run_command
 from dr_wandb.shell.lock import locked
-from tests.integration.conftest import LISTING, Command, Exports, Outcome, Shared, tree, visible
+from tests.integration.conftest import (
+    LISTING,
+    VISIBLE,
+    Command,
+    Exports,
+    Outcome,
+    Shared,
+    tree,
+    visible,
+)
 from tests.server import Drop, GraphQLErrors, Hang, NullField, Request, Status, Truncate
 
 if TYPE_CHECKING:
@@ -310,9 +319,7 @@ def test_bad_runs_fail_alone_and_heal(
     assert len(done.rows()) == 18
     exported = {snapshot["run"]["run_id"] for snapshot in done.runs()}
     assert exported == set(names) - {"config"}
-    assert set(visible(done.folder)) == {
-        *("manifest.json", "state.json", "runs.jsonl", "history.jsonl")
-    }
+    assert set(visible(done.folder)) == VISIBLE
     assert tree(command.temp) == {}
 
     faults.clear()
