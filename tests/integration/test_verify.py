@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.core.verify import describe_report
+from dr_wandb.core.proof.verify import describe_report
+from dr_wandb.shell.proof.status import find_exports, read_status
+from dr_wandb.shell.proof.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.api import ApiSource
-from dr_wandb.shell.status import find_exports, read_status
 from dr_wandb.shell.store import ExportStore
-from dr_wandb.shell.verify import compare_with_source, verify_export
 from tests.integration.conftest import Command, Exports, visible
 
 if TYPE_CHECKING:
-    from dr_wandb.core.holdings import Comparison
+    from dr_wandb.core.proof.holdings import Comparison
     from tests.server import Project, Run
 
 

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dr_wandb.core.codec import encode_document
-from dr_wandb.core.compare import reasons_against
 from dr_wandb.core.failures import DrWandbError
 from dr_wandb.core.listing import list_run
 from dr_wandb.core.manifest import ExportManifest
 from dr_wandb.core.normalize import normalize_run
+from dr_wandb.core.proof.compare import reasons_against
+from dr_wandb.core.proof.verify import VerifyReport, describe_report
 from dr_wandb.core.scope import RunScope
 from dr_wandb.core.state import ExportState
-from dr_wandb.core.verify import VerifyReport, describe_report
+from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
 from dr_wandb.shell.store import ExportStore, load_document
-from dr_wandb.shell.verify import compare_with_source, read_and_verify, verify_export
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME, select

@@ -9,11 +9,11 @@ import pytest
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.codec import encode_document
+from dr_wandb.core.proof.status import describe_status, describe_statuses
 from dr_wandb.core.request import ExportMode
 from dr_wandb.core.scope import RunScope
-from dr_wandb.core.status import describe_status, describe_statuses
 from dr_wandb.core.words import ago, scope_in_words, size_in_words
-from dr_wandb.shell.status import find_exports, read_status
+from dr_wandb.shell.proof.status import find_exports, read_status
 from dr_wandb.shell.store import ExportNotFoundError, ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource

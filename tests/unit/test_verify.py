@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.codec import encode_document
-from dr_wandb.core.compare import reasons_against
-from dr_wandb.core.holdings import describe_comparison
+from dr_wandb.core.proof.compare import reasons_against
+from dr_wandb.core.proof.holdings import describe_comparison
+from dr_wandb.core.proof.verify import MOST_LISTED, FindingKind, VerifyReport, describe_report
 from dr_wandb.core.scope import RunScope
-from dr_wandb.core.verify import MOST_LISTED, FindingKind, VerifyReport, describe_report
-from dr_wandb.shell import checking
+from dr_wandb.shell.proof import checking
+from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
 from dr_wandb.shell.store import ExportNotFoundError, ExportStore
-from dr_wandb.shell.verify import compare_with_source, read_and_verify, verify_export
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME, select
@@ -459,7 +459,7 @@ def test_verify_needs_neither_wandb_nor_pyarrow(store: ExportStore) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from dr_wandb.shell.store import ExportStore\n"
-        "from dr_wandb.shell.verify import verify_export\n"
+        "from dr_wandb.shell.proof.verify import verify_export\n"
         f"assert verify_export(ExportStore(name={NAME!r}, data_root=Path(sys.argv[1]))).sound\n"
         "assert not {'wandb', 'pyarrow'} & sys.modules.keys()\n"
     )

@@ -30,8 +30,8 @@ def status(
     """
     from datetime import UTC, datetime
 
-    from dr_wandb.core.status import describe_status, describe_statuses
-    from dr_wandb.shell.status import find_exports, read_status
+    from dr_wandb.core.proof.status import describe_status, describe_statuses
+    from dr_wandb.shell.proof.status import find_exports, read_status
     from dr_wandb.shell.store import ExportStore
 
     now = datetime.now(UTC)
@@ -80,11 +80,11 @@ def verify(
     json
         Print one JSON document.
     """
-    from dr_wandb.core.holdings import describe_comparison
-    from dr_wandb.core.verify import describe_report
+    from dr_wandb.core.proof.holdings import describe_comparison
+    from dr_wandb.core.proof.verify import describe_report
+    from dr_wandb.shell.proof.verify import compare_with_source, verify_export
     from dr_wandb.shell.sources.opening import opener
     from dr_wandb.shell.store import ExportStore
-    from dr_wandb.shell.verify import compare_with_source, verify_export
 
     check_source(source)
     configure_logging(quiet=json)
@@ -126,8 +126,8 @@ def doctor(
     json
         Print one JSON document.
     """
-    from dr_wandb.core.diagnosis import describe_diagnosis
-    from dr_wandb.shell.doctor import diagnose
+    from dr_wandb.core.proof.diagnosis import describe_diagnosis
+    from dr_wandb.shell.proof.doctor import diagnose
 
     diagnosis = diagnose(entity, project, data_root, timeout_seconds)
     print_json(diagnosis) if json else print_lines(describe_diagnosis(diagnosis))

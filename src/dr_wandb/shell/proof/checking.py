@@ -9,12 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from dr_wandb.core.accounting import check_state
-from dr_wandb.core.audit import ChangesAudit, FileTally, RunsAudit
-from dr_wandb.core.audit_history import HistoryAudit
-from dr_wandb.core.consistency import check_documents, check_manifest
 from dr_wandb.core.failures import DamagedFile, DrWandbError, NewerSchema
-from dr_wandb.core.holdings import CheckedExport
 from dr_wandb.core.manifest import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -22,13 +17,18 @@ from dr_wandb.core.manifest import (
     DataFile,
     ExportManifest,
 )
+from dr_wandb.core.proof.accounting import check_state
+from dr_wandb.core.proof.audit import ChangesAudit, FileTally, RunsAudit
+from dr_wandb.core.proof.audit_history import HistoryAudit
+from dr_wandb.core.proof.consistency import check_documents, check_manifest
+from dr_wandb.core.proof.holdings import CheckedExport
+from dr_wandb.core.proof.spelling import document_is_canonical
+from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
 from dr_wandb.core.records import SCHEMA_VERSION, Record
-from dr_wandb.core.spelling import document_is_canonical
 from dr_wandb.core.state import ExportState
-from dr_wandb.core.verify import FindingKind, Findings, VerifyReport
 from dr_wandb.shell.commit import RECORD_FILE
 from dr_wandb.shell.places import require_visible_file
-from dr_wandb.shell.presence import look_beside
+from dr_wandb.shell.proof.presence import look_beside
 from dr_wandb.shell.store import ExportStore, load_document
 
 _R = TypeVar("_R", bound=Record)

@@ -11,16 +11,16 @@ from collections.abc import Container, Mapping
 from returns.pipeline import is_successful
 
 from dr_wandb.core.accept import FetchWindow, Received
-from dr_wandb.core.audit import NOT_CANONICAL, read_line
 from dr_wandb.core.codec import RowKey, decode_row, row_key
 from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE
 from dr_wandb.core.merge import ReceivedRow, Tally
+from dr_wandb.core.proof.audit import NOT_CANONICAL, read_line
+from dr_wandb.core.proof.spelling import row_is_canonical
+from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.records import HistoryRow, Record
 from dr_wandb.core.request import EVERYTHING, HistorySelection
 from dr_wandb.core.select import select_row
-from dr_wandb.core.spelling import row_is_canonical
 from dr_wandb.core.state import ByteRange
-from dr_wandb.core.verify import FindingKind, Findings
 
 
 class StoredHistory(Record, frozen=True, kw_only=True):

@@ -17,10 +17,10 @@ from dr_wandb.core.manifest import (
     DataFile,
     ExportManifest,
 )
+from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.records import SCHEMA_VERSION
 from dr_wandb.core.request import ExportMode
 from dr_wandb.core.state import ExportState
-from dr_wandb.core.verify import FindingKind, Findings
 
 Seen = Mapping[str, DataFile | None]
 """What the data files are, by name; None for one that is not there. One that cannot be read is

@@ -12,11 +12,11 @@ from pathlib import Path
 from dr_wandb.core.failures import DiskRefused, DrWandbError, NoExport
 from dr_wandb.core.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest
 from dr_wandb.core.problems import name_problems
+from dr_wandb.core.proof.status import ExportStatus, sum_up
 from dr_wandb.core.state import ExportState
-from dr_wandb.core.status import ExportStatus, sum_up
 from dr_wandb.core.words import count
 from dr_wandb.shell.commit import ORDER, RECORD_FILE
-from dr_wandb.shell.presence import Presence, look_beside
+from dr_wandb.shell.proof.presence import Presence, look_beside
 from dr_wandb.shell.store import ExportNotFoundError, ExportStore, load_document
 
 

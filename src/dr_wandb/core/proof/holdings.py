@@ -7,12 +7,12 @@ Rules
 
 from collections.abc import Iterator
 
-from dr_wandb.core.audit import StoredRun
-from dr_wandb.core.audit_history import StoredHistory
 from dr_wandb.core.manifest import ExportManifest
+from dr_wandb.core.proof.audit import StoredRun
+from dr_wandb.core.proof.audit_history import StoredHistory
+from dr_wandb.core.proof.verify import VerifyReport, describe_report
 from dr_wandb.core.records import Record
 from dr_wandb.core.state import ExportState
-from dr_wandb.core.verify import VerifyReport, describe_report
 from dr_wandb.core.words import count
 
 NOT_HELD = (

@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dr_wandb.core.diagnosis import Check, Diagnosis
 from dr_wandb.core.failures import DrWandbError, KeyRefused, NoApiKey
 from dr_wandb.core.problems import name_problems
+from dr_wandb.core.proof.diagnosis import Check, Diagnosis
 from dr_wandb.core.request import ExportRequest, InvalidRequestError
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.space import spell_bytes

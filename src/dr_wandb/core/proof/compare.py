@@ -9,8 +9,8 @@ Rules
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dr_wandb.core.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
 from dr_wandb.core.listing import RunListing
+from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
 from dr_wandb.core.records import WandbRun
 from dr_wandb.core.request import EVERYTHING, ExportMode, selection_in_words
 from dr_wandb.core.scope import RunScope

@@ -9,9 +9,6 @@ Rules
 from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.accept import Received
-from dr_wandb.core.audit import StoredRun
-from dr_wandb.core.audit_history import StoredHistory
-from dr_wandb.core.consistency import Seen, digest_in
 from dr_wandb.core.manifest import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -20,9 +17,12 @@ from dr_wandb.core.manifest import (
     STATE_FILE,
     DataFile,
 )
+from dr_wandb.core.proof.audit import StoredRun
+from dr_wandb.core.proof.audit_history import StoredHistory
+from dr_wandb.core.proof.consistency import Seen, digest_in
+from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.request import EVERYTHING
 from dr_wandb.core.state import ByteRange, ExportState, HistoryPosition, RunTracking
-from dr_wandb.core.verify import FindingKind, Findings
 from dr_wandb.core.words import count
 
 

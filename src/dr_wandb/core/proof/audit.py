@@ -16,10 +16,10 @@ from returns.result import Failure, Result
 from dr_wandb.core.codec import decode_changes, decode_snapshot
 from dr_wandb.core.manifest import CHANGES_FILE, RUNS_FILE, DataFile
 from dr_wandb.core.normalize import instant
+from dr_wandb.core.proof.spelling import line_is_canonical, snapshot_is_canonical
+from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.records import Record, RunSnapshot
-from dr_wandb.core.spelling import line_is_canonical, snapshot_is_canonical
 from dr_wandb.core.state import ByteRange
-from dr_wandb.core.verify import FindingKind, Findings
 
 _R = TypeVar("_R", bound=Record)
 

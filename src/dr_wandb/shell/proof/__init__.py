@@ -1,0 +1,1 @@
+"""Looking at exports and at what they need, without changing anything."""
