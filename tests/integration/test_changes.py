@@ -209,7 +209,7 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
     command.history()
     log = command("log", "n").stdout.splitlines()
     assert log[:2] == first.stdout.splitlines()
-    assert log[2].endswith("  1 changed, 1 finished, 1 rows added")
+    assert log[2].endswith("  1 changed, 1 finished, 1 row added")
     assert "  finished: run (finished)" in log
     (changed,) = (line for line in log if line.startswith("  changed: run: "))
     assert 'tags ["a"] -> ["a","b"]' in changed

@@ -9,7 +9,7 @@ import pytest
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.failures import DiskRefused
-from dr_wandb.shell.space import RESERVE_BYTES, spell_bytes
+from dr_wandb.shell.space import RESERVE_BYTES
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME
@@ -76,19 +76,3 @@ def test_a_first_export_needs_space_for_its_segments_again(
     with pytest.raises(DrWandbError, match="more than is free"):
         syncing.sync(source, tmp_path)
     assert syncing.visible(tmp_path / NAME) == {}
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1.0 kB"),
-        (123_456, "123 kB"),
-        (1_234_567, "1.2 MB"),
-        (5 * 10**9, "5.0 GB"),
-        (7 * 10**15, "7000 TB"),
-    ],
-)
-def test_sizes_are_spelled_for_people(count: int, text: str) -> None:
-    assert spell_bytes(count) == text

@@ -6,6 +6,7 @@ import msgspec
 
 from dr_wandb.core.changes import ChangedRun, FieldChange, SyncChanges
 from dr_wandb.core.plan import RunAction, RunPlan, SyncPlan
+from dr_wandb.core.words import count
 
 
 def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
@@ -43,11 +44,12 @@ def _sum_up(changes: SyncChanges) -> str:
         (len(changes.pruned), "pruned"),
         (len(changes.left_scope), "out of scope"),
         (len(changes.entered_scope), "in scope again"),
-        (changes.rows_added, "rows added"),
-        (changes.rows_removed, "rows removed"),
-        (sum(count.before == count.after for count in changes.rows.values()), "rewritten"),
+        (sum(rows.before == rows.after for rows in changes.rows.values()), "rewritten"),
     )
-    return ", ".join(f"{count} {what}" for count, what in counts if count) or "nothing changed"
+    rows = ((changes.rows_added, "added"), (changes.rows_removed, "removed"))
+    parts = [f"{number} {what}" for number, what in counts if number]
+    parts += [f"{count(number, 'row')} {what}" for number, what in rows if number]
+    return ", ".join(parts) or "nothing changed"
 
 
 def _details(changes: SyncChanges) -> Iterator[str]:
@@ -65,9 +67,9 @@ def _details(changes: SyncChanges) -> Iterator[str]:
         yield f"finished: {_name(run_id)} ({_name(state)})"
     for run_id, changed in changes.changed.items():
         yield f"changed: {_name(run_id)}: {_fields(changed)}"
-    for run_id, count in changes.rows.items():
+    for run_id, rows in changes.rows.items():
         if run_id not in changes.new:
-            yield f"rows: {_name(run_id)}: {count.before} -> {count.after}"
+            yield f"rows: {_name(run_id)}: {rows.before} -> {rows.after}"
 
 
 def _fields(changed: ChangedRun) -> str:

@@ -16,7 +16,7 @@ from dr_wandb.core.state import ExportState
 from dr_wandb.core.words import count
 
 NOT_HELD = (
-    "files of the run, such as saved code and wandb-metadata.json (but with --include-metadata)",
+    "files of the run, such as saved code (wandb-metadata.json is in with --include-metadata)",
     "media: images, audio, video, tables and the like are references in the rows, not the files",
     "artifacts",
     "console output",

@@ -18,8 +18,8 @@ from dr_wandb.core.failures import DrWandbError, KeyRefused, NoApiKey
 from dr_wandb.core.problems import name_problems
 from dr_wandb.core.proof.diagnosis import Check, Diagnosis
 from dr_wandb.core.request import ExportRequest, InvalidRequestError
+from dr_wandb.core.words import size_in_words
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.space import spell_bytes
 
 if TYPE_CHECKING:
     from dr_wandb.shell.sources.api_session import ApiSession
@@ -169,5 +169,5 @@ def _check_data_root(data_root: Path) -> Check:
             found=f"{data_root}, {place} cannot be written to",
             remedy="give another --data-root, or the permission",
         )
-    free = spell_bytes(shutil.disk_usage(place).free)
+    free = size_in_words(shutil.disk_usage(place).free)
     return Check(name="data root", found=f"{data_root}, {free} free")
