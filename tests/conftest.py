@@ -1,8 +1,12 @@
-"""Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (default), ci, deterministic."""
+"""Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (default), ci, deterministic; the log."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from dr_wandb.shell.progress import LOGGER
 
 _SLOW_MACHINES = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -21,3 +25,12 @@ settings.register_profile(
     suppress_health_check=_SLOW_MACHINES,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> Iterator[None]:
+    """Undo what the command does to the log, so that each test hears it once."""
+    yield
+    LOGGER.handlers.clear()
+    LOGGER.propagate = True
+    LOGGER.setLevel("NOTSET")

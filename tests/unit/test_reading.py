@@ -159,17 +159,15 @@ def test_a_lost_snapshot_is_read_again(folder: Path, source: MemorySource) -> No
 
 
 def test_what_is_lost_of_a_run_that_is_gone_is_named(
-    folder: Path, source: MemorySource, caplog: pytest.LogCaptureFixture
+    folder: Path, source: MemorySource, log: pytest.LogCaptureFixture
 ) -> None:
     """W&B no longer has it: only a copy of the file does."""
     rows = len(syncing.rows_in(folder)["b"])
     source.delete("b")
     syncing.sync(source, folder.parent)
     edit(folder, lambda lines: [line for line in lines if '"run_id":"b"' not in line])
-    LOGGER.propagate = True
-    caplog.set_level("WARNING")
     syncing.sync(source, folder.parent)
-    assert f"has 0 of {rows} rows of run 'b', which is gone upstream: restore it" in caplog.text
+    assert f"has 0 of {rows} rows of run 'b', which is gone upstream: restore it" in log.text
 
 
 @pytest.mark.parametrize("name", ["runs.jsonl", "history.jsonl"])
