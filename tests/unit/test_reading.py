@@ -158,6 +158,26 @@ def test_a_lost_snapshot_is_read_again(folder: Path, source: MemorySource) -> No
     assert syncing.visible(folder)["history.jsonl"] == before["history.jsonl"]
 
 
+def test_an_older_snapshot_that_was_put_back_is_refreshed(
+    folder: Path, source: MemorySource
+) -> None:
+    """The run ended long ago, so that no incremental sync would look at it again."""
+    for run_id in RUNS:
+        source.finish(run_id)
+    source.advance(2 * 86_400)
+    source.add_run("later")  # the others are beyond the overlap of the watermark
+    source.advance(30 * 86_400)
+    syncing.sync(source, folder.parent)
+    old = (folder / "runs.jsonl").read_bytes()
+    for run_id in RUNS:
+        source.update(run_id, notes="newer")
+    syncing.sync(source, folder.parent, sync_mode="detect_changes")
+    (folder / "runs.jsonl").write_bytes(old)
+    syncing.sync(source, folder.parent)
+    with syncing.fresh_export(source) as fresh:
+        assert syncing.data_of(folder)["runs"] == syncing.data_of(fresh)["runs"]
+
+
 def test_what_is_lost_of_a_run_that_is_gone_is_named(
     folder: Path, source: MemorySource, log: pytest.LogCaptureFixture
 ) -> None:

@@ -117,6 +117,8 @@ class RunTracking(Record, frozen=True, kw_only=True):
             return False
         if self.metadata_included != request.include_metadata or self.snapshot is None:
             return False
+        if self.fingerprint != self.seen.fingerprint:  # an older snapshot was put back
+            return False
         if request.mode == ExportMode.METADATA:
             return True
         position = self.position
