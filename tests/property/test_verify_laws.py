@@ -404,7 +404,8 @@ def proven_by_counts(source: MemorySource, data_root: Path) -> list[str]:
     """Return the runs that would be fully exported if no snapshot ever showed a difference."""
     checked = read_and_verify(store_in(data_root))
     proven = []
-    for run_id in checked.runs.keys() & source.runs.keys():
+    shown = {run_id for run_id, run in source.runs.items() if not run.hidden}
+    for run_id in checked.runs.keys() & shown:
         node = source.runs[run_id].node(source.entity, source.project)
         run = normalize_run(node, entity=source.entity, project=source.project)
         assert checked.state is not None
@@ -430,6 +431,7 @@ ended = [("end", run_id, "finished") for run_id in IDS]
     {},
     [],
 )
+@example([], [("log", "a", 1)], {}, [("hide", "a", True)])
 @example([("log", "a", 4)], [], {}, [("rewrite", "a", 1)])
 @example([("log", "a", 4)], [], {}, [("anew", "a", 4)])
 @example([("log", "a", 4)], [], {}, [("log", "a", 1), ("offset", "a", -1)])
