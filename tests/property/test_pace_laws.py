@@ -218,7 +218,7 @@ def simulate(
 
 
 @given(
-    allowed=st.integers(5, 500),
+    allowed=st.integers(3, 500),
     window=st.sampled_from([2.0, 10.0, 60.0, 300.0]) | st.floats(2, 600),
     windows=st.floats(0.1, 12),
     latency=st.sampled_from([0.01, 0.1, 0.5]),
@@ -228,6 +228,8 @@ def simulate(
 @example(allowed=100, window=60.0, windows=6.0, latency=0.1, phase=0.5)
 @example(allowed=50, window=60.0, windows=10.0, latency=0.1, phase=0.9)
 @example(allowed=3, window=60.0, windows=12.0, latency=0.1, phase=None)
+@example(allowed=3, window=45.0, windows=5.0, latency=0.5, phase=None)
+@example(allowed=3, window=22.183866809472807, windows=5.327604916630998, latency=0.1, phase=None)
 def test_throttled_server_costs_little_more_than_it_must(
     allowed: int, window: float, windows: float, latency: float, phase: float | None
 ) -> None:
@@ -237,8 +239,7 @@ def test_throttled_server_costs_little_more_than_it_must(
     result = simulate(server, requests, latency)
     ideal = requests / allowed * window
     unthrottled = requests * latency / WORKERS
-    # The end of each window may be missed by a part of a hold: a quarter of the time at worst.
-    assert result.seconds <= 1.25 * max(ideal, unthrottled) + 1.1 * LONGEST_HOLD + TRIAL_SECONDS
+    assert result.seconds <= 1.2 * max(ideal, unthrottled) + 1.1 * LONGEST_HOLD + TRIAL_SECONDS
     passed = result.seconds / window
     assert (
         result.refused
