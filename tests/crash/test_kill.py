@@ -20,7 +20,7 @@ from tests.crash.scenarios import SCENARIOS, assert_heals, assert_loads, undistu
 from tests.crash.sync_until_killed import project
 
 EVERYTHING = os.environ.get("HYPOTHESIS_PROFILE") == "ci"
-KILLS = 100 if EVERYTHING else 6
+KILLS = 100 if EVERYTHING else 10
 LONGEST_SECONDS = 0.25
 
 COMMITS = ["growth", "gone upstream", "mode and selection with a run gone"]

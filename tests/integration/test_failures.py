@@ -430,12 +430,15 @@ def test_fault_that_passes_costs_nothing_but_time(
     assert summary.history_count == 12
 
 
-def test_throttled_server_is_waited_for(exports: Exports) -> None:
+def test_throttled_server_is_waited_for(
+    server: StandInServer, project: Project, command: Command
+) -> None:
     for number in range(12):
-        exports.project.add_run(f"run-{number}").log({"loss": number + 0.5})
-    exports.server.throttle(600, window_seconds=1.0)
-    summary = exports.sync()
-    assert (summary.failures, summary.history_count) == ((), 12)
+        project.add_run(f"run-{number}").log({"loss": number + 0.5})
+    limiter = server.throttle(600, window_seconds=1.0)
+    done = command.history()
+    assert (done.code, len(done.rows())) == (0, 12)
+    assert limiter.refused > 0
 
 
 def test_server_that_hangs_does_not_hang_the_sync(

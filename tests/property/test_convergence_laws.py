@@ -309,13 +309,17 @@ def test_an_export_converges_where_the_count_is_off_by_a_constant(
             server.happen(event)
         export.sync(server, selection, during=during)
     server.happen(("log", 4, 1))  # beyond an undercount that says "nothing logged"
+    held = list(export.lines)
     accepted = [export.sync(server, selection) for _ in range(3 * SHORT_SYNCS)]
     assume(not server.clipped)
     if accepted[-1]:
         assert export.lines == server.expected(selection)
     else:
         assert offset > 0
+        assert not any(accepted)
+        assert export.lines == held
         assert export.tracking is not None
+        assert export.tracking.failure is not None
         assert export.tracking.position is not None
         assert export.tracking.position.rows > len(server.rows)
 
