@@ -34,6 +34,12 @@ class FetchWindow(Record, frozen=True, kw_only=True):
         """Say whether it is the whole run."""
         return not self.start and self.stop is None
 
+    def has(self, step: int | None) -> bool:
+        """Say whether a row of this step is asked for; one without a step is, as step 0."""
+        place = step or 0
+        above = not self.start or place >= self.start
+        return above and (self.stop is None or place < self.stop)
+
 
 class Received(Record, frozen=True, kw_only=True):
     """What a fetch brought: distinct rows, before selection.

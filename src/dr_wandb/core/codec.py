@@ -10,7 +10,8 @@ Rules
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -48,6 +49,11 @@ def encode_line(record: HistoryRow | RunSnapshot | SyncChanges) -> bytes:
     return _ENCODER.encode(record) + b"\n"
 
 
+def encode_lines(records: Sequence[HistoryRow]) -> bytes:
+    """Encode many records, each as `encode_line` does."""
+    return _ENCODER.encode_lines(records)
+
+
 def encode_document(record: Record) -> bytes:
     """Encode a manifest, a state or a summary: sorted, indented by two, a newline at the end."""
     return msgspec.json.format(_ENCODER.encode(record), indent=2) + b"\n"
@@ -62,10 +68,9 @@ def row_key(step: int | None, timestamp: str | None) -> RowKey:
 def _number_of(timestamp: str | None) -> int | float | None:
     if timestamp is None:
         return None
-    try:
-        return int(timestamp)
-    except ValueError:
-        pass
+    if "." not in timestamp:
+        with suppress(ValueError):
+            return int(timestamp)
     try:
         moment = float(timestamp)
     except ValueError:
@@ -73,10 +78,16 @@ def _number_of(timestamp: str | None) -> int | float | None:
     return moment if math.isfinite(moment) else None
 
 
+def locate(line: bytes) -> tuple[str, int | None, str | None]:
+    """Return run id, step and timestamp of a stored line, without decoding its metrics."""
+    place = _PLACE.decode(line)
+    return place.run_id, place.step, place.timestamp
+
+
 def place_of(line: bytes) -> tuple[str, RowKey]:
     """Return the run id and the place of a stored line, without decoding its metrics."""
-    place = _PLACE.decode(line)
-    return place.run_id, row_key(place.step, place.timestamp)
+    run_id, step, timestamp = locate(line)
+    return run_id, row_key(step, timestamp)
 
 
 def decode_row(line: bytes) -> Result[HistoryRow, str]:
@@ -93,6 +104,22 @@ def decode_snapshot(line: bytes) -> Result[RunSnapshot, str]:
         return Success(_SNAPSHOT.decode(line))
     except (ValueError, RecursionError):
         return _convert(line, RunSnapshot, _modern_snapshot)
+
+
+def decode_rows(lines: Iterable[bytes]) -> Sequence[HistoryRow] | None:
+    """Decode lines of `history.jsonl`; None where `decode_row` has to look at each of them."""
+    try:
+        return list(map(_ROW.decode, lines))
+    except (ValueError, RecursionError):
+        return None
+
+
+def decode_snapshots(lines: Iterable[bytes]) -> Sequence[RunSnapshot] | None:
+    """Decode lines of `runs.jsonl`; None where `decode_snapshot` has to look at each of them."""
+    try:
+        return list(map(_SNAPSHOT.decode, lines))
+    except (ValueError, RecursionError):
+        return None
 
 
 def decode_changes(line: bytes) -> Result[SyncChanges, str]:

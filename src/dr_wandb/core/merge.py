@@ -11,12 +11,14 @@ Rules
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
+from itertools import islice
+from operator import lt
 from typing import Any, NamedTuple
 
 from dr_wandb.core.accept import FetchWindow, Received
-from dr_wandb.core.codec import RowKey, encode_line, place_of, row_key
+from dr_wandb.core.codec import RowKey, encode_line, encode_lines, locate, place_of, row_key
 from dr_wandb.core.records import HistoryRow
 from dr_wandb.core.request import HistorySelection
 from dr_wandb.core.select import select_row
@@ -34,6 +36,46 @@ class ReceivedRow(NamedTuple):
     content: bytes
     line: bytes
     timestamp: str | None
+
+    @property
+    def step(self) -> int | None:
+        """Return the step, None where the row has none."""
+        step_missing, step, _, _ = self.key
+        return None if step_missing else step
+
+
+class EncodedRows(NamedTuple):
+    """Whole rows of one run as lines, each with its newline, and where each row belongs."""
+
+    lines: bytes
+    steps: Sequence[int | None]
+    timestamps: Sequence[str | None]
+
+    def rise_from(self, step: int | None) -> bool:
+        """Say whether steps rise from row to row, beyond `step`: then no row is another's copy."""
+        if not self.steps:
+            return True
+        if None in self.steps or (step is not None and self.steps[0] <= step):  # type: ignore[operator]
+            return False
+        return all(map(lt, self.steps, islice(self.steps, 1, None)))  # type: ignore[arg-type]
+
+    def rows(self, *, live: bool) -> Iterator[ReceivedRow]:
+        """Give the rows one by one."""
+        lines = self.lines.splitlines(keepends=True)
+        for line, step, timestamp in zip(lines, self.steps, self.timestamps, strict=True):
+            yield ReceivedRow(row_key(step, timestamp), live, line, line, timestamp)
+
+
+def received_row(line: bytes, *, live: bool) -> ReceivedRow:
+    """Return a whole row that is a line already."""
+    _, step, timestamp = locate(line)
+    return ReceivedRow(row_key(step, timestamp), live, line, line, timestamp)
+
+
+def encode_rows(rows: Sequence[HistoryRow]) -> EncodedRows:
+    """Encode rows as they came from the source."""
+    steps, timestamps = [row.step for row in rows], [row.timestamp for row in rows]
+    return EncodedRows(encode_lines(rows), steps, timestamps)
 
 
 def receive(row: HistoryRow, selection: HistorySelection, *, live: bool) -> ReceivedRow:
@@ -91,6 +133,18 @@ class Tally:
         if step == self._start:
             self._at_start.add(row.content)
 
+    def add_rising(self, encoded: EncodedRows) -> None:
+        """Count rows that rise from the last one that was counted."""
+        if not encoded.steps:
+            return
+        lines = encoded.lines
+        self._rows += len(encoded.steps)
+        self._step, self._timestamp = encoded.steps[-1], encoded.timestamps[-1]
+        self._at_step = _StepDigest()
+        self._at_step.add(lines[lines.rfind(b"\n", 0, -1) + 1 :])
+        if encoded.steps[0] == self._start:
+            self._at_start.add(lines[: lines.find(b"\n") + 1])
+
     def received(self) -> Received:
         """Return what has passed so far."""
         return Received(
@@ -110,15 +164,36 @@ class _StepDigest:
     def __init__(self) -> None:
         self.rows = 0
         self._sum = 0
+        self._last = b""
 
     def add(self, content: bytes) -> None:
+        if self.rows:
+            self._sum = self._with_last()
         self.rows += 1
-        row = hashlib.blake2b(content, digest_size=16).digest()
-        self._sum = (self._sum + int.from_bytes(row)) % 2**128
+        self._last = content  # digested when it is known that the step has more rows, or asked for
 
     @property
     def text(self) -> str:
-        return f"{self._sum:032x}" if self.rows else ""
+        return f"{self._with_last():032x}" if self.rows else ""
+
+    def _with_last(self) -> int:
+        row = hashlib.blake2b(self._last, digest_size=16).digest()
+        return (self._sum + int.from_bytes(row)) % 2**128
+
+
+def measure_from(start: int, lines_from_end: Iterable[bytes]) -> tuple[int, int]:
+    """Return bytes and rows at the end of stored lines that a window from `start` may replace.
+
+    What lies before them is below the window. Lines come last first, and no more are read.
+    """
+    length = rows = 0
+    for line in lines_from_end:
+        _, (step_missing, step, _, _) = place_of(line)
+        if not step_missing and step < start:
+            break
+        length += len(line)
+        rows += 1
+    return length, rows
 
 
 def outside(lines: Iterable[bytes], window: FetchWindow) -> Iterator[bytes]:

@@ -100,6 +100,11 @@ class HistorySelection(Record, frozen=True, kw_only=True):
             force_setattr(self, "window", None)
 
     @property
+    def admits_all(self) -> bool:
+        """Say whether every row is admitted whole; which of them are kept, is another matter."""
+        return self.keys is None and (self.bounds.min_step, self.bounds.max_step) == (None, None)
+
+    @property
     def bounds(self) -> HistoryWindow:
         """Return the window, an open one where there is none."""
         return self.window or HistoryWindow()

@@ -152,16 +152,25 @@ def _safe_members(
     for key, raw_member in _keyed(members):
         if drop_nulls and raw_member is None:
             continue
+        if type(raw_member) is float:
+            yield key, number(raw_member)
+            continue
         member = _safe(raw_member, drop_nulls, depth, inside)
         if member is not None or not drop_nulls:
             yield key, member
 
 
-def _keyed(members: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+def _keyed(members: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:
     """Give the members with text for keys: JSON's own words for null, booleans and numbers.
 
     A key that becomes the same text as another one gets the name of its type behind it.
     """
+    if {*map(type, members)} <= {str} and "".join(members).isascii():
+        return members.items()
+    return _renamed(members)
+
+
+def _renamed(members: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     changed: list[tuple[str, str, Any]] = []
     for raw_key, member in members.items():
         if type(raw_key) is str and (raw_key.isascii() or clean_text(raw_key) == raw_key):

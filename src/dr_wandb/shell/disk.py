@@ -6,7 +6,7 @@ Every write of an export goes through here, so a test can make any of them fail.
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -91,6 +91,40 @@ def read_lines(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
             raise _too_short(stream, length)
         length -= len(line)
         yield line
+
+
+def read_lines_from_end(
+    stream: IO[bytes], offset: int, length: int, size: int = 1 << 16
+) -> Iterator[bytes]:
+    """Read the lines of a range that begins and ends at the border of a line, last first.
+
+    Raises OSError where the file is too short.
+    """
+    rest = b""
+    end = offset + length
+    while end > offset:
+        begin = max(offset, end - size)
+        rest = b"".join(read_range(stream, begin, end - begin)) + rest
+        end = begin
+        rest, *whole = (line + b"\n" for line in rest[:-1].split(b"\n"))
+        yield from reversed(whole)
+        size = size if whole else 2 * size  # a long line is not read again and again
+    if rest:
+        yield rest
+
+
+def gathered(lines: Iterable[bytes], size: int = CHUNK) -> Iterator[tuple[bytes, int]]:
+    """Join lines into chunks of at least `size` bytes; give each with its number of lines."""
+    chunk: list[bytes] = []
+    length = 0
+    for line in lines:
+        chunk.append(line)
+        length += len(line)
+        if length >= size:
+            yield b"".join(chunk), len(chunk)
+            chunk, length = [], 0
+    if chunk:
+        yield b"".join(chunk), len(chunk)
 
 
 def _too_short(stream: IO[bytes], missing: int) -> OSError:

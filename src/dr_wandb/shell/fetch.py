@@ -174,8 +174,7 @@ class Fetcher:
             for batch in self._source.read_history(job.listing, window, attempt):
                 if self._stopped.is_set():
                     raise SourceError("the sync has ended", retryable=False)
-                writer.add(batch)
-                self._on_rows(len(batch.rows))
+                self._on_rows(writer.add(batch))
             return writer.finish()
 
 

@@ -8,6 +8,8 @@ only when it is whole.
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from heapq import merge
 from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
@@ -17,13 +19,21 @@ import msgspec
 from dr_wandb.core.accept import FetchWindow, Received
 from dr_wandb.core.codec import digest
 from dr_wandb.core.listing import RunListing
-from dr_wandb.core.merge import ReceivedRow, Tally, arrival_order, distinct, receive
+from dr_wandb.core.merge import (
+    EncodedRows,
+    ReceivedRow,
+    Tally,
+    arrival_order,
+    distinct,
+    receive,
+    received_row,
+)
 from dr_wandb.core.normalize import normalize_row
 from dr_wandb.core.records import Record
 from dr_wandb.core.request import HistorySelection
 from dr_wandb.shell import disk
 from dr_wandb.shell.sorting import ExternalSorter
-from dr_wandb.shell.sources import RowBatch
+from dr_wandb.shell.sources import HistoryBatch
 
 _TRAILER_BYTES = 4096
 
@@ -45,13 +55,22 @@ class _Trailer(Record, frozen=True, kw_only=True):
 
 
 class Segment(Record, frozen=True, kw_only=True):
-    """A whole segment: `rows` selected lines in `length` bytes from `offset` of `path`."""
+    """A whole segment: `rows` selected lines in `length` bytes from `offset` of `path`.
+
+    `digest` is that of the bytes, as state files hold it.
+    """
 
     path: str
     offset: int
     length: int
     rows: int
+    digest: str
     received: Received
+
+    def chunks(self) -> Iterator[bytes]:
+        """Read the selected lines as they lie."""
+        with Path(self.path).open("rb") as stream:
+            yield from disk.read_range(stream, self.offset, self.length)
 
     def lines(self) -> Iterator[bytes]:
         """Read the selected lines, in order."""
@@ -98,23 +117,80 @@ def _segment(path: Path, offset: int, trailer: _Trailer) -> Segment:
         offset=offset,
         length=trailer.length,
         rows=trailer.rows,
+        digest=trailer.digest,
         received=trailer.received,
     )
+
+
+class _SegmentFile:
+    """A segment in the making, under a name of its own until it is whole."""
+
+    def __init__(self, path: Path, header: SegmentHeader) -> None:
+        self.path = path
+        self._stream = path.open("w+b", buffering=disk.CHUNK)
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._offset = self._stream.write(msgspec.json.encode(header) + b"\n")
+        self._rows = 0
+        self.length = 0
+
+    def write(self, lines: bytes, rows: int) -> None:
+        """Write whole lines."""
+        self._stream.write(lines)
+        self._digest.update(lines)
+        self._rows += rows
+        self.length += len(lines)
+
+    def lines(self) -> Iterator[bytes]:
+        """Read the lines that were written."""
+        self._stream.flush()
+        return disk.read_lines(self._stream, self._offset, self.length)
+
+    def finish(self, path: Path, received: Received) -> Segment:
+        """Say what was received, and give the file its name.
+
+        It is not made durable: after a power cut, its digest tells whether it is whole.
+        """
+        trailer = _Trailer(
+            received=received, rows=self._rows, length=self.length, digest=self._digest.hexdigest()
+        )
+        self._stream.write(msgspec.json.encode(trailer) + b"\n")
+        self._stream.close()
+        disk.rename(self.path, path)
+        return _segment(path, self._offset, trailer)
+
+    def discard(self) -> None:
+        """Remove the file, if it did not become a segment."""
+        try:
+            with suppress(OSError):  # what it still holds back belongs to a file nobody will read
+                self._stream.close()
+        finally:
+            disk.remove(self.path)
 
 
 class SegmentWriter:
     """Takes the batches of one fetch, in any order, and writes them as a segment.
 
+    Rows that rise from batch to batch, as nearly all do, go straight into the file. The others are
+    sorted apart and merged with them at the end, and so are all where a selection is to be made.
+
     Used as a context manager: what is not finished leaves nothing behind.
     """
 
     def __init__(self, folder: Path, header: SegmentHeader) -> None:
-        self._path = segment_path(folder, header)
-        self._part = folder / f"{self._path.stem}.{uuid4().hex}.part"
+        self._folder = folder
         self._header = header
+        self._path = segment_path(folder, header)
         self._sorter: ExternalSorter[ReceivedRow] = ExternalSorter(
-            folder, self._part.name, key=arrival_order, revive=ReceivedRow._make
+            folder, self._new_part().name, key=arrival_order, revive=ReceivedRow._make
         )
+        self._files = [_SegmentFile(self._new_part(), header)]
+        self._tally = Tally(header.window)
+        self._last_step: int | None = None
+        self._live_from: int | None = None
+        self._in_order = True
+
+    def _new_part(self) -> Path:
+        return self._folder / f"{self._path.stem}.{uuid4().hex}.part"
 
     def __enter__(self) -> "SegmentWriter":
         return self
@@ -125,43 +201,69 @@ class SegmentWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._sorter.close()
-        disk.remove(self._part)
+        with ExitStack() as stack:  # each of them, whatever becomes of the others
+            stack.callback(self._sorter.close)
+            for file in self._files:
+                stack.callback(file.discard)
 
-    def add(self, batch: RowBatch) -> None:
-        """Take the rows of one batch; rows outside the window are left out."""
-        window, selection = self._header.window, self._header.selection
-        run_id = self._header.run.run_id
-        for raw_row in batch.rows:
-            row = normalize_row(raw_row, run_id)
-            place = row.step or 0
-            if window.start and place < window.start:
-                continue
-            if window.stop is not None and place >= window.stop:
-                continue
-            received = receive(row, selection, live=batch.live)
-            self._sorter.add(received, len(received.content) + len(received.line))
+    def add(self, batch: HistoryBatch) -> int:
+        """Take the rows of one batch but those outside the window; return how many there were."""
+        header = self._header
+        if not header.selection.admits_all:
+            rows = [normalize_row(raw_row, header.run.run_id) for raw_row in batch.rows]
+            self._sort(receive(row, header.selection, live=batch.live) for row in rows)
+            return len(rows)
+        encoded = batch.encode(header.run.run_id)
+        if self._follows(encoded, batch.live):
+            self._append(encoded, batch.live)
+        else:
+            self._sort(encoded.rows(live=batch.live))
+        return len(encoded.steps)
+
+    def _sort(self, rows: Iterable[ReceivedRow]) -> None:
+        for row in rows:
+            if self._header.window.has(row.step):
+                self._in_order = False
+                self._sorter.add(row, len(row.content) + len(row.line))
+
+    def _follows(self, encoded: EncodedRows, live: bool) -> bool:
+        """Say whether rows can be written behind those that were: exported ones, then live ones."""
+        if not encoded.steps or (self._live_from is not None and not live):
+            return False
+        inside = self._header.window.has
+        return (
+            encoded.rise_from(self._last_step)
+            and inside(encoded.steps[0])
+            and inside(encoded.steps[-1])
+        )
+
+    def _append(self, encoded: EncodedRows, live: bool) -> None:
+        file = self._files[0]
+        if live and self._live_from is None:
+            self._live_from = file.length
+        file.write(encoded.lines, len(encoded.steps))
+        self._tally.add_rising(encoded)
+        self._last_step = encoded.steps[-1]
 
     def finish(self) -> Segment:
         """Write the segment and give it its name."""
-        encoded = msgspec.json.encode(self._header) + b"\n"
-        tally = Tally(self._header.window)
-        rows = length = 0
-        own = hashlib.blake2b(digest_size=16)
-        with self._part.open("wb") as stream:
-            stream.write(encoded)
-            for line in _selected(distinct(self._sorter), tally):
-                stream.write(line)
-                own.update(line)
-                rows += 1
-                length += len(line)
-            trailer = _Trailer(
-                received=tally.received(), rows=rows, length=length, digest=own.hexdigest()
-            )
-            stream.write(msgspec.json.encode(trailer) + b"\n")
-            disk.sync_file(stream)
-        disk.rename(self._part, self._path)
-        return _segment(self._path, len(encoded), trailer)
+        if not self._in_order:
+            self._merge()
+        return self._files[-1].finish(self._path, self._tally.received())
+
+    def _merge(self) -> None:
+        """Write what was sorted, and what was in order, into another file."""
+        self._tally = Tally(self._header.window)
+        self._files.append(_SegmentFile(self._new_part(), self._header))
+        merged = merge(self._appended(), self._sorter, key=arrival_order)
+        for chunk, rows in disk.gathered(_selected(distinct(merged), self._tally)):
+            self._files[-1].write(chunk, rows)
+
+    def _appended(self) -> Iterator[ReceivedRow]:
+        at = 0
+        for line in self._files[0].lines():
+            yield received_row(line, live=self._live_from is not None and at >= self._live_from)
+            at += len(line)
 
 
 def _selected(rows: Iterable[ReceivedRow], tally: Tally) -> Iterator[bytes]:

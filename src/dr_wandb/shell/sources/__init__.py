@@ -1,14 +1,17 @@
 """Where runs come from: one protocol, several implementations, one contract suite.
 
 A source answers three questions and translates its own errors: `SourceError` for what concerns one
-call, `DrWandbError` for what ends the sync. It normalizes nothing and keeps nothing.
+call, `DrWandbError` for what ends the sync. It normalizes nothing and keeps nothing: rows come in
+batches of whatever form they have, and a batch knows how it is encoded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.columns import encode_raw_rows
 from dr_wandb.core.listing import ListingQuery, RunListing
+from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.records import Record
 
 RawRun = Mapping[str, Any]
@@ -32,11 +35,33 @@ class RunPage(Record, frozen=True, kw_only=True):
     disturbed: bool = False
 
 
+class HistoryBatch(Protocol):
+    """Some rows of one run, in any order."""
+
+    @property
+    def live(self) -> bool:
+        """Say whether the rows are not from the exported Parquet files."""
+        ...
+
+    @property
+    def rows(self) -> Sequence[RawRow]:
+        """Return the rows as they came."""
+        ...
+
+    def encode(self, run_id: str) -> EncodedRows:
+        """Return the rows as lines."""
+        ...
+
+
 class RowBatch(Record, frozen=True, kw_only=True):
-    """Some rows of one run, in any order. `live`: they are not from the exported Parquet files."""
+    """A batch that came as rows."""
 
     rows: Sequence[RawRow]
     live: bool = True
+
+    def encode(self, run_id: str) -> EncodedRows:
+        """Return the rows as lines."""
+        return encode_raw_rows(self.rows, run_id)
 
 
 class SourceError(Exception):
@@ -76,7 +101,7 @@ class Source(Protocol):
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
-    ) -> Iterator[RowBatch]:
+    ) -> Iterator[HistoryBatch]:
         """Read the rows of a run whose step lies in the window, in batches, with all their keys.
 
         A window without a start, or from step 0, includes the rows without a step. Copies of a

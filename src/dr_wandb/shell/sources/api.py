@@ -18,13 +18,13 @@ from dr_wandb.core.failures import DrWandbError, NoProject
 from dr_wandb.core.listing import ListingQuery, RunListing, scope_of
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.values import decode_json
-from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
 from dr_wandb.shell.sources.api_filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api_queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE, RUNS
 from dr_wandb.shell.sources.api_session import ApiSession
 from dr_wandb.shell.sources.downloads import Downloads
 from dr_wandb.shell.sources.live import BEYOND, MOST_ROWS, LiveReader
-from dr_wandb.shell.sources.parquet import read_parquet
+from dr_wandb.shell.sources.parquet import count_rows, in_step_order, read_parquet
 
 PAGE_LIMIT = 1000
 """The most runs that W&B is documented to serve in a page."""
@@ -114,23 +114,21 @@ class ApiSource:
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
-    ) -> Iterator[RowBatch]:
+    ) -> Iterator[HistoryBatch]:
         """Read exported rows from Parquet, the others from the live history.
 
         A window that begins at a step is mostly the tail of a run that is alive, and not exported:
         that is asked first, since a Parquet file can only be had as a whole.
         """
-        if window.start and not self._ask_exports(run, EXPORTS).get("parquetUrls"):
+        if window.start and self._is_live_from(run, window.start):
             yield from self._read_live(run, window, attempt, window.start, 0)
             return
-        exported = 0
         folder = self._downloads.new_folder()
         try:
             paths, has_live = self._downloads.exports(run.run_id, folder)
-            for path in paths:
-                for batch in read_parquet(path):
-                    exported += len(batch.rows)
-                    yield _inside(batch, window)
+            exported = sum(map(count_rows, paths)) if has_live else 0
+            for path in in_step_order(paths):
+                yield from read_parquet(path, window)
                 path.unlink()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -142,7 +140,7 @@ class ApiSource:
 
     def _read_live(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int, exported: int
-    ) -> Iterator[RowBatch]:
+    ) -> Iterator[HistoryBatch]:
         count = run.history_line_count
         expected = None if count is None else max(0, count - exported)
         last = BEYOND - 1 if run.last_step is None else run.last_step
@@ -169,6 +167,15 @@ class ApiSource:
         if page is None:
             raise SourceError("W&B answered without a history")
         return list(page)
+
+    def _is_live_from(self, run: RunListing, start: int) -> bool:
+        """Say whether no row of this step or a later one is exported, as far as one can tell.
+
+        Should one be, too few rows come, and the run is read whole.
+        """
+        if not self._ask_exports(run, EXPORTS).get("parquetUrls"):
+            return True
+        return 0 < self._first_live_step(run) <= start
 
     def _first_live_step(self, run: RunListing) -> int:
         """Return the smallest step that is not exported. Rows without a step count as step 0."""
@@ -212,19 +219,6 @@ class ApiSource:
         if not isinstance(run, Mapping):
             raise SourceError("W&B answered that there is no such run")
         return run
-
-
-def _inside(batch: RowBatch, window: FetchWindow) -> RowBatch:
-    """Leave out the rows outside a window: a Parquet file holds the whole run."""
-    if window.whole:
-        return batch
-    low, high = window.start or 0, window.stop
-    rows = [
-        row
-        for row in batch.rows
-        if low <= (row.get("_step") or 0) and (high is None or (row.get("_step") or 0) < high)
-    ]
-    return RowBatch(rows=rows, live=batch.live)
 
 
 def _step_of(entry: Any) -> int:

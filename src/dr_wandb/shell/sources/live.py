@@ -10,7 +10,10 @@ Rules (measured with wandb 0.31.0)
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from dr_wandb.core.values import decode_json
 from dr_wandb.shell.sources import RowBatch, SourceError
@@ -22,6 +25,8 @@ FIRST_CAP = 1_000
 MOST_ROWS = 10_000
 PAGE_BYTES = 8 << 20
 """What one answer should hold at most."""
+
+_ROWS = msgspec.json.Decoder(dict[str, Any])
 
 ReadPage = Callable[[int, int, int], Sequence[str]]
 """Asks for the rows with min_step <= step < max_step, at most so many."""
@@ -61,7 +66,7 @@ class LiveReader:
             while len(texts) >= cap and high - low == 1:
                 cap *= 10
                 texts = self._read_page(low, high, cap)
-            rows = [_decode(text) for text in texts]
+            rows = _decode_all(texts)
             if len(texts) >= cap:
                 middle = _middle(rows, low, high)
                 waiting += [(middle, high), (low, middle)]
@@ -75,6 +80,17 @@ class LiveReader:
         if texts:
             fitting = PAGE_BYTES * len(texts) // max(1, sum(map(len, texts)))
             self._cap = max(10, min(self._most_rows, 4 * self._cap, fitting))
+
+
+def _decode_all(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Decode row by row only where it does not work at once."""
+    together = "\n".join(texts)
+    if together.count("\n") == len(texts) - 1:
+        with suppress(ValueError, RecursionError):
+            rows = _ROWS.decode_lines(together)
+            if len(rows) == len(texts):
+                return rows
+    return [_decode(text) for text in texts]
 
 
 def _decode(text: str) -> dict[str, Any]:

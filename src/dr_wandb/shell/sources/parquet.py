@@ -1,25 +1,124 @@
 """Read the Parquet files that W&B exports histories to, in batches, whatever their size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dr_wandb.shell.sources import RowBatch, SourceError
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.merge import EncodedRows
+from dr_wandb.shell.sources import RawRow, RowBatch, SourceError
+from dr_wandb.shell.sources.arrow import encode_batch
 
-ROWS_PER_BATCH = 2_000
+CELLS_PER_BATCH = 100_000
+"""As Python objects a few megabytes: many runs are read at once."""
+
+MOST_ROWS = 10_000
+
+BATCH_BYTES = 4 << 20
+"""What a batch holds in Arrow's memory, unless a single row holds more."""
+
+_REFUSALS = (pa.ArrowException, OSError, ValueError)
 
 
-def read_parquet(path: Path) -> Iterator[RowBatch]:
-    """Read the rows of one file, with a null for each column that a row has no value in.
+class ColumnBatch:
+    """A batch that came as columns, with a null for each one that a row has no value in."""
+
+    live = False
+
+    def __init__(self, columns: pa.RecordBatch) -> None:
+        self._columns = columns
+
+    @property
+    def rows(self) -> Sequence[RawRow]:
+        """Return the rows as dicts. Raises SourceError where a value does not read."""
+        try:
+            rows: Sequence[RawRow] = self._columns.to_pylist()
+        except _REFUSALS as error:
+            raise _unreadable(error) from error
+        return rows
+
+    def encode(self, run_id: str) -> EncodedRows:
+        """Return the rows as lines. Raises SourceError where a value does not read."""
+        try:
+            encoded = encode_batch(self._columns, run_id)
+        except _REFUSALS as error:
+            raise _unreadable(error) from error
+        return encoded or RowBatch(rows=self.rows, live=False).encode(run_id)
+
+    def inside(self, window: FetchWindow) -> "ColumnBatch":
+        """Return the rows whose step may lie in a window; leaving out the others saves encoding."""
+        names = self._columns.schema.names
+        if window.whole or names.count("_step") != 1:
+            return self
+        step = self._columns.column(names.index("_step"))
+        if not (pa.types.is_integer(step.type) or pa.types.is_floating(step.type)):
+            return self
+        place = pc.fill_null(step, 0)
+        within = pc.greater_equal(place, window.start) if window.start else pc.is_valid(place)
+        if window.stop is not None:
+            within = pc.and_(within, pc.less(place, window.stop))
+        return ColumnBatch(self._columns.filter(within))
+
+
+def read_parquet(path: Path, window: FetchWindow) -> Iterator[ColumnBatch]:
+    """Read the rows of one file that may lie in a window.
 
     Raises SourceError where the file is not whole: the SDK stores what it got as if it were.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
-                yield RowBatch(rows=batch.to_pylist(), live=False)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(f"an exported Parquet file does not read: {reason[:200]}") from error
+        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+            rows = max(1, min(MOST_ROWS, CELLS_PER_BATCH // max(1, len(file.schema.names))))
+            for batch in file.iter_batches(batch_size=rows, use_threads=False):
+                for piece in _pieces(batch):
+                    yield ColumnBatch(piece).inside(window)
+    except _REFUSALS as error:
+        raise _unreadable(error) from error
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows a file says that it has. Raises SourceError where it is not whole."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except _REFUSALS as error:
+        raise _unreadable(error) from error
+
+
+def in_step_order(paths: Sequence[Path]) -> Sequence[Path]:
+    """Order files by their first steps: rows of files that follow one another need no sorting."""
+    return paths if len(paths) == 1 else sorted(paths, key=_least_step)
+
+
+def _least_step(path: Path) -> float:
+    """Return the least step of a file as its statistics tell it, 0 where they do not."""
+    try:
+        metadata = pq.read_metadata(path)
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        return min(map(_least_step_of_group, groups), default=0)
+    except _REFUSALS:
+        return 0  # who reads it will say what is wrong with it
+
+
+def _least_step_of_group(group: Any) -> float:
+    for place in range(group.num_columns):
+        column = group.column(place)
+        if column.path_in_schema == "_step" and column.is_stats_set:
+            least = column.statistics.min if column.statistics.has_min_max else None
+            return least if isinstance(least, int | float) else 0
+    return 0
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch whose rows are large into several."""
+    count = max(1, batch.nbytes // BATCH_BYTES)
+    length = max(1, -(-batch.num_rows // count))
+    for start in range(0, batch.num_rows, length):
+        yield batch.slice(start, length)
+
+
+def _unreadable(error: Exception) -> SourceError:
+    reason = " ".join(str(error).split())
+    return SourceError(f"an exported Parquet file does not read: {reason[:200]}")

@@ -23,7 +23,7 @@ from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.listing import ListingQuery, RunListing
 from dr_wandb.core.scrub import scrub, scrub_text, spell_secrets
 from dr_wandb.core.values import clean_text, json_safe
-from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
+from dr_wandb.shell.sources import HistoryBatch, RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording import (
     HistoryAnswer,
     MetadataAnswer,
@@ -113,7 +113,7 @@ class Recorder:
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
-    ) -> Iterator[RowBatch]:
+    ) -> Iterator[HistoryBatch]:
         """Pass on rows; they are recorded once the last was passed on, in place of earlier ones."""
         answer = HistoryAnswer(
             run_id=clean_text(run.run_id), storage_id=run.storage_id, window=window

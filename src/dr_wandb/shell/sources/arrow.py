@@ -1,0 +1,60 @@
+"""Turn a batch of Arrow columns into history lines. Touches nothing, but needs pyarrow.
+
+Rules
+- The lines are, byte for byte, those of the row path, `encode_line(normalize_row(row))`.
+- A null is an absent member, wherever it stands.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dr_wandb.core.columns import Cells, encode_columns, fit_for_columns
+from dr_wandb.core.merge import EncodedRows
+from dr_wandb.core.values import EXACT_INTEGERS, json_safe, number
+
+
+def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:
+    """Encode the rows of a batch; None where the row path has to do it.
+
+    Raises what pyarrow does for values that do not read, such as text that is not UTF-8.
+    """
+    names = batch.schema.names
+    if not names or len({*names}) < len(names) or not fit_for_columns(names):
+        return None
+    columns = {
+        name: _cells(column)
+        for name, column in zip(names, batch.columns, strict=True)
+        if column.null_count < batch.num_rows
+    }
+    return encode_columns(columns, batch.num_rows, run_id)
+
+
+def _cells(column: pa.Array) -> Cells:
+    """Return the cells of a column in their JSON-safe form, None where null."""
+    kind = column.type
+    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return _numbers(column)
+    cells: list[Any] = column.to_pylist()
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_text(kind):
+        return cells
+    return [None if cell is None else json_safe(cell, drop_nulls=True, depth=1) for cell in cells]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _numbers(column: pa.Array) -> Cells:
+    """Return doubles as `core.values.number` does, looking at each one only where it may differ."""
+    whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), EXACT_INTEGERS))
+    if pc.all(whole).as_py():
+        return column.cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
+    cells: list[Any] = column.to_pylist()
+    integers = column.filter(whole).cast(pa.int64()).to_pylist()
+    for place, integer in zip(pc.indices_nonzero(whole).to_pylist(), integers, strict=True):
+        cells[place] = integer
+    for place in pc.indices_nonzero(pc.invert(pc.is_finite(column))).to_pylist():
+        cells[place] = number(cells[place])
+    return cells
