@@ -7,9 +7,9 @@ Rules
 - A file that would not change is not written.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from dr_wandb.core.changes import ChangedRun, compare_runs
 from dr_wandb.core.codec import decode_snapshot, encode_line, fingerprint
 from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE, DataFile
-from dr_wandb.core.merge import merge_lines, outside
+from dr_wandb.core.merge import measure_from, merge_lines, outside
 from dr_wandb.core.records import Record, RunSnapshot, snapshot_order
 from dr_wandb.core.request import ExportMode, ExportRequest
-from dr_wandb.core.state import RunTracking
+from dr_wandb.core.state import ByteRange, RunTracking
 from dr_wandb.core.values import json_safe
 from dr_wandb.shell import disk
 from dr_wandb.shell.fetch import Fetched
@@ -248,7 +248,7 @@ class Assembler:
                 tracking = tracked[run_id]
                 result = results.get(run_id)
                 if result is not None and result.fetched is not None and result.fetched.segment:
-                    place = writer.write(self._merged(tracking, result.fetched, old))
+                    place = self._write_fetched(writer, tracking.history, result.fetched, old)
                 elif tracking.history is not None and old is not None:
                     kept = tracking.history
                     chunks = disk.read_range(old, kept.offset, kept.length)
@@ -258,27 +258,33 @@ class Assembler:
                 placed[run_id] = replace(tracking, history=place if place.rows else None)
         return placed, writer.written
 
-    def _merged(
-        self, tracking: RunTracking, fetched: Fetched, old: IO[bytes] | None
-    ) -> Iterator[bytes]:
-        """Merge a segment with the stored rows outside its window; keep the last `max_records`."""
-        assert fetched.segment is not None
-        last = self._request.selection.bounds.max_records
-        skip = 0
-        if last is not None:
-            kept = sum(1 for _ in self._kept(tracking, fetched, old))
-            skip = max(0, kept + fetched.segment.rows - last)
-        merged = merge_lines(self._kept(tracking, fetched, old), fetched.segment.lines())
-        return islice(merged, skip, None)
+    def _write_fetched(
+        self, writer: LineWriter, stored: ByteRange | None, fetched: Fetched, old: IO[bytes] | None
+    ) -> ByteRange:
+        """Write the rows of a run that were fetched, behind the stored ones that stay.
 
-    def _kept(
-        self, tracking: RunTracking, fetched: Fetched, old: IO[bytes] | None
-    ) -> Iterable[bytes]:
-        """Return the stored rows that stay: those below a tail."""
-        place = tracking.history
-        if place is None or old is None or not fetched.tail:
-            return iter(())
-        return outside(disk.read_lines(old, place.offset, place.length), fetched.window)
+        Of all these, `max_records` keeps the last.
+        """
+        segment, last = fetched.segment, self._request.selection.bounds.max_records
+        assert segment is not None
+        if stored is None or old is None or not fetched.tail or not fetched.window.start:
+            if last is None or segment.rows <= last:
+                return writer.copy(segment.chunks(), rows=segment.rows, digest=segment.digest)
+            return writer.write(islice(segment.lines(), segment.rows - last, None))
+        start, (offset, length) = fetched.window.start, (stored.offset, stored.length)
+        at_end, rows_at_end = measure_from(start, disk.read_lines_from_end(old, offset, length))
+        border, below = length - at_end, stored.rows - rows_at_end
+
+        def at_and_above() -> Iterator[bytes]:
+            kept = outside(disk.read_lines(old, offset + border, at_end), fetched.window)
+            return merge_lines(kept, segment.lines())
+
+        if last is None:
+            chunks = disk.read_range(old, offset, border)
+            return writer.copy(chunks, rows=below, then=at_and_above())
+        lines = chain(disk.read_lines(old, offset, border), at_and_above())
+        skip = max(0, below + sum(1 for _ in at_and_above()) - last)
+        return writer.write(islice(lines, skip, None))
 
 
 def _open(stack: ExitStack, path: Path) -> IO[bytes] | None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -38,35 +39,39 @@ class LineWriter:
 
     def write(self, lines: Iterable[bytes]) -> ByteRange:
         """Write the lines of one run and return where they lie."""
-        start, rows = self._offset, 0
-        own = hashlib.blake2b(digest_size=16)
-        for line in lines:
-            self._stream.write(line)
-            self._sha256.update(line)
-            own.update(line)
-            self._offset += len(line)
-            rows += 1
-        self._lines += rows
-        return ByteRange(
-            offset=start, length=self._offset - start, rows=rows, digest=own.hexdigest()
-        )
+        return self._write(disk.gathered(lines))
 
-    def copy(self, chunks: Iterable[bytes], *, rows: int, digest: str = "") -> ByteRange:
-        """Write `rows` lines that come as chunks; `digest` is theirs, where it is known."""
-        start = self._offset
-        own = None if digest else hashlib.blake2b(digest_size=16)
-        for chunk in chunks:
+    def copy(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        rows: int,
+        digest: str = "",
+        then: Iterable[bytes] = (),
+    ) -> ByteRange:
+        """Write `rows` lines of one run that come as chunks, and then more lines of it.
+
+        digest: that of all of it, where it is known.
+        """
+        copied = ((chunk, 0) for chunk in chunks)
+        return self._write(chain([(b"", rows)], copied, disk.gathered(then)), digest)
+
+    def _write(self, chunks: Iterable[tuple[bytes, int]], digest: str = "") -> ByteRange:
+        """Write chunks of lines, each with a number of lines to count."""
+        start, before = self._offset, self._lines
+        own = hashlib.blake2b(digest_size=16)
+        for chunk, lines in chunks:
             self._stream.write(chunk)
             self._sha256.update(chunk)
-            if own is not None:
+            if not digest:
                 own.update(chunk)
             self._offset += len(chunk)
-        self._lines += rows
+            self._lines += lines
         return ByteRange(
             offset=start,
             length=self._offset - start,
-            rows=rows,
-            digest=digest if own is None else own.hexdigest(),
+            rows=self._lines - before,
+            digest=digest or own.hexdigest(),
         )
 
     @property
