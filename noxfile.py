@@ -94,3 +94,10 @@ def compatibility(session: nox.Session) -> None:
     session.run("wandb-export", *arguments, "--source", recording, "--data-root", folder)
     session.install("--force-reinstall", "dr-wandb==3.0.3")
     session.run("python", "-P", "tests/compatibility/read_with_3_0_3.py", folder, "demo")
+
+
+@nox.session(python="3.12")
+def benchmarks(session: nox.Session) -> None:
+    """Measure speed and memory beside dr-wandb 3.0.3; flags of `python -m benchmarks` go along."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -9,8 +9,6 @@ import traceback
 from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from tests.server.http import Handler
-
 if TYPE_CHECKING:
     from tests.server.stand_in import StandInServer
 
@@ -23,7 +21,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def __init__(self, owner: StandInServer) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), owner.handler)
         self.owner = owner
         self.connections: set[socket.socket] = set()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from tests.server.faults import FaultSet, Request, Throttle
+from tests.server.http import Handler
 from tests.server.listener import Listener
 from tests.server.model import Project
 from tests.server.run_fields import METADATA_NAME, all_files
@@ -42,7 +43,10 @@ class StandInServer:
     before_page: called with the offset before each page of runs is cut, outside the lock.
     latency_seconds: wait before each answer. max_per_page: cap on runs in one page.
     shuffle_parquet_urls: list Parquet URLs in another order on each request.
+    handler: answers the requests of one connection; subclasses may bring their own.
     """
+
+    handler: type[Handler] = Handler
 
     def __init__(self) -> None:
         self.world = World()

@@ -1,0 +1,192 @@
+"""Runs of the stand-in server whose answers are made beforehand.
+
+Rules
+- Numbers come from numpy with the run's number as the seed: the same data on every machine.
+- Exported rows are Parquet files, never Python objects; live rows are JSON string literals that
+  go into a response as they are, found by bisection.
+- What the listing says of a run (`historyKeys`, line count, config, summary) is constant.
+- All runs ended, or last gave a sign, in January 2025: long ago, so a sync finds them settled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from bisect import bisect_left
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tests.server.history import HistoryIndex
+from tests.server.model import Project
+from tests.server.nodes import Raw
+from tests.server.parquet import ParquetFile
+from tests.server.run import SECONDS_PER_ROW, Run
+from tests.server.world import spell_time
+
+from benchmarks.workloads import HISTORY
+
+if TYPE_CHECKING:
+    from tests.server.history import Rows
+    from tests.server.stand_in import StandInServer
+
+    from benchmarks.workloads import Workload
+
+ENTITY = "entity"
+PROJECT = "project"
+FIRST_CREATED = datetime(2025, 1, 1, tzinfo=UTC)
+SECONDS_BETWEEN_RUNS = 30
+
+
+class LiveRows(HistoryIndex):
+    """Rows that are not exported: their steps in order, and each as a JSON string literal."""
+
+    def __init__(self, steps: list[int], literals: list[str]) -> None:
+        super().__init__()
+        self._live_steps = steps
+        self._live_literals = literals
+
+    def positions(
+        self, rows: Rows, first: int, min_step: float | None, max_step: float | None
+    ) -> list[int]:
+        """Return positions with min_step <= step < max_step; None leaves a side open."""
+        steps = self._live_steps
+        low = 0 if min_step is None else bisect_left(steps, min_step)
+        high = len(steps) if max_step is None else bisect_left(steps, max_step)
+        return list(range(low, high))
+
+    def literal(self, rows: Rows, position: int) -> str:
+        """Return a row as it goes into a response."""
+        return self._live_literals[position]
+
+
+class PreparedProject(Project):
+    """A project of many runs, found by id at once."""
+
+    def __init__(self, server: StandInServer) -> None:
+        super().__init__(server.world, ENTITY, PROJECT)
+        self.by_id: dict[str, Run] = {}
+
+    def add(self, run: Run) -> None:
+        """Take up a run; its id is new."""
+        self.runs.append(run)
+        self.by_id[run.run_id] = run
+
+    def find_run(self, run_id: str) -> Run | None:
+        """Return the run with this id."""
+        return self.by_id.get(run_id)
+
+
+def add_project(server: StandInServer, workload: Workload) -> PreparedProject:
+    """Fill a server with one project."""
+    project = PreparedProject(server)
+    server.projects.append(project)
+    for number in range(workload.runs):
+        project.add(_run(server, project, workload, number))
+    return project
+
+
+def _run(server: StandInServer, project: Project, workload: Workload, number: int) -> Run:
+    created = FIRST_CREATED + timedelta(seconds=SECONDS_BETWEEN_RUNS * number)
+    ended = created + timedelta(seconds=SECONDS_PER_ROW * workload.rows_per_run)
+    running = number >= workload.runs - workload.running_count
+    run = Run(
+        project,
+        f"run{number:05d}",
+        created_at=spell_time(created),
+        heartbeat_at=spell_time(ended),
+        state="running" if running else "finished",
+        display_name=f"sweep-of-seed-{number}",
+        tags=("baseline", f"seed-{number % 10}"),
+        group=f"group-{number % 25}",
+    )
+    run.config_json = json.dumps(_config(number))
+    run.summary_json = json.dumps(_summary(number, workload))
+    run.line_count_offset = workload.rows_per_run
+    run.history_keys = _history_keys(workload)
+    run.parquet_history = None
+    if workload.mode == HISTORY:
+        _add_history(server, run, workload, number, created.timestamp())
+    return run
+
+
+def _config(number: int) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "seed": number,
+        "learning_rate": 0.1 / (number + 1),
+        "optimizer": {"name": "adamw", "betas": [0.9, 0.999], "weight_decay": 0.01},
+        "model": {"layers": 12, "width": 768, "heads": 12, "dropout": 0.1},
+        "dataset": "common-crawl-subset",
+        "batch_size": 256,
+        "precision": "bf16",
+        "warmup_steps": 2000,
+    }
+    return {key: {"value": value, "desc": None} for key, value in values.items()}
+
+
+def _summary(number: int, workload: Workload) -> dict[str, Any]:
+    metrics = {name: 1 / (number + index + 1.7) for index, name in enumerate(_names(workload))}
+    last = workload.rows_per_run - 1
+    return {**metrics, "_step": last * workload.step_stride, "_runtime": SECONDS_PER_ROW * last}
+
+
+def _names(workload: Workload) -> list[str]:
+    return [f"metric_{index}" for index in range(workload.metrics)]
+
+
+def _history_keys(workload: Workload) -> dict[str, Any]:
+    count = workload.rows_per_run
+    counts = [{"type": "number", "count": count}]
+    names = ["_step", "_timestamp", "_runtime", *_names(workload)]
+    keys = {
+        name: {"typeCounts": counts, "monotonic": False, "previousValue": 0.5} for name in names
+    }
+    return {"lastStep": (count - 1) * workload.step_stride, "sets": [], "keys": keys}
+
+
+def _add_history(
+    server: StandInServer, run: Run, workload: Workload, number: int, started: float
+) -> None:
+    columns = _columns(workload, number, started)
+    live_from = workload.live_from(number)
+    exported = pa.table({name: column[:live_from] for name, column in columns.items()})
+    size = workload.rows_per_file
+    run.exports = [
+        _file(f"{index:04d}.parquet", exported.slice(start, size))
+        for index, start in enumerate(range(0, live_from, size))
+    ]
+    live = {name: column[live_from:].tolist() for name, column in columns.items()}
+    steps = live["_step"]
+    texts = [
+        json.dumps(json.dumps(dict(zip(live, row, strict=True))))
+        for row in zip(*live.values(), strict=True)
+    ]
+    run.index = LiveRows(steps, texts)
+    run.parquet_history = {
+        "parquetUrls": server.sign_exports(run),
+        "liveData": Raw(json.dumps([{"_step": step} for step in steps])),
+    }
+
+
+def _columns(workload: Workload, number: int, started: float) -> dict[str, np.ndarray]:
+    """Return the rows of a run by column: eight curves that fall, with noise."""
+    positions = np.arange(workload.rows_per_run)
+    random = np.random.default_rng(number)
+    runtime = SECONDS_PER_ROW * positions
+    columns = {
+        "_step": positions * workload.step_stride,
+        "_timestamp": started + runtime,
+        "_runtime": runtime,
+    }
+    for index, name in enumerate(_names(workload)):
+        noise = 1 + 0.01 * random.standard_normal(len(positions))
+        columns[name] = (number + 1) / (positions + index + 1.7) * noise
+    return columns
+
+
+def _file(name: str, table: pa.Table) -> ParquetFile:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return ParquetFile(name, sink.getvalue(), len(table))

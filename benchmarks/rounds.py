@@ -1,0 +1,208 @@
+"""Let the tools do the steps of a case, round by round, and see that they did them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.cases import Case, Step
+from benchmarks.environments import THIS_TOOL
+from benchmarks.measuring import run_measured
+from benchmarks.results import Floor, Measurement, Sample
+from benchmarks.server_process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.environments import Tool
+    from benchmarks.workloads import Workload
+
+HERE = Path(__file__).parent
+ENTITY, PROJECT, NAME = "entity", "project", "export"
+NOT_INHERITED = ("WANDB", "DR_WANDB", "XDG", "PYTHON")
+DATA_FILES = ("history.jsonl", "runs.jsonl", "manifest.json", "changes.jsonl")
+START = "import wandb; wandb.Api()"
+
+
+class WrongExportError(Exception):
+    """An export is something else than the server holds, so that no figure would mean anything."""
+
+
+class Place:
+    """A home, a temp folder and a working folder for one tool in one round, all of them new."""
+
+    def __init__(self, server: ServerProcess, below: Path) -> None:
+        self.folder = Path(mkdtemp(prefix="place-", dir=below))
+        temp, self.cwd = self.folder / "temp", self.folder / "cwd"
+        temp.mkdir()
+        self.cwd.mkdir()
+        inherited = {
+            name: text for name, text in os.environ.items() if not name.startswith(NOT_INHERITED)
+        }
+        own = server.environment(self.folder / "home")
+        self.environment = {**inherited, **own, "TMPDIR": str(temp)}
+        self.export = self.cwd / "data" / NAME
+
+    def remove(self) -> None:
+        """Delete all of it."""
+        shutil.rmtree(self.folder)
+
+
+def measure_case(case: Case, tools: Sequence[Tool], repeat: int, below: Path) -> list[Measurement]:
+    """Measure one case; the first tool is this one."""
+    taking_part = tools[:1] if case.alone else tools
+    found = {
+        (tool.name, step): Measurement(
+            case=case.name, workload=case.workload, tool=tool.name, step=step
+        )
+        for tool in taking_part
+        for step in case.steps
+    }
+    with ServerProcess(case.workload) as server:
+        if case.warm_up:
+            for tool in taking_part:
+                _do_steps(tool, case, server, below)
+        for number in range(repeat):
+            for tool in taking_part:
+                done = _do_steps(tool, case, server, below)
+                for step, (sample, floor) in done.items():
+                    found[tool.name, step].samples.append(sample)
+                    if floor is not None:
+                        found[tool.name, step].floors.append(floor)
+                    _say(case, tool, step, sample, number)
+    return list(found.values())
+
+
+def _say(case: Case, tool: Tool, step: Step, sample: Sample, number: int) -> None:
+    size = case.workload.rows or case.workload.runs
+    said = f"{sample.seconds:.2f} s, {sample.usage.peak_bytes / 1e6:.0f} MB"
+    if sample.row_lines != case.workload.rows:
+        said += f", {sample.row_lines} ROWS WHERE THE SERVER HAS {case.workload.rows}"
+    print(f"{case.name} {size} #{number + 1} {tool.name} {step}: {said}", file=sys.stderr)
+
+
+def _do_steps(
+    tool: Tool, case: Case, server: ServerProcess, below: Path
+) -> dict[Step, tuple[Sample, Floor | None]]:
+    place = Place(server, below)
+    ours = tool.name == THIS_TOOL
+    start: float | None = None
+    done: dict[Step, tuple[Sample, Floor | None]] = {}
+    try:
+        for step in case.steps:
+            before = _stamps(place)
+            if step == Step.LOAD:
+                done[step] = (_load(tool, case.workload, place), None)
+                continue
+            sample, floor = _sync(tool, case.workload, server, place), None
+            if ours:
+                _check(sample, case.workload, step, before == _stamps(place))
+            if ours and case.floor:
+                fetch_and_write = _fetch_and_write(tool, server, sample, step, below)
+                start = start or _start(tool, server, below)
+                floor = Floor(start_seconds=start, **fetch_and_write)
+            done[step] = (sample, floor)
+    finally:
+        place.remove()
+    return done
+
+
+def _sync(tool: Tool, workload: Workload, server: ServerProcess, place: Place) -> Sample:
+    command = [*tool.command, ENTITY, PROJECT, "--name", NAME, "--mode", workload.mode]
+    server.begin()
+    usage, _ = run_measured(command, folder=place.cwd, environment=place.environment)
+    return Sample(
+        seconds=usage.seconds,
+        usage=usage,
+        asked=server.asked(),
+        run_lines=_count_lines(place.export / "runs.jsonl"),
+        row_lines=_count_lines(place.export / "history.jsonl"),
+        file_bytes=_sizes(place.export),
+    )
+
+
+def _load(tool: Tool, workload: Workload, place: Place) -> Sample:
+    command = [tool.python, "-P", str(HERE / "load_rows.py"), NAME, "data"]
+    usage, printed = run_measured(command, folder=place.cwd, environment=place.environment)
+    told = json.loads(printed)
+    steps = workload.runs * workload.step_stride * sum(range(workload.rows_per_run))
+    if told["rows"] == workload.rows and told["steps"] != steps:
+        raise WrongExportError(f"{tool.name} loads rows with other steps than the server holds")
+    return Sample(
+        seconds=told["seconds"],
+        usage=usage,
+        asked=None,
+        run_lines=_count_lines(place.export / "runs.jsonl"),
+        row_lines=told["rows"],
+        file_bytes=_sizes(place.export),
+    )
+
+
+def _check(sample: Sample, workload: Workload, step: Step, same: bool) -> None:
+    """Raise where this tool's export is not what it must be."""
+    if (sample.run_lines, sample.row_lines) != (workload.runs, workload.rows):
+        raise WrongExportError(
+            f"exported {sample.run_lines} runs and {sample.row_lines} rows,"
+            f" not {workload.runs} and {workload.rows}"
+        )
+    if step == Step.AGAIN and not same:
+        raise WrongExportError("a sync that found nothing new wrote a data file")
+
+
+def _start(tool: Tool, server: ServerProcess, below: Path) -> float:
+    """Measure how long the SDK takes to do nothing."""
+    place = Place(server, below)
+    try:
+        command = [tool.python, "-c", START]
+        return run_measured(command, folder=place.cwd, environment=place.environment)[0].seconds
+    finally:
+        place.remove()
+
+
+def _fetch_and_write(
+    tool: Tool, server: ServerProcess, sample: Sample, step: Step, below: Path
+) -> dict[str, Any]:
+    """Ask again what the last step asked, and write as much as it wrote. Fields of Floor."""
+    place = Place(server, below)
+    replay = place.folder / "replay.json"
+    server.write_replay(replay)
+    size = sum(sample.file_bytes.values()) if step == Step.COLD else 0
+    key = place.environment["WANDB_API_KEY"]
+    script = [str(HERE / "floor.py"), str(replay), server.url, key, str(size), "written"]
+    try:
+        _, printed = run_measured(
+            [tool.python, "-P", *script], folder=place.cwd, environment=place.environment
+        )
+    finally:
+        place.remove()
+    return {"bytes_written": size, **json.loads(printed)}
+
+
+def _stamps(place: Place) -> dict[str, tuple[int, int, int]]:
+    """Return what changes when a data file is written: inode, size, time."""
+    found = {}
+    for name in DATA_FILES:
+        path = place.export / name
+        if path.exists():
+            status = path.stat()
+            found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    if not folder.exists():
+        return {}
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return {path.name: path.stat().st_size for path in sorted(visible)}
+
+
+def _count_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as stream:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))

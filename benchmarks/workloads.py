@@ -1,0 +1,48 @@
+"""What a project on the stand-in server holds, as a value that fits on a command line."""
+
+import msgspec
+
+METADATA = "metadata"
+HISTORY = "history"
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """One project.
+
+    mode: of the export; in metadata mode runs announce their rows, and none are prepared.
+    step_stride: steps from one row to the next. live_rows: share of each run's rows, its last
+    ones, that is not exported to Parquet. live_runs: share of the runs that are still running,
+    with nothing exported. rows_per_file: most rows of one Parquet file.
+    """
+
+    runs: int
+    rows_per_run: int
+    metrics: int = 8
+    step_stride: int = 1
+    live_rows: float = 0.0
+    live_runs: float = 0.0
+    latency_seconds: float = 0.0
+    rows_per_file: int = 500_000
+    mode: str = HISTORY
+
+    @property
+    def rows(self) -> int:
+        """The rows that an export of this project holds."""
+        return self.runs * self.rows_per_run if self.mode == HISTORY else 0
+
+    @property
+    def running_count(self) -> int:
+        """The number of runs that are still running."""
+        return max(1, round(self.runs * self.live_runs)) if self.live_runs else 0
+
+    def live_from(self, number: int) -> int:
+        """Return the position of the first live row of a run, counted from 0."""
+        if number >= self.runs - self.running_count:
+            return 0
+        return self.rows_per_run - round(self.rows_per_run * self.live_rows)
+
+    def scaled(self, scale: float) -> "Workload":
+        """Return a smaller project: fewer runs, or fewer rows where there are few runs."""
+        if self.runs >= 100:
+            return msgspec.structs.replace(self, runs=max(2, round(self.runs * scale)))
+        return msgspec.structs.replace(self, rows_per_run=max(10, round(self.rows_per_run * scale)))

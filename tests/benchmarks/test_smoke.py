@@ -1,0 +1,156 @@
+"""A run of the benchmarks that is too small to say how fast anything is."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from benchmarks.__main__ import BEGIN, DOCUMENT, END, app
+from benchmarks.cases import ALL_CASES, EXPORTED, SPARSE, Step
+from benchmarks.chart import draw
+from benchmarks.environments import OTHER_VERSION, THIS_TOOL, tool_of
+from benchmarks.goals import judge
+from benchmarks.measuring import Usage
+from benchmarks.results import Measurement, Results, Sample
+from benchmarks.rounds import WrongExportError, measure_case
+from benchmarks.tables import report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+USAGE = Usage(seconds=1, cpu_seconds=1, peak_bytes=100_000_000, core_peak_bytes=None)
+
+
+def measure(place: Path, *arguments: str) -> tuple[int, Results]:
+    """Call the command with this interpreter's tool; return its exit code and its results."""
+    folders = ("--out", str(place / "out"), "--cache", str(place / "cache"))
+    code = app(
+        [*arguments, "--this-tool", sys.executable, "--repeat", "1", *folders],
+        result_action="return_value",
+    )
+    text = (place / "out" / "results.json").read_bytes()
+    assert list((place / "cache").iterdir()) == []
+    return code, msgspec.json.decode(text, type=Results)
+
+
+def useless_tool(folder: Path) -> Path:
+    """Make a tool that exports nothing, and says that all is well; return its interpreter."""
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    script = folder / "wandb-export"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    script.chmod(0o755)
+    return folder / "python"
+
+
+def timed(ours: float, theirs: float, *, missing: int = 0) -> Results:
+    """Return results in which the two tools needed so many seconds for the first export."""
+    rows = EXPORTED.workload.rows
+
+    def found(tool: str, seconds: float, row_lines: int) -> Measurement:
+        sample = Sample(
+            seconds=seconds,
+            usage=USAGE,
+            asked=None,
+            run_lines=EXPORTED.workload.runs,
+            row_lines=row_lines,
+            file_bytes={},
+        )
+        return Measurement(
+            case=EXPORTED.name,
+            workload=EXPORTED.workload,
+            tool=tool,
+            step=Step.COLD,
+            samples=[sample],
+        )
+
+    return Results(
+        date="2026-01-01",
+        scale=1,
+        repeat=1,
+        machine={"processor": "abacus, 2 cores"},
+        tools=[],
+        measurements=[found(THIS_TOOL, ours, rows), found(OTHER_VERSION, theirs, rows - missing)],
+    )
+
+
+def test_benchmarks_measure_this_tool_and_the_floor(tmp_path: Path) -> None:
+    code, results = measure(tmp_path, "--only", "exported", "--scale", "0.01", "--alone")
+    assert code == 0
+    cold = results.find("exported", THIS_TOOL, Step.COLD)
+    again = results.find("exported", THIS_TOOL, Step.AGAIN)
+    load = results.find("exported", THIS_TOOL, Step.LOAD)
+    assert cold is not None
+    assert again is not None
+    assert load is not None
+    assert {one.samples[0].row_lines for one in (cold, again, load)} == {10_000}
+    first, second = cold.samples[0].asked, again.samples[0].asked
+    assert first is not None
+    assert second is not None
+    assert (first.of_runs, first.downloads) == (2, 2)
+    assert (second.of_runs, second.downloads) == (0, 0)
+    assert cold.floors[0].bytes_fetched == first.bytes_sent
+    assert cold.floors[0].bytes_written == sum(cold.samples[0].file_bytes.values())
+    assert cold.floors[0].start_seconds > 0
+    assert "10,000 rows" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_benchmarks_say_it_when_the_other_tool_loses_rows(tmp_path: Path) -> None:
+    """A tool that is fast since it exports nothing would have won."""
+    other = useless_tool(tmp_path / "useless")
+    code, results = measure(
+        tmp_path, "--only", "sparse", "--scale", "0.02", "--other-tool", str(other)
+    )
+    assert code == 1
+    assert "60 of 60 rows missing" in report(results)
+    ours = results.find("sparse", THIS_TOOL, Step.COLD)
+    assert ours is not None
+    assert ours.samples[0].asked is not None
+    assert ours.samples[0].asked.history_pages > 0
+
+
+def test_benchmarks_stop_when_this_tool_exports_something_else(tmp_path: Path) -> None:
+    useless = tool_of(THIS_TOOL, useless_tool(tmp_path / "useless"))
+    small = msgspec.structs.replace(SPARSE, workload=SPARSE.workload.scaled(0.02))
+    with pytest.raises(WrongExportError, match="0 runs and 0 rows, not 3 and 60"):
+        measure_case(small, [useless], 1, tmp_path)
+
+
+@pytest.mark.parametrize(("ours", "met"), [(4.0, True), (4.1, False)])
+def test_goal_is_met_when_the_ratio_is_reached(ours: float, met: bool) -> None:
+    results = timed(ours, 100)
+    assert judge(results)[0].met is met
+    assert ("**no**" in report(results)) is not met
+
+
+def test_table_says_how_many_rows_the_other_tool_lost() -> None:
+    assert "100 s (**7 of 1,000,000 rows missing**)" in report(timed(1, 100, missing=7)).replace(
+        "100.0", "100"
+    )
+
+
+def test_chart_is_a_picture_of_the_ratios() -> None:
+    chart = draw(timed(4, 100))
+    assert chart is not None
+    words = [element.text for element in ElementTree.fromstring(chart).iter()]
+    assert "25×" in words
+
+
+def test_scale_changes_the_size_of_every_project() -> None:
+    for case in ALL_CASES:
+        small = case.workload.scaled(0.1)
+        assert (
+            small.runs * small.rows_per_run * 10 == case.workload.runs * case.workload.rows_per_run
+        )
+
+
+def test_document_has_a_place_for_the_tables() -> None:
+    before, begin, rest = DOCUMENT.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin
+    assert end
+    assert before
+    assert after
