@@ -127,7 +127,7 @@ class _SegmentFile:
 
     def __init__(self, path: Path, header: SegmentHeader) -> None:
         self.path = path
-        self._stream = path.open("w+b", buffering=disk.CHUNK)
+        self._stream = path.open("w+b")
         self._digest = hashlib.blake2b(digest_size=16)
         self._offset = self._stream.write(msgspec.json.encode(header) + b"\n")
         self._rows = 0
