@@ -95,22 +95,22 @@ def plan_sync(
         for run_id, tracking in state.runs.items()
         if run_id not in listed
     )
-    ordered = sorted(plans, key=lambda plan: _place(plan, state.runs, listed))
+    ordered = sorted(plans, key=lambda plan: _place(plan, state.runs))
     pages = math.ceil(len(listed) / request.runs_per_page)
     return SyncPlan(
         runs=tuple(ordered), requests=max(1, pages) + sum(plan.requests for plan in ordered)
     )
 
 
-def _place(
-    plan: RunPlan, tracked: Mapping[str, RunTracking], listed: Mapping[str, RunListing]
-) -> tuple[bool, bool, str, str]:
-    """Order the work: failed last time, then the rest by age, then what costs nothing."""
+def _place(plan: RunPlan, tracked: Mapping[str, RunTracking]) -> tuple[bool, bool, str]:
+    """Order the work: failed last time, then the rest, then what costs nothing; each by id.
+
+    That is the order of `history.jsonl`, so what has come is written while the rest is fetched.
+    """
     tracking = tracked.get(plan.run_id)
     failed = tracking is not None and tracking.failure is not None
-    run = listed.get(plan.run_id)
     idle = plan.history is None and not plan.metadata
-    return (not failed, idle, (run.created_at if run else None) or "", plan.run_id)
+    return (not failed, idle, plan.run_id)
 
 
 def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:

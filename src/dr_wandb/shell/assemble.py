@@ -7,9 +7,8 @@ Rules
 - A file that would not change is not written.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,13 +17,12 @@ from msgspec.structs import replace
 from dr_wandb.core.changes import ChangedRun, compare_runs
 from dr_wandb.core.codec import decode_snapshot, encode_line, fingerprint
 from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE, DataFile
-from dr_wandb.core.merge import measure_from, merge_lines, outside
 from dr_wandb.core.records import Record, RunSnapshot, snapshot_order
 from dr_wandb.core.request import ExportMode, ExportRequest
-from dr_wandb.core.state import ByteRange, RunTracking
+from dr_wandb.core.state import RunTracking
 from dr_wandb.core.values import json_safe
 from dr_wandb.shell import disk
-from dr_wandb.shell.fetch import Fetched
+from dr_wandb.shell.history_file import HistoryFile
 from dr_wandb.shell.reading import StoredExport
 from dr_wandb.shell.results import RunResult
 from dr_wandb.shell.space import require_space
@@ -51,12 +49,14 @@ class Assembler:
         stored: StoredExport,
         request: ExportRequest,
         spool: SnapshotSpool,
+        history: HistoryFile,
         folder: Path,
         exported_at: str,
     ) -> None:
         self._stored = stored
         self._request = request
         self._spool = spool
+        self._history = history
         self._folder = folder
         self._exported_at = exported_at
         self._changed: dict[str, ChangedRun] = {}
@@ -70,19 +70,25 @@ class Assembler:
         """
         with ExitStack() as stack:
             old_runs = _open(stack, self._stored.runs_path)
-            old_history = _open(stack, self._stored.history_path)
             runs_change = old_runs is None or self._runs_change(tracked, results)
-            history_changes = self._history_changes(tracked, results, old_history)
+            history_changes = self._history_changes(tracked, results)
+            fetched = {
+                run_id: result.fetched for run_id, result in results.items() if result.fetched
+            }
             new_bytes = self._runs_bytes(tracked, results) if runs_change else 0
-            new_bytes += self._history_bytes(tracked, results) if history_changes else 0
+            new_bytes += self._history.lacking_bytes(tracked, fetched) if history_changes else 0
             require_space(self._folder, new_bytes)
             if runs_change:
                 tracked, runs_file = self._write_runs(tracked, results, old_runs)
             else:
                 runs_file = self._unchanged(self._stored.state.runs_file, "snapshot")
             if history_changes:
-                tracked, history_file = self._write_history(tracked, results, old_history)
-            elif old_history is not None:
+                places, history_file = self._history.finish(tracked, fetched)
+                tracked = {
+                    run_id: replace(tracking, history=places[run_id])
+                    for run_id, tracking in tracked.items()
+                }
+            elif self._history.old is not None:
                 history_file = self._unchanged(self._stored.state.history_file, "history")
             else:
                 history_file = None
@@ -114,11 +120,11 @@ class Assembler:
         self,
         tracked: Mapping[str, RunTracking],
         results: Mapping[str, RunResult],
-        old: IO[bytes] | None,
     ) -> bool:
+        is_new = self._history.old is None
         if self._stored.copied:
-            return old is not None or self._request.mode == ExportMode.HISTORY
-        if self._request.mode == ExportMode.HISTORY and old is None:
+            return not is_new or self._request.mode == ExportMode.HISTORY
+        if self._request.mode == ExportMode.HISTORY and is_new:
             return True
         if self._pruned(tracked, "history"):
             return True
@@ -139,21 +145,6 @@ class Assembler:
             for run in tracked.values()
             if run.snapshot is not None and run.run_id not in results
         )
-
-    def _history_bytes(
-        self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
-    ) -> int:
-        """Return how long `history.jsonl` will be at most."""
-        size = 0
-        for run_id, tracking in tracked.items():
-            result = results.get(run_id)
-            fetched = result.fetched if result is not None else None
-            if fetched is not None and fetched.segment is not None:
-                size += fetched.segment.length
-                if not fetched.tail:
-                    continue
-            size += tracking.history.length if tracking.history is not None else 0
-        return size
 
     def _unchanged(self, sha256: str, what: str) -> DataFile:
         """Describe a data file that stays as it is, from the places of its parts."""
@@ -235,56 +226,6 @@ class Assembler:
             return None
         line = b"".join(disk.read_range(old, place.offset, place.length))
         return decode_snapshot(line).value_or(None)
-
-    def _write_history(
-        self,
-        tracked: dict[str, RunTracking],
-        results: Mapping[str, RunResult],
-        old: IO[bytes] | None,
-    ) -> tuple[dict[str, RunTracking], DataFile]:
-        placed = dict(tracked)
-        with LineWriter(self._folder / HISTORY_FILE) as writer:
-            for run_id in sorted(tracked):
-                tracking = tracked[run_id]
-                result = results.get(run_id)
-                if result is not None and result.fetched is not None and result.fetched.segment:
-                    place = self._write_fetched(writer, tracking.history, result.fetched, old)
-                elif tracking.history is not None and old is not None:
-                    kept = tracking.history
-                    chunks = disk.read_range(old, kept.offset, kept.length)
-                    place = writer.copy(chunks, rows=kept.rows, digest=kept.digest)
-                else:
-                    continue
-                placed[run_id] = replace(tracking, history=place if place.rows else None)
-        return placed, writer.written
-
-    def _write_fetched(
-        self, writer: LineWriter, stored: ByteRange | None, fetched: Fetched, old: IO[bytes] | None
-    ) -> ByteRange:
-        """Write the rows of a run that were fetched, behind the stored ones that stay.
-
-        Of all these, `max_records` keeps the last.
-        """
-        segment, last = fetched.segment, self._request.selection.bounds.max_records
-        assert segment is not None
-        if stored is None or old is None or not fetched.tail or not fetched.window.start:
-            if last is None or segment.rows <= last:
-                return writer.copy(segment.chunks(), rows=segment.rows, digest=segment.digest)
-            return writer.write(islice(segment.lines(), segment.rows - last, None))
-        start, (offset, length) = fetched.window.start, (stored.offset, stored.length)
-        at_end, rows_at_end = measure_from(start, disk.read_lines_from_end(old, offset, length))
-        border, below = length - at_end, stored.rows - rows_at_end
-
-        def at_and_above() -> Iterator[bytes]:
-            kept = outside(disk.read_lines(old, offset + border, at_end), fetched.window)
-            return merge_lines(kept, segment.lines())
-
-        if last is None:
-            chunks = disk.read_range(old, offset, border)
-            return writer.copy(chunks, rows=below, then=at_and_above())
-        lines = chain(disk.read_lines(old, offset, border), at_and_above())
-        skip = max(0, below + sum(1 for _ in at_and_above()) - last)
-        return writer.write(islice(lines, skip, None))
 
 
 def _open(stack: ExitStack, path: Path) -> IO[bytes] | None:

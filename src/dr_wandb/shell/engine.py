@@ -1,21 +1,24 @@
 """One sync, from the first look to the last rename. Each step is a line of `export`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from dr_wandb.core.advance import advance_runs, count_deselected
+from dr_wandb.core.advance import advance_run, advance_runs, count_deselected
 from dr_wandb.core.failures import DiskRefused, DrWandbError, FailedRun
 from dr_wandb.core.manifest import ExportSummary, summarize
 from dr_wandb.core.normalize import normalize_time
 from dr_wandb.core.plan import SyncPlan, plan_sync
 from dr_wandb.core.request import ExportRequest
+from dr_wandb.core.state import RunTracking
 from dr_wandb.core.survey import check_vanished
 from dr_wandb.shell.assemble import Assembled, Assembler
 from dr_wandb.shell.conclude import Conclusion, conclude
 from dr_wandb.shell.fetch import WORKERS, Fetcher, FetchJob, in_threads
+from dr_wandb.shell.history_file import HistoryFile
 from dr_wandb.shell.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.lock import locked
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
@@ -78,25 +81,20 @@ class ExportEngine:
         require_apart(folder, self._record)
         with _expected_refusals(folder), locked(folder):
             finish_interrupted(folder)
-            with staging(folder) as scratch, _spool(scratch) as spool:
+            with staging(folder) as scratch, _spool(scratch) as spool, ExitStack() as files:
                 stored = read_export(self.store, self.request, scratch)
+                history = files.enter_context(HistoryFile(stored, self.request, scratch))
                 with opened(self._source, self.request, scratch) as source:
                     exported_at = self._now(source)
                     with recorded(source, self._record, self.request, exported_at) as heard:
                         listing = self._list(heard, stored, spool)
                         plan = self._plan(stored, listing)
-                        results = self._fetch(heard, stored, listing, plan, scratch)
-                tracked = advance_runs(
-                    self.request,
-                    plan,
-                    stored.state.runs,
-                    {run_id: result.outcome for run_id, result in results.items()},
-                    broken=listing.failures,
-                    source=source.kind,
-                    exported_at=exported_at,
+                        sync = _Sync(self.request, stored, listing, plan, heard.kind, exported_at)
+                        results = self._fetch(heard, sync, history, scratch)
+                assembler = Assembler(
+                    stored, self.request, spool, history, scratch, exported_at=exported_at
                 )
-                assembler = Assembler(stored, self.request, spool, scratch, exported_at=exported_at)
-                assembled = assembler.assemble(tracked, results)
+                assembled = assembler.assemble(sync.advance(results), results)
                 self._warn(stored, assembled)
                 conclusion = conclude(
                     self.store, self.request, stored, assembled, exported_at, scratch
@@ -142,24 +140,17 @@ class ExportEngine:
         return plan
 
     def _fetch(
-        self,
-        source: Source,
-        stored: StoredExport,
-        listing: ProjectListing,
-        plan: SyncPlan,
-        scratch: Path,
+        self, source: Source, sync: "_Sync", history: HistoryFile, scratch: Path
     ) -> dict[str, RunResult]:
-        """Fetch what the plan asks for; returns a result for every listed run."""
-        results = unfetched(listing)
-        jobs = [
-            FetchJob(
-                plan=run,
-                listing=results[run.run_id].outcome.listing,
-                before=stored.state.runs.get(run.run_id),
-            )
-            for run in plan.runs
-            if run.history is not None or run.metadata
-        ]
+        """Fetch what the plan asks for; returns a result for every listed run.
+
+        What has come is written into the new history while the rest is fetched.
+        """
+        results = unfetched(sync.listing)
+        jobs = sync.jobs(results)
+        waiting = {job.plan.run_id for job in jobs if job.plan.history is not None}
+        if waiting:
+            history.begin(sync.advance(results), waiting)
         received = RowCounter()
         fetcher = Fetcher(
             source,
@@ -174,7 +165,9 @@ class ExportEngine:
                 in_threads(jobs, fetcher.fetch, self._workers), 1
             ):
                 run_id = job.listing.run_id
-                results[run_id] = result_of(results[run_id].outcome, fetched)
+                result = results[run_id] = result_of(results[run_id].outcome, fetched)
+                if run_id in waiting:
+                    history.decide(sync.advance_one(result), result.fetched)
                 self._progress(Progress(done=done, total=len(jobs), rows=received.count))
         finally:
             fetcher.stop()
@@ -210,6 +203,46 @@ class ExportEngine:
         text = normalize_time(moment or (self._clock or utc_now)())
         assert text is not None
         return text
+
+
+class _Sync(NamedTuple):
+    """What is decided before anything is fetched."""
+
+    request: ExportRequest
+    stored: StoredExport
+    listing: ProjectListing
+    plan: SyncPlan
+    source: str
+    exported_at: str
+
+    def jobs(self, results: Mapping[str, RunResult]) -> list[FetchJob]:
+        """Return what is to be fetched, in the order of the plan."""
+        return [
+            FetchJob(
+                plan=run,
+                listing=results[run.run_id].outcome.listing,
+                before=self.stored.state.runs.get(run.run_id),
+            )
+            for run in self.plan.runs
+            if run.history is not None or run.metadata
+        ]
+
+    def advance(self, results: Mapping[str, RunResult]) -> dict[str, RunTracking]:
+        """Return the tracking of all runs after these results."""
+        return advance_runs(
+            self.request,
+            self.plan,
+            self.stored.state.runs,
+            {run_id: result.outcome for run_id, result in results.items()},
+            broken=self.listing.failures,
+            source=self.source,
+            exported_at=self.exported_at,
+        )
+
+    def advance_one(self, result: RunResult) -> RunTracking:
+        """Return the tracking of one run after its result."""
+        before = self.stored.state.runs.get(result.outcome.listing.run_id)
+        return advance_run(self.request, before, result.outcome, self.source, self.exported_at)
 
 
 @contextmanager

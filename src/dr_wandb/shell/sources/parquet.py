@@ -1,5 +1,6 @@
 """Read the Parquet files that W&B exports histories to, in batches, whatever their size."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ MOST_ROWS = 10_000
 
 BATCH_BYTES = 4 << 20
 """What a batch holds in Arrow's memory, unless a single row holds more."""
+
+_encoding = threading.Lock()
+"""Encoding is work for one thread at a time anyway: taking turns saves them from interrupting each
+other, and the memory for one batch each."""
 
 _REFUSALS = (pa.ArrowException, OSError, ValueError)
 
@@ -44,7 +49,8 @@ class ColumnBatch:
     def encode(self, run_id: str) -> EncodedRows:
         """Return the rows as lines. Raises SourceError where a value does not read."""
         try:
-            encoded = encode_batch(self._columns, run_id)
+            with _encoding:
+                encoded = encode_batch(self._columns, run_id)
         except _REFUSALS as error:
             raise _unreadable(error) from error
         return encoded or RowBatch(rows=self.rows, live=False).encode(run_id)
