@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dr_wandb import DrWandbError, ExportState
+from dr_wandb.core.codec import digest
 from dr_wandb.core.failures import DamagedFile
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.reading import CHECKED_FILE, StoredExport, read_export
@@ -148,6 +149,41 @@ def test_the_same_rows_in_another_form_cost_no_request(
     syncing.sync(source, folder.parent)
     assert syncing.visible(folder)["history.jsonl"] == before["history.jsonl"]
     assert source.count_asked("read_history") == asked
+
+
+def test_snapshots_that_are_known_to_be_ours_are_those_that_decoding_would_give(
+    folder: Path,
+) -> None:
+    """Their digests only save time: without them, the same bytes and the same runs are found."""
+    runs, state = folder / "runs.jsonl", folder / "state.json"
+    first, *rest = runs.read_bytes().splitlines(keepends=True)
+    edited = rest[0].replace(b'"state":"running"', b'"state": "finished"')
+    assert edited != rest[0]
+    runs.write_bytes(b"".join([*rest[:0:-1], edited, first, first]))
+    known = read(folder)
+    kept = known.runs_path.read_bytes()
+    documents = json.loads(state.read_text())
+    for run in documents["runs"].values():
+        run["snapshot"]["digest"] = "0" * 32
+    state.write_text(json.dumps(documents))
+    unknown = read(folder)
+    assert unknown.runs_path.read_bytes() == kept
+    assert unknown.state.runs == known.state.runs
+    assert set(kept.splitlines()) > {first.strip()}
+    assert b'"state":"finished"' in kept
+
+
+def test_a_snapshot_that_is_known_to_be_ours_is_not_encoded_anew(folder: Path) -> None:
+    """Of thousands of runs, one that was edited costs the decoding of one snapshot."""
+    runs, state = folder / "runs.jsonl", folder / "state.json"
+    lines = [line.replace(b'":', b'": ') for line in runs.read_bytes().splitlines(keepends=True)]
+    documents = json.loads(state.read_text())
+    for line in lines:
+        run_id = json.loads(line)["run"]["run_id"]
+        documents["runs"][run_id]["snapshot"]["digest"] = digest(line)
+    state.write_text(json.dumps(documents))
+    runs.write_bytes(b"".join(lines))
+    assert read(folder).runs_path.read_bytes() == b"".join(lines)
 
 
 def test_a_lost_snapshot_is_read_again(folder: Path, source: MemorySource) -> None:

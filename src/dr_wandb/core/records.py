@@ -98,8 +98,11 @@ class RunSnapshot(Record, frozen=True, kw_only=True):
         return snapshot_order(self.run.created_at, self.run.run_id)
 
 
-class HistoryRow(Record, frozen=True, kw_only=True):
+class HistoryRow(Record, frozen=True, kw_only=True, gc=False):
     """One row that a run logged.
+
+    The garbage collector does not look at rows: what they hold is JSON, which never refers back to
+    them, and to look at each of a million would take longer than to read them.
 
     `timestamp` is W&B's epoch seconds as text, exact: `float(row.timestamp)` gives the number back.
     `metrics` has the keys without a leading underscore, `extra` the others, and any of `_step`,

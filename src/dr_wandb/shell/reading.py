@@ -3,37 +3,25 @@
 Rules
 - The byte ranges in the state are believed only if the data files are the ones they speak of. A
   file that was edited, copied back or written by dr-wandb 3.0.3 is read line by line into our
-  form, and the ranges are made anew.
+  form, and the ranges are made anew. What is known to be in our form is not read closer.
 - A run whose stored rows are not the ones its position was reached with loses the position: it is
   read again.
 - Nothing visible is written here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.codec import (
-    RowKey,
-    canonical_row,
-    canonical_snapshot,
-    encode_line,
-    fingerprint,
-    row_key,
-)
-from dr_wandb.core.listing import list_run
 from dr_wandb.core.manifest import ExportManifest
-from dr_wandb.core.records import SCHEMA_VERSION, Record, RunSnapshot, snapshot_order
+from dr_wandb.core.records import SCHEMA_VERSION, Record
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.state import ByteRange, ExportState, RunTracking
 from dr_wandb.shell import disk
-from dr_wandb.shell.sorting import ExternalSorter
-from dr_wandb.shell.store import ExportStore, check_identity, decoded, load_document
-from dr_wandb.shell.writing import LineWriter
+from dr_wandb.shell.rebuilding import rebuild_history, rebuild_snapshots
+from dr_wandb.shell.store import ExportStore, check_identity, load_document
 
 CHECKED_FILE = ".checked.json"
 """What the data files looked like when their digests were last right. Only saves time."""
@@ -90,8 +78,8 @@ def _as_recorded(store: ExportStore, state: ExportState) -> bool:
         return False
     tracked = state.runs.values()
     return all(
-        _digest(path) == digest and _fill(path, places)
-        for path, digest, places in (
+        _digest(path) == sha256 and _fill(path, places)
+        for path, sha256, places in (
             (store.runs_path, state.runs_file, [run.snapshot for run in tracked]),
             (store.history_path, state.history_file, [run.history for run in tracked]),
         )
@@ -116,8 +104,8 @@ def _digest(path: Path) -> str:
         known = _CHECKED.decode((path.parent / CHECKED_FILE).read_bytes())
     except (OSError, msgspec.DecodeError):
         known = {}
-    look, digest = known.get(path.name, ([], ""))
-    return digest if look == _look(path) else disk.sha256_of(path)
+    look, sha256 = known.get(path.name, ([], ""))
+    return sha256 if look == _look(path) else disk.sha256_of(path)
 
 
 def _look(path: Path) -> list[int] | None:
@@ -131,15 +119,15 @@ def _look(path: Path) -> list[int] | None:
 def remember_look(store: ExportStore, state: ExportState) -> None:
     """Note what the data files look like, now that the state speaks of them."""
     files = ((store.runs_path, state.runs_file), (store.history_path, state.history_file))
-    known = {path.name: (_look(path), digest) for path, digest in files if digest}
+    known = {path.name: (_look(path), sha256) for path, sha256 in files if sha256}
     disk.replace_file(store.export_dir / CHECKED_FILE, msgspec.json.encode(known))
 
 
 def _read_anew(
     store: ExportStore, staging: Path, manifest: ExportManifest | None, state: ExportState
 ) -> StoredExport:
-    runs = _read_snapshots(store, staging / "stored-runs.jsonl", state)
-    history = _read_history(store, staging / "stored-history.jsonl")
+    runs = rebuild_snapshots(store.runs_path, state, staging / "stored-runs.jsonl")
+    history = rebuild_history(store.history_path, state, staging / "stored-history.jsonl")
     tracked = {
         run_id: _with_history(runs.get(run_id) or RunTracking(run_id=run_id), history.get(run_id))
         for run_id in sorted({*runs, *history})
@@ -196,86 +184,6 @@ def _losses(
             )
 
 
-def _read_snapshots(store: ExportStore, target: Path, state: ExportState) -> dict[str, RunTracking]:
-    """Copy the stored snapshots in our form and return what they tell of each run."""
-    places: dict[str, tuple[tuple[str, str], int, int, RunTracking]] = {}
-    spool_path = target.with_suffix(".spool")
-    with spool_path.open("w+b") as spool, LineWriter(target) as writer:
-        for number, line in enumerate(_lines_of(store.runs_path), start=1):
-            snapshot = decoded(canonical_snapshot(line), store.runs_path, number)
-            run = snapshot.run
-            check_identity(store.runs_path, run.entity, run.project, state.entity, state.project)
-            order = snapshot_order(run.created_at, run.run_id)
-            tracking = _track(state.runs.get(run.run_id), snapshot)
-            encoded = encode_line(snapshot)
-            places[run.run_id] = (order, spool.tell(), len(encoded), tracking)
-            spool.write(encoded)
-        tracked = {}
-        for _, offset, length, tracking in sorted(
-            places.values(), key=lambda place: place[0], reverse=True
-        ):
-            placed = writer.copy(disk.read_range(spool, offset, length), rows=1)
-            tracked[tracking.run_id] = replace(tracking, snapshot=placed)
-    disk.remove(spool_path)
-    return tracked
-
-
-def _track(known: RunTracking | None, snapshot: RunSnapshot) -> RunTracking:
-    """Return the tracking of a run from its snapshot and what else is known of it."""
-    run = snapshot.run
-    tracking = known or RunTracking(run_id=run.run_id)
-    mark = fingerprint(replace(run, metadata=None))
-    return replace(
-        tracking,
-        created_at=run.created_at,
-        run_state=run.state,
-        seen=tracking.seen or list_run(run, mark),
-        fingerprint=mark,
-        metadata_included=run.metadata is not None or tracking.metadata_included,
-    )
-
-
-class _Stored(NamedTuple):
-    run_id: str
-    key: RowKey
-    line: bytes
-
-
-def _stored_order(row: _Stored) -> tuple[Any, ...]:
-    return (row.run_id, row.key, -len(row.line), row.line)
-
-
-def _read_history(store: ExportStore, target: Path) -> dict[str, ByteRange]:
-    """Copy the stored rows in our form and order, each once, and return where each run's lie."""
-    sorter: ExternalSorter[_Stored] = ExternalSorter(
-        target.parent, target.name, key=_stored_order, revive=_Stored._make
-    )
-    try:
-        for number, line in enumerate(_lines_of(store.history_path), start=1):
-            row = decoded(canonical_row(line), store.history_path, number)
-            encoded = encode_line(row)
-            stored = _Stored(row.run_id, row_key(row.step, row.timestamp), encoded)
-            sorter.add(stored, len(encoded))
-        with LineWriter(target) as writer:
-            return {
-                run_id: writer.write(_once(rows))
-                for run_id, rows in groupby(sorter, key=lambda row: row.run_id)
-            }
-    finally:
-        sorter.close()
-
-
-def _once(rows: Iterable[_Stored]) -> Iterator[bytes]:
-    """Keep one of the copies of a row: 3.0.3 stored a row again when it had more nulls in it."""
-    previous: object = None
-    for row in rows:
-        step_missing, _, timestamp_missing, _ = row.key
-        identity = row.line if step_missing or timestamp_missing else row.key
-        if identity != previous:
-            yield row.line
-        previous = identity
-
-
 def _with_history(tracking: RunTracking, stored: ByteRange | None) -> RunTracking:
     """Return the tracking with its rows; the position goes if they are not the ones it is of."""
     before = tracking.history
@@ -284,12 +192,3 @@ def _with_history(tracking: RunTracking, stored: ByteRange | None) -> RunTrackin
     if same == now:
         return replace(tracking, history=stored)
     return replace(tracking, history=stored, position=None, last_history_step=None)
-
-
-def _lines_of(path: Path) -> Iterator[bytes]:
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
-        return
-    with stream:
-        yield from stream

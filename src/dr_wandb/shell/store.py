@@ -4,7 +4,7 @@ Loading touches nothing and needs no W&B: it reads the five visible files. Error
 the line, and what to do.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 from returns.pipeline import is_successful
 from returns.result import Result
 
-from dr_wandb.core.codec import decode_row, decode_snapshot
+from dr_wandb.core.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
 from dr_wandb.core.failures import (
     DamagedFile,
     DiskRefused,
@@ -38,6 +38,10 @@ from dr_wandb.core.state import ExportState
 from dr_wandb.shell.places import require_visible_file
 
 _R = TypeVar("_R", bound=Record)
+
+_BUFFER_BYTES = 1 << 17
+_DECODED_BYTES = 1 << 13
+"""How much is decoded at once: records that still lie in the cache are used up faster."""
 
 RESTORE = "restore it from a copy, or remove the file and sync again"
 RESTORE_LINE = "restore the file, or delete that line and sync again: its run is then read anew"
@@ -119,13 +123,13 @@ class ExportStore(Record, frozen=True, kw_only=True):
     def load_run_snapshots(self) -> list[RunSnapshot]:
         """Load the run snapshots, newest first."""
         self.require_manifest()
-        return list(_decode_lines(self.runs_path, decode_snapshot))
+        return list(_decode_file(self.runs_path, decode_snapshots, decode_snapshot))
 
     def iter_history_rows(self) -> Iterator[HistoryRow]:
         """Load the history rows one at a time, in stored order; none in a metadata export."""
         if self.require_manifest().history_path is None:
             return iter(())
-        return _decode_lines(self.history_path, decode_row)
+        return _decode_file(self.history_path, decode_rows, decode_row)
 
 
 def load_document(path: Path, kind: type[_R]) -> _R | None:
@@ -165,16 +169,28 @@ def check_identity(path: Path, entity: str, project: str, *wanted: str) -> None:
         )
 
 
-def _decode_lines(path: Path, decode: Callable[[bytes], Result[_R, str]]) -> Iterator[_R]:
+def _decode_file(
+    path: Path,
+    decode_lines: Callable[[Iterable[bytes]], Sequence[_R] | None],
+    decode_line: Callable[[bytes], Result[_R, str]],
+) -> Iterator[_R]:
+    """Decode many lines at once, and one by one where one of them does not read so."""
     with _refusals(path):
         require_visible_file(path)
         if not path.exists():
             remedy = "restore it, or sync again"
             failure = DamagedFile(path=str(path), reason="the file is missing", remedy=remedy)
             raise DrWandbError(failure)
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield decoded(decode(line), path, number)
+        number = 0
+        with path.open("rb", buffering=_BUFFER_BYTES) as stream:
+            while lines := stream.readlines(_DECODED_BYTES):
+                records = decode_lines(lines)
+                if records is None:
+                    numbered = enumerate(lines, start=number + 1)
+                    yield from (decoded(decode_line(line), path, at) for at, line in numbered)
+                else:
+                    yield from records
+                number += len(lines)
 
 
 def decoded(result: Result[_R, str], path: Path, number: int, remedy: str = RESTORE_LINE) -> _R:
