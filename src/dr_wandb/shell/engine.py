@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from dr_wandb.core.advance import advance_run, advance_runs, count_deselected
-from dr_wandb.core.failures import DiskRefused, DrWandbError, FailedRun
+from dr_wandb.core.failures import DrWandbError, FailedRun
 from dr_wandb.core.manifest import ExportSummary, summarize
 from dr_wandb.core.normalize import normalize_time
 from dr_wandb.core.plan import SyncPlan, plan_sync
@@ -23,6 +23,7 @@ from dr_wandb.shell.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.lock import locked
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
 from dr_wandb.shell.reading import StoredExport, read_export
+from dr_wandb.shell.refusals import disk_refusals
 from dr_wandb.shell.results import RowCounter, RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
@@ -79,7 +80,7 @@ class ExportEngine:
         """
         folder = self.store.export_dir
         require_apart(folder, self._record)
-        with _expected_refusals(folder), locked(folder):
+        with disk_refusals(folder, exactly=True), locked(folder):
             finish_interrupted(folder)
             with staging(folder) as scratch, _spool(scratch) as spool, ExitStack() as files:
                 stored = read_export(self.store, self.request, scratch)
@@ -105,7 +106,7 @@ class ExportEngine:
     def plan(self) -> SyncPlan:
         """Return what `export` would do now, without writing anything."""
         folder = self.store.export_dir
-        with _expected_refusals(folder), TemporaryDirectory(prefix="dr-wandb-") as private:
+        with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
             scratch = Path(private)
             stored = read_export(self.store, self.request, scratch)
             with opened(self._source, self.request, scratch) as source, _spool(scratch) as spool:
@@ -249,16 +250,3 @@ class _Sync(NamedTuple):
 def _spool(scratch: Path) -> Iterator[SnapshotSpool]:
     with SnapshotSpool(scratch / "listed-runs.spool") as spool:
         yield spool
-
-
-@contextmanager
-def _expected_refusals(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a failure that says where."""
-    try:
-        yield
-    except DrWandbError:
-        raise
-    except OSError as error:
-        path = str(error.filename or folder)
-        reason = error.strerror or str(error)
-        raise DrWandbError(DiskRefused(path=path, reason=reason)) from error

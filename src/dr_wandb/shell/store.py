@@ -5,7 +5,6 @@ the line, and what to do.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,6 @@ from returns.result import Result
 from dr_wandb.core.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
 from dr_wandb.core.failures import (
     DamagedFile,
-    DiskRefused,
     DrWandbError,
     InvalidRequest,
     NewerSchema,
@@ -36,6 +34,7 @@ from dr_wandb.core.problems import name_problems
 from dr_wandb.core.records import SCHEMA_VERSION, HistoryRow, Record, RunSnapshot
 from dr_wandb.core.state import ExportState
 from dr_wandb.shell.places import require_visible_file
+from dr_wandb.shell.refusals import disk_refusals
 
 _R = TypeVar("_R", bound=Record)
 
@@ -134,7 +133,7 @@ class ExportStore(Record, frozen=True, kw_only=True):
 
 def load_document(path: Path, kind: type[_R]) -> _R | None:
     """Load a manifest or a state, None where there is no such file."""
-    with _refusals(path):
+    with disk_refusals(path):
         require_visible_file(path)
         try:
             content = path.read_bytes()
@@ -151,16 +150,6 @@ def load_document(path: Path, kind: type[_R]) -> _R | None:
         raise DrWandbError(DamagedFile(path=str(path), reason=str(error), remedy=RESTORE)) from None
 
 
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a failure that names the file."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DrWandbError(DiskRefused(path=str(path), reason=reason)) from error
-
-
 def check_identity(path: Path, entity: str, project: str, *wanted: str) -> None:
     """Raise DrWandbError where a file speaks of another project than the wanted one."""
     if (entity, project) != wanted:
@@ -175,7 +164,7 @@ def _decode_file(
     decode_line: Callable[[bytes], Result[_R, str]],
 ) -> Iterator[_R]:
     """Decode many lines at once, and one by one where one of them does not read so."""
-    with _refusals(path):
+    with disk_refusals(path):
         require_visible_file(path)
         if not path.exists():
             remedy = "restore it, or sync again"

@@ -9,7 +9,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from dr_wandb.core.failures import DiskRefused, DrWandbError, NoExport
+from dr_wandb.core.failures import DrWandbError, NoExport
 from dr_wandb.core.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest
 from dr_wandb.core.problems import name_problems
 from dr_wandb.core.proof.status import ExportStatus, sum_up
@@ -17,6 +17,7 @@ from dr_wandb.core.state import ExportState
 from dr_wandb.core.words import count
 from dr_wandb.shell.commit import ORDER, RECORD_FILE
 from dr_wandb.shell.proof.presence import Presence, look_beside
+from dr_wandb.shell.refusals import disk_refusals
 from dr_wandb.shell.store import ExportNotFoundError, ExportStore, load_document
 
 
@@ -26,14 +27,12 @@ def find_exports(data_root: Path) -> list[ExportStore]:
     Hidden folders are not looked at, nor links that lead out of the data root. Raises DrWandbError
     where the data root cannot be read.
     """
-    try:
-        paths = sorted(data_root.iterdir())
-        root = data_root.resolve()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DrWandbError(DiskRefused(path=str(data_root), reason=reason)) from error
+    with disk_refusals(data_root):
+        try:
+            paths = sorted(data_root.iterdir())
+            root = data_root.resolve()
+        except FileNotFoundError:
+            return []
     return [
         ExportStore(name=path.name, data_root=data_root)
         for path in paths

@@ -2,12 +2,13 @@
 
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from dr_wandb.core.failures import DiskRefused, DrWandbError, InvalidRequest
+from dr_wandb.core.failures import DrWandbError, InvalidRequest
+from dr_wandb.shell.refusals import disk_refusals
 from dr_wandb.shell.sources.recording import HEAD_FILE, RECORDING_NAMES
 
 
@@ -29,7 +30,7 @@ class RowsPart:
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Append lines, one for each row."""
-        with writing(self._target):
+        with disk_refusals(self._target):
             for line in lines:
                 self._file.write(line)
                 self.rows += 1
@@ -75,19 +76,9 @@ class Spool:
             self._file.close()
 
 
-@contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Turn what the disk refuses into DrWandbError, named after the folder that was asked for."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DrWandbError(DiskRefused(path=str(target), reason=reason)) from error
-
-
 def require_replaceable(folder: Path) -> None:
     """Refuse a folder that holds something other than a recording."""
-    with writing(folder):
+    with disk_refusals(folder):
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         foreign = bool(names - RECORDING_NAMES) or (folder.exists() and not folder.is_dir())
     if foreign or (names and HEAD_FILE not in names):

@@ -23,6 +23,7 @@ import msgspec
 from dr_wandb.core.codec import digest
 from dr_wandb.core.listing import ListingQuery
 from dr_wandb.core.records import Record
+from dr_wandb.shell.refusals import disk_refusals
 from dr_wandb.shell.sources.recording import (
     HEAD_FILE,
     HISTORY_FILE,
@@ -43,7 +44,6 @@ from dr_wandb.shell.sources.recording_files import (
     Spool,
     move_into_place,
     require_replaceable,
-    writing,
 )
 
 
@@ -67,7 +67,7 @@ class RecordingWriter:
         self._target = folder.resolve()
         require_replaceable(self._target)
         self._staging = self._target.parent / f".recording-{uuid4().hex[:12]}"
-        with writing(self._target):
+        with disk_refusals(self._target):
             self._target.parent.mkdir(parents=True, exist_ok=True)
             (self._staging / HISTORY_FOLDER).mkdir(parents=True)
             (self._staging / "parts").mkdir()
@@ -82,7 +82,7 @@ class RecordingWriter:
 
     def add_run(self, raw_run: Mapping[str, Any]) -> Span:
         """Write down a run that is part of an answer to come."""
-        with writing(self._target):
+        with disk_refusals(self._target):
             return self._runs.append(msgspec.json.encode(raw_run, order="sorted"))
 
     def keep_listing(
@@ -102,7 +102,7 @@ class RecordingWriter:
     def open_rows(self) -> Iterator[RowsPart]:
         """Give a file to write rows to; unless it is kept, it is gone afterwards."""
         path = self._staging / "parts" / str(next(self._part_numbers))
-        with writing(self._target), self._still_writing():
+        with disk_refusals(self._target), self._still_writing():
             part = RowsPart(path, self._target)
         try:
             yield part
@@ -114,7 +114,7 @@ class RecordingWriter:
         """Keep the answer of one run and window; `part` has its rows, None where it failed."""
         name = name_rows(answer.run_id, answer.storage_id, answer.window)
         path = self._staging / HISTORY_FOLDER / name
-        with writing(self._target), self._still_writing():
+        with disk_refusals(self._target), self._still_writing():
             if part is None:
                 path.unlink(missing_ok=True)
             else:
@@ -125,7 +125,7 @@ class RecordingWriter:
 
     def keep_metadata(self, answer: MetadataAnswer) -> None:
         """Keep what was said of one run's metadata."""
-        with writing(self._target):
+        with disk_refusals(self._target):
             span = self._metadata_lines.append(encode_record(answer))
         with self._lock:
             self._metadata[(answer.run_id, answer.storage_id or "")] = span
@@ -133,7 +133,7 @@ class RecordingWriter:
     def finish(self, head: RecordingHead) -> None:
         """Put everything in order and in place. head: its counts are filled in."""
         try:
-            with writing(self._target), self._still_writing():
+            with disk_refusals(self._target), self._still_writing():
                 self._over = True
                 listings = _join_answers(self._heard)
                 run_count = self._write_listings(listings)
