@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from dr_wandb.cli import garbage
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.failures import EXIT_OK, EXIT_PARTIAL
 from dr_wandb.core.problems import InvalidRequestError, all_problems
@@ -20,6 +21,8 @@ from dr_wandb.core.scope import build_scope
 
 if TYPE_CHECKING:
     from dr_wandb.core.manifest import ExportSummary
+    from dr_wandb.shell.sources import Source
+    from dr_wandb.shell.sources.opening import SourceOpener
 
 Several = Annotated[list[str] | None, Parameter(negative="")]
 """A flag that may be given more than once."""
@@ -185,12 +188,11 @@ def _export(request: ExportRequest, source: str, record: Path | None, quiet: boo
 
     from dr_wandb.shell.engine import ExportEngine
     from dr_wandb.shell.progress import LoggedProgress, ProgressBar, say_nothing, someone_watches
-    from dr_wandb.shell.sources.opening import opener
 
     bar = ProgressBar() if someone_watches() and not quiet else None
     with bar or nullcontext():
         progress = say_nothing if quiet else bar or LoggedProgress()
-        engine = ExportEngine(request, source=opener(source), record=record, progress=progress)
+        engine = ExportEngine(request, source=_opener(source), record=record, progress=progress)
         summary = engine.export()
     print_json(summary)
     return _report(summary)
@@ -210,11 +212,22 @@ def _report(summary: "ExportSummary") -> int:
 def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
     from dr_wandb.core.describe import describe_plan
     from dr_wandb.shell.engine import ExportEngine
-    from dr_wandb.shell.sources.opening import opener
 
-    plan = ExportEngine(request, source=opener(source)).plan()
+    plan = ExportEngine(request, source=_opener(source)).plan()
     if as_json:
         print_json(plan)
     else:
         print_lines(describe_plan(plan))
     return EXIT_OK
+
+
+def _opener(source: str) -> "SourceOpener":
+    from dr_wandb.shell.sources.opening import opener
+
+    open_source = opener(source)
+
+    def open_undisturbed(request: ExportRequest, private: Path) -> "Source":
+        with garbage.held_off():  # the SDK is imported here
+            return open_source(request, private)
+
+    return open_undisturbed

@@ -140,9 +140,31 @@ def canonical_snapshot(line: bytes) -> Result[RunSnapshot, str]:
     return _convert(line, RunSnapshot, _modern_snapshot)
 
 
+def encode_run(run: WandbRun) -> bytes:
+    """Encode a run as it stands in its snapshot."""
+    return _ENCODER.encode(run)
+
+
+def encode_snapshot(encoded_run: bytes, exported_at: str) -> bytes:
+    """Return the line of a snapshot whose run is encoded already."""
+    return b'{"exported_at":%b,"run":%b}\n' % (_ENCODER.encode(exported_at), encoded_run)
+
+
 def fingerprint(run: WandbRun) -> str:
     """Return a digest of all that a snapshot holds but `url`, which depends on SDK and host."""
     return digest(_ENCODER.encode(msgspec.structs.replace(run, url=None)))
+
+
+def fingerprint_encoded(encoded: bytes, run: WandbRun) -> str:
+    """Return the fingerprint of a run that is encoded already.
+
+    What looks like the url somewhere else in it, such as in the config, is not taken for it.
+    """
+    url = b'"url":%b' % _ENCODER.encode(run.url)
+    before, found, after = encoded.partition(url)
+    if not found or url in after:
+        return fingerprint(run)
+    return digest(b'%b"url":null%b' % (before, after))
 
 
 def digest(content: bytes) -> str:

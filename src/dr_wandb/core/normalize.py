@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from dr_wandb.core.plain import plain_form
 from dr_wandb.core.records import HistoryRow, RunUser, WandbRun
 from dr_wandb.core.values import clean_text, decode_json, json_safe, safe_members, spell_number
 
@@ -24,6 +25,8 @@ def normalize_time(value: Any) -> str | None:
     """
     if value is None:
         return None
+    if type(value) is str and len(value) in _USUAL_LENGTHS and _is_usual(value):
+        return f"{value[:_SECONDS]}Z"
     text = clean_text(str(json_safe(value))).strip()
     match = _TIME.fullmatch(text)
     if match is None:
@@ -36,6 +39,19 @@ def normalize_time(value: Any) -> str | None:
     fraction = (match["fraction"] or "").rstrip("0")
     seconds = moment.replace(tzinfo=None).isoformat()
     return f"{seconds}.{fraction}Z" if fraction else f"{seconds}Z"
+
+
+_SECONDS = len("2026-01-01T00:00:00")
+_USUAL_LENGTHS = (_SECONDS, _SECONDS + 1)
+
+
+def _is_usual(text: str) -> bool:
+    """Say whether this is a time as W&B sends it, to the second and in UTC."""
+    seconds, zone = text[:_SECONDS], text[_SECONDS:]
+    try:
+        return zone in ("", "Z") and datetime.fromisoformat(seconds).isoformat() == seconds
+    except ValueError:
+        return False
 
 
 _TIME = re.compile(
@@ -126,17 +142,19 @@ def normalize_run(raw_run: Mapping[str, Any], *, entity: str, project: str) -> W
         read_only=read_only if isinstance(read_only, bool) else None,
         config=config,
         wandb_config=wandb_config,
-        summary_metrics=json_safe(_mapping(raw_run, "summaryMetrics")),
+        summary_metrics=plain_form(_mapping(raw_run, "summaryMetrics")),
         system_metrics=None
         if system_metrics is None
-        else json_safe(_mapping(raw_run, "systemMetrics")),
-        history_keys=json_safe(history_keys) if isinstance(history_keys, Mapping) else None,
+        else plain_form(_mapping(raw_run, "systemMetrics")),
+        history_keys=plain_form(history_keys) if isinstance(history_keys, Mapping) else None,
         history_line_count=_count(raw_run.get("historyLineCount")),
     )
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else clean_text(str(value))
+    if value is None or (type(value) is str and value.isascii()):
+        return value
+    return clean_text(str(value))
 
 
 def _count(value: Any) -> int | None:
@@ -155,9 +173,10 @@ def _unwrap_config(raw_config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     config: dict[str, Any] = {}
     wandb_config: dict[str, Any] = {}
     for key, entry in raw_config.items():
-        value = entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry
+        wrapped = (type(entry) is dict or isinstance(entry, Mapping)) and "value" in entry
+        value = entry["value"] if wrapped else entry
         (wandb_config if key in ("_wandb", "wandb_version") else config)[key] = value
-    return json_safe(config), json_safe(wandb_config)
+    return plain_form(config), plain_form(wandb_config)
 
 
 def _mapping(raw_run: Mapping[str, Any], field: str) -> Mapping[str, Any]:

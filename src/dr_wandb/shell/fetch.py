@@ -29,8 +29,9 @@ from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.segments import Segment, SegmentHeader, SegmentWriter, find_segment
 from dr_wandb.shell.sources import Source, SourceError
 
-WORKERS = 8
-"""wandb-core takes at most 10 requests at a time for one `Api` (wandb 0.31.0)."""
+WORKERS = 16
+"""Eight for each of two sessions: wandb-core takes at most 10 requests at a time for one `Api`
+(wandb 0.31.0), and a second one is opened where the first is full."""
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")

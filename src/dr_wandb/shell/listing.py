@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from dr_wandb.core.codec import fingerprint
+from dr_wandb.core.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.failures import DrWandbError, FailedRun, Unreachable
 from dr_wandb.core.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.normalize import normalize_run
@@ -21,6 +21,7 @@ from dr_wandb.core.records import Record, WandbRun
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.state import ExportState
 from dr_wandb.core.survey import by_id, plan_listing
+from dr_wandb.shell.ahead import one_ahead
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
 from dr_wandb.shell.spool import SnapshotSpool
 
@@ -117,7 +118,7 @@ class _Survey:
 
     def _pages(self, query: ListingQuery, told: dict[str, _Told]) -> Iterator[RunPage]:
         """Read an answer; `told` gets what it says of each run."""
-        for page in self.source.list_runs(query):
+        for page in one_ahead(self.source.list_runs(query)):
             for raw_run in page.runs:
                 run_id, what = self._take(raw_run, query)
                 told[run_id] = what
@@ -134,8 +135,10 @@ class _Survey:
         inside = self._in_scope(run, query)
         if not inside and run.run_id not in self.state.runs:
             return run.run_id, _Told(None, inside=False)
-        self.spool.put(run)
-        return run.run_id, _Told(list_run(run, fingerprint(run)), inside=inside)
+        encoded = encode_run(run)
+        self.spool.put(run.run_id, encoded)
+        listing = list_run(run, fingerprint_encoded(encoded, run))
+        return run.run_id, _Told(listing, inside=inside)
 
     def _in_scope(self, run: WandbRun, query: ListingQuery) -> bool:
         """Say whether a run is in scope; filters that only W&B can judge, by how it came."""

@@ -13,8 +13,8 @@ from typing import IO, Any, Generic, TypeVar
 
 Item = TypeVar("Item", bound=tuple[Any, ...])
 
-BUFFER_BYTES = 8 << 20
-"""How much one sorter holds in memory. Eight runs are fetched at once."""
+BUFFER_BYTES = 4 << 20
+"""How much one sorter holds in memory. Sixteen runs are fetched at once."""
 
 RECORD_BYTES = 64 << 10
 """How much of each spill file is read at a time while they are merged."""

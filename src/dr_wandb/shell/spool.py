@@ -7,8 +7,8 @@ from types import TracebackType
 import msgspec
 
 from dr_wandb.core.records import WandbRun
+from dr_wandb.shell import disk
 
-_ENCODER = msgspec.json.Encoder(order="sorted")
 _RUN = msgspec.json.Decoder(WandbRun)
 
 
@@ -16,21 +16,30 @@ class SnapshotSpool:
     """Runs as they were listed, to be fetched by id. Used as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        self._stream = path.open("w+b")
+        self._written = path.open("wb", buffering=disk.CHUNK)
+        self._read = path.open("rb")
         self._places: dict[str, tuple[int, int]] = {}
+        self._end = 0
+        self._flushed = 0
 
-    def put(self, run: WandbRun) -> None:
-        """Keep a run; the last one of an id counts."""
-        encoded = _ENCODER.encode(run)
-        offset = self._stream.seek(0, 2)
-        self._stream.write(encoded)
-        self._places[run.run_id] = (offset, len(encoded))
+    def put(self, run_id: str, encoded: bytes) -> None:
+        """Keep a run as `encode_run` gave it; the last one of an id counts."""
+        self._written.write(encoded)
+        self._places[run_id] = (self._end, len(encoded))
+        self._end += len(encoded)
+
+    def encoded(self, run_id: str) -> bytes:
+        """Return a run that was put, as it was put."""
+        offset, length = self._places[run_id]
+        if offset + length > self._flushed:
+            self._written.flush()
+            self._flushed = self._end
+        self._read.seek(offset)
+        return self._read.read(length)
 
     def get(self, run_id: str) -> WandbRun:
         """Return a run that was put."""
-        offset, length = self._places[run_id]
-        self._stream.seek(offset)
-        return _RUN.decode(self._stream.read(length))
+        return _RUN.decode(self.encoded(run_id))
 
     def length(self, run_id: str) -> int:
         """Return how many bytes a run takes that was put."""
@@ -46,4 +55,5 @@ class SnapshotSpool:
         trace: TracebackType | None,
     ) -> None:
         with suppress(OSError):  # what it still holds back is of no use by now
-            self._stream.close()
+            self._written.close()
+        self._read.close()

@@ -9,6 +9,7 @@ hides the rest of a page behind a run without a user, and its scans lose rows th
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +25,6 @@ from dr_wandb.shell.sources.api_queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS
 from dr_wandb.shell.sources.api_session import ApiSession
 from dr_wandb.shell.sources.downloads import Downloads
 from dr_wandb.shell.sources.live import BEYOND, MOST_ROWS, LiveReader
-from dr_wandb.shell.sources.parquet import count_rows, in_step_order, read_parquet
 
 PAGE_LIMIT = 1000
 """The most runs that W&B is documented to serve in a page."""
@@ -108,9 +108,13 @@ class ApiSource:
                 variables["perPage"] = self._per_page + 1
 
     def _with_url(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        parts = (self._entity, self._project, "runs", str(node.get("name")))
-        path = "/".join(quote(part, safe="") for part in parts)
-        return {**node, "url": f"{self._session.app_url}{path}"}
+        return {**node, "url": self._runs_url + quote(str(node.get("name")), safe="")}
+
+    @cached_property
+    def _runs_url(self) -> str:
+        """Return the address that the pages of this project's runs lie below."""
+        project = "/".join(quote(part, safe="") for part in (self._entity, self._project))
+        return f"{self._session.app_url}{project}/runs/"
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
@@ -123,6 +127,9 @@ class ApiSource:
         if window.start and self._is_live_from(run, window.start):
             yield from self._read_live(run, window, attempt, window.start, 0)
             return
+        # Arrow takes a good part of a second to import: a sync that reads nothing does without.
+        from dr_wandb.shell.sources.parquet import count_rows, in_step_order, read_parquet
+
         folder = self._downloads.new_folder()
         try:
             paths, has_live = self._downloads.exports(run.run_id, folder)

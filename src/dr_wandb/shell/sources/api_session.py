@@ -11,6 +11,8 @@ session's pacer, which does the waiting and the trying again.
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +20,8 @@ from urllib.parse import urlsplit
 import wandb
 
 from dr_wandb.core.failures import DrWandbError, KeyRefused, Unreachable
+from dr_wandb.core.values import decode_json
+from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api_queries import VIEWER
 from dr_wandb.shell.sources.pacing import Pacer, PassingError, ThrottledError
@@ -30,6 +34,7 @@ from dr_wandb.shell.sources.sdk_errors import (
     status_of,
     trouble_of,
 )
+from dr_wandb.shell.sources.services import Services, handle_of
 
 T = TypeVar("T")
 
@@ -50,7 +55,7 @@ OPENING_ATTEMPTS = 3
 
 
 class ApiSession:
-    """One `wandb.Api`, and the raw GraphQL calls where its public methods are not faithful."""
+    """Raw GraphQL calls through `wandb.Api`, where its public methods are not faithful."""
 
     def __init__(
         self, private: Path, timeout_seconds: int, *, max_rate: float | None = None
@@ -60,11 +65,13 @@ class ApiSession:
         self._pacer = Pacer(max_rate=max_rate, timeout_seconds=timeout_seconds)
         self._service = _borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
+        self._services: Services | None = None
         try:
             self._api = self._connect()
         except BaseException:
             self.close()
             raise
+        self._services = Services(self._api, lambda: self._pacer.send(self._open, attempts=1))
 
     def _connect(self) -> Any:
         try:
@@ -83,10 +90,10 @@ class ApiSession:
                 raise translate(error) from error
             raise DrWandbError(explain(error, self.host)) from error
 
-    @property
-    def service(self) -> Any:
-        """Return the SDK's handle to its service. The same name in wandb 0.29 to 0.31."""
-        return self._api._service_api
+    def service(self) -> AbstractContextManager[Any]:
+        """Give the SDK's handle to its service for one request."""
+        assert self._services is not None
+        return self._services.borrow()
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -97,7 +104,7 @@ class ApiSession:
     @property
     def app_url(self) -> str:
         """Return the address of the web pages, with a slash at its end."""
-        return str(self.service.app_url)
+        return str(handle_of(self._api).app_url)
 
     def viewer(self) -> tuple[str, tuple[str, ...]]:
         """Return the user that the key belongs to, and the entities that are the user's own.
@@ -127,7 +134,10 @@ class ApiSession:
 
     def _query(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            answer = self.service.execute_graphql(document, variables, timeout=self._timeout)
+            with self.service() as service:
+                answer = service.execute_graphql(
+                    document, variables, timeout=self._timeout, parse=_decode
+                )
         except SDK_ERRORS as error:
             if status_of(error) == 401:
                 raise DrWandbError(KeyRefused(host=self.host)) from error
@@ -139,6 +149,8 @@ class ApiSession:
     def close(self) -> None:
         """End all waits and give the service back; the last session of this process stops it."""
         self._pacer.close()
+        if self._services is not None:
+            self._services.close()
         service, self._service = self._service, None
         if service is not None:
             service.give_back()
@@ -156,7 +168,9 @@ class _Service:
             os.environ[name] = str(folder.resolve())
         os.environ["WANDB_SILENT"] = "true"
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        wandb.setup(settings=_settings(timeout_seconds))
+        started = begin(lambda: wandb.setup(settings=_settings(timeout_seconds)))
+        import_module("wandb.apis.public")  # takes as long as wandb-core, which is waited for idly
+        started()
 
     def give_back(self) -> None:
         """Count one session less; stop the service and restore the environment after the last."""
@@ -204,6 +218,10 @@ def _settings(timeout_seconds: int) -> Any:
         x_file_transfer_retry_wait_min_seconds=_RETRY_SECONDS,
         x_file_transfer_retry_wait_max_seconds=_RETRY_SECONDS,
     )
+
+
+def _decode(text: str) -> Any:
+    return decode_json(text, "W&B's answer")
 
 
 def configured_address() -> str:

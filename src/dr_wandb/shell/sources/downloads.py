@@ -17,8 +17,6 @@ from tempfile import mkdtemp
 from types import SimpleNamespace
 from typing import Any
 
-from wandb.apis.public import File, Run
-
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api_session import ApiSession, translate
@@ -45,21 +43,22 @@ class Downloads:
         """Download a run's Parquet files; say whether there are live rows beside them."""
         if "/" in run_id or "\\" in run_id:
             return [], True
-        address = SimpleNamespace(
-            entity=self._entity,
-            project=self._project,
-            id=run_id,
-            _service_api=self._session.service,
-        )
-        result = self._session.send(lambda: self._exports(address, folder))
+        result = self._session.send(lambda: self._exports(run_id, folder))
         return sorted(result.paths), bool(result.contains_live_data)
 
-    def _exports(self, address: Any, folder: Path) -> Any:
+    def _exports(self, run_id: str, folder: Path) -> Any:
+        from wandb.apis.public import Run
+
         place = Path(mkdtemp(dir=folder))
-        result = self._watched(
-            lambda: Run.download_history_exports(address, place, require_complete_history=False),
-            place,
-        )
+
+        def download() -> Any:
+            with self._session.service() as service:
+                address = SimpleNamespace(
+                    entity=self._entity, project=self._project, id=run_id, _service_api=service
+                )
+                return Run.download_history_exports(address, place, require_complete_history=False)
+
+        result = self._watched(download, place)
         if result.errors:
             raise _missing(list(map(str, result.errors.values())))
         return result
@@ -75,8 +74,14 @@ class Downloads:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _file(self, node: Mapping[str, Any], place: Path) -> bytes:
-        file = File(self._session.service, {**node, "name": _FILE})
-        self._watched(lambda: file.download(root=str(place), replace=True).close(), place)
+        from wandb.apis.public import File
+
+        def download() -> None:
+            with self._session.service() as service:
+                file = File(service, {**node, "name": _FILE})
+                file.download(root=str(place), replace=True).close()
+
+        self._watched(download, place)
         return (place / _FILE).read_bytes()
 
     def _watched(self, call: Callable[[], Any], folder: Path) -> Any:

@@ -1,0 +1,96 @@
+"""The handles through which requests go to wandb-core, one for each `wandb.Api`.
+
+Rules
+- wandb-core takes at most 10 requests at a time for one `Api`, further ones wait in line and their
+  time counts (wandb 0.31.0). So a second `Api` is opened once the first has often been full.
+- It is opened while requests go on. Where it cannot be had they go on with the first.
+- Each request goes to the `Api` that is at work on the fewest.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dr_wandb.shell.ahead import begin
+from dr_wandb.shell.progress import LOGGER
+
+FULL = 8
+"""Requests at a time that one `Api` takes well."""
+
+OFTEN = 16
+"""So many requests have found all places taken before another `Api` pays: opening one is a request
+of its own."""
+
+MOST = 2
+
+CLOSING_SECONDS = 3.0
+"""How long the end of a session waits for an `Api` that is just being opened."""
+
+
+class _Service:
+    """One handle, and how many requests it is at work on."""
+
+    def __init__(self, api: Any) -> None:
+        self.api = api
+        self.load = 0
+
+
+class Services:
+    """The handles of one session. open_another: opens a further `wandb.Api`; may raise."""
+
+    def __init__(self, api: Any, open_another: Callable[[], Any]) -> None:
+        self._services = [_Service(api)]
+        self._open_another = open_another
+        self._lock = threading.Lock()
+        self._found_full = 0
+        self._closed = False
+        self._settled = threading.Event()
+        self._settled.set()
+
+    @property
+    def count(self) -> int:
+        """Return how many there are."""
+        return len(self._services)
+
+    @contextmanager
+    def borrow(self) -> Iterator[Any]:
+        """Give the SDK's handle to its service for one request."""
+        with self._lock:
+            service = min(self._services, key=lambda one: one.load)
+            if service.load >= FULL:
+                self._note_full()
+            service.load += 1
+        try:
+            yield handle_of(service.api)
+        finally:
+            with self._lock:
+                service.load -= 1
+
+    def _note_full(self) -> None:
+        """Have another one opened, once: what fails will hardly succeed a moment later."""
+        self._found_full += 1
+        if self._found_full == OFTEN and len(self._services) < MOST and not self._closed:
+            self._settled.clear()
+            begin(self._add)
+
+    def _add(self) -> None:
+        try:
+            if not self._closed:
+                added = _Service(self._open_another())
+                with self._lock:
+                    self._services.append(added)
+        except Exception as error:
+            LOGGER.debug("no second session with W&B: %s", error)
+        finally:
+            self._settled.set()
+
+    def close(self) -> None:
+        """Open no other, and wait for one that is being opened: it would start wandb-core anew."""
+        self._closed = True
+        self._settled.wait(CLOSING_SECONDS)
+
+
+def handle_of(api: Any) -> Any:
+    """Return the SDK's handle to its service. The same name in wandb 0.29 to 0.31."""
+    return api._service_api

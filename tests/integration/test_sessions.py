@@ -1,0 +1,73 @@
+"""How many sessions a sync has with W&B, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dr_wandb.shell.sources.api_queries import VIEWER
+from dr_wandb.shell.sources.api_session import ApiSession
+from tests.integration.conftest import PRIVATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.conftest import Command
+    from tests.server import Project, StandInServer
+
+SLOW_SECONDS = 0.03
+
+
+@pytest.fixture
+def session(server: StandInServer, tmp_path: Path) -> Iterator[ApiSession]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WANDB")]:
+            patch.delenv(name)
+        for name, text in server.environment(tmp_path / "home").items():
+            if name not in PRIVATE:
+                patch.setenv(name, text)
+        session = ApiSession(tmp_path, timeout_seconds=20)
+        try:
+            yield session
+        finally:
+            session.close()
+        assert "WANDB_SERVICE" not in os.environ, "wandb-core runs on"
+
+
+def ask(session: ApiSession, workers: int, count: int) -> list[str]:
+    with ThreadPoolExecutor(workers) as pool:
+        answers = pool.map(lambda _: session.query(VIEWER, {}), range(count))
+        return [answer["viewer"]["username"] for answer in answers]
+
+
+def test_many_requests_at_a_time_are_answered_through_two_sessions(
+    server: StandInServer, session: ApiSession
+) -> None:
+    """200 live histories took half as long again through one."""
+    server.latency_seconds = SLOW_SECONDS
+    before = len(server.requests)
+    assert ask(session, workers=16, count=200) == ["ada"] * 200
+    assert len(server.requests) - before == 201, "a second session, and nothing else"
+
+
+def test_few_requests_at_a_time_are_answered_through_one_session(
+    server: StandInServer, session: ApiSession
+) -> None:
+    server.latency_seconds = SLOW_SECONDS
+    before = len(server.requests)
+    assert ask(session, workers=8, count=100) == ["ada"] * 100
+    assert len(server.requests) - before == 100
+
+
+def test_small_project_is_synced_through_one_session(
+    server: StandInServer, project: Project, command: Command
+) -> None:
+    for number in range(8):
+        project.add_run(f"run-{number}").log_all({"loss": step} for step in range(3))
+    done = command.history()
+    assert (done.code, len(done.rows())) == (0, 24)
+    assert len(server.requests_of("Viewer")) == 1
