@@ -179,14 +179,15 @@ def changes_between(
     at: str,
 ) -> SyncChanges:
     """Say what became of the runs of an export. changed: the fields of runs that it held before."""
-    known = {
-        run_id: (was, after[run_id])
-        for run_id, was in before.items()
-        if was.snapshot is not None and run_id in after
+    known = {run_id for run_id, was in before.items() if was.snapshot is not None}
+    moved = {
+        run_id: (before[run_id], now)
+        for run_id, now in after.items()
+        if run_id in known and before[run_id] is not now
     }
 
     def where(said: Callable[[RunTracking, RunTracking], bool]) -> tuple[str, ...]:
-        return tuple(sorted(run_id for run_id, (was, now) in known.items() if said(was, now)))
+        return tuple(sorted(run_id for run_id, (was, now) in moved.items() if said(was, now)))
 
     return SyncChanges(
         at=at,
@@ -214,7 +215,8 @@ def _count_rows(
     before: Mapping[str, RunTracking], after: Mapping[str, RunTracking]
 ) -> dict[str, RowCount]:
     counts = {}
-    for run_id in sorted(before.keys() | after.keys()):
+    ids = before.keys() | after.keys()
+    for run_id in sorted(run for run in ids if before.get(run) is not after.get(run)):
         was, now = (
             tracked[run_id].history if run_id in tracked else None for tracked in (before, after)
         )

@@ -15,7 +15,7 @@ from typing import IO, Any
 from msgspec.structs import replace
 
 from dr_wandb.core.changes import ChangedRun, compare_runs
-from dr_wandb.core.codec import decode_snapshot, encode_line, fingerprint
+from dr_wandb.core.codec import decode_snapshot, encode_line, encode_snapshot, fingerprint
 from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE, DataFile
 from dr_wandb.core.records import Record, RunSnapshot, snapshot_order
 from dr_wandb.core.request import ExportMode, ExportRequest
@@ -202,8 +202,12 @@ class Assembler:
         self, tracking: RunTracking, result: RunResult, old: IO[bytes] | None
     ) -> tuple[bytes, RunTracking]:
         """Return the line of a run that was read, and the tracking that goes with it."""
-        run = self._spool.get(tracking.run_id)
         stored = self._stored_snapshot(tracking, old)
+        if stored is None and not self._request.include_metadata:
+            line = encode_snapshot(self._spool.encoded(tracking.run_id), self._exported_at)
+            mark = result.outcome.listing.fingerprint
+            return line, replace(tracking, fingerprint=mark, metadata_included=False)
+        run = self._spool.get(tracking.run_id)
         if self._request.include_metadata:
             metadata: Mapping[str, Any] | None = stored.run.metadata if stored is not None else None
             if result.fetched is not None and result.fetched.metadata_read:

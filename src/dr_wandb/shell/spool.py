@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import msgspec
 
@@ -16,8 +17,9 @@ class SnapshotSpool:
     """Runs as they were listed, to be fetched by id. Used as a context manager."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._written = path.open("wb", buffering=disk.CHUNK)
-        self._read = path.open("rb")
+        self._read: IO[bytes] | None = None
         self._places: dict[str, tuple[int, int]] = {}
         self._end = 0
         self._flushed = 0
@@ -34,6 +36,8 @@ class SnapshotSpool:
         if offset + length > self._flushed:
             self._written.flush()
             self._flushed = self._end
+        if self._read is None:
+            self._read = self._path.open("rb")
         self._read.seek(offset)
         return self._read.read(length)
 
@@ -56,4 +60,5 @@ class SnapshotSpool:
     ) -> None:
         with suppress(OSError):  # what it still holds back is of no use by now
             self._written.close()
-        self._read.close()
+        if self._read is not None:
+            self._read.close()
