@@ -8,6 +8,7 @@ Rules
   alone. Then the record goes.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -51,16 +52,16 @@ def stage_document(folder: Path, name: str, content: bytes) -> StagedFile:
     """Write a small new file into the staging folder."""
     staged = folder / STAGING_FOLDER / name
     disk.write_file(staged, content)
-    return describe_staged(folder, name, staged)
+    return describe_staged(folder, name, staged, hashlib.sha256(content).hexdigest())
 
 
-def describe_staged(folder: Path, name: str, staged: Path, sha256: str = "") -> StagedFile:
+def describe_staged(folder: Path, name: str, staged: Path, sha256: str) -> StagedFile:
     """Describe a file that lies in the staging folder and is to become `name`."""
     return StagedFile(
         name=name,
         staged=str(staged.relative_to(folder)),
         bytes=staged.stat().st_size,
-        sha256=sha256 or disk.sha256_of(staged),
+        sha256=sha256,
     )
 
 

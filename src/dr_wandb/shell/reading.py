@@ -120,7 +120,9 @@ def remember_look(store: ExportStore, state: ExportState) -> None:
     """Note what the data files look like, now that the state speaks of them."""
     files = ((store.runs_path, state.runs_file), (store.history_path, state.history_file))
     known = {path.name: (_look(path), sha256) for path, sha256 in files if sha256}
-    disk.replace_file(store.export_dir / CHECKED_FILE, msgspec.json.encode(known))
+    path, content = store.export_dir / CHECKED_FILE, msgspec.json.encode(known)
+    if not path.exists() or path.read_bytes() != content:
+        disk.replace_file(path, content)
 
 
 def _read_anew(

@@ -14,6 +14,9 @@ from dr_wandb.core.columns import Cells, encode_columns, fit_for_columns
 from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.values import EXACT_INTEGERS, json_safe, number
 
+_EXACT_INTEGERS = pa.scalar(EXACT_INTEGERS)
+"""Made once: to make a scalar, pyarrow looks for packages that may not be there, each time."""
+
 
 def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:
     """Encode the rows of a batch; None where the row path has to do it.
@@ -48,7 +51,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _numbers(column: pa.Array) -> Cells:
     """Return doubles as `core.values.number` does, looking at each one only where it may differ."""
-    whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), EXACT_INTEGERS))
+    whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), _EXACT_INTEGERS))
     if pc.all(whole).as_py():
         return column.cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
     cells: list[Any] = column.to_pylist()
