@@ -100,14 +100,18 @@ def encode_raw_rows(rows: Sequence[Mapping[str, Any]], run_id: str) -> EncodedRo
         or not fit_for_columns(keys)
     ):
         return encode_rows([normalize_row(row, run_id) for row in rows])
-    columns = {key: _safe_cells([row.get(key) for row in rows]) for key in keys}
+    columns = {key: safe_cells([row.get(key) for row in rows]) for key in keys}
     return encode_columns(columns, len(rows), run_id)
 
 
-def _safe_cells(cells: list[Any]) -> Cells:
+def safe_cells(cells: list[Any]) -> Cells:
     """Return raw values in their JSON-safe form, looking at each one only where it may differ."""
     kinds = {*map(type, cells)}
     if kinds == {float} and not any(map(float.is_integer, cells)) and math.isfinite(sum(cells)):
+        return cells
+    if kinds == {int} and min(cells) >= -(2**63) and max(cells) < 2**64:
+        return cells
+    if kinds == {str} and all(map(str.isascii, cells)):
         return cells
     safe: Callable[[Any], Any] = number if kinds == {float} else _safe
     return [None if cell is None else safe(cell) for cell in cells]

@@ -10,9 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dr_wandb.core.columns import Cells, encode_columns, fit_for_columns
+from dr_wandb.core.columns import Cells, encode_columns, fit_for_columns, safe_cells
 from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.values import EXACT_INTEGERS, json_safe, number
+
+FEW_ROWS = 1_000
+"""Below this, Arrow's functions cost more than they save: each lets another thread go first."""
 
 _EXACT_INTEGERS = pa.scalar(EXACT_INTEGERS)
 """Made once: to make a scalar, pyarrow looks for packages that may not be there, each time."""
@@ -37,6 +40,8 @@ def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:
 def _cells(column: pa.Array) -> Cells:
     """Return the cells of a column in their JSON-safe form, None where null."""
     kind = column.type
+    if len(column) < FEW_ROWS:
+        return safe_cells(column.to_pylist())
     if pa.types.is_float32(kind) or pa.types.is_float64(kind):
         return _numbers(column)
     cells: list[Any] = column.to_pylist()
