@@ -19,7 +19,7 @@ import msgspec
 
 from dr_wandb.core.merge import EncodedRows, encode_rows
 from dr_wandb.core.normalize import normalize_row
-from dr_wandb.core.values import clean_text, json_safe, number
+from dr_wandb.core.values import EXACT_INTEGERS, clean_text, json_safe, number
 
 Cells = Sequence[Any]
 """The values of one column, JSON-safe, None where a row has none."""
@@ -107,8 +107,11 @@ def encode_raw_rows(rows: Sequence[Mapping[str, Any]], run_id: str) -> EncodedRo
 def safe_cells(cells: list[Any]) -> Cells:
     """Return raw values in their JSON-safe form, looking at each one only where it may differ."""
     kinds = {*map(type, cells)}
-    if kinds == {float} and not any(map(float.is_integer, cells)) and math.isfinite(sum(cells)):
-        return cells
+    if kinds == {float} and math.isfinite(sum(cells)):
+        if not any(map(float.is_integer, cells)):
+            return cells
+        least, most = -EXACT_INTEGERS, EXACT_INTEGERS
+        return [int(c) if c.is_integer() and least < c < most else c for c in cells]
     if kinds == {int} and min(cells) >= -(2**63) and max(cells) < 2**64:
         return cells
     if kinds == {str} and all(map(str.isascii, cells)):

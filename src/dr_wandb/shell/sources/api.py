@@ -8,8 +8,10 @@ hides the rest of a page behind a run without a user, and its scans lose rows th
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +21,7 @@ from dr_wandb.core.failures import DrWandbError, NoProject
 from dr_wandb.core.listing import ListingQuery, RunListing, scope_of
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.values import decode_json
+from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
 from dr_wandb.shell.sources.api_filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api_queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE, RUNS
@@ -31,6 +34,10 @@ PAGE_LIMIT = 1000
 
 CAREFUL_ROWS = (MOST_ROWS, 1_000, 250)
 """Most rows in a page of live history, by attempt: a server may cap answers without a word."""
+
+READERS = 2
+"""Parquet files that are read at once, of all that are downloaded: one is encoded, which is work
+for one thread at a time anyway, while the other is read or written."""
 
 METADATA_FILE = "wandb-metadata.json"
 
@@ -47,6 +54,7 @@ class ApiSource:
         self._project = request.project
         self._per_page = min(request.runs_per_page, PAGE_LIMIT - 1)
         self._downloads = Downloads(session, request)
+        self._readers = threading.BoundedSemaphore(READERS)
 
     @classmethod
     def open(cls, request: ExportRequest, private: Path) -> "ApiSource":
@@ -127,16 +135,20 @@ class ApiSource:
         if window.start and self._is_live_from(run, window.start):
             yield from self._read_live(run, window, attempt, window.start, 0)
             return
-        # Arrow takes a good part of a second to import: a sync that reads nothing does without.
-        from dr_wandb.shell.sources.parquet import count_rows, in_step_order, read_parquet
-
+        if run.terminal:
+            _import_arrow_ahead()
         folder = self._downloads.new_folder()
         try:
             paths, has_live = self._downloads.exports(run.run_id, folder)
-            exported = sum(map(count_rows, paths)) if has_live else 0
-            for path in in_step_order(paths):
-                yield from read_parquet(path, window)
-                path.unlink()
+            exported = 0
+            if paths:
+                from dr_wandb.shell.sources.parquet import count_rows, in_step_order, read_parquet
+
+                exported = sum(map(count_rows, paths)) if has_live else 0
+                for path in in_step_order(paths):
+                    with self._readers:
+                        yield from read_parquet(path, window)
+                    path.unlink()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if paths and not has_live:
@@ -226,6 +238,15 @@ class ApiSource:
         if not isinstance(run, Mapping):
             raise SourceError("W&B answered that there is no such run")
         return run
+
+
+@cache
+def _import_arrow_ahead() -> None:
+    """Import Arrow beside the first downloads: it takes a good part of a second.
+
+    A run that has ended is mostly exported; a sync that reads none does without Arrow.
+    """
+    begin(lambda: import_module("dr_wandb.shell.sources.parquet"))
 
 
 def _step_of(entry: Any) -> int:

@@ -1,6 +1,5 @@
 """Read the Parquet files that W&B exports histories to, in batches, whatever their size."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,16 @@ from dr_wandb.core.merge import EncodedRows
 from dr_wandb.shell.sources import RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.arrow import encode_batch
 
-CELLS_PER_BATCH = 100_000
-"""As Python objects a few megabytes: many runs are read at once."""
+CELLS_PER_BATCH = 50_000
+"""As Python objects a few megabytes."""
 
 MOST_ROWS = 10_000
 
+COLUMN_BYTES = 1 << 16
+"""What is read of a column at once: a file may have thousands of them."""
+
 BATCH_BYTES = 4 << 20
 """What a batch holds in Arrow's memory, unless a single row holds more."""
-
-_encoding = threading.Lock()
-"""Encoding is work for one thread at a time anyway: taking turns saves them from interrupting each
-other, and the memory for one batch each."""
 
 _REFUSALS = (pa.ArrowException, OSError, ValueError)
 
@@ -49,8 +47,7 @@ class ColumnBatch:
     def encode(self, run_id: str) -> EncodedRows:
         """Return the rows as lines. Raises SourceError where a value does not read."""
         try:
-            with _encoding:
-                encoded = encode_batch(self._columns, run_id)
+            encoded = encode_batch(self._columns, run_id)
         except _REFUSALS as error:
             raise _unreadable(error) from error
         return encoded or RowBatch(rows=self.rows, live=False).encode(run_id)
@@ -76,13 +73,15 @@ def read_parquet(path: Path, window: FetchWindow) -> Iterator[ColumnBatch]:
     Raises SourceError where the file is not whole: the SDK stores what it got as if it were.
     """
     try:
-        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+        with pq.ParquetFile(path, buffer_size=COLUMN_BYTES) as file:
             rows = max(1, min(MOST_ROWS, CELLS_PER_BATCH // max(1, len(file.schema.names))))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
                 for piece in _pieces(batch):
                     yield ColumnBatch(piece).inside(window)
     except _REFUSALS as error:
         raise _unreadable(error) from error
+    finally:
+        pa.default_memory_pool().release_unused()  # each thread would keep what its file took
 
 
 def count_rows(path: Path) -> int:
