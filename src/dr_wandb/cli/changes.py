@@ -1,10 +1,9 @@
 """`wandb-export log NAME` and `wandb-export diff NAME`: what syncs have changed."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
+from dr_wandb.cli.flags import Switch
 from dr_wandb.cli.output import print_json, print_lines, print_result
 from dr_wandb.core.failures import EXIT_OK
 from dr_wandb.core.problems import InvalidRequestError
@@ -21,7 +20,7 @@ def log(
     *,
     data_root: Path = Path("./data"),
     last: int | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Switch = False,
 ) -> int:
     """Print what each sync changed, oldest first.
 
@@ -57,7 +56,7 @@ def diff(
     *,
     since: str,
     data_root: Path = Path("./data"),
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Switch = False,
 ) -> int:
     """Print what the syncs since some time have changed together.
 

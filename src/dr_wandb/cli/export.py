@@ -2,11 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from dr_wandb.cli import garbage
+from dr_wandb.cli.flags import Several, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.failures import EXIT_OK, EXIT_PARTIAL
 from dr_wandb.core.problems import InvalidRequestError, all_problems
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from dr_wandb.core.manifest import ExportSummary
     from dr_wandb.shell.sources import Source
     from dr_wandb.shell.sources.opening import SourceOpener
-
-Several = Annotated[list[str] | None, Parameter(negative="")]
-"""A flag that may be given more than once."""
 
 
 def export(
@@ -52,14 +48,14 @@ def export(
     created_after: str | None = None,
     created_before: str | None = None,
     run_filter: str | None = None,
-    prune: Annotated[bool, Parameter(negative="")] = False,
-    allow_empty: Annotated[bool, Parameter(negative="")] = False,
+    prune: Switch = False,
+    allow_empty: Switch = False,
     max_rate: float | None = None,
     source: str = "api",
     record: Path | None = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Switch = False,
+    json: Switch = False,
+    quiet: Switch = False,
 ) -> int:
     """Export a W&B project to plain files that other programs load without W&B.
 

@@ -1,10 +1,8 @@
 """`wandb-export status`, `verify` and `doctor`: what there is, whether it is sound, and why not."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from dr_wandb.cli.flags import Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.failures import EXIT_DAMAGED, EXIT_OK, EXIT_PARTIAL, EXIT_UNREADY
 from dr_wandb.core.request import check_source
@@ -15,7 +13,7 @@ def status(
     /,
     *,
     data_root: Path = Path("./data"),
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Switch = False,
 ) -> int:
     """Print what is exported, when W&B was last looked at, and how far behind that is.
 
@@ -53,11 +51,11 @@ def verify(
     /,
     *,
     data_root: Path = Path("./data"),
-    against_server: Annotated[bool, Parameter(negative="")] = False,
+    against_server: Switch = False,
     source: str = "api",
     timeout_seconds: int = 120,
     max_rate: float | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Switch = False,
 ) -> int:
     """Check that an export is whole and sound, and say what is wrong if it is not.
 
@@ -109,7 +107,7 @@ def doctor(
     *,
     data_root: Path = Path("./data"),
     timeout_seconds: int = 20,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Switch = False,
 ) -> int:
     """Check that everything is there that an export needs, one line for each thing.
 

@@ -2,7 +2,7 @@
 
 Rules
 - A query is complete when its distinct ids equal the source's count; if not it is asked again.
-- If the source's count of all runs disagrees with what is tracked, everything is listed.
+- If the source's count of all runs in scope disagrees with what is tracked, all are listed.
 - A run whose node does not read is asked for again by itself, then reported; the others go on.
 - Snapshots are spooled to disk as they come; only their listings stay in memory.
 - Each run is looked at again for whether it is in scope. One that is not stays only if it is

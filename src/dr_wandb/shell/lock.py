@@ -1,6 +1,5 @@
 """One sync at a time for each export."""
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -8,14 +7,29 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from dr_wandb.core.failures import DrWandbError, Locked
+from dr_wandb.core.records import Record
 from dr_wandb.shell import disk
 from dr_wandb.shell.places import require_folder, require_own_file
 
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder.json"
+
+
+class Holder(Record, frozen=True, kw_only=True):
+    """The process that has the lock, as it says itself."""
+
+    pid: int
+    host: str
+    since: str
+
+    @property
+    def in_words(self) -> str:
+        """Say who it is."""
+        return f"process {self.pid} on {self.host} since {self.since}"
 
 
 @contextmanager
@@ -34,14 +48,13 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise DrWandbError(Locked(path=str(folder), holder=_holder(folder))) from None
+        holder = read_holder(folder)
+        words = "another process" if holder is None else holder.in_words
+        raise DrWandbError(Locked(path=str(folder), holder=words)) from None
     try:
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        }
-        disk.write_file(folder / HOLDER_FILE, json.dumps(holder).encode())
+        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=since)
+        disk.write_file(folder / HOLDER_FILE, msgspec.json.encode(holder))
         yield
     finally:
         try:
@@ -52,12 +65,15 @@ def locked(folder: Path) -> Iterator[None]:
             lock.release()
 
 
-def _holder(folder: Path) -> str:
+def read_holder(folder: Path) -> Holder | None:
+    """Return what a sync has noted of itself, None where there is no such note, or none to read.
+
+    Whether it is still at work is not said: a process that was killed leaves its note.
+    """
     try:
-        holder = json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return msgspec.json.decode((folder / HOLDER_FILE).read_bytes(), type=Holder)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _remove_if_unused(made: list[Path]) -> None:

@@ -7,11 +7,9 @@ Rules
 """
 
 import hashlib
-from collections.abc import Callable
 from typing import TypeVar
 
 from returns.pipeline import is_successful
-from returns.result import Failure, Result
 
 from dr_wandb.core.codec import decode_changes, decode_snapshot
 from dr_wandb.core.manifest import CHANGES_FILE, RUNS_FILE, DataFile
@@ -24,14 +22,6 @@ from dr_wandb.core.state import ByteRange
 _R = TypeVar("_R", bound=Record)
 
 NOT_CANONICAL = "not spelled as docs/format.md says"
-
-
-def read_line(decode: Callable[[bytes], Result[_R, str]], line: bytes) -> Result[_R, str]:
-    """Decode a line that may be any bytes."""
-    try:
-        return decode(line)
-    except ValueError as error:  # text that is not UTF-8, in some places of a record
-        return Failure(str(error))
 
 
 class StoredRun(Record, frozen=True, kw_only=True):
@@ -82,7 +72,7 @@ class RunsAudit:
         """Check the next line."""
         self._number += 1
         start, self._offset = self._offset, self._offset + len(line)
-        result = read_line(decode_snapshot, line)
+        result = decode_snapshot(line)
         if not is_successful(result):
             if line.endswith(b"\n"):  # a torn line is told of as such
                 self._say(FindingKind.LINE, f"does not read: {result.failure()}")
@@ -132,7 +122,7 @@ class ChangesAudit:
     def add(self, line: bytes) -> None:
         """Check the next line."""
         self._number += 1
-        result = read_line(decode_changes, line)
+        result = decode_changes(line)
         if not is_successful(result):
             if line.endswith(b"\n"):
                 self._say(f"does not read: {result.failure()}")

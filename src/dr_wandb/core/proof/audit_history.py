@@ -14,7 +14,7 @@ from dr_wandb.core.accept import FetchWindow, Received
 from dr_wandb.core.codec import RowKey, decode_row, row_key
 from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE
 from dr_wandb.core.merge import ReceivedRow, Tally
-from dr_wandb.core.proof.audit import NOT_CANONICAL, read_line
+from dr_wandb.core.proof.audit import NOT_CANONICAL
 from dr_wandb.core.proof.spelling import row_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.records import HistoryRow, Record
@@ -57,7 +57,7 @@ class HistoryAudit:
     def add(self, line: bytes) -> None:
         """Check the next line."""
         self._number += 1
-        result = read_line(decode_row, line)
+        result = decode_row(line)
         if not is_successful(result):
             if line.endswith(b"\n"):  # a torn line is told of as such
                 self._say(FindingKind.LINE, f"does not read: {result.failure()}")

@@ -3,14 +3,13 @@
 Nothing is locked, written or removed to find out.
 """
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from dr_wandb.core.records import Record
 from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER
-from dr_wandb.shell.lock import HOLDER_FILE
+from dr_wandb.shell.lock import read_holder
 from dr_wandb.shell.staging import KEPT
 
 
@@ -32,22 +31,20 @@ def look_beside(folder: Path) -> Presence:
     with suppress(OSError):
         segments = sum(path.suffix == KEPT for path in (folder / STAGING_FOLDER).iterdir())
     return Presence(
-        holder=_holder(folder / HOLDER_FILE),
+        holder=_holder_at_work(folder),
         commit=os.path.lexists(folder / RECORD_FILE),
         segments=segments,
     )
 
 
-def _holder(path: Path) -> str | None:
+def _holder_at_work(folder: Path) -> str | None:
     """Say which process holds the lock, None where it died or runs elsewhere unseen."""
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        pid, host, since = holder["pid"], holder["host"], holder["since"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    holder = read_holder(folder)
+    if holder is None or holder.pid <= 0:
         return None
-    if type(pid) is not int or pid <= 0 or (host == os.uname().nodename and not _alive(pid)):
+    if holder.host == os.uname().nodename and not _alive(holder.pid):
         return None
-    return f"process {pid} on {host} since {since}"
+    return holder.in_words
 
 
 def _alive(pid: int) -> bool:
