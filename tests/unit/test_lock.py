@@ -8,7 +8,7 @@ import pytest
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.failures import Locked
-from dr_wandb.shell.lock import HOLDER_FILE, LOCK_FILE, locked
+from dr_wandb.shell.lock import HOLDER_FILE, LOCK_FILE, locked, read_holder
 
 HOLD = """
 import sys, time
@@ -43,7 +43,9 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     with locked(tmp_path):
-        assert f'"pid": {os.getpid()}' in (tmp_path / HOLDER_FILE).read_text()
+        holder = read_holder(tmp_path)
+        assert holder is not None
+        assert holder.pid == os.getpid()
 
 
 def test_a_lock_is_given_back_with_nothing_left_beside_it(tmp_path: Path) -> None:
