@@ -33,6 +33,9 @@ BY_DEFAULT = ("interrupt", "full disk", "by turns")
 KINDS = tuple(FAULTS) if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else BY_DEFAULT
 """By default an interrupt and a full disk meet each operation, the other kinds some by turns."""
 
+FEWEST = {"nothing new": 40}
+"""A sync has more than fifty operations to be killed at; one that writes no data file has fewer."""
+
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_kill_at_any_operation_costs_nothing(
@@ -45,7 +48,7 @@ def test_a_kill_at_any_operation_costs_nothing(
     images = images_of(
         lambda: scenario.sync(source, tmp_path / "killed"), tmp_path / "killed", tmp_path / "images"
     )
-    assert images.operations > 40
+    assert images.operations > FEWEST.get(name, 50)
     with syncing.without_fsync():
         for label, image in images.found.values():
             image.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@ Rules
 - The lines are, byte for byte, those of the row path, `encode_line(normalize_row(row))`.
 - What the fast way cannot hold, such as a key that JSON has to escape, is left to the row path.
 
-A row is a struct of the encoder, not a dict: a row of 8 metrics takes a tenth of the time that the
-row path needs (msgspec 0.22).
+A row is a struct of the encoder, not a dict: with 8 metrics it takes a third of the time that the
+row path needs, and a sixth where its columns come as such (msgspec 0.22).
 """
 
 import math
