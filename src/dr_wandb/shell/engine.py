@@ -1,7 +1,7 @@
 """One sync, from the first look to the last rename. Each step is a line of `export`."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,7 +82,7 @@ class ExportEngine:
         require_apart(folder, self._record)
         with disk_refusals(folder, exactly=True), locked(folder):
             finish_interrupted(folder)
-            with staging(folder) as scratch, _spool(scratch) as spool, ExitStack() as files:
+            with staging(folder) as scratch, SnapshotSpool(scratch) as spool, ExitStack() as files:
                 stored = read_export(self.store, self.request, scratch)
                 history = files.enter_context(HistoryFile(stored, self.request, scratch))
                 with opened(self._source, self.request, scratch) as source:
@@ -109,7 +109,10 @@ class ExportEngine:
         with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
             scratch = Path(private)
             stored = read_export(self.store, self.request, scratch)
-            with opened(self._source, self.request, scratch) as source, _spool(scratch) as spool:
+            with (
+                opened(self._source, self.request, scratch) as source,
+                SnapshotSpool(scratch) as spool,
+            ):
                 return self._plan(stored, self._list(source, stored, spool))
 
     def _list(self, source: Source, stored: StoredExport, spool: SnapshotSpool) -> ProjectListing:
@@ -244,9 +247,3 @@ class _Sync(NamedTuple):
         """Return the tracking of one run after its result."""
         before = self.stored.state.runs.get(result.outcome.listing.run_id)
         return advance_run(self.request, before, result.outcome, self.source, self.exported_at)
-
-
-@contextmanager
-def _spool(scratch: Path) -> Iterator[SnapshotSpool]:
-    with SnapshotSpool(scratch / "listed-runs.spool") as spool:
-        yield spool

@@ -14,11 +14,14 @@ _RUN = msgspec.json.Decoder(WandbRun)
 
 
 class SnapshotSpool:
-    """Runs as they were listed, to be fetched by id. Used as a context manager."""
+    """Runs as they were listed, to be fetched by id, in a file of its own in `folder`.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._written = path.open("wb", buffering=disk.CHUNK)
+    Used as a context manager.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "listed-runs.spool"
+        self._written = self._path.open("wb", buffering=disk.CHUNK)
         self._read: IO[bytes] | None = None
         self._places: dict[str, tuple[int, int]] = {}
         self._end = 0

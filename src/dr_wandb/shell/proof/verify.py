@@ -113,7 +113,7 @@ def compare_with_source(
         scratch = Path(private)
         with (
             opened(source, request, scratch) as asked,
-            SnapshotSpool(scratch / "listed-runs.spool") as spool,
+            SnapshotSpool(scratch) as spool,
         ):
             listing = list_project(asked, request, state, spool, wait=wait)
             return compare(
