@@ -23,6 +23,9 @@ MAKES = frozenset({"open", "write", "mkdir"})
 
 CHANGES = MAKES | {"replace", "rename", "unlink", "rmdir", "rmtree", "sync_file", "sync_folder"}
 
+SMALL_CHUNK = 256
+"""Small enough for the exports of these tests to be copied by the system, in several pieces."""
+
 
 @dataclass
 class Operation:
@@ -81,6 +84,8 @@ def observed(before: Before) -> Iterator[None]:
             patch.setattr(Path, kind, _told(getattr(Path, kind), kind, before))
         patch.setattr(shutil, "rmtree", _told(shutil.rmtree, "rmtree", before))
         patch.setattr(Path, "open", _opener(Path.open, before))
+        patch.setattr(disk, "CHUNK", SMALL_CHUNK)
+        patch.setattr(disk, "copy_by_system", _copier(disk.copy_by_system, before))
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
@@ -104,6 +109,26 @@ def _opener(open_file: Any, before: Before) -> Any:
         return io.BufferedRandom(raw, size) if "+" in mode else io.BufferedWriter(raw, size)
 
     return open_and_tell
+
+
+def _copier(copy: Any, before: Before) -> Any:
+    def tell_and_copy(source: Any, offset: int, length: int, target: Any) -> Any:
+        target.flush()
+
+        def tear() -> Callable[[], None]:
+            size = os.fstat(target.fileno()).st_size
+            copy(source, offset, length // 2, target)
+
+            def take_back() -> None:
+                os.ftruncate(target.fileno(), size)
+                os.lseek(target.fileno(), size, os.SEEK_SET)
+
+            return take_back
+
+        before(Operation("write", Path(target.name), tear))
+        return copy(source, offset, length, target)
+
+    return tell_and_copy
 
 
 def digest_of(folder: Path) -> str:

@@ -178,9 +178,7 @@ class Assembler:
                     line, tracking = self._new_snapshot(tracking, result, old)
                     place = writer.write([line])
                 elif tracking.snapshot is not None and old is not None:
-                    kept = tracking.snapshot
-                    chunks = disk.read_range(old, kept.offset, kept.length)
-                    place = writer.copy(chunks, rows=kept.rows, digest=kept.digest)
+                    place = writer.copy(old, tracking.snapshot)
                 else:
                     continue
                 placed[tracking.run_id] = replace(tracking, snapshot=place)

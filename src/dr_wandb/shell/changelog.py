@@ -11,6 +11,7 @@ from pathlib import Path
 from dr_wandb.core.changes import SyncChanges
 from dr_wandb.core.codec import decode_changes, encode_line
 from dr_wandb.core.manifest import CHANGES_FILE, DataFile
+from dr_wandb.core.state import ByteRange
 from dr_wandb.shell import disk
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.reading import StoredExport
@@ -39,7 +40,7 @@ def append_changes(
         if whole:
             with path.open("rb") as stream:
                 lines = sum(1 for _ in disk.read_lines(stream, 0, whole))
-                writer.copy(disk.read_range(stream, 0, whole), rows=lines)
+                writer.copy(stream, ByteRange(offset=0, length=whole, rows=lines, digest=""))
         if not changes.empty:
             writer.write([encode_line(changes)])
     return writer.written

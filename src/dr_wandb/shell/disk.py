@@ -12,6 +12,9 @@ from typing import IO
 
 CHUNK = 1 << 20
 
+_CANNOT_COPY = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+"""What a system says that does not copy between two files by itself."""
+
 
 def sync_folder(folder: Path) -> None:
     """Make renames and new names in a folder survive a power cut."""
@@ -77,6 +80,39 @@ def read_range(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
             raise _too_short(stream, length)
         length -= len(chunk)
         yield chunk
+
+
+def copy_range(source: IO[bytes], offset: int, length: int, target: IO[bytes]) -> Iterator[bytes]:
+    """Append a range of a file to another one; give what was appended, in chunks.
+
+    The system copies what is not small, where it can: file systems that share extents then take
+    no room for it. Raises OSError where the file is too short.
+    """
+    for chunk in read_range(source, offset, length):
+        copied = copy_by_system(source, offset, len(chunk), target) if length >= CHUNK else 0
+        target.write(chunk[copied:])
+        offset += len(chunk)
+        yield chunk
+
+
+def copy_by_system(source: IO[bytes], offset: int, length: int, target: IO[bytes]) -> int:
+    """Have the system append a range of a file to another one; return how much it did."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    target.flush()
+    copied = 0
+    while copied < length:
+        place = offset + copied
+        try:
+            more = os.copy_file_range(source.fileno(), target.fileno(), length - copied, place)
+        except OSError as error:
+            if error.errno in _CANNOT_COPY:
+                break
+            raise
+        if not more:
+            break
+        copied += more
+    return copied
 
 
 def read_lines(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:

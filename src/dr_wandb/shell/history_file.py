@@ -139,8 +139,7 @@ class HistoryFile:
         if rows.fetched is not None and rows.segment is not None:
             place = self._write_fetched(writer, rows.stored, rows.fetched, rows.segment)
         elif rows.stored is not None and self.old is not None:
-            chunks = disk.read_range(self.old, rows.stored.offset, rows.stored.length)
-            place = writer.copy(chunks, rows=rows.stored.rows, digest=rows.stored.digest)
+            place = writer.copy(self.old, rows.stored)
         else:
             return None
         return place if place.rows else None
@@ -155,7 +154,8 @@ class HistoryFile:
         old, last = self.old, self._last
         if stored is None or old is None or not fetched.tail or not fetched.window.start:
             if last is None or segment.rows <= last:
-                return writer.copy(segment.chunks(), rows=segment.rows, digest=segment.digest)
+                with Path(segment.path).open("rb") as stream:
+                    return writer.copy(stream, segment.place)
             return writer.write(islice(segment.lines(), segment.rows - last, None))
         offset, length = stored.offset, stored.length
         from_end = disk.read_lines_from_end(old, offset, length)
@@ -167,8 +167,8 @@ class HistoryFile:
             return merge_lines(kept, segment.lines())
 
         if last is None:
-            chunks = disk.read_range(old, offset, border)
-            return writer.copy(chunks, rows=below, then=at_and_above())
+            before = ByteRange(offset=offset, length=border, rows=below, digest="")
+            return writer.copy(old, before, then=at_and_above())
         lines = chain(disk.read_lines(old, offset, border), at_and_above())
         skip = max(0, below + sum(1 for _ in at_and_above()) - last)
         return writer.write(islice(lines, skip, None))

@@ -63,9 +63,10 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
             spool.write(encoded)
         tracked = {}
         for _, offset, length, tracking in sorted(
-            places.values(), key=lambda place: place[0], reverse=True
+            places.values(), key=lambda found: found[0], reverse=True
         ):
-            placed = writer.copy(disk.read_range(spool, offset, length), rows=1)
+            place = ByteRange(offset=offset, length=length, rows=1, digest="")
+            placed = writer.copy(spool, place)
             tracked[tracking.run_id] = replace(tracking, snapshot=placed)
     disk.remove(spool_path)
     return tracked
@@ -185,8 +186,7 @@ def _written(
             yield run_id, writer.write(_once(rows))
             continue
         offset, _, known = kept[run_id]
-        chunks = disk.read_range(stream, offset, known.length)
-        yield run_id, writer.copy(chunks, rows=known.rows, digest=known.digest)
+        yield run_id, writer.copy(stream, replace(known, offset=offset))
 
 
 def _once(rows: Iterable[_Stored]) -> Iterator[bytes]:

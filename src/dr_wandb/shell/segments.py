@@ -31,6 +31,7 @@ from dr_wandb.core.merge import (
 from dr_wandb.core.normalize import normalize_row
 from dr_wandb.core.records import Record
 from dr_wandb.core.request import HistorySelection
+from dr_wandb.core.state import ByteRange
 from dr_wandb.shell import disk
 from dr_wandb.shell.sorting import ExternalSorter
 from dr_wandb.shell.sources import HistoryBatch
@@ -67,10 +68,10 @@ class Segment(Record, frozen=True, kw_only=True):
     digest: str
     received: Received
 
-    def chunks(self) -> Iterator[bytes]:
-        """Read the selected lines as they lie."""
-        with Path(self.path).open("rb") as stream:
-            yield from disk.read_range(stream, self.offset, self.length)
+    @property
+    def place(self) -> ByteRange:
+        """Return where the selected lines lie in the file."""
+        return ByteRange(offset=self.offset, length=self.length, rows=self.rows, digest=self.digest)
 
     def lines(self) -> Iterator[bytes]:
         """Read the selected lines, in order."""

@@ -1,11 +1,12 @@
 """Write a new data file: lines, copied ranges, and the digests of both as they pass."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from dr_wandb.core.manifest import DataFile
 from dr_wandb.core.state import ByteRange
@@ -39,29 +40,28 @@ class LineWriter:
 
     def write(self, lines: Iterable[bytes]) -> ByteRange:
         """Write the lines of one run and return where they lie."""
-        return self._write(disk.gathered(lines))
+        return self._count(self._put(disk.gathered(lines)))
 
-    def copy(
-        self,
-        chunks: Iterable[bytes],
-        *,
-        rows: int,
-        digest: str = "",
-        then: Iterable[bytes] = (),
-    ) -> ByteRange:
-        """Write `rows` lines of one run that come as chunks, and then more lines of it.
+    def copy(self, stream: IO[bytes], place: ByteRange, then: Iterable[bytes] = ()) -> ByteRange:
+        """Write lines of one run as they lie in another file, and then more lines of it.
 
-        digest: that of all of it, where it is known.
+        The digest of the place is that of all that is written, "" where it is not known.
         """
+        chunks = disk.copy_range(stream, place.offset, place.length, self._stream)
         copied = ((chunk, 0) for chunk in chunks)
-        return self._write(chain([(b"", rows)], copied, disk.gathered(then)), digest)
+        more = self._put(disk.gathered(then))
+        return self._count(chain([(b"", place.rows)], copied, more), place.digest)
 
-    def _write(self, chunks: Iterable[tuple[bytes, int]], digest: str = "") -> ByteRange:
-        """Write chunks of lines, each with a number of lines to count."""
-        start, before = self._offset, self._lines
-        own = hashlib.blake2b(digest_size=16)
+    def _put(self, chunks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
         for chunk, lines in chunks:
             self._stream.write(chunk)
+            yield chunk, lines
+
+    def _count(self, written: Iterable[tuple[bytes, int]], digest: str = "") -> ByteRange:
+        """Take chunks of lines as they are written, each with a number of lines to count."""
+        start, before = self._offset, self._lines
+        own = hashlib.blake2b(digest_size=16)
+        for chunk, lines in written:
             self._sha256.update(chunk)
             if not digest:
                 own.update(chunk)
