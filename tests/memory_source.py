@@ -39,6 +39,7 @@ class MemorySource:
 
     secrets: tuple[str, ...] = ()
     kind = "memory"
+    lists_at_once = False
     address = "memory"
 
     def __init__(

@@ -29,6 +29,7 @@ class Verbatim:
     """A source that gives just these values."""
 
     kind = "verbatim"
+    lists_at_once = False
     address = "verbatim"
     recorded_at = None
 

@@ -111,7 +111,7 @@ def test_readme_names_every_flag() -> None:
 def test_readme_names_every_subcommand() -> None:
     readme = read("README.md")
     subcommands = [name for name in app if not name.startswith("-")]
-    assert len(subcommands) == 6
+    assert len(subcommands) == 7
     assert [name for name in subcommands if f"wandb-export {name} " not in readme + " "] == []
 
 

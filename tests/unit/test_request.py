@@ -149,7 +149,7 @@ def test_the_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[
         "entity must not be blank",
         "name must be a folder name of its own, not '..'",
         "runs_per_page must be 1 or more, not 0",
-        "source must be api or replay:DIR, not 'x'",
+        "source must be api, replay:DIR or offline:DIR, not 'x'",
         "--json goes with --dry-run; the summary is JSON anyway",
     ]
 

@@ -12,6 +12,7 @@ from cyclopts.exceptions import CycloptsError
 from dr_wandb.cli import garbage
 from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
+from dr_wandb.cli.offline import scan
 from dr_wandb.cli.output import StdoutError
 from dr_wandb.cli.proof import doctor, status, verify
 from dr_wandb.core.failures import (
@@ -32,7 +33,9 @@ app = App(
     help_on_error=False,
 )
 app.default(export)
-SUBCOMMANDS = {command.__name__: command for command in (export, status, verify, log, diff, doctor)}
+SUBCOMMANDS = {
+    command.__name__: command for command in (export, scan, status, verify, log, diff, doctor)
+}
 for command in SUBCOMMANDS.values():
     app.command(command)
 

@@ -52,6 +52,7 @@ def export(
     allow_empty: Switch = False,
     max_rate: float | None = None,
     source: str = "api",
+    any_project: Switch = False,
     record: Path | None = None,
     dry_run: Switch = False,
     json: Switch = False,
@@ -117,7 +118,10 @@ def export(
     max_rate
         Send at most so many requests a second.
     source
-        Where runs come from: `api`, or `replay:DIR` for a recording.
+        Where runs come from: `api`, `replay:DIR` for a recording, or `offline:DIR` for the
+        `wandb` folder that a training script wrote, or a tree with many of them.
+    any_project
+        With `--source offline:DIR`: take runs in that were logged to another entity or project.
     record
         Write what the source says into this folder, for `--source replay:DIR`.
     dry_run
@@ -160,10 +164,11 @@ def export(
                 scope=scope,
                 prune=prune,
                 allow_empty=allow_empty,
+                any_project=any_project,
                 max_rate=max_rate,
             )
         )
-        attempt(lambda: check_source(source, scope))
+        attempt(lambda: check_source(source, scope, any_project=any_project))
         attempt(lambda: _check_outputs(dry_run, json, record))
     assert request is not None
     configure_logging(quiet)

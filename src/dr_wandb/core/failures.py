@@ -205,6 +205,19 @@ class InTheWay(Failure, tag="in_the_way", frozen=True, kw_only=True):
         )
 
 
+class MixedRuns(Failure, tag="mixed_runs", frozen=True, kw_only=True):
+    """Files of several projects have a run with the same id."""
+
+    run_id: str
+    places: tuple[str, ...]
+
+    def describe(self) -> str:
+        return (
+            f"there is a run {self.run_id!r} in each of: {', '.join(self.places)}\n"
+            "export the projects one by one, without --any-project"
+        )
+
+
 class LeadsOutside(Failure, tag="leads_outside", frozen=True, kw_only=True):
     """The folder of the export is a link out of its data root."""
 
@@ -249,6 +262,7 @@ EXIT_CODES: dict[type[Failure], int] = {
     DiskRefused: 9,
     Unfinished: 9,
     InTheWay: 9,
+    MixedRuns: EXIT_USAGE,
     LeadsOutside: EXIT_USAGE,
     RunsVanished: 10,
 }

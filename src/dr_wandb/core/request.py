@@ -120,7 +120,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     `name` is one folder name below `data_root`. `runs_per_page` is the page size of the listing
     (W&B serves at most 1000). `timeout_seconds` is how long one call may go without progress,
     `max_rate` the most requests a second. `prune` drops runs that are gone upstream,
-    `allow_empty` believes a listing that lacks most runs.
+    `allow_empty` believes a listing that lacks most runs. `any_project` takes runs in that were
+    logged to another entity or project (offline runs only).
     Raises InvalidRequestError with every problem found.
     """
 
@@ -137,6 +138,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     scope: RunScope | None = None
     prune: bool = False
     allow_empty: bool = False
+    any_project: bool = False
     max_rate: float | None = None
 
     def __post_init__(self) -> None:
@@ -152,7 +154,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
                 problems.append(f"{name} must be 1 or more, not {getattr(self, name)!r}")
         if not isinstance(self.data_root, Path):
             problems.append(f"data_root must be a path, not {self.data_root!r}")
-        for name in ("include_metadata", "prune", "allow_empty"):
+        for name in ("include_metadata", "prune", "allow_empty", "any_project"):
             if not isinstance(getattr(self, name), bool):
                 problems.append(f"{name} must be true or false, not {getattr(self, name)!r}")
         if not isinstance(self.scope, RunScope | None):
@@ -211,13 +213,18 @@ def selection_in_words(selection: HistorySelection) -> str:
     return "; ".join(parts) or "everything"
 
 
-def check_source(source: str, scope: RunScope | None = None) -> None:
-    """Refuse what is neither `api` nor `replay:DIR`, and filters that only W&B can judge."""
+def check_source(source: str, scope: RunScope | None = None, *, any_project: bool = False) -> None:
+    """Refuse what is no source, and flags that do not go with it."""
     kind, _, place = source.partition(":")
-    if source != "api" and not (kind == "replay" and place):
-        raise InvalidRequestError([f"source must be api or replay:DIR, not {source!r}"])
-    if source != "api" and scope is not None and scope.filters is not None:
-        raise InvalidRequestError(["a run filter needs source api; the other flags take any"])
+    problems = []
+    if source != "api" and not (kind in ("replay", "offline") and place):
+        problems.append(f"source must be api, replay:DIR or offline:DIR, not {source!r}")
+    elif source != "api" and scope is not None and scope.filters is not None:
+        problems.append("a run filter needs source api; the other flags take any")
+    if any_project and kind != "offline":
+        problems.append("any_project goes with source offline:DIR: W&B has one project at a time")
+    if problems:
+        raise InvalidRequestError(problems)
 
 
 def build_selection(

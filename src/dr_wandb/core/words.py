@@ -1,5 +1,6 @@
 """Numbers, sizes, times and scopes in words, as people are told of them."""
 
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -37,6 +38,18 @@ def ago(seconds: int | None) -> str:
         if past >= 2 * length:
             return f"{past // length} {unit}s ago"
     return f"{count(seconds, 'second')} ago"
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> tuple[str, ...]:
+    """Return the lines of a table, the first row being its head; `right` are columns of numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return tuple(
+        "  ".join(
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def scope_in_words(scope: RunScope | None) -> str:

@@ -122,6 +122,8 @@ class _Survey:
             for raw_run in page.runs:
                 run_id, what = self._take(raw_run, query)
                 told[run_id] = what
+            for run_id, why in page.unread.items():
+                told[run_id] = _Told(None, broken=why)
             if not isinstance(query, RunsById):
                 self.total = page.total if page.total is not None else self.total
             yield page
@@ -210,11 +212,13 @@ def list_project(
     Raises DrWandbError where the source cannot be asked at all.
     """
     survey = _Survey(source, request, state, spool, wait)
-    lacking, asked = survey.ask_all(plan_listing(request, state).queries)
+    everything = EveryRun(scope=request.scope)
+    queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
+    lacking, asked = survey.ask_all(queries)
     followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
     expected = (followed - (asked | survey.told)) | (survey.inside & survey.told)
     if not survey.everything and survey.total not in (None, len(expected)):
-        lacking, _ = survey.ask_all([EveryRun(scope=request.scope)])
+        lacking, _ = survey.ask_all([everything])
     survey.ask_broken_again()
     if survey.everything:
         asked = set(state.runs) if lacking == 0 else set()

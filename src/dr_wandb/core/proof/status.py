@@ -16,7 +16,7 @@ from dr_wandb.core.normalize import instant
 from dr_wandb.core.records import Record
 from dr_wandb.core.request import ExportMode, HistorySelection, selection_in_words
 from dr_wandb.core.state import ExportState, RunTracking
-from dr_wandb.core.words import ago, count, scope_in_words, size_in_words
+from dr_wandb.core.words import ago, count, scope_in_words, size_in_words, table
 
 
 class ExportStatus(Record, frozen=True, kw_only=True):
@@ -178,16 +178,7 @@ def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 def describe_statuses(statuses: Iterable[ExportStatus]) -> tuple[str, ...]:
     """Say one line of each export, in columns."""
     header = ("name", "project", "mode", "runs", "rows", "size", "looked at", "")
-    table = [header, *(_columns(status) for status in statuses)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    right = {3, 4, 5}
-    return tuple(
-        "  ".join(
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    )
+    return table([header, *(_columns(status) for status in statuses)], right={3, 4, 5})
 
 
 def _columns(status: ExportStatus) -> tuple[str, ...]:

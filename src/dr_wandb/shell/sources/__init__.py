@@ -8,11 +8,14 @@ batches of whatever form they have, and a batch knows how it is encoded.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.columns import encode_raw_rows
 from dr_wandb.core.listing import ListingQuery, RunListing
 from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.records import Record
+from dr_wandb.core.streams import ConsoleText, SystemSample
 
 RawRun = Mapping[str, Any]
 """A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""
@@ -26,10 +29,12 @@ class RunPage(Record, frozen=True, kw_only=True):
 
     `matching` is the source's count of the runs that the query asks for, `total` its count of all
     runs of the project; None where it does not count. `disturbed`: the listing changed while it
-    was read, so that runs may have been skipped.
+    was read, so that runs may have been skipped. `unread`: why a run that is there could not be
+    read, by its id.
     """
 
     runs: Sequence[RawRun]
+    unread: Mapping[str, str] = msgspec.field(default_factory=dict)
     matching: int | None = None
     total: int | None = None
     disturbed: bool = False
@@ -81,6 +86,11 @@ class Source(Protocol):
         ...
 
     @property
+    def lists_at_once(self) -> bool:
+        """Say whether listing every run costs no more than some: then every sync lists them all."""
+        ...
+
+    @property
     def address(self) -> str:
         """Return what people know the source by: a host or a folder."""
         ...
@@ -116,4 +126,16 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back what the source holds."""
+        ...
+
+
+class StreamSource(Source, Protocol):
+    """A source that also has what a run logs beside its history. No export holds it yet."""
+
+    def read_system_metrics(self, run: RunListing) -> Iterator[SystemSample]:
+        """Read the samples of the machine, in the order in which they were taken."""
+        ...
+
+    def read_console(self, run: RunListing) -> Iterator[ConsoleText]:
+        """Read the console output, in the order in which it was written."""
         ...

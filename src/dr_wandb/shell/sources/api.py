@@ -46,6 +46,7 @@ class ApiSource:
     """One W&B project. Reads only."""
 
     kind = "api"
+    lists_at_once = False
     recorded_at = None
 
     def __init__(self, session: ApiSession, request: ExportRequest) -> None:

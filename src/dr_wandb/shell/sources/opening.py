@@ -21,12 +21,17 @@ def open_api(request: ExportRequest, private: Path) -> Source:
 
 
 def opener(source: str) -> SourceOpener:
-    """Return what opens `api` or `replay:DIR`. Raises InvalidRequestError for anything else."""
+    """Return what opens a source by its name. Raises InvalidRequestError for anything else."""
     check_source(source)
-    if source == "api":
-        return open_api
-    place = Path(source.partition(":")[2])
-    return lambda request, private: _open_recording(request, place)
+    kind, _, place = source.partition(":")
+    folder = Path(place).expanduser()  # no shell does that behind a colon
+    match kind:
+        case "replay":
+            return lambda request, private: _open_recording(request, folder)
+        case "offline":
+            return lambda request, private: _open_offline(request, folder, private)
+        case _:
+            return open_api
 
 
 def _open_recording(request: ExportRequest, folder: Path) -> Source:
@@ -38,6 +43,12 @@ def _open_recording(request: ExportRequest, folder: Path) -> Source:
         problem = f"the recording {folder} is of {'/'.join(recorded)}, not {'/'.join(wanted)}"
         raise InvalidRequestError([problem])
     return source
+
+
+def _open_offline(request: ExportRequest, folder: Path, private: Path) -> Source:
+    from dr_wandb.shell.sources.offline import OfflineSource
+
+    return OfflineSource.open(request, folder, private)
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class RecordedSource:
     """
 
     kind = "replay"
+    lists_at_once = False
     secrets: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:

@@ -79,6 +79,11 @@ class Recorder:
         return self._source.kind
 
     @property
+    def lists_at_once(self) -> bool:
+        """Say what the source that is recorded says."""
+        return self._source.lists_at_once
+
+    @property
     def address(self) -> str:
         """Return the address of the source that is recorded."""
         return self._source.address

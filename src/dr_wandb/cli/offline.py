@@ -1,0 +1,34 @@
+"""`wandb-export scan DIR`: which runs lie in a folder of `.wandb` files."""
+
+from pathlib import Path
+
+from dr_wandb.cli.flags import Switch
+from dr_wandb.cli.output import print_json, print_lines
+from dr_wandb.core.failures import EXIT_OK
+
+
+def scan(
+    folder: Path = Path("./wandb"),
+    /,
+    *,
+    json: Switch = False,
+) -> int:
+    """List the runs in a folder that training scripts wrote, as `--source offline:DIR` reads them.
+
+    Reads only, and needs neither network nor key.
+
+    Parameters
+    ----------
+    folder
+        A `wandb` folder, the folder of one run, or a tree with many of them.
+    json
+        Print one JSON document.
+    """
+    import time
+
+    from dr_wandb.core.offline.found import describe_folder
+    from dr_wandb.shell.sources.offline_runs import look_into
+
+    content = look_into(folder, time.time_ns())
+    print_json(content) if json else print_lines(describe_folder(content))
+    return EXIT_OK

@@ -1,0 +1,197 @@
+"""The values of many rows, a column at a time.
+
+Rules
+- Items are told apart by their keys, byte by byte, and decoded with their column.
+- Numbers, true, false and null are decoded as one JSON array, in which nothing but a comma can
+  part two of them; every other text by itself.
+- Where columns make no sense, or their order would matter, there are none: rows are read one by
+  one then.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from dr_wandb.core.offline.framing import Bytes, Offsets
+from dr_wandb.core.offline.records import json_or_text
+from dr_wandb.core.offline.schema import text_of
+from dr_wandb.core.offline.tree import Path
+from dr_wandb.core.offline.wire import KEY, NESTED_KEY, Flags, Items
+
+MOST_PATHS = 200
+"""Rows with more different keys than that, together, make no columns."""
+
+MOST_ABSENT = 4
+"""Columns are made where these have at least one in so many of the cells."""
+
+LONGEST_IN_COLUMN = 64
+"""Bytes of a JSON text that is decoded with its column; a longer one is decoded by itself."""
+
+Cells = list[Any]
+
+
+def columns_of(part: Bytes, items: Items, unfit: Flags) -> dict[str, Cells] | None:
+    """Make columns of the items of the rows that are fit; None where columns make no sense."""
+    fit = ~unfit
+    keep = fit[items.owners]
+    if not keep.all():
+        items = Items(*(column[keep] for column in items))
+    groups = _by_path(part, items)
+    count = len(unfit)
+    if groups is None or len(groups) * count > MOST_ABSENT * max(len(items.owners), 1):
+        return None
+    if any(len(path) > 1 for path in groups) and _overlap(groups):
+        return None
+    columns: dict[Path, Cells] = {}
+    for path, places in groups.items():
+        owners = items.owners[places]
+        if len(owners) > 1 and (np.bincount(owners, minlength=count) > 1).any():
+            return None
+        cells = _cells(part, items.values[places], items.value_ends[places], owners, count)
+        if dict in map(type, cells):
+            return None  # its members may be leaves of their own
+        if len(path) > 1 and cells.count(None) != count - len(owners):
+            return None  # a null inside an object: the object stays, also if nothing else is in it
+        columns[path] = (
+            cells if not unfit.any() else [c for c, f in zip(cells, fit.tolist(), strict=True) if f]
+        )
+    if None in columns.get(("_step",), [None]):
+        return None  # the number of the step is elsewhere, if it is anywhere
+    return _nested(columns)
+
+
+def own_column(part: Bytes, items: Items, unfit: Flags, key: str) -> Cells:
+    """Return the values of one of W&B's own keys, None where a row has none.
+
+    Rows in which it is there twice, or has something inside, become unfit.
+    """
+    words = _words(part)
+    lengths = items.key_ends - items.keys
+    found = np.zeros(len(lengths), np.bool_)
+    for tag in (KEY, NESTED_KEY):
+        blob = bytes([tag, len(key)]) + key.encode()
+        head, tail = blob[:8], blob[-8:]
+        alike = words[items.keys] & _MASKS[len(head)] == int.from_bytes(head, "little")
+        if len(blob) > len(head):
+            behind = words[items.keys + len(blob) - 8]
+            alike &= behind == int.from_bytes(tail, "little")
+        unfit[items.owners[alike & (lengths != len(blob))]] = True
+        found |= alike & (lengths == len(blob))
+    owners = items.owners[found]
+    unfit |= np.bincount(owners, minlength=len(unfit)) > 1
+    return _cells(part, items.values[found], items.value_ends[found], owners, len(unfit))
+
+
+def _by_path(part: Bytes, items: Items) -> dict[Path, Offsets] | None:
+    """Group the items by their keys."""
+    words = _words(part)
+    lengths = items.key_ends - items.keys
+    heads = words[items.keys] & _MASKS[np.minimum(lengths, 8)]
+    tails = words[np.maximum(items.key_ends - 8, items.keys)] & _MASKS[np.minimum(lengths, 8)]
+    groups: dict[Path, Offsets] = {}
+    left = np.ones(len(lengths), np.bool_)
+    while left.any():
+        if len(groups) == MOST_PATHS:
+            return None
+        one = int(left.argmax())
+        begin, length = int(items.keys[one]), int(lengths[one])
+        alike = (lengths == length) & (heads == heads[one]) & (tails == tails[one])
+        for offset in range(8, length - 8, 8):
+            places = np.flatnonzero(alike)
+            alike[places] = words[items.keys[places] + offset] == words[begin + offset]
+        path = _path(bytes(part[begin : begin + length]))  # `key` and `nested_key` give the same
+        places = np.flatnonzero(alike)
+        groups[path] = np.concatenate([groups[path], places]) if path in groups else places
+        left &= ~alike
+    return groups
+
+
+def _words(part: Bytes) -> NDArray[np.uint64]:
+    """Return the eight bytes at any offset of a part as a number."""
+    return np.ndarray((len(part) - 7,), "<u8", buffer=part, strides=(1,))
+
+
+def _path(keys: bytes) -> Path:
+    """Return the path that some keys make, each behind its tag and its length."""
+    path = []
+    at = 0
+    while at < len(keys):
+        length = keys[at + 1]
+        path.append(text_of(keys[at + 2 : at + 2 + length]))
+        at += 2 + length
+    return tuple(path)
+
+
+def _overlap(paths: Mapping[Path, Any]) -> bool:
+    """Say whether a value lies inside of another one, so that their order matters."""
+    return any(path[:depth] in paths for path in paths for depth in range(1, len(path)))
+
+
+_SPACES = np.uint64(int.from_bytes(b" " * 8, "little"))
+_NULL = np.uint64(int.from_bytes(b"null    ", "little"))
+_COMMA = np.uint64(int.from_bytes(b",       ", "little"))
+_MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
+_PADDING = _SPACES & ~_MASKS
+
+
+def _cells(part: Bytes, begins: Offsets, ends: Offsets, owners: Offsets, count: int) -> Cells:
+    """Decode JSON texts; gives a value for each of `count` rows, None for those without one."""
+    longest = int((ends - begins).max(initial=0))
+    cells = None
+    if longest <= LONGEST_IN_COLUMN:
+        cells = _plain_cells(part, begins, ends, owners, count)
+    if cells is None:
+        cells = [None] * count
+        for owner, begin, end in zip(owners.tolist(), begins.tolist(), ends.tolist(), strict=True):
+            cells[owner] = json_or_text(bytes(part[begin:end]))
+    return cells
+
+
+def _plain_cells(
+    part: Bytes, begins: Offsets, ends: Offsets, owners: Offsets, count: int
+) -> Cells | None:
+    """Decode numbers and the like as one JSON array; None where a text is something else."""
+    words = _words(part)
+    width = (int((ends - begins).max(initial=1)) + 7) // 8
+    at, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    at[owners], length[owners] = begins, ends - begins
+    grid = np.empty((count, width + 1), np.uint64)
+    grid[:, width] = _COMMA
+    for place in range(width):
+        held = np.minimum(np.maximum(length - 8 * place, 0), 8)
+        grid[:, place] = (words[at + 8 * place] & _MASKS[held]) | _PADDING[held]
+    grid[length == 0, 0] = _NULL
+    text = grid.tobytes()
+    if text.count(b",") != count or any(mark in text for mark in (b'"', b"[", b"{")):
+        return None
+    try:
+        cells: Cells = msgspec.json.decode(b"[%b]" % text[:-8])
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return cells if len(cells) == count else None
+
+
+def _nested(columns: Mapping[Path, Cells]) -> dict[str, Cells]:
+    """Return the columns of the outermost keys."""
+    outer: dict[str, Any] = {}
+    for path, cells in columns.items():
+        if len(path) == 1:
+            outer[path[0]] = cells
+        else:
+            outer.setdefault(path[0], {})[path[1:]] = cells
+    return {
+        key: found if isinstance(found, list) else _objects(_nested(found))
+        for key, found in outer.items()
+    }
+
+
+def _objects(columns: Mapping[str, Cells]) -> Cells:
+    """Make a column of objects of the columns of their members."""
+    keys = list(columns)
+    return [
+        {key: cell for key, cell in zip(keys, cells, strict=True) if cell is not None} or None
+        for cells in zip(*columns.values(), strict=True)
+    ]

@@ -1,0 +1,86 @@
+"""What a folder of `.wandb` files holds, as `wandb-export scan` tells it."""
+
+from collections.abc import Iterator
+
+from dr_wandb.core.records import Record
+from dr_wandb.core.words import count, size_in_words, table
+
+
+class FileNotice(Record, frozen=True, kw_only=True):
+    """Something to tell of a file, whose `name` is its path below the folder.
+
+    serious: data may be missing because of it.
+    """
+
+    name: str
+    text: str
+    serious: bool = True
+
+
+class RunOnDisk(Record, frozen=True, kw_only=True):
+    """One run. entity, project: "" where the files name none, as is usual for an entity.
+
+    last_step: the highest step, None where no row has one. bytes: of all its files. whole: every
+    byte was read as a record. forked_from: the run and step that it was forked at, as text.
+    """
+
+    run_id: str
+    entity: str
+    project: str
+    name: str
+    state: str
+    created_at: str | None
+    rows: int
+    last_step: int | None
+    files: tuple[str, ...]
+    bytes: int
+    whole: bool
+    forked_from: tuple[str, ...] = ()
+
+
+class FolderContent(Record, frozen=True, kw_only=True):
+    """The runs below a folder, oldest first, those that cannot be read, and what is to tell."""
+
+    folder: str
+    runs: tuple[RunOnDisk, ...]
+    unread: dict[str, str]
+    notices: tuple[FileNotice, ...]
+
+
+def describe_folder(content: FolderContent) -> tuple[str, ...]:
+    """Say what there is: a line for each run, then what is wrong with files."""
+    head = ("run", "project", "name", "state", "rows", "last step", "size", "")
+    lines = table([head, *map(_columns, content.runs)], right={4, 5, 6}) if content.runs else ()
+    files = sum(len(run.files) for run in content.runs)
+    found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below {content.folder}"
+    return (*lines, *([""] if lines else []), found, *_remarks(content))
+
+
+def _columns(run: RunOnDisk) -> tuple[str, ...]:
+    remarks = [
+        *([] if run.whole else ["not whole"]),
+        *([f"{len(run.files)} files"] if len(run.files) > 1 else []),
+        *(f"forked from {origin}" for origin in run.forked_from),
+    ]
+    return (
+        _printable(run.run_id),
+        _printable("/".join(filter(None, (run.entity, run.project))) or "-"),
+        _printable(run.name or "-"),
+        run.state,
+        str(run.rows),
+        "-" if run.last_step is None else str(run.last_step),
+        size_in_words(run.bytes),
+        _printable(", ".join(remarks)),
+    )
+
+
+def _remarks(content: FolderContent) -> Iterator[str]:
+    for run_id, why in sorted(content.unread.items()):
+        yield _printable(f"run {run_id!r}: {why}")
+    for notice in content.notices:
+        yield _printable(f"{notice.name} {notice.text}")
+
+
+def _printable(text: str) -> str:
+    """Return text that stays in its line and cannot steer a terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -1,0 +1,144 @@
+"""Read a `.wandb` file: what it says of its run, its rows, and what else was logged.
+
+Rules
+- Reading may stop at the end of any record and go on there when the file has grown: the result is
+  that of reading it at once.
+- What does not read is counted and named; everything else is kept.
+- A row is counted and read by the same rule, so that the count is always that of the rows.
+"""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+from returns.result import Success
+
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
+from dr_wandb.core.offline.records import HistoryRecord, RunRecord, decode_record
+from dr_wandb.core.offline.rows import (
+    ColumnRows,
+    Records,
+    Rows,
+    inside,
+    look_at,
+    read_rows,
+    rising,
+    sort_records,
+    steps_of,
+    with_steps,
+)
+from dr_wandb.core.offline.run import Folder, RunFold
+from dr_wandb.core.records import Record
+from dr_wandb.core.streams import ConsoleText, SystemSample
+
+MARKS = 8
+"""How many places of a file are remembered to read on from."""
+
+
+class Mark(Record, frozen=True, kw_only=True):
+    """A place between two records; `below` is the highest step before it, None without one."""
+
+    offset: int
+    below: int | None
+
+
+class FileReading(Record, frozen=True, kw_only=True):
+    """How far a file was read, and what was found so far.
+
+    end: where reading goes on. fold: the run up to here. lost: bytes that are not read again.
+    torn: what could not be read at the end, and may be whole when the file has grown. numbered_on:
+    the rows get steps behind those of the file before, since they resume it; None: as written.
+    """
+
+    end: int = len(HEADER)
+    fold: RunFold = RunFold()
+    lost: tuple[LostBytes, ...] = ()
+    torn: LostBytes | None = None
+    marks: tuple[Mark, ...] = ()
+    numbered_on: bool = False
+
+
+def read_file(data: Buffer, before: FileReading) -> FileReading:
+    """Read a file, or what has come since an earlier reading of it."""
+    folder = Folder(before.fold)
+    lost, marks = list(before.lost), list(before.marks)
+    torn: LostBytes | None = None
+    begin = before.end
+    for frames in read_parts(data, begin):
+        marks.append(Mark(offset=begin, below=folder.last_step))
+        _fold(sort_records(data, frames), folder, before.numbered_on)
+        torn = next((loss for loss in frames.lost if loss.torn), None)
+        lost += [loss for loss in frames.lost if not loss.torn]
+        begin = frames.end
+    return replace(
+        before,
+        end=begin,
+        fold=folder.fold,
+        lost=tuple(lost),
+        torn=torn,
+        marks=tuple(marks[-MARKS:]),
+    )
+
+
+def _fold(records: Records, folder: Folder, numbered_on: bool) -> None:
+    """Fold the records of a part. Of its rows only steps and times are looked at."""
+    for content in records.others:
+        match decode_record(content):
+            case Success(HistoryRecord()):
+                pass  # looked at with the others
+            case Success(record):
+                folder.add(record)
+            case _:
+                folder.skip()
+    for told in look_at(records):
+        steps = rising(told.steps, folder.end_step) if numbered_on else told.steps
+        known = [step for step in steps if step is not None]
+        folder.add_rows(len(steps), max(known, default=None), known[-1] if known else None)
+        folder.see(told.moment)
+        folder.skip(told.unreadable)
+
+
+def rows_of(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[Rows | ColumnRows]:
+    """Read the rows that a reading counted whose step lies in the window."""
+    content = memoryview(data)[: reading.end]
+    begin, last = _begin(reading, window)
+    for frames in read_parts(content, begin):
+        records = sort_records(content, frames)
+        if not reading.numbered_on:
+            yield from read_rows(records, window)
+            continue
+        for batch in read_rows(records, FetchWindow()):
+            steps = rising(steps_of(batch), last)
+            last = steps[-1]
+            wanted = inside(with_steps(batch, steps), window)
+            if wanted.size:
+                yield wanted
+
+
+def _begin(reading: FileReading, window: FetchWindow) -> tuple[int, int | None]:
+    """Return where to begin so that no row of the window is missed, and the step before that."""
+    start = window.start or 0
+    for mark in reversed(reading.marks):
+        if mark.below is not None and mark.below < start:
+            return mark.offset, mark.below
+    return len(HEADER), reading.marks[0].below if reading.marks else None
+
+
+def streams_of(data: Buffer, reading: FileReading) -> Iterator[SystemSample | ConsoleText]:
+    """Read the samples of the machine and the console output, in the order of the file."""
+    content = memoryview(data)[: reading.end]
+    for frames in read_parts(content, len(HEADER)):
+        for payload in sort_records(content, frames).others:
+            match decode_record(payload):
+                case Success(SystemSample() | ConsoleText() as said):
+                    yield said
+
+
+def identify(data: Buffer) -> RunRecord | None:
+    """Return the first record that says what the run is called, None where there is none."""
+    for frames in read_parts(data, len(HEADER), BLOCK):
+        for payload in sort_records(data, frames).others:
+            match decode_record(payload):
+                case Success(RunRecord() as run):
+                    return run
+    return None

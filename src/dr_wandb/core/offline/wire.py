@@ -1,0 +1,140 @@
+"""Find the fields of many protobuf messages at once.
+
+Rules
+- Nothing is taken for granted: whatever is not exactly of the expected form is said to be `unfit`,
+  and left to the protobuf library.
+- Offsets are into a part of a file with room behind it, so that eight bytes can be read anywhere.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dr_wandb.core.offline.framing import Bytes, Offsets
+
+ROOM = 64
+"""Bytes behind a part that can be read and mean nothing."""
+
+NUM, HISTORY, ITEM, STEP, KEY, NESTED_KEY = 0x08, 0x12, 0x0A, 0x12, 0x0A, 0x12
+"""Tags of one byte: fields of Record (num, history), HistoryRecord (item, step) and Item."""
+
+VALUE_JSON, CONTROL, UUID, INFO = 0x0182, 0x0182, 0x019A, 0x0CC2
+"""Tags of two bytes, as little-endian numbers: a field of Item, and others of Record."""
+
+MOST_KEYS = 8
+"""So many levels of nesting a key may have."""
+
+Flags = NDArray[np.bool_]
+
+
+class Items(NamedTuple):
+    """Items of many histories: where each one's keys and its JSON text lie, and whose it is."""
+
+    owners: Offsets
+    keys: Offsets
+    key_ends: Offsets
+    values: Offsets
+    value_ends: Offsets
+
+
+def find_histories(part: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Flags]:
+    """Find the history in each record; the flags say which records are a history for certain."""
+    at = starts.copy()
+    going = part.take(at, mode="clip") == NUM
+    at += going
+    for _ in range(10):
+        if not going.any():
+            break
+        byte = part.take(at, mode="clip")
+        at += going
+        going = going & (byte >= 0x80)
+    fit = (at < ends) & (part.take(at, mode="clip") == HISTORY) & ~going
+    lengths, begin = _lengths(part, at + 1)
+    stop = begin + lengths
+    fit &= (lengths >= 0) & (stop <= ends)
+    at = stop
+    for _ in range(3):
+        more = fit & (at < ends)
+        if not more.any():
+            break
+        tag = _two_bytes(part, at)
+        known = (tag == INFO) | (tag == CONTROL) | (tag == UUID)
+        lengths, after = _lengths(part, at + 2)
+        at = np.where(more & known & (lengths >= 0), after + lengths, at)
+    fit &= at == ends
+    return begin, stop, fit
+
+
+def find_items(part: Bytes, begins: Offsets, stops: Offsets) -> tuple[Items, Flags]:
+    """Find the items of histories; the flags say which histories have other items than these.
+
+    An item that is found has nested keys, or one key, and then its JSON text, and nothing else.
+    """
+    unfit = np.zeros(len(begins), np.bool_)
+    found: list[Items] = []
+    owners = np.arange(len(begins), dtype=np.int64)
+    at = begins
+    while True:
+        going = at < stops
+        unfit[owners[at > stops]] = True
+        owners, at, stops = owners[going], at[going], stops[going]
+        if not len(owners):
+            break
+        tag = part.take(at, mode="clip")
+        lengths, inside = _lengths(part, at + 1)
+        after = inside + lengths
+        items = tag == ITEM
+        fit = (lengths >= 0) & (after <= stops) & (items | (tag == STEP))
+        unfit[owners[~fit]] = True
+        chosen = items & fit
+        owner, begin, end = owners[chosen], inside[chosen], after[chosen]
+        keys_end = _after_keys(part, begin, end)
+        value_lengths, value = _lengths(part, keys_end + 2)
+        whole = (
+            (keys_end > begin)
+            & (_two_bytes(part, keys_end) == VALUE_JSON)
+            & (value_lengths > 0)
+            & (value + value_lengths == end)
+        )
+        unfit[owner[~whole]] = True
+        found.append(Items(owner[whole], begin[whole], keys_end[whole], value[whole], end[whole]))
+        owners, at, stops = owners[fit], after[fit], stops[fit]
+    columns = zip(*found, strict=True) if found else [[np.empty(0, np.int64)]] * 5
+    return Items(*map(np.concatenate, columns)), unfit
+
+
+def _after_keys(part: Bytes, begin: Offsets, end: Offsets) -> Offsets:
+    """Return where the keys of items end: nested ones, or one that is not; the begin if unsure."""
+    at = begin
+    for level in range(MOST_KEYS):
+        tag = part.take(at, mode="clip")
+        length = part.take(at + 1, mode="clip").astype(np.int64)
+        key = (tag == NESTED_KEY) | ((tag == KEY) & (at == begin))
+        more = key & (length < 0x80) & (at + 2 + length < end)
+        if level:
+            more &= part.take(begin, mode="clip") == NESTED_KEY
+        if not more.any():
+            break
+        at = np.where(more, at + 2 + length, at)
+    return at
+
+
+def _two_bytes(part: Bytes, at: Offsets) -> Offsets:
+    low = part.take(at, mode="clip").astype(np.int64)
+    return low | (part.take(at + 1, mode="clip").astype(np.int64) << 8)
+
+
+def _lengths(part: Bytes, at: Offsets) -> tuple[Offsets, Offsets]:
+    """Return the lengths that lie at these offsets, -1 for the very long, and what follows them."""
+    length = part.take(at, mode="clip").astype(np.int64)
+    after = at + 1
+    for place in range(1, 4):
+        more = length >> (7 * place) > 0
+        if not more.any():
+            return length, after
+        byte = part.take(after, mode="clip").astype(np.int64)
+        low = length & ((1 << (7 * place)) - 1)
+        length = np.where(more, low | (byte << (7 * place)), length)
+        after = after + more
+    return np.where(length >> 28 > 0, -1, length), after

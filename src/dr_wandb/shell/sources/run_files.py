@@ -1,0 +1,98 @@
+"""Find the `.wandb` files below a folder: one for each time that a run was begun or resumed.
+
+`wandb/` holds `run-<time>-<id>` and `offline-run-<time>-<id>`, each with `run-<id>.wandb`, and a
+link `latest-run` to one of them (wandb 0.12 to 0.31). Links to folders are not followed.
+"""
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dr_wandb.core.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.records import Record
+from dr_wandb.core.values import clean_text
+
+SUFFIX = ".wandb"
+METADATA_FILE = "wandb-metadata.json"
+
+
+class RunFile(Record, frozen=True, kw_only=True):
+    """One file as it is on the disk. `name` is its path below the folder that was searched."""
+
+    name: str
+    path: Path
+    size: int
+    modified_ns: int
+
+    @property
+    def run_id(self) -> str:
+        """Return the id that the name of the file tells."""
+        return clean_text(self.path.name.removesuffix(SUFFIX).removeprefix("run-"))
+
+    @property
+    def metadata_path(self) -> Path:
+        """Return where W&B's own `wandb-metadata.json` of this file lies, if there is one."""
+        return self.path.parent / "files" / METADATA_FILE
+
+
+def find_run_files(folder: Path, on_error: Callable[[OSError], None]) -> list[RunFile]:
+    """Find the files below a folder, in the order of their names, each one once.
+
+    on_error: told of what cannot be looked into. Raises DrWandbError where there is no folder.
+    """
+    if not folder.exists():
+        problem = f"there is no folder {folder} with offline runs"
+        raise DrWandbError(InvalidRequest(problems=(problem,)))
+    found: dict[tuple[int, int], RunFile] = {}
+    for path in sorted(_paths(folder, on_error)):
+        try:
+            status = path.stat()
+        except OSError as error:
+            on_error(error)
+            continue
+        found.setdefault(
+            (status.st_dev, status.st_ino),
+            RunFile(
+                name=clean_text(str(path.relative_to(folder) if path != folder else path.name)),
+                path=path,
+                size=status.st_size,
+                modified_ns=status.st_mtime_ns,
+            ),
+        )
+    return list(found.values())
+
+
+def _paths(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    if folder.is_file():
+        yield folder
+        return
+    for inside, _, names in os.walk(folder, onerror=on_error):
+        for name in names:
+            path = Path(inside, name)
+            if name.endswith(SUFFIX) and path.is_file():
+                yield path
+
+
+@contextmanager
+def mapped(file: RunFile) -> Iterator[memoryview]:
+    """Give the content of a file as long as it was when it was found, without reading it at once.
+
+    Raises OSError where it cannot be read, or has become shorter.
+    """
+    if not file.size:
+        yield memoryview(b"")
+        return
+    with file.path.open("rb") as stream:
+        try:
+            content = mmap.mmap(stream.fileno(), file.size, access=mmap.ACCESS_READ)
+        except ValueError as error:
+            raise OSError(f"the file {file.path} became shorter while it was read") from error
+    view = memoryview(content)
+    try:
+        yield view
+    finally:
+        with suppress(BufferError):  # the traceback of an error still holds parts of it
+            view.release()
+            content.close()

@@ -1,0 +1,97 @@
+"""A folder of `.wandb` files passes the contract of sources."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.codec import encode_line
+from dr_wandb.core.normalize import normalize_row
+from dr_wandb.core.request import ExportRequest
+from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources.offline import OfflineSource
+from tests.contract.project import PROJECT, ProjectDescription, RunDescription
+from tests.contract.source_contract import WINDOWS, SourceContract, SourceFactory, list_all
+from tests.wandb_file import (
+    exit_record,
+    row_record,
+    run_record,
+    summary_record,
+    write_metadata,
+    write_run,
+)
+
+NOW_NS = 1_800_000_000 * 10**9
+HOUR_NS = 3600 * 10**9
+
+EXIT_CODES = {"finished": 0, "failed": 1}
+"""States that an exit record tells. The others are told by the time of the file."""
+
+
+def records_of(described: RunDescription, project: ProjectDescription) -> list[bytes]:
+    """Return the records of a run, as those of the SDK: a blank entity, items in any order."""
+    records = [
+        run_record(
+            described.run_id,
+            project=project.project,
+            started=f"{described.created_at}Z",
+            config=described.config,
+            display_name=described.display_name,
+            tags=described.tags,
+        ),
+        *(row_record(row, seed=number) for number, row in enumerate(described.rows)),
+        summary_record(described.summary),
+    ]
+    code = EXIT_CODES.get(described.state)
+    return records if code is None else [*records, exit_record(code)]
+
+
+def write_project(described: ProjectDescription, folder: Path) -> None:
+    """Write a project as a `wandb` folder. The ids may be such as no file can be named by."""
+    folder.mkdir()
+    for number, run in enumerate(described.runs):
+        path = write_run(
+            folder,
+            f"r{number}",
+            records_of(run, described),
+            modified_ns=NOW_NS - (0 if run.state == "running" else HOUR_NS),
+        )
+        if run.broken_metadata:
+            write_metadata(path, b'{"half')
+        elif run.metadata is not None:
+            write_metadata(path, json.dumps(run.metadata).encode())
+
+
+class TestOfflineSource(SourceContract):
+    has_server = False
+    has_exports = False
+
+    @pytest.fixture
+    def make_source(self, tmp_path: Path) -> SourceFactory:
+        numbers = itertools.count()
+
+        def write(described: ProjectDescription) -> Source:
+            folder = tmp_path / f"wandb-{next(numbers)}"
+            write_project(described, folder)
+            request = ExportRequest(
+                entity=described.entity, project=described.project, name="export", mode="history"
+            )
+            return OfflineSource(folder, request, now_ns=NOW_NS)
+
+        return write
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    def test_lines_of_a_batch_are_those_of_its_rows(
+        self, source: Source, described: RunDescription
+    ) -> None:
+        """What is read back row by row must be what the export holds."""
+        run = list_all(source)[described.run_id]
+        for window in (FetchWindow(), *WINDOWS):
+            for batch in source.read_history(run, window, 0):
+                rows = [normalize_row(row, run.run_id) for row in batch.rows]
+                encoded = batch.encode(run.run_id)
+                assert encoded.lines == b"".join(map(encode_line, rows))
+                assert list(encoded.steps) == [row.step for row in rows]
+                assert list(encoded.timestamps) == [row.timestamp for row in rows]
