@@ -56,8 +56,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Return where reading of files begins and ends, from now on."""
     calls: list[tuple[int, int]] = []
 
-    def counting(data: Any, before: FileReading) -> FileReading:
-        reading = read_file(data, before)
+    def counting(data: Any, before: FileReading, *more: Any) -> FileReading:
+        reading = read_file(data, before, *more)
         calls.append((before.end, reading.end))
         return reading
 

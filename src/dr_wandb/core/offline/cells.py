@@ -8,7 +8,7 @@ Rules
   one then.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from dr_wandb.core.offline.framing import Bytes, Offsets
 from dr_wandb.core.offline.records import json_or_text
 from dr_wandb.core.offline.schema import text_of
 from dr_wandb.core.offline.tree import Path
-from dr_wandb.core.offline.wire import KEY, NESTED_KEY, Flags, Items
+from dr_wandb.core.offline.wire import NESTED_KEY, Flags, Items
 
 MOST_PATHS = 200
 """Rows with more different keys than that, together, make no columns."""
@@ -63,23 +63,47 @@ def columns_of(part: Bytes, items: Items, unfit: Flags) -> dict[str, Cells] | No
     return _nested(columns)
 
 
-def own_column(part: Bytes, items: Items, unfit: Flags, key: str) -> Cells:
-    """Return the values of one of W&B's own keys, None where a row has none.
+def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
+    """Return the last JSON text of each path, None where a value lies inside of another one."""
+    groups = _by_path(part, items)
+    if groups is None or _overlap(groups):
+        return None
+    found = {}
+    for path, places in groups.items():
+        last = places[np.lexsort((items.keys[places], items.owners[places]))[-1]]
+        found[path] = bytes(part[items.values[last] : items.value_ends[last]])
+    return found
 
-    Rows in which it is there twice, or has something inside, become unfit.
+
+def own_columns(part: Bytes, items: Items, unfit: Flags, keys: Sequence[str]) -> list[Cells]:
+    """Return the values of some of W&B's own keys, None where a row has none.
+
+    Rows in which one is there twice, or has something inside, become unfit.
     """
     words = _words(part)
+    heads = words[items.keys]
     lengths = items.key_ends - items.keys
-    found = np.zeros(len(lengths), np.bool_)
-    for tag in (KEY, NESTED_KEY):
-        blob = bytes([tag, len(key)]) + key.encode()
-        head, tail = blob[:8], blob[-8:]
-        alike = words[items.keys] & _MASKS[len(head)] == int.from_bytes(head, "little")
-        if len(blob) > len(head):
-            behind = words[items.keys + len(blob) - 8]
-            alike &= behind == int.from_bytes(tail, "little")
-        unfit[items.owners[alike & (lengths != len(blob))]] = True
-        found |= alike & (lengths == len(blob))
+    return [_own_column(part, items, unfit, key, words, heads, lengths) for key in keys]
+
+
+def _own_column(
+    part: Bytes,
+    items: Items,
+    unfit: Flags,
+    key: str,
+    words: NDArray[np.uint64],
+    heads: NDArray[np.uint64],
+    lengths: Offsets,
+) -> Cells:
+    blob = bytes([NESTED_KEY, len(key)]) + key.encode()
+    mask = _MASKS[min(len(blob), 8)] & ~np.uint64(0xFF)  # whatever the tag
+    like = np.flatnonzero(heads & mask == int.from_bytes(blob[:8], "little") & mask)
+    if len(blob) > 8:
+        behind = words[items.keys[like] + len(blob) - 8]
+        like = like[behind == int.from_bytes(blob[-8:], "little")]
+    exact = lengths[like] == len(blob)
+    unfit[items.owners[like[~exact]]] = True
+    found = like[exact]
     owners = items.owners[found]
     unfit |= np.bincount(owners, minlength=len(unfit)) > 1
     return _cells(part, items.values[found], items.value_ends[found], owners, len(unfit))

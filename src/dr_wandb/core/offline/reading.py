@@ -7,7 +7,7 @@ Rules
 - A row is counted and read by the same rule, so that the count is always that of the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 from returns.result import Success
@@ -20,6 +20,7 @@ from dr_wandb.core.offline.rows import (
     Records,
     Rows,
     inside,
+    last_values,
     look_at,
     read_rows,
     rising,
@@ -58,8 +59,13 @@ class FileReading(Record, frozen=True, kw_only=True):
     numbered_on: bool = False
 
 
-def read_file(data: Buffer, before: FileReading) -> FileReading:
-    """Read a file, or what has come since an earlier reading of it."""
+def read_file(
+    data: Buffer, before: FileReading, after_part: Callable[[], None] = lambda: None
+) -> FileReading:
+    """Read a file, or what has come since an earlier reading of it.
+
+    after_part: called when a part of the file is not needed any more.
+    """
     folder = Folder(before.fold)
     lost, marks = list(before.lost), list(before.marks)
     torn: LostBytes | None = None
@@ -70,6 +76,7 @@ def read_file(data: Buffer, before: FileReading) -> FileReading:
         torn = next((loss for loss in frames.lost if loss.torn), None)
         lost += [loss for loss in frames.lost if not loss.torn]
         begin = frames.end
+        after_part()
     return replace(
         before,
         end=begin,
@@ -82,20 +89,30 @@ def read_file(data: Buffer, before: FileReading) -> FileReading:
 
 def _fold(records: Records, folder: Folder, numbered_on: bool) -> None:
     """Fold the records of a part. Of its rows only steps and times are looked at."""
-    for content in records.others:
-        match decode_record(content):
-            case Success(HistoryRecord()):
-                pass  # looked at with the others
-            case Success(record):
-                folder.add(record)
-            case _:
-                folder.skip()
+    _fold_each(records.others, folder)
+    changes = len(records.summaries.starts)
+    last = last_values(records) if changes and folder.is_of_core else None
+    if last is not None:
+        folder.add_summaries(changes, last)
+    else:
+        _fold_each(records.contents(records.summaries), folder)
     for told in look_at(records):
         steps = rising(told.steps, folder.end_step) if numbered_on else told.steps
         known = [step for step in steps if step is not None]
         folder.add_rows(len(steps), max(known, default=None), known[-1] if known else None)
         folder.see(told.moment)
         folder.skip(told.unreadable)
+
+
+def _fold_each(contents: Iterable[bytes], folder: Folder) -> None:
+    for content in contents:
+        match decode_record(content):
+            case Success(HistoryRecord()):
+                pass  # looked at with all rows
+            case Success(record):
+                folder.add(record)
+            case _:
+                folder.skip()
 
 
 def rows_of(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[Rows | ColumnRows]:

@@ -18,38 +18,74 @@ from returns.result import Success
 from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.columns import encode_columns, encode_raw_rows, fit_for_columns, safe_cells
 from dr_wandb.core.merge import EncodedRows
-from dr_wandb.core.offline.cells import Cells, columns_of, own_column
+from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
 from dr_wandb.core.offline.framing import Buffer, Bytes, Frames, Offsets
 from dr_wandb.core.offline.records import HistoryRecord, decode_record
-from dr_wandb.core.offline.wire import ROOM, find_histories, find_items
+from dr_wandb.core.offline.tree import Path
+from dr_wandb.core.offline.wire import (
+    HISTORY,
+    ROOM,
+    SUMMARY,
+    Flags,
+    find_items,
+    find_kinds,
+)
 from dr_wandb.core.values import number
 
 ROWS_AT_ONCE = 8192
 
 
-class Records(NamedTuple):
-    """The records of a part, in order: those that are rows for certain, and all others.
+class Bounds(NamedTuple):
+    """Records of one kind in a part: where each lies, and where in it the content of its kind."""
 
-    `starts` and `ends` bound the content of the rows in `part`.
+    starts: Offsets
+    ends: Offsets
+    begins: Offsets
+    stops: Offsets
+
+    def some(self, which: slice | Flags) -> "Bounds":
+        """Return some of them."""
+        return Bounds(*(column[which] for column in self))
+
+
+class Records(NamedTuple):
+    """The records of a part, in order: rows, changes of the summary, and all others.
+
+    Where what a record is cannot be told without decoding it, all are others, and `odd` are those
+    of them that may be rows.
     """
 
     part: Bytes
-    starts: Offsets
-    ends: Offsets
+    rows: Bounds
+    summaries: Bounds
     others: Sequence[bytes]
+    odd: Sequence[bytes]
 
     def row(self, place: int) -> Mapping[str, Any] | None:
         """Return the row at a place, None where it does not read."""
-        return row_of(bytes(self.part[self.starts[place] : self.ends[place]]))
+        return row_of(bytes(self.part[self.rows.starts[place] : self.rows.ends[place]]))
+
+    def contents(self, bounds: Bounds) -> Iterator[bytes]:
+        """Give the content of records."""
+        for start, end in zip(bounds.starts.tolist(), bounds.ends.tolist(), strict=True):
+            yield bytes(self.part[start:end])
 
 
 def sort_records(data: Buffer, frames: Frames) -> Records:
-    """Tell the records that are rows for certain from all others."""
+    """Tell the records of a part apart."""
     part, starts, ends = _in_one_place(np.frombuffer(data, np.uint8), frames)
-    _, _, rows = find_histories(part, starts, ends)
-    bounds = zip(starts[~rows].tolist(), ends[~rows].tolist(), strict=True)
-    others = [bytes(part[start:end]) for start, end in bounds]
-    return Records(part, starts[rows], ends[rows], others)
+    kinds = find_kinds(part, starts, ends)
+    bounds = Bounds(starts, ends, kinds.begins, kinds.stops)
+    rows, summaries = kinds.tags == HISTORY, kinds.tags == SUMMARY
+    odd = ~kinds.certain
+    if odd.any():  # each may be anything: then all that is told one by one, in order
+        odd |= rows
+        rows = summaries = np.zeros_like(odd)
+    records = Records(part, bounds.some(rows), bounds.some(summaries), (), ())
+    return records._replace(
+        others=list(records.contents(bounds.some(~(rows | summaries)))),
+        odd=list(records.contents(bounds.some(odd))),
+    )
 
 
 def _in_one_place(view: Bytes, frames: Frames) -> tuple[Bytes, Offsets, Offsets]:
@@ -119,19 +155,21 @@ class Told(NamedTuple):
 
 
 def look_at(records: Records) -> Iterator[Told]:
-    """Look at the rows of a part: those out of the usual come last, as in `read_rows`."""
+    """Look at the rows of a part."""
     for some in _pieces(records):
         yield _told(some)
-    odd = [row for content in records.others if (row := row_of(content)) is not None]
+    odd = [row for content in records.odd if (row := row_of(content)) is not None]
     yield Told([step_of(row) for row in odd], _latest(map(_moment_of, odd)), 0)
 
 
 def _told(records: Records) -> Told:
-    begins, stops, _ = find_histories(records.part, records.starts, records.ends)
-    items, unfit = find_items(records.part, begins, stops)
-    steps = own_column(records.part, items, unfit, "_step")
-    moments = own_column(records.part, items, unfit, "_timestamp")
-    unfit |= np.array([step is None for step in steps], np.bool_)
+    _, _, begins, stops = records.rows
+    items, unfit = find_items(records.part, begins, stops, has_step=True)
+    steps, moments = own_columns(records.part, items, unfit, ("_step", "_timestamp"))
+    if None in steps:
+        unfit |= np.array([step is None for step in steps], np.bool_)
+    if not unfit.any() and {*map(type, steps)} == {int}:
+        return Told(steps, _latest(moments), 0)
     unreadable = set()
     for place in np.flatnonzero(unfit).tolist():
         row = records.row(place)
@@ -145,8 +183,11 @@ def _told(records: Records) -> Told:
 
 def _latest(moments: Iterable[Any]) -> float | None:
     """Return the latest of some times; what cannot be one does not count."""
-    known = [m for m in moments if type(m) in (int, float) and 0 < m < _NO_MOMENT]
+    known = [m for m in moments if type(m) in _NUMBERS and 0 < m < _NO_MOMENT]
     return float(max(known)) if known else None
+
+
+_NUMBERS = frozenset({int, float})
 
 
 _NO_MOMENT = 1e11
@@ -158,14 +199,25 @@ def _moment_of(row: Mapping[str, Any]) -> Any:
 
 
 def _pieces(records: Records) -> Iterator[Records]:
-    for at in range(0, len(records.starts), ROWS_AT_ONCE):
-        end = at + ROWS_AT_ONCE
-        yield records._replace(starts=records.starts[at:end], ends=records.ends[at:end])
+    for at in range(0, len(records.rows.starts), ROWS_AT_ONCE):
+        yield records._replace(rows=records.rows.some(slice(at, at + ROWS_AT_ONCE)))
+
+
+def last_values(records: Records) -> dict[Path, bytes] | None:
+    """Return what the changes of the summary set, the last JSON text of each path.
+
+    None where that is not all they do, or their order matters.
+    """
+    _, _, begins, stops = records.summaries
+    items, unfit = find_items(records.part, begins, stops, has_step=False)
+    if unfit.any():
+        return None
+    return last_of_each(records.part, items)
 
 
 def read_rows(records: Records, window: FetchWindow) -> Iterator[Rows | ColumnRows]:
-    """Read the rows of a part whose step lies in the window, those out of the usual last."""
-    odd = [row for content in records.others if (row := row_of(content)) is not None]
+    """Read the rows of a part whose step lies in the window."""
+    odd = [row for content in records.odd if (row := row_of(content)) is not None]
     for batch in chain(map(_read_some, _pieces(records)), [Rows(odd)]):
         wanted = inside(batch, window)
         if wanted.size:
@@ -183,8 +235,8 @@ def row_of(payload: bytes) -> Mapping[str, Any] | None:
 
 def _read_some(records: Records) -> Rows | ColumnRows:
     """Read rows in their order; those that are not fit for columns one by one."""
-    begins, stops, _ = find_histories(records.part, records.starts, records.ends)
-    items, unfit = find_items(records.part, begins, stops)
+    _, _, begins, stops = records.rows
+    items, unfit = find_items(records.part, begins, stops, has_step=True)
     columns = columns_of(records.part, items, unfit)
     if columns is None:
         unfit, columns = np.ones_like(unfit), {}

@@ -12,6 +12,7 @@ Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sy
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -32,7 +33,7 @@ from dr_wandb.core.offline.records import (
     SummaryRecord,
     json_or_text,
 )
-from dr_wandb.core.offline.tree import Leaf, Tree, as_object
+from dr_wandb.core.offline.tree import Leaf, Path, Tree, as_object
 from dr_wandb.core.plain import plain_form
 from dr_wandb.core.records import Record
 from dr_wandb.core.streams import SystemSample
@@ -142,6 +143,13 @@ class Folder:
             case _:
                 pass
 
+    def add_summaries(self, count: int, last: Mapping[Path, bytes]) -> None:
+        """Take changes of a summary of wandb-core: how many, and the last text of each path."""
+        self._records += count
+        self._summaries += count
+        self._begin_summary()
+        self._set_summary(last.items())
+
     def add_rows(self, count: int, highest: int | None, end: int | None) -> None:
         """Take rows: how many, the highest step among them, and that of the last that has one."""
         if not count:
@@ -166,6 +174,11 @@ class Folder:
         self._fold = replace(self._fold, unreadable=self._fold.unreadable + count)
 
     @property
+    def is_of_core(self) -> bool:
+        """Say whether wandb-core wrote the file."""
+        return bool(self._fold.producer)
+
+    @property
     def last_step(self) -> int | None:
         """Return the highest step so far."""
         return self._fold.last_step
@@ -180,8 +193,8 @@ class Folder:
         """Return what was folded so far. Nothing may be added afterwards."""
         return replace(
             self._fold,
-            config_leaves=tuple(self._config.leaves()),
-            summary_leaves=tuple(self._summary_leaves()),
+            config_leaves=tuple(sorted(self._config.leaves(), key=_path_of)),
+            summary_leaves=tuple(sorted(self._summary_leaves(), key=_path_of)),
             summaries=self._summaries,
             system=self._system,
             host=self._host,
@@ -231,11 +244,14 @@ class Folder:
         self._begin_summary()
         if not self._fold.producer:
             self._summary = Tree()  # each record is the whole summary
-        for path, text in change.set:
-            if path != _STEP:
-                self._summary.set(path, text)
+        self._set_summary(change.set)
         for path in change.removed:
             self._summary.remove(path)
+
+    def _set_summary(self, texts: Iterable[tuple[Path, bytes]]) -> None:
+        for path, text in texts:
+            if path != _STEP:
+                self._summary.set(path, text)
 
     def _begin_summary(self) -> None:
         """Forget the summary of an earlier file when this one has something to say."""
@@ -296,6 +312,10 @@ def as_node(run_id: str, fold: RunFold, state: str) -> dict[str, Any]:
         "historyLineCount": fold.rows,
         "historyKeys": {"lastStep": -1 if fold.last_step is None else fold.last_step},
     }
+
+
+def _path_of(leaf: Leaf) -> Path:
+    return leaf[0]
 
 
 def _members_of(record: RunRecord) -> dict[str, Any]:

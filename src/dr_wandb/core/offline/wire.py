@@ -16,8 +16,14 @@ from dr_wandb.core.offline.framing import Bytes, Offsets
 ROOM = 64
 """Bytes behind a part that can be read and mean nothing."""
 
-NUM, HISTORY, ITEM, STEP, KEY, NESTED_KEY = 0x08, 0x12, 0x0A, 0x12, 0x0A, 0x12
-"""Tags of one byte: fields of Record (num, history), HistoryRecord (item, step) and Item."""
+NUM, HISTORY, SUMMARY = 0x08, 0x12, 0x1A
+"""Tags of fields of Record."""
+
+ITEM, STEP, KEY, NESTED_KEY = 0x0A, 0x12, 0x0A, 0x12
+"""Tags of fields of HistoryRecord (the items of SummaryRecord have the same one) and of Item."""
+
+LENGTH_DELIMITED = 2
+"""The wire type, in the lowest bits of a tag, of a field that is a message or text."""
 
 VALUE_JSON, CONTROL, UUID, INFO = 0x0182, 0x0182, 0x019A, 0x0CC2
 """Tags of two bytes, as little-endian numbers: a field of Item, and others of Record."""
@@ -38,8 +44,20 @@ class Items(NamedTuple):
     value_ends: Offsets
 
 
-def find_histories(part: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Flags]:
-    """Find the history in each record; the flags say which records are a history for certain."""
+class Kinds(NamedTuple):
+    """What many records are: the tag of the one field that each has, and where its content lies.
+
+    `certain`: the record is its number, that field, and nothing that says anything of a run.
+    """
+
+    tags: Offsets
+    begins: Offsets
+    stops: Offsets
+    certain: Flags
+
+
+def find_kinds(part: Bytes, starts: Offsets, ends: Offsets) -> Kinds:
+    """Find out what each record is."""
     at = starts.copy()
     going = part.take(at, mode="clip") == NUM
     at += going
@@ -49,27 +67,39 @@ def find_histories(part: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets
         byte = part.take(at, mode="clip")
         at += going
         going = going & (byte >= 0x80)
-    fit = (at < ends) & (part.take(at, mode="clip") == HISTORY) & ~going
-    lengths, begin = _lengths(part, at + 1)
-    stop = begin + lengths
-    fit &= (lengths >= 0) & (stop <= ends)
-    at = stop
+    at = _behind_others(part, at, ends)
+    tags = _two_bytes(part, at)
+    wide = tags & 0x80 > 0
+    tags = np.where(wide, tags, tags & 0xFF)
+    lengths, begins = _lengths(part, at + 1 + wide)
+    stops = begins + lengths
+    certain = ~going & (at < ends) & (tags & 7 == LENGTH_DELIMITED) & (tags & 0x8080 != 0x8080)
+    certain &= (lengths >= 0) & (stops <= ends)
+    certain &= _behind_others(part, np.where(certain, stops, ends), ends) == ends
+    return Kinds(tags, begins, stops, certain)
+
+
+def _behind_others(part: Bytes, at: Offsets, ends: Offsets) -> Offsets:
+    """Pass over fields of a record that say nothing of a run, as far as they are whole."""
     for _ in range(3):
-        more = fit & (at < ends)
-        if not more.any():
-            break
         tag = _two_bytes(part, at)
-        known = (tag == INFO) | (tag == CONTROL) | (tag == UUID)
-        lengths, after = _lengths(part, at + 2)
-        at = np.where(more & known & (lengths >= 0), after + lengths, at)
-    fit &= at == ends
-    return begin, stop, fit
+        lengths, begins = _lengths(part, at + 2)
+        after = begins + lengths
+        other = (tag == INFO) | (tag == CONTROL) | (tag == UUID)
+        other &= (at < ends) & (lengths >= 0) & (after <= ends)
+        if not other.any():
+            break
+        at = np.where(other, after, at)
+    return at
 
 
-def find_items(part: Bytes, begins: Offsets, stops: Offsets) -> tuple[Items, Flags]:
-    """Find the items of histories; the flags say which histories have other items than these.
+def find_items(
+    part: Bytes, begins: Offsets, stops: Offsets, *, has_step: bool
+) -> tuple[Items, Flags]:
+    """Find the items of histories or summaries; the flags say which have more than these.
 
     An item that is found has nested keys, or one key, and then its JSON text, and nothing else.
+    has_step: a history has the number of its step beside them, which does not count.
     """
     unfit = np.zeros(len(begins), np.bool_)
     found: list[Items] = []
@@ -85,7 +115,7 @@ def find_items(part: Bytes, begins: Offsets, stops: Offsets) -> tuple[Items, Fla
         lengths, inside = _lengths(part, at + 1)
         after = inside + lengths
         items = tag == ITEM
-        fit = (lengths >= 0) & (after <= stops) & (items | (tag == STEP))
+        fit = (lengths >= 0) & (after <= stops) & (items | ((tag == STEP) & has_step))
         unfit[owners[~fit]] = True
         chosen = items & fit
         owner, begin, end = owners[chosen], inside[chosen], after[chosen]

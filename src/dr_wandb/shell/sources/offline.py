@@ -29,7 +29,7 @@ from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
 from dr_wandb.shell.sources.offline_index import INDEX_FILE, load_index, save_index
 from dr_wandb.shell.sources.offline_runs import FolderScan, FoundRun
-from dr_wandb.shell.sources.run_files import RunFile, mapped
+from dr_wandb.shell.sources.run_files import MappedFile, RunFile, mapped
 
 RUNS_PER_PAGE = 500
 
@@ -133,10 +133,11 @@ class OfflineSource:
     ) -> Iterator[HistoryBatch]:
         """Read the rows of all files of a run, as far as the listing counted them."""
         for file, reading in self._files(run):
-            with _readable(file) as data:
+            with _readable(file) as (data, release):
                 rows = rows_of(data, reading, window)
                 while (batch := self._next(rows)) is not None:
                     yield batch
+                    release()
 
     def _next(self, batches: Iterator[Rows | ColumnRows]) -> HistoryBatch | None:
         with self._readers:
@@ -170,7 +171,7 @@ class OfflineSource:
 
     def _streams(self, run: RunListing) -> Iterator[SystemSample | ConsoleText]:
         for file, reading in self._files(run):
-            with _readable(file) as data:
+            with _readable(file) as (data, _):
                 yield from streams_of(data, reading)
 
     def _files(self, run: RunListing) -> list[tuple[RunFile, FileReading]]:
@@ -199,10 +200,10 @@ def _require_one_project(runs: Sequence[FoundRun]) -> None:
 
 
 @contextmanager
-def _readable(file: RunFile) -> Iterator[memoryview]:
+def _readable(file: RunFile) -> Iterator[MappedFile]:
     try:
-        with mapped(file) as data:
-            yield data
+        with mapped(file) as content:
+            yield content
     except OSError as error:
         reason = f"{file.path} cannot be read: {error.strerror or error}"
         raise SourceError(reason, retryable=False) from error

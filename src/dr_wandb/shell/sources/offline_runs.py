@@ -204,7 +204,7 @@ class FolderScan:
         """Find out whose file it is; None where it is nobody's."""
         known = self._before.get(file.name)
         try:
-            with mapped(file) as data:
+            with mapped(file) as (data, _):
                 if known is not None and is_as_known(file, data, known):
                     return _start(file, known.named or identify(data), data)
                 problem = header_problem(data)
@@ -251,13 +251,13 @@ class FolderScan:
         file = start.file
         base = "" if before is None else digest_of_fold(before)
         known = self._before.get(file.name)
-        with mapped(file) as data:
+        with mapped(file) as (data, release):
             if known is None or known.base != base or not is_as_known(file, data, known):
-                reading = read_file(data, _beginning(start, before))
+                reading = read_file(data, _beginning(start, before), release)
             elif file.size == known.size:
                 reading = known.reading
             else:
-                reading = read_file(data, known.reading)
+                reading = read_file(data, known.reading, release)
             self._known[file.name] = KnownFile(
                 size=file.size,
                 modified_ns=file.modified_ns,

@@ -8,7 +8,9 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from dr_wandb.core.failures import DrWandbError, InvalidRequest
 from dr_wandb.core.records import Record
@@ -64,6 +66,13 @@ def find_run_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Ru
     return list(found.values())
 
 
+def _keep() -> None:
+    """Do nothing: the system takes such memory back by itself when it needs some."""
+
+
+_CAN_RELEASE = hasattr(mmap, "MADV_DONTNEED")
+
+
 def _paths(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
     if folder.is_file():
         yield folder
@@ -75,14 +84,21 @@ def _paths(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
                 yield path
 
 
+class MappedFile(NamedTuple):
+    """The content of a file. `release` gives back the memory of what was read of it so far."""
+
+    data: memoryview
+    release: Callable[[], None]
+
+
 @contextmanager
-def mapped(file: RunFile) -> Iterator[memoryview]:
+def mapped(file: RunFile) -> Iterator[MappedFile]:
     """Give the content of a file as long as it was when it was found, without reading it at once.
 
     Raises OSError where it cannot be read, or has become shorter.
     """
     if not file.size:
-        yield memoryview(b"")
+        yield MappedFile(memoryview(b""), _keep)
         return
     with file.path.open("rb") as stream:
         try:
@@ -90,8 +106,9 @@ def mapped(file: RunFile) -> Iterator[memoryview]:
         except ValueError as error:
             raise OSError(f"the file {file.path} became shorter while it was read") from error
     view = memoryview(content)
+    release = partial(content.madvise, mmap.MADV_DONTNEED) if _CAN_RELEASE else _keep
     try:
-        yield view
+        yield MappedFile(view, release)
     finally:
         with suppress(BufferError):  # the traceback of an error still holds parts of it
             view.release()
