@@ -22,6 +22,7 @@ from benchmarks.environments import (
     tool_of,
 )
 from benchmarks.machine import describe_machine
+from benchmarks.offline import measure_offline
 from benchmarks.results import Results
 from benchmarks.rounds import measure_case
 from benchmarks.tables import report
@@ -48,7 +49,7 @@ def main(
     alone: Annotated[bool, Flag] = False,
     publish: Annotated[bool, Flag] = False,
 ) -> int:
-    """Measure this tool, dr-wandb 3.0.3 and the floor against a stand-in server.
+    """Measure this tool, dr-wandb 3.0.3 and the floor against a stand-in server, and on a file.
 
     Parameters
     ----------
@@ -87,7 +88,11 @@ def main(
     below = Path(mkdtemp(prefix="work-", dir=cache.absolute()))
     try:
         for case in cases:
-            results.measurements += measure_case(case, tools, repeat, below)
+            results.measurements += (
+                measure_offline(case, tools[0], repeat, below)
+                if case.offline
+                else measure_case(case, tools, repeat, below)
+            )
             save(results, out)
     finally:
         shutil.rmtree(below, ignore_errors=True)

@@ -24,7 +24,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One project, and the steps that each tool does with it.
 
     alone: only this tool. warm_up: a round that is not counted comes first, so that the server
-    has every answer in memory. floor: the floor is measured too.
+    has every answer in memory. floor: the floor is measured too. offline: the project is the file
+    of one offline run, and what is measured beside the tool is the parsing of its records.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     warm_up: bool = False
     floor: bool = True
+    offline: bool = False
 
 
 EXPORTED = Case(
@@ -79,8 +81,28 @@ MORE_RUNS = tuple(
     )
     for runs in (1_000, 10_000, 50_000)
 )
+OFFLINE = tuple(
+    Case(
+        name="offline",
+        workload=Workload(runs=1, rows_per_run=rows, metrics=5, summaries=summaries),
+        alone=True,
+        floor=False,
+        offline=True,
+    )
+    for rows, summaries in ((250_000, False), (1_000_000, False), (250_000, True))
+)
 
-ALL_CASES = (EXPORTED, PARTLY_LIVE, LATENCY, RUNS, SPARSE, LONG_RUN, *MORE_ROWS, *MORE_RUNS)
+ALL_CASES = (
+    EXPORTED,
+    PARTLY_LIVE,
+    LATENCY,
+    RUNS,
+    SPARSE,
+    LONG_RUN,
+    *MORE_ROWS,
+    *MORE_RUNS,
+    *OFFLINE,
+)
 CASE_NAMES = tuple(dict.fromkeys(case.name for case in ALL_CASES))
 
 

@@ -13,7 +13,7 @@ import msgspec
 CHECKOUT = Path(__file__).parents[1]
 THIS_TOOL = "this tool"
 OTHER_VERSION = "3.0.3"
-PACKAGES = ("dr-wandb", "wandb", "pyarrow", "msgspec", "pydantic")
+PACKAGES = ("dr-wandb", "wandb", "protobuf", "pyarrow", "numpy", "msgspec", "pydantic")
 
 _TELL = """
 import importlib.metadata as m, json, platform, sys
@@ -57,7 +57,7 @@ def make_this_tool(cache: Path) -> Tool:
     folder = cache / "this-tool"
     if not (folder / "bin" / "python").exists():
         _make(folder)
-        _install(folder, str(CHECKOUT))
+    _install(folder, str(CHECKOUT))  # with what it needs by now
     _install(folder, "--force-reinstall", "--no-deps", str(CHECKOUT))
     return tool_of(THIS_TOOL, folder / "bin" / "python")
 

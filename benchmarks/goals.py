@@ -1,6 +1,6 @@
 """Compare what was measured with what was hoped for. Pure: results in, lines of a table out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.cases import EXPORTED, LATENCY, LONG_RUN, MORE_ROWS, PARTLY_LIVE, RUNS, SPARSE, Step
@@ -138,22 +138,24 @@ def _peak(ours: Measurement, theirs: Measurement | None, work: str, most: int) -
 
 def _memory_growth(results: Results) -> Iterator[Line]:
     for step in MOST_MEGABYTES:
-        sizes = {
-            one.workload.rows: one for one in results.of_case(MORE_ROWS[0].name, THIS_TOOL, step)
-        }
-        most = sizes.get(max(sizes, default=0))
-        quarter = sizes.get(max(sizes, default=0) // 4)
-        if most is None or quarter is None:
-            continue
-        growth = most.peak_bytes / quarter.peak_bytes
+        sizes = results.of_case(MORE_ROWS[0].name, THIS_TOOL, step)
+        yield from growth("peak memory, {rows:,} rows, ", sizes)
+
+
+def growth(pattern: str, sizes: Sequence[Measurement]) -> Iterator[Line]:
+    """Give the goal for the memory of the largest project and of one with a quarter of its rows."""
+    by_rows = {one.workload.rows: one for one in sizes}
+    most = by_rows.get(max(by_rows, default=0))
+    quarter = by_rows.get(max(by_rows, default=0) // 4)
+    if most is not None and quarter is not None:
         yield Line(
-            describe("peak memory, {rows:,} rows, ", most) + step,
+            describe(pattern, most) + most.step,
             megabytes(most.peak_bytes),
             "",
             None,
             f"≤ {MOST_GROWTH} times that of {quarter.workload.rows:,} rows,"
             f" which is {megabytes(quarter.peak_bytes)}",
-            growth <= MOST_GROWTH,
+            most.peak_bytes <= MOST_GROWTH * quarter.peak_bytes,
         )
 
 

@@ -47,6 +47,18 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
         return self.start_seconds + self.fetch_seconds + self.write_seconds
 
 
+class Parsing(msgspec.Struct, frozen=True, kw_only=True):
+    """What wandb's own protobuf module took for the records of an offline file, in one round.
+
+    seconds: of parsing alone; usage is of the whole process, which holds the file in memory.
+    """
+
+    seconds: float
+    records: int
+    file_bytes: int
+    usage: Usage
+
+
 class Measurement(msgspec.Struct, kw_only=True):
     """One step of one tool, in all rounds."""
 
@@ -56,6 +68,7 @@ class Measurement(msgspec.Struct, kw_only=True):
     step: Step
     samples: list[Sample] = []
     floors: list[Floor] = []
+    parsings: list[Parsing] = []
 
     def median(self, of: Callable[[Sample], float]) -> float:
         """Return the median of something over the rounds."""
@@ -70,6 +83,11 @@ class Measurement(msgspec.Struct, kw_only=True):
     def peak_bytes(self) -> float:
         """The median of the tool's own peak memory, without wandb-core."""
         return self.median(lambda sample: sample.usage.peak_bytes)
+
+    @property
+    def parsing_seconds(self) -> float | None:
+        """The median time of parsing the records of an offline file, None where there is none."""
+        return median(one.seconds for one in self.parsings) if self.parsings else None
 
     @property
     def missing_rows(self) -> int:

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.cases import Case, Step
 from benchmarks.environments import THIS_TOOL
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.environments import Tool
+    from benchmarks.server_process import Asked
     from benchmarks.workloads import Workload
 
 HERE = Path(__file__).parent
@@ -33,10 +34,31 @@ class WrongExportError(Exception):
     """An export is something else than the server holds, so that no figure would mean anything."""
 
 
+class Origin(Protocol):
+    """Where a project is: on a server, or in a folder.
+
+    arguments: what the command is told besides the project.
+    """
+
+    arguments: Sequence[str]
+
+    def begin(self) -> None:
+        """Count from here on."""
+        ...
+
+    def asked(self) -> Asked | None:
+        """Return what was asked since `begin`; None where nobody can be asked."""
+        ...
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Return the variables that point a tool here, with the SDK's folders in `home`."""
+        ...
+
+
 class Place:
     """A home, a temp folder and a working folder for one tool in one round, all of them new."""
 
-    def __init__(self, server: ServerProcess, below: Path) -> None:
+    def __init__(self, origin: Origin, below: Path) -> None:
         self.folder = Path(mkdtemp(prefix="place-", dir=below))
         temp, self.cwd = self.folder / "temp", self.folder / "cwd"
         temp.mkdir()
@@ -44,7 +66,7 @@ class Place:
         inherited = {
             name: text for name, text in os.environ.items() if not name.startswith(NOT_INHERITED)
         }
-        own = server.environment(self.folder / "home")
+        own = origin.environment(self.folder / "home")
         self.environment = {**inherited, **own, "TMPDIR": str(temp)}
         self.export = self.cwd / "data" / NAME
 
@@ -66,30 +88,32 @@ def measure_case(case: Case, tools: Sequence[Tool], repeat: int, below: Path) ->
     with ServerProcess(case.workload) as server:
         if case.warm_up:
             for tool in taking_part:
-                _do_steps(tool, case, server, below)
+                do_steps(tool, case, server, below)
         for number in range(repeat):
             for tool in taking_part:
-                done = _do_steps(tool, case, server, below)
+                done = do_steps(tool, case, server, below)
                 for step, (sample, floor) in done.items():
                     found[tool.name, step].samples.append(sample)
                     if floor is not None:
                         found[tool.name, step].floors.append(floor)
-                    _say(case, tool, step, sample, number)
+                    say(case, tool, step, sample, number)
     return list(found.values())
 
 
-def _say(case: Case, tool: Tool, step: Step, sample: Sample, number: int) -> None:
+def say(case: Case, tool: Tool, step: Step, sample: Sample, number: int) -> None:
+    """Tell whoever waits what was measured."""
     size = case.workload.rows or case.workload.runs
     said = f"{sample.seconds:.2f} s, {sample.usage.peak_bytes / 1e6:.0f} MB"
     if sample.row_lines != case.workload.rows:
-        said += f", {sample.row_lines} ROWS WHERE THE SERVER HAS {case.workload.rows}"
+        said += f", {sample.row_lines} ROWS WHERE THERE ARE {case.workload.rows}"
     print(f"{case.name} {size} #{number + 1} {tool.name} {step}: {said}", file=sys.stderr)
 
 
-def _do_steps(
-    tool: Tool, case: Case, server: ServerProcess, below: Path
+def do_steps(
+    tool: Tool, case: Case, origin: Origin, below: Path
 ) -> dict[Step, tuple[Sample, Floor | None]]:
-    place = Place(server, below)
+    """Let a tool do the steps of a case, one after the other, in one new place."""
+    place = Place(origin, below)
     ours = tool.name == THIS_TOOL
     start: float | None = None
     done: dict[Step, tuple[Sample, Floor | None]] = {}
@@ -99,12 +123,13 @@ def _do_steps(
             if step == Step.LOAD:
                 done[step] = (_load(tool, case.workload, place), None)
                 continue
-            sample, floor = _sync(tool, case.workload, server, place), None
+            sample, floor = _sync(tool, case.workload, origin, place), None
             if ours:
                 _check(sample, case.workload, step, before == _stamps(place))
             if ours and case.floor:
-                fetch_and_write = _fetch_and_write(tool, server, sample, step, below)
-                start = start or _start(tool, server, below)
+                assert isinstance(origin, ServerProcess)
+                fetch_and_write = _fetch_and_write(tool, origin, sample, step, below)
+                start = start or _start(tool, origin, below)
                 floor = Floor(start_seconds=start, **fetch_and_write)
             done[step] = (sample, floor)
     finally:
@@ -112,14 +137,16 @@ def _do_steps(
     return done
 
 
-def _sync(tool: Tool, workload: Workload, server: ServerProcess, place: Place) -> Sample:
+def _sync(tool: Tool, workload: Workload, origin: Origin, place: Place) -> Sample:
     command = [*tool.command, ENTITY, PROJECT, "--name", NAME, "--mode", workload.mode]
-    server.begin()
-    usage, _ = run_measured(command, folder=place.cwd, environment=place.environment)
+    origin.begin()
+    usage, _ = run_measured(
+        [*command, *origin.arguments], folder=place.cwd, environment=place.environment
+    )
     return Sample(
         seconds=usage.seconds,
         usage=usage,
-        asked=server.asked(),
+        asked=origin.asked(),
         run_lines=_count_lines(place.export / "runs.jsonl"),
         row_lines=_count_lines(place.export / "history.jsonl"),
         file_bytes=_sizes(place.export),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchmarks.workloads import Workload
 
 CHECKOUT = Path(__file__).parents[1]
@@ -35,6 +37,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 class ServerProcess:
     """A stand-in server in a process of its own, from entering the context until leaving it."""
+
+    arguments: Sequence[str] = ()
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload

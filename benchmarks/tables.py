@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
-from benchmarks.cases import MORE_ROWS, MORE_RUNS, Step
+from benchmarks.cases import MORE_ROWS, MORE_RUNS, OFFLINE, Step
 from benchmarks.environments import THIS_TOOL
 from benchmarks.goals import Line, judge, megabytes, seconds
+from benchmarks.offline_goals import judge_offline, share_of_parsing
 from benchmarks.results import Measurement, Results
 
 
@@ -13,10 +14,11 @@ def report(results: Results) -> str:
     """Return the whole report; parts of which nothing was measured are left out."""
     sections = [
         _surroundings(results),
-        _section("Compared with dr-wandb 3.0.3", _goals(judge(results))),
+        _section("Compared with dr-wandb 3.0.3", _goals(judge(results) + judge_offline(results))),
         _section("Compared with the floor", _floors(results)),
         _section("More rows", _more_rows(results)),
         _section("More runs, metadata", _more_runs(results)),
+        _section("Offline files", _offline(results)),
         _section("All measurements", _all(results)),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
@@ -69,7 +71,8 @@ def _goals(lines: list[Line]) -> list[str]:
 def _name(found: Measurement) -> str:
     work = found.workload
     size = f"{work.rows:,} rows" if work.rows else f"{work.runs:,} runs"
-    return f"{found.case}, {size}, {found.step}"
+    summaries = " with summaries" if work.summaries else ""
+    return f"{found.case}, {size}{summaries}, {found.step}"
 
 
 def _floors(results: Results) -> list[str]:
@@ -157,6 +160,37 @@ def _more_runs(results: Results) -> list[str]:
             megabytes(cold.samples[0].file_bytes["runs.jsonl"]),
         )
         for cold, again in _pairs(results, MORE_RUNS[0].name)
+    )
+    return _table(heads, rows)
+
+
+def _offline(results: Results) -> list[str]:
+    heads = (
+        "file",
+        "size",
+        "records",
+        "parsing alone",
+        "first export",
+        "share of the speed of parsing",
+        "peak memory",
+        "nothing new",
+        "peak memory",
+        "history.jsonl",
+    )
+    rows = (
+        (
+            f"{cold.workload.rows:,} rows{' with summaries' if cold.workload.summaries else ''}",
+            megabytes(cold.parsings[0].file_bytes),
+            f"{cold.parsings[0].records:,}",
+            seconds(cold.parsing_seconds or 0),
+            seconds(cold.seconds),
+            f"{share_of_parsing(cold) or 0:.2f}",
+            megabytes(cold.peak_bytes),
+            seconds(again.seconds),
+            megabytes(again.peak_bytes),
+            megabytes(cold.samples[0].file_bytes["history.jsonl"]),
+        )
+        for cold, again in _pairs(results, OFFLINE[0].name)
     )
     return _table(heads, rows)
 

@@ -1,4 +1,4 @@
-"""What a project on the stand-in server holds, as a value that fits on a command line."""
+"""What a project holds, on the stand-in server or offline; a value that fits on a command line."""
 
 import msgspec
 
@@ -12,7 +12,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     mode: of the export; in metadata mode runs announce their rows, and none are prepared.
     step_stride: steps from one row to the next. live_rows: share of each run's rows, its last
     ones, that is not exported to Parquet. live_runs: share of the runs that are still running,
-    with nothing exported. rows_per_file: most rows of one Parquet file.
+    with nothing exported. rows_per_file: most rows of one Parquet file. summaries: in an offline
+    file, two records of the summary stand before each row.
     """
 
     runs: int
@@ -24,11 +25,17 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     latency_seconds: float = 0.0
     rows_per_file: int = 500_000
     mode: str = HISTORY
+    summaries: bool = False
 
     @property
     def rows(self) -> int:
         """The rows that an export of this project holds."""
         return self.runs * self.rows_per_run if self.mode == HISTORY else 0
+
+    @property
+    def records(self) -> int:
+        """The records of an offline file of one run: header, run, history, exit."""
+        return 2 + self.rows_per_run * (3 if self.summaries else 1) + 1
 
     @property
     def running_count(self) -> int:

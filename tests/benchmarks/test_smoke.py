@@ -9,12 +9,13 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 from benchmarks.__main__ import BEGIN, DOCUMENT, END, app
-from benchmarks.cases import ALL_CASES, EXPORTED, SPARSE, Step
+from benchmarks.cases import ALL_CASES, EXPORTED, OFFLINE, SPARSE, Step
 from benchmarks.chart import draw
 from benchmarks.environments import OTHER_VERSION, THIS_TOOL, tool_of
 from benchmarks.goals import judge
 from benchmarks.measuring import Usage
-from benchmarks.results import Measurement, Results, Sample
+from benchmarks.offline_goals import judge_offline
+from benchmarks.results import Measurement, Parsing, Results, Sample
 from benchmarks.rounds import WrongExportError, measure_case
 from benchmarks.tables import report
 
@@ -98,6 +99,26 @@ def test_benchmarks_measure_this_tool_and_the_floor(tmp_path: Path) -> None:
     assert "10,000 rows" in (tmp_path / "out" / "results.md").read_text()
 
 
+def test_benchmarks_measure_the_export_of_an_offline_file(tmp_path: Path) -> None:
+    code, results = measure(tmp_path, "--only", "offline", "--scale", "0.001", "--alone")
+    assert code == 0
+    cold = results.of_case("offline", THIS_TOOL, Step.COLD)
+    again = results.of_case("offline", THIS_TOOL, Step.AGAIN)
+    for found in (cold, again):
+        assert [one.samples[0].row_lines for one in found] == [250, 1_000, 250]
+        assert [one.samples[0].run_lines for one in found] == [1, 1, 1]
+    assert [one.parsings[0].records for one in cold] == [253, 1_003, 753]
+    assert all(one.parsings[0].seconds > 0 for one in cold)
+    assert all(200 * one.workload.rows < one.parsings[0].file_bytes for one in cold)
+    assert [line.work for line in judge_offline(results)] == [
+        "offline file of 1,000 rows, first export",
+        "offline file of 250 rows with summaries, first export",
+        "peak memory, offline file of 1,000 rows, first export",
+        "peak memory, offline file of 1,000 rows, nothing new",
+    ]
+    assert "| 250 rows with summaries |" in (tmp_path / "out" / "results.md").read_text()
+
+
 def test_benchmarks_say_it_when_the_other_tool_loses_rows(tmp_path: Path) -> None:
     """A tool that is fast since it exports nothing would have won."""
     other = useless_tool(tmp_path / "useless")
@@ -124,6 +145,17 @@ def test_goal_is_met_when_the_ratio_is_reached(ours: float, met: bool) -> None:
     results = timed(ours, 100)
     assert judge(results)[0].met is met
     assert ("**no**" in report(results)) is not met
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(9.0, True), (9.1, False)])
+def test_offline_goal_is_met_when_it_takes_three_times_as_long_as_parsing(
+    seconds: float, met: bool
+) -> None:
+    parsing = Parsing(seconds=3, records=1_000_003, file_bytes=230_000_000, usage=USAGE)
+    results = timed(seconds, 100)
+    ours = results.measurements[0]
+    ours.case, ours.parsings = OFFLINE[0].name, [parsing]
+    assert judge_offline(results)[0].met is met
 
 
 def test_table_says_how_many_rows_the_other_tool_lost() -> None:

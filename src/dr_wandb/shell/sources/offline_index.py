@@ -16,6 +16,7 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.core.records import Record
 from dr_wandb.shell import disk
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources.run_files import RunFile
 
 INDEX_FILE = ".offline.json"
@@ -60,13 +61,16 @@ def load_index(path: Path, folder: Path) -> Mapping[str, KnownFile]:
 
 
 def save_index(path: Path, folder: Path, files: Mapping[str, KnownFile]) -> None:
-    """Remember what is known, if it is something new."""
+    """Remember what is known, if it is something new. Where that fails, nothing is lost."""
     index = OfflineIndex(version=INDEX_VERSION, folder=str(folder.resolve()), files=files)
     content = _ENCODER.encode(index)
     with suppress(OSError):
         if path.read_bytes() == content:
             return
-    disk.replace_file(path, content)
+    try:
+        disk.replace_file(path, content)
+    except OSError as error:
+        LOGGER.info("%s cannot be written, files will be read again: %s", path, error)
 
 
 def digest_of_tail(data: memoryview, end: int) -> str:
