@@ -47,7 +47,8 @@ class Items(NamedTuple):
 class Kinds(NamedTuple):
     """What many records are: the tag of the one field that each has, and where its content lies.
 
-    `certain`: the record is its number, that field, and nothing that says anything of a run.
+    `certain`: the record is its number, that field, and nothing that says anything of a run; the
+    tag is 0 where there is no such field.
     """
 
     tags: Offsets
@@ -76,7 +77,8 @@ def find_kinds(part: Bytes, starts: Offsets, ends: Offsets) -> Kinds:
     certain = ~going & (at < ends) & (tags & 7 == LENGTH_DELIMITED) & (tags & 0x8080 != 0x8080)
     certain &= (lengths >= 0) & (stops <= ends)
     certain &= _behind_others(part, np.where(certain, stops, ends), ends) == ends
-    return Kinds(tags, begins, stops, certain)
+    without = ~going & (at == ends)
+    return Kinds(np.where(without, 0, tags), begins, stops, certain | without)
 
 
 def _behind_others(part: Bytes, at: Offsets, ends: Offsets) -> Offsets:
