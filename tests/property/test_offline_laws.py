@@ -14,9 +14,9 @@ from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.codec import encode_line
 from dr_wandb.core.normalize import normalize_row
 from dr_wandb.core.offline.framing import Frames, header_problem, read_parts
+from dr_wandb.core.offline.parts import row_of
 from dr_wandb.core.offline.reading import FileReading, identify, read_file, rows_of, streams_of
 from dr_wandb.core.offline.records import decode_record
-from dr_wandb.core.offline.rows import row_of
 from dr_wandb.core.offline.schema import record_class
 from tests.property.strategies import RUN_ID
 from tests.wandb_file import (

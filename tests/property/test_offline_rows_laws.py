@@ -13,7 +13,11 @@ from dr_wandb.core.codec import encode_line
 from dr_wandb.core.normalize import normalize_row
 from dr_wandb.core.offline import rows as offline_rows
 from dr_wandb.core.offline.framing import read_frames
-from dr_wandb.core.offline.rows import ColumnRows, read_rows, row_of, sort_records
+from dr_wandb.core.offline.parts import row_of, sort_records
+from dr_wandb.core.offline.rows import (
+    ColumnRows,
+    read_rows,
+)
 from tests.property.strategies import RUN_ID, json_values
 from tests.wandb_file import (
     HEADER,

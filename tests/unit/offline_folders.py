@@ -12,8 +12,9 @@ from dr_wandb.core.normalize import normalize_run
 from dr_wandb.core.records import WandbRun
 from dr_wandb.shell.progress import ProgressCallback, say_nothing
 from dr_wandb.shell.sources.offline import OfflineSource
+from dr_wandb.shell.sources.offline_found import FoundRuns
 from dr_wandb.shell.sources.offline_index import INDEX_FILE
-from dr_wandb.shell.sources.offline_runs import FolderScan, FoundRuns
+from dr_wandb.shell.sources.offline_runs import FolderScan
 from tests.contract.source_contract import list_all, list_nodes, read_rows
 from tests.syncing import export, request_for
 from tests.wandb_file import exit_record, header_record, rows_of, run_record, write_run

@@ -13,22 +13,22 @@ from msgspec.structs import replace
 from returns.result import Success
 
 from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.offline.folding import Folder
 from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
+from dr_wandb.core.offline.parts import Records, sort_records
 from dr_wandb.core.offline.records import HistoryRecord, RunRecord, decode_record
 from dr_wandb.core.offline.rows import (
     ColumnRows,
-    Records,
     Rows,
     inside,
     last_values,
     look_at,
     read_rows,
     rising,
-    sort_records,
     steps_of,
     with_steps,
 )
-from dr_wandb.core.offline.run import Folder, RunFold
+from dr_wandb.core.offline.run import RunFold
 from dr_wandb.core.records import Record
 from dr_wandb.core.streams import ConsoleText, SystemSample
 

@@ -1,42 +1,22 @@
-"""Put a run together from the records of its files, as the server does when they are synced.
+"""What the files of a run say together, and the run that this makes.
 
 Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sync`)
-- A fold can be kept, and taken up again where it ended. Its values are JSON-safe at once.
 - A run that was resumed has several files, folded one behind the other in the order in which they
   were begun. Rows add up; names that are set stay until others are set; the config is that of the
   later file, over that of the earlier one where it resumes it; summary and state are those of the
   last one that says something of them.
-- wandb-core and the SDKs before it, which wrote files from Python, keep config and summary in
-  different ways: a file without a producer is of the latter.
+- A fold can be kept: its values are JSON-safe, and it is the same when it is read again.
 - What comes out is a run as a GraphQL node, so that it is normalized like those of the API.
 """
 
-import math
-from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from typing import Any
 
 from msgspec import field
-from msgspec.structs import replace
 
 from dr_wandb.core.offline.host import time_of
-from dr_wandb.core.offline.records import (
-    BranchPoint,
-    Change,
-    ConfigRecord,
-    ExitRecord,
-    HeaderRecord,
-    HostRecord,
-    PreemptingRecord,
-    RunFileRecord,
-    RunRecord,
-    SummaryRecord,
-    json_or_text,
-)
-from dr_wandb.core.offline.tree import Leaf, Path, Tree, as_object
-from dr_wandb.core.plain import plain_form
+from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
+from dr_wandb.core.offline.tree import Leaf, as_object
 from dr_wandb.core.records import Record
-from dr_wandb.core.streams import SystemSample
 
 RUNNING_SECONDS = 300.0
 """A file without an exit record that was written to so lately belongs to a run that goes on."""
@@ -51,11 +31,12 @@ class RunFold(Record, frozen=True, kw_only=True):
     """What the files of a run say, as far as they were read.
 
     producer: the version of wandb-core that wrote the last file, "" for older ones. run: what it
-    is called. started_at: when the first file was begun, in epoch seconds and nanoseconds. config_,
-    summary_leaves: as they are at the end; summaries: how many records changed the summary. system:
+    is called. started_at: when the first file was begun, in epoch seconds and nanoseconds. config_
+    and summary_leaves: as they are at the end; summaries: how many records changed the summary. system:
     the last sample of each system metric. host: what is known of the machine. rows: how many;
     last_step: the highest, end_step: that of the last row. moment: the latest time that is named,
-    in epoch seconds. unreadable: how many records that are whole did not read.
+    in epoch seconds. unreadable: how many records that are whole did not read. is_new_file: the
+    last file has not named its run yet; has_new_summary: it has said something of the summary.
     """
 
     producer: str = ""
@@ -94,189 +75,6 @@ class RunFold(Record, frozen=True, kw_only=True):
         return members
 
 
-def behind(before: RunFold) -> RunFold:
-    """Return the fold with which a further file of a run is begun: the run is alive again."""
-    return replace(
-        before,
-        producer="",
-        exit=None,
-        preempting=False,
-        is_new_file=True,
-        has_new_summary=False,
-    )
-
-
-class Folder:
-    """Folds records, from nothing or from where an earlier fold ended."""
-
-    def __init__(self, before: RunFold) -> None:
-        self._fold = before
-        self._config = Tree(before.config_leaves)
-        self._summary = Tree(before.summary_leaves)
-        self._system = dict(before.system)
-        self._host = deepcopy(before.host)
-        self._records = before.records
-        self._summaries = before.summaries
-        self._moment = before.moment
-
-    def add(self, record: RunFileRecord) -> None:
-        """Take one record that is not a row."""
-        self._records += 1
-        match record:
-            case SummaryRecord(change=change):
-                self._change_summary(change)
-            case RunRecord():
-                self._add_run(record)
-            case ConfigRecord(change=change):
-                self._change_config(change)
-            case SystemSample(timestamp=timestamp, values=values):
-                self._system.update(plain_form(dict(values)))
-                self._see(timestamp)
-            case HostRecord(metadata=metadata):
-                _merge(self._host, metadata)
-            case HeaderRecord(producer=producer):
-                self._fold = replace(self._fold, producer=producer)
-            case ExitRecord():
-                self._fold = replace(self._fold, exit=self._fold.exit or record)
-            case PreemptingRecord():
-                self._fold = replace(self._fold, preempting=True)
-            case _:
-                pass
-
-    def add_summaries(self, count: int, last: Mapping[Path, bytes]) -> None:
-        """Take changes of a summary of wandb-core: how many, and the last text of each path."""
-        self._records += count
-        self._summaries += count
-        self._begin_summary()
-        self._set_summary(last.items())
-
-    def add_rows(self, count: int, highest: int | None, end: int | None) -> None:
-        """Take rows: how many, the highest step among them, and that of the last that has one."""
-        if not count:
-            return
-        self._begin_summary()
-        self._records += count
-        fold = self._fold
-        steps = [step for step in (fold.last_step, highest) if step is not None]
-        self._fold = replace(
-            fold,
-            rows=fold.rows + count,
-            last_step=max(steps, default=None),
-            end_step=fold.end_step if end is None else end,
-        )
-
-    def see(self, moment: float | None) -> None:
-        """Take a time that a record names."""
-        self._see(moment)
-
-    def skip(self, count: int = 1) -> None:
-        """Count records that do not read."""
-        self._fold = replace(self._fold, unreadable=self._fold.unreadable + count)
-
-    @property
-    def is_of_core(self) -> bool:
-        """Say whether wandb-core wrote the file."""
-        return bool(self._fold.producer)
-
-    @property
-    def last_step(self) -> int | None:
-        """Return the highest step so far."""
-        return self._fold.last_step
-
-    @property
-    def end_step(self) -> int | None:
-        """Return the step of the last row so far."""
-        return self._fold.end_step
-
-    @property
-    def fold(self) -> RunFold:
-        """Return what was folded so far. Nothing may be added afterwards."""
-        return replace(
-            self._fold,
-            config_leaves=tuple(sorted(self._config.leaves(), key=_path_of)),
-            summary_leaves=tuple(sorted(self._summary_leaves(), key=_path_of)),
-            summaries=self._summaries,
-            system=self._system,
-            host=self._host,
-            records=self._records,
-            moment=self._moment,
-        )
-
-    def _add_run(self, record: RunRecord) -> None:
-        fold = self._fold
-        points = fold.branch_points
-        if record.branch_point is not None and record.branch_point not in points:
-            points = (*points, record.branch_point)
-        if fold.is_new_file:
-            self._begin_config(record)
-        elif not fold.producer:
-            self._change_config(record.config)
-        said = {key: value for key, value in _members_of(record).items() if value}
-        self._fold = replace(
-            fold,
-            run=replace(fold.run or NOBODY, **said),
-            started_at=fold.started_at or record.started_at,
-            branch_points=points,
-            is_new_file=False,
-        )
-
-    def _begin_config(self, record: RunRecord) -> None:
-        """Begin the config of a file; of an earlier one stays what a resumed run does not set."""
-        earlier = tuple(self._config.leaves())
-        self._config = Tree()
-        self._change_config(record.config)
-        if record.resumes:
-            own = {path[0] for path, _ in self._config.leaves()}
-            for path, value in earlier:
-                if path[0] not in own:
-                    self._config.set(path, value)
-
-    def _change_config(self, change: Change) -> None:
-        put = self._config.spread if self._fold.producer else self._config.set
-        for path, text in change.set:
-            put(path, plain_form(json_or_text(text)))
-        for path in change.removed:
-            self._config.remove(path)
-
-    def _change_summary(self, change: Change) -> None:
-        """Change the summary. Its values are decoded at the end: most are set again and again."""
-        self._summaries += 1
-        self._begin_summary()
-        if not self._fold.producer:
-            self._summary = Tree()  # each record is the whole summary
-        self._set_summary(change.set)
-        for path in change.removed:
-            self._summary.remove(path)
-
-    def _set_summary(self, texts: Iterable[tuple[Path, bytes]]) -> None:
-        for path, text in texts:
-            if path != _STEP:
-                self._summary.set(path, text)
-
-    def _begin_summary(self) -> None:
-        """Forget the summary of an earlier file when this one has something to say."""
-        if not self._fold.has_new_summary:
-            self._fold = replace(self._fold, has_new_summary=True)
-            self._summary = Tree()
-
-    def _summary_leaves(self) -> list[Leaf]:
-        decoded = [
-            (path, plain_form(json_or_text(found)) if isinstance(found, bytes) else found)
-            for path, found in self._summary.leaves()
-        ]
-        if not self._fold.producer:
-            return decoded
-        return [(path, value) for path, value in decoded if value is not None]
-
-    def _see(self, moment: float | None) -> None:
-        if moment is not None and math.isfinite(moment) and moment > (self._moment or 0.0):
-            self._moment = moment
-
-
-_STEP = ("_step",)
-"""In the summary always the step of the last row."""
-
-
 def state_of(fold: RunFold, idle_seconds: float) -> str:
     """Return the state of a run as W&B calls it, given how long ago its file was written to."""
     code = None if fold.exit is None else fold.exit.exit_code
@@ -312,21 +110,3 @@ def as_node(run_id: str, fold: RunFold, state: str) -> dict[str, Any]:
         "historyLineCount": fold.rows,
         "historyKeys": {"lastStep": -1 if fold.last_step is None else fold.last_step},
     }
-
-
-def _path_of(leaf: Leaf) -> Path:
-    return leaf[0]
-
-
-def _members_of(record: RunRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__struct_fields__ if name != "config"}
-
-
-def _merge(known: dict[str, Any], told: Any) -> None:
-    """Merge what is told of a machine, member by member."""
-    for key, value in told.items():
-        inner = known.get(key)
-        if isinstance(inner, dict) and isinstance(value, dict):
-            _merge(inner, value)
-        else:
-            known[key] = deepcopy(value)

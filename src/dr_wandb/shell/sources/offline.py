@@ -27,8 +27,9 @@ from dr_wandb.core.values import decode_json
 from dr_wandb.core.words import count
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
+from dr_wandb.shell.sources.offline_found import FoundRun
 from dr_wandb.shell.sources.offline_index import INDEX_FILE, load_index, save_index
-from dr_wandb.shell.sources.offline_runs import FolderScan, FoundRun
+from dr_wandb.shell.sources.offline_runs import FolderScan
 from dr_wandb.shell.sources.run_files import MappedFile, RunFile, mapped
 
 RUNS_PER_PAGE = 500

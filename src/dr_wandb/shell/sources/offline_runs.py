@@ -8,19 +8,25 @@ Rules
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from dr_wandb.core.offline.found import FileNotice, FolderContent, RunOnDisk
-from dr_wandb.core.offline.framing import LostBytes, header_problem
-from dr_wandb.core.offline.host import time_of
+from dr_wandb.core.offline.folding import behind
+from dr_wandb.core.offline.found import FileNotice, FolderContent
+from dr_wandb.core.offline.framing import header_problem
 from dr_wandb.core.offline.reading import FileReading, identify, read_file
-from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.core.offline.run import NOBODY, RunFold, behind, state_of
-from dr_wandb.core.records import Record
+from dr_wandb.core.offline.run import state_of
 from dr_wandb.core.words import count
+from dr_wandb.shell.sources.offline_found import (
+    FoundFile,
+    FoundRun,
+    FoundRuns,
+    StartedFile,
+    apart,
+    lost_in,
+    on_disk,
+    start_of,
+)
 from dr_wandb.shell.sources.offline_index import (
     KnownFile,
     digest_of_fold,
@@ -33,103 +39,7 @@ NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ende
 STILL_WRITTEN = "is still being written; what is missing at its end comes with the next sync"
 
 
-class FoundFile(Record, frozen=True, kw_only=True):
-    """A file that was read, and what it calls its run: None where that is lost."""
-
-    file: RunFile
-    named: RunRecord | None
-    reading: FileReading
-
-    @property
-    def run_id(self) -> str:
-        """Return the id of the run."""
-        return (self.named.run_id if self.named is not None else "") or self.file.run_id
-
-
-class FoundRun(Record, frozen=True, kw_only=True):
-    """A run and its files, in order; `modified_ns`: when the last one was written to."""
-
-    run_id: str
-    files: tuple[FoundFile, ...]
-
-    @property
-    def fold(self) -> RunFold:
-        """Return what the files say."""
-        return self.files[-1].reading.fold
-
-    @property
-    def whole(self) -> bool:
-        """Say whether every byte of the files was read as a record."""
-        return not any(lost_in(file.reading) for file in self.files)
-
-    def state(self, now_ns: int) -> str:
-        """Return the state as W&B calls it."""
-        return state_of(self.fold, (now_ns - self.files[-1].file.modified_ns) / 1e9)
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Return the entity and the project that the files name, "" where they name none."""
-        named = self.fold.run or NOBODY
-        return named.entity, named.project
-
-
-class FoundRuns(NamedTuple):
-    """What a folder holds. Two runs have one id only if their projects differ.
-
-    `unread`: why a run could not be read, by its id. `left_out`: projects of runs that are not
-    wanted, by their ids.
-    """
-
-    runs: Sequence[FoundRun]
-    unread: Mapping[str, str]
-    notices: Sequence[FileNotice]
-    known: Mapping[str, KnownFile]
-    left_out: Mapping[str, str]
-
-
-class _Start(NamedTuple):
-    """A file, what its first records call its run, and what only copies of it have too."""
-
-    file: RunFile
-    named: RunRecord | None
-    mark: str
-
-    @property
-    def run_id(self) -> str:
-        return (self.named.run_id if self.named is not None else "") or self.file.run_id
-
-    @property
-    def begun(self) -> tuple[int, int] | None:
-        return self.named.started_at if self.named is not None else None
-
-    @property
-    def place(self) -> tuple[str, str]:
-        return ("", "") if self.named is None else (self.named.entity, self.named.project)
-
-
-def lost_in(reading: FileReading) -> list[LostBytes]:
-    """Return what could not be read of a file, the torn end last."""
-    return [*reading.lost, *([] if reading.torn is None else [reading.torn])]
-
-
-def _start(file: RunFile, named: RunRecord | None, data: memoryview) -> _Start:
-    """Mark a file by the moment at which it was begun; if that is lost, by its content."""
-    begun = named.started_at if named is not None else None
-    content = f"{file.size} {digest_of_tail(data, file.size)}"
-    return _Start(file, named, content if begun is None else f"begun {begun}")
-
-
-def _apart(starts: Sequence[_Start]) -> list[list[_Start]]:
-    """Tell files of one run id apart if they are of different projects."""
-    places = [start.place for start in starts]
-    entities, projects = ({*filter(None, names)} for names in zip(*places, strict=True))
-    if len(entities) < 2 and len(projects) < 2:
-        return [list(starts)]
-    ordered = sorted(starts, key=lambda start: start.place)
-    return [list(group) for _, group in groupby(ordered, key=lambda start: start.place)]
-
-
-def _beginning(start: _Start, before: FileReading | None) -> FileReading:
+def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
     """Return what is known before a file is read: what the files of its run before it say."""
     if before is None:
         return FileReading()
@@ -165,7 +75,7 @@ class FolderScan:
         files = find_run_files(self._folder, self._tell_error)
         if not files:
             self._tell(str(self._folder), "holds no .wandb file")
-        runs: dict[str, list[_Start]] = defaultdict(list)
+        runs: dict[str, list[StartedFile]] = defaultdict(list)
         for file in files:
             start = self._look_at(file)
             if start is not None and self._is_wanted(start.run_id, *start.place):
@@ -173,7 +83,7 @@ class FolderScan:
         found = [
             run
             for run_id, starts in runs.items()
-            for together in _apart(starts)
+            for together in apart(starts)
             if (run := self._read_run(run_id, together)) is not None
             and run_id not in self._unread
             and self._is_wanted(run_id, *run.place)
@@ -200,23 +110,23 @@ class FolderScan:
     def _tell_error(self, error: OSError) -> None:
         self._tell(str(error.filename), f"cannot be read: {error.strerror or error}")
 
-    def _look_at(self, file: RunFile) -> _Start | None:
+    def _look_at(self, file: RunFile) -> StartedFile | None:
         """Find out whose file it is; None where it is nobody's."""
         known = self._before.get(file.name)
         try:
             with mapped(file) as (data, _):
                 if known is not None and is_as_known(file, data, known):
-                    return _start(file, known.named or identify(data), data)
+                    return start_of(file, known.named or identify(data), data)
                 problem = header_problem(data)
                 if problem is not None:
                     self._tell(file.name, problem)
                     return None
-                return _start(file, identify(data), data)
+                return start_of(file, identify(data), data)
         except OSError as error:
             self._unread[file.run_id] = f"{file.path} cannot be read: {error.strerror or error}"
             return None
 
-    def _read_run(self, run_id: str, starts: list[_Start]) -> FoundRun | None:
+    def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
         for start in self._without_copies(starts):
             before = files[-1].reading if files else None
@@ -236,9 +146,9 @@ class FolderScan:
             self._tell(files[-1].file.name, text, serious=False)
         return FoundRun(run_id=run_id, files=tuple(files)) if files else None
 
-    def _without_copies(self, starts: list[_Start]) -> list[_Start]:
+    def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
         """Return the files in the order in which they were begun, each one once."""
-        kept: dict[str, _Start] = {}
+        kept: dict[str, StartedFile] = {}
         for start in sorted(starts, key=lambda start: (-start.file.size, start.file.name)):
             first = kept.setdefault(start.mark, start)
             if first is not start:
@@ -246,7 +156,7 @@ class FolderScan:
                 self._tell(start.file.name, text, serious=False)
         return sorted(kept.values(), key=lambda s: (s.begun is None, s.begun or (), s.file.name))
 
-    def _read(self, start: _Start, before: FileReading | None) -> FileReading:
+    def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
         """Read a file behind those of the same run that were begun before it."""
         file = start.file
         base = "" if before is None else digest_of_fold(before)
@@ -290,7 +200,7 @@ def look_into(folder: Path, now_ns: int) -> FolderContent:
     """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
     found = FolderScan(folder, {}, now_ns=now_ns).scan()
     runs = sorted(
-        (_on_disk(run, now_ns) for run in found.runs),
+        (on_disk(run, now_ns) for run in found.runs),
         key=lambda run: (run.created_at or "", run.run_id),
     )
     return FolderContent(
@@ -298,26 +208,4 @@ def look_into(folder: Path, now_ns: int) -> FolderContent:
         runs=tuple(runs),
         unread=dict(found.unread),
         notices=tuple(found.notices),
-    )
-
-
-def _on_disk(run: FoundRun, now_ns: int) -> RunOnDisk:
-    fold = run.fold
-    named = fold.run or NOBODY
-    return RunOnDisk(
-        run_id=run.run_id,
-        entity=named.entity,
-        project=named.project,
-        name=named.display_name,
-        state=run.state(now_ns),
-        created_at=None if fold.started_at is None else time_of(fold.started_at[0], 0),
-        rows=fold.rows,
-        last_step=fold.last_step,
-        files=tuple(file.file.name for file in run.files),
-        bytes=sum(file.file.size for file in run.files),
-        whole=run.whole,
-        forked_from=tuple(
-            f"{point.run_id} at {point.metric or '_step'} {point.value}"
-            for point in fold.branch_points
-        ),
     )
