@@ -31,12 +31,13 @@ class RunFold(Record, frozen=True, kw_only=True):
     """What the files of a run say, as far as they were read.
 
     producer: the version of wandb-core that wrote the last file, "" for older ones. run: what it
-    is called. started_at: when the first file was begun, in epoch seconds and nanoseconds. config_
-    and summary_leaves: as they are at the end; summaries: how many records changed the summary. system:
-    the last sample of each system metric. host: what is known of the machine. rows: how many;
-    last_step: the highest, end_step: that of the last row. moment: the latest time that is named,
-    in epoch seconds. unreadable: how many records that are whole did not read. is_new_file: the
-    last file has not named its run yet; has_new_summary: it has said something of the summary.
+    is called. started_at: when the first file was begun, in epoch seconds and nanoseconds.
+    config_leaves, summary_leaves: as they are at the end; summaries: how many records changed the
+    summary. system: the last sample of each system metric. host: what is known of the machine.
+    rows: how many; last_step: the highest, end_step: that of the last row. moment: the latest time
+    that is named, in epoch seconds. unreadable: how many records that are whole did not read.
+    is_new_file: the last file has not named its run yet; has_new_summary: it has said something of
+    the summary.
     """
 
     producer: str = ""
