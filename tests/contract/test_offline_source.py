@@ -16,6 +16,7 @@ from tests.contract.project import PROJECT, ProjectDescription, RunDescription
 from tests.contract.source_contract import WINDOWS, SourceContract, SourceFactory, list_all
 from tests.wandb_file import (
     exit_record,
+    header_record,
     row_record,
     run_record,
     summary_record,
@@ -33,6 +34,7 @@ EXIT_CODES = {"finished": 0, "failed": 1}
 def records_of(described: RunDescription, project: ProjectDescription) -> list[bytes]:
     """Return the records of a run, as those of the SDK: a blank entity, items in any order."""
     records = [
+        header_record(""),  # of an SDK that keeps nulls in a summary, as a server does
         run_record(
             described.run_id,
             project=project.project,

@@ -12,6 +12,7 @@ from dr_wandb.core.listing import EveryRun
 from dr_wandb.shell.sources import SourceError
 from tests.unit.offline_folders import (
     LATER,
+    NOW_NS,
     let_rest,
     open_folder,
     put,
@@ -30,6 +31,7 @@ from tests.wandb_file import (
     console_record,
     exit_record,
     file_of,
+    header_record,
     history_record,
     item,
     places_of,
@@ -37,6 +39,7 @@ from tests.wandb_file import (
     row_record,
     rows_of,
     run_record,
+    summary_record,
     wire_field,
 )
 
@@ -360,3 +363,55 @@ def test_rows_that_come_while_a_file_is_read_belong_to_the_next_sync(folder: Pat
     assert len(list(source.read_history(run, FetchWindow(), 0))) > 0
     assert steps_of(source) == [0, 1, 2, 3, 4]
     assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4, 5, 6]
+
+
+# --- what a review found
+
+
+def test_summary_is_merged_when_the_header_is_lost(folder: Path) -> None:
+    """A damaged first record made the file one of an old SDK, and each change all there was."""
+    records = [
+        run_record(),
+        summary_record({"early": 1}),
+        *rows_of([0]),
+        summary_record({"best": 2}),
+    ]
+    put(folder, "run", file_of(records))
+    assert run_of(open_folder(folder)).summary_metrics == {"early": 1, "best": 2, "_step": 0}
+
+
+def test_damaged_copy_of_a_whole_file_is_left_out(folder: Path) -> None:
+    """One backup with a flipped bit kept the run from being exported at all."""
+    put(folder / "whole", "run", whole_run(steps=range(3000)))
+    (content,) = [path.read_bytes() for path in folder.rglob("*.wandb")]
+    put(folder / "backup", "run", content[:60] + b"\xff" + content[61:])
+    source = open_folder(folder)
+    assert steps_of(source) == list(range(3000))
+    assert run_of(source).history_line_count == 3000
+
+
+def test_folder_whose_name_is_not_utf_8_is_read(folder: Path, tmp_path: Path) -> None:
+    """The whole sync ended in a traceback."""
+    odd = folder / os.fsdecode(b"w\xffx")
+    put(odd, "run", whole_run())
+    assert sync_folder(odd, tmp_path / "data").history_count == 5
+    assert sync_folder(folder, tmp_path / "data").history_count == 5
+
+
+def test_many_zeros_are_one_loss(folder: Path) -> None:
+    """A crash that left a hundred megabytes of zeros gave a warning for each block."""
+    whole = file_of([header_record(), *whole_run()])
+    put(folder, "run", whole + bytes((1 << 20) + 5))
+    assert len(scan(folder).notices) <= 3
+
+
+def test_rows_of_very_many_keys_are_read(folder: Path) -> None:
+    """A file with a few thousand keys a row took minutes."""
+    wide = {f"key {number}": number for number in range(3000)}
+    put(folder, "run", [run_record(), *rows_of(range(3), **wide), exit_record()])
+    assert steps_of(open_folder(folder)) == [0, 1, 2]
+
+
+def test_file_from_the_future_is_not_running_for_ever(folder: Path) -> None:
+    put(folder, "run", [run_record(), *rows_of([0])], modified_ns=NOW_NS + 3600 * 10**9)
+    assert run_of(open_folder(folder)).state == "crashed"

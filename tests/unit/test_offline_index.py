@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dr_wandb import ExportEngine
+from dr_wandb import ExportEngine, SyncMode
 from dr_wandb.core.offline.framing import HEADER
 from dr_wandb.core.offline.reading import FileReading, read_file
 from dr_wandb.shell.sources import offline_runs
@@ -199,13 +199,74 @@ def test_file_that_was_replaced_by_one_of_the_same_size_and_time_is_noticed(
     assert json.loads(rows[-1])["step"] == 8
 
 
-def test_file_that_became_shorter_is_read_whole(folder: Path, read: list[tuple[int, int]]) -> None:
+def test_rows_stay_when_a_file_lacks_some_that_it_had(folder: Path, data_root: Path) -> None:
+    """A file that was cut off by a copy took the rows along that the export had."""
     put(folder, "run", whole_run(steps=range(9)))
-    first = scan(folder)
-    put(folder, "run", whole_run(steps=range(4)))
-    (run,) = scan(folder, first).runs
-    assert run.fold.rows == 4
-    assert [begin for begin, _ in read] == [7, 7]
+    sync_folder(folder, data_root)
+    before = put(folder, "run", whole_run(steps=range(4)))
+    for _ in range(4):
+        summary = sync_folder(folder, data_root)
+        assert [failed.run_id for failed in summary.failures] == ["run"]
+        assert "lacks 5 rows that it had" in summary.failures[0].reason
+        assert summary.history_count == 9
+    put(folder, "run", whole_run(steps=range(10)))
+    assert before.exists()
+    assert sync_folder(folder, data_root).history_count == 10
+
+
+def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Path) -> None:
+    """The rows of the first part of a resumed run went with its file."""
+    first = put(folder, "run", whole_run(steps=range(4)))
+    resumed = [run_record(started=LATER, resume=True), *rows_of([4, 5]), exit_record()]
+    put(folder, "run", resumed, begun="later")
+    assert sync_folder(folder, data_root).history_count == 6
+    moved = first.rename(folder / "kept")
+    for _ in range(4):
+        summary = sync_folder(folder, data_root)
+        assert "is gone, which the run goes on from" in summary.failures[0].reason
+        assert summary.history_count == 6
+    elsewhere = folder / "moved" / "run-run.wandb"
+    elsewhere.parent.mkdir()
+    moved.rename(elsewhere)
+    summary = sync_folder(folder, data_root)
+    assert (summary.failures, summary.history_count) == ((), 6)
+
+
+def test_resumed_run_gets_its_steps_however_often_it_grew(folder: Path, data_root: Path) -> None:
+    """After a dozen syncs of a resumed run a whole read gave its rows other steps."""
+    put(folder, "run", whole_run(steps=range(3)))
+    for end in range(1, 14):
+        resumed = [run_record(started=LATER, resume=True), *rows_of(range(end))]
+        put(folder, "run", resumed, begun="later")
+        sync_folder(folder, data_root)
+    sync_folder(folder, data_root, sync_mode=SyncMode.FULL_RECONCILE)
+    steps = [json.loads(line)["step"] for line in lines_in(data_root)]
+    assert steps == list(range(16))
+
+
+def test_resumed_file_is_read_anew_when_it_says_later_that_it_resumes(
+    folder: Path, data_root: Path
+) -> None:
+    """Its rows kept the steps as written, where a fresh export counted them on."""
+    put(folder, "run", whole_run(steps=range(3)))
+    put(folder, "run", file_of([header_record()]), begun="later")
+    sync_folder(folder, data_root)
+    resumed = [run_record(started=LATER, resume=True), *rows_of(range(3))]
+    put(folder, "run", resumed, begun="later")
+    sync_folder(folder, data_root)
+    assert [json.loads(line)["step"] for line in lines_in(data_root)] == list(range(6))
+
+
+def test_damage_that_is_mended_is_read_when_the_file_has_grown(
+    folder: Path, data_root: Path
+) -> None:
+    """Blocks that came late, as with a network disk, were left out for ever."""
+    content = file_of([header_record(), run_record(), *rows_of(range(3000))])
+    holed = content[: 1 << 15] + bytes(1 << 15) + content[1 << 16 : 3 << 15]
+    put(folder, "run", holed)
+    sync_folder(folder, data_root)
+    put(folder, "run", content)
+    assert sync_folder(folder, data_root).history_count == 3000
 
 
 def test_files_behind_one_that_grew_are_joined_anew(folder: Path) -> None:
@@ -229,6 +290,11 @@ def test_file_that_began_before_the_first_one_is_put_before_it(folder: Path) -> 
     assert content_of(scan(folder, first)) == content_of(scan(folder))
     (run,) = scan(folder, first).runs
     assert run.fold.config == {"a": 2, "b": 1}
+
+
+def lines_in(data_root: Path) -> list[bytes]:
+    """Return the history of an export."""
+    return (data_root / NAME / "history.jsonl").read_bytes().splitlines()
 
 
 # --- a file that did not say yet whose it is

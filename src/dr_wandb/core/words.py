@@ -40,6 +40,12 @@ def ago(seconds: int | None) -> str:
     return f"{count(seconds, 'second')} ago"
 
 
+def printable(text: str, most: int | None = None) -> str:
+    """Return text that stays in its line and cannot steer a terminal, cut to `most` characters."""
+    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return shown if most is None or len(shown) <= most else f"{shown[: most - 3]}..."
+
+
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> tuple[str, ...]:
     """Return the lines of a table, the first row being its head; `right` are columns of numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -25,7 +25,7 @@ from dr_wandb.core.offline.records import (
     SummaryRecord,
     json_or_text,
 )
-from dr_wandb.core.offline.run import NOBODY, RunFold
+from dr_wandb.core.offline.run import NOBODY, UNKNOWN_PRODUCER, RunFold
 from dr_wandb.core.offline.tree import Leaf, Path, Tree
 from dr_wandb.core.plain import plain_form
 from dr_wandb.core.streams import SystemSample
@@ -35,7 +35,7 @@ def behind(before: RunFold) -> RunFold:
     """Return the fold with which a further file of a run is begun: the run is alive again."""
     return replace(
         before,
-        producer="",
+        producer=UNKNOWN_PRODUCER,
         exit=None,
         preempting=False,
         is_new_file=True,

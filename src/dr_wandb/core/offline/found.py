@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 
 from dr_wandb.core.records import Record
-from dr_wandb.core.words import count, size_in_words, table
+from dr_wandb.core.words import count, printable, size_in_words, table
+
+WIDEST = 80
+"""Characters of a cell of the table."""
 
 
 class FileNotice(Record, frozen=True, kw_only=True):
@@ -52,8 +55,9 @@ def describe_folder(content: FolderContent) -> tuple[str, ...]:
     head = ("run", "project", "name", "state", "rows", "last step", "size", "")
     lines = table([head, *map(_columns, content.runs)], right={4, 5, 6}) if content.runs else ()
     files = sum(len(run.files) for run in content.runs)
-    found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below {content.folder}"
-    return (*lines, *([""] if lines else []), found, *_remarks(content))
+    found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below "
+    place = printable(content.folder)
+    return (*lines, *([""] if lines else []), found + place, *_remarks(content))
 
 
 def _columns(run: RunOnDisk) -> tuple[str, ...]:
@@ -63,24 +67,19 @@ def _columns(run: RunOnDisk) -> tuple[str, ...]:
         *(f"forked from {origin}" for origin in run.forked_from),
     ]
     return (
-        _printable(run.run_id),
-        _printable("/".join(filter(None, (run.entity, run.project))) or "-"),
-        _printable(run.name or "-"),
+        printable(run.run_id, WIDEST),
+        printable("/".join(filter(None, (run.entity, run.project))) or "-", WIDEST),
+        printable(run.name or "-", WIDEST),
         run.state,
         str(run.rows),
         "-" if run.last_step is None else str(run.last_step),
         size_in_words(run.bytes),
-        _printable(", ".join(remarks)),
+        printable(", ".join(remarks), WIDEST),
     )
 
 
 def _remarks(content: FolderContent) -> Iterator[str]:
     for run_id, why in sorted(content.unread.items()):
-        yield _printable(f"run {run_id!r}: {why}")
+        yield printable(f"run {run_id!r}: {why}")
     for notice in content.notices:
-        yield _printable(f"{notice.name} {notice.text}")
-
-
-def _printable(text: str) -> str:
-    """Return text that stays in its line and cannot steer a terminal."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+        yield printable(f"{notice.name} {notice.text}")

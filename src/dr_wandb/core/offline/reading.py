@@ -33,14 +33,18 @@ from dr_wandb.core.records import Record
 from dr_wandb.core.streams import ConsoleText, SystemSample
 
 MARKS = 8
-"""How many places of a file are remembered to read on from."""
+"""How many places of a file are remembered to read on from, beside its beginning."""
 
 
 class Mark(Record, frozen=True, kw_only=True):
-    """A place between two records; `below` is the highest step before it, None without one."""
+    """A place between two records.
+
+    below: the highest step before it; after: the step of the row before it; None without one.
+    """
 
     offset: int
     below: int | None
+    after: int | None
 
 
 class FileReading(Record, frozen=True, kw_only=True):
@@ -71,10 +75,12 @@ def read_file(
     torn: LostBytes | None = None
     begin = before.end
     for frames in read_parts(data, begin):
-        marks.append(Mark(offset=begin, below=folder.last_step))
+        marks.append(Mark(offset=begin, below=folder.last_step, after=folder.end_step))
         _fold(sort_records(data, frames), folder, before.numbered_on)
         torn = next((loss for loss in frames.lost if loss.torn), None)
-        lost += [loss for loss in frames.lost if not loss.torn]
+        for loss in frames.lost:
+            if not loss.torn:
+                _add_loss(lost, loss)
         begin = frames.end
         after_part()
     return replace(
@@ -83,8 +89,19 @@ def read_file(
         fold=folder.fold,
         lost=tuple(lost),
         torn=torn,
-        marks=tuple(marks[-MARKS:]),
+        marks=(*marks[:1], *marks[1:][-MARKS:]),
     )
+
+
+def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:
+    """Add a loss to those before it, as one where it goes on with the last."""
+    last = lost[-1] if lost else None
+    if last is not None and (last.offset + last.length, last.reason) == (loss.offset, loss.reason):
+        lost[-1] = replace(
+            last, length=last.length + loss.length, records=last.records + loss.records
+        )
+    else:
+        lost.append(loss)
 
 
 def _fold(records: Records, folder: Folder, numbered_on: bool) -> None:
@@ -137,8 +154,8 @@ def _begin(reading: FileReading, window: FetchWindow) -> tuple[int, int | None]:
     start = window.start or 0
     for mark in reversed(reading.marks):
         if mark.below is not None and mark.below < start:
-            return mark.offset, mark.below
-    return len(HEADER), reading.marks[0].below if reading.marks else None
+            return mark.offset, mark.after
+    return len(HEADER), reading.marks[0].after if reading.marks else None
 
 
 def streams_of(data: Buffer, reading: FileReading) -> Iterator[SystemSample | ConsoleText]:

@@ -24,6 +24,9 @@ RUNNING_SECONDS = 300.0
 CRASHED = 254
 """The exit code that the server takes for a crash."""
 
+UNKNOWN_PRODUCER = "unknown"
+"""Where the header is lost: taken for wandb-core, which wrote all files since SDK 0.18."""
+
 NOBODY = RunRecord()
 
 
@@ -40,7 +43,7 @@ class RunFold(Record, frozen=True, kw_only=True):
     the summary.
     """
 
-    producer: str = ""
+    producer: str = UNKNOWN_PRODUCER
     run: RunRecord | None = None
     started_at: tuple[int, int] | None = None
     branch_points: tuple[BranchPoint, ...] = ()
@@ -81,7 +84,7 @@ def state_of(fold: RunFold, idle_seconds: float) -> str:
     code = None if fold.exit is None else fold.exit.exit_code
     if code == 0:
         return "finished"
-    if code is None and idle_seconds < RUNNING_SECONDS:
+    if code is None and abs(idle_seconds) < RUNNING_SECONDS:  # clocks of machines differ
         return "running"
     if fold.preempting:
         return "preempted"

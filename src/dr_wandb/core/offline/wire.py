@@ -28,6 +28,9 @@ LENGTH_DELIMITED = 2
 VALUE_JSON, CONTROL, UUID, INFO = 0x0182, 0x0182, 0x019A, 0x0CC2
 """Tags of two bytes, as little-endian numbers: a field of Item, and others of Record."""
 
+MOST_ITEMS = 500
+"""Histories with more items than that take the slow way, which is faster then."""
+
 MOST_KEYS = 8
 """So many levels of nesting a key may have."""
 
@@ -112,6 +115,9 @@ def find_items(
         unfit[owners[at > stops]] = True
         owners, at, stops = owners[going], at[going], stops[going]
         if not len(owners):
+            break
+        if len(found) == MOST_ITEMS:
+            unfit[owners] = True
             break
         tag = part.take(at, mode="clip")
         lengths, inside = _lengths(part, at + 1)

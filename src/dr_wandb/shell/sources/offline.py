@@ -23,8 +23,8 @@ from dr_wandb.core.offline.rows import ColumnRows, Rows
 from dr_wandb.core.offline.run import as_node
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.streams import ConsoleText, SystemSample
-from dr_wandb.core.values import decode_json
-from dr_wandb.core.words import count
+from dr_wandb.core.values import clean_text, decode_json
+from dr_wandb.core.words import count, printable
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
 from dr_wandb.shell.sources.offline_found import FoundRun
@@ -86,7 +86,7 @@ class OfflineSource:
     @property
     def address(self) -> str:
         """Return the folder."""
-        return str(self._folder)
+        return clean_text(str(self._folder))
 
     @cached_property
     def _listed(self) -> Mapping[str, _Listed]:
@@ -97,10 +97,11 @@ class OfflineSource:
             save_index(self._index, self._folder, found.known)
         for notice in found.notices:
             tell = LOGGER.warning if notice.serious else LOGGER.info
-            tell("%s %s", notice.name, notice.text)
+            tell("%s", printable(f"{notice.name} {notice.text}"))
         if found.left_out:
             left_out = count(len(found.left_out), "run")
-            LOGGER.warning(LEFT_OUT, left_out, ", ".join(sorted({*found.left_out.values()})))
+            places = sorted({printable(place) for _, place in found.left_out})
+            LOGGER.warning(LEFT_OUT, left_out, ", ".join(places))
         _require_one_project(found.runs)
         self._unread = found.unread
         listed = [
@@ -154,9 +155,10 @@ class OfflineSource:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                reason = f"{path} cannot be read: {error.strerror or error}"
+                reason = clean_text(f"{path} cannot be read: {error.strerror or error}")
                 raise SourceError(reason, retryable=False) from error
-            return _metadata(content, path)
+            if content:  # a process that was killed leaves an empty one
+                return _metadata(content, path)
         return found.fold.host or None
 
     def read_system_metrics(self, run: RunListing) -> Iterator[SystemSample]:
@@ -194,7 +196,8 @@ def _require_one_project(runs: Sequence[FoundRun]) -> None:
     """Refuse runs of one id, which are of different projects."""
     places: dict[str, list[str]] = {}
     for run in runs:
-        places.setdefault(run.run_id, []).append("/".join(filter(None, run.place)) or "no project")
+        place = "/".join(filter(None, run.place)) or "no project"
+        places.setdefault(run.run_id, []).append(printable(place))
     for run_id, several in places.items():
         if len(several) > 1:
             raise DrWandbError(MixedRuns(run_id=run_id, places=tuple(sorted(several))))
@@ -206,7 +209,7 @@ def _readable(file: RunFile) -> Iterator[MappedFile]:
         with mapped(file) as content:
             yield content
     except OSError as error:
-        reason = f"{file.path} cannot be read: {error.strerror or error}"
+        reason = clean_text(f"{file.path} cannot be read: {error.strerror or error}")
         raise SourceError(reason, retryable=False) from error
 
 

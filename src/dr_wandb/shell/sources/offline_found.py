@@ -1,8 +1,8 @@
 """Files and runs as they are found below a folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dr_wandb.core.offline.found import FileNotice, RunOnDisk
 from dr_wandb.core.offline.framing import LostBytes
@@ -58,23 +58,27 @@ class FoundRun(Record, frozen=True, kw_only=True):
 class FoundRuns(NamedTuple):
     """What a folder holds. Two runs have one id only if their projects differ.
 
-    `unread`: why a run could not be read, by its id. `left_out`: projects of runs that are not
-    wanted, by their ids.
+    `unread`: why a run could not be read, by its id. `left_out`: ids and projects of runs that are
+    not wanted.
     """
 
     runs: Sequence[FoundRun]
     unread: Mapping[str, str]
     notices: Sequence[FileNotice]
     known: Mapping[str, KnownFile]
-    left_out: Mapping[str, str]
+    left_out: Collection[tuple[str, str]]
 
 
 class StartedFile(NamedTuple):
-    """A file, what its first records call its run, and what only copies of it have too."""
+    """A file, and what its first records call its run.
+
+    mark: what copies of it have too, also shorter ones; tail: what copies of the same size have.
+    """
 
     file: RunFile
     named: RunRecord | None
     mark: str
+    tail: str
 
     @property
     def run_id(self) -> str:
@@ -100,8 +104,28 @@ def lost_in(reading: FileReading) -> list[LostBytes]:
 def start_of(file: RunFile, named: RunRecord | None, data: memoryview) -> StartedFile:
     """Mark a file by the moment at which it was begun; if that is lost, by its content."""
     begun = named.started_at if named is not None else None
-    content = f"{file.size} {digest_of_tail(data, file.size)}"
-    return StartedFile(file, named, content if begun is None else f"begun {begun}")
+    tail = f"{file.size} {digest_of_tail(data, file.size)}"
+    return StartedFile(file, named, tail if begun is None else mark_of(begun), tail)
+
+
+def mark_of(begun: tuple[int, int]) -> str:
+    """Return what files that were begun at this moment have in common."""
+    return f"begun {begun}"
+
+
+def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
+    """Order the files of a run by when they were begun.
+
+    Where one does not say it, by the times in the names of their folders, if all tell one.
+    """
+    by_name = any(start.begun is None for start in starts) and all(s.file.begun for s in starts)
+
+    def place(start: StartedFile) -> tuple[Any, ...]:
+        if by_name:
+            return start.file.begun, start.file.name
+        return start.begun is None, start.begun or (), start.file.name
+
+    return sorted(starts, key=place)
 
 
 def apart(starts: Sequence[StartedFile]) -> list[list[StartedFile]]:

@@ -15,12 +15,13 @@ import msgspec
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.core.records import Record
+from dr_wandb.core.values import clean_text
+from dr_wandb.core.version import VERSION
 from dr_wandb.shell import disk
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources.run_files import RunFile
 
 INDEX_FILE = ".offline.json"
-INDEX_VERSION = 1
 TAIL_BYTES = 1 << 12
 
 
@@ -40,9 +41,9 @@ class KnownFile(Record, frozen=True, kw_only=True):
 
 
 class OfflineIndex(Record, frozen=True, kw_only=True):
-    """The files by their names below `folder`."""
+    """The files by their names below `folder`. version: of the tool that read them."""
 
-    version: int
+    version: str
     folder: str
     files: Mapping[str, KnownFile]
 
@@ -55,14 +56,14 @@ def load_index(path: Path, folder: Path) -> Mapping[str, KnownFile]:
     """Load what is known of the files below a folder, nothing where that is not known."""
     with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
         index = _DECODER.decode(path.read_bytes())
-        if index.version == INDEX_VERSION and index.folder == str(folder.resolve()):
+        if index.version == VERSION and index.folder == _spell(folder):
             return index.files
     return {}
 
 
 def save_index(path: Path, folder: Path, files: Mapping[str, KnownFile]) -> None:
     """Remember what is known, if it is something new. Where that fails, nothing is lost."""
-    index = OfflineIndex(version=INDEX_VERSION, folder=str(folder.resolve()), files=files)
+    index = OfflineIndex(version=VERSION, folder=_spell(folder), files=files)
     content = _ENCODER.encode(index)
     with suppress(OSError):
         if path.read_bytes() == content:
@@ -71,6 +72,10 @@ def save_index(path: Path, folder: Path, files: Mapping[str, KnownFile]) -> None
         disk.replace_file(path, content)
     except OSError as error:
         LOGGER.info("%s cannot be written, files will be read again: %s", path, error)
+
+
+def _spell(folder: Path) -> str:
+    return clean_text(str(folder.resolve()))
 
 
 def digest_of_tail(data: memoryview, end: int) -> str:

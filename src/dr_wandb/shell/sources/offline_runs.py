@@ -8,7 +8,7 @@ Rules
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dr_wandb.core.offline.folding import behind
@@ -16,6 +16,7 @@ from dr_wandb.core.offline.found import FileNotice, FolderContent
 from dr_wandb.core.offline.framing import header_problem
 from dr_wandb.core.offline.reading import FileReading, identify, read_file
 from dr_wandb.core.offline.run import state_of
+from dr_wandb.core.values import clean_text
 from dr_wandb.core.words import count
 from dr_wandb.shell.sources.offline_found import (
     FoundFile,
@@ -23,7 +24,9 @@ from dr_wandb.shell.sources.offline_found import (
     FoundRuns,
     StartedFile,
     apart,
+    in_order,
     lost_in,
+    mark_of,
     on_disk,
     start_of,
 )
@@ -34,6 +37,9 @@ from dr_wandb.shell.sources.offline_index import (
     is_as_known,
 )
 from dr_wandb.shell.sources.run_files import RunFile, find_run_files, mapped
+
+MOST_TOLD = 10
+"""So many places where a file is damaged are told one by one."""
 
 NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
 STILL_WRITTEN = "is still being written; what is missing at its end comes with the next sync"
@@ -51,6 +57,22 @@ Wanted = Callable[[str, str], bool]
 """Says whether files of this entity and project are wanted; "" where a file names none."""
 
 
+def _longest_first(start: StartedFile) -> tuple[int, bool, str]:
+    return -start.file.size, start.begun is None, start.file.name
+
+
+def _by_run(
+    known: Mapping[str, KnownFile],
+) -> dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]]:
+    """Return the names, moments and places of the files of each run that are known."""
+    found: dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]] = defaultdict(list)
+    for name, file in known.items():
+        if file.named is not None and file.named.started_at is not None:
+            place = (file.named.entity, file.named.project)
+            found[file.named.run_id].append((name, file.named.started_at, place))
+    return found
+
+
 class FolderScan:
     """Reads the `.wandb` files below a folder."""
 
@@ -63,9 +85,10 @@ class FolderScan:
     ) -> None:
         self._folder = folder
         self._before = known
+        self._of_run = _by_run(known)
         self._wanted = wanted
         self._now_ns = now_ns
-        self._left_out: dict[str, str] = {}
+        self._left_out: set[tuple[str, str]] = set()
         self._known: dict[str, KnownFile] = {}
         self._notices: list[FileNotice] = []
         self._unread: dict[str, str] = {}
@@ -88,27 +111,30 @@ class FolderScan:
             and run_id not in self._unread
             and self._is_wanted(run_id, *run.place)
         ]
-        ids = {run.run_id for run in found}
         return FoundRuns(
             runs=found,
             unread=self._unread,
             notices=self._notices,
             known=self._known,
-            left_out={run: place for run, place in self._left_out.items() if run not in ids},
+            left_out=self._left_out,
         )
 
     def _is_wanted(self, run_id: str, entity: str, project: str) -> bool:
         """Say whether a run is wanted; a name may come later than the first record of it."""
         if self._wanted(entity, project):
             return True
-        self._left_out[run_id] = "/".join(filter(None, (entity, project)))
+        self._left_out.add((run_id, "/".join(filter(None, (entity, project)))))
         return False
 
     def _tell(self, name: str, text: str, *, serious: bool = True) -> None:
         self._notices.append(FileNotice(name=name, text=text, serious=serious))
 
     def _tell_error(self, error: OSError) -> None:
-        self._tell(str(error.filename), f"cannot be read: {error.strerror or error}")
+        self._tell(clean_text(str(error.filename)), f"cannot be read: {error.strerror or error}")
+
+    def _fail(self, run_id: str, file: RunFile, error: OSError) -> None:
+        reason = f"{file.shown} cannot be read: {error.strerror or error}"
+        self._unread[run_id] = clean_text(reason)
 
     def _look_at(self, file: RunFile) -> StartedFile | None:
         """Find out whose file it is; None where it is nobody's."""
@@ -116,27 +142,34 @@ class FolderScan:
         try:
             with mapped(file) as (data, _):
                 if known is not None and is_as_known(file, data, known):
-                    return start_of(file, known.named or identify(data), data)
+                    same = known.size == file.size
+                    named = known.named if same else known.named or identify(data)
+                    return start_of(file, named, data)
                 problem = header_problem(data)
                 if problem is not None:
                     self._tell(file.name, problem)
                     return None
                 return start_of(file, identify(data), data)
         except OSError as error:
-            self._unread[file.run_id] = f"{file.path} cannot be read: {error.strerror or error}"
+            self._fail(file.run_id, file, error)
             return None
 
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
-        for start in self._without_copies(starts):
+        together = self._without_copies(starts)
+        if gone := self._gone(run_id, together):
+            self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
+            return None
+        for start in together:
             before = files[-1].reading if files else None
             try:
                 reading = self._read(start, before)
             except OSError as error:
-                path = start.file.path
-                self._unread[run_id] = f"{path} cannot be read: {error.strerror or error}"
+                self._fail(run_id, start.file, error)
                 return None
             self._tell_losses(start.file, reading, before)
+            if start.named is None and reading.fold.run is None and reading.fold.records:
+                self._tell(start.file.name, "does not say its project: taken in")
             if reading.fold.records > (before.fold.records if before is not None else 0):
                 files.append(FoundFile(file=start.file, named=start.named, reading=reading))
             else:
@@ -149,25 +182,63 @@ class FolderScan:
     def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
         """Return the files in the order in which they were begun, each one once."""
         kept: dict[str, StartedFile] = {}
-        for start in sorted(starts, key=lambda start: (-start.file.size, start.file.name)):
-            first = kept.setdefault(start.mark, start)
-            if first is not start:
+        tails: dict[str, StartedFile] = {}
+        for start in sorted(starts, key=_longest_first):
+            first = kept.get(start.mark) or tails.get(start.tail)
+            if first is None:
+                kept[start.mark] = tails[start.tail] = start
+            elif self._begins_like(start, first):
                 text = f"is a copy of {first.file.name}, or of the beginning of it: left out"
                 self._tell(start.file.name, text, serious=False)
-        return sorted(kept.values(), key=lambda s: (s.begun is None, s.begun or (), s.file.name))
+            else:
+                text = f"was begun at the moment of {first.file.name}, but is other: left out"
+                self._tell(start.file.name, text)
+        return in_order(list(kept.values()))
+
+    def _begins_like(self, short: StartedFile, long: StartedFile) -> bool:
+        """Say whether a file ends like the beginning of another one that is not shorter."""
+        if short.tail == long.tail:
+            return True
+        try:
+            with mapped(long.file) as (data, _):
+                return f"{short.file.size} {digest_of_tail(data, short.file.size)}" == short.tail
+        except OSError:
+            return False
+
+    def _gone(self, run_id: str, starts: Sequence[StartedFile]) -> str | None:
+        """Return a file that a run had and has not any more, while others of it are there.
+
+        Its rows are in the export; without it they would be taken for gone.
+        """
+        marks = {start.mark for start in starts}
+        for name, begun, place in self._of_run.get(run_id, ()):
+            if mark_of(begun) not in marks and place == starts[0].place:
+                self._known[name] = self._before[name]
+                return name
+        return None
 
     def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
-        """Read a file behind those of the same run that were begun before it."""
+        """Read a file behind those of the same run that were begun before it.
+
+        Raises OSError where it cannot be read, or lacks rows that it had.
+        """
         file = start.file
         base = "" if before is None else digest_of_fold(before)
         known = self._before.get(file.name)
+        mine = known is not None and known.base == base and known.named == start.named
         with mapped(file) as (data, release):
-            if known is None or known.base != base or not is_as_known(file, data, known):
+            if known is None or not mine or not is_as_known(file, data, known):
                 reading = read_file(data, _beginning(start, before), release)
             elif file.size == known.size:
                 reading = known.reading
+            elif known.reading.lost or known.reading.fold.unreadable:
+                reading = read_file(data, _beginning(start, before), release)  # may be mended
             else:
                 reading = read_file(data, known.reading, release)
+            if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
+                self._known[file.name] = known
+                lacking = known.reading.fold.rows - reading.fold.rows
+                raise OSError(f"it lacks {count(lacking, 'row')} that it had: bring it back")
             self._known[file.name] = KnownFile(
                 size=file.size,
                 modified_ns=file.modified_ns,
@@ -179,13 +250,16 @@ class FolderScan:
         return reading
 
     def _tell_losses(self, file: RunFile, reading: FileReading, before: FileReading | None) -> None:
-        for lost in lost_in(reading):
+        losses = lost_in(reading)
+        for lost in losses[:MOST_TOLD]:
             if lost.torn and self._is_written_to(file, reading):
                 self._tell(file.name, STILL_WRITTEN, serious=False)
                 continue
             records = f": {count(lost.records, 'record')} or more lost" if lost.records else ""
             text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
             self._tell(file.name, text)
+        if len(losses) > MOST_TOLD:
+            self._tell(file.name, f"is damaged in {len(losses) - MOST_TOLD} more places")
         unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
         if unreadable:
             self._tell(file.name, f"{count(unreadable, 'record')} cannot be decoded")
@@ -204,7 +278,7 @@ def look_into(folder: Path, now_ns: int) -> FolderContent:
         key=lambda run: (run.created_at or "", run.run_id),
     )
     return FolderContent(
-        folder=str(folder),
+        folder=clean_text(str(folder)),
         runs=tuple(runs),
         unread=dict(found.unread),
         notices=tuple(found.notices),

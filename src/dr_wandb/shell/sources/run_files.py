@@ -6,6 +6,8 @@ link `latest-run` to one of them (wandb 0.12 to 0.31). Links to folders are not 
 
 import mmap
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,6 +22,9 @@ SUFFIX = ".wandb"
 METADATA_FILE = "wandb-metadata.json"
 
 
+_BEGUN = re.compile(r"(?<=run-)\d{8}_\d{6}(?=-)")
+
+
 class RunFile(Record, frozen=True, kw_only=True):
     """One file as it is on the disk. `name` is its path below the folder that was searched."""
 
@@ -31,7 +36,19 @@ class RunFile(Record, frozen=True, kw_only=True):
     @property
     def run_id(self) -> str:
         """Return the id that the name of the file tells."""
-        return clean_text(self.path.name.removesuffix(SUFFIX).removeprefix("run-"))
+        told = self.path.name.removesuffix(SUFFIX).removeprefix("run-")
+        return clean_text(told or self.path.parent.name)
+
+    @property
+    def begun(self) -> str | None:
+        """Return the time that the name of its folder tells, None where it tells none."""
+        told = _BEGUN.search(self.path.parent.name)
+        return told[0] if told is not None else None
+
+    @property
+    def shown(self) -> str:
+        """Return the path as text that can be told and kept."""
+        return clean_text(str(self.path))
 
     @property
     def metadata_path(self) -> Path:
@@ -44,15 +61,21 @@ def find_run_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Ru
 
     on_error: told of what cannot be looked into. Raises DrWandbError where there is no folder.
     """
-    if not folder.exists():
-        problem = f"there is no folder {folder} with offline runs"
-        raise DrWandbError(InvalidRequest(problems=(problem,)))
+    try:
+        folder.stat()
+    except OSError as error:
+        problem = f"there is no folder {clean_text(str(folder))} with offline runs"
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            problem = f"{clean_text(str(folder))} cannot be read: {error.strerror}"
+        raise DrWandbError(InvalidRequest(problems=(problem,))) from error
     found: dict[tuple[int, int], RunFile] = {}
     for path in sorted(_paths(folder, on_error)):
         try:
             status = path.stat()
         except OSError as error:
             on_error(error)
+            continue
+        if not stat.S_ISREG(status.st_mode):
             continue
         found.setdefault(
             (status.st_dev, status.st_ino),
@@ -80,7 +103,7 @@ def _paths(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
     for inside, _, names in os.walk(folder, onerror=on_error):
         for name in names:
             path = Path(inside, name)
-            if name.endswith(SUFFIX) and path.is_file():
+            if name.endswith(SUFFIX):
                 yield path
 
 
