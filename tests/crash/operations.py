@@ -23,7 +23,7 @@ MAKES = frozenset({"open", "write", "mkdir"})
 
 CHANGES = MAKES | {"replace", "rename", "unlink", "rmdir", "rmtree", "sync_file", "sync_folder"}
 
-SMALL_CHUNK = 256
+SMALL_CHUNK = 1024
 """Small enough for the exports of these tests to be copied by the system, in several pieces."""
 
 

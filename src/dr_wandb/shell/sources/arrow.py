@@ -7,8 +7,8 @@ Rules
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dr_wandb.core.columns import Cells, encode_columns, fit_for_columns, safe_cells
 from dr_wandb.core.merge import EncodedRows
@@ -16,9 +16,6 @@ from dr_wandb.core.values import EXACT_INTEGERS, json_safe, number
 
 FEW_ROWS = 1_000
 """Below this, Arrow's functions cost more than they save: each lets another thread go first."""
-
-_EXACT_INTEGERS = pa.scalar(EXACT_INTEGERS)
-"""Made once: to make a scalar, pyarrow looks for packages that may not be there, each time."""
 
 
 def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:
@@ -55,14 +52,18 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _numbers(column: pa.Array) -> Cells:
-    """Return doubles as `core.values.number` does, looking at each one only where it may differ."""
-    whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), _EXACT_INTEGERS))
-    if pc.all(whole).as_py():
-        return column.cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
-    cells: list[Any] = column.to_pylist()
-    integers = column.filter(whole).cast(pa.int64()).to_pylist()
-    for place, integer in zip(pc.indices_nonzero(whole).to_pylist(), integers, strict=True):
-        cells[place] = integer
-    for place in pc.indices_nonzero(pc.invert(pc.is_finite(column))).to_pylist():
+    """Return doubles as `core.values.number` does, looking at each one only where it may differ.
+
+    NumPy does it: Arrow's functions take three times as long, as each lets other threads go first.
+    """
+    values = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    whole = (values == np.trunc(values)) & (np.abs(values) < EXACT_INTEGERS)
+    if whole.all():
+        return values.astype(np.int64).tolist()  # type: ignore[no-any-return]
+    cells: list[Any] = values.tolist()
+    for place in np.flatnonzero(whole | ~np.isfinite(values)).tolist():
         cells[place] = number(cells[place])
+    if column.null_count:
+        for place in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
+            cells[place] = None
     return cells
