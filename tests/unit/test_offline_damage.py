@@ -46,11 +46,6 @@ from tests.wandb_file import (
 LONG_NOTE = "x" * 20_000
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "wandb"
-
-
 def found_steps(folder: Path) -> list[int | None]:
     return steps_of(open_folder(folder))
 

@@ -41,11 +41,6 @@ from tests.wandb_file import (
 LAST = "2026-01-01T00:40:00Z"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "wandb"
-
-
 # --- where the files lie
 
 

@@ -37,16 +37,6 @@ from tests.wandb_file import (
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "wandb"
-
-
-@pytest.fixture
-def data_root(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
 def index(data_root: Path) -> Path:
     return data_root / NAME / INDEX_FILE
 

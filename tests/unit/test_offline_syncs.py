@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dr_wandb import ExportEngine
 from dr_wandb.core.failures import DrWandbError, RunsVanished
 from dr_wandb.shell.progress import Progress
 from dr_wandb.shell.sources.offline_index import INDEX_FILE
+from tests.memory_source import MemorySource
 from tests.syncing import (
     DATA_FILES,
     NAME,
+    request_for,
     rows_in,
     runs_in,
     select,
@@ -38,16 +41,6 @@ from tests.wandb_file import (
 )
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "wandb"
-
-
-@pytest.fixture
-def data_root(tmp_path: Path) -> Path:
-    return tmp_path / "data"
 
 
 def days_later(days: float) -> dict[str, Any]:
@@ -339,3 +332,19 @@ def test_values_are_lossless(folder: Path, data_root: Path) -> None:
         "list": [1, None, "NaN"],
         "flag": False,
     }
+
+
+def test_rows_from_elsewhere_stay_when_a_file_has_fewer(folder: Path, data_root: Path) -> None:
+    """A torn file took the place of a history that had come from W&B."""
+    described = MemorySource()
+    described.add_run("run", rows=[{"_step": step, "loss": step} for step in range(10)])
+    request = request_for(data_root)
+    ExportEngine(request, source=described).export()
+    put(folder, "run", [run_record(), *rows_of(range(4))])
+    for _ in range(4):
+        summary = sync_folder(folder, data_root)
+        assert "10 of another source are held" in summary.failures[0].reason
+        assert summary.history_count == 10
+    assert ExportEngine(request, source=described).export().complete
+    put(folder, "run", [run_record(), *rows_of(range(12)), exit_record()])
+    assert sync_folder(folder, data_root).history_count == 12

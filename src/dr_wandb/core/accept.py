@@ -88,10 +88,13 @@ def judge(
     tail: bool,
     selection: HistorySelection,
     before: RunTracking | None,
+    same_source: bool = True,
 ) -> Verdict:
     """Decide whether what a fetch of `window` received may be believed.
 
     tail: the window begins at the last step of the position in `before`, which is kept below it.
+    same_source: the rows that are held came from this kind of source too. Another one does not
+    prove by a smaller count that rows are gone.
     """
     if reason := _falls_short_of_last_step(window, listing, received):
         return ReadWhole(reason=reason) if tail else Rejected(reason=reason)
@@ -101,7 +104,7 @@ def judge(
             return ReadWhole(reason="no position to continue from")
         return _judge_tail(listing, received, selection, position)
     if window.whole:
-        return _judge_whole(listing, received, selection, before)
+        return _judge_whole(listing, received, selection, before, same_source)
     return _judge_window(window, listing, received, selection, before)
 
 
@@ -151,9 +154,16 @@ def _judge_whole(
     received: Received,
     selection: HistorySelection,
     before: RunTracking | None,
+    same_source: bool,
 ) -> Verdict:
     position = before.position if before is not None else None
     count = listing.history_line_count
+    if not same_source and received.rows < _rows_held(position, before):
+        held = _rows_held(position, before)
+        return Rejected(
+            reason=f"received {received.rows} rows where {held} of another source are held: "
+            "use another --name"
+        )
     held = _rows_at_stake(position, before, count)
     exact = count is not None and count == received.rows
     streak = before.short_streak if before is not None else 0
@@ -197,6 +207,13 @@ def _uncounted(listing: RunListing, received: Received) -> int:
     return max(0, received.rows - listing.history_line_count)
 
 
+def _rows_held(position: HistoryPosition | None, before: RunTracking | None) -> int:
+    """Return how many rows of the run were received, as far as that is known."""
+    if position is not None:
+        return position.rows
+    return before.history.rows if before is not None and before.history is not None else 0
+
+
 def _rows_at_stake(
     position: HistoryPosition | None, before: RunTracking | None, count: int | None
 ) -> int:
@@ -209,7 +226,7 @@ def _rows_at_stake(
         )
         shrank = count is not None and count < known and count != position.listed.line_count
         return 0 if shrank else position.rows
-    stored = before.history.rows if before is not None and before.history is not None else 0
+    stored = _rows_held(position, before)
     return 0 if count is not None and count < stored else stored
 
 

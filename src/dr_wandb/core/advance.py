@@ -99,7 +99,8 @@ def advance_run(
                 missing_since=None,
                 out_of_scope_since=seen.out_of_scope_since,
             )
-        return replace(seen, failure=outcome.failure, short_streak=streak)
+        held_from = before.source if before is not None and before.history is not None else source
+        return replace(seen, source=held_from, failure=outcome.failure, short_streak=streak)
     position = seen.position
     if outcome.accepted is not None:
         position = outcome.accepted.position

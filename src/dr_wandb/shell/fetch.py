@@ -148,6 +148,7 @@ class Fetcher:
             tail=fetch.tail,
             selection=self._request.selection,
             before=see(job.before, job.listing, self._source.kind) if job.before else None,
+            same_source=job.before is None or job.before.source in ("", self._source.kind),
         )
         match verdict:
             case Accepted():
