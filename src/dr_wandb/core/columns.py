@@ -19,6 +19,7 @@ import msgspec
 
 from dr_wandb.core.merge import EncodedRows, encode_rows
 from dr_wandb.core.normalize import normalize_row
+from dr_wandb.core.records import Record
 from dr_wandb.core.values import EXACT_INTEGERS, clean_text, json_safe, number
 
 Cells = Sequence[Any]
@@ -53,6 +54,25 @@ class _Row(msgspec.Struct, gc=False):
     step: int | None
     timestamp: str | None
     wandb_metadata: Any
+
+
+class RowBatch(Record, frozen=True, kw_only=True):
+    """Some raw rows of one run, in any order: a batch of a source.
+
+    live: the rows are not from the exported Parquet files.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    live: bool = True
+
+    @property
+    def size(self) -> int:
+        """Return how many rows there are."""
+        return len(self.rows)
+
+    def encode(self, run_id: str) -> EncodedRows:
+        """Return the rows as lines."""
+        return encode_raw_rows(self.rows, run_id)
 
 
 def fit_for_columns(keys: Iterable[str]) -> bool:

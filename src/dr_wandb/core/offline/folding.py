@@ -68,7 +68,7 @@ class Folder:
                 self._change_config(change)
             case SystemSample(timestamp=timestamp, values=values):
                 self._system.update(plain_form(dict(values)))
-                self._see(timestamp)
+                self.see(timestamp)
             case HostRecord(metadata=metadata):
                 _merge(self._host, metadata)
             case HeaderRecord(producer=producer):
@@ -104,7 +104,8 @@ class Folder:
 
     def see(self, moment: float | None) -> None:
         """Take a time that a record names."""
-        self._see(moment)
+        if moment is not None and math.isfinite(moment) and moment > (self._moment or 0.0):
+            self._moment = moment
 
     def skip(self, count: int = 1) -> None:
         """Count records that do not read."""
@@ -204,10 +205,6 @@ class Folder:
         if not self._fold.producer:
             return decoded
         return [(path, value) for path, value in decoded if value is not None]
-
-    def _see(self, moment: float | None) -> None:
-        if moment is not None and math.isfinite(moment) and moment > (self._moment or 0.0):
-            self._moment = moment
 
 
 _STEP = ("_step",)

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from returns.result import Success
 
 from dr_wandb.core.accept import FetchWindow
+from dr_wandb.core.columns import RowBatch
 from dr_wandb.core.offline.folding import Folder
 from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
 from dr_wandb.core.offline.parts import Records, sort_records
 from dr_wandb.core.offline.records import HistoryRecord, RunRecord, decode_record
 from dr_wandb.core.offline.rows import (
     ColumnRows,
-    Rows,
     inside,
     last_values,
     look_at,
@@ -52,7 +52,7 @@ class FileReading(Record, frozen=True, kw_only=True):
 
     end: where reading goes on. fold: the run up to here. lost: bytes that are not read again.
     torn: what could not be read at the end, and may be whole when the file has grown. numbered_on:
-    the rows get steps behind those of the file before, since they resume it; None: as written.
+    the rows get steps behind those of the file before, since they resume it.
     """
 
     end: int = len(HEADER)
@@ -132,7 +132,9 @@ def _fold_each(contents: Iterable[bytes], folder: Folder) -> None:
                 folder.skip()
 
 
-def rows_of(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[Rows | ColumnRows]:
+def rows_of(
+    data: Buffer, reading: FileReading, window: FetchWindow
+) -> Iterator[RowBatch | ColumnRows]:
     """Read the rows that a reading counted whose step lies in the window."""
     content = memoryview(data)[: reading.end]
     begin, last = _begin(reading, window)

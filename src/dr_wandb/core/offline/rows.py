@@ -15,33 +15,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.columns import encode_columns, encode_raw_rows, fit_for_columns, safe_cells
+from dr_wandb.core.columns import (
+    RowBatch,
+    encode_columns,
+    encode_raw_rows,
+    fit_for_columns,
+    safe_cells,
+)
 from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
 from dr_wandb.core.offline.parts import Records, row_of
 from dr_wandb.core.offline.tree import Path
-from dr_wandb.core.offline.wire import (
-    find_items,
-)
+from dr_wandb.core.offline.wire import find_items
 from dr_wandb.core.values import number
 
 ROWS_AT_ONCE = 8192
-
-
-class Rows(NamedTuple):
-    """Rows that came as they are: a batch of a source."""
-
-    rows: Sequence[Mapping[str, Any]]
-    live: bool = True
-
-    @property
-    def size(self) -> int:
-        """Return how many rows there are."""
-        return len(self.rows)
-
-    def encode(self, run_id: str) -> EncodedRows:
-        """Return the rows as lines."""
-        return encode_raw_rows(self.rows, run_id)
 
 
 class ColumnRows(NamedTuple):
@@ -111,7 +99,6 @@ def _latest(moments: Iterable[Any]) -> float | None:
 
 _NUMBERS = frozenset({int, float})
 
-
 _NO_MOMENT = 1e11
 """Epoch seconds beyond the year 5000."""
 
@@ -137,16 +124,16 @@ def last_values(records: Records) -> dict[Path, bytes] | None:
     return last_of_each(records.part, items)
 
 
-def read_rows(records: Records, window: FetchWindow) -> Iterator[Rows | ColumnRows]:
+def read_rows(records: Records, window: FetchWindow) -> Iterator[RowBatch | ColumnRows]:
     """Read the rows of a part whose step lies in the window."""
     odd = [row for content in records.odd if (row := row_of(content)) is not None]
-    for batch in chain(map(_read_some, _pieces(records)), [Rows(odd)]):
+    for batch in chain(map(_read_some, _pieces(records)), [RowBatch(rows=odd)]):
         wanted = inside(batch, window)
         if wanted.size:
             yield wanted
 
 
-def _read_some(records: Records) -> Rows | ColumnRows:
+def _read_some(records: Records) -> RowBatch | ColumnRows:
     """Read rows in their order; those that are not fit for columns one by one."""
     _, _, begins, stops = records.rows
     items, unfit = find_items(records.part, begins, stops, has_step=True)
@@ -161,35 +148,35 @@ def _read_some(records: Records) -> Rows | ColumnRows:
         records.row(place) if is_slow else next(fast)
         for place, is_slow in enumerate(unfit.tolist())
     ]
-    return Rows([row for row in rows if row is not None])
+    return RowBatch(rows=[row for row in rows if row is not None])
 
 
-def inside(batch: Rows | ColumnRows, window: FetchWindow) -> Rows | ColumnRows:
+def inside(batch: RowBatch | ColumnRows, window: FetchWindow) -> RowBatch | ColumnRows:
     """Return the part of a batch whose steps lie in the window."""
     if window.whole:
         return batch
     return _chosen(batch, [window.has(step) for step in steps_of(batch)])
 
 
-def _chosen(batch: Rows | ColumnRows, chosen: Sequence[bool]) -> Rows | ColumnRows:
-    if isinstance(batch, Rows):
-        return Rows(list(compress(batch.rows, chosen)))
+def _chosen(batch: RowBatch | ColumnRows, chosen: Sequence[bool]) -> RowBatch | ColumnRows:
+    if isinstance(batch, RowBatch):
+        return RowBatch(rows=list(compress(batch.rows, chosen)))
     columns = {key: list(compress(cells, chosen)) for key, cells in batch.columns.items()}
     return ColumnRows(columns, sum(chosen))
 
 
-def steps_of(batch: Rows | ColumnRows) -> list[int | None]:
+def steps_of(batch: RowBatch | ColumnRows) -> list[int | None]:
     """Return the steps of the rows of a batch."""
-    if isinstance(batch, Rows):
+    if isinstance(batch, RowBatch):
         return [step_of(row) for row in batch.rows]
     return [_integer(step) for step in batch.columns["_step"]]
 
 
-def with_steps(batch: Rows | ColumnRows, steps: Sequence[int]) -> Rows | ColumnRows:
+def with_steps(batch: RowBatch | ColumnRows, steps: Sequence[int]) -> RowBatch | ColumnRows:
     """Return the rows with other steps."""
-    if isinstance(batch, Rows):
+    if isinstance(batch, RowBatch):
         rows = zip(batch.rows, steps, strict=True)
-        return Rows([{**row, "_step": step} for row, step in rows])
+        return RowBatch(rows=[{**row, "_step": step} for row, step in rows])
     return batch._replace(columns={**batch.columns, "_step": list(steps)})
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.columns import encode_raw_rows
+from dr_wandb.core.columns import RowBatch
 from dr_wandb.core.listing import ListingQuery, RunListing
 from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.records import Record
@@ -56,17 +56,6 @@ class HistoryBatch(Protocol):
     def encode(self, run_id: str) -> EncodedRows:
         """Return the rows as lines."""
         ...
-
-
-class RowBatch(Record, frozen=True, kw_only=True):
-    """A batch that came as rows."""
-
-    rows: Sequence[RawRow]
-    live: bool = True
-
-    def encode(self, run_id: str) -> EncodedRows:
-        """Return the rows as lines."""
-        return encode_raw_rows(self.rows, run_id)
 
 
 class SourceError(Exception):
@@ -139,3 +128,15 @@ class StreamSource(Source, Protocol):
     def read_console(self, run: RunListing) -> Iterator[ConsoleText]:
         """Read the console output, in the order in which it was written."""
         ...
+
+
+__all__ = [
+    "HistoryBatch",
+    "RawRow",
+    "RawRun",
+    "RowBatch",
+    "RunPage",
+    "Source",
+    "SourceError",
+    "StreamSource",
+]

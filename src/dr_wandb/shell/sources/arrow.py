@@ -15,7 +15,7 @@ from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.values import EXACT_INTEGERS, json_safe, number
 
 FEW_ROWS = 1_000
-"""Below this, Arrow's functions cost more than they save: each lets another thread go first."""
+"""Fewer rows are looked at cell by cell: functions on whole columns cost more than they save."""
 
 
 def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:

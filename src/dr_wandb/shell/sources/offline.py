@@ -19,7 +19,6 @@ from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.failures import DrWandbError, MixedRuns
 from dr_wandb.core.listing import ListingQuery, RunListing, answers
 from dr_wandb.core.offline.reading import FileReading, rows_of, streams_of
-from dr_wandb.core.offline.rows import ColumnRows, Rows
 from dr_wandb.core.offline.run import as_node
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.streams import ConsoleText, SystemSample
@@ -141,7 +140,7 @@ class OfflineSource:
                     yield batch
                     release()
 
-    def _next(self, batches: Iterator[Rows | ColumnRows]) -> HistoryBatch | None:
+    def _next(self, batches: Iterator[HistoryBatch]) -> HistoryBatch | None:
         with self._readers:
             return next(batches, None)
 

@@ -135,6 +135,12 @@ class FolderScan:
     def _fail(self, run_id: str, file: RunFile, error: OSError) -> None:
         reason = f"{file.shown} cannot be read: {error.strerror or error}"
         self._unread[run_id] = clean_text(reason)
+        self._remember(file.name)
+
+    def _remember(self, name: str) -> None:
+        """Keep what is known of a file that is not read this time."""
+        if name in self._before:
+            self._known[name] = self._before[name]
 
     def _look_at(self, file: RunFile) -> StartedFile | None:
         """Find out whose file it is; None where it is nobody's."""
@@ -159,6 +165,8 @@ class FolderScan:
         together = self._without_copies(starts)
         if gone := self._gone(run_id, together):
             self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
+            for name in (gone, *(start.file.name for start in together)):
+                self._remember(name)
             return None
         for start in together:
             before = files[-1].reading if files else None
@@ -213,7 +221,6 @@ class FolderScan:
         marks = {start.mark for start in starts}
         for name, begun, place in self._of_run.get(run_id, ()):
             if mark_of(begun) not in marks and place == starts[0].place:
-                self._known[name] = self._before[name]
                 return name
         return None
 
@@ -236,7 +243,6 @@ class FolderScan:
             else:
                 reading = read_file(data, known.reading, release)
             if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
-                self._known[file.name] = known
                 lacking = known.reading.fold.rows - reading.fold.rows
                 raise OSError(f"it lacks {count(lacking, 'row')} that it had: bring it back")
             self._known[file.name] = KnownFile(
