@@ -8,8 +8,9 @@ import hashlib
 import io
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,19 +49,22 @@ def _nothing() -> None:
 
 Before = Callable[[Operation], None]
 
+Around = Callable[[Operation], AbstractContextManager[None]]
+"""Entered ahead of an operation and left after it."""
+
 
 class _Watched(io.FileIO):
     """A file each of whose writes is told before it happens."""
 
-    def __init__(self, path: str, mode: str, before: Before) -> None:
+    def __init__(self, path: str, mode: str, around: Around) -> None:
         super().__init__(path, mode)
-        self._before = before
+        self._around = around
 
     def write(self, content: Any) -> int:
         piece = bytes(content)
         path = Path(os.fsdecode(self.name))
-        self._before(Operation("write", path, lambda: self._tear(piece[: len(piece) // 2])))
-        return super().write(piece)
+        with self._around(Operation("write", path, lambda: self._tear(piece[: len(piece) // 2]))):
+            return super().write(piece)
 
     def _tear(self, piece: bytes) -> Callable[[], None]:
         place, size = self.tell(), self.seek(0, os.SEEK_END)
@@ -76,42 +80,53 @@ class _Watched(io.FileIO):
 
 @contextmanager
 def observed(before: Before) -> Iterator[None]:
-    """Call `before` ahead of each operation of this process below any folder."""
+    """Call `before` ahead of each operation of this process below any folder.
+
+    Threads do their operations one after another: none happens while `before` looks at the disk.
+    """
+    one_at_a_time = threading.RLock()
+
+    @contextmanager
+    def around(operation: Operation) -> Iterator[None]:
+        with one_at_a_time:
+            before(operation)
+            yield
+
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("sync_file", "sync_folder"):
-            patch.setattr(disk, kind, _told(getattr(disk, kind), kind, before))
+            patch.setattr(disk, kind, _told(getattr(disk, kind), kind, around))
         for kind in ("replace", "rename", "unlink", "mkdir", "rmdir"):
-            patch.setattr(Path, kind, _told(getattr(Path, kind), kind, before))
-        patch.setattr(shutil, "rmtree", _told(shutil.rmtree, "rmtree", before))
-        patch.setattr(Path, "open", _opener(Path.open, before))
+            patch.setattr(Path, kind, _told(getattr(Path, kind), kind, around))
+        patch.setattr(shutil, "rmtree", _told(shutil.rmtree, "rmtree", around))
+        patch.setattr(Path, "open", _opener(Path.open, around))
         patch.setattr(disk, "CHUNK", SMALL_CHUNK)
-        patch.setattr(disk, "copy_by_system", _copier(disk.copy_by_system, before))
+        patch.setattr(disk, "copy_by_system", _copier(disk.copy_by_system, around))
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
-def _told(function: Any, kind: str, before: Before) -> Any:
+def _told(function: Any, kind: str, around: Around) -> Any:
     def tell(first: Any, *arguments: Any, **options: Any) -> Any:
-        before(Operation(kind, Path(first.name if kind == "sync_file" else first)))
-        return function(first, *arguments, **options)
+        with around(Operation(kind, Path(first.name if kind == "sync_file" else first))):
+            return function(first, *arguments, **options)
 
     return tell
 
 
-def _opener(open_file: Any, before: Before) -> Any:
+def _opener(open_file: Any, around: Around) -> Any:
     def open_and_tell(path: Path, mode: str = "r", buffering: int = -1, **options: Any) -> Any:
         writes = bool(set(mode) & set("wax+"))
-        before(Operation("open" if writes else "look", path))
-        if not writes or "b" not in mode:
-            return open_file(path, mode, buffering, **options)
-        raw = _Watched(str(path), mode, before)
+        with around(Operation("open" if writes else "look", path)):
+            if not writes or "b" not in mode:
+                return open_file(path, mode, buffering, **options)
+            raw = _Watched(str(path), mode, around)
         size = io.DEFAULT_BUFFER_SIZE if buffering < 0 else buffering
         return io.BufferedRandom(raw, size) if "+" in mode else io.BufferedWriter(raw, size)
 
     return open_and_tell
 
 
-def _copier(copy: Any, before: Before) -> Any:
+def _copier(copy: Any, around: Around) -> Any:
     def tell_and_copy(source: Any, offset: int, length: int, target: Any) -> Any:
         target.flush()
 
@@ -125,8 +140,8 @@ def _copier(copy: Any, before: Before) -> Any:
 
             return take_back
 
-        before(Operation("write", Path(target.name), tear))
-        return copy(source, offset, length, target)
+        with around(Operation("write", Path(target.name), tear)):
+            return copy(source, offset, length, target)
 
     return tell_and_copy
 
