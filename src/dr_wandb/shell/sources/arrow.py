@@ -61,7 +61,12 @@ def _numbers(column: pa.Array) -> Cells:
     if whole.all():
         return values.astype(np.int64).tolist()  # type: ignore[no-any-return]
     cells: list[Any] = values.tolist()
-    for place in np.flatnonzero(whole | ~np.isfinite(values)).tolist():
+    places = np.flatnonzero(whole)
+    for place, integer in zip(
+        places.tolist(), values[places].astype(np.int64).tolist(), strict=True
+    ):
+        cells[place] = integer
+    for place in np.flatnonzero(~np.isfinite(values)).tolist():
         cells[place] = number(cells[place])
     if column.null_count:
         for place in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
