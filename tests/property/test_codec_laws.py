@@ -2,12 +2,13 @@
 
 import json
 import math
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from returns.result import Failure, Success
@@ -68,6 +69,37 @@ def test_rows_read_back_equal(raw_row: dict[str, Any]) -> None:
 def test_the_canonical_form_of_our_own_row_is_that_row(raw_row: dict[str, Any]) -> None:
     row = normalize_row(raw_row, some.RUN_ID)
     assert canonical_row(encode_line(row)).map(encode_line) == Success(encode_line(row))
+
+
+nearly_our_rows = st.fixed_dictionaries(
+    {
+        "extra": configs,
+        "metrics": st.dictionaries(
+            some.texts,
+            some.json_values | st.sampled_from([1.0, -0.0, 1e22, None, "1.0"]),
+            max_size=4,
+        ),
+        "run_id": some.texts,
+        "runtime": st.none() | some.finite_numbers,
+        "step": st.none() | st.integers(0, 2**60),
+        "timestamp": st.none() | some.texts | st.sampled_from(["1.50", "1e3", "0", "007", "nan"]),
+        "wandb_metadata": configs,
+    }
+)
+
+
+@given(nearly_our_rows, st.booleans())
+def test_a_line_that_looks_like_ours_is_read_like_any_other(
+    members: dict[str, Any], by_encoder: bool
+) -> None:
+    """With a space before it, it does not look like ours."""
+    line = json.dumps(members, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    if by_encoder:  # the values as they were, which our form may not have
+        with suppress(ValueError):
+            line = encode_line(msgspec.json.decode(line, type=HistoryRow))
+    read = canonical_row(line).map(encode_line)
+    event("taken as it is" if read == Success(line) else "changed")
+    assert read == canonical_row(b" " + line).map(encode_line)
 
 
 @given(configs, configs)

@@ -20,7 +20,7 @@ from returns.result import Failure, Result, Success
 from dr_wandb.core.changes import SyncChanges
 from dr_wandb.core.normalize import normalize_time
 from dr_wandb.core.records import HistoryRow, Record, RunSnapshot, WandbRun
-from dr_wandb.core.values import decode_json, json_safe, spell_number
+from dr_wandb.core.values import MAX_DEPTH, decode_json, json_safe, spell_number
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _ROW = msgspec.json.Decoder(HistoryRow)
@@ -37,6 +37,9 @@ class _RowPlace(msgspec.Struct):
 
 
 _PLACE = msgspec.json.Decoder(_RowPlace)
+
+_OTHER_FORM = (b"null", b".0,", b".0]", b".0}")
+"""What our encoder writes as it reads it, but our form has nowhere, or not everywhere."""
 
 _R = TypeVar("_R", bound=Record)
 
@@ -132,7 +135,8 @@ def decode_changes(line: bytes) -> Result[SyncChanges, str]:
 
 def canonical_row(line: bytes) -> Result[HistoryRow, str]:
     """Decode a line that another tool may have written, into the form that we would write."""
-    return _convert(line, HistoryRow, _modern_row)
+    row = _as_written(line)
+    return _convert(line, HistoryRow, _modern_row) if row is None else Success(row)
 
 
 def canonical_snapshot(line: bytes) -> Result[RunSnapshot, str]:
@@ -170,6 +174,22 @@ def fingerprint_encoded(encoded: bytes, run: WandbRun) -> str:
 def digest(content: bytes) -> str:
     """Return the short digest that state files hold: 128 bits of BLAKE2b, in hex."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _as_written(line: bytes) -> HistoryRow | None:
+    """Return the row of a line that is in our form; None where it may be in another one.
+
+    It saves most of the time that a look at each value takes, as the encoder has one spelling.
+    """
+    if any(sign in line for sign in _OTHER_FORM) or line.count(b"{") + line.count(b"[") > MAX_DEPTH:
+        return None
+    try:
+        row = _ROW.decode(line)
+    except (ValueError, RecursionError):
+        return None
+    moment = _number_of(row.timestamp)
+    spelled = row.timestamp if moment is None else spell_number(moment)
+    return row if spelled == row.timestamp and encode_line(row) == line else None
 
 
 def _convert(
