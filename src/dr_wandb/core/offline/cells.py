@@ -3,7 +3,7 @@
 Rules
 - Items are told apart by their keys, byte by byte, and decoded with their column.
 - Numbers, true, false and null are decoded as one JSON array, in which nothing but a comma can
-  part two of them; every other text by itself.
+  part two of them, so that too many or too few are noticed; every other text by itself.
 - Where columns make no sense, or their order would matter, there are none: rows are read one by
   one then.
 """
@@ -32,6 +32,8 @@ LONGEST_IN_COLUMN = 64
 
 Cells = list[Any]
 
+_PLAIN = frozenset({int, float, bool, type(None)})
+
 
 def columns_of(part: Bytes, items: Items, unfit: Flags) -> dict[str, Cells] | None:
     """Make columns of the items of the rows that are fit; None where columns make no sense."""
@@ -50,8 +52,8 @@ def columns_of(part: Bytes, items: Items, unfit: Flags) -> dict[str, Cells] | No
         owners = items.owners[places]
         if len(owners) > 1 and (np.bincount(owners, minlength=count) > 1).any():
             return None
-        cells = _cells(part, items.values[places], items.value_ends[places], owners, count)
-        if dict in map(type, cells):
+        cells, kinds = _cells(part, items.values[places], items.value_ends[places], owners, count)
+        if dict in kinds:
             return None  # its members may be leaves of their own
         if len(path) > 1 and cells.count(None) != count - len(owners):
             return None  # a null inside an object: the object stays, also if nothing else is in it
@@ -106,7 +108,7 @@ def _own_column(
     found = like[exact]
     owners = items.owners[found]
     unfit |= np.bincount(owners, minlength=len(unfit)) > 1
-    return _cells(part, items.values[found], items.value_ends[found], owners, len(unfit))
+    return _cells(part, items.values[found], items.value_ends[found], owners, len(unfit))[0]
 
 
 def _by_path(part: Bytes, items: Items) -> dict[Path, Offsets] | None:
@@ -161,38 +163,45 @@ _MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
 _PADDING = _SPACES & ~_MASKS
 
 
-def _cells(part: Bytes, begins: Offsets, ends: Offsets, owners: Offsets, count: int) -> Cells:
-    """Decode JSON texts; gives a value for each of `count` rows, None for those without one."""
-    longest = int((ends - begins).max(initial=0))
+def _cells(
+    part: Bytes, begins: Offsets, ends: Offsets, owners: Offsets, count: int
+) -> tuple[Cells, set[type]]:
+    """Decode JSON texts; gives a value for each of `count` rows, None for those without one.
+
+    Beside them come the types that are among them.
+    """
     cells = None
-    if longest <= LONGEST_IN_COLUMN:
-        cells = _plain_cells(part, begins, ends, owners, count)
-    if cells is None:
+    if int((ends - begins).max(initial=0)) <= LONGEST_IN_COLUMN:
+        cells = _in_one_array(part, begins, ends, owners, count)
+    kinds = set(map(type, cells or ()))
+    if cells is None or not kinds <= _PLAIN:  # brackets and quotes may hide where a text ends
         cells = [None] * count
         for owner, begin, end in zip(owners.tolist(), begins.tolist(), ends.tolist(), strict=True):
             cells[owner] = json_or_text(bytes(part[begin:end]))
-    return cells
+        kinds = set(map(type, cells))
+    return cells, kinds
 
 
-def _plain_cells(
+def _in_one_array(
     part: Bytes, begins: Offsets, ends: Offsets, owners: Offsets, count: int
 ) -> Cells | None:
-    """Decode numbers and the like as one JSON array; None where a text is something else."""
+    """Decode JSON texts as members of one array; None where that has not just as many."""
     words = _words(part)
     width = (int((ends - begins).max(initial=1)) + 7) // 8
     at, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
     at[owners], length[owners] = begins, ends - begins
+    shortest = int(length.min(initial=0))
     grid = np.empty((count, width + 1), np.uint64)
     grid[:, width] = _COMMA
     for place in range(width):
-        held = np.minimum(np.maximum(length - 8 * place, 0), 8)
-        grid[:, place] = (words[at + 8 * place] & _MASKS[held]) | _PADDING[held]
+        grid[:, place] = words[at + 8 * place]
+        if shortest < 8 * (place + 1):
+            held = np.minimum(np.maximum(length - 8 * place, 0), 8)
+            grid[:, place] &= _MASKS[held]
+            grid[:, place] |= _PADDING[held]
     grid[length == 0, 0] = _NULL
-    text = grid.tobytes()
-    if text.count(b",") != count or any(mark in text for mark in (b'"', b"[", b"{")):
-        return None
     try:
-        cells: Cells = msgspec.json.decode(b"[%b]" % text[:-8])
+        cells: Cells = msgspec.json.decode(b"[%b]" % grid.tobytes()[:-8])
     except (msgspec.DecodeError, ValueError):
         return None
     return cells if len(cells) == count else None

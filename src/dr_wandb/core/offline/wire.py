@@ -6,6 +6,7 @@ Rules
 - Offsets are into a part of a file with room behind it, so that eight bytes can be read anywhere.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -111,9 +112,8 @@ def find_items(
     owners = np.arange(len(begins), dtype=np.int64)
     at = begins
     while True:
-        going = at < stops
         unfit[owners[at > stops]] = True
-        owners, at, stops = owners[going], at[going], stops[going]
+        owners, at, stops = _those(at < stops, owners, at, stops)
         if not len(owners):
             break
         if len(found) == MOST_ITEMS:
@@ -123,10 +123,10 @@ def find_items(
         lengths, inside = _lengths(part, at + 1)
         after = inside + lengths
         items = tag == ITEM
-        fit = (lengths >= 0) & (after <= stops) & (items | ((tag == STEP) & has_step))
+        fit = (lengths >= 0) & (after <= stops)
+        fit &= (items | (tag == STEP)) if has_step else items
         unfit[owners[~fit]] = True
-        chosen = items & fit
-        owner, begin, end = owners[chosen], inside[chosen], after[chosen]
+        owner, begin, end = _those(items & fit, owners, inside, after)
         keys_end = _after_keys(part, begin, end)
         value_lengths, value = _lengths(part, keys_end + 2)
         whole = (
@@ -136,10 +136,15 @@ def find_items(
             & (value + value_lengths == end)
         )
         unfit[owner[~whole]] = True
-        found.append(Items(owner[whole], begin[whole], keys_end[whole], value[whole], end[whole]))
-        owners, at, stops = owners[fit], after[fit], stops[fit]
+        found.append(Items(*_those(whole, owner, begin, keys_end, value, end)))
+        owners, at, stops = _those(fit, owners, after, stops)
     columns = zip(*found, strict=True) if found else [[np.empty(0, np.int64)]] * 5
     return Items(*map(np.concatenate, columns)), unfit
+
+
+def _those(which: Flags, *columns: Offsets) -> Sequence[Offsets]:
+    """Return the chosen members of all columns. Mostly all are, which takes no time to say."""
+    return columns if which.all() else [column[which] for column in columns]
 
 
 def _after_keys(part: Bytes, begin: Offsets, end: Offsets) -> Offsets:
