@@ -1,6 +1,7 @@
 """Parse the records of a `.wandb` file with wandb's own protobuf module, and do no more: FILE.
 
-All payloads are in memory before the clock starts, so what is timed is `Record.FromString`.
+All payloads are in memory before the clock starts, so what is timed is `Record.FromString`. Then
+it is done once more, and the keys and texts of all values are asked for: none of them is decoded.
 """
 
 import json
@@ -40,14 +41,20 @@ def read_payloads(content: bytes) -> list[bytes]:
 
 
 def main(path: Path) -> None:
-    """Print how many records there are and how long parsing them took."""
+    """Print how many records there are, how long parsing took, and with the reading of them."""
     payloads = read_payloads(path.read_bytes())
     parse = Record.FromString
     started = time.perf_counter()
     for payload in payloads:
         parse(payload)
-    seconds = time.perf_counter() - started
-    print(json.dumps({"records": len(payloads), "seconds": seconds}))
+    parsed = time.perf_counter()
+    for payload in payloads:
+        record = parse(payload)
+        for item in record.history.item or record.summary.update:
+            _ = item.nested_key[0] if item.nested_key else item.key, item.value_json
+    read = time.perf_counter()
+    times = {"seconds": parsed - started, "read_seconds": read - parsed}
+    print(json.dumps({"records": len(payloads), **times}))
 
 
 if __name__ == "__main__":

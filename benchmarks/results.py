@@ -50,10 +50,12 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
 class Parsing(msgspec.Struct, frozen=True, kw_only=True):
     """What wandb's own protobuf module took for the records of an offline file, in one round.
 
-    seconds: of parsing alone; usage is of the whole process, which holds the file in memory.
+    seconds: of parsing alone; read_seconds: of parsing them and asking each for its keys and texts;
+    usage is of the whole process, which holds the file in memory.
     """
 
     seconds: float
+    read_seconds: float
     records: int
     file_bytes: int
     usage: Usage
@@ -88,6 +90,11 @@ class Measurement(msgspec.Struct, kw_only=True):
     def parsing_seconds(self) -> float | None:
         """The median time of parsing the records of an offline file, None where there is none."""
         return median(one.seconds for one in self.parsings) if self.parsings else None
+
+    @property
+    def reading_seconds(self) -> float | None:
+        """The median time of parsing them and reading what they hold, None where there is none."""
+        return median(one.read_seconds for one in self.parsings) if self.parsings else None
 
     @property
     def missing_rows(self) -> int:

@@ -108,7 +108,7 @@ def test_benchmarks_measure_the_export_of_an_offline_file(tmp_path: Path) -> Non
         assert [one.samples[0].row_lines for one in found] == [250, 1_000, 250]
         assert [one.samples[0].run_lines for one in found] == [1, 1, 1]
     assert [one.parsings[0].records for one in cold] == [253, 1_003, 753]
-    assert all(one.parsings[0].seconds > 0 for one in cold)
+    assert all(0 < one.parsings[0].seconds < one.parsings[0].read_seconds for one in cold)
     assert all(200 * one.workload.rows < one.parsings[0].file_bytes for one in cold)
     assert [line.work for line in judge_offline(results)] == [
         "offline file of 1,000 rows, first export",
@@ -151,7 +151,9 @@ def test_goal_is_met_when_the_ratio_is_reached(ours: float, met: bool) -> None:
 def test_offline_goal_is_met_when_it_takes_three_times_as_long_as_parsing(
     seconds: float, met: bool
 ) -> None:
-    parsing = Parsing(seconds=3, records=1_000_003, file_bytes=230_000_000, usage=USAGE)
+    parsing = Parsing(
+        seconds=3, read_seconds=9, records=1_000_003, file_bytes=230_000_000, usage=USAGE
+    )
     results = timed(seconds, 100)
     ours = results.measurements[0]
     ours.case, ours.parsings = OFFLINE[0].name, [parsing]
