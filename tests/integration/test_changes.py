@@ -183,7 +183,7 @@ def test_project_that_is_suddenly_empty_ends_with_a_code_of_its_own(
     for flags in ((), ("--prune",)):
         stopped = command.history(*flags)
         assert (stopped.code, stopped.stdout) == (10, "")
-        assert "no longer lists 1 of the 1 runs of n" in stopped.stderr
+        assert "1 of the 1 runs of n are no longer listed" in stopped.stderr
         assert "--allow-empty" in stopped.stderr
         assert visible(done.folder) == before
     pruned = command.history("--prune", "--allow-empty", "--quiet")

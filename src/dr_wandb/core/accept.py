@@ -120,7 +120,7 @@ def _falls_short_of_last_step(
     if reached is not None and reached >= last:
         return None
     got = "no rows" if not received.rows else f"rows up to step {received.last_step}"
-    return f"received {got}, but W&B lists step {last}"
+    return f"received {got}, but step {last} is listed"
 
 
 def _judge_tail(
@@ -168,9 +168,9 @@ def _judge_whole(
     exact = count is not None and count == received.rows
     streak = before.short_streak if before is not None else 0
     if received.rows < held and not (exact and streak + 1 >= SHORT_SYNCS):
-        lines = "does not say how many there are" if count is None else f"lists {count} lines"
+        lines = "it is not said how many there are" if count is None else f"{count} are listed"
         return Rejected(
-            reason=f"received {received.rows} rows where {held} are held, but W&B {lines}",
+            reason=f"received {received.rows} rows where {held} are held; {lines}",
             short=exact,
         )
     short_by = max(0, (count or 0) - received.rows)
@@ -178,10 +178,10 @@ def _judge_whole(
     if short_by and not (position is not None and position.short_by == short_by):
         if before is None or before.short_streak + 1 < SHORT_SYNCS:
             return Rejected(
-                reason=f"received {received.rows} rows where W&B lists {count} lines", short=True
+                reason=f"received {received.rows} rows where {count} lines are listed", short=True
             )
         notice = (
-            f"accepted {short_by} rows short of the {count} lines that W&B lists: "
+            f"accepted {short_by} rows short of the {count} lines that are listed: "
             f"{SHORT_SYNCS} syncs in a row found no more"
         )
     return Accepted(

@@ -158,7 +158,7 @@ class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return (
-            f"W&B no longer lists {self.vanished} of the {self.known} runs of {self.name}; "
+            f"{self.vanished} of the {self.known} runs of {self.name} are no longer listed; "
             "nothing was changed\n"
             "if they were deleted on purpose, sync once with --allow-empty: they are kept, marked"
         )

@@ -115,7 +115,7 @@ def _place(plan: RunPlan, tracked: Mapping[str, RunTracking]) -> tuple[bool, boo
 
 def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
     since = tracking.missing_since
-    gone = "no longer listed by W&B" if since is None else f"gone upstream since {since}"
+    gone = "no longer listed" if since is None else f"gone upstream since {since}"
     if asked and prune:
         return RunPlan(run_id=tracking.run_id, action=RunAction.PRUNE, reason=f"{gone}: dropped")
     if asked or since is not None:

@@ -127,7 +127,7 @@ class ExportEngine:
             self.request.name,
         )
         if listing.unlisted:
-            LOGGER.warning("W&B counts %s runs that it does not list", listing.unlisted)
+            LOGGER.warning("%s runs are counted, but not listed", listing.unlisted)
         return listing
 
     def _plan(self, stored: StoredExport, listing: ProjectListing) -> SyncPlan:
