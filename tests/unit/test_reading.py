@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from dr_wandb import DrWandbError, ExportState
 from dr_wandb.core.codec import digest
@@ -154,7 +155,7 @@ def test_the_same_rows_in_another_form_cost_no_request(
 def test_snapshots_that_are_known_to_be_ours_are_those_that_decoding_would_give(
     folder: Path,
 ) -> None:
-    """Their digests only save time: without them, the same bytes and the same runs are found."""
+    """Without their digests the same bytes are found, and all of them are made anew."""
     runs, state = folder / "runs.jsonl", folder / "state.json"
     first, *rest = runs.read_bytes().splitlines(keepends=True)
     edited = rest[0].replace(b'"state":"running"', b'"state": "finished"')
@@ -168,7 +169,12 @@ def test_snapshots_that_are_known_to_be_ours_are_those_that_decoding_would_give(
     state.write_text(json.dumps(documents))
     unknown = read(folder)
     assert unknown.runs_path.read_bytes() == kept
-    assert unknown.state.runs == known.state.runs
+    marks = {run_id: bool(run.fingerprint) for run_id, run in known.state.runs.items()}
+    assert list(marks.values()).count(False) == 1
+    assert not marks[json.loads(edited)["run"]["run_id"]]
+    assert unknown.state.runs == {
+        run_id: replace(run, fingerprint="") for run_id, run in known.state.runs.items()
+    }
     assert set(kept.splitlines()) > {first.strip()}
     assert b'"state":"finished"' in kept
 
@@ -184,6 +190,23 @@ def test_a_snapshot_that_is_known_to_be_ours_is_not_encoded_anew(folder: Path) -
     state.write_text(json.dumps(documents))
     runs.write_bytes(b"".join(lines))
     assert read(folder).runs_path.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize("member", ["url", "display_name", "exported_at", "username"])
+def test_an_altered_snapshot_is_made_anew(folder: Path, source: MemorySource, member: str) -> None:
+    """Also where only the url differs, which two listings of one run may not agree on."""
+    for run_id in RUNS:
+        source.finish(run_id)
+    source.advance(2 * 86_400)
+    syncing.sync(source, folder.parent)
+    path = folder / "runs.jsonl"
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    start = first.index(f'"{member}":'.encode()) + len(member) + 4
+    path.write_bytes(b"".join([first[:start], b"7", first[start + 1 :], *rest]))
+    assert path.read_bytes() != b"".join([first, *rest])
+    syncing.sync(source, folder.parent)
+    with syncing.fresh_export(source) as fresh:
+        assert syncing.data_of(folder)["runs"] == syncing.data_of(fresh)["runs"]
 
 
 def test_a_lost_snapshot_is_read_again(folder: Path, source: MemorySource) -> None:

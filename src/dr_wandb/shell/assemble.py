@@ -211,7 +211,8 @@ class Assembler:
             if result.fetched is not None and result.fetched.metadata_read:
                 metadata = result.fetched.metadata
             run = replace(run, metadata=None if metadata is None else json_safe(metadata))
-        if stored is not None and fingerprint(stored.run) == fingerprint(run):
+        known = bool(tracking.fingerprint)
+        if stored is not None and known and fingerprint(stored.run) == fingerprint(run):
             line = encode_line(stored)
         else:
             line = encode_line(RunSnapshot(run=run, exported_at=self._exported_at))

@@ -57,8 +57,8 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
             run = snapshot.run
             check_identity(path, run.entity, run.project, state.entity, state.project)
             order = snapshot_order(run.created_at, run.run_id)
-            tracking = _track(state.runs.get(run.run_id), snapshot)
             encoded = line if ours else encode_line(snapshot)
+            tracking = _track(state.runs.get(run.run_id), snapshot, encoded)
             places[run.run_id] = (order, spool.tell(), len(encoded), tracking)
             spool.write(encoded)
         tracked = {}
@@ -72,9 +72,14 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
     return tracked
 
 
-def _track(known: RunTracking | None, snapshot: RunSnapshot) -> RunTracking:
-    """Return the tracking of a run from its snapshot and what else is known of it."""
+def _track(known: RunTracking | None, snapshot: RunSnapshot, encoded: bytes) -> RunTracking:
+    """Return the tracking of a run from its snapshot and what else is known of it.
+
+    A snapshot that is not the known one, in any member, is compared with nothing: it is made anew.
+    """
     run = snapshot.run
+    place = known.snapshot if known is not None else None
+    altered = place is not None and digest(encoded) != place.digest
     tracking = known or RunTracking(run_id=run.run_id)
     mark = fingerprint(replace(run, metadata=None))
     return replace(
@@ -82,8 +87,8 @@ def _track(known: RunTracking | None, snapshot: RunSnapshot) -> RunTracking:
         created_at=run.created_at,
         run_state=run.state,
         seen=tracking.seen or list_run(run, mark),
-        fingerprint=mark,
-        metadata_included=run.metadata is not None or tracking.metadata_included,
+        fingerprint="" if altered else mark,
+        metadata_included=not altered and (run.metadata is not None or tracking.metadata_included),
     )
 
 
