@@ -2,7 +2,8 @@
 
 Rules
 - What comes out is in our form and order, each record once, whatever stands in a file and where.
-- A snapshot that is, byte for byte, one that the state knows is kept as it is.
+- A snapshot that is, byte for byte, one that the state knows is kept as it is. One that is not
+  what the state knows of its run is marked, so that it is made anew when the run is listed.
 - A run whose rows lie together and are, byte for byte, the ones that the state knows is in our form
   already: its bytes are kept, and none of its rows is decoded but the first.
 - All others are decoded, in the order of the file, so that the first line that does not read
