@@ -112,14 +112,19 @@ def _pairs(results: Results, case: str) -> Iterator[tuple[Measurement, Measureme
     return zip(cold, results.of_case(case, THIS_TOOL, Step.AGAIN), strict=True)
 
 
+_MEMORY_AND_NOTHING_NEW = ("peak memory", "nothing new", "peak memory")
+
+
+def _memory_and_nothing_new(cold: Measurement, again: Measurement) -> tuple[str, str, str]:
+    return megabytes(cold.peak_bytes), seconds(again.seconds), megabytes(again.peak_bytes)
+
+
 def _more_rows(results: Results) -> list[str]:
     heads = (
         "rows",
         "first export",
         "for each million",
-        "peak memory",
-        "nothing new",
-        "peak memory",
+        *_MEMORY_AND_NOTHING_NEW,
         "history.jsonl",
     )
     rows = (
@@ -127,9 +132,7 @@ def _more_rows(results: Results) -> list[str]:
             f"{cold.workload.rows:,}",
             seconds(cold.seconds),
             seconds(cold.seconds * 1e6 / cold.workload.rows),
-            megabytes(cold.peak_bytes),
-            seconds(again.seconds),
-            megabytes(again.peak_bytes),
+            *_memory_and_nothing_new(cold, again),
             megabytes(cold.samples[0].file_bytes["history.jsonl"]),
         )
         for cold, again in _pairs(results, MORE_ROWS[0].name)
@@ -142,9 +145,7 @@ def _more_runs(results: Results) -> list[str]:
         "runs",
         "first export",
         "for each thousand",
-        "peak memory",
-        "nothing new",
-        "peak memory",
+        *_MEMORY_AND_NOTHING_NEW,
         "state.json",
         "runs.jsonl",
     )
@@ -153,9 +154,7 @@ def _more_runs(results: Results) -> list[str]:
             f"{cold.workload.runs:,}",
             seconds(cold.seconds),
             seconds(cold.seconds * 1e3 / cold.workload.runs),
-            megabytes(cold.peak_bytes),
-            seconds(again.seconds),
-            megabytes(again.peak_bytes),
+            *_memory_and_nothing_new(cold, again),
             megabytes(cold.samples[0].file_bytes["state.json"]),
             megabytes(cold.samples[0].file_bytes["runs.jsonl"]),
         )
@@ -173,9 +172,7 @@ def _offline(results: Results) -> list[str]:
         "parsing and reading",
         "first export",
         "share of the speed of parsing",
-        "peak memory",
-        "nothing new",
-        "peak memory",
+        *_MEMORY_AND_NOTHING_NEW,
         "history.jsonl",
     )
     rows = (
@@ -187,9 +184,7 @@ def _offline(results: Results) -> list[str]:
             seconds(cold.reading_seconds or 0),
             seconds(cold.seconds),
             f"{share_of_parsing(cold) or 0:.2f}",
-            megabytes(cold.peak_bytes),
-            seconds(again.seconds),
-            megabytes(again.peak_bytes),
+            *_memory_and_nothing_new(cold, again),
             megabytes(cold.samples[0].file_bytes["history.jsonl"]),
         )
         for cold, again in _pairs(results, OFFLINE[0].name)
