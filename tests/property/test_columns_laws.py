@@ -1,19 +1,26 @@
 """Law of the columns: what they are encoded to is what the rows would be, byte for byte."""
 
 import math
+import os
 import struct
+import subprocess
 import sys
 from itertools import permutations
+from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, currently_in_test_context, event, example, given
 from hypothesis import strategies as st
 
 from dr_wandb.core.codec import encode_line
+from dr_wandb.core.merge import EncodedRows
 from dr_wandb.core.normalize import normalize_row
+from dr_wandb.shell.sources import arrow as by_columns
 from dr_wandb.shell.sources.arrow import encode_batch
 from tests.property import arrow_batches as arrow
 from tests.property.arrow_batches import HISTOGRAM, NUMBERS, batch_of, through_parquet
@@ -37,8 +44,19 @@ def encoded_by_rows(batch: pa.RecordBatch, run_id: str) -> ByRows:
 
 
 def assert_as_by_rows(batch: pa.RecordBatch, run_id: str = RUN_ID, *, taken: bool = True) -> None:
-    """Compare the columns with the rows. taken: the batch may not be left to the rows."""
-    found = encode_batch(batch, run_id)
+    """Compare the columns with the rows. taken: the batch may not be left to the rows.
+
+    They are looked at as few rows are, and as many are.
+    """
+    for few in (0, sys.maxsize):
+        with patch.object(by_columns, "FEW_ROWS", few):
+            found = encode_batch(batch, run_id)
+        assert_as_expected(found, batch, run_id, taken=taken)
+
+
+def assert_as_expected(
+    found: EncodedRows | None, batch: pa.RecordBatch, run_id: str, *, taken: bool
+) -> None:
     if currently_in_test_context():
         event("left to the rows" if found is None else "encoded by columns")
     if found is None:
@@ -404,3 +422,28 @@ def test_a_large_batch_is_encoded_as_its_rows() -> None:
     )
     assert_as_by_rows(batch)
     assert_as_by_rows(batch.slice(1_234, 2_001))
+
+
+READS = """
+import sys
+from pathlib import Path
+from dr_wandb.core.accept import FetchWindow
+from dr_wandb.shell.sources.parquet import read_parquet
+batches = read_parquet(Path(sys.argv[1]), FetchWindow())
+print(sum(len(batch.encode("run").steps) for batch in batches))
+"""
+
+
+def test_pandas_is_not_imported_where_it_is_installed(tmp_path: Path) -> None:
+    """It takes a quarter of a second, and thirty megabytes."""
+    values = pa.array([0.5, None, 2.0, math.nan] * 250)
+    pq.write_table(pa.table({"_step": range(1000), "loss": values}), tmp_path / "rows")
+    (tmp_path / "pandas.py").write_text("print('imported')")
+    done = subprocess.run(
+        [sys.executable, "-c", READS, tmp_path / "rows"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1000\n"
