@@ -19,6 +19,7 @@ from dr_wandb.core.failures import DamagedFile
 from dr_wandb.core.normalize import normalize_row
 from dr_wandb.core.records import HistoryRow
 from dr_wandb.core.state import ByteRange, ExportState, RunTracking
+from dr_wandb.shell import rebuilding
 from dr_wandb.shell.rebuilding import rebuild_history
 from tests.property import strategies as some
 
@@ -239,6 +240,14 @@ def test_rows_that_the_state_knows_are_kept_byte_for_byte_and_not_decoded() -> N
     assert all(b'"run_id":"b"' in line for line in lines[40:80])
     assert places["a"] == ranges["a"]
     assert (places["c"].digest, places["c"].rows) == (ranges["c"].digest, 40)
+
+
+def test_rows_that_are_kept_are_read_with_the_partial_decoder_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content, ranges = ranges_of((run_id, rows_with_an_odd_byte_form(run_id, 40)) for run_id in "ab")
+    monkeypatch.setattr(rebuilding, "canonical_row", None)
+    assert rebuild(content, state_of(ranges)) == (content, ranges)
 
 
 @pytest.mark.parametrize("place", [0, 20, 40, 60, 120])

@@ -5,7 +5,7 @@ Rules
 - A snapshot that is, byte for byte, one that the state knows is kept as it is. One that is not
   what the state knows of its run is marked, so that it is made anew when the run is listed.
 - A run whose rows lie together and are, byte for byte, the ones that the state knows is in our form
-  already: its bytes are kept, and none of its rows is decoded but the first.
+  already: its bytes are kept, and of its rows only the first is looked at, for the id of its run.
 - All others are decoded, in the order of the file, so that the first line that does not read
   is the one that is named.
 - Memory is bounded: a place for each run, and what the sorter holds.
@@ -30,6 +30,7 @@ from dr_wandb.core.codec import (
     digest,
     encode_line,
     fingerprint,
+    locate,
     row_key,
 )
 from dr_wandb.core.listing import list_run
@@ -139,12 +140,13 @@ def _sort_in(
     scattered: set[str] = set()
     size, offset, number = stream.seek(0, SEEK_END), stream.seek(0), 0
     while line := stream.readline():
-        row = decoded(canonical_row(line), path, number + 1)
-        place = known.pop(row.run_id, None)  # only the first row of a run can begin all of them
+        run_id = _run_id_of(line) if known else ""
+        place = known.pop(run_id, None)  # only the first row of a run can begin all of them
         if place is not None and _holds(stream, size, offset, place):
-            kept[row.run_id] = _Kept(offset, number, place)
+            kept[run_id] = _Kept(offset, number, place)
             offset, number = offset + place.length, number + place.rows
         else:
+            row = decoded(canonical_row(line), path, number + 1)
             _add(sorter, row)
             scattered.add(row.run_id)
             offset, number = offset + len(line), number + 1
@@ -155,6 +157,14 @@ def _sort_in(
         for at, line in enumerate(lines, start=again.lines_before + 1):
             _add(sorter, decoded(canonical_row(line), path, at))
     return kept
+
+
+def _run_id_of(line: bytes) -> str:
+    """Return the run of a line of which nothing else is decoded, "" where it does not read."""
+    try:
+        return locate(line)[0]
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _holds(stream: IO[bytes], size: int, offset: int, place: ByteRange) -> bool:
