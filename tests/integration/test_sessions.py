@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.shell.sources import api_session
 from dr_wandb.shell.sources.api_queries import VIEWER
 from dr_wandb.shell.sources.api_session import ApiSession
 from tests.integration.conftest import PRIVATE
@@ -71,3 +73,14 @@ def test_small_project_is_synced_through_one_session(
     done = command.history()
     assert (done.code, len(done.rows())) == (0, 24)
     assert len(server.requests_of("Viewer")) == 1
+
+
+@pytest.mark.parametrize("teardown", [lambda: time.sleep(600), lambda: 1 / 0])
+def test_wandb_that_does_not_end_is_not_waited_for(
+    teardown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_session.wandb, "teardown", teardown)
+    monkeypatch.setattr(api_session, "TEARDOWN_SECONDS", 0.2)
+    started = time.monotonic()
+    api_session._tear_down()
+    assert time.monotonic() - started < 60

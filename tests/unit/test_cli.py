@@ -1,6 +1,8 @@
 """The command line: every flag arrives, and mistakes are told in a line or two."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,3 +198,30 @@ def test_log_and_diff_speak_of_the_same_changes(
     assert told[3] == '  changed: \'a\\u202eb\': notes (large); tags ["x"] -> ["y"]'
     assert run(["diff", NAME, "--since", "2020-01-01", *place]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "since 2020-01-01T00:00:00Z  1 new"
+
+
+ENDS = """
+import atexit, sys, threading, time
+from dr_wandb.cli import command
+atexit.register(print, "late")
+def run():
+    if len(sys.argv) > 1:
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    print("told")
+    return 5
+command.run = run
+command.main()
+"""
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_command_ends_with_its_code_whatever_goes_on(goes_on: bool) -> None:
+    """Arrow aborts a process that ends below one of its threads: the code would be lost."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, *["thread"] * goes_on],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (5, "")
+    assert done.stdout == ("told\n" if goes_on else "told\nlate\n")

@@ -22,6 +22,7 @@ import wandb
 from dr_wandb.core.failures import DrWandbError, KeyRefused, Unreachable
 from dr_wandb.core.values import decode_json
 from dr_wandb.shell.ahead import begin
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api_queries import VIEWER
 from dr_wandb.shell.sources.pacing import Pacer, PassingError, ThrottledError
@@ -49,6 +50,10 @@ _RETRY_SECONDS = 1.0
 cut off (wandb 0.29 and 0.31). So an error comes up after a second, or after `Retry-After`."""
 
 _REQUEST_SECONDS = 30.0
+
+TEARDOWN_SECONDS = 5.0
+"""How long wandb-core may take to end. Interrupted in the middle of downloads it sometimes never
+does, and the SDK waits for it (wandb 0.31.0); it watches for the end of this process."""
 
 OPENING_ATTEMPTS = 3
 """A wrong address is told within seconds."""
@@ -180,14 +185,28 @@ class _Service:
             if self.sessions:
                 return
             _running = None
-            try:
-                wandb.teardown()
-            finally:
-                for name, value in self._saved.items():
-                    if value is None:
-                        os.environ.pop(name, None)
-                    else:
-                        os.environ[name] = value
+            _tear_down()
+            for name, value in self._saved.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _tear_down() -> None:
+    """Stop the service, and wait for it as long as it may take."""
+
+    def work() -> None:
+        try:
+            wandb.teardown()
+        except Exception:
+            LOGGER.debug("wandb-core did not end well", exc_info=True)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(TEARDOWN_SECONDS)
+    if thread.is_alive():
+        LOGGER.debug("wandb-core does not end")
 
 
 _service_lock = threading.Lock()
