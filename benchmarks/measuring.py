@@ -3,8 +3,9 @@
 Rules
 - The clock runs from before the process starts until it has been waited for.
 - Peak memory is that of the command's own process, and at least that of the one which starts it.
-  wandb-core, its child, is told apart by reading /proc while both live; without /proc its peak is
-  unknown.
+  To it come the peaks of the processes of the same program that it starts, at whatever moment each
+  had its own. wandb-core, its child too, is told apart. Both are found by reading /proc while they
+  live; without /proc they are unknown.
 - Dirty pages of what ran before are written first, so that nobody pays for another's writes.
 """
 
@@ -37,20 +38,34 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Watch:
-    """Looks at the peak memory of a process and of the wandb-core below it."""
+    """Looks at the peak memory of a process, of the wandb-core below it, and of its like."""
 
     def __init__(self, process_id: int) -> None:
         self._process_id = process_id
-        self._core_id: int | None = None
+        self._program = _program_of(process_id)
+        self._before: set[int] = set()
+        self._beside: dict[int, int] = {}
         self.own = 0
         self.core: int | None = None
 
     def look(self) -> None:
         self.own = _peak_of(self._process_id) or self.own
-        if self._core_id is None:
-            self._core_id = _find_core(self._process_id)
-        if self._core_id is not None:
-            self.core = _peak_of(self._core_id) or self.core
+        programs = {child: _program_of(child) for child in _children_of(self._process_id)}
+        for child, program in programs.items():
+            peak = _peak_of(child)
+            if peak is not None and program.name == CORE:
+                self.core = peak
+            elif peak is not None and program == self._program and child in self._before:
+                self._beside[child] = peak
+        self._before = {child for child in programs if programs[child] == self._program}
+
+    @property
+    def beside(self) -> int:
+        """Return the peaks of those that were twice seen to run the same program.
+
+        One that has just begun runs it too, before it becomes another.
+        """
+        return sum(self._beside.values())
 
 
 def run_measured(
@@ -88,7 +103,7 @@ def run_measured(
     usage = Usage(
         seconds=seconds,
         cpu_seconds=used.ru_utime + used.ru_stime,
-        peak_bytes=_own_peak(used.ru_maxrss * _MAXRSS_BYTES, watch),
+        peak_bytes=_own_peak(used.ru_maxrss * _MAXRSS_BYTES, watch) + watch.beside,
         core_peak_bytes=watch.core,
     )
     return usage, printed.read_text(errors="replace")
@@ -111,9 +126,9 @@ def _own_peak(waited: int, watch: _Watch) -> int:
     """Return the peak of the process alone.
 
     What wait4 tells is exact, but it is the largest of the process and of the children that it
-    waited for. Where wandb-core came as high, what was last seen of the process itself counts.
+    waited for. Where one of these came as high, what was last seen of the process itself counts.
     """
-    if watch.core is not None and watch.core >= 0.95 * waited:
+    if max(watch.core or 0, watch.beside) >= 0.95 * waited:
         return watch.own
     return waited
 
@@ -129,13 +144,17 @@ def _peak_of(process_id: int) -> int | None:
     return None
 
 
-def _find_core(process_id: int) -> int | None:
+def _children_of(process_id: int) -> list[int]:
     try:
         tasks = list(Path(f"/proc/{process_id}/task").iterdir())
-        children = [child for task in tasks for child in (task / "children").read_text().split()]
-        for child in children:
-            if Path(f"/proc/{child}/comm").read_text().strip() == CORE:
-                return int(child)
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except OSError:
-        pass
-    return None
+        return []
+
+
+def _program_of(process_id: int) -> Path:
+    """Return the file that a process runs, one without a name where that cannot be told."""
+    try:
+        return Path(f"/proc/{process_id}/exe").readlink()
+    except OSError:
+        return Path()

@@ -83,7 +83,7 @@ class Measurement(msgspec.Struct, kw_only=True):
 
     @property
     def peak_bytes(self) -> float:
-        """The median of the tool's own peak memory, without wandb-core."""
+        """The median of the tool's own peak memory, with its like, without wandb-core."""
         return self.median(lambda sample: sample.usage.peak_bytes)
 
     @property
