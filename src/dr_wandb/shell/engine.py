@@ -17,10 +17,11 @@ from dr_wandb.core.state import RunTracking
 from dr_wandb.core.survey import check_vanished
 from dr_wandb.shell.assemble import Assembled, Assembler
 from dr_wandb.shell.conclude import Conclusion, conclude
-from dr_wandb.shell.fetch import WORKERS, Fetcher, FetchJob, in_threads
+from dr_wandb.shell.fetch import WORKERS, Fetcher, FetchJob, in_threads, processes_for
 from dr_wandb.shell.history_file import HistoryFile
 from dr_wandb.shell.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.lock import locked
+from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
 from dr_wandb.shell.reading import StoredExport, read_export
 from dr_wandb.shell.refusals import disk_refusals
@@ -156,15 +157,18 @@ class ExportEngine:
         if waiting:
             history.begin(sync.advance(results), waiting)
         received = RowCounter()
-        fetcher = Fetcher(
-            source,
-            self.request,
-            scratch,
-            wait=self._wait,
-            on_rows=received.add,
-            use_earlier=self._record is None,
-        )
-        try:
+        with (
+            Processes(processes_for(source, jobs)) as processes,
+            Fetcher(
+                source,
+                self.request,
+                scratch,
+                wait=self._wait,
+                on_rows=received.add,
+                use_earlier=self._record is None,
+                processes=processes,
+            ) as fetcher,
+        ):
             for done, (job, fetched) in enumerate(
                 in_threads(jobs, fetcher.fetch, self._workers), 1
             ):
@@ -173,8 +177,6 @@ class ExportEngine:
                 if run_id in waiting:
                     history.decide(sync.advance_one(result), result.fetched)
                 self._progress(Progress(done=done, total=len(jobs), rows=received.count))
-        finally:
-            fetcher.stop()
         return results
 
     def _warn(self, stored: StoredExport, assembled: Assembled) -> None:

@@ -12,7 +12,9 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
@@ -25,13 +27,27 @@ from dr_wandb.core.records import Record
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.state import RunTracking, see
 from dr_wandb.shell.listing import ATTEMPTS, Pause, pause
+from dr_wandb.shell.processes import Processes, count_cores
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.segments import Segment, SegmentHeader, SegmentWriter, find_segment
-from dr_wandb.shell.sources import Source, SourceError
+from dr_wandb.shell.segments import (
+    Segment,
+    SegmentHeader,
+    SegmentWriter,
+    find_segment,
+    move_segment,
+    write_segment,
+)
+from dr_wandb.shell.sources import HistoryBatch, HistoryFiles, Source, SourceError, with_files
 
 WORKERS = 16
 """Eight for each of two sessions: wandb-core takes at most 10 requests at a time for one `Api`
 (wandb 0.31.0), and a second one is opened where the first is full."""
+
+ROWS_PER_PROCESS = 100_000
+"""So many rows take a core as long as half a start of a process, and that with all its imports."""
+
+MOST_PROCESSES = 3
+"""This process fetches and puts together what that many write."""
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -70,10 +86,11 @@ FetchResult = Result[Fetched, FetchFailure]
 
 
 class Fetcher:
-    """Fetches the runs of one sync into a staging folder.
+    """Fetches the runs of one sync into a staging folder. Used as a context manager.
 
     on_rows: told how many rows a batch brought. use_earlier: whether segments of an interrupted
-    sync serve; a recording needs to hear everything from the source.
+    sync serve; a recording needs to hear everything from the source. processes: write the
+    segments of runs whose rows are all in files, while this one goes on fetching.
     """
 
     def __init__(
@@ -85,6 +102,7 @@ class Fetcher:
         wait: Pause = pause,
         on_rows: Callable[[int], None] = lambda rows: None,
         use_earlier: bool = True,
+        processes: Processes | None = None,
     ) -> None:
         self._source = source
         self._request = request
@@ -92,6 +110,8 @@ class Fetcher:
         self._wait = wait
         self._on_rows = on_rows
         self._use_earlier = use_earlier
+        self._processes = processes or Processes(0)
+        self._with_files = with_files(source)
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -100,6 +120,17 @@ class Fetcher:
         Closing the source ends those that wait for their turn.
         """
         self._stopped.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
@@ -173,11 +204,61 @@ class Fetcher:
         if earlier is not None:
             return earlier
         with SegmentWriter(self._folder, header) as writer:
-            for batch in self._source.read_history(job.listing, window, attempt):
-                if self._stopped.is_set():
-                    raise SourceError("the sync has ended", retryable=False)
-                self._on_rows(writer.add(batch))
+            for part in self._parts(job.listing, window, attempt):
+                made = self._make_elsewhere(header, part)
+                if made is not None:
+                    return made
+                for batch in self._read(part):
+                    self._require_going_on()
+                    self._on_rows(writer.add(batch))
             return writer.finish()
+
+    def _parts(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch | HistoryFiles]:
+        if self._processes and self._with_files is not None:
+            return self._with_files.read_history_or_files(run, window, attempt)
+        return self._source.read_history(run, window, attempt)
+
+    def _make_elsewhere(
+        self, header: SegmentHeader, files: HistoryBatch | HistoryFiles
+    ) -> Segment | None:
+        """Have another process write a segment; None where it has to be written here.
+
+        It has a folder of its own: one that outlives this process leaves nothing that is found.
+        """
+        if not isinstance(files, HistoryFiles):
+            return None
+        with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
+            made = self._processes.ask(write_segment, Path(private), header, files)
+            if made is None:
+                return None
+            self._on_rows(made.received.rows)
+            return move_segment(made, self._folder)
+
+    def _read(self, part: HistoryBatch | HistoryFiles) -> Iterator[HistoryBatch]:
+        if not isinstance(part, HistoryFiles):
+            return iter((part,))
+        self._require_going_on()
+        assert self._with_files is not None
+        return self._with_files.read_files(part)
+
+    def _require_going_on(self) -> None:
+        if self._stopped.is_set():
+            raise SourceError("the sync has ended", retryable=False)
+
+
+def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
+    """Return how many processes pay for these jobs, by what the listing says of their rows."""
+    cores = count_cores()
+    if cores == 1 or with_files(source) is None:
+        return 0
+    counts = [
+        job.listing.history_line_count or 0
+        for job in jobs
+        if job.plan.history is not None and job.listing.terminal
+    ]
+    return min(cores, MOST_PROCESSES, len(counts), sum(counts) // ROWS_PER_PROCESS)
 
 
 def in_threads(

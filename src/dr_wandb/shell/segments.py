@@ -15,6 +15,7 @@ from types import TracebackType
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 
 from dr_wandb.core.accept import FetchWindow, Received
 from dr_wandb.core.codec import digest
@@ -34,7 +35,7 @@ from dr_wandb.core.request import HistorySelection
 from dr_wandb.core.state import ByteRange
 from dr_wandb.shell import disk
 from dr_wandb.shell.sorting import ExternalSorter
-from dr_wandb.shell.sources import HistoryBatch
+from dr_wandb.shell.sources import HistoryBatch, HistoryFiles
 
 _TRAILER_BYTES = 4096
 
@@ -103,6 +104,21 @@ def find_segment(folder: Path, header: SegmentHeader) -> Segment | None:
     except (OSError, ValueError, RecursionError):
         return None
     return _segment(path, len(encoded), trailer)
+
+
+def write_segment(folder: Path, header: SegmentHeader, files: HistoryFiles) -> Segment:
+    """Write the rows of some files as a segment. Raises SourceError where they do not read."""
+    with SegmentWriter(folder, header) as writer:
+        for batch in files.batches():
+            writer.add(batch)
+        return writer.finish()
+
+
+def move_segment(segment: Segment, folder: Path) -> Segment:
+    """Move a whole segment into a folder, where `find_segment` finds it."""
+    path = folder / Path(segment.path).name
+    disk.rename(Path(segment.path), path)
+    return replace(segment, path=str(path))
 
 
 def _digest_of(chunks: Iterable[bytes]) -> str:

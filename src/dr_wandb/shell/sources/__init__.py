@@ -6,7 +6,7 @@ batches of whatever form they have, and a batch knows how it is encoded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
@@ -55,6 +55,15 @@ class HistoryBatch(Protocol):
 
     def encode(self, run_id: str) -> EncodedRows:
         """Return the rows as lines."""
+        ...
+
+
+@runtime_checkable
+class HistoryFiles(Protocol):
+    """All rows of an answer, in files that any process can read. It can be pickled."""
+
+    def batches(self) -> Iterator[HistoryBatch]:
+        """Read the rows. Raises SourceError where they do not read."""
         ...
 
 
@@ -118,6 +127,25 @@ class Source(Protocol):
         ...
 
 
+class FileSource(Source, Protocol):
+    """A source whose rows may lie in files, so that they can be read in another process."""
+
+    def read_history_or_files(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch | HistoryFiles]:
+        """Do as `read_history`, but give nothing but the files where they hold the whole answer."""
+        ...
+
+    def read_files(self, files: HistoryFiles) -> Iterator[HistoryBatch]:
+        """Read the rows of such files here, in the memory that the source may take."""
+        ...
+
+
+def with_files(source: Source) -> FileSource | None:
+    """Return a source as one that may give files, None where it never does."""
+    return cast("FileSource", source) if hasattr(source, "read_history_or_files") else None
+
+
 class StreamSource(Source, Protocol):
     """A source that also has what a run logs beside its history. No export holds it yet."""
 
@@ -131,7 +159,9 @@ class StreamSource(Source, Protocol):
 
 
 __all__ = [
+    "FileSource",
     "HistoryBatch",
+    "HistoryFiles",
     "RawRow",
     "RawRun",
     "RowBatch",
@@ -139,4 +169,5 @@ __all__ = [
     "Source",
     "SourceError",
     "StreamSource",
+    "with_files",
 ]

@@ -22,7 +22,7 @@ from dr_wandb.core.listing import ListingQuery, RunListing, scope_of
 from dr_wandb.core.request import ExportRequest
 from dr_wandb.core.values import decode_json
 from dr_wandb.shell.ahead import begin
-from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
+from dr_wandb.shell.sources import HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.api_filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api_queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE, RUNS
 from dr_wandb.shell.sources.api_session import ApiSession
@@ -36,8 +36,8 @@ CAREFUL_ROWS = (MOST_ROWS, 1_000, 250)
 """Most rows in a page of live history, by attempt: a server may cap answers without a word."""
 
 READERS = 2
-"""Parquet files that are read at once, of all that are downloaded: one is encoded, which is work
-for one thread at a time anyway, while the other is read or written."""
+"""Parquet files that are read here at once, of all that are downloaded: one is encoded, which is
+work for one thread at a time anyway, while the other is read or written."""
 
 METADATA_FILE = "wandb-metadata.json"
 
@@ -128,7 +128,19 @@ class ApiSource:
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
-        """Read exported rows from Parquet, the others from the live history.
+        """Read exported rows from Parquet, the others from the live history."""
+        for part in self.read_history_or_files(run, window, attempt):
+            yield from self.read_files(part) if isinstance(part, HistoryFiles) else (part,)
+
+    def read_files(self, files: HistoryFiles) -> Iterator[HistoryBatch]:
+        """Read the rows of some Parquet files, of few at once."""
+        with self._readers:
+            yield from files.batches()
+
+    def read_history_or_files(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch | HistoryFiles]:
+        """Read as `read_history` does, but leave Parquet that holds all rows to be read.
 
         A window that begins at a step is mostly the tail of a run that is alive, and not exported:
         that is asked first, since a Parquet file can only be had as a whole.
@@ -143,17 +155,16 @@ class ApiSource:
             paths, has_live = self._downloads.exports(run.run_id, folder)
             exported = 0
             if paths:
-                from dr_wandb.shell.sources.parquet import count_rows, in_step_order, read_parquet
+                from dr_wandb.shell.sources.parquet import ParquetFiles, count_rows
 
-                exported = sum(map(count_rows, paths)) if has_live else 0
-                for path in in_step_order(paths):
-                    with self._readers:
-                        yield from read_parquet(path, window)
-                    path.unlink()
+                files = ParquetFiles(paths=paths, window=window)
+                if not has_live:
+                    yield files
+                    return
+                exported = sum(map(count_rows, paths))
+                yield from self.read_files(files)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        if paths and not has_live:
-            return
         first_live = self._first_live_step(run) if exported else 0
         start = max(first_live, window.start or 0)
         yield from self._read_live(run, window, attempt, start, exported)

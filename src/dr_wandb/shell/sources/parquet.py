@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.merge import EncodedRows
+from dr_wandb.core.records import Record
 from dr_wandb.shell.sources import RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.arrow import encode_batch
 
@@ -65,6 +66,18 @@ class ColumnBatch:
         if window.stop is not None:
             within = pc.and_(within, pc.less(place, window.stop))
         return ColumnBatch(self._columns.filter(within))
+
+
+class ParquetFiles(Record, frozen=True, kw_only=True):
+    """The files of one run that hold all its rows, and the window that is asked for."""
+
+    paths: Sequence[Path]
+    window: FetchWindow
+
+    def batches(self) -> Iterator[ColumnBatch]:
+        """Read the rows that may lie in the window. Raises SourceError where they do not read."""
+        for path in in_step_order(self.paths):
+            yield from read_parquet(path, self.window)
 
 
 def read_parquet(path: Path, window: FetchWindow) -> Iterator[ColumnBatch]:
