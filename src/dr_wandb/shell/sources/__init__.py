@@ -6,7 +6,8 @@ batches of whatever form they have, and a batch knows how it is encoded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -58,13 +59,15 @@ class HistoryBatch(Protocol):
         ...
 
 
-@runtime_checkable
-class HistoryFiles(Protocol):
+class HistoryFiles(Record, frozen=True, kw_only=True):
     """All rows of an answer, in files that any process can read. It can be pickled."""
 
+    paths: Sequence[Path]
+    window: FetchWindow
+
     def batches(self) -> Iterator[HistoryBatch]:
-        """Read the rows. Raises SourceError where they do not read."""
-        ...
+        """Read the rows that may lie in the window. Raises SourceError where they do not read."""
+        raise NotImplementedError
 
 
 class SourceError(Exception):

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 
 from dr_wandb.core.accept import FetchWindow
 from dr_wandb.core.merge import EncodedRows
-from dr_wandb.core.records import Record
-from dr_wandb.shell.sources import RawRow, RowBatch, SourceError
+from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.arrow import encode_batch
 
 CELLS_PER_BATCH = 50_000
@@ -68,14 +67,11 @@ class ColumnBatch:
         return ColumnBatch(self._columns.filter(within))
 
 
-class ParquetFiles(Record, frozen=True, kw_only=True):
+class ParquetFiles(HistoryFiles, frozen=True, kw_only=True):
     """The files of one run that hold all its rows, and the window that is asked for."""
 
-    paths: Sequence[Path]
-    window: FetchWindow
-
     def batches(self) -> Iterator[ColumnBatch]:
-        """Read the rows that may lie in the window. Raises SourceError where they do not read."""
+        """Read the rows in the order of the files' first steps."""
         for path in in_step_order(self.paths):
             yield from read_parquet(path, self.window)
 
