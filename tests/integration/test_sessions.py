@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,21 @@ def test_small_project_is_synced_through_one_session(
     done = command.history()
     assert (done.code, len(done.rows())) == (0, 24)
     assert len(server.requests_of("Viewer")) == 1
+
+
+def test_session_ends_though_wandb_core_does_not(
+    session: ApiSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_session, "TEARDOWN_SECONDS", 0.5)
+    core = api_session._core()
+    os.kill(core.pid, signal.SIGSTOP)
+    session.close()
+    assert core.returncode == -signal.SIGKILL
+    another = ApiSession(tmp_path, timeout_seconds=20)
+    try:
+        assert ask(another, 1, 1) == ["ada"]
+    finally:
+        another.close()
 
 
 @pytest.mark.parametrize("teardown", [lambda: time.sleep(600), lambda: 1 / 0])

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture
 def one() -> Iterator[Processes]:
-    with Processes(1) as processes:
+    with closing(Processes(1)) as processes:
         yield processes
 
 
@@ -60,13 +61,13 @@ def test_an_answer_is_made_in_another_process(one: Processes) -> None:
 
 
 def test_where_there_is_no_process_there_is_no_answer() -> None:
-    with Processes(0) as none:
+    with closing(Processes(0)) as none:
         assert not none
         assert none.ask(math.factorial, 5) is None
 
 
 def test_several_processes_work_at_once() -> None:
-    with Processes(3) as processes:
+    with closing(Processes(3)) as processes:
         found: list[int | None] = []
         threads = [
             threading.Thread(target=lambda: found.append(processes.ask(slept, 0.5)))
@@ -135,7 +136,7 @@ def test_a_process_that_is_killed_gives_no_answer(busy: bool, one: Processes) ->
 
 
 def test_the_others_go_on_when_one_is_killed() -> None:
-    with Processes(2) as processes:
+    with closing(Processes(2)) as processes:
         process_id = processes.ask(os.getpid)
         assert process_id is not None
         os.kill(process_id, signal.SIGKILL)
@@ -154,7 +155,7 @@ def test_what_begins_and_never_answers_gives_no_answer(
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.setattr(other, "WELCOME_SECONDS", 0.3)
-    with Processes(2) as processes:
+    with closing(Processes(2)) as processes:
         assert processes.ask(math.factorial, 5) is None
         assert not processes
 
@@ -170,14 +171,14 @@ def test_what_says_something_of_its_own_gives_no_answer(
     )
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
-    with Processes(1) as processes:
+    with closing(Processes(1)) as processes:
         assert processes.ask(math.factorial, 5) is None
 
 
 @pytest.mark.parametrize("entry", ["/\u65e5\u672c", "/\udcff", Path("/tmp"), None, "/a'\"{}\n"])
 def test_paths_of_any_form_are_no_hindrance(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, entry])
-    with Processes(1) as processes:
+    with closing(Processes(1)) as processes:
         assert processes.ask(math.factorial, 5) == 120
 
 
@@ -199,7 +200,7 @@ def test_an_interrupt_while_processes_begin_leaves_none(monkeypatch: pytest.Monk
 
 def test_a_process_is_told_no_key(one: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    with Processes(1) as processes:
+    with closing(Processes(1)) as processes:
         assert processes.ask(os.getenv, "WANDB_API_KEY", "none") == "none"
 
 
@@ -208,13 +209,13 @@ def test_a_process_that_does_not_begin_gives_no_answer(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", program)
-    with Processes(2) as processes:
+    with closing(Processes(2)) as processes:
         assert [processes.ask(math.factorial, 5) for _ in range(20)] == [None] * 20
         assert not processes
 
 
 def test_closing_ends_an_idle_process() -> None:
-    with Processes(1) as processes:
+    with closing(Processes(1)) as processes:
         process_id = processes.ask(os.getpid)
         assert process_id is not None
     wait_until_gone(process_id)
@@ -224,7 +225,7 @@ def test_closing_ends_an_idle_process() -> None:
 
 def test_closing_ends_what_is_under_way_and_what_waits() -> None:
     answers: list[int | None] = []
-    with Processes(1) as processes:
+    with closing(Processes(1)) as processes:
         process_id = processes.ask(os.getpid)
         assert process_id is not None
         threads = [
@@ -250,7 +251,7 @@ def test_closing_at_once_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> N
         return process
 
     monkeypatch.setattr(subprocess, "Popen", note)
-    with Processes(2):
+    with closing(Processes(2)):
         pass
     assert len(begun) == 2
     for process_id in begun:
@@ -281,7 +282,7 @@ def test_nothing_is_imported_from_where_it_happens_to_run(
     for name in ("signal", "enum", "pickle", "dr_wandb", "threading"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
-    with Processes(1) as processes:
+    with closing(Processes(1)) as processes:
         assert processes.ask(os.getcwd) == str(tmp_path)
 
 

@@ -1,7 +1,7 @@
 """One sync, from the first look to the last rename. Each step is a line of `export`."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -158,15 +158,17 @@ class ExportEngine:
             history.begin(sync.advance(results), waiting)
         received = RowCounter()
         with (
-            Processes(processes_for(source, jobs)) as processes,
-            Fetcher(
-                source,
-                self.request,
-                scratch,
-                wait=self._wait,
-                on_rows=received.add,
-                use_earlier=self._record is None,
-                processes=processes,
+            closing(Processes(processes_for(source, jobs))) as processes,
+            closing(
+                Fetcher(
+                    source,
+                    self.request,
+                    scratch,
+                    wait=self._wait,
+                    on_rows=received.add,
+                    use_earlier=self._record is None,
+                    processes=processes,
+                )
             ) as fetcher,
         ):
             for done, (job, fetched) in enumerate(

@@ -13,8 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
@@ -86,7 +85,7 @@ FetchResult = Result[Fetched, FetchFailure]
 
 
 class Fetcher:
-    """Fetches the runs of one sync into a staging folder. Used as a context manager.
+    """Fetches the runs of one sync into a staging folder, until it is closed.
 
     on_rows: told how many rows a batch brought. use_earlier: whether segments of an interrupted
     sync serve; a recording needs to hear everything from the source. processes: write the
@@ -114,23 +113,12 @@ class Fetcher:
         self._with_files = with_files(source)
         self._stopped = threading.Event()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Let fetches that are under way end with their next batch, and begin no other attempt.
 
         Closing the source ends those that wait for their turn.
         """
         self._stopped.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch what the plan of one run asks for. Never raises for what concerns this run."""

@@ -14,8 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
-from typing import IO, Any, NamedTuple, Self, TypeVar, cast
+from typing import IO, Any, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
 from dr_wandb.core.version import VERSION
@@ -38,7 +37,7 @@ serve()
 
 
 class Processes:
-    """Some processes for the threads of this one. Used as a context manager.
+    """Some processes for the threads of this one, until they are closed.
 
     count: how many there are to be. They begin in their own time; who asks before waits for one.
     """
@@ -82,17 +81,6 @@ class Processes:
             process.kill()  # the thread that waits for its answer does the rest
         for process in idle:
             process.end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _welcome(self, process: "_Process") -> None:
         """Wait until a process has begun, and is one of ours."""

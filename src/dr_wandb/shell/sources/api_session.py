@@ -11,7 +11,7 @@ session's pacer, which does the waiting and the trying again.
 import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,7 +53,7 @@ _REQUEST_SECONDS = 30.0
 
 TEARDOWN_SECONDS = 5.0
 """How long wandb-core may take to end. Interrupted in the middle of downloads it sometimes never
-does, and the SDK waits for it (wandb 0.31.0); it watches for the end of this process."""
+does, and the SDK waits for it (wandb 0.31.0)."""
 
 OPENING_ATTEMPTS = 3
 """A wrong address is told within seconds."""
@@ -185,28 +185,39 @@ class _Service:
             if self.sessions:
                 return
             _running = None
-            _tear_down()
-            for name, value in self._saved.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+            try:
+                _tear_down()
+            finally:
+                for name, value in self._saved.items():
+                    if value is None:
+                        os.environ.pop(name, None)
+                    else:
+                        os.environ[name] = value
 
 
 def _tear_down() -> None:
-    """Stop the service, and wait for it as long as it may take."""
+    """Stop the service, and end wandb-core where it takes too long."""
 
     def work() -> None:
         try:
             wandb.teardown()
-        except Exception:
+        except (Exception, SystemExit):  # it ends Python with the exit code of wandb-core
             LOGGER.debug("wandb-core did not end well", exc_info=True)
 
+    core = _core()
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(TEARDOWN_SECONDS)
-    if thread.is_alive():
-        LOGGER.debug("wandb-core does not end")
+    if thread.is_alive() and core is not None:
+        core.kill()
+        thread.join(TEARDOWN_SECONDS)
+
+
+def _core() -> Any:
+    """Return the process of wandb-core, None where the SDK keeps it elsewhere than 0.29 to 0.31."""
+    with suppress(AttributeError):
+        return wandb.setup()._connection._proc._process
+    return None
 
 
 _service_lock = threading.Lock()
