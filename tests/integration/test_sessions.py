@@ -96,6 +96,7 @@ def test_wandb_that_does_not_end_is_not_waited_for(
     teardown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_session.wandb, "teardown", teardown)
+    monkeypatch.setattr(api_session, "_core", lambda: None)  # it would set wandb up for the others
     monkeypatch.setattr(api_session, "TEARDOWN_SECONDS", 0.2)
     started = time.monotonic()
     api_session._tear_down()
