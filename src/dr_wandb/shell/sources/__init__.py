@@ -5,7 +5,9 @@ call, `DrWandbError` for what ends the sync. It normalizes nothing and keeps not
 batches of whatever form they have, and a batch knows how it is encoded.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -59,15 +61,16 @@ class HistoryBatch(Protocol):
         ...
 
 
-class HistoryFiles(Record, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class HistoryFiles(ABC):
     """All rows of an answer, in files that any process can read. It can be pickled."""
 
     paths: Sequence[Path]
     window: FetchWindow
 
+    @abstractmethod
     def batches(self) -> Iterator[HistoryBatch]:
         """Read the rows that may lie in the window. Raises SourceError where they do not read."""
-        raise NotImplementedError
 
 
 class SourceError(Exception):

@@ -67,8 +67,8 @@ class ColumnBatch:
         return ColumnBatch(self._columns.filter(within))
 
 
-class ParquetFiles(HistoryFiles, frozen=True, kw_only=True):
-    """The files of one run that hold all its rows, and the window that is asked for."""
+class ParquetFiles(HistoryFiles):
+    """The Parquet files of one run, and the window that is asked for."""
 
     def batches(self) -> Iterator[ColumnBatch]:
         """Read the rows in the order of the files' first steps."""
