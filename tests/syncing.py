@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from dr_wandb import ExportEngine, ExportRequest, ExportSummary
-from dr_wandb.core.accept import SHORT_SYNCS
-from dr_wandb.core.request import HistorySelection, HistoryWindow
+from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
+from dr_wandb.core.sync.accept import SHORT_SYNCS
 from dr_wandb.shell.sources import Source
 from tests.memory_source import MemorySource
 

@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.codec import fingerprint
-from dr_wandb.core.failures import DrWandbError
-from dr_wandb.core.listing import (
+from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
     RunListing,
@@ -22,10 +20,12 @@ from dr_wandb.core.listing import (
     RunsCreatedSince,
     list_run,
 )
-from dr_wandb.core.merge import arrival_order, distinct, receive
-from dr_wandb.core.normalize import normalize_row, normalize_run, normalize_time
-from dr_wandb.core.records import WandbRun
-from dr_wandb.core.request import EVERYTHING
+from dr_wandb.core.contract.normalize import normalize_row, normalize_run, normalize_time
+from dr_wandb.core.contract.records import WandbRun
+from dr_wandb.core.contract.request import EVERYTHING
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.codec import fingerprint
+from dr_wandb.core.sync.merge import arrival_order, distinct, receive
 from dr_wandb.shell.sources import Source, SourceError
 from tests.contract.project import (
     HOSTILE_PROJECT,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dr_wandb.core.request import ExportRequest
-from dr_wandb.shell.sources.api import ApiSource
-from dr_wandb.shell.sources.api_session import ApiSession
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.shell.sources.api.session import ApiSession
+from dr_wandb.shell.sources.api.source import ApiSource
 from tests.contract.source_contract import SourceContract
 from tests.server import StandInServer
 

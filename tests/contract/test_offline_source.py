@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.codec import encode_line
-from dr_wandb.core.normalize import normalize_row
-from dr_wandb.core.request import ExportRequest
+from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.codec import encode_line
 from dr_wandb.shell.sources import Source
-from dr_wandb.shell.sources.offline import OfflineSource
+from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.contract.project import PROJECT, ProjectDescription, RunDescription
 from tests.contract.source_contract import WINDOWS, SourceContract, SourceFactory, list_all
 from tests.wandb_file import (

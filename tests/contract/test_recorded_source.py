@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.listing import EveryRun
+from dr_wandb.core.contract.listing import EveryRun
+from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources import Source, SourceError
-from dr_wandb.shell.sources.recorded import RecordedSource
-from dr_wandb.shell.sources.recorder import Recorder
+from dr_wandb.shell.sources.recording.recorder import Recorder
+from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.build_memory import build_memory
 from tests.contract.project import ProjectDescription
 from tests.contract.source_contract import SourceContract, SourceFactory, list_all

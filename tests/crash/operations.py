@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.shell import disk
+from dr_wandb.shell.store import disk
 
 MAKES = frozenset({"open", "write", "mkdir"})
 """What takes room on the disk."""

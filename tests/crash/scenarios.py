@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
-from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER
-from dr_wandb.shell.sorting import ExternalSorter
+from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
+from dr_wandb.shell.store.sorting import ExternalSorter
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE, select

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dr_wandb import DrWandbError
-from dr_wandb.core.failures import DiskRefused, Unfinished
+from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from tests import syncing
 from tests.crash.operations import CHANGES, MAKES, Fault, Stopped, images_of, stopped_at
 from tests.crash.scenarios import SCENARIOS, assert_heals, undisturbed

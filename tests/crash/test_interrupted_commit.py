@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from dr_wandb import DrWandbError
-from dr_wandb.core.failures import DamagedFile
-from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER, CommitRecord
+from dr_wandb.core.contract.failures import DamagedFile
+from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, CommitRecord
 from tests import syncing
 from tests.crash.operations import images_of
 from tests.crash.scenarios import SCENARIOS, log_on, project, undisturbed

@@ -16,8 +16,14 @@ from returns.pipeline import is_successful
 from returns.result import Result
 
 from dr_wandb import plan_listing, plan_sync
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.codec import (
+from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.listing import EveryRun, RunListing, list_run
+from dr_wandb.core.contract.normalize import normalize_run
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, SyncMode
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.codec import (
     canonical_row,
     canonical_snapshot,
     decode_row,
@@ -25,19 +31,13 @@ from dr_wandb.core.codec import (
     encode_document,
     encode_line,
 )
-from dr_wandb.core.failures import DrWandbError
-from dr_wandb.core.listing import EveryRun, RunListing, list_run
-from dr_wandb.core.manifest import ExportManifest
-from dr_wandb.core.merge import place_of
-from dr_wandb.core.normalize import normalize_run
-from dr_wandb.core.records import HistoryRow
-from dr_wandb.core.request import EVERYTHING, ExportRequest, SyncMode
-from dr_wandb.core.state import ExportState
-from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
-from dr_wandb.shell.segments import SegmentHeader, SegmentWriter, find_segment, segment_path
+from dr_wandb.core.sync.manifest import ExportManifest
+from dr_wandb.core.sync.merge import place_of
 from dr_wandb.shell.sources import RowBatch, SourceError
-from dr_wandb.shell.sources.recorded import RecordedSource
-from dr_wandb.shell.store import load_document
+from dr_wandb.shell.sources.recording.source import RecordedSource
+from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
+from dr_wandb.shell.store.store import load_document
+from dr_wandb.shell.sync.segments import SegmentHeader, SegmentWriter, find_segment, segment_path
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "fixtures/recorded/tiny-vision"

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.core.request import ExportMode, ExportRequest
-from dr_wandb.shell.engine import ExportEngine
-from dr_wandb.shell.sources.api import ApiSource
-from dr_wandb.shell.sources.api_session import ApiSession
+from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.shell.sources.api.session import ApiSession
+from dr_wandb.shell.sources.api.source import ApiSource
+from dr_wandb.shell.sync.engine import ExportEngine
 from tests.server import Project, Request, StandInServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from dr_wandb.core.manifest import ExportSummary
-    from dr_wandb.core.plan import SyncPlan
+    from dr_wandb.core.sync.manifest import ExportSummary
+    from dr_wandb.core.sync.plan import SyncPlan
 
 LISTING = {"Viewer", "Runs"}
 """Operations that every sync sends: who am I, and which runs are there."""

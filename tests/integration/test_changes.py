@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.core.failures import DrWandbError, RunsVanished
+from dr_wandb.core.contract.failures import DrWandbError, RunsVanished
 from tests.integration.conftest import Command, Exports, lines_of, visible
 
 if TYPE_CHECKING:

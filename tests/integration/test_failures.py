@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb.cli import run as run_command
-from dr_wandb.shell.lock import locked
+from dr_wandb.shell.store.lock import locked
 from tests.integration.conftest import (
     LISTING,
     VISIBLE,

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from wandb.proto.wandb_internal_pb2 import RunRecord
 
-from dr_wandb.core.request import ExportMode, ExportRequest, SyncMode
-from dr_wandb.shell.engine import ExportEngine
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.shell.sources.opening import opener
+from dr_wandb.shell.sync.engine import ExportEngine
 from tests.integration.conftest import Exports, lines_of, tree, visible
 from tests.offline_logging import (
     HALVES,
@@ -38,7 +38,7 @@ from tests.offline_logging import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dr_wandb.core.manifest import ExportSummary
+    from dr_wandb.core.sync.manifest import ExportSummary
     from tests.integration.conftest import Shared
     from tests.offline_logging import Script
     from tests.server import Run

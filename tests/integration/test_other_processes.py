@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.core.failures import DrWandbError
-from dr_wandb.core.request import HistorySelection, HistoryWindow
-from dr_wandb.shell import engine, fetch, segments
-from dr_wandb.shell.processes import Processes
-from dr_wandb.shell.sources.api import ApiSource
+from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
+from dr_wandb.shell.sources.api.source import ApiSource
+from dr_wandb.shell.sync import engine, fetch, segments
+from dr_wandb.shell.sync.processes import Processes
 from tests.server.faults import Truncate
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def refuse(self: Any, lines: bytes, rows: int) -> None:
 
 
 PROCESSES_FOR_ANYTHING = """
-from dr_wandb.shell import fetch
+from dr_wandb.shell.sync import fetch
 fetch.ROWS_PER_PROCESS = 1
 fetch.count_cores = lambda: 2
 from dr_wandb.cli import main

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.core.scope import RunScope
+from dr_wandb.core.contract.scope import RunScope
 from tests.integration.conftest import Command, Exports, visible
 
 if TYPE_CHECKING:

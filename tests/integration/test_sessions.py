@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.shell.sources import api_session
-from dr_wandb.shell.sources.api_queries import VIEWER
-from dr_wandb.shell.sources.api_session import ApiSession
+from dr_wandb.shell.sources.api import session as api_session
+from dr_wandb.shell.sources.api.queries import VIEWER
+from dr_wandb.shell.sources.api.session import ApiSession
 from tests.integration.conftest import PRIVATE
 
 if TYPE_CHECKING:

@@ -12,18 +12,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dr_wandb.core.accept import FetchWindow, Received
-from dr_wandb.core.listing import HistoryCounts, RunListing
-from dr_wandb.core.records import HistoryRow
-from dr_wandb.core.request import (
+from dr_wandb.core.contract.listing import HistoryCounts, RunListing
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.request import (
     ExportMode,
     ExportRequest,
     HistorySelection,
     HistoryWindow,
     SyncMode,
 )
-from dr_wandb.core.scope import RunScope
-from dr_wandb.core.state import ByteRange, ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.sync.accept import FetchWindow, Received
 
 RUN_ID = "run"
 

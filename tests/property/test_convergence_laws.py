@@ -11,7 +11,20 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dr_wandb.core.accept import (
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.request import (
+    EVERYTHING,
+    ExportMode,
+    ExportRequest,
+    HistorySelection,
+    HistoryWindow,
+)
+from dr_wandb.core.contract.select import select_rows
+from dr_wandb.core.contract.state import ByteRange, RunTracking, is_another_run, see
+from dr_wandb.core.contract.values import spell_number
+from dr_wandb.core.sync.accept import (
     SHORT_SYNCS,
     FetchWindow,
     ReadWhole,
@@ -19,10 +32,9 @@ from dr_wandb.core.accept import (
     Rejected,
     judge,
 )
-from dr_wandb.core.advance import RunOutcome, advance_run
-from dr_wandb.core.codec import encode_line, place_of, row_key
-from dr_wandb.core.listing import RunListing
-from dr_wandb.core.merge import (
+from dr_wandb.core.sync.advance import RunOutcome, advance_run
+from dr_wandb.core.sync.codec import encode_line, place_of, row_key
+from dr_wandb.core.sync.merge import (
     ReceivedRow,
     Tally,
     arrival_order,
@@ -31,19 +43,7 @@ from dr_wandb.core.merge import (
     outside,
     receive,
 )
-from dr_wandb.core.normalize import normalize_row
-from dr_wandb.core.plan import RunAction, plan_sync
-from dr_wandb.core.records import HistoryRow
-from dr_wandb.core.request import (
-    EVERYTHING,
-    ExportMode,
-    ExportRequest,
-    HistorySelection,
-    HistoryWindow,
-)
-from dr_wandb.core.select import select_rows
-from dr_wandb.core.state import ByteRange, RunTracking, is_another_run, see
-from dr_wandb.core.values import spell_number
+from dr_wandb.core.sync.plan import RunAction, plan_sync
 from tests.property import strategies as some
 
 KEYS = HistorySelection(keys=("loss",))

@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension
 
 from dr_wandb import ExportEngine, ExportRequest, ExportSummary
-from dr_wandb.core.version import VERSION
+from dr_wandb.core.contract.version import VERSION
 from dr_wandb.shell.sources.opening import opener
 from tests.syncing import ALWAYS_THERE, SOMETIMES_THERE, lines, select, visible
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from dr_wandb import ExportRequest, ExportSummary
-from dr_wandb.core.listing import EveryRun, RunListing
-from dr_wandb.core.normalize import normalize_run
-from dr_wandb.core.records import WandbRun
+from dr_wandb.core.contract.listing import EveryRun, RunListing
+from dr_wandb.core.contract.normalize import normalize_run
+from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.shell.progress import ProgressCallback, say_nothing
-from dr_wandb.shell.sources.offline import OfflineSource
-from dr_wandb.shell.sources.offline_found import FoundRuns
-from dr_wandb.shell.sources.offline_index import INDEX_FILE
-from dr_wandb.shell.sources.offline_runs import FolderScan
+from dr_wandb.shell.sources.offline.found import FoundRuns
+from dr_wandb.shell.sources.offline.index import INDEX_FILE
+from dr_wandb.shell.sources.offline.runs import FolderScan
+from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.contract.source_contract import list_all, list_nodes, read_rows
 from tests.syncing import export, request_for
 from tests.wandb_file import exit_record, header_record, rows_of, run_record, write_run

@@ -5,12 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.codec import fingerprint
-from dr_wandb.core.listing import EveryRun, ListingQuery, RunListing, list_run
-from dr_wandb.core.normalize import normalize_run
+from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, list_run
+from dr_wandb.core.contract.normalize import normalize_run
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.codec import fingerprint
 from dr_wandb.shell.sources import Source, SourceError
-from dr_wandb.shell.sources.recorder import Recorder
+from dr_wandb.shell.sources.recording.recorder import Recorder
 
 CLOCK = "2026-03-01T00:00:00Z"
 WHOLE = FetchWindow()

@@ -12,8 +12,7 @@ import pytest
 
 from dr_wandb import ExportManifest, HistoryRow, RunSnapshot, WandbRun
 from dr_wandb.cli import app
-from dr_wandb.core.changes import ChangedRun, FieldChange, RowCount, SyncChanges
-from dr_wandb.core.failures import (
+from dr_wandb.core.contract.failures import (
     EXIT_BUG,
     EXIT_CODES,
     EXIT_INTERRUPTED,
@@ -23,7 +22,8 @@ from dr_wandb.core.failures import (
     EXIT_USAGE,
     Failure,
 )
-from dr_wandb.core.values import json_safe
+from dr_wandb.core.contract.values import json_safe
+from dr_wandb.core.sync.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 
 ROOT = Path(__file__).parents[2]
 

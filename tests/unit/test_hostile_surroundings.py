@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb import DrWandbError, iter_history_rows
-from dr_wandb.core.failures import (
+from dr_wandb.core.contract.failures import (
     DamagedFile,
     DiskRefused,
     InTheWay,
     InvalidRequest,
     LeadsOutside,
 )
-from dr_wandb.core.values import clean_text
+from dr_wandb.core.contract.values import clean_text
 from dr_wandb.shell.sources import RunPage
-from dr_wandb.shell.sources.recorded import RecordedSource
-from dr_wandb.shell.sources.sdk_errors import reason_of
+from dr_wandb.shell.sources.api.sdk_errors import reason_of
+from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests import syncing
 from tests.crash.operations import CHANGES, Fault, Stopped, digest_of, stopped_at
 from tests.memory_source import MemorySource

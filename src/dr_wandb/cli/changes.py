@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 from dr_wandb.cli.flags import Switch
 from dr_wandb.cli.output import print_json, print_lines, print_result
-from dr_wandb.core.failures import EXIT_OK
-from dr_wandb.core.problems import InvalidRequestError
+from dr_wandb.core.contract.failures import EXIT_OK
+from dr_wandb.core.contract.problems import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dr_wandb.core.changes import SyncChanges
+    from dr_wandb.core.sync.changes import SyncChanges
 
 
 def log(
@@ -37,8 +37,8 @@ def log(
     """
     from collections import deque
 
-    from dr_wandb.core.codec import encode_line
-    from dr_wandb.core.describe import describe_changes
+    from dr_wandb.core.sync.codec import encode_line
+    from dr_wandb.core.sync.describe import describe_changes
 
     if last is not None and last < 1:
         raise InvalidRequestError([f"last must be 1 or more, not {last}"])
@@ -71,10 +71,10 @@ def diff(
     json
         Print one JSON document.
     """
-    from dr_wandb.core.combine import combine_changes
-    from dr_wandb.core.describe import describe_changes
-    from dr_wandb.core.normalize import instant
-    from dr_wandb.core.scope import normalize_moment
+    from dr_wandb.core.contract.normalize import instant
+    from dr_wandb.core.contract.scope import normalize_moment
+    from dr_wandb.core.sync.combine import combine_changes
+    from dr_wandb.core.sync.describe import describe_changes
 
     moment = normalize_moment(since)
     start = instant(moment)
@@ -94,8 +94,8 @@ def diff(
 
 
 def _changes_of(name: str, data_root: Path) -> "Iterator[SyncChanges]":
-    from dr_wandb.shell.changelog import read_changes
-    from dr_wandb.shell.store import ExportStore
+    from dr_wandb.shell.store.store import ExportStore
+    from dr_wandb.shell.sync.changelog import read_changes
 
     store = ExportStore(name=name, data_root=data_root)
     store.require_manifest()

@@ -17,15 +17,15 @@ from dr_wandb.cli.export import export
 from dr_wandb.cli.offline import scan
 from dr_wandb.cli.output import StdoutError
 from dr_wandb.cli.proof import doctor, status, verify
-from dr_wandb.core.failures import (
+from dr_wandb.core.contract.failures import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
     DrWandbError,
 )
-from dr_wandb.core.problems import InvalidRequestError
-from dr_wandb.core.version import VERSION
+from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.version import VERSION
 
 app = App(
     name="wandb-export",

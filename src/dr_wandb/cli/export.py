@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from dr_wandb.cli import garbage
 from dr_wandb.cli.flags import Several, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
-from dr_wandb.core.failures import EXIT_OK, EXIT_PARTIAL
-from dr_wandb.core.problems import InvalidRequestError, all_problems
-from dr_wandb.core.request import (
+from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
+from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
+from dr_wandb.core.contract.request import (
     ExportMode,
     ExportRequest,
     SyncMode,
     build_selection,
     check_source,
 )
-from dr_wandb.core.scope import build_scope
+from dr_wandb.core.contract.scope import build_scope
 
 if TYPE_CHECKING:
-    from dr_wandb.core.manifest import ExportSummary
+    from dr_wandb.core.sync.manifest import ExportSummary
     from dr_wandb.shell.sources import Source
     from dr_wandb.shell.sources.opening import SourceOpener
 
@@ -187,8 +187,8 @@ def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
 def _export(request: ExportRequest, source: str, record: Path | None, quiet: bool) -> int:
     from contextlib import nullcontext
 
-    from dr_wandb.shell.engine import ExportEngine
     from dr_wandb.shell.progress import LoggedProgress, ProgressBar, say_nothing, someone_watches
+    from dr_wandb.shell.sync.engine import ExportEngine
 
     bar = ProgressBar() if someone_watches() and not quiet else None
     with bar or nullcontext():
@@ -211,8 +211,8 @@ def _report(summary: "ExportSummary") -> int:
 
 
 def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
-    from dr_wandb.core.describe import describe_plan
-    from dr_wandb.shell.engine import ExportEngine
+    from dr_wandb.core.sync.describe import describe_plan
+    from dr_wandb.shell.sync.engine import ExportEngine
 
     plan = ExportEngine(request, source=_opener(source)).plan()
     if as_json:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dr_wandb.cli.flags import Switch
 from dr_wandb.cli.output import print_json, print_lines
-from dr_wandb.core.failures import EXIT_OK
+from dr_wandb.core.contract.failures import EXIT_OK
 
 
 def scan(
@@ -27,7 +27,7 @@ def scan(
     import time
 
     from dr_wandb.core.offline.found import describe_folder
-    from dr_wandb.shell.sources.offline_runs import look_into
+    from dr_wandb.shell.sources.offline.runs import look_into
 
     content = look_into(folder, time.time_ns())
     print_json(content) if json else print_lines(describe_folder(content))

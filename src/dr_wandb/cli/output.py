@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dr_wandb.core.records import Record
+    from dr_wandb.core.contract.records import Record
 
 LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
 
@@ -36,7 +36,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_json(record: "Record") -> None:
     """Write a JSON document to stdout."""
-    from dr_wandb.core.codec import encode_document
+    from dr_wandb.core.sync.codec import encode_document
 
     print_result(encode_document(record).decode())
 

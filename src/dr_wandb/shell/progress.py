@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from types import TracebackType
 
-from dr_wandb.core.records import Record
+from dr_wandb.core.contract.records import Record
 
 LOGGER = logging.getLogger("dr_wandb")
 

@@ -1,6 +1,6 @@
 """What a sync changed, by comparing what lay in the folder before with what lies there now.
 
-A second, simpler account than that of core/changes.py, with nothing of it but two numbers.
+A second, simpler account than that of core/sync/changes.py, with nothing of it but two numbers.
 """
 
 import json

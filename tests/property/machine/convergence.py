@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import event
 
 from dr_wandb import ExportSummary
-from dr_wandb.core.listing import TERMINAL_STATES, EveryRun, ListingQuery, RunsById
-from dr_wandb.core.request import ExportMode, ExportRequest, SyncMode
-from dr_wandb.core.state import ExportState, RunTracking
+from dr_wandb.core.contract.listing import TERMINAL_STATES, EveryRun, ListingQuery, RunsById
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.state import ExportState, RunTracking
 from tests import syncing
 from tests.property.machine.project import BusySource
 from tests.property.machine.view import View

@@ -12,10 +12,10 @@ from hypothesis.stateful import precondition, rule
 from msgspec.structs import replace
 
 from dr_wandb import ExportSummary
-from dr_wandb.core.failures import DiskRefused, DrWandbError, Unfinished
-from dr_wandb.core.request import SyncMode
-from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER
-from dr_wandb.shell.disk import part_of
+from dr_wandb.core.contract.failures import DiskRefused, DrWandbError, Unfinished
+from dr_wandb.core.contract.request import SyncMode
+from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
+from dr_wandb.shell.store.disk import part_of
 from tests import syncing
 from tests.crash.operations import MAKES, Fault, Operation, Stopped, observed
 from tests.crash.scenarios import assert_loads, staged_runs

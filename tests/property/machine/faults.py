@@ -6,8 +6,8 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from dr_wandb.core.accept import SHORT_SYNCS
-from dr_wandb.core.failures import DrWandbError, Locked
+from dr_wandb.core.contract.failures import DrWandbError, Locked
+from dr_wandb.core.sync.accept import SHORT_SYNCS
 from tests import syncing
 from tests.property.machine.project import ProjectRules, runs
 from tests.property.machine.view import View

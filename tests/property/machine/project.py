@@ -9,7 +9,7 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from dr_wandb.core.listing import EveryRun, ListingQuery, RunsById, answers, scope_of
+from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunsById, answers, scope_of
 from tests import syncing
 from tests.memory_run import MemoryRun, spell_time
 from tests.memory_source import MemorySource

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from msgspec.structs import replace
 
-from dr_wandb.core.request import ExportMode, SyncMode
-from dr_wandb.core.scope import RunScope
+from dr_wandb.core.contract.request import ExportMode, SyncMode
+from dr_wandb.core.contract.scope import RunScope
 from tests.property.machine.faults import FaultRules
 from tests.syncing import select
 

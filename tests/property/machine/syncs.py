@@ -8,9 +8,9 @@ from hypothesis.stateful import rule
 from msgspec.structs import replace
 
 from dr_wandb import ExportSummary
-from dr_wandb.core.accept import SHORT_SYNCS
-from dr_wandb.core.failures import DrWandbError, RunsVanished, Unreachable
-from dr_wandb.core.request import SyncMode
+from dr_wandb.core.contract.failures import DrWandbError, RunsVanished, Unreachable
+from dr_wandb.core.contract.request import SyncMode
+from dr_wandb.core.sync.accept import SHORT_SYNCS
 from tests import syncing
 from tests.property.machine.convergence import Convergence, Look, check_marks
 from tests.property.machine.files import (

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from dr_wandb.core.manifest import STATE_FILE
-from dr_wandb.core.state import ExportState
-from dr_wandb.shell.commit import RECORD_FILE, roll_forward
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.sync.manifest import STATE_FILE
+from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
 from tests import syncing
 
 

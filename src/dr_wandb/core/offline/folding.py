@@ -13,6 +13,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.offline.records import (
     Change,
     ConfigRecord,
@@ -27,8 +29,6 @@ from dr_wandb.core.offline.records import (
 )
 from dr_wandb.core.offline.run import NOBODY, UNKNOWN_PRODUCER, RunFold
 from dr_wandb.core.offline.tree import Leaf, Path, Tree
-from dr_wandb.core.plain import plain_form
-from dr_wandb.core.streams import SystemSample
 
 
 def behind(before: RunFold) -> RunFold:

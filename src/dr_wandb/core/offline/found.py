@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from dr_wandb.core.records import Record
-from dr_wandb.core.words import count, printable, size_in_words, table
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.words import count, printable, size_in_words, table
 
 WIDEST = 80
 """Characters of a cell of the table."""

@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from dr_wandb.core.records import Record
+from dr_wandb.core.contract.records import Record
 
 HEADER = b":W&B\xe1\xbe\x00"
 """The first seven bytes of a file: a name, a number and the version of the format."""

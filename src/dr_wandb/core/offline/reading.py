@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec.structs import replace
 from returns.result import Success
 
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.columns import RowBatch
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.folding import Folder
 from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
 from dr_wandb.core.offline.parts import Records, sort_records
@@ -29,8 +29,8 @@ from dr_wandb.core.offline.rows import (
     with_steps,
 )
 from dr_wandb.core.offline.run import RunFold
-from dr_wandb.core.records import Record
-from dr_wandb.core.streams import ConsoleText, SystemSample
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.columns import RowBatch
 
 MARKS = 8
 """How many places of a file are remembered to read on from, beside its beginning."""

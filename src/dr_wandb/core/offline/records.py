@@ -13,12 +13,12 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from returns.result import Failure, Result, Success
 
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.streams import ConsoleText, SystemSample
+from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.offline.host import as_metadata
 from dr_wandb.core.offline.schema import record_class, text_of
 from dr_wandb.core.offline.tree import Path, Tree
-from dr_wandb.core.records import Record
-from dr_wandb.core.streams import ConsoleText, SystemSample
-from dr_wandb.core.values import decode_json
 
 
 class Change(Record, frozen=True, kw_only=True):

@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.columns import (
+from dr_wandb.core.contract.values import number
+from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
+from dr_wandb.core.offline.parts import Records, row_of
+from dr_wandb.core.offline.tree import Path
+from dr_wandb.core.offline.wire import find_items
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.columns import (
     RowBatch,
     encode_columns,
     encode_raw_rows,
     fit_for_columns,
     safe_cells,
 )
-from dr_wandb.core.merge import EncodedRows
-from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
-from dr_wandb.core.offline.parts import Records, row_of
-from dr_wandb.core.offline.tree import Path
-from dr_wandb.core.offline.wire import find_items
-from dr_wandb.core.values import number
+from dr_wandb.core.sync.merge import EncodedRows
 
 ROWS_AT_ONCE = 8192
 

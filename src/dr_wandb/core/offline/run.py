@@ -13,10 +13,10 @@ from typing import Any
 
 from msgspec import field
 
+from dr_wandb.core.contract.records import Record
 from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
 from dr_wandb.core.offline.tree import Leaf, as_object
-from dr_wandb.core.records import Record
 
 RUNNING_SECONDS = 300.0
 """A file without an exit record that was written to so lately belongs to a run that goes on."""

@@ -8,8 +8,15 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
-from dr_wandb.core.accept import Received
-from dr_wandb.core.manifest import (
+from dr_wandb.core.contract.request import EVERYTHING
+from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.contract.words import count
+from dr_wandb.core.proof.audit import StoredRun
+from dr_wandb.core.proof.audit_history import StoredHistory
+from dr_wandb.core.proof.consistency import Seen, digest_in
+from dr_wandb.core.proof.verify import FindingKind, Findings
+from dr_wandb.core.sync.accept import Received
+from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
@@ -17,13 +24,6 @@ from dr_wandb.core.manifest import (
     STATE_FILE,
     DataFile,
 )
-from dr_wandb.core.proof.audit import StoredRun
-from dr_wandb.core.proof.audit_history import StoredHistory
-from dr_wandb.core.proof.consistency import Seen, digest_in
-from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.request import EVERYTHING
-from dr_wandb.core.state import ByteRange, ExportState, HistoryPosition, RunTracking
-from dr_wandb.core.words import count
 
 
 def check_state(

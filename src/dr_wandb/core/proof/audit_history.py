@@ -10,17 +10,17 @@ from collections.abc import Container, Mapping
 
 from returns.pipeline import is_successful
 
-from dr_wandb.core.accept import FetchWindow, Received
-from dr_wandb.core.codec import RowKey, decode_row, row_key
-from dr_wandb.core.manifest import HISTORY_FILE, RUNS_FILE
-from dr_wandb.core.merge import ReceivedRow, Tally
+from dr_wandb.core.contract.records import HistoryRow, Record
+from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.select import select_row
+from dr_wandb.core.contract.state import ByteRange
 from dr_wandb.core.proof.audit import NOT_CANONICAL
 from dr_wandb.core.proof.spelling import row_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.records import HistoryRow, Record
-from dr_wandb.core.request import EVERYTHING, HistorySelection
-from dr_wandb.core.select import select_row
-from dr_wandb.core.state import ByteRange
+from dr_wandb.core.sync.accept import FetchWindow, Received
+from dr_wandb.core.sync.codec import RowKey, decode_row, row_key
+from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE
+from dr_wandb.core.sync.merge import ReceivedRow, Tally
 
 
 class StoredHistory(Record, frozen=True, kw_only=True):

@@ -9,13 +9,13 @@ Rules
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dr_wandb.core.listing import RunListing
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import WandbRun
+from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
+from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.state import HistoryPosition, RunTracking
+from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
-from dr_wandb.core.records import WandbRun
-from dr_wandb.core.request import EVERYTHING, ExportMode, selection_in_words
-from dr_wandb.core.scope import RunScope
-from dr_wandb.core.state import HistoryPosition, RunTracking
-from dr_wandb.core.words import count
 
 
 def compare(

@@ -8,7 +8,11 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
-from dr_wandb.core.manifest import (
+from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.request import ExportMode
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.proof.verify import FindingKind, Findings
+from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
@@ -17,10 +21,6 @@ from dr_wandb.core.manifest import (
     DataFile,
     ExportManifest,
 )
-from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.records import SCHEMA_VERSION
-from dr_wandb.core.request import ExportMode
-from dr_wandb.core.state import ExportState
 
 Seen = Mapping[str, DataFile | None]
 """What the data files are, by name; None for one that is not there. One that cannot be read is

@@ -1,6 +1,6 @@
 """Whether everything is there that an export needs, as a list of checks."""
 
-from dr_wandb.core.records import Record
+from dr_wandb.core.contract.records import Record
 
 
 class Check(Record, frozen=True, kw_only=True):

@@ -7,13 +7,13 @@ Rules
 
 from collections.abc import Iterator
 
-from dr_wandb.core.manifest import ExportManifest
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_history import StoredHistory
 from dr_wandb.core.proof.verify import VerifyReport, describe_report
-from dr_wandb.core.records import Record
-from dr_wandb.core.state import ExportState
-from dr_wandb.core.words import count
+from dr_wandb.core.sync.manifest import ExportManifest
 
 NOT_HELD = (
     "files of the run, such as saved code (wandb-metadata.json is in with --include-metadata)",

@@ -11,12 +11,12 @@ from datetime import datetime
 
 import msgspec
 
-from dr_wandb.core.manifest import ExportManifest
-from dr_wandb.core.normalize import instant
-from dr_wandb.core.records import Record
-from dr_wandb.core.request import ExportMode, HistorySelection, selection_in_words
-from dr_wandb.core.state import ExportState, RunTracking
-from dr_wandb.core.words import ago, count, scope_in_words, size_in_words, table
+from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
+from dr_wandb.core.contract.state import ExportState, RunTracking
+from dr_wandb.core.contract.words import ago, count, scope_in_words, size_in_words, table
+from dr_wandb.core.sync.manifest import ExportManifest
 
 
 class ExportStatus(Record, frozen=True, kw_only=True):

@@ -9,14 +9,9 @@ import hashlib
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from dr_wandb.core.failures import DamagedFile, DrWandbError, NewerSchema
-from dr_wandb.core.manifest import (
-    CHANGES_FILE,
-    HISTORY_FILE,
-    RUNS_FILE,
-    DataFile,
-    ExportManifest,
-)
+from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
+from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.accounting import check_state
 from dr_wandb.core.proof.audit import ChangesAudit, FileTally, RunsAudit
 from dr_wandb.core.proof.audit_history import HistoryAudit
@@ -24,12 +19,17 @@ from dr_wandb.core.proof.consistency import check_documents, check_manifest
 from dr_wandb.core.proof.holdings import CheckedExport
 from dr_wandb.core.proof.spelling import document_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
-from dr_wandb.core.records import SCHEMA_VERSION, Record
-from dr_wandb.core.state import ExportState
-from dr_wandb.shell.commit import RECORD_FILE
-from dr_wandb.shell.places import require_visible_file
+from dr_wandb.core.sync.manifest import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    RUNS_FILE,
+    DataFile,
+    ExportManifest,
+)
 from dr_wandb.shell.proof.presence import look_beside
-from dr_wandb.shell.store import ExportStore, load_document
+from dr_wandb.shell.store.commit import RECORD_FILE
+from dr_wandb.shell.store.places import require_visible_file
+from dr_wandb.shell.store.store import ExportStore, load_document
 
 _R = TypeVar("_R", bound=Record)
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dr_wandb.core.failures import DrWandbError, KeyRefused, NoApiKey
-from dr_wandb.core.problems import name_problems
+from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, NoApiKey
+from dr_wandb.core.contract.problems import name_problems
+from dr_wandb.core.contract.request import ExportRequest, InvalidRequestError
+from dr_wandb.core.contract.words import size_in_words
 from dr_wandb.core.proof.diagnosis import Check, Diagnosis
-from dr_wandb.core.request import ExportRequest, InvalidRequestError
-from dr_wandb.core.words import size_in_words
 from dr_wandb.shell.sources import SourceError
 
 if TYPE_CHECKING:
-    from dr_wandb.shell.sources.api_session import ApiSession
+    from dr_wandb.shell.sources.api.session import ApiSession
 
 LOWEST_WANDB = (0, 29)
 """The first SDK whose Parquet download and service calls are sound for this use."""
@@ -60,7 +60,7 @@ def _check_sdk() -> Check:
 
 
 def _check_server(entity: str, project: str | None, timeout_seconds: int) -> Iterator[Check]:
-    from dr_wandb.shell.sources.api_session import ApiSession, configured_address, host_of
+    from dr_wandb.shell.sources.api.session import ApiSession, configured_address, host_of
 
     address = configured_address()
     host = host_of(address)
@@ -118,8 +118,8 @@ def _check_access(
 
 
 def _check_project(session: "ApiSession", entity: str, project: str, timeout_seconds: int) -> Check:
-    from dr_wandb.core.listing import RunsById
-    from dr_wandb.shell.sources.api import ApiSource
+    from dr_wandb.core.contract.listing import RunsById
+    from dr_wandb.shell.sources.api.source import ApiSource
 
     request = ExportRequest(
         entity=entity, project=project, name="doctor", timeout_seconds=timeout_seconds

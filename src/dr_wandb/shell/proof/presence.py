@@ -7,10 +7,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from dr_wandb.core.records import Record
-from dr_wandb.shell.commit import RECORD_FILE, STAGING_FOLDER
-from dr_wandb.shell.lock import read_holder
-from dr_wandb.shell.staging import KEPT
+from dr_wandb.core.contract.records import Record
+from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
+from dr_wandb.shell.store.lock import read_holder
+from dr_wandb.shell.store.staging import KEPT
 
 
 class Presence(Record, frozen=True, kw_only=True):

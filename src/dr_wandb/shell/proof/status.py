@@ -9,16 +9,16 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from dr_wandb.core.failures import DrWandbError, NoExport
-from dr_wandb.core.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest
-from dr_wandb.core.problems import name_problems
+from dr_wandb.core.contract.failures import DrWandbError, NoExport
+from dr_wandb.core.contract.problems import name_problems
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.status import ExportStatus, sum_up
-from dr_wandb.core.state import ExportState
-from dr_wandb.core.words import count
-from dr_wandb.shell.commit import ORDER, RECORD_FILE
+from dr_wandb.core.sync.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest
 from dr_wandb.shell.proof.presence import Presence, look_beside
-from dr_wandb.shell.refusals import disk_refusals
-from dr_wandb.shell.store import ExportNotFoundError, ExportStore, load_document
+from dr_wandb.shell.store.commit import ORDER, RECORD_FILE
+from dr_wandb.shell.store.refusals import disk_refusals
+from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore, load_document
 
 
 def find_exports(data_root: Path) -> list[ExportStore]:

@@ -11,20 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dr_wandb.core.failures import NoExport
-from dr_wandb.core.normalize import normalize_time
+from dr_wandb.core.contract.failures import NoExport
+from dr_wandb.core.contract.normalize import normalize_time
+from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.compare import compare, explain_absence
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, UnheldRun
 from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
-from dr_wandb.core.request import ExportRequest, SyncMode
-from dr_wandb.core.state import ExportState
-from dr_wandb.shell.commit import ORDER, RECORD_FILE
-from dr_wandb.shell.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.proof.checking import Checking
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
-from dr_wandb.shell.spool import SnapshotSpool
-from dr_wandb.shell.store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.store.commit import ORDER, RECORD_FILE
+from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
+from dr_wandb.shell.sync.spool import SnapshotSpool
 
 
 def verify_export(store: ExportStore) -> VerifyReport:

@@ -13,12 +13,12 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from dr_wandb.core.accept import FetchWindow
-from dr_wandb.core.columns import RowBatch
-from dr_wandb.core.listing import ListingQuery, RunListing
-from dr_wandb.core.merge import EncodedRows
-from dr_wandb.core.records import Record
-from dr_wandb.core.streams import ConsoleText, SystemSample
+from dr_wandb.core.contract.listing import ListingQuery, RunListing
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.streams import ConsoleText, SystemSample
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.columns import RowBatch
+from dr_wandb.core.sync.merge import EncodedRows
 
 RawRun = Mapping[str, Any]
 """A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""

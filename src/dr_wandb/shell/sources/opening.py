@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dr_wandb.core.failures import DrWandbError, InvalidRequest
-from dr_wandb.core.problems import InvalidRequestError
-from dr_wandb.core.request import ExportRequest, check_source
+from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.request import ExportRequest, check_source
 from dr_wandb.shell.sources import Source
 
 SourceOpener = Callable[[ExportRequest, Path], Source]
@@ -15,7 +15,7 @@ SourceOpener = Callable[[ExportRequest, Path], Source]
 
 def open_api(request: ExportRequest, private: Path) -> Source:
     """Open the W&B API, with `private` as the folder for all that the SDK writes."""
-    from dr_wandb.shell.sources.api import ApiSource
+    from dr_wandb.shell.sources.api.source import ApiSource
 
     return ApiSource.open(request, private)
 
@@ -35,7 +35,7 @@ def opener(source: str) -> SourceOpener:
 
 
 def _open_recording(request: ExportRequest, folder: Path) -> Source:
-    from dr_wandb.shell.sources.recorded import RecordedSource
+    from dr_wandb.shell.sources.recording.source import RecordedSource
 
     source = RecordedSource(folder)
     recorded, wanted = (source.entity, source.project), (request.entity, request.project)
@@ -46,7 +46,7 @@ def _open_recording(request: ExportRequest, folder: Path) -> Source:
 
 
 def _open_offline(request: ExportRequest, folder: Path, private: Path) -> Source:
-    from dr_wandb.shell.sources.offline import OfflineSource
+    from dr_wandb.shell.sources.offline.source import OfflineSource
 
     return OfflineSource.open(request, folder, private)
 
@@ -76,7 +76,7 @@ def recorded(
     if folder is None:
         yield source
         return
-    from dr_wandb.shell.sources.recorder import Recorder
+    from dr_wandb.shell.sources.recording.recorder import Recorder
 
     with Recorder(
         source,

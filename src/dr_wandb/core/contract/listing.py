@@ -1,0 +1,139 @@
+"""What a listing says of a run, and what a listing can be asked.
+
+Rules
+- A listing is a tuple of RunListing. It holds no wandb object and any tool can make one.
+- A run is identified by (run_id, storage_id): a run that was deleted and made anew under the same
+  id is another run.
+- Queries are values; `answers` is their one meaning, shared by every source that filters itself.
+- The scope of a query lets a source leave out what is not asked for. It need not: who asked
+  looks at each run again.
+"""
+
+from datetime import timedelta
+
+from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.records import Record, WandbRun
+from dr_wandb.core.contract.scope import RunScope
+
+TERMINAL_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
+"""States of a run whose process has ended. None is final: runs revive. Others count as alive."""
+
+
+class HistoryCounts(Record, frozen=True, kw_only=True):
+    """What tells from afar whether a history moved.
+
+    `line_count` is `historyLineCount`, `last_step` is `historyKeys.lastStep` (None where there is
+    none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on the server
+    (wandb 0.31.0); `line_count` is the freshest.
+    """
+
+    line_count: int | None = None
+    last_step: int | None = None
+    last_logged_at: str | None = None
+
+
+class RunListing(Record, frozen=True, kw_only=True):
+    """What a listing says of one run. Times are UTC, ISO 8601.
+
+    `fingerprint` is any text that differs when the snapshot differs; "" where it is not known.
+    """
+
+    run_id: str
+    storage_id: str | None = None
+    state: str | None = None
+    created_at: str | None = None
+    heartbeat_at: str | None = None
+    history_line_count: int | None = None
+    last_step: int | None = None
+    fingerprint: str = ""
+    last_logged_at: str | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Say whether the run's process has ended, as far as W&B knows."""
+        return self.state in TERMINAL_STATES
+
+    @property
+    def counts(self) -> HistoryCounts:
+        """Return what the listing says of the history."""
+        return HistoryCounts(
+            line_count=self.history_line_count,
+            last_step=self.last_step,
+            last_logged_at=self.last_logged_at,
+        )
+
+
+def list_run(run: WandbRun, fingerprint: str) -> RunListing:
+    """Return the listing of a run that was read with all its fields."""
+    last_step = run.history_keys_last_step
+    logged = run.summary_metrics.get("_timestamp")
+    return RunListing(
+        run_id=run.run_id,
+        storage_id=run.storage_id,
+        state=run.state,
+        created_at=run.created_at,
+        heartbeat_at=run.heartbeat_at,
+        history_line_count=run.history_line_count,
+        last_step=None if last_step is None or last_step < 0 else last_step,
+        fingerprint=fingerprint,
+        last_logged_at=None if logged is None else str(logged),
+    )
+
+
+class EveryRun(
+    Record, tag_field="kind", tag="every_run", omit_defaults=True, frozen=True, kw_only=True
+):
+    """All runs of the project, as far as they are in scope."""
+
+    scope: RunScope | None = None
+
+
+class RunsCreatedSince(
+    Record,
+    tag_field="kind",
+    tag="runs_created_since",
+    omit_defaults=True,
+    frozen=True,
+    kw_only=True,
+):
+    """The runs in scope that were created at `since` or later (UTC, ISO 8601)."""
+
+    since: str
+    scope: RunScope | None = None
+
+
+class RunsById(Record, tag_field="kind", tag="runs_by_id", frozen=True, kw_only=True):
+    """The runs with these ids, as far as they are there, whatever the scope."""
+
+    run_ids: tuple[str, ...]
+
+
+ListingQuery = EveryRun | RunsCreatedSince | RunsById
+
+
+def scope_of(query: ListingQuery) -> RunScope | None:
+    """Return the scope that a query is bound to, None for every run."""
+    return None if isinstance(query, RunsById) else query.scope
+
+
+def answers(query: ListingQuery, run_id: str, created_at: str | None) -> bool:
+    """Say whether a run is among those that a query asks for, the scope aside."""
+    match query:
+        case EveryRun():
+            return True
+        case RunsById(run_ids=run_ids):
+            return run_id in run_ids
+        case RunsCreatedSince(since=since):
+            created, start = instant(created_at), instant(since)
+            return created is not None and start is not None and created >= start
+
+
+def earlier(moment: str, by: timedelta) -> str:
+    """Return the time that lies `by` before `moment`, in the same spelling."""
+    at = instant(moment)
+    if at is None:
+        return moment
+    try:
+        return (at - by).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return moment

@@ -1,0 +1,77 @@
+"""The JSON-safe form of what a JSON decoder gave, at the speed of looking at it.
+
+Rules
+- The form is that of values.py, always: what is not plain JSON is left to it.
+- What is in its form already comes back as it is, not copied; nothing is ever changed in place.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from dr_wandb.core.contract.values import json_safe, number
+
+MOST_LEVELS = 50
+"""Levels of nesting that are looked at here; deeper values may contain themselves."""
+
+_LEAST, _GREATEST = -(2**63), 2**64
+"""Integers in between are plain digits for certain."""
+
+
+class _NotPlainError(Exception):
+    """The value is not what a decoder gives, or not simple enough."""
+
+
+def plain_form(value: Any) -> Any:
+    """Return what `json_safe` returns; fast where the value is plain JSON."""
+    try:
+        changes = _changes([(0, value)], 0)
+    except _NotPlainError:
+        return json_safe(value)
+    return changes[0][1] if changes else value
+
+
+def _changes(members: Iterable[tuple[Any, Any]], levels: int) -> list[tuple[Any, Any]]:
+    """Return the members of a container whose form is another value, each with its key."""
+    if levels > MOST_LEVELS:
+        raise _NotPlainError
+    changes: list[tuple[Any, Any]] = []
+    for key, member in members:
+        kind = type(member)
+        if kind is str:
+            if not member.isascii():
+                _require_encodable(member)
+        elif kind is int:
+            if not _LEAST <= member < _GREATEST:
+                raise _NotPlainError
+        elif kind is float:
+            if member.is_integer() or member - member != 0:
+                changes.append((key, number(member)))
+        elif kind is dict:
+            for name in member:
+                if type(name) is not str or not name.isascii():
+                    _require_text(member)
+                    break
+            if inner := _changes(member.items(), levels + 1):
+                changes.append((key, {**member, **dict(inner)}))
+        elif kind is list:
+            if inner := _changes(enumerate(member), levels + 1):
+                changed = dict(inner)
+                changes.append((key, [changed.get(at, old) for at, old in enumerate(member)]))
+        elif member is not None and kind is not bool:
+            raise _NotPlainError
+    return changes
+
+
+def _require_text(keys: Iterable[Any]) -> None:
+    for key in keys:
+        if type(key) is not str:
+            raise _NotPlainError
+        if not key.isascii():
+            _require_encodable(key)
+
+
+def _require_encodable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _NotPlainError from None

@@ -1,0 +1,255 @@
+"""What a sync is asked to do, checked as a whole.
+
+Rules
+- A request that exists is sound: constructing, decoding or replacing one checks it.
+- All problems are reported at once, in `InvalidRequestError.problems`.
+- Strings are accepted where an enum, a path or a tuple is meant.
+- Two selections that admit the same rows compare equal: keys are sorted and unique, a selection
+  that admits everything is None.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from msgspec.structs import force_setattr
+
+from dr_wandb.core.contract.problems import InvalidRequestError, is_count, is_rate, name_problems
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.scope import EVERY_RUN, RunScope
+from dr_wandb.core.contract.values import clean_text
+
+
+class ExportMode(StrEnum):
+    """What an export holds: run snapshots alone, or their history rows too."""
+
+    METADATA = "metadata"
+    HISTORY = "history"
+
+
+class SyncMode(StrEnum):
+    """What a sync looks at.
+
+    `incremental`: what is new or not settled. `detect_changes`: every run's listing, and the
+    history of those that differ. `full_reconcile`: every run again.
+    """
+
+    INCREMENTAL = "incremental"
+    DETECT_CHANGES = "detect_changes"
+    FULL_RECONCILE = "full_reconcile"
+
+
+class HistoryWindow(Record, frozen=True, kw_only=True):
+    """Bounds on history: `min_step` inclusive, `max_step` exclusive, `max_records` per run.
+
+    The bounds are those of `Run.scan_history` (wandb 0.31.0). A row without a step counts as
+    step 0. `max_records` keeps the last rows in the order of `history.jsonl`.
+    """
+
+    min_step: int | None = None
+    max_step: int | None = None
+    max_records: int | None = None
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be {least} or more, not {value!r}"
+            for name, value, least in (
+                ("min_step", self.min_step, 0),
+                ("max_step", self.max_step, 0),
+                ("max_records", self.max_records, 1),
+            )
+            if value is not None and not is_count(value, least)
+        ]
+        backwards = (
+            not problems
+            and self.max_step is not None
+            and not (self.min_step is None or self.min_step <= self.max_step)
+        )
+        if backwards:
+            problems.append(f"min_step {self.min_step} is beyond max_step {self.max_step}")
+        if problems:
+            raise InvalidRequestError(problems)
+
+    def admits_step(self, step: int | None) -> bool:
+        """Say whether a row of this step lies inside the window."""
+        place = 0 if step is None else step
+        return (self.min_step is None or place >= self.min_step) and (
+            self.max_step is None or place < self.max_step
+        )
+
+
+class HistorySelection(Record, frozen=True, kw_only=True):
+    """Which history rows and metrics to keep.
+
+    `keys` keeps the rows that have at least one of them, with just those metrics. A key is an
+    exact name, or a dotted path into a nested value. None keeps everything.
+    """
+
+    keys: tuple[str, ...] | None = None
+    window: HistoryWindow | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keys, str):
+            force_setattr(self, "keys", (self.keys,))
+        if self.keys is not None:
+            if not all(isinstance(key, str) and key.strip() for key in self.keys):
+                raise InvalidRequestError(["a history key must not be blank"])
+            keys = {clean_text(key) for key in self.keys}
+            force_setattr(self, "keys", tuple(sorted(keys)) or None)
+        if self.window == HistoryWindow():
+            force_setattr(self, "window", None)
+
+    @property
+    def admits_all(self) -> bool:
+        """Say whether every row is admitted whole; which of them are kept, is another matter."""
+        return self.keys is None and (self.bounds.min_step, self.bounds.max_step) == (None, None)
+
+    @property
+    def bounds(self) -> HistoryWindow:
+        """Return the window, an open one where there is none."""
+        return self.window or HistoryWindow()
+
+
+EVERYTHING = HistorySelection()
+"""The selection that admits every row with all its metrics."""
+
+
+class ExportRequest(Record, frozen=True, kw_only=True):
+    """One sync: which project, into which export, and how.
+
+    `name` is one folder name below `data_root`. `runs_per_page` is the page size of the listing
+    (W&B serves at most 1000). `timeout_seconds` is how long one call may go without progress,
+    `max_rate` the most requests a second. `prune` drops runs that are gone upstream,
+    `allow_empty` believes a listing that lacks most runs. `any_project` takes runs in that were
+    logged to another entity or project (offline runs only).
+    Raises InvalidRequestError with every problem found.
+    """
+
+    entity: str
+    project: str
+    name: str
+    data_root: Path = Path("./data")
+    mode: ExportMode = ExportMode.METADATA
+    sync_mode: SyncMode = SyncMode.INCREMENTAL
+    runs_per_page: int = 500
+    timeout_seconds: int = 120
+    include_metadata: bool = False
+    history_selection: HistorySelection | None = None
+    scope: RunScope | None = None
+    prune: bool = False
+    allow_empty: bool = False
+    any_project: bool = False
+    max_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = [
+            *self._clean_address(),
+            *self._clean_enum("mode", ExportMode),
+            *self._clean_enum("sync_mode", SyncMode),
+        ]
+        if isinstance(self.data_root, str):
+            force_setattr(self, "data_root", Path(self.data_root))
+        for name in ("runs_per_page", "timeout_seconds"):
+            if not is_count(getattr(self, name), 1):
+                problems.append(f"{name} must be 1 or more, not {getattr(self, name)!r}")
+        if not isinstance(self.data_root, Path):
+            problems.append(f"data_root must be a path, not {self.data_root!r}")
+        for name in ("include_metadata", "prune", "allow_empty", "any_project"):
+            if not isinstance(getattr(self, name), bool):
+                problems.append(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if not isinstance(self.scope, RunScope | None):
+            problems.append("scope must be a RunScope")
+        if self.scope == EVERY_RUN:
+            force_setattr(self, "scope", None)
+        if self.max_rate is not None and not is_rate(self.max_rate):
+            problems.append(f"max_rate must be above 0, not {self.max_rate!r}")
+        if not isinstance(self.history_selection, HistorySelection | None):
+            problems.append("history_selection must be a HistorySelection")
+        if self.history_selection == EVERYTHING:
+            force_setattr(self, "history_selection", None)
+        if self.history_selection is not None and self.mode == ExportMode.METADATA:
+            problems.append("a history selection needs mode history")
+        if problems:
+            raise InvalidRequestError(problems)
+
+    @property
+    def selection(self) -> HistorySelection:
+        """Return the selection in force, `EVERYTHING` where none was given."""
+        return self.history_selection or EVERYTHING
+
+    def _clean_address(self) -> list[str]:
+        problems = []
+        for name in ("entity", "project", "name"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                problems.append(f"{name} must be text, not {value!r}")
+                continue
+            force_setattr(self, name, value.strip())
+            problems.extend(name_problems(name, value.strip()))
+        return problems
+
+    def _clean_enum(self, name: str, kind: type[StrEnum]) -> list[str]:
+        value = getattr(self, name)
+        try:
+            force_setattr(self, name, kind(value))
+        except ValueError:
+            return [f"{name} must be one of {', '.join(kind)}, not {value!r}"]
+        return []
+
+
+def selection_in_words(selection: HistorySelection) -> str:
+    """Say a selection in words."""
+    bounds = selection.bounds
+    parts = [f"keys {', '.join(selection.keys)}"] if selection.keys else []
+    parts.extend(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in (
+            ("min_step", bounds.min_step),
+            ("max_step", bounds.max_step),
+            ("max_records", bounds.max_records),
+        )
+        if value is not None
+    )
+    return "; ".join(parts) or "everything"
+
+
+def check_source(source: str, scope: RunScope | None = None, *, any_project: bool = False) -> None:
+    """Refuse what is no source, and flags that do not go with it."""
+    kind, _, place = source.partition(":")
+    problems = []
+    if source != "api" and not (kind in ("replay", "offline") and place):
+        problems.append(f"source must be api, replay:DIR or offline:DIR, not {source!r}")
+    elif source != "api" and scope is not None and scope.filters is not None:
+        problems.append("a run filter needs source api; the other flags take any")
+    if any_project and kind != "offline":
+        problems.append("any_project goes with source offline:DIR: W&B has one project at a time")
+    if problems:
+        raise InvalidRequestError(problems)
+
+
+def build_selection(
+    *,
+    keys: Iterable[str] | None = None,
+    min_step: int | None = None,
+    max_step: int | None = None,
+    max_records: int | None = None,
+) -> HistorySelection | None:
+    """Make a selection from the flags of the command line, None where none is given."""
+    selection = HistorySelection(
+        keys=tuple(keys) if keys is not None else None,
+        window=HistoryWindow(min_step=min_step, max_step=max_step, max_records=max_records),
+    )
+    return None if selection == EVERYTHING else selection
+
+
+__all__ = [
+    "EVERYTHING",
+    "ExportMode",
+    "ExportRequest",
+    "HistorySelection",
+    "HistoryWindow",
+    "InvalidRequestError",
+    "SyncMode",
+    "build_selection",
+    "selection_in_words",
+]

@@ -1,0 +1,200 @@
+"""The tool's own memory between two syncs: `state.json`.
+
+Rules
+- A position says under which selection it was reached; under another it counts for nothing.
+- A position is what was received from the source, never what the server announced.
+- *Complete* and *settled* are computed from what is stored, never stored themselves.
+- A state that dr-wandb 3.0.3 wrote reads as a state without positions.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.listing import TERMINAL_STATES, HistoryCounts, RunListing
+from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.request import EVERYTHING, ExportMode, ExportRequest, HistorySelection
+from dr_wandb.core.contract.scope import RunScope
+
+SETTLING_TIME = timedelta(hours=24)
+"""How long a complete run's last heartbeat must be past before it is not looked at again."""
+
+
+class ByteRange(Record, frozen=True, kw_only=True):
+    """A run of bytes in a file of the export: `rows` lines, and the digest of the bytes."""
+
+    offset: int
+    length: int
+    rows: int
+    digest: str
+
+    @property
+    def end(self) -> int:
+        """Return the offset of the first byte after it."""
+        return self.offset + self.length
+
+
+class HistoryPosition(Record, frozen=True, kw_only=True):
+    """How far one run's history was received, under one selection.
+
+    `rows` counts the rows received, before selection: of the whole run where `whole`, else of the
+    selection's step window. `boundary` digests the rows at `last_step`, `boundary_rows` of them.
+    `listed` is what the listing said when the fetch was accepted. `short_by` rows were announced
+    but never arrived; below 0, so many came that were never announced.
+    """
+
+    selection: HistorySelection = EVERYTHING
+    rows: int = 0
+    whole: bool = True
+    last_step: int | None = None
+    last_timestamp: str | None = None
+    boundary: str = ""
+    boundary_rows: int = 0
+    listed: HistoryCounts = HistoryCounts()
+    short_by: int = 0
+
+    @property
+    def expected_line_count(self) -> int:
+        """Return the line count that a listing would show if nothing had been logged since."""
+        return self.rows + self.short_by
+
+    @property
+    def _beyond_what_was_listed(self) -> bool:
+        """Say whether rows came that the listing did not know: they may be gone again since."""
+        listed = self.listed.last_step
+        return self.last_step is not None and (listed is None or self.last_step > listed)
+
+    def accounts_for(self, counts: HistoryCounts) -> bool:
+        """Say whether a listing with these counts has nothing that was not received."""
+        if counts == self.listed and not self._beyond_what_was_listed:
+            return True
+        return (
+            self.whole
+            and counts.line_count == self.expected_line_count
+            and counts.last_step in (self.last_step, self.listed.last_step)
+            and counts.last_logged_at in (self.last_timestamp, self.listed.last_logged_at)
+        )
+
+
+class RunTracking(Record, frozen=True, kw_only=True):
+    """What is known of one run. The first five fields are those of 3.0.3.
+
+    `last_history_step` repeats the position's last step. `seen` is what the last listing said,
+    `fingerprint` what it said when the stored snapshot was made. `snapshot` and `history` are its
+    bytes in the data files. `source` is the kind of source it was last seen by. `short_streak`
+    counts the syncs in a row whose fetch stayed short. `missing_since` and `out_of_scope_since` are
+    the syncs that first found it gone upstream, or outside of the scope.
+    """
+
+    run_id: str
+    created_at: str | None = None
+    updated_at: str | None = None
+    run_state: str | None = None
+    last_history_step: int | None = None
+    seen: RunListing | None = None
+    fingerprint: str = ""
+    position: HistoryPosition | None = None
+    metadata_included: bool = False
+    snapshot: ByteRange | None = None
+    history: ByteRange | None = None
+    source: str = ""
+    failure: str | None = None
+    short_streak: int = 0
+    missing_since: str | None = None
+    out_of_scope_since: str | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Say whether the run had ended when it was last seen."""
+        return self.run_state in TERMINAL_STATES
+
+    def complete(self, request: ExportRequest) -> bool:
+        """Say whether all that the request asks of this run was read after the run had ended."""
+        if not self.terminal or self.seen is None or self.failure is not None:
+            return False
+        if self.metadata_included != request.include_metadata or self.snapshot is None:
+            return False
+        if self.fingerprint != self.seen.fingerprint:  # an older snapshot was put back
+            return False
+        if request.mode == ExportMode.METADATA:
+            return True
+        position = self.position
+        return (
+            position is not None
+            and position.selection == request.selection
+            and position.accounts_for(self.seen.counts)
+        )
+
+    def settled(self, request: ExportRequest, last_sync_at: str | None) -> bool:
+        """Say whether an incremental sync need not look at this run again.
+
+        It is complete, and its last heartbeat was more than 24 hours old at the last sync.
+        """
+        if not self.complete(request) or self.seen is None:
+            return False
+        heartbeat = instant(self.seen.heartbeat_at or self.seen.created_at)
+        synced = instant(last_sync_at)
+        return heartbeat is not None and synced is not None and synced - heartbeat > SETTLING_TIME
+
+
+class ExportState(Record, frozen=True, kw_only=True):
+    """Everything that the next sync builds on. The first seven fields are those of 3.0.3.
+
+    `runs` is keyed by run id. `runs_file` and `history_file` are the SHA-256 of the data files that
+    the byte ranges in `runs` speak of; "" where there is no such file. `changes_length` is how many
+    bytes of `changes.jsonl` are ours. `scope` is that of the last sync.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    entity: str
+    project: str
+    last_exported_at: str | None = None
+    max_created_at: str | None = None
+    runs: dict[str, RunTracking] = msgspec.field(default_factory=dict)
+    runs_file: str = ""
+    history_file: str = ""
+    changes_length: int = 0
+    scope: RunScope | None = None
+
+    @property
+    def present(self) -> Mapping[str, RunTracking]:
+        """Return the tracked runs that are not known to be gone upstream."""
+        return {
+            run_id: tracking
+            for run_id, tracking in self.runs.items()
+            if tracking.missing_since is None
+        }
+
+
+def latest(times: Iterable[str | None]) -> str | None:
+    """Return the latest of several times, compared as instants; None where none is one."""
+    known = [(moment, text) for text in times if text and (moment := instant(text))]
+    return max(known)[1] if known else None
+
+
+def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTracking:
+    """Return the tracking of a run that a listing shows: present, with what was said of it.
+
+    A run that was made anew under the same id starts without a position.
+    """
+    before = tracking or RunTracking(run_id=listing.run_id)
+    if is_another_run(before, listing):
+        before = replace(before, position=None, history=None, metadata_included=False)
+    return replace(
+        before,
+        created_at=listing.created_at,
+        run_state=listing.state,
+        seen=listing,
+        source=source,
+        missing_since=None,
+    )
+
+
+def is_another_run(tracking: RunTracking, listing: RunListing) -> bool:
+    """Say whether the listed run only shares its id with the one that is tracked."""
+    known = tracking.seen.storage_id if tracking.seen is not None else None
+    return known is not None and listing.storage_id is not None and known != listing.storage_id

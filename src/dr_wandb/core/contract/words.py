@@ -1,0 +1,80 @@
+"""Numbers, sizes, times and scopes in words, as people are told of them."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from dr_wandb.core.contract.scope import RunScope
+
+
+def count(number: int, noun: str) -> str:
+    """Say a number of things, as in `1 run` and `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size_in_words(size: int) -> str:
+    """Say a number of bytes, as in `812 bytes` and `1.5 MB` (a million and a half)."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{size} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def ago(seconds: int | None) -> str:
+    """Say how long ago something was, in the largest unit of which there are two."""
+    if seconds is None:
+        return "never"
+    if seconds < 0:
+        return "in the future"
+    past = timedelta(seconds=seconds)
+    for unit, length in (
+        ("day", timedelta(days=1)),
+        ("hour", timedelta(hours=1)),
+        ("minute", timedelta(minutes=1)),
+    ):
+        if past >= 2 * length:
+            return f"{past // length} {unit}s ago"
+    return f"{count(seconds, 'second')} ago"
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Return text that stays in its line and cannot steer a terminal, cut to `most` characters."""
+    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return shown if most is None or len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> tuple[str, ...]:
+    """Return the lines of a table, the first row being its head; `right` are columns of numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return tuple(
+        "  ".join(
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def scope_in_words(scope: RunScope | None) -> str:
+    """Say a scope in words."""
+    if scope is None:
+        return "every run"
+    parts = [
+        f"{word} {' or '.join(values)}"
+        for word, values in (
+            ("state", scope.states),
+            ("tag", scope.tags),
+            ("group", scope.groups),
+            ("sweep", scope.sweeps),
+            ("run", scope.run_ids),
+            ("created after", (scope.created_after,) if scope.created_after else ()),
+            ("created before", (scope.created_before,) if scope.created_before else ()),
+        )
+        if values
+    ]
+    if scope.filters is not None:
+        parts.append(f"filter {msgspec.json.encode(scope.filters, order='sorted').decode()}")
+    return "; ".join(parts) or "every run"

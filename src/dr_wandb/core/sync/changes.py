@@ -1,0 +1,225 @@
+"""What a sync changed, for people: one line of `changes.jsonl`.
+
+Rules
+- What moves by itself is no change: heartbeat, system metrics, `url`, line counts and history keys.
+- A field is named by its path, `config.optimizer.lr`; a part of a name that has a dot is quoted.
+- Old and new values stand beside the name where both are small; otherwise `large` says so.
+- A sync without anything to say writes no line.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from dr_wandb.core.contract.listing import TERMINAL_STATES
+from dr_wandb.core.contract.records import Record, WandbRun
+from dr_wandb.core.contract.state import RunTracking
+
+SMALL_BYTES = 200
+"""How long a value may be as JSON to be told."""
+
+MOST_FIELDS = 100
+"""How many fields of one run are named; further ones are counted."""
+
+_MOVES_BY_ITSELF = frozenset(
+    {"url", "heartbeat_at", "updated_at", "system_metrics", "history_keys", "history_line_count"}
+)
+_SAYS_NOTHING_NEW = frozenset({"run_id", "name", "path"})
+"""The identity, and what repeats it or `display_name`."""
+
+_RUN_FIELDS = tuple(
+    field
+    for field in WandbRun.__struct_fields__
+    if field not in _MOVES_BY_ITSELF | _SAYS_NOTHING_NEW
+)
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_DECODER = msgspec.json.Decoder(str)
+_PART = re.compile(r'(?:("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")|([^.]*))(?:\.|\Z)')
+ABSENT = object()
+"""Where there is no value, not even null."""
+
+
+class FieldChange(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """One field that differs. `old` or `new` is absent where the field is, and where `large`."""
+
+    field: str
+    old: Any = msgspec.UNSET
+    new: Any = msgspec.UNSET
+    large: bool = False
+
+
+class ChangedRun(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """The fields of one run that differ, by name; `more` further ones are not told."""
+
+    fields: tuple[FieldChange, ...] = ()
+    more: int = 0
+
+
+class RowCount(Record, frozen=True, kw_only=True):
+    """How many rows of one run were stored before, and are now. Equal: others took their place."""
+
+    before: int
+    after: int
+
+
+class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """What one sync changed.
+
+    `new` runs, and what became of others by run id: `changed` in these fields; `finished`, with
+    the state they ended in; `missing` upstream, `returned` from there, `pruned` from the export;
+    `left_scope`, `entered_scope`; `rows` of the histories that differ.
+    """
+
+    at: str
+    new: tuple[str, ...] = ()
+    changed: dict[str, ChangedRun] = msgspec.field(default_factory=dict)
+    finished: dict[str, str] = msgspec.field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
+    left_scope: tuple[str, ...] = ()
+    entered_scope: tuple[str, ...] = ()
+    rows: dict[str, RowCount] = msgspec.field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Say whether there is nothing to tell."""
+        return self == SyncChanges(at=self.at)
+
+    @property
+    def rows_added(self) -> int:
+        """Return by how many rows histories grew, those that shrank aside."""
+        return sum(max(0, count.after - count.before) for count in self.rows.values())
+
+    @property
+    def rows_removed(self) -> int:
+        """Return by how many rows histories shrank, those that grew aside."""
+        return sum(max(0, count.before - count.after) for count in self.rows.values())
+
+
+def compare_runs(old: WandbRun, new: WandbRun) -> ChangedRun | None:
+    """Return the fields in which two snapshots of a run differ, None where in none."""
+    changes = [
+        change
+        for field in _RUN_FIELDS
+        for change in compare_field(_quoted(field), getattr(old, field), getattr(new, field))
+    ]
+    if not changes:
+        return None
+    return tell_fields(changes)
+
+
+def tell_fields(changes: Collection[FieldChange], more: int = 0) -> ChangedRun:
+    """Name as many fields as are named: the run's own before those inside its config or summary.
+
+    more: how many further ones there are already.
+    """
+    by_weight = sorted(changes, key=lambda change: ("." in change.field, change.field))
+    told = sorted(by_weight[:MOST_FIELDS], key=lambda change: change.field)
+    return ChangedRun(fields=tuple(told), more=more + len(changes) - len(told))
+
+
+def ended_in(changed: ChangedRun) -> str | None:
+    """Return the state in which a run ended by these changes, None where it did not."""
+    for change in changed.fields:
+        if change.field == "state" and not change.large and change.old not in TERMINAL_STATES:
+            return change.new if change.new in TERMINAL_STATES else None
+    return None
+
+
+def compare_field(name: str, old: Any, new: Any) -> Iterator[FieldChange]:
+    """Give the changes of one field, or of what lies inside it."""
+    if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
+        old, new = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            path = f"{name}.{_quoted(key)}"
+            yield from compare_field(path, old.get(key, ABSENT), new.get(key, ABSENT))
+    elif differ(old, new):
+        yield _told(name, old, new)
+
+
+def differ(old: Any, new: Any) -> bool:
+    """Compare as JSON does: true is not 1. `ABSENT` is no value at all."""
+    if old is ABSENT or new is ABSENT:
+        return old is not new
+    return bool(old != new) or _ENCODER.encode(old) != _ENCODER.encode(new)
+
+
+def _told(name: str, old: Any, new: Any) -> FieldChange:
+    values = {side: value for side, value in (("old", old), ("new", new)) if value is not ABSENT}
+    if any(len(_ENCODER.encode(value)) > SMALL_BYTES for value in values.values()):
+        return FieldChange(field=name, large=True)
+    return FieldChange(field=name, **values)
+
+
+def _quoted(key: str) -> str:
+    plain = key and "." not in key and not key.startswith('"')
+    return key if plain else _ENCODER.encode(key).decode()
+
+
+def path_of(name: str) -> tuple[str, ...]:
+    """Return the parts of a field's name, without their quotes."""
+    parts, rest = [], name
+    while rest:
+        part = _PART.match(rest)
+        assert part is not None
+        quoted, plain = part.groups()
+        parts.append(plain if quoted is None else _DECODER.decode(quoted))
+        rest = rest[part.end() :]
+    return tuple(parts)
+
+
+def changes_between(
+    before: Mapping[str, RunTracking],
+    after: Mapping[str, RunTracking],
+    changed: Mapping[str, ChangedRun],
+    at: str,
+) -> SyncChanges:
+    """Say what became of the runs of an export. changed: the fields of runs that it held before."""
+    known = {run_id for run_id, was in before.items() if was.snapshot is not None}
+    moved = {
+        run_id: (before[run_id], now)
+        for run_id, now in after.items()
+        if run_id in known and before[run_id] is not now
+    }
+
+    def where(said: Callable[[RunTracking, RunTracking], bool]) -> tuple[str, ...]:
+        return tuple(sorted(run_id for run_id, (was, now) in moved.items() if said(was, now)))
+
+    return SyncChanges(
+        at=at,
+        new=tuple(sorted(run for run, now in after.items() if now.snapshot and run not in known)),
+        changed=dict(sorted(changed.items())),
+        finished={
+            run_id: state
+            for run_id, fields in sorted(changed.items())
+            if (state := ended_in(fields)) is not None
+        },
+        missing=where(lambda was, now: not was.missing_since and bool(now.missing_since)),
+        returned=where(lambda was, now: bool(was.missing_since) and not now.missing_since),
+        pruned=tuple(sorted(run for run in before.keys() - after.keys() if before[run].snapshot)),
+        left_scope=where(
+            lambda was, now: not was.out_of_scope_since and bool(now.out_of_scope_since)
+        ),
+        entered_scope=where(
+            lambda was, now: bool(was.out_of_scope_since) and not now.out_of_scope_since
+        ),
+        rows=_count_rows(before, after),
+    )
+
+
+def _count_rows(
+    before: Mapping[str, RunTracking], after: Mapping[str, RunTracking]
+) -> dict[str, RowCount]:
+    counts = {}
+    ids = before.keys() | after.keys()
+    for run_id in sorted(run for run in ids if before.get(run) is not after.get(run)):
+        was, now = (
+            tracked[run_id].history if run_id in tracked else None for tracked in (before, after)
+        )
+        if (was and was.digest) != (now and now.digest):
+            counts[run_id] = RowCount(before=was.rows if was else 0, after=now.rows if now else 0)
+    return counts

@@ -1,0 +1,228 @@
+"""Records to bytes and back.
+
+Rules
+- One record a line, keys sorted at every depth, UTF-8, no white space, one newline at its end.
+- Equal records have equal bytes; decode(encode(x)) == x for every record that normalize.py makes.
+- What dr-wandb 3.0.3 wrote is read too, into our form: its numbers lose their trailing `.0`, its
+  `"<User u>"` becomes a user, its times get their `Z`.
+- Decoding gives a Result: stored bytes can be anything.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+from returns.result import Failure, Result, Success
+
+from dr_wandb.core.contract.normalize import normalize_time
+from dr_wandb.core.contract.records import HistoryRow, Record, RunSnapshot, WandbRun
+from dr_wandb.core.contract.values import MAX_DEPTH, decode_json, json_safe, spell_number
+from dr_wandb.core.sync.changes import SyncChanges
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_ROW = msgspec.json.Decoder(HistoryRow)
+_SNAPSHOT = msgspec.json.Decoder(RunSnapshot)
+_CHANGES = msgspec.json.Decoder(SyncChanges)
+
+
+class _RowPlace(msgspec.Struct):
+    """The part of a history line that says where it belongs."""
+
+    run_id: str
+    step: int | None = None
+    timestamp: str | None = None
+
+
+_PLACE = msgspec.json.Decoder(_RowPlace)
+
+_OTHER_FORM = (b"null", b".0,", b".0]", b".0}")
+"""What our encoder writes as it reads it, but our form has nowhere, or not everywhere."""
+
+_R = TypeVar("_R", bound=Record)
+
+RowKey = tuple[bool, int, bool, int | float]
+"""Orders the rows of one run: by step, then timestamp as numbers, what lacks one after the rest."""
+
+
+def encode_line(record: HistoryRow | RunSnapshot | SyncChanges) -> bytes:
+    """Encode one record as one line."""
+    return _ENCODER.encode(record) + b"\n"
+
+
+def encode_lines(records: Sequence[HistoryRow]) -> bytes:
+    """Encode many records, each as `encode_line` does."""
+    return _ENCODER.encode_lines(records)
+
+
+def encode_document(record: Record) -> bytes:
+    """Encode a manifest, a state or a summary: sorted, indented by two, a newline at the end."""
+    return msgspec.json.format(_ENCODER.encode(record), indent=2) + b"\n"
+
+
+def row_key(step: int | None, timestamp: str | None) -> RowKey:
+    """Return the place of a row among the rows of its run. Timestamps compare as numbers."""
+    moment = _number_of(timestamp)
+    return (step is None, step or 0, moment is None, moment if moment is not None else 0)
+
+
+def _number_of(timestamp: str | None) -> int | float | None:
+    if timestamp is None:
+        return None
+    if "." not in timestamp:
+        with suppress(ValueError):
+            return int(timestamp)
+    try:
+        moment = float(timestamp)
+    except ValueError:
+        return None
+    return moment if math.isfinite(moment) else None
+
+
+def locate(line: bytes) -> tuple[str, int | None, str | None]:
+    """Return run id, step and timestamp of a stored line, without decoding its metrics."""
+    place = _PLACE.decode(line)
+    return place.run_id, place.step, place.timestamp
+
+
+def place_of(line: bytes) -> tuple[str, RowKey]:
+    """Return the run id and the place of a stored line, without decoding its metrics."""
+    run_id, step, timestamp = locate(line)
+    return run_id, row_key(step, timestamp)
+
+
+def decode_row(line: bytes) -> Result[HistoryRow, str]:
+    """Decode one line of `history.jsonl`; the failure says what is wrong with it."""
+    try:
+        return Success(_ROW.decode(line))
+    except (ValueError, RecursionError):
+        return _convert(line, HistoryRow, _modern_row)
+
+
+def decode_snapshot(line: bytes) -> Result[RunSnapshot, str]:
+    """Decode one line of `runs.jsonl`; the failure says what is wrong with it."""
+    try:
+        return Success(_SNAPSHOT.decode(line))
+    except (ValueError, RecursionError):
+        return _convert(line, RunSnapshot, _modern_snapshot)
+
+
+def decode_rows(lines: Iterable[bytes]) -> Sequence[HistoryRow] | None:
+    """Decode lines of `history.jsonl`; None where `decode_row` has to look at each of them."""
+    try:
+        return list(map(_ROW.decode, lines))
+    except (ValueError, RecursionError):
+        return None
+
+
+def decode_snapshots(lines: Iterable[bytes]) -> Sequence[RunSnapshot] | None:
+    """Decode lines of `runs.jsonl`; None where `decode_snapshot` has to look at each of them."""
+    try:
+        return list(map(_SNAPSHOT.decode, lines))
+    except (ValueError, RecursionError):
+        return None
+
+
+def decode_changes(line: bytes) -> Result[SyncChanges, str]:
+    """Decode one line of `changes.jsonl`; the failure says what is wrong with it."""
+    try:
+        return Success(_CHANGES.decode(line))
+    except (ValueError, RecursionError) as error:
+        return Failure(str(error) or "the line is nested too deep to read")
+
+
+def canonical_row(line: bytes) -> Result[HistoryRow, str]:
+    """Decode a line that another tool may have written, into the form that we would write."""
+    row = _as_written(line)
+    return _convert(line, HistoryRow, _modern_row) if row is None else Success(row)
+
+
+def canonical_snapshot(line: bytes) -> Result[RunSnapshot, str]:
+    """Decode a snapshot that another tool may have written, into the form that we would write."""
+    return _convert(line, RunSnapshot, _modern_snapshot)
+
+
+def encode_run(run: WandbRun) -> bytes:
+    """Encode a run as it stands in its snapshot."""
+    return _ENCODER.encode(run)
+
+
+def encode_snapshot(encoded_run: bytes, exported_at: str) -> bytes:
+    """Return the line of a snapshot whose run is encoded already."""
+    return b'{"exported_at":%b,"run":%b}\n' % (_ENCODER.encode(exported_at), encoded_run)
+
+
+def fingerprint(run: WandbRun) -> str:
+    """Return a digest of all that a snapshot holds but `url`, which depends on SDK and host."""
+    return digest(_ENCODER.encode(msgspec.structs.replace(run, url=None)))
+
+
+def fingerprint_encoded(encoded: bytes, run: WandbRun) -> str:
+    """Return the fingerprint of a run that is encoded already.
+
+    What looks like the url somewhere else in it, such as in the config, is not taken for it.
+    """
+    url = b'"url":%b' % _ENCODER.encode(run.url)
+    before, found, after = encoded.partition(url)
+    if not found or url in after:
+        return fingerprint(run)
+    return digest(b'%b"url":null%b' % (before, after))
+
+
+def digest(content: bytes) -> str:
+    """Return the short digest that state files hold: 128 bits of BLAKE2b, in hex."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _as_written(line: bytes) -> HistoryRow | None:
+    """Return the row of a line that is in our form; None where it may be in another one.
+
+    It saves most of the time that a look at each value takes, as the encoder has one spelling.
+    """
+    if any(sign in line for sign in _OTHER_FORM) or line.count(b"{") + line.count(b"[") > MAX_DEPTH:
+        return None
+    try:
+        row = _ROW.decode(line)
+    except (ValueError, RecursionError):
+        return None
+    moment = _number_of(row.timestamp)
+    spelled = row.timestamp if moment is None else spell_number(moment)
+    return row if spelled == row.timestamp and encode_line(row) == line else None
+
+
+def _convert(
+    line: bytes, kind: type[_R], modern: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Result[_R, str]:
+    try:
+        value = decode_json(line, "the line")
+        if not isinstance(value, dict):
+            return Failure("the line is not an object")
+        return Success(msgspec.convert(modern(value), kind))
+    except (ValueError, TypeError, RecursionError) as error:
+        return Failure(str(error) or "the line is nested too deep to read")
+
+
+def _modern_row(value: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = json_safe(value, drop_nulls=True, depth=-1)
+    timestamp = row.get("timestamp")
+    moment = _number_of(timestamp if isinstance(timestamp, str) else None)
+    if moment is not None:
+        row["timestamp"] = spell_number(moment)
+    elif type(timestamp) in (int, float):
+        row["timestamp"] = spell_number(timestamp)  # type: ignore[arg-type]
+    return row
+
+
+def _modern_snapshot(value: dict[str, Any]) -> dict[str, Any]:
+    snapshot: dict[str, Any] = json_safe(value, depth=-2)
+    snapshot["exported_at"] = normalize_time(snapshot.get("exported_at"))
+    run = snapshot.get("run")
+    if isinstance(run, dict):
+        for field in ("created_at", "updated_at", "heartbeat_at"):
+            run[field] = normalize_time(run.get(field))
+        user = run.get("user")
+        if isinstance(user, str):
+            run["user"] = {"username": user.removeprefix("<User ").removesuffix(">")}
+    return snapshot

@@ -1,0 +1,184 @@
+"""The changes of several syncs as one.
+
+Rules
+- What the lines tell adds up to what one sync would tell that had seen only the first export and
+  the last. What a line does not tell, the sum does not know: a value that was `large` stays so.
+- A run that came and went is not told; one that was dropped and came back is told as both.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from dr_wandb.core.sync.changes import (
+    ABSENT,
+    ChangedRun,
+    FieldChange,
+    RowCount,
+    SyncChanges,
+    compare_field,
+    ended_in,
+    path_of,
+    tell_fields,
+)
+
+Path = tuple[str, ...]
+
+
+def combine_changes(lines: Iterable[SyncChanges], at: str) -> SyncChanges:
+    """Return what several syncs, oldest first, changed together, as if they had been one.
+
+    A field that went back to where it was is told no more.
+    """
+    combined = _Combined()
+    for line in lines:
+        combined.add(line)
+    return combined.result(at)
+
+
+class _Combined:
+    """The sum of lines so far."""
+
+    def __init__(self) -> None:
+        self._new: dict[str, None] = {}
+        self._changed: dict[str, _Fields] = {}
+        self._marks: dict[str, dict[str, None]] = {
+            name: {} for name in ("missing", "returned", "left_scope", "entered_scope")
+        }
+        self._pruned: dict[str, None] = {}
+        self._rows: dict[str, RowCount] = {}
+
+    def add(self, line: SyncChanges) -> None:
+        """Add the next line. What it tells of a run came after the run was dropped in it."""
+        for run_id, count in line.rows.items():
+            known = self._rows.get(run_id, count)
+            self._rows[run_id] = RowCount(before=known.before, after=count.after)
+        for run_id in line.pruned:
+            self._prune(run_id)
+        self._new |= dict.fromkeys(line.new)
+        for run_id, changed in line.changed.items():
+            self._changed.setdefault(run_id, _Fields()).add(changed)
+        self._toggle("missing", "returned", line.missing, line.returned)
+        self._toggle("left_scope", "entered_scope", line.left_scope, line.entered_scope)
+
+    def _toggle(
+        self, name: str, opposite: str, marked: Iterable[str], unmarked: Iterable[str]
+    ) -> None:
+        for one, other, run_ids in ((name, opposite, marked), (opposite, name, unmarked)):
+            for run_id in run_ids:
+                if self._marks[other].pop(run_id, ABSENT) is ABSENT:
+                    self._marks[one][run_id] = None
+
+    def _prune(self, run_id: str) -> None:
+        self._changed.pop(run_id, None)
+        for marked in self._marks.values():
+            marked.pop(run_id, None)
+        came = self._new.pop(run_id, ABSENT) is not ABSENT
+        if not came or run_id in self._pruned:
+            self._pruned[run_id] = None
+        elif run_id in self._rows:
+            self._rows[run_id] = RowCount(before=0, after=self._rows[run_id].after)
+
+    def result(self, at: str) -> SyncChanges:
+        """Return the sum."""
+        changed = {
+            run_id: told
+            for run_id, fields in sorted(self._changed.items())
+            if run_id not in self._new and (told := fields.told) is not None
+        }
+        ended = {run_id: ended_in(fields) for run_id, fields in changed.items()}
+        return SyncChanges(
+            at=at,
+            new=tuple(sorted(self._new)),
+            changed=changed,
+            finished={run_id: state for run_id, state in ended.items() if state is not None},
+            pruned=tuple(sorted(self._pruned)),
+            rows={
+                run_id: count
+                for run_id, count in sorted(self._rows.items())
+                if count.before or count.after
+            },
+            **{name: tuple(sorted(run_ids)) for name, run_ids in self._marks.items()},
+        )
+
+
+class _Fields:
+    """The fields of one run that changed so far, by their paths: none lies inside another one."""
+
+    def __init__(self) -> None:
+        self._changes: dict[Path, FieldChange] = {}
+        self._more = 0
+
+    def add(self, changed: ChangedRun) -> None:
+        """Add what the next line tells of the run."""
+        self._more = max(self._more, changed.more)
+        for change in changed.fields:
+            path = path_of(change.field)
+            around = next((path[:end] for end in range(1, len(path)) if path[:end] in self), None)
+            if around is None:
+                self._changes[path] = self._widen(path, change)
+            else:
+                self._change_inside(around, path[len(around) :], change)
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._changes
+
+    def _widen(self, path: Path, change: FieldChange) -> FieldChange:
+        """Return a change from where the field, or what lies inside it, was at first."""
+        if (known := self._changes.get(path)) is not None:
+            large = known.large or change.large
+            return _from_to(change.field, known.old, change.new, large=large)
+        first, large = change.old, change.large
+        for place in [place for place in self._changes if place[: len(path)] == path]:
+            inside = self._changes.pop(place)
+            first = _put(first, place[len(path) :], inside.old)
+            large = large or inside.large or first is None
+        return _from_to(change.field, first, change.new, large=large)
+
+    def _change_inside(self, around: Path, place: Path, change: FieldChange) -> None:
+        """Take over a change of what lies inside a field that is known to have changed."""
+        known = self._changes[around]
+        last = known.new if known.large else _put(known.new, place, change.new)
+        large = known.large or change.large or last is None
+        self._changes[around] = _from_to(known.field, known.old, last, large=large)
+
+    @property
+    def told(self) -> ChangedRun | None:
+        """Return what is told of the run, None where all is as it was."""
+        changes = [
+            told
+            for change in self._changes.values()
+            for told in (
+                [change]
+                if change.large
+                else compare_field(change.field, _absent(change.old), _absent(change.new))
+            )
+        ]
+        return tell_fields(changes, self._more) if changes or self._more else None
+
+
+def _from_to(field: str, old: Any, new: Any, *, large: bool) -> FieldChange:
+    if large:
+        return FieldChange(field=field, large=True)
+    return FieldChange(field=field, old=old, new=new)
+
+
+def _put(value: Any, place: Path, member: Any) -> Any:
+    """Return an object with another value at a place inside it; UNSET takes it away.
+
+    None where it has no such place: then the lines do not belong together.
+    """
+    if not isinstance(value, Mapping):
+        return None
+    key, rest = place[0], place[1:]
+    if rest:
+        member = _put(value.get(key), rest, member)
+        if member is None:
+            return None
+    others = {name: other for name, other in value.items() if name != key}
+    return others if member is msgspec.UNSET else {**others, key: member}
+
+
+def _absent(value: Any) -> Any:
+    return ABSENT if value is msgspec.UNSET else value

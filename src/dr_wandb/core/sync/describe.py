@@ -1,0 +1,99 @@
+"""Say in words what a sync will do, and what syncs have done."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from dr_wandb.core.contract.words import count
+from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
+from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
+
+
+def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
+    """Say a plan in lines of text: one a run, and a line that sums them up."""
+    counts = ", ".join(f"{plan.count(action)} {action}" for action in RunAction)
+    lines = [_describe_run(run) for run in plan.runs]
+    return (*lines, f"{len(plan.runs)} runs: {counts}; about {plan.requests} requests")
+
+
+def _describe_run(run: RunPlan) -> str:
+    named = f"{run.action:8} {run.run_id!r}: {run.reason}"
+    if run.history is None:
+        return f"{named}; {'metadata file' if run.metadata else 'no request'}"
+    window = run.history.window
+    steps = "the whole history"
+    if window.start or window.stop is not None:
+        steps = f"steps {window.start or 0} to {'the end' if window.stop is None else window.stop}"
+    reason = "" if run.history.reason == run.reason else f" ({run.history.reason})"
+    return f"{named}; {steps}{reason}"
+
+
+def describe_changes(changes: SyncChanges, *, since: bool = False) -> tuple[str, ...]:
+    """Say in lines of text what one sync changed, or several `since` its time."""
+    begin = f"since {changes.at}" if since else changes.at
+    return (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in _details(changes)))
+
+
+def _sum_up(changes: SyncChanges) -> str:
+    counts = (
+        (len(changes.new), "new"),
+        (len(changes.changed), "changed"),
+        (len(changes.finished), "finished"),
+        (len(changes.missing), "gone upstream"),
+        (len(changes.returned), "back upstream"),
+        (len(changes.pruned), "pruned"),
+        (len(changes.left_scope), "out of scope"),
+        (len(changes.entered_scope), "in scope again"),
+        (sum(rows.before == rows.after for rows in changes.rows.values()), "rewritten"),
+    )
+    rows = ((changes.rows_added, "added"), (changes.rows_removed, "removed"))
+    parts = [f"{number} {what}" for number, what in counts if number]
+    parts += [f"{count(number, 'row')} {what}" for number, what in rows if number]
+    return ", ".join(parts) or "nothing changed"
+
+
+def _details(changes: SyncChanges) -> Iterator[str]:
+    for what, run_ids in (
+        ("new", changes.new),
+        ("gone upstream", changes.missing),
+        ("back upstream", changes.returned),
+        ("pruned", changes.pruned),
+        ("out of scope", changes.left_scope),
+        ("in scope again", changes.entered_scope),
+    ):
+        if run_ids:
+            yield f"{what}: {_names(run_ids)}"
+    for run_id, state in changes.finished.items():
+        yield f"finished: {_name(run_id)} ({_name(state)})"
+    for run_id, changed in changes.changed.items():
+        yield f"changed: {_name(run_id)}: {_fields(changed)}"
+    for run_id, rows in changes.rows.items():
+        if run_id not in changes.new:
+            yield f"rows: {_name(run_id)}: {rows.before} -> {rows.after}"
+
+
+def _fields(changed: ChangedRun) -> str:
+    told = [_field(change) for change in changed.fields]
+    return "; ".join([*told, f"and {changed.more} more"] if changed.more else told)
+
+
+def _field(change: FieldChange) -> str:
+    if change.large:
+        return f"{_name(change.field)} (large)"
+    return f"{_name(change.field)} {_value(change.old)} -> {_value(change.new)}"
+
+
+def _value(value: object) -> str:
+    return "absent" if value is msgspec.UNSET else _JSON.encode(value).decode()
+
+
+def _names(run_ids: Iterable[str]) -> str:
+    return ", ".join(map(_name, run_ids))
+
+
+def _name(text: str) -> str:
+    """Return a name as it is, quoted where a terminal could take it for something else."""
+    return text if text.isprintable() and text.strip() == text and text else repr(text)
+
+
+_JSON = msgspec.json.Encoder(order="sorted")

@@ -1,0 +1,239 @@
+"""What a sync will do, decided before it does anything.
+
+Rules
+- The plan follows from the request, the stored state and the listing alone. It can be printed.
+- A run whose counts did not move costs no request.
+- A changed selection reads the run again; so does every sign that stored rows were rewritten.
+- Runs whose last fetch failed come first.
+- A run is missing only where it was asked for and the answer was complete; only then `prune`
+  drops it.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import (
+    ExportMode,
+    ExportRequest,
+    SyncMode,
+    selection_in_words,
+)
+from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking, is_another_run
+from dr_wandb.core.sync.accept import FetchWindow
+
+ROWS_PER_REQUEST = 5000
+"""Live history rows that one request is taken to bring, for the estimate of a plan."""
+
+
+class RunAction(StrEnum):
+    """What happens to one run."""
+
+    NEW = "new"
+    REFRESH = "refresh"
+    REUSE = "reuse"
+    MISSING = "missing"
+    PRUNE = "prune"
+
+
+class HistoryFetch(Record, frozen=True, kw_only=True):
+    """Which rows of a run to read. `tail`: rows below the window's start are kept."""
+
+    window: FetchWindow
+    reason: str
+    tail: bool = False
+
+
+class RunPlan(Record, frozen=True, kw_only=True):
+    """What happens to one run, and why. `requests` is an estimate beyond the listing."""
+
+    run_id: str
+    action: RunAction
+    reason: str
+    history: HistoryFetch | None = None
+    metadata: bool = False
+    requests: int = 0
+
+
+class SyncPlan(Record, frozen=True, kw_only=True):
+    """What happens to every run, in the order in which it happens."""
+
+    runs: tuple[RunPlan, ...]
+    requests: int = 0
+
+    def count(self, action: RunAction) -> int:
+        """Return how many runs this happens to."""
+        return sum(run.action == action for run in self.runs)
+
+
+def plan_sync(
+    request: ExportRequest,
+    state: ExportState,
+    listing: Sequence[RunListing],
+    *,
+    asked: Collection[str] | None = None,
+    outside: Collection[str] = (),
+) -> SyncPlan:
+    """Decide what happens to every run that is listed or tracked.
+
+    listing: one value per run, in any order; of several with one id the last counts.
+    asked: ids of the tracked runs that the listing would show if they were there. None, the
+    default, means that the listing is of the whole project.
+    outside: ids of listed runs that are not in the scope any more. Those that are not tracked are
+    left out.
+    """
+    listed = {run.run_id: run for run in listing}
+    plans = [
+        _plan_run(request, state.runs.get(run_id), run, run_id in outside)
+        for run_id, run in listed.items()
+        if run_id in state.runs or run_id not in outside
+    ]
+    plans.extend(
+        _plan_unlisted(tracking, asked is None or run_id in asked, request.prune)
+        for run_id, tracking in state.runs.items()
+        if run_id not in listed
+    )
+    ordered = sorted(plans, key=lambda plan: _place(plan, state.runs))
+    pages = math.ceil(len(listed) / request.runs_per_page)
+    return SyncPlan(
+        runs=tuple(ordered), requests=max(1, pages) + sum(plan.requests for plan in ordered)
+    )
+
+
+def _place(plan: RunPlan, tracked: Mapping[str, RunTracking]) -> tuple[bool, bool, str]:
+    """Order the work: failed last time, then the rest, then what costs nothing; each by id.
+
+    That is the order of `history.jsonl`, so what has come is written while the rest is fetched.
+    """
+    tracking = tracked.get(plan.run_id)
+    failed = tracking is not None and tracking.failure is not None
+    idle = plan.history is None and not plan.metadata
+    return (not failed, idle, plan.run_id)
+
+
+def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
+    since = tracking.missing_since
+    gone = "no longer listed" if since is None else f"gone upstream since {since}"
+    if asked and prune:
+        return RunPlan(run_id=tracking.run_id, action=RunAction.PRUNE, reason=f"{gone}: dropped")
+    if asked or since is not None:
+        return RunPlan(run_id=tracking.run_id, action=RunAction.MISSING, reason=gone)
+    return RunPlan(run_id=tracking.run_id, action=RunAction.REUSE, reason="not looked at: settled")
+
+
+def _plan_run(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing, outside: bool
+) -> RunPlan:
+    history = _plan_history(request, tracking, listing)
+    metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
+    action, reason = _choose_action(request, tracking, listing)
+    if action == RunAction.REUSE and (history is not None or metadata):
+        action, reason = RunAction.REFRESH, "metadata wanted" if history is None else history.reason
+    if outside:
+        reason = f"out of scope, kept; {reason}"
+    return RunPlan(
+        run_id=listing.run_id,
+        action=action,
+        reason=reason,
+        history=history,
+        metadata=metadata,
+        requests=_requests(history, listing) + (2 if metadata else 0),
+    )
+
+
+def _choose_action(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing
+) -> tuple[RunAction, str]:
+    if tracking is None:
+        return RunAction.NEW, "not exported yet"
+    if is_another_run(tracking, listing):
+        return RunAction.NEW, "deleted and made anew under the same id"
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        return RunAction.NEW, "full reconcile"
+    if tracking.failure is not None:
+        return RunAction.REFRESH, f"failed last time: {tracking.failure}"
+    if tracking.missing_since is not None:
+        return RunAction.REFRESH, "listed again"
+    if tracking.snapshot is None or not listing.fingerprint:
+        return RunAction.REFRESH, "no snapshot to compare with"
+    if listing.fingerprint != tracking.fingerprint:
+        return RunAction.REFRESH, "changed since it was exported"
+    if tracking.metadata_included and not request.include_metadata:
+        return RunAction.REFRESH, "metadata no longer wanted"
+    return RunAction.REUSE, "unchanged"
+
+
+def _metadata_may_differ(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing
+) -> bool:
+    """Say whether the metadata file has to be read: it changes only while a run is alive."""
+    if tracking is None or tracking.seen is None or request.sync_mode == SyncMode.FULL_RECONCILE:
+        return True
+    seen = (tracking.seen.storage_id, tracking.seen.state, tracking.seen.heartbeat_at)
+    now = (listing.storage_id, listing.state, listing.heartbeat_at)
+    return not tracking.metadata_included or tracking.failure is not None or seen != now
+
+
+def _plan_history(
+    request: ExportRequest, tracking: RunTracking | None, listing: RunListing
+) -> HistoryFetch | None:
+    """Choose the rows of one run to read, None where nothing can have changed."""
+    if request.mode == ExportMode.METADATA:
+        return None
+    selection = request.selection
+    anew = FetchWindow()  # only a whole read can be checked against the line count
+    nothing_logged = listing.last_step is None and listing.history_line_count == 0
+    position = tracking.position if tracking is not None else None
+    if tracking is not None and is_another_run(tracking, listing):
+        position = None
+    if nothing_logged and not _holds_rows(tracking, position):
+        return None
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        return _fetch(anew, "full reconcile")
+    if position is None:
+        return _fetch(anew, "never fetched")
+    if position.selection != selection:
+        before, now = selection_in_words(position.selection), selection_in_words(selection)
+        return _fetch(anew, f"selection changed: {before} -> {now}")
+    if position.accounts_for(listing.counts):
+        return None
+    return _plan_advance(position, listing, anew)
+
+
+def _holds_rows(tracking: RunTracking | None, position: HistoryPosition | None) -> bool:
+    stored = tracking is not None and tracking.history is not None
+    return stored or (position is not None and position.rows > 0)
+
+
+def _plan_advance(
+    position: HistoryPosition, listing: RunListing, anew: FetchWindow
+) -> HistoryFetch:
+    known = position.expected_line_count if position.whole else position.listed.line_count
+    count = listing.history_line_count
+    if count is None or known is None:
+        return _fetch(anew, "the line count is not known")
+    if count < known:
+        return _fetch(anew, f"the line count shrank from {known} to {count}")
+    if not position.last_step or not position.boundary:
+        return _fetch(anew, f"{count - known} rows behind, with no step to continue from")
+    if listing.last_step is not None and listing.last_step < position.last_step:
+        back = f"the last step went back from {position.last_step} to {listing.last_step}"
+        return _fetch(anew, back)
+    reason = f"{count - known} rows behind" if count > known else "logged again since"
+    # Rows that come while it is read are left to the next sync: they could not be accounted for.
+    stop = None if listing.last_step is None else listing.last_step + 1
+    window = FetchWindow(start=position.last_step, stop=stop)
+    return HistoryFetch(window=window, reason=reason, tail=True)
+
+
+def _fetch(window: FetchWindow, reason: str) -> HistoryFetch:
+    return HistoryFetch(window=window, reason=reason)
+
+
+def _requests(history: HistoryFetch | None, listing: RunListing) -> int:
+    if history is None:
+        return 0
+    rows = 0 if listing.terminal or history.tail else listing.history_line_count or 0
+    return 1 + math.ceil(rows / ROWS_PER_REQUEST)

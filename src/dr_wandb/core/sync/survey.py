@@ -1,0 +1,95 @@
+"""What to ask W&B for, and whether to believe that so much is gone.
+
+Rules
+- An incremental sync asks for the runs created lately and for those that are not settled, by id.
+  Everything is asked for where there is nothing to build on, or the scope has changed.
+- A tracked run that a listing within the scope does not show is asked for by its id: it is outside
+  of the scope if it is there, and gone only if it is not.
+- A listing that lacks most runs is not believed unless `allow_empty` says so.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from dr_wandb.core.contract.failures import RunsVanished
+from dr_wandb.core.contract.listing import (
+    EveryRun,
+    ListingQuery,
+    RunsById,
+    RunsCreatedSince,
+    earlier,
+)
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.sync.plan import RunAction, SyncPlan
+
+LATE_RUNS = timedelta(hours=1)
+"""Overlap of the watermark: a new run may take minutes to show in a filtered listing (wandb#7410
+reports about 10)."""
+
+IDS_PER_QUERY = 500
+"""Runs asked for by id in one query."""
+
+
+class ListingPlan(Record, frozen=True, kw_only=True):
+    """Which listing queries to send, and why."""
+
+    queries: tuple[ListingQuery, ...]
+    reason: str
+
+
+def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
+    """Choose the listing queries of a sync.
+
+    Incremental: the runs created since the newest one known, less an overlap, and all tracked runs
+    that are not settled, by id; within a scope those that are gone too. Everything where there is
+    nothing to build on.
+    """
+    if reason := _reason_for_everything(request, state):
+        return ListingPlan(queries=(EveryRun(scope=request.scope),), reason=reason)
+    assert state.max_created_at is not None
+    # The count of a scope does not show that a run is back outside of it.
+    within_scope = request.scope is not None
+    unsettled = [
+        run_id
+        for run_id, tracking in (state.runs if within_scope else state.present).items()
+        if tracking.missing_since or not tracking.settled(request, state.last_exported_at)
+    ]
+    since = RunsCreatedSince(since=earlier(state.max_created_at, LATE_RUNS), scope=request.scope)
+    return ListingPlan(
+        queries=(since, *by_id(unsettled)),
+        reason=f"runs created since {since.since}, and {len(unsettled)} that are not settled",
+    )
+
+
+def _reason_for_everything(request: ExportRequest, state: ExportState) -> str | None:
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        return "full reconcile"
+    if state.max_created_at is None or state.last_exported_at is None:
+        return "nothing to build on"
+    if request.sync_mode == SyncMode.DETECT_CHANGES:
+        return "every run is compared with what is stored"
+    if state.scope != request.scope:
+        return "the scope changed"
+    return "what is gone upstream is to be dropped" if request.prune else None
+
+
+def by_id(run_ids: Collection[str]) -> tuple[RunsById, ...]:
+    """Ask for runs by their ids, in batches."""
+    ids = sorted(run_ids)
+    return tuple(
+        RunsById(run_ids=tuple(ids[start : start + IDS_PER_QUERY]))
+        for start in range(0, len(ids), IDS_PER_QUERY)
+    )
+
+
+def check_vanished(
+    request: ExportRequest, state: ExportState, plan: SyncPlan
+) -> RunsVanished | None:
+    """Return what is wrong with a listing that has suddenly lost most of the runs, or all."""
+    gone = {RunAction.MISSING, RunAction.PRUNE}
+    vanished = sum(run.action in gone and run.run_id in state.present for run in plan.runs)
+    if request.allow_empty or 2 * vanished <= len(state.present):
+        return None
+    return RunsVanished(name=request.name, vanished=vanished, known=len(state.present))

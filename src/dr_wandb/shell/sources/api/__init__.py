@@ -1,0 +1,1 @@
+"""Runs from W&B, through the real SDK. `source.py` is the face."""

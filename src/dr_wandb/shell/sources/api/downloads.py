@@ -1,0 +1,130 @@
+"""Download a run's files with the SDK, into folders of our own.
+
+Rules (measured with wandb 0.29 to 0.31)
+- The SDK does not raise where an exported file cannot be had: it names it in `errors`.
+- It has no timeout: the time without a byte more on disk is watched here.
+- It makes a file name of the run id, so an id with a path separator is not given to it.
+- What was given up may still write, so every try has a folder for itself.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from types import SimpleNamespace
+from typing import Any
+
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
+from dr_wandb.shell.sources.api.sdk_errors import SDK_ERRORS, Trouble, reason_of, trouble_of_text
+from dr_wandb.shell.sources.api.session import ApiSession, translate
+
+_FILE = "downloaded"
+
+
+class Downloads:
+    """Downloads of one project. Every call has a folder for itself."""
+
+    def __init__(self, session: ApiSession, request: ExportRequest) -> None:
+        self._session = session
+        self._entity = request.entity
+        self._project = request.project
+        self._timeout = request.timeout_seconds
+
+    def new_folder(self) -> Path:
+        """Make an empty folder; whoever asks for it removes it."""
+        return Path(mkdtemp(prefix="download-", dir=self._session.private))
+
+    def exports(self, run_id: str, folder: Path) -> tuple[list[Path], bool]:
+        """Download a run's Parquet files; say whether there are live rows beside them."""
+        if "/" in run_id or "\\" in run_id:
+            return [], True
+        result = self._session.send(lambda: self._exports(run_id, folder))
+        return sorted(result.paths), bool(result.contains_live_data)
+
+    def _exports(self, run_id: str, folder: Path) -> Any:
+        from wandb.apis.public import Run
+
+        place = Path(mkdtemp(dir=folder))
+
+        def download() -> Any:
+            with self._session.service() as service:
+                address = SimpleNamespace(
+                    entity=self._entity, project=self._project, id=run_id, _service_api=service
+                )
+                return Run.download_history_exports(address, place, require_complete_history=False)
+
+        result = self._watched(download, place)
+        if result.errors:
+            raise _missing(list(map(str, result.errors.values())))
+        return result
+
+    def file(self, node: Mapping[str, Any]) -> bytes:
+        """Download one file of a run, given as its GraphQL node."""
+        folder = self.new_folder()
+        try:
+            return self._session.send(lambda: self._file(node, Path(mkdtemp(dir=folder))))
+        except FileNotFoundError:
+            raise SourceError(f"{node.get('name')} did not arrive") from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _file(self, node: Mapping[str, Any], place: Path) -> bytes:
+        from wandb.apis.public import File
+
+        def download() -> None:
+            with self._session.service() as service:
+                file = File(service, {**node, "name": _FILE})
+                file.download(root=str(place), replace=True).close()
+
+        self._watched(download, place)
+        return (place / _FILE).read_bytes()
+
+    def _watched(self, call: Callable[[], Any], folder: Path) -> Any:
+        """Do a call of the SDK that writes into a folder; give up when nothing more comes."""
+        outcome: list[Any] = []
+
+        def work() -> None:
+            try:
+                outcome.append(call())
+            except BaseException as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        size, since = -1, time.monotonic()
+        while thread.is_alive():
+            thread.join(0.2)
+            now = _size_of(folder)
+            if now != size:
+                size, since = now, time.monotonic()
+            elif time.monotonic() - since > self._timeout:
+                raise PassingError(f"no progress for {self._timeout} s while downloading")
+        answer = outcome[0]
+        if isinstance(answer, SDK_ERRORS):
+            raise translate(answer) from answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def _missing(reasons: list[str]) -> SourceError:
+    """Return the error for files that did not come: throttled or passing if one of them is."""
+    first = reason_of(OSError(reasons[0]))
+    text = f"{len(reasons)} exported Parquet files could not be downloaded: {first}"
+    troubles = {trouble_of_text(reason) for reason in reasons}
+    if Trouble.THROTTLED in troubles:
+        return ThrottledError(text)
+    return PassingError(text) if Trouble.PASSING in troubles else SourceError(text)
+
+
+def _size_of(folder: Path) -> int:
+    size = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size

@@ -1,0 +1,50 @@
+"""Listing queries as filters of W&B's API: in the style of MongoDB, keys as W&B documents them.
+
+A filter only has to admit what is asked for: the listing looks at each run again. W&B alone judges
+a scope's own `filters`.
+"""
+
+from typing import Any
+
+from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunsById, RunsCreatedSince
+from dr_wandb.core.contract.scope import RunScope
+
+
+def query_filters(query: ListingQuery) -> dict[str, Any]:
+    """Return the filters that bring the runs which a query asks for."""
+    match query:
+        case EveryRun(scope=scope):
+            return scope_filters(scope)
+        case RunsCreatedSince(since=since, scope=scope):
+            return _both({"createdAt": {"$gte": since}}, scope_filters(scope))
+        case RunsById(run_ids=run_ids):
+            return {"name": {"$in": list(run_ids)}}
+
+
+def scope_filters(scope: RunScope | None) -> dict[str, Any]:
+    """Return the filters that bring the runs in scope, {} where that is every run."""
+    if scope is None:
+        return {}
+    named: dict[str, Any] = {
+        key: {"$in": list(values)}
+        for key, values in (
+            ("state", scope.states),
+            ("tags", scope.tags),
+            ("group", scope.groups),
+            ("sweep", scope.sweeps),
+            ("name", scope.run_ids),
+        )
+        if values
+    }
+    created = {
+        operator: moment
+        for operator, moment in (("$gte", scope.created_after), ("$lt", scope.created_before))
+        if moment is not None
+    }
+    if created:
+        named["createdAt"] = created
+    return _both(named, scope.filters or {})
+
+
+def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {"$and": [one, other]} if one and other else one or other

@@ -1,0 +1,138 @@
+"""Read the Parquet files that W&B exports histories to, in batches, whatever their size."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.merge import EncodedRows
+from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
+from dr_wandb.shell.sources.api.arrow import encode_batch
+
+CELLS_PER_BATCH = 50_000
+"""As Python objects a few megabytes."""
+
+MOST_ROWS = 10_000
+
+COLUMN_BYTES = 1 << 16
+"""What is read of a column at once: a file may have thousands of them."""
+
+BATCH_BYTES = 4 << 20
+"""What a batch holds in Arrow's memory, unless a single row holds more."""
+
+_REFUSALS = (pa.ArrowException, OSError, ValueError)
+
+
+class ColumnBatch:
+    """A batch that came as columns, with a null for each one that a row has no value in."""
+
+    live = False
+
+    def __init__(self, columns: pa.RecordBatch) -> None:
+        self._columns = columns
+
+    @property
+    def rows(self) -> Sequence[RawRow]:
+        """Return the rows as dicts. Raises SourceError where a value does not read."""
+        try:
+            rows: Sequence[RawRow] = self._columns.to_pylist()
+        except _REFUSALS as error:
+            raise _unreadable(error) from error
+        return rows
+
+    def encode(self, run_id: str) -> EncodedRows:
+        """Return the rows as lines. Raises SourceError where a value does not read."""
+        try:
+            encoded = encode_batch(self._columns, run_id)
+        except _REFUSALS as error:
+            raise _unreadable(error) from error
+        return encoded or RowBatch(rows=self.rows, live=False).encode(run_id)
+
+    def inside(self, window: FetchWindow) -> "ColumnBatch":
+        """Return the rows whose step may lie in a window; leaving out the others saves encoding."""
+        names = self._columns.schema.names
+        if window.whole or names.count("_step") != 1:
+            return self
+        step = self._columns.column(names.index("_step"))
+        if not (pa.types.is_integer(step.type) or pa.types.is_floating(step.type)):
+            return self
+        place = pc.fill_null(step, 0)
+        within = pc.greater_equal(place, window.start) if window.start else pc.is_valid(place)
+        if window.stop is not None:
+            within = pc.and_(within, pc.less(place, window.stop))
+        return ColumnBatch(self._columns.filter(within))
+
+
+class ParquetFiles(HistoryFiles):
+    """The Parquet files of one run, and the window that is asked for."""
+
+    def batches(self) -> Iterator[ColumnBatch]:
+        """Read the rows in the order of the files' first steps."""
+        for path in in_step_order(self.paths):
+            yield from read_parquet(path, self.window)
+
+
+def read_parquet(path: Path, window: FetchWindow) -> Iterator[ColumnBatch]:
+    """Read the rows of one file that may lie in a window.
+
+    Raises SourceError where the file is not whole: the SDK stores what it got as if it were.
+    """
+    try:
+        with pq.ParquetFile(path, buffer_size=COLUMN_BYTES) as file:
+            rows = max(1, min(MOST_ROWS, CELLS_PER_BATCH // max(1, len(file.schema.names))))
+            for batch in file.iter_batches(batch_size=rows, use_threads=False):
+                for piece in _pieces(batch):
+                    yield ColumnBatch(piece).inside(window)
+    except _REFUSALS as error:
+        raise _unreadable(error) from error
+    finally:
+        pa.default_memory_pool().release_unused()  # each thread would keep what its file took
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows a file says that it has. Raises SourceError where it is not whole."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except _REFUSALS as error:
+        raise _unreadable(error) from error
+
+
+def in_step_order(paths: Sequence[Path]) -> Sequence[Path]:
+    """Order files by their first steps: rows of files that follow one another need no sorting."""
+    return paths if len(paths) == 1 else sorted(paths, key=_least_step)
+
+
+def _least_step(path: Path) -> float:
+    """Return the least step of a file as its statistics tell it, 0 where they do not."""
+    try:
+        metadata = pq.read_metadata(path)
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        return min(map(_least_step_of_group, groups), default=0)
+    except _REFUSALS:
+        return 0  # who reads it will say what is wrong with it
+
+
+def _least_step_of_group(group: Any) -> float:
+    for place in range(group.num_columns):
+        column = group.column(place)
+        if column.path_in_schema == "_step" and column.is_stats_set:
+            least = column.statistics.min if column.statistics.has_min_max else None
+            return least if isinstance(least, int | float) else 0
+    return 0
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch whose rows are large into several."""
+    count = max(1, batch.nbytes // BATCH_BYTES)
+    length = max(1, -(-batch.num_rows // count))
+    for start in range(0, batch.num_rows, length):
+        yield batch.slice(start, length)
+
+
+def _unreadable(error: Exception) -> SourceError:
+    reason = " ".join(str(error).split())
+    return SourceError(f"an exported Parquet file does not read: {reason[:200]}")

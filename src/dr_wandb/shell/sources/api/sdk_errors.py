@@ -1,0 +1,116 @@
+"""What the errors of the SDK mean (measured with wandb 0.29 to 0.31).
+
+Rules
+- The status of an answer that wandb-core tried again is in the text alone, and in the text of
+  files (0.29) not even there: what was tried again inside is worth another try.
+- Only the words that wandb-core puts around an answer are read, never the answer's own.
+"""
+
+import re
+from enum import Enum
+
+from wandb.errors import AuthenticationError, CommError, UsageError
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+from wandb.sdk.mailbox import MailboxClosedError
+
+from dr_wandb.core.contract.failures import Failure, KeyRefused, NoApiKey, Unreachable
+from dr_wandb.core.sync.scrub import scrub_text
+
+SDK_ERRORS = (
+    CommError,
+    UsageError,
+    WandbApiFailedError,
+    MailboxClosedError,
+    ValueError,
+    TimeoutError,
+    OSError,
+)
+
+THROTTLED_STATUS = 429
+PASSING_STATUS = frozenset({408, *range(500, 600)} - {501, 505})
+
+_GAVE_UP = "giving up after "
+_BUSY = "service process is busy and did not respond in time"
+_CUT_SHORT = "unexpected EOF"
+_NOBODY_THERE = ("connection refused", "no such host", "network is unreachable", "no route to host")
+_RETRIED = re.compile(
+    r"giving up after \d+ attempt\(s\)(?:: unexpected HTTP status \d+[^\n]*)?"
+    r"\s+while retrying: (?:HTTP|unexpected HTTP status) (\d{3})\b"
+)
+_FILE_STATUS = re.compile(r"^file transfer: download: failed to download: status: (\d{3})\b")
+_PREFIX = re.compile(r"^giving up after \d+ attempt\(s\):? ?(?:while retrying: )?(?=\S)")
+
+
+class Trouble(Enum):
+    """What kind of trouble an error is."""
+
+    THROTTLED = "throttled"
+    PASSING = "passing"
+    FINAL = "final"
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """Say whether a request that failed is worth sending again, and whether all must wait."""
+    told = str(error.__cause__ or error)
+    status = status_of(error)
+    if isinstance(error, TimeoutError):
+        return Trouble.PASSING
+    return trouble_of_text(told) if status in (0, 200) else _trouble_of_status(status)
+
+
+def trouble_of_text(text: str) -> Trouble:
+    """Judge by what wandb-core says, where there is no status."""
+    found = _RETRIED.search(text) or _FILE_STATUS.search(text)
+    if found:
+        return _trouble_of_status(int(found[1]))
+    passing = _GAVE_UP in text or _BUSY in text or text.rstrip().endswith(_CUT_SHORT)
+    return Trouble.PASSING if passing else Trouble.FINAL
+
+
+def _trouble_of_status(status: int) -> Trouble:
+    if status == THROTTLED_STATUS:
+        return Trouble.THROTTLED
+    return Trouble.PASSING if status in PASSING_STATUS else Trouble.FINAL
+
+
+def nobody_there(error: BaseException) -> bool:
+    """Say whether the host cannot be reached at all, so that waiting is of little use."""
+    text = str(error)
+    return _GAVE_UP in text and any(words in text for words in _NOBODY_THERE)
+
+
+def status_of(error: BaseException) -> int:
+    """Return the HTTP status behind an error of the SDK, 0 where there is none."""
+    for cause in (error, error.__cause__):
+        response = getattr(cause, "response", None)
+        status = getattr(response, "http_status", 0)
+        if isinstance(status, int) and status:
+            return status
+    return 0
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error of the SDK says, on one line, without what wandb-core repeats."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    gave_up = text.rfind(_GAVE_UP)
+    if gave_up >= 0:
+        text = text[gave_up:]
+    text = text.partition(" while retrying: Post ")[0]
+    text = scrub_text(_PREFIX.sub("", text))
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def explain(error: BaseException, host: str) -> Failure:
+    """Say which failure it is that kept a session from being opened.
+
+    The SDK raises AuthenticationError for every reason, an unreachable host among them.
+    """
+    reason = reason_of(error)
+    if isinstance(error, UsageError) and not isinstance(error, AuthenticationError):
+        return NoApiKey(host=host)
+    if status_of(error) in (401, 403):
+        return KeyRefused(host=host)
+    rejected_locally = isinstance(error, AuthenticationError) and error.__cause__ is None
+    if rejected_locally:
+        return KeyRefused(host=host, detail=reason)
+    return Unreachable(host=host, detail=reason)

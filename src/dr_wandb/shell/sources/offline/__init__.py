@@ -1,0 +1,1 @@
+"""Runs from `.wandb` files, without a network. `source.py` is the face."""

@@ -1,0 +1,161 @@
+"""Files and runs as they are found below a folder."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.offline.found import FileNotice, RunOnDisk
+from dr_wandb.core.offline.framing import LostBytes
+from dr_wandb.core.offline.host import time_of
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.records import RunRecord
+from dr_wandb.core.offline.run import NOBODY, RunFold, state_of
+from dr_wandb.shell.sources.offline.files import RunFile
+from dr_wandb.shell.sources.offline.index import KnownFile, digest_of_tail
+
+
+class FoundFile(Record, frozen=True, kw_only=True):
+    """A file that was read, and what it calls its run: None where that is lost."""
+
+    file: RunFile
+    named: RunRecord | None
+    reading: FileReading
+
+    @property
+    def run_id(self) -> str:
+        """Return the id of the run."""
+        return (self.named.run_id if self.named is not None else "") or self.file.run_id
+
+
+class FoundRun(Record, frozen=True, kw_only=True):
+    """A run and its files, in order; `modified_ns`: when the last one was written to."""
+
+    run_id: str
+    files: tuple[FoundFile, ...]
+
+    @property
+    def fold(self) -> RunFold:
+        """Return what the files say."""
+        return self.files[-1].reading.fold
+
+    @property
+    def whole(self) -> bool:
+        """Say whether every byte of the files was read as a record."""
+        return not any(lost_in(file.reading) for file in self.files)
+
+    def state(self, now_ns: int) -> str:
+        """Return the state as W&B calls it."""
+        return state_of(self.fold, (now_ns - self.files[-1].file.modified_ns) / 1e9)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return the entity and the project that the files name, "" where they name none."""
+        named = self.fold.run or NOBODY
+        return named.entity, named.project
+
+
+class FoundRuns(NamedTuple):
+    """What a folder holds. Two runs have one id only if their projects differ.
+
+    `unread`: why a run could not be read, by its id. `left_out`: ids and projects of runs that are
+    not wanted.
+    """
+
+    runs: Sequence[FoundRun]
+    unread: Mapping[str, str]
+    notices: Sequence[FileNotice]
+    known: Mapping[str, KnownFile]
+    left_out: Collection[tuple[str, str]]
+
+
+class StartedFile(NamedTuple):
+    """A file, and what its first records call its run.
+
+    mark: what copies of it have too, also shorter ones; tail: what copies of the same size have.
+    """
+
+    file: RunFile
+    named: RunRecord | None
+    mark: str
+    tail: str
+
+    @property
+    def run_id(self) -> str:
+        """Return the id of the run."""
+        return (self.named.run_id if self.named is not None else "") or self.file.run_id
+
+    @property
+    def begun(self) -> tuple[int, int] | None:
+        """Return when it was begun, in epoch seconds and nanoseconds."""
+        return self.named.started_at if self.named is not None else None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return the entity and the project, "" where it names none."""
+        return ("", "") if self.named is None else (self.named.entity, self.named.project)
+
+
+def lost_in(reading: FileReading) -> list[LostBytes]:
+    """Return what could not be read of a file, the torn end last."""
+    return [*reading.lost, *([] if reading.torn is None else [reading.torn])]
+
+
+def start_of(file: RunFile, named: RunRecord | None, data: memoryview) -> StartedFile:
+    """Mark a file by the moment at which it was begun; if that is lost, by its content."""
+    begun = named.started_at if named is not None else None
+    tail = f"{file.size} {digest_of_tail(data, file.size)}"
+    return StartedFile(file, named, tail if begun is None else mark_of(begun), tail)
+
+
+def mark_of(begun: tuple[int, int]) -> str:
+    """Return what files that were begun at this moment have in common."""
+    return f"begun {begun}"
+
+
+def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
+    """Order the files of a run by when they were begun.
+
+    Where one does not say it, by the times in the names of their folders, if all tell one.
+    """
+    by_name = any(start.begun is None for start in starts) and all(s.file.begun for s in starts)
+
+    def place(start: StartedFile) -> tuple[Any, ...]:
+        if by_name:
+            return start.file.begun, start.file.name
+        return start.begun is None, start.begun or (), start.file.name
+
+    return sorted(starts, key=place)
+
+
+def apart(starts: Sequence[StartedFile]) -> list[list[StartedFile]]:
+    """Tell files of one run id apart if they are of different projects."""
+    places = [start.place for start in starts]
+    entities, projects = ({*filter(None, names)} for names in zip(*places, strict=True))
+    if len(entities) < 2 and len(projects) < 2:
+        return [list(starts)]
+    ordered = sorted(starts, key=lambda start: start.place)
+    return [list(group) for _, group in groupby(ordered, key=lambda start: start.place)]
+
+
+def on_disk(run: FoundRun, now_ns: int) -> RunOnDisk:
+    """Return what there is to tell of a run."""
+    fold = run.fold
+    named = fold.run or NOBODY
+    return RunOnDisk(
+        run_id=run.run_id,
+        entity=named.entity,
+        project=named.project,
+        name=named.display_name,
+        state=run.state(now_ns),
+        created_at=None if fold.started_at is None else time_of(fold.started_at[0], 0),
+        rows=fold.rows,
+        last_step=fold.last_step,
+        files=tuple(file.file.name for file in run.files),
+        bytes=sum(file.file.size for file in run.files),
+        whole=run.whole,
+        forked_from=tuple(
+            f"{point.run_id} at {point.metric or '_step'} {point.value}"
+            for point in fold.branch_points
+        ),
+    )

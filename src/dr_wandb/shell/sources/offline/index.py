@@ -1,0 +1,97 @@
+"""What is remembered of `.wandb` files between syncs, so that they are not read again.
+
+It is a cache, in a hidden file of the export: what is missing or does not fit is read anew. A file
+is taken for what it was if its size, its time and its last bytes are the same; one that has grown
+is read on from where reading ended, if the bytes before that place are the same.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.values import clean_text
+from dr_wandb.core.contract.version import VERSION
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.records import RunRecord
+from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.sources.offline.files import RunFile
+from dr_wandb.shell.store import disk
+
+INDEX_FILE = ".offline.json"
+TAIL_BYTES = 1 << 12
+
+
+class KnownFile(Record, frozen=True, kw_only=True):
+    """A file and what was read of it.
+
+    tail: the digest of the last bytes before `reading.end`. base: the digest of what the earlier
+    files of the same run said, "" for the first. named: what the file calls its run.
+    """
+
+    size: int
+    modified_ns: int
+    tail: str
+    base: str
+    named: RunRecord | None
+    reading: FileReading
+
+
+class OfflineIndex(Record, frozen=True, kw_only=True):
+    """The files by their names below `folder`. version: of the tool that read them."""
+
+    version: str
+    folder: str
+    files: Mapping[str, KnownFile]
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_DECODER = msgspec.json.Decoder(OfflineIndex)
+
+
+def load_index(path: Path, folder: Path) -> Mapping[str, KnownFile]:
+    """Load what is known of the files below a folder, nothing where that is not known."""
+    with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
+        index = _DECODER.decode(path.read_bytes())
+        if index.version == VERSION and index.folder == _spell(folder):
+            return index.files
+    return {}
+
+
+def save_index(path: Path, folder: Path, files: Mapping[str, KnownFile]) -> None:
+    """Remember what is known, if it is something new. Where that fails, nothing is lost."""
+    index = OfflineIndex(version=VERSION, folder=_spell(folder), files=files)
+    content = _ENCODER.encode(index)
+    with suppress(OSError):
+        if path.read_bytes() == content:
+            return
+    try:
+        disk.replace_file(path, content)
+    except OSError as error:
+        LOGGER.info("%s cannot be written, files will be read again: %s", path, error)
+
+
+def _spell(folder: Path) -> str:
+    return clean_text(str(folder.resolve()))
+
+
+def digest_of_tail(data: memoryview, end: int) -> str:
+    """Return the digest of the bytes before a place of a file."""
+    return hashlib.blake2b(data[max(0, end - TAIL_BYTES) : end], digest_size=16).hexdigest()
+
+
+def digest_of_fold(reading: FileReading) -> str:
+    """Return a digest of what a file and those before it say of their run."""
+    return hashlib.blake2b(_ENCODER.encode(reading.fold), digest_size=16).hexdigest()
+
+
+def is_as_known(file: RunFile, data: memoryview, known: KnownFile) -> bool:
+    """Say whether a file is what it was, or has only grown since."""
+    if file.size < known.reading.end or file.size < known.size:
+        return False
+    if file.size == known.size and file.modified_ns != known.modified_ns:
+        return False
+    return digest_of_tail(data, known.reading.end) == known.tail

@@ -1,0 +1,291 @@
+"""From a folder of `.wandb` files to runs: read what is new, join what belongs together.
+
+Rules
+- A file that was read before and is the same is not read again; one that has grown is read on.
+- Files of one run are joined in the order in which they were begun. Of several files that were
+  begun by one process at one moment, which are copies, the longest is read.
+- Whatever is wrong with a file is told, and costs nothing but what is in that place.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from dr_wandb.core.contract.values import clean_text
+from dr_wandb.core.contract.words import count
+from dr_wandb.core.offline.folding import behind
+from dr_wandb.core.offline.found import FileNotice, FolderContent
+from dr_wandb.core.offline.framing import header_problem
+from dr_wandb.core.offline.reading import FileReading, identify, read_file
+from dr_wandb.core.offline.run import state_of
+from dr_wandb.shell.sources.offline.files import RunFile, find_run_files, mapped
+from dr_wandb.shell.sources.offline.found import (
+    FoundFile,
+    FoundRun,
+    FoundRuns,
+    StartedFile,
+    apart,
+    in_order,
+    lost_in,
+    mark_of,
+    on_disk,
+    start_of,
+)
+from dr_wandb.shell.sources.offline.index import (
+    KnownFile,
+    digest_of_fold,
+    digest_of_tail,
+    is_as_known,
+)
+
+MOST_TOLD = 10
+"""So many places where a file is damaged are told one by one."""
+
+NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
+STILL_WRITTEN = "is still being written; what is missing at its end comes with the next sync"
+
+
+def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
+    """Return what is known before a file is read: what the files of its run before it say."""
+    if before is None:
+        return FileReading()
+    resumes = start.named is not None and start.named.resumes
+    return FileReading(fold=behind(before.fold), numbered_on=resumes)
+
+
+Wanted = Callable[[str, str], bool]
+"""Says whether files of this entity and project are wanted; "" where a file names none."""
+
+
+def _longest_first(start: StartedFile) -> tuple[int, bool, str]:
+    return -start.file.size, start.begun is None, start.file.name
+
+
+def _by_run(
+    known: Mapping[str, KnownFile],
+) -> dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]]:
+    """Return the names, moments and places of the files of each run that are known."""
+    found: dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]] = defaultdict(list)
+    for name, file in known.items():
+        if file.named is not None and file.named.started_at is not None:
+            place = (file.named.entity, file.named.project)
+            found[file.named.run_id].append((name, file.named.started_at, place))
+    return found
+
+
+class FolderScan:
+    """Reads the `.wandb` files below a folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        known: Mapping[str, KnownFile],
+        wanted: Wanted = lambda entity, project: True,
+        now_ns: int | None = None,
+    ) -> None:
+        self._folder = folder
+        self._before = known
+        self._of_run = _by_run(known)
+        self._wanted = wanted
+        self._now_ns = now_ns
+        self._left_out: set[tuple[str, str]] = set()
+        self._known: dict[str, KnownFile] = {}
+        self._notices: list[FileNotice] = []
+        self._unread: dict[str, str] = {}
+
+    def scan(self) -> FoundRuns:
+        """Read all files. Raises DrWandbError where there is no folder."""
+        files = find_run_files(self._folder, self._tell_error)
+        if not files:
+            self._tell(str(self._folder), "holds no .wandb file")
+        runs: dict[str, list[StartedFile]] = defaultdict(list)
+        for file in files:
+            start = self._look_at(file)
+            if start is not None and self._is_wanted(start.run_id, *start.place):
+                runs[start.run_id].append(start)
+        found = [
+            run
+            for run_id, starts in runs.items()
+            for together in apart(starts)
+            if (run := self._read_run(run_id, together)) is not None
+            and run_id not in self._unread
+            and self._is_wanted(run_id, *run.place)
+        ]
+        return FoundRuns(
+            runs=found,
+            unread=self._unread,
+            notices=self._notices,
+            known=self._known,
+            left_out=self._left_out,
+        )
+
+    def _is_wanted(self, run_id: str, entity: str, project: str) -> bool:
+        """Say whether a run is wanted; a name may come later than the first record of it."""
+        if self._wanted(entity, project):
+            return True
+        self._left_out.add((run_id, "/".join(filter(None, (entity, project)))))
+        return False
+
+    def _tell(self, name: str, text: str, *, serious: bool = True) -> None:
+        self._notices.append(FileNotice(name=name, text=text, serious=serious))
+
+    def _tell_error(self, error: OSError) -> None:
+        self._tell(clean_text(str(error.filename)), f"cannot be read: {error.strerror or error}")
+
+    def _fail(self, run_id: str, file: RunFile, error: OSError) -> None:
+        reason = f"{file.shown} cannot be read: {error.strerror or error}"
+        self._unread[run_id] = clean_text(reason)
+        self._remember(file.name)
+
+    def _remember(self, name: str) -> None:
+        """Keep what is known of a file that is not read this time."""
+        if name in self._before:
+            self._known[name] = self._before[name]
+
+    def _look_at(self, file: RunFile) -> StartedFile | None:
+        """Find out whose file it is; None where it is nobody's."""
+        known = self._before.get(file.name)
+        try:
+            with mapped(file) as (data, _):
+                if known is not None and is_as_known(file, data, known):
+                    same = known.size == file.size
+                    named = known.named if same else known.named or identify(data)
+                    return start_of(file, named, data)
+                problem = header_problem(data)
+                if problem is not None:
+                    self._tell(file.name, problem)
+                    return None
+                return start_of(file, identify(data), data)
+        except OSError as error:
+            self._fail(file.run_id, file, error)
+            return None
+
+    def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
+        files: list[FoundFile] = []
+        together = self._without_copies(starts)
+        if gone := self._gone(run_id, together):
+            self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
+            for name in (gone, *(start.file.name for start in together)):
+                self._remember(name)
+            return None
+        for start in together:
+            before = files[-1].reading if files else None
+            try:
+                reading = self._read(start, before)
+            except OSError as error:
+                self._fail(run_id, start.file, error)
+                return None
+            self._tell_losses(start.file, reading, before)
+            if start.named is None and reading.fold.run is None and reading.fold.records:
+                self._tell(start.file.name, "does not say its project: taken in")
+            if reading.fold.records > (before.fold.records if before is not None else 0):
+                files.append(FoundFile(file=start.file, named=start.named, reading=reading))
+            else:
+                self._tell(start.file.name, NOTHING_WRITTEN)
+        for point in files[-1].reading.fold.branch_points if files else ():
+            text = f"is of a run that was forked from {point.run_id}: rows before that are there"
+            self._tell(files[-1].file.name, text, serious=False)
+        return FoundRun(run_id=run_id, files=tuple(files)) if files else None
+
+    def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
+        """Return the files in the order in which they were begun, each one once."""
+        kept: dict[str, StartedFile] = {}
+        tails: dict[str, StartedFile] = {}
+        for start in sorted(starts, key=_longest_first):
+            first = kept.get(start.mark) or tails.get(start.tail)
+            if first is None:
+                kept[start.mark] = tails[start.tail] = start
+            elif self._begins_like(start, first):
+                text = f"is a copy of {first.file.name}, or of the beginning of it: left out"
+                self._tell(start.file.name, text, serious=False)
+            else:
+                text = f"was begun at the moment of {first.file.name}, but is other: left out"
+                self._tell(start.file.name, text)
+        return in_order(list(kept.values()))
+
+    def _begins_like(self, short: StartedFile, long: StartedFile) -> bool:
+        """Say whether a file ends like the beginning of another one that is not shorter."""
+        if short.tail == long.tail:
+            return True
+        try:
+            with mapped(long.file) as (data, _):
+                return f"{short.file.size} {digest_of_tail(data, short.file.size)}" == short.tail
+        except OSError:
+            return False
+
+    def _gone(self, run_id: str, starts: Sequence[StartedFile]) -> str | None:
+        """Return a file that a run had and has not any more, while others of it are there.
+
+        Its rows are in the export; without it they would be taken for gone.
+        """
+        marks = {start.mark for start in starts}
+        for name, begun, place in self._of_run.get(run_id, ()):
+            if mark_of(begun) not in marks and place == starts[0].place:
+                return name
+        return None
+
+    def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
+        """Read a file behind those of the same run that were begun before it.
+
+        Raises OSError where it cannot be read, or lacks rows that it had.
+        """
+        file = start.file
+        base = "" if before is None else digest_of_fold(before)
+        known = self._before.get(file.name)
+        mine = known is not None and known.base == base and known.named == start.named
+        with mapped(file) as (data, release):
+            if known is None or not mine or not is_as_known(file, data, known):
+                reading = read_file(data, _beginning(start, before), release)
+            elif file.size == known.size:
+                reading = known.reading
+            elif known.reading.lost or known.reading.fold.unreadable:
+                reading = read_file(data, _beginning(start, before), release)  # may be mended
+            else:
+                reading = read_file(data, known.reading, release)
+            if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
+                lacking = known.reading.fold.rows - reading.fold.rows
+                raise OSError(f"it lacks {count(lacking, 'row')} that it had: bring it back")
+            self._known[file.name] = KnownFile(
+                size=file.size,
+                modified_ns=file.modified_ns,
+                tail=digest_of_tail(data, reading.end),
+                base=base,
+                named=start.named,
+                reading=reading,
+            )
+        return reading
+
+    def _tell_losses(self, file: RunFile, reading: FileReading, before: FileReading | None) -> None:
+        losses = lost_in(reading)
+        for lost in losses[:MOST_TOLD]:
+            if lost.torn and self._is_written_to(file, reading):
+                self._tell(file.name, STILL_WRITTEN, serious=False)
+                continue
+            records = f": {count(lost.records, 'record')} or more lost" if lost.records else ""
+            text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
+            self._tell(file.name, text)
+        if len(losses) > MOST_TOLD:
+            self._tell(file.name, f"is damaged in {len(losses) - MOST_TOLD} more places")
+        unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
+        if unreadable:
+            self._tell(file.name, f"{count(unreadable, 'record')} cannot be decoded")
+
+    def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:
+        if self._now_ns is None:
+            return False
+        return state_of(reading.fold, (self._now_ns - file.modified_ns) / 1e9) == "running"
+
+
+def look_into(folder: Path, now_ns: int) -> FolderContent:
+    """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
+    found = FolderScan(folder, {}, now_ns=now_ns).scan()
+    runs = sorted(
+        (on_disk(run, now_ns) for run in found.runs),
+        key=lambda run: (run.created_at or "", run.run_id),
+    )
+    return FolderContent(
+        folder=clean_text(str(folder)),
+        runs=tuple(runs),
+        unread=dict(found.unread),
+        notices=tuple(found.notices),
+    )

@@ -1,0 +1,222 @@
+"""Runs from `.wandb` files: what a training machine wrote, whether it reached a server or not.
+
+Rules
+- Files are read as they were when the first question was asked; what is appended later belongs to
+  the next sync. No network, no key and no wandb is needed.
+- A run that names another entity or project is left out and counted, unless any is asked for.
+- What is lost in a file is told: which file, which byte, and how many records.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
+from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.streams import ConsoleText, SystemSample
+from dr_wandb.core.contract.values import clean_text, decode_json
+from dr_wandb.core.contract.words import count, printable
+from dr_wandb.core.offline.reading import FileReading, rows_of, streams_of
+from dr_wandb.core.offline.run import as_node
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
+from dr_wandb.shell.sources.offline.files import MappedFile, RunFile, mapped
+from dr_wandb.shell.sources.offline.found import FoundRun
+from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
+from dr_wandb.shell.sources.offline.runs import FolderScan
+
+RUNS_PER_PAGE = 500
+
+READERS = 2
+"""Files that are decoded at once: it is work for one thread at a time anyway."""
+
+
+LEFT_OUT = "%s of other projects left out (%s); --any-project takes them in"
+
+
+class _Listed(NamedTuple):
+    """A run as it is listed."""
+
+    found: FoundRun
+    node: Mapping[str, Any]
+
+
+class OfflineSource:
+    """The runs of one project below a folder. Reads only, but for the index of an export.
+
+    index: where to remember what was read, None for nowhere. now_ns: the present.
+    """
+
+    kind = "offline"
+    lists_at_once = True
+    recorded_at = None
+    secrets: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        folder: Path,
+        request: ExportRequest,
+        *,
+        index: Path | None = None,
+        keep: bool = False,
+        now_ns: int | None = None,
+    ) -> None:
+        self._folder = folder
+        self._request = request
+        self._index = index
+        self._keep = keep
+        self._now_ns = time.time_ns() if now_ns is None else now_ns
+        self._readers = threading.BoundedSemaphore(READERS)
+        self._unread: Mapping[str, str] = {}
+
+    @classmethod
+    def open(cls, request: ExportRequest, folder: Path, private: Path) -> "OfflineSource":
+        """Open a folder for a sync; what was read is remembered where the export is written."""
+        export = request.data_root / request.name
+        keep = private.is_relative_to(export)
+        return cls(folder, request, index=export / INDEX_FILE, keep=keep)
+
+    @property
+    def address(self) -> str:
+        """Return the folder."""
+        return clean_text(str(self._folder))
+
+    @cached_property
+    def _listed(self) -> Mapping[str, _Listed]:
+        """Read the folder, once, and return the runs by their ids, oldest first."""
+        known = {} if self._index is None else load_index(self._index, self._folder)
+        found = FolderScan(self._folder, known, self._wants, self._now_ns).scan()
+        if self._index is not None and self._keep:
+            save_index(self._index, self._folder, found.known)
+        for notice in found.notices:
+            tell = LOGGER.warning if notice.serious else LOGGER.info
+            tell("%s", printable(f"{notice.name} {notice.text}"))
+        if found.left_out:
+            left_out = count(len(found.left_out), "run")
+            places = sorted({printable(place) for _, place in found.left_out})
+            LOGGER.warning(LEFT_OUT, left_out, ", ".join(places))
+        _require_one_project(found.runs)
+        self._unread = found.unread
+        listed = [
+            _Listed(run, as_node(run.run_id, run.fold, run.state(self._now_ns)))
+            for run in found.runs
+        ]
+        listed.sort(key=lambda entry: (entry.node["createdAt"] or "", entry.found.run_id))
+        return {entry.found.run_id: entry for entry in listed}
+
+    def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
+        """Answer a query page by page, oldest first."""
+        listed = self._listed
+        nodes = [
+            entry.node
+            for run_id, entry in listed.items()
+            if answers(query, run_id, entry.node["createdAt"])
+        ]
+        unread = {
+            run_id: why for run_id, why in self._unread.items() if answers(query, run_id, None)
+        }
+        for start in range(0, max(1, len(nodes)), RUNS_PER_PAGE):
+            yield RunPage(
+                runs=nodes[start : start + RUNS_PER_PAGE],
+                unread=unread if not start else {},
+                matching=len(nodes) + len(unread),
+                total=len(listed) + len(self._unread),
+            )
+
+    def read_history(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the rows of all files of a run, as far as the listing counted them."""
+        for file, reading in self._files(run):
+            with _readable(file) as (data, release):
+                rows = rows_of(data, reading, window)
+                while (batch := self._next(rows)) is not None:
+                    yield batch
+                    release()
+
+    def _next(self, batches: Iterator[HistoryBatch]) -> HistoryBatch | None:
+        with self._readers:
+            return next(batches, None)
+
+    def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
+        """Read the `wandb-metadata.json` beside a file, else what the files say of the machine."""
+        found = self._found(run).found
+        for file in reversed(found.files):
+            path = file.file.metadata_path
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                reason = clean_text(f"{path} cannot be read: {error.strerror or error}")
+                raise SourceError(reason, retryable=False) from error
+            if content:  # a process that was killed leaves an empty one
+                return _metadata(content, path)
+        return found.fold.host or None
+
+    def read_system_metrics(self, run: RunListing) -> Iterator[SystemSample]:
+        """Read all samples of the machine, unsampled, in the order of the files."""
+        return (said for said in self._streams(run) if isinstance(said, SystemSample))
+
+    def read_console(self, run: RunListing) -> Iterator[ConsoleText]:
+        """Read the console output, piece by piece."""
+        return (said for said in self._streams(run) if isinstance(said, ConsoleText))
+
+    def close(self) -> None:
+        """Do nothing: between two questions no file is open."""
+
+    def _streams(self, run: RunListing) -> Iterator[SystemSample | ConsoleText]:
+        for file, reading in self._files(run):
+            with _readable(file) as (data, _):
+                yield from streams_of(data, reading)
+
+    def _files(self, run: RunListing) -> list[tuple[RunFile, FileReading]]:
+        return [(file.file, file.reading) for file in self._found(run).found.files]
+
+    def _found(self, run: RunListing) -> _Listed:
+        entry = self._listed.get(run.run_id)
+        if entry is None:
+            raise SourceError(f"{self._folder} holds no such run", retryable=False)
+        return entry
+
+    def _wants(self, entity: str, project: str) -> bool:
+        request = self._request
+        mine = entity in ("", request.entity) and project in ("", request.project)
+        return mine or request.any_project
+
+
+def _require_one_project(runs: Sequence[FoundRun]) -> None:
+    """Refuse runs of one id, which are of different projects."""
+    places: dict[str, list[str]] = {}
+    for run in runs:
+        place = "/".join(filter(None, run.place)) or "no project"
+        places.setdefault(run.run_id, []).append(printable(place))
+    for run_id, several in places.items():
+        if len(several) > 1:
+            raise DrWandbError(MixedRuns(run_id=run_id, places=tuple(sorted(several))))
+
+
+@contextmanager
+def _readable(file: RunFile) -> Iterator[MappedFile]:
+    try:
+        with mapped(file) as content:
+            yield content
+    except OSError as error:
+        reason = clean_text(f"{file.path} cannot be read: {error.strerror or error}")
+        raise SourceError(reason, retryable=False) from error
+
+
+def _metadata(content: bytes, path: Path) -> Mapping[str, Any]:
+    try:
+        metadata = decode_json(content, str(path))
+    except ValueError as error:
+        raise SourceError(str(error), retryable=False) from error
+    if not isinstance(metadata, Mapping):
+        raise SourceError(f"{path} is not an object", retryable=False)
+    return metadata

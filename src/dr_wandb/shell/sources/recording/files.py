@@ -1,0 +1,101 @@
+"""The files that a recording is made of on its way, and how it takes its place."""
+
+import shutil
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
+from dr_wandb.shell.sources.recording.recording import HEAD_FILE, RECORDING_NAMES
+from dr_wandb.shell.store.refusals import disk_refusals
+
+
+class Span(NamedTuple):
+    """A place in a spool."""
+
+    offset: int
+    length: int
+
+
+class RowsPart:
+    """A file that rows are being written to."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._file = path.open("wb")
+        self._target = target
+
+    def write(self, lines: Iterable[bytes]) -> None:
+        """Append lines, one for each row."""
+        with disk_refusals(self._target):
+            for line in lines:
+                self._file.write(line)
+                self.rows += 1
+
+    def flush(self) -> None:
+        """Hand everything to the system. Raises OSError."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; what it still holds back is lost, unless it was flushed."""
+        with suppress(OSError):
+            self._file.close()
+
+
+class Spool:
+    """A file that pieces are appended to, and read back by their place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("w+b")
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def append(self, piece: bytes) -> Span:
+        """Write a piece and return its place."""
+        with self._lock:
+            self._file.write(piece)
+            span = Span(self._end, len(piece))
+            self._end += len(piece)
+            return span
+
+    def read(self, span: Span) -> bytes:
+        """Return the piece at a place."""
+        with self._lock:
+            self._file.seek(span.offset)
+            piece = self._file.read(span.length)
+            self._file.seek(0, 2)
+            return piece
+
+    def close(self) -> None:
+        """Close the file; by then everything in it was read or is of no use."""
+        with suppress(OSError):
+            self._file.close()
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuse a folder that holds something other than a recording."""
+    with disk_refusals(folder):
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        foreign = bool(names - RECORDING_NAMES) or (folder.exists() and not folder.is_dir())
+    if foreign or (names and HEAD_FILE not in names):
+        problem = f"{folder} holds something other than a recording; name a new or empty folder"
+        raise DrWandbError(InvalidRequest(problems=(problem,)))
+
+
+def move_into_place(staging: Path, target: Path) -> None:
+    """Rename a finished recording to its place; what it replaces is deleted afterwards."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    replaced = staging.with_name(staging.name + ".replaced")
+    target.rename(replaced)
+    try:
+        staging.rename(target)
+    except OSError:
+        replaced.rename(target)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,197 @@
+"""Recording: pass on what a source says, and write it down on the way.
+
+Guarantees
+- What is passed on is what is written, JSON-safe and without secrets, so that an export made while
+  recording and one made from the recording are the same bytes.
+- The bytes of a recording depend on what was asked and answered, not on threads or timing. Rows
+  stand in the order in which the source gave them.
+- A folder is a recording only after `close()`: until then everything is in a hidden folder beside
+  it, and `abort()` leaves nothing. A sync that was killed leaves that hidden folder, `.recording-`
+  and a number; it is safe to delete.
+- No history is held in memory, nor are runs: of each listed run its id and a place in a file.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.listing import ListingQuery, RunListing
+from dr_wandb.core.contract.values import clean_text, json_safe
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
+from dr_wandb.shell.sources import HistoryBatch, RowBatch, RunPage, Source, SourceError
+from dr_wandb.shell.sources.recording.recording import (
+    HistoryAnswer,
+    MetadataAnswer,
+    RecordingHead,
+    RowLine,
+    encode_record,
+    name_of,
+)
+from dr_wandb.shell.sources.recording.writer import RecordingWriter
+
+_IDENTITY = ("name", "id")
+"""Members of a node by which it is asked for again: never changed but to be valid text."""
+
+_A = TypeVar("_A", HistoryAnswer, MetadataAnswer)
+
+
+class Recorder:
+    """A source that says what another says, and makes `folder` a recording of it at `close()`.
+
+    recorded_at: the clock of the sync, which a replay goes by. secrets: texts that must not be
+    recorded, such as the API key in use; what is passed on lacks them too. As a context manager
+    it closes at the end, and aborts on an exception. Closing, aborting and constructing raise
+    DrWandbError where the folder holds something other than a recording or cannot be written.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        folder: Path,
+        *,
+        recorded_at: str,
+        entity: str,
+        project: str,
+        mode: str,
+        secrets: Iterable[str] = (),
+    ) -> None:
+        self._source = source
+        self._secrets = spell_secrets(secrets)
+        self._head = RecordingHead(
+            entity=entity,
+            project=project,
+            source=source.kind,
+            recorded_at=recorded_at,
+            mode=mode,
+        )
+        self._listing_numbers = itertools.count()
+        self._open = True
+        self._writer = RecordingWriter(folder)
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the source that is recorded."""
+        return self._source.kind
+
+    @property
+    def lists_at_once(self) -> bool:
+        """Say what the source that is recorded says."""
+        return self._source.lists_at_once
+
+    @property
+    def address(self) -> str:
+        """Return the address of the source that is recorded."""
+        return self._source.address
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return nothing: what this says is clean."""
+        return ()
+
+    @property
+    def recorded_at(self) -> str | None:
+        """Return what the source that is recorded says."""
+        return self._source.recorded_at
+
+    def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
+        """Pass on an answer; it is recorded once its last page was passed on."""
+        return self._list_runs(query, next(self._listing_numbers))
+
+    def _list_runs(self, query: ListingQuery, number: int) -> Iterator[RunPage]:
+        runs = {}
+        matching = total = None
+        try:
+            for page in self._source.list_runs(query):
+                clean_runs = [self._clean_run(raw_run) for raw_run in page.runs]
+                runs.update({name_of(run): self._writer.add_run(run) for run in clean_runs})
+                matching = page.matching if page.matching is not None else matching
+                total = page.total if page.total is not None else total
+                yield replace(page, runs=clean_runs)
+        except SourceError as error:
+            raise self._clean_error(error) from None
+        self._writer.keep_listing(number, query, matching=matching, total=total, runs=runs)
+
+    def read_history(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Pass on rows; they are recorded once the last was passed on, in place of earlier ones."""
+        answer = HistoryAnswer(
+            run_id=clean_text(run.run_id), storage_id=run.storage_id, window=window
+        )
+        with self._writer.open_rows() as part:
+            try:
+                for batch in self._source.read_history(run, window, attempt):
+                    rows = [self._clean(json_safe(row, drop_nulls=True)) for row in batch.rows]
+                    part.write(encode_record(RowLine(live=batch.live, row=row)) for row in rows)
+                    yield RowBatch(rows=rows, live=batch.live)
+            except SourceError as error:
+                failure = self._clean_error(error)
+                self._writer.keep_history(_failed(answer, str(failure)), None)
+                raise failure from None
+            self._writer.keep_history(answer, part)
+
+    def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
+        """Pass on and record what is said of the metadata."""
+        answer = MetadataAnswer(run_id=clean_text(run.run_id), storage_id=run.storage_id)
+        try:
+            metadata = self._source.read_metadata(run)
+        except SourceError as error:
+            failure = self._clean_error(error)
+            self._writer.keep_metadata(_failed(answer, str(failure)))
+            raise failure from None
+        if metadata is not None:
+            answer = replace(answer, metadata=self._clean(json_safe(metadata)))
+        self._writer.keep_metadata(answer)
+        return answer.metadata
+
+    def close(self) -> None:
+        """Make the folder a recording, and close the source. Once is enough."""
+        if self._open:
+            self._open = False
+            try:
+                self._writer.finish(self._head)
+            finally:
+                self._source.close()
+
+    def abort(self) -> None:
+        """Leave the folder as it was, and close the source. Nothing happens after `close()`."""
+        if self._open:
+            self._open = False
+            try:
+                self._writer.discard()
+            finally:
+                self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _clean(self, value: Any) -> Any:
+        return scrub(value, self._secrets)
+
+    def _clean_run(self, raw_run: Mapping[str, Any]) -> dict[str, Any]:
+        safe = json_safe(raw_run)
+        return {**self._clean(safe), **{name: safe[name] for name in _IDENTITY if name in safe}}
+
+    def _clean_error(self, error: SourceError) -> SourceError:
+        reason = scrub_text(clean_text(str(error)), self._secrets)
+        return SourceError(reason, retryable=error.retryable)
+
+
+def _failed(answer: _A, reason: str) -> _A:
+    return replace(answer, failed=reason)

@@ -1,0 +1,235 @@
+"""The form of a recording: what a source said during one sync, as a folder of text.
+
+    recording.json     what was recorded: entity, project, clock, counts
+    listing.jsonl      one line for each listing query, in the order of their last answers
+    runs.jsonl         what the answers said of the runs
+    history.jsonl      one line for each run and window that was read, by run id and window
+    history/*.jsonl    the rows of one such window, one a line, in the order in which they came
+    metadata.jsonl     one line for each run whose metadata was read, by run id
+
+Rules
+- UTF-8, keys sorted, one value a line, a newline at the end of each. `recording.json` is indented.
+- A listing query has the number of its line. A line of `runs.jsonl` holds from that answer on,
+  until a later line of the same run: a run that several answers show alike is there once.
+- Rows have the form of `json_safe(row, drop_nulls=True)`; runs stay GraphQL nodes, their JSON
+  texts undecoded.
+- A read that failed at its last attempt is recorded as its reason. One that was broken off, by an
+  end of the sync or by whoever asked, is not recorded.
+- No file name comes from a run id. The counts must fit, so a file cut short is noticed.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
+from dr_wandb.core.contract.listing import ListingQuery
+from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.sync.accept import FetchWindow
+
+RECORDING_VERSION = 1
+"""What we write, as `schema_version`. A newer one is refused."""
+
+HEAD_FILE = "recording.json"
+LISTING_FILE = "listing.jsonl"
+RUNS_FILE = "runs.jsonl"
+HISTORY_FILE = "history.jsonl"
+HISTORY_FOLDER = "history"
+METADATA_FILE = "metadata.jsonl"
+RECORDING_NAMES = frozenset(
+    {HEAD_FILE, LISTING_FILE, RUNS_FILE, HISTORY_FILE, HISTORY_FOLDER, METADATA_FILE}
+)
+
+_REMEDY = "record it again, or restore the folder from a copy"
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_ROWS_NAME = re.compile(r"[0-9a-f]{32}\.jsonl")
+
+_R = TypeVar("_R", bound=Record)
+
+
+class RecordingHead(Record, frozen=True, kw_only=True):
+    """`recording.json`. `source` is the kind that was recorded, the rest are counts of lines."""
+
+    schema_version: int = RECORDING_VERSION
+    entity: str
+    project: str
+    source: str
+    recorded_at: str
+    mode: str
+    listings: int = 0
+    runs: int = 0
+    histories: int = 0
+    rows: int = 0
+    metadata: int = 0
+
+
+class ListingAnswer(Record, frozen=True, kw_only=True):
+    """A line of `listing.jsonl`: the runs that a query brought, in the order in which they came.
+
+    Asked again, a query brings all the runs of its answers, and the counts of the last.
+    """
+
+    query: ListingQuery
+    matching: int | None = None
+    total: int | None = None
+    run_ids: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Say whether it brought all the runs that its source counted."""
+        return self.matching is None or len(self.run_ids) >= self.matching
+
+
+class RunLine(Record, frozen=True, kw_only=True):
+    """A line of `runs.jsonl`: what the answer of this number, from 1, and later ones say."""
+
+    answer: int
+    run: dict[str, Any]
+
+
+class HistoryAnswer(Record, frozen=True, kw_only=True):
+    """A line of `history.jsonl`: `rows` lines in `file`, or the reason why there are none."""
+
+    run_id: str
+    storage_id: str | None = None
+    window: FetchWindow = FetchWindow()
+    rows: int = 0
+    file: str | None = None
+    failed: str | None = None
+
+
+class RowLine(Record, frozen=True, kw_only=True):
+    """A line of a file in `history/`."""
+
+    live: bool
+    row: dict[str, Any]
+
+
+class MetadataAnswer(Record, frozen=True, kw_only=True):
+    """A line of `metadata.jsonl`: the file's content, null where there is none, or the reason."""
+
+    run_id: str
+    storage_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    failed: str | None = None
+
+
+def encode_record(record: Record) -> bytes:
+    """Encode one line."""
+    return _ENCODER.encode(record) + b"\n"
+
+
+def name_of(raw_run: Mapping[str, Any]) -> str:
+    """Return the run id of a JSON-safe node, as text whatever it is."""
+    return str(raw_run.get("name"))
+
+
+def name_rows(run_id: str, storage_id: str | None, window: FetchWindow) -> str:
+    """Return the name of the file that holds the rows of a window: the same in every recording."""
+    place = _ENCODER.encode((run_id, storage_id, window.start or 0, window.stop))
+    return hashlib.blake2b(place, digest_size=16).hexdigest() + ".jsonl"
+
+
+def same_window(one: FetchWindow, other: FetchWindow) -> bool:
+    """Say whether two windows hold the same rows: one without a start begins at 0."""
+    return (one.start or 0, one.stop) == (other.start or 0, other.stop)
+
+
+def covers(window: FetchWindow, asked: FetchWindow) -> bool:
+    """Say whether all rows of the window asked for lie inside `window`."""
+    if (window.start or 0) > (asked.start or 0):
+        return False
+    return window.stop is None or (asked.stop is not None and asked.stop <= window.stop)
+
+
+def lies_inside(step: Any, window: FetchWindow) -> bool:
+    """Say whether a row with this `_step` lies inside a window; without an integer, it is at 0."""
+    place = step if type(step) is int else 0
+    if window.start and place < window.start:
+        return False
+    return window.stop is None or place < window.stop
+
+
+def damaged(
+    path: Path, reason: str, line: int | None = None, remedy: str = _REMEDY
+) -> DrWandbError:
+    """Return the error for a recording that does not read."""
+    return DrWandbError(DamagedFile(path=str(path), reason=reason, remedy=remedy, line=line))
+
+
+class _Version(Record, frozen=True, kw_only=True):
+    schema_version: int
+
+
+def read_head(folder: Path) -> RecordingHead:
+    """Read and check `recording.json`."""
+    path = folder / HEAD_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise damaged(path, reason, remedy="give a folder that --record has made") from None
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version > RECORDING_VERSION:
+            newer = NewerSchema(path=str(path), found=version, known=RECORDING_VERSION)
+            raise DrWandbError(newer)
+        head = msgspec.json.decode(content, type=RecordingHead)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from None
+    if version < 1:
+        raise damaged(path, f"schema_version {version} is none that there was")
+    if instant(head.recorded_at) is None:
+        raise damaged(path, f"recorded_at is not a time: {head.recorded_at!r}")
+    return head
+
+
+def read_lines(
+    path: Path, decoder: msgspec.json.Decoder[_R], count: int
+) -> Iterator[tuple[int, int, _R]]:
+    """Read a file of `count` lines: the number of each, from 1, its offset in bytes, its value."""
+    number = offset = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    raise damaged(path, "the line is cut short", number)
+                yield number, offset, _decode(path, number, line, decoder)
+                offset += len(line)
+    except FileNotFoundError:
+        raise damaged(path, "there is no such file") from None
+    if number != count:
+        raise damaged(path, f"it has {number} lines, the recording speaks of {count}")
+
+
+def read_lines_at(
+    path: Path, offsets: Iterable[int], decoder: msgspec.json.Decoder[_R]
+) -> Iterator[_R]:
+    """Read the lines that begin at these offsets, in this order."""
+    with path.open("rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            yield _decode(path, None, file.readline(), decoder)
+
+
+def _decode(path: Path, number: int | None, line: bytes, decoder: msgspec.json.Decoder[_R]) -> _R:
+    try:
+        return decoder.decode(line)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error), number) from None
+
+
+def find_rows(folder: Path, answer: HistoryAnswer, number: int) -> Path:
+    """Return the file that holds the rows of an answer, the one on line `number`."""
+    name = answer.file or ""
+    if not _ROWS_NAME.fullmatch(name):
+        raise damaged(folder / HISTORY_FILE, f"{name!r} is not a file of rows", number)
+    path = folder / HISTORY_FOLDER / name
+    if not path.is_file():
+        raise damaged(path, "there is no such file")
+    return path

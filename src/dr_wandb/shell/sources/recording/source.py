@@ -1,0 +1,146 @@
+"""Replaying: a source that answers from a recording, offline.
+
+Guarantees
+- A question that was asked when it was made is answered as it was then. Another one is answered
+  from an answer that holds all of it, or refused as not recorded; nothing is guessed, and no
+  answer is put together from histories that were read at different times.
+- `kind` is "replay"; the time is the recording's.
+- Histories are streamed. Of each run the id and the places of its lines are held in memory.
+- Opening checks every line but those of the histories, which are checked as they are read.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dr_wandb.core.contract.failures import DrWandbError, NotRecorded
+from dr_wandb.core.contract.listing import ListingQuery, RunListing
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from dr_wandb.shell.sources.recording.listing import RecordedListing
+from dr_wandb.shell.sources.recording.recording import (
+    HISTORY_FILE,
+    METADATA_FILE,
+    HistoryAnswer,
+    MetadataAnswer,
+    RowLine,
+    covers,
+    find_rows,
+    lies_inside,
+    read_head,
+    read_lines,
+    read_lines_at,
+    same_window,
+)
+
+RUNS_PER_PAGE = 500
+ROWS_PER_BATCH = 1000
+
+_HISTORY = msgspec.json.Decoder(HistoryAnswer)
+_METADATA = msgspec.json.Decoder(MetadataAnswer)
+_ROW = msgspec.json.Decoder(RowLine)
+
+
+class RecordedSource:
+    """A source that answers from the recording in `folder`.
+
+    `entity`, `project` and `mode` are what was recorded; whoever asks must check them. Raises
+    DrWandbError where the folder is not a recording, is damaged or comes from a later version.
+    """
+
+    kind = "replay"
+    lists_at_once = False
+    secrets: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path) -> None:
+        head = read_head(folder)
+        self.entity = head.entity
+        self.project = head.project
+        self.mode = head.mode
+        self.address = str(folder)
+        self.recorded_at = head.recorded_at
+        self._folder = folder
+        self._listing = RecordedListing(folder, head)
+        self._histories: dict[str, list[tuple[Path | None, HistoryAnswer]]] = {}
+        self._metadata: dict[str, list[tuple[int, str | None]]] = {}
+        for number, _, answer in read_lines(folder / HISTORY_FILE, _HISTORY, head.histories):
+            path = None if answer.failed is not None else find_rows(folder, answer, number)
+            self._histories.setdefault(answer.run_id, []).append((path, answer))
+        for _, offset, told in read_lines(folder / METADATA_FILE, _METADATA, head.metadata):
+            self._metadata.setdefault(told.run_id, []).append((offset, told.storage_id))
+
+    def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
+        """Answer a query, oldest first, where the recording holds all of the answer."""
+        found = self._listing.answer(query)
+        for start in range(0, max(1, len(found.runs)), RUNS_PER_PAGE):
+            runs = self._listing.read_runs(found.runs[start : start + RUNS_PER_PAGE])
+            yield RunPage(runs=runs, matching=found.matching, total=found.total)
+
+    def read_history(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[RowBatch]:
+        """Read the rows inside a window, as they were read for it or else for the widest one."""
+        path, answer = self._find_history(run, window)
+        if path is None:
+            raise SourceError(answer.failed or "no reason recorded", retryable=False)
+        exact = same_window(answer.window, window)
+        rows: list[Mapping[str, Any]] = []
+        live = True
+        for _, _, line in read_lines(path, _ROW, answer.rows):
+            if not exact and not lies_inside(line.row.get("_step"), window):
+                continue
+            if rows and (line.live != live or len(rows) == ROWS_PER_BATCH):
+                yield RowBatch(rows=rows, live=live)
+                rows = []
+            live = line.live
+            rows.append(line.row)
+        if rows:
+            yield RowBatch(rows=rows, live=live)
+
+    def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
+        """Read the metadata, where it was asked for when the recording was made."""
+        for offset, storage_id in self._metadata.get(run.run_id, ()):
+            if _same_run(run.storage_id, storage_id):
+                (answer,) = read_lines_at(self._folder / METADATA_FILE, [offset], _METADATA)
+                if answer.failed is not None:
+                    raise SourceError(answer.failed, retryable=False)
+                return answer.metadata
+        raise self._not_recorded(f"the metadata of run {run.run_id!r}")
+
+    def close(self) -> None:
+        """Do nothing: between two questions no file is open."""
+
+    def _find_history(
+        self, run: RunListing, window: FetchWindow
+    ) -> tuple[Path | None, HistoryAnswer]:
+        known = [
+            (path, answer)
+            for path, answer in self._histories.get(run.run_id, ())
+            if _same_run(run.storage_id, answer.storage_id) and covers(answer.window, window)
+        ]
+        for path, answer in known:
+            if same_window(answer.window, window):
+                return path, answer
+        if not known:
+            raise self._not_recorded(f"the history of run {run.run_id!r}{_words(window)}")
+        return max(known, key=lambda found: (found[0] is not None, *_width(found[1].window)))
+
+    def _not_recorded(self, question: str) -> DrWandbError:
+        return DrWandbError(NotRecorded(path=str(self._folder), question=question))
+
+
+def _same_run(asked: str | None, recorded: str | None) -> bool:
+    """Compare storage ids: a run made anew under the same id is another run."""
+    return asked is None or recorded is None or asked == recorded
+
+
+def _width(window: FetchWindow) -> tuple[int, bool, int]:
+    """Order windows that all cover one: by where they begin, then by where they end."""
+    return (-(window.start or 0), window.stop is None, window.stop or 0)
+
+
+def _words(window: FetchWindow) -> str:
+    start = f" from step {window.start}" if window.start else ""
+    return start + (f" below step {window.stop}" if window.stop is not None else "")

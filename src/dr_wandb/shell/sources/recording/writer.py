@@ -1,0 +1,236 @@
+"""Writing a recording: collected in a hidden folder, put in order and moved into place at the end.
+
+Guarantees
+- The bytes depend on what was kept, not on the order or the threads in which it came: listings go
+  by number, histories and metadata by run id. What is kept again under one key replaces.
+- The target folder is a recording as a whole or is as it was. It may be absent, empty, or another
+  recording, which is replaced; anything else is refused, at the start and at the end.
+- A full disk or a missing permission is `DrWandbError(DiskRefused)`.
+"""
+
+import itertools
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import msgspec
+
+from dr_wandb.core.contract.listing import ListingQuery
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.sync.codec import digest
+from dr_wandb.shell.sources.recording.files import (
+    RowsPart,
+    Span,
+    Spool,
+    move_into_place,
+    require_replaceable,
+)
+from dr_wandb.shell.sources.recording.recording import (
+    HEAD_FILE,
+    HISTORY_FILE,
+    HISTORY_FOLDER,
+    LISTING_FILE,
+    METADATA_FILE,
+    RUNS_FILE,
+    HistoryAnswer,
+    ListingAnswer,
+    MetadataAnswer,
+    RecordingHead,
+    encode_record,
+    name_rows,
+)
+from dr_wandb.shell.store.refusals import disk_refusals
+
+
+class _HeardListing(NamedTuple):
+    """An answer whose runs are in the spool, by run id."""
+
+    query: ListingQuery
+    matching: int | None
+    total: int | None
+    runs: Mapping[str, Span]
+
+
+_HistoryKey = tuple[str, str, int, float]
+_MetadataKey = tuple[str, str]
+
+
+class RecordingWriter:
+    """One recording on its way into `folder`. Methods may be called from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._target = folder.resolve()
+        require_replaceable(self._target)
+        self._staging = self._target.parent / f".recording-{uuid4().hex[:12]}"
+        with disk_refusals(self._target):
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            (self._staging / HISTORY_FOLDER).mkdir(parents=True)
+            (self._staging / "parts").mkdir()
+            self._runs = Spool(self._staging / "runs.spool")
+            self._metadata_lines = Spool(self._staging / "metadata.spool")
+        self._lock = threading.Lock()
+        self._over = False
+        self._part_numbers = itertools.count()
+        self._heard: dict[int, _HeardListing] = {}
+        self._histories: dict[_HistoryKey, HistoryAnswer] = {}
+        self._metadata: dict[_MetadataKey, Span] = {}
+
+    def add_run(self, raw_run: Mapping[str, Any]) -> Span:
+        """Write down a run that is part of an answer to come."""
+        with disk_refusals(self._target):
+            return self._runs.append(msgspec.json.encode(raw_run, order="sorted"))
+
+    def keep_listing(
+        self,
+        number: int,
+        query: ListingQuery,
+        *,
+        matching: int | None,
+        total: int | None,
+        runs: Mapping[str, Span],
+    ) -> None:
+        """Keep an answer: by run id, what `add_run` returned. number: orders the answers."""
+        with self._lock:
+            self._heard[number] = _HeardListing(query, matching, total, runs)
+
+    @contextmanager
+    def open_rows(self) -> Iterator[RowsPart]:
+        """Give a file to write rows to; unless it is kept, it is gone afterwards."""
+        path = self._staging / "parts" / str(next(self._part_numbers))
+        with disk_refusals(self._target), self._still_writing():
+            part = RowsPart(path, self._target)
+        try:
+            yield part
+        finally:
+            part.close()
+            path.unlink(missing_ok=True)
+
+    def keep_history(self, answer: HistoryAnswer, part: RowsPart | None) -> None:
+        """Keep the answer of one run and window; `part` has its rows, None where it failed."""
+        name = name_rows(answer.run_id, answer.storage_id, answer.window)
+        path = self._staging / HISTORY_FOLDER / name
+        with disk_refusals(self._target), self._still_writing():
+            if part is None:
+                path.unlink(missing_ok=True)
+            else:
+                part.flush()
+                part.path.replace(path)
+                answer = msgspec.structs.replace(answer, file=name, rows=part.rows)
+            self._histories[_history_key(answer)] = answer
+
+    def keep_metadata(self, answer: MetadataAnswer) -> None:
+        """Keep what was said of one run's metadata."""
+        with disk_refusals(self._target):
+            span = self._metadata_lines.append(encode_record(answer))
+        with self._lock:
+            self._metadata[(answer.run_id, answer.storage_id or "")] = span
+
+    def finish(self, head: RecordingHead) -> None:
+        """Put everything in order and in place. head: its counts are filled in."""
+        try:
+            with disk_refusals(self._target), self._still_writing():
+                self._over = True
+                listings = _join_answers(self._heard)
+                run_count = self._write_listings(listings)
+                histories = [self._histories[key] for key in sorted(self._histories)]
+                self._write(HISTORY_FILE, map(encode_record, histories))
+                lines = (self._metadata[key] for key in sorted(self._metadata))
+                self._write(METADATA_FILE, map(self._metadata_lines.read, lines))
+                head = msgspec.structs.replace(
+                    head,
+                    listings=len(listings),
+                    runs=run_count,
+                    histories=len(histories),
+                    rows=sum(answer.rows for answer in histories),
+                    metadata=len(self._metadata),
+                )
+                document = msgspec.json.format(encode_record(head).strip(), indent=2)
+                self._write(HEAD_FILE, [document + b"\n"])
+                self._drop_spools()
+                shutil.rmtree(self._staging / "parts")
+                require_replaceable(self._target)
+                move_into_place(self._staging, self._target)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Leave nothing of what is not in place."""
+        with self._lock:
+            self._over = True
+        self._runs.close()
+        self._metadata_lines.close()
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    @contextmanager
+    def _still_writing(self) -> Iterator[None]:
+        """Keep threads that outlive the recording from adding to it."""
+        with self._lock:
+            if self._over:
+                raise RuntimeError("the recording has ended")
+            yield
+
+    def _drop_spools(self) -> None:
+        for spool in (self._runs, self._metadata_lines):
+            spool.close()
+            spool.path.unlink()
+
+    def _write_listings(self, listings: Sequence[_HeardListing]) -> int:
+        """Write the answers, and each run where it differs from what was said of it before."""
+        with (self._staging / RUNS_FILE).open("wb") as file:
+            said: dict[str, str] = {}
+            count = 0
+            for number, listing in enumerate(listings, 1):
+                for run_id, span in listing.runs.items():
+                    text = self._runs.read(span)
+                    if said.get(run_id) != (mark := digest(text)):
+                        said[run_id] = mark
+                        run = msgspec.Raw(text)
+                        file.write(encode_record(_RawRunLine(answer=number, run=run)))
+                        count += 1
+        answers = (
+            ListingAnswer(
+                query=listing.query,
+                matching=listing.matching,
+                total=listing.total,
+                run_ids=tuple(listing.runs),
+            )
+            for listing in listings
+        )
+        self._write(LISTING_FILE, map(encode_record, answers))
+        return count
+
+    def _write(self, name: str, lines: Iterable[bytes]) -> None:
+        with (self._staging / name).open("wb") as file:
+            file.writelines(lines)
+
+
+class _RawRunLine(Record, frozen=True, kw_only=True):
+    """A `RunLine` whose run is encoded already."""
+
+    answer: int
+    run: msgspec.Raw
+
+
+def _join_answers(heard: Mapping[int, _HeardListing]) -> list[_HeardListing]:
+    """Return one answer for each query, in the order in which they were last asked.
+
+    Whoever asks again goes on with what came before: a query that was asked again brings the runs
+    of all its answers, as last seen, with the counts of the last.
+    """
+    joined: dict[ListingQuery, _HeardListing] = {}
+    for _, listing in sorted(heard.items()):
+        before = joined.pop(listing.query, None)
+        runs = {**before.runs, **listing.runs} if before else listing.runs
+        joined[listing.query] = listing._replace(runs=runs)
+    return list(joined.values())
+
+
+def _history_key(answer: HistoryAnswer) -> _HistoryKey:
+    stop = answer.window.stop
+    start = answer.window.start or 0
+    return (answer.run_id, answer.storage_id or "", start, inf if stop is None else stop)

@@ -1,0 +1,128 @@
+"""Put new files in place, all or none, whatever happens in between.
+
+Rules
+- New files are whole and durable in the staging folder before anything is touched.
+- The commit record, durable too, says what they are; from then on the commit is decided, and a
+  start that finds the record rolls it forward, if every new file is still what the record says.
+- Files are renamed in the order of `ORDER`, the state last. A file that would not change is left
+  alone. Then the record goes.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, Unfinished
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.sync.manifest import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    RUNS_FILE,
+    STATE_FILE,
+)
+from dr_wandb.shell.store import disk
+
+STAGING_FOLDER = ".staging"
+"""Segments and new files. It survives a crash and goes when a sync has ended well."""
+
+RECORD_FILE = ".commit.json"
+
+ORDER = (HISTORY_FILE, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
+
+
+class StagedFile(Record, frozen=True, kw_only=True):
+    """A new file in the staging folder: where it goes, and what it must be."""
+
+    name: str
+    staged: str
+    bytes: int
+    sha256: str
+
+
+class CommitRecord(Record, frozen=True, kw_only=True):
+    """The files of one commit, in the order of their renames."""
+
+    files: tuple[StagedFile, ...]
+
+
+def stage_document(folder: Path, name: str, content: bytes) -> StagedFile:
+    """Write a small new file into the staging folder."""
+    staged = folder / STAGING_FOLDER / name
+    disk.write_file(staged, content)
+    return describe_staged(folder, name, staged, hashlib.sha256(content).hexdigest())
+
+
+def describe_staged(folder: Path, name: str, staged: Path, sha256: str) -> StagedFile:
+    """Describe a file that lies in the staging folder and is to become `name`."""
+    return StagedFile(
+        name=name,
+        staged=str(staged.relative_to(folder)),
+        bytes=staged.stat().st_size,
+        sha256=sha256,
+    )
+
+
+def commit(folder: Path, staged: Mapping[str, StagedFile]) -> None:
+    """Put the staged files in place. An empty commit does nothing."""
+    if not staged:
+        return
+    record = CommitRecord(files=tuple(staged[name] for name in ORDER if name in staged))
+    disk.sync_folder(folder / STAGING_FOLDER)
+    disk.replace_file(folder / RECORD_FILE, msgspec.json.encode(record) + b"\n")
+    _apply(folder, record.files)
+
+
+def roll_forward(folder: Path) -> bool:
+    """Finish the commit that a crash interrupted. Returns whether there was one.
+
+    Raises DrWandbError where it cannot be finished; then nothing was renamed.
+    """
+    path = folder / RECORD_FILE
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=CommitRecord)
+    except FileNotFoundError:
+        return False
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    _apply(folder, tuple(_pending(folder, record)))
+    return True
+
+
+def _pending(folder: Path, record: CommitRecord) -> Iterator[StagedFile]:
+    """Give the files that are not in place yet; raise DrWandbError where one is not whole."""
+    for entry in record.files:
+        if entry.name not in ORDER:
+            raise _damaged(folder / RECORD_FILE, f"it names {entry.name!r}")
+        staged, target = _places(folder, entry)
+        if _is_staged(staged, entry) and disk.sha256_of(staged) == entry.sha256:
+            yield entry
+        elif disk.sha256_of(target) != entry.sha256:
+            raise _damaged(target, "a commit was interrupted, and its new content is gone")
+
+
+def _places(folder: Path, entry: StagedFile) -> tuple[Path, Path]:
+    return folder / STAGING_FOLDER / Path(entry.staged).name, folder / entry.name
+
+
+def _is_staged(staged: Path, entry: StagedFile) -> bool:
+    return staged.is_file() and not staged.is_symlink() and staged.stat().st_size == entry.bytes
+
+
+def _apply(folder: Path, files: Iterable[StagedFile]) -> None:
+    try:
+        for entry in files:
+            disk.rename(*_places(folder, entry))
+        disk.sync_folder(folder)
+        disk.remove(folder / RECORD_FILE)
+        disk.sync_folder(folder)
+    except OSError as error:
+        path, reason = str(error.filename2 or error.filename or folder), error.strerror
+        raise DrWandbError(Unfinished(path=path, reason=reason or str(error))) from error
+
+
+def _damaged(path: Path, reason: str) -> DrWandbError:
+    remedy = f"remove {RECORD_FILE} beside it and sync again: what differs is read anew"
+    return DrWandbError(DamagedFile(path=str(path), reason=reason, remedy=remedy))

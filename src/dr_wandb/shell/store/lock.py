@@ -1,0 +1,85 @@
+"""One sync at a time for each export."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from dr_wandb.core.contract.failures import DrWandbError, Locked
+from dr_wandb.core.contract.records import Record
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.places import require_folder, require_own_file
+
+LOCK_FILE = ".lock"
+HOLDER_FILE = ".lock-holder.json"
+
+
+class Holder(Record, frozen=True, kw_only=True):
+    """The process that has the lock, as it says itself."""
+
+    pid: int
+    host: str
+    since: str
+
+    @property
+    def in_words(self) -> str:
+        """Say who it is."""
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of an export, making its folder if need be.
+
+    Raises DrWandbError at once where another process has it, or where the folder cannot be one of
+    an export. A process that died holds nothing.
+    """
+    require_folder(folder)
+    for name in (LOCK_FILE, HOLDER_FILE):
+        require_own_file(folder / name)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = read_holder(folder)
+        words = "another process" if holder is None else holder.in_words
+        raise DrWandbError(Locked(path=str(folder), holder=words)) from None
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=since)
+        disk.write_file(folder / HOLDER_FILE, msgspec.json.encode(holder))
+        yield
+    finally:
+        try:
+            with suppress(OSError):  # what the sync did, or why it ended, counts for more
+                disk.remove(folder / HOLDER_FILE)
+                _remove_if_unused(made)
+        finally:
+            lock.release()
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Return what a sync has noted of itself, None where there is no such note, or none to read.
+
+    Whether it is still at work is not said: a process that was killed leaves its note.
+    """
+    try:
+        return msgspec.json.decode((folder / HOLDER_FILE).read_bytes(), type=Holder)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _remove_if_unused(made: list[Path]) -> None:
+    """Remove folders that were made for a sync which then had nothing to keep in them."""
+    for folder in made:
+        if not {path.name for path in folder.iterdir()} <= {LOCK_FILE}:
+            return
+        (folder / LOCK_FILE).unlink(missing_ok=True)
+        folder.rmdir()

@@ -1,0 +1,61 @@
+"""What stands where the files of an export go, looked at before any of them is touched.
+
+Rules
+- An export lies in its data root. A name that is a link out of it is refused, so that nothing is
+  written where nobody looks for it; a data root that is a link itself is fine.
+- A link that has a hidden name of ours is removed, never followed.
+- A folder, or anything else that is not a file, is never read, replaced or emptied where a file
+  belongs; nor a file where a folder belongs. The error names it.
+- A visible file that is a link is read through it, and a commit puts a file in its place. A link
+  that leads nowhere is not taken for a file that is not there.
+"""
+
+import os
+from pathlib import Path
+
+from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, InTheWay, LeadsOutside
+
+DANGLING = "it is a link that leads nowhere"
+BRING_BACK = (
+    "bring back what it leads to; or remove the link and sync again: what W&B still has is then "
+    "read anew"
+)
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse the folder of an export that is not one, or that leads out of its data root."""
+    there = (path for path in (folder, *folder.parents) if os.path.lexists(path))
+    nearest = next(there, None)
+    if nearest is not None and not nearest.is_dir():
+        found = "a file" if nearest.exists() else "a link that leads nowhere"
+        raise DrWandbError(InTheWay(path=str(nearest), found=found, wanted="a folder"))
+    if folder.is_symlink() and folder.parent.resolve() not in folder.resolve().parents:
+        raise DrWandbError(LeadsOutside(path=str(folder), target=str(folder.resolve())))
+
+
+def require_own_file(path: Path) -> None:
+    """Make sure that a hidden file of ours can be read, replaced and removed."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    _require_file(path)
+
+
+def require_own_folder(path: Path) -> None:
+    """Make sure that a hidden folder of ours can be emptied and removed."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    if path.exists() and not path.is_dir():
+        raise DrWandbError(InTheWay(path=str(path), found="a file", wanted="a folder"))
+
+
+def require_visible_file(path: Path) -> None:
+    """Make sure that a visible file, if there is one, can be read and replaced."""
+    if path.is_symlink() and not path.exists():
+        raise DrWandbError(DamagedFile(path=str(path), reason=DANGLING, remedy=BRING_BACK))
+    _require_file(path)
+
+
+def _require_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        found = "a folder" if path.is_dir() else "not a plain file"
+        raise DrWandbError(InTheWay(path=str(path), found=found, wanted="a file"))

@@ -1,0 +1,216 @@
+"""Read data files that are not the ones the state speaks of into our form.
+
+Rules
+- What comes out is in our form and order, each record once, whatever stands in a file and where.
+- A snapshot that is, byte for byte, one that the state knows is kept as it is. One that is not
+  what the state knows of its run is marked, so that it is made anew when the run is listed.
+- A run whose rows lie together and are, byte for byte, the ones that the state knows is in our form
+  already: its bytes are kept, and of its rows only the first is looked at, for the id of its run.
+- All others are decoded, in the order of the file, so that the first line that does not read
+  is the one that is named.
+- Memory is bounded: a place for each run, and what the sorter holds.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from heapq import merge
+from io import SEEK_END, BytesIO
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.listing import list_run
+from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, snapshot_order
+from dr_wandb.core.contract.state import ByteRange, ExportState, RunTracking
+from dr_wandb.core.sync.codec import (
+    RowKey,
+    canonical_row,
+    canonical_snapshot,
+    decode_snapshot,
+    digest,
+    encode_line,
+    fingerprint,
+    locate,
+    row_key,
+)
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.sorting import ExternalSorter
+from dr_wandb.shell.store.store import check_identity, decoded
+from dr_wandb.shell.store.writing import LineWriter
+
+
+def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str, RunTracking]:
+    """Copy the snapshots of a file, if there is one, and return what they tell of each run.
+
+    Raises DrWandbError that names the file and the line which does not read, or where they are of
+    another project.
+    """
+    places: dict[str, tuple[tuple[str, str], int, int, RunTracking]] = {}
+    written = {run.snapshot.digest for run in state.runs.values() if run.snapshot is not None}
+    spool_path = target.with_suffix(".spool")
+    with spool_path.open("w+b") as spool, LineWriter(target) as writer, _opened(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            ours = digest(line) in written  # then it is in our form already
+            found = decode_snapshot(line) if ours else canonical_snapshot(line)
+            snapshot = decoded(found, path, number)
+            run = snapshot.run
+            check_identity(path, run.entity, run.project, state.entity, state.project)
+            order = snapshot_order(run.created_at, run.run_id)
+            encoded = line if ours else encode_line(snapshot)
+            tracking = _track(state.runs.get(run.run_id), snapshot, encoded)
+            places[run.run_id] = (order, spool.tell(), len(encoded), tracking)
+            spool.write(encoded)
+        tracked = {}
+        for _, offset, length, tracking in sorted(
+            places.values(), key=lambda found: found[0], reverse=True
+        ):
+            place = ByteRange(offset=offset, length=length, rows=1, digest="")
+            placed = writer.copy(spool, place)
+            tracked[tracking.run_id] = replace(tracking, snapshot=placed)
+    disk.remove(spool_path)
+    return tracked
+
+
+def _track(known: RunTracking | None, snapshot: RunSnapshot, encoded: bytes) -> RunTracking:
+    """Return the tracking of a run from its snapshot and what else is known of it.
+
+    A snapshot that is not the known one, in any member, is compared with nothing: it is made anew.
+    """
+    run = snapshot.run
+    place = known.snapshot if known is not None else None
+    altered = place is not None and digest(encoded) != place.digest
+    tracking = known or RunTracking(run_id=run.run_id)
+    mark = fingerprint(replace(run, metadata=None))
+    return replace(
+        tracking,
+        created_at=run.created_at,
+        run_state=run.state,
+        seen=tracking.seen or list_run(run, mark),
+        fingerprint="" if altered else mark,
+        metadata_included=not altered and (run.metadata is not None or tracking.metadata_included),
+    )
+
+
+class _Stored(NamedTuple):
+    run_id: str
+    key: RowKey
+    line: bytes
+
+
+class _Kept(NamedTuple):
+    """Where the rows of a run lie in the old file, as the state knows them."""
+
+    offset: int
+    lines_before: int
+    known: ByteRange
+
+
+def rebuild_history(path: Path, state: ExportState, target: Path) -> dict[str, ByteRange]:
+    """Copy the rows of a history file, if there is one, and return where each run's lie.
+
+    Raises DrWandbError that names the file and the line which does not read.
+    """
+    sorter: ExternalSorter[_Stored] = ExternalSorter(
+        target.parent, target.name, key=_stored_order, revive=_Stored._make
+    )
+    try:
+        with LineWriter(target) as writer, _opened(path) as stream:
+            kept = _sort_in(stream, path, state, sorter)
+            return dict(_written(writer, stream, kept, sorter))
+    finally:
+        sorter.close()
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return BytesIO()
+
+
+def _sort_in(
+    stream: IO[bytes], path: Path, state: ExportState, sorter: ExternalSorter[_Stored]
+) -> dict[str, _Kept]:
+    """Put the rows that are not as the state knows them into the sorter; return the other runs."""
+    known = {run.run_id: run.history for run in state.runs.values() if run.history is not None}
+    kept: dict[str, _Kept] = {}
+    scattered: set[str] = set()
+    size, offset, number = stream.seek(0, SEEK_END), stream.seek(0), 0
+    while line := stream.readline():
+        run_id = _run_id_of(line) if known else ""
+        place = known.pop(run_id, None)  # only the first row of a run can begin all of them
+        if place is not None and _holds(stream, size, offset, place):
+            kept[run_id] = _Kept(offset, number, place)
+            offset, number = offset + place.length, number + place.rows
+        else:
+            row = decoded(canonical_row(line), path, number + 1)
+            _add(sorter, row)
+            scattered.add(row.run_id)
+            offset, number = offset + len(line), number + 1
+            stream.seek(offset)
+    for run_id in sorted(scattered & kept.keys()):
+        again = kept.pop(run_id)
+        lines = disk.read_lines(stream, again.offset, again.known.length)
+        for at, line in enumerate(lines, start=again.lines_before + 1):
+            _add(sorter, decoded(canonical_row(line), path, at))
+    return kept
+
+
+def _run_id_of(line: bytes) -> str:
+    """Return the run of a line of which nothing else is decoded, "" where it does not read."""
+    try:
+        return locate(line)[0]
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _holds(stream: IO[bytes], size: int, offset: int, place: ByteRange) -> bool:
+    """Say whether the lines of a range lie at `offset`. If so, the file is read to their end."""
+    if not 0 < place.length <= size - offset:
+        return False
+    own = hashlib.blake2b(digest_size=16)
+    rows = 0
+    for chunk in disk.read_range(stream, offset, place.length):
+        own.update(chunk)
+        rows += chunk.count(b"\n")
+    return (own.hexdigest(), rows) == (place.digest, place.rows)
+
+
+def _add(sorter: ExternalSorter[_Stored], row: HistoryRow) -> None:
+    line = encode_line(row)
+    sorter.add(_Stored(row.run_id, row_key(row.step, row.timestamp), line), len(line))
+
+
+def _stored_order(row: _Stored) -> tuple[Any, ...]:
+    return (row.run_id, row.key, -len(row.line), row.line)
+
+
+def _written(
+    writer: LineWriter,
+    stream: IO[bytes],
+    kept: dict[str, _Kept],
+    sorter: ExternalSorter[_Stored],
+) -> Iterator[tuple[str, ByteRange]]:
+    """Write all runs in their order, and give the place of each."""
+    sorted_runs = groupby(sorter, key=itemgetter(0))
+    kept_runs = ((run_id, None) for run_id in sorted(kept))
+    for run_id, rows in merge(sorted_runs, kept_runs, key=itemgetter(0)):
+        if rows is not None:
+            yield run_id, writer.write(_once(rows))
+            continue
+        offset, _, known = kept[run_id]
+        yield run_id, writer.copy(stream, replace(known, offset=offset))
+
+
+def _once(rows: Iterable[_Stored]) -> Iterator[bytes]:
+    """Keep one of the copies of a row: 3.0.3 stored a row again when it had more nulls in it."""
+    previous: object = None
+    for row in rows:
+        step_missing, _, timestamp_missing, _ = row.key
+        identity = row.line if step_missing or timestamp_missing else row.key
+        if identity != previous:
+            yield row.line
+        previous = identity

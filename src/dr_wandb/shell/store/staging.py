@@ -1,0 +1,63 @@
+"""The hidden folder in which a sync prepares what it will put in place.
+
+It outlives a crash: whole segments in it are used by the next sync if they still answer its
+questions. Everything else in it is made anew. Tidying up never hides why a sync ended.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.commit import ORDER, RECORD_FILE, STAGING_FOLDER, roll_forward
+from dr_wandb.shell.store.places import require_own_file, require_own_folder, require_visible_file
+from dr_wandb.shell.store.reading import CHECKED_FILE
+
+KEPT = ".segment"
+
+
+def finish_interrupted(folder: Path) -> None:
+    """Finish the commit that a crash interrupted, if there is one.
+
+    Raises DrWandbError where something stands in the way of the files of this export.
+    """
+    for name in (RECORD_FILE, CHECKED_FILE):
+        require_own_file(folder / name)
+        require_own_file(disk.part_of(folder / name))
+    require_own_folder(folder / STAGING_FOLDER)
+    for name in ORDER:
+        require_visible_file(folder / name)
+    if roll_forward(folder):
+        LOGGER.info("Finished the commit of an interrupted sync")
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Give the staging folder of an export, with nothing in it but the whole segments of before.
+
+    When the sync has ended well it goes; otherwise what is worth keeping stays, if anything is.
+    """
+    path = folder / STAGING_FOLDER
+    path.mkdir(exist_ok=True)
+    _clear(path)
+    try:
+        yield path
+    except BaseException:
+        with suppress(OSError):
+            if not (folder / RECORD_FILE).exists():  # a decided commit still needs its files
+                _clear(path)
+                if not any(path.iterdir()):
+                    path.rmdir()
+        raise
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear(staging: Path) -> None:
+    """Remove all but whole segments."""
+    for path in staging.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix != KEPT or path.is_symlink():
+            path.unlink(missing_ok=True)

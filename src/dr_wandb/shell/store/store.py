@@ -1,0 +1,206 @@
+"""ExportStore: where an export lies, and how to load it.
+
+Loading touches nothing and needs no W&B: it reads the five visible files. Errors name the file,
+the line, and what to do.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import force_setattr
+from returns.pipeline import is_successful
+from returns.result import Result
+
+from dr_wandb.core.contract.failures import (
+    DamagedFile,
+    DrWandbError,
+    InvalidRequest,
+    NewerSchema,
+    NoExport,
+    WrongExport,
+)
+from dr_wandb.core.contract.problems import name_problems
+from dr_wandb.core.contract.records import SCHEMA_VERSION, HistoryRow, Record, RunSnapshot
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.sync.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
+from dr_wandb.core.sync.manifest import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    RUNS_FILE,
+    STATE_FILE,
+    ExportManifest,
+)
+from dr_wandb.shell.store.places import require_visible_file
+from dr_wandb.shell.store.refusals import disk_refusals
+
+_R = TypeVar("_R", bound=Record)
+
+_BUFFER_BYTES = 1 << 17
+_DECODED_BYTES = 1 << 13
+"""How much is decoded at once: records that still lie in the cache are used up faster."""
+
+RESTORE = "restore it from a copy, or remove the file and sync again"
+RESTORE_LINE = "restore the file, or delete that line and sync again: its run is then read anew"
+
+
+class ExportNotFoundError(DrWandbError, FileNotFoundError):
+    """There is no export of that name."""
+
+
+class _Versioned(msgspec.Struct):
+    """The one field that is looked at before all others."""
+
+    schema_version: int = 1
+
+
+class ExportStore(Record, frozen=True, kw_only=True):
+    """One named export below `data_root`. Nothing has to exist yet."""
+
+    name: str
+    data_root: Path
+
+    def __post_init__(self) -> None:
+        if problems := name_problems("name", self.name):
+            raise DrWandbError(InvalidRequest(problems=tuple(problems)))
+        force_setattr(self, "data_root", Path(self.data_root))
+
+    @property
+    def export_dir(self) -> Path:
+        """Return the folder of the export."""
+        return self.data_root / self.name
+
+    @property
+    def manifest_path(self) -> Path:
+        """Return where the manifest lies."""
+        return self.export_dir / MANIFEST_FILE
+
+    @property
+    def state_path(self) -> Path:
+        """Return where the tool keeps what the next sync builds on."""
+        return self.export_dir / STATE_FILE
+
+    @property
+    def runs_path(self) -> Path:
+        """Return where the run snapshots lie, one a line."""
+        return self.export_dir / RUNS_FILE
+
+    @property
+    def history_path(self) -> Path:
+        """Return where the history rows lie, one a line, if the export has any."""
+        return self.export_dir / HISTORY_FILE
+
+    @property
+    def changes_path(self) -> Path:
+        """Return where the log of changes lies, one sync that changed something a line."""
+        return self.export_dir / CHANGES_FILE
+
+    def load_manifest(self) -> ExportManifest | None:
+        """Load the manifest, None where there is no export."""
+        return load_document(self.manifest_path, ExportManifest)
+
+    def require_manifest(self) -> ExportManifest:
+        """Load the manifest. Raises ExportNotFoundError (a FileNotFoundError) without one."""
+        manifest = self.load_manifest()
+        if manifest is None:
+            raise ExportNotFoundError(NoExport(path=str(self.manifest_path)))
+        return manifest
+
+    def load_state(self, *, entity: str, project: str) -> ExportState:
+        """Load what the next sync of this project builds on, a fresh state where there is none.
+
+        Raises DrWandbError where the export belongs to another project.
+        """
+        state = load_document(self.state_path, ExportState)
+        if state is None:
+            return ExportState(name=self.name, entity=entity, project=project)
+        check_identity(self.state_path, state.entity, state.project, entity, project)
+        return state
+
+    def load_run_snapshots(self) -> list[RunSnapshot]:
+        """Load the run snapshots, newest first."""
+        self.require_manifest()
+        return list(_decode_file(self.runs_path, decode_snapshots, decode_snapshot))
+
+    def iter_history_rows(self) -> Iterator[HistoryRow]:
+        """Load the history rows one at a time, in stored order; none in a metadata export."""
+        if self.require_manifest().history_path is None:
+            return iter(())
+        return _decode_file(self.history_path, decode_rows, decode_row)
+
+
+def load_document(path: Path, kind: type[_R]) -> _R | None:
+    """Load a manifest or a state, None where there is no such file."""
+    with disk_refusals(path):
+        require_visible_file(path)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        version = msgspec.json.decode(content, type=_Versioned).schema_version
+        if version > SCHEMA_VERSION:
+            raise DrWandbError(NewerSchema(path=str(path), found=version, known=SCHEMA_VERSION))
+        if version < 1:
+            raise ValueError(f"schema_version {version} is none that there was")
+        return msgspec.json.decode(content, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise DrWandbError(DamagedFile(path=str(path), reason=str(error), remedy=RESTORE)) from None
+
+
+def check_identity(path: Path, entity: str, project: str, *wanted: str) -> None:
+    """Raise DrWandbError where a file speaks of another project than the wanted one."""
+    if (entity, project) != wanted:
+        raise DrWandbError(
+            WrongExport(path=str(path), found=f"{entity}/{project}", wanted="/".join(wanted))
+        )
+
+
+def _decode_file(
+    path: Path,
+    decode_lines: Callable[[Iterable[bytes]], Sequence[_R] | None],
+    decode_line: Callable[[bytes], Result[_R, str]],
+) -> Iterator[_R]:
+    """Decode many lines at once, and one by one where one of them does not read so."""
+    with disk_refusals(path):
+        require_visible_file(path)
+        if not path.exists():
+            remedy = "restore it, or sync again"
+            failure = DamagedFile(path=str(path), reason="the file is missing", remedy=remedy)
+            raise DrWandbError(failure)
+        number = 0
+        with path.open("rb", buffering=_BUFFER_BYTES) as stream:
+            while lines := stream.readlines(_DECODED_BYTES):
+                records = decode_lines(lines)
+                if records is None:
+                    numbered = enumerate(lines, start=number + 1)
+                    yield from (decoded(decode_line(line), path, at) for at, line in numbered)
+                else:
+                    yield from records
+                number += len(lines)
+
+
+def decoded(result: Result[_R, str], path: Path, number: int, remedy: str = RESTORE_LINE) -> _R:
+    """Return a decoded line; raise DrWandbError that names the file and the line."""
+    if is_successful(result):
+        return result.unwrap()
+    raise DrWandbError(
+        DamagedFile(path=str(path), line=number, reason=result.failure(), remedy=remedy)
+    )
+
+
+def load_manifest(name: str, data_root: Path) -> ExportManifest | None:
+    """Load the manifest of an export, None where there is no export of that name."""
+    return ExportStore(name=name, data_root=data_root).load_manifest()
+
+
+def load_run_snapshots(name: str, data_root: Path) -> list[RunSnapshot]:
+    """Load the run snapshots of an export, newest first."""
+    return ExportStore(name=name, data_root=data_root).load_run_snapshots()
+
+
+def iter_history_rows(name: str, data_root: Path) -> Iterator[HistoryRow]:
+    """Load the history rows of an export, one at a time."""
+    return ExportStore(name=name, data_root=data_root).iter_history_rows()

@@ -1,0 +1,80 @@
+"""Write a new data file: lines, copied ranges, and the digests of both as they pass."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from dr_wandb.core.contract.state import ByteRange
+from dr_wandb.core.sync.manifest import DataFile
+from dr_wandb.shell.store import disk
+
+
+class LineWriter:
+    """Writes one data file in the staging folder. Durable when the `with` block ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("wb")
+        self._sha256 = hashlib.sha256()
+        self._offset = 0
+        self._lines = 0
+
+    def __enter__(self) -> "LineWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                disk.sync_file(self._stream)
+        finally:
+            with suppress(OSError):  # what it still holds back belongs to a file nobody will read
+                self._stream.close()
+
+    def write(self, lines: Iterable[bytes]) -> ByteRange:
+        """Write the lines of one run and return where they lie."""
+        return self._count(self._put(disk.gathered(lines)))
+
+    def copy(self, stream: IO[bytes], place: ByteRange, then: Iterable[bytes] = ()) -> ByteRange:
+        """Write lines of one run as they lie in another file, and then more lines of it.
+
+        The digest of the place is that of all that is written, "" where it is not known.
+        """
+        chunks = disk.copy_range(stream, place.offset, place.length, self._stream)
+        copied = ((chunk, 0) for chunk in chunks)
+        more = self._put(disk.gathered(then))
+        return self._count(chain([(b"", place.rows)], copied, more), place.digest)
+
+    def _put(self, chunks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+        for chunk, lines in chunks:
+            self._stream.write(chunk)
+            yield chunk, lines
+
+    def _count(self, written: Iterable[tuple[bytes, int]], digest: str = "") -> ByteRange:
+        """Take chunks of lines as they are written, each with a number of lines to count."""
+        start, before = self._offset, self._lines
+        own = hashlib.blake2b(digest_size=16)
+        for chunk, lines in written:
+            self._sha256.update(chunk)
+            if not digest:
+                own.update(chunk)
+            self._offset += len(chunk)
+            self._lines += lines
+        return ByteRange(
+            offset=start,
+            length=self._offset - start,
+            rows=self._lines - before,
+            digest=digest or own.hexdigest(),
+        )
+
+    @property
+    def written(self) -> DataFile:
+        """Return what the file holds so far."""
+        return DataFile(lines=self._lines, bytes=self._offset, sha256=self._sha256.hexdigest())

@@ -1,0 +1,1 @@
+"""One sync: `engine.py` is its table of contents."""

@@ -1,0 +1,238 @@
+"""Put together the files of an export from what is stored and what was fetched.
+
+Rules
+- Bytes of runs that did not change are copied as they are, never decoded.
+- A snapshot that was read again and is the same keeps its bytes, `exported_at` included.
+- A run that failed keeps its old snapshot and rows; a new one keeps the snapshot it has.
+- A file that would not change is not written.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.records import Record, RunSnapshot, snapshot_order
+from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.values import json_safe
+from dr_wandb.core.sync.changes import ChangedRun, compare_runs
+from dr_wandb.core.sync.codec import decode_snapshot, encode_line, encode_snapshot, fingerprint
+from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE, DataFile
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.reading import StoredExport
+from dr_wandb.shell.store.space import require_space
+from dr_wandb.shell.store.writing import LineWriter
+from dr_wandb.shell.sync.history_file import HistoryFile
+from dr_wandb.shell.sync.results import RunResult
+from dr_wandb.shell.sync.spool import SnapshotSpool
+
+
+class Assembled(Record, frozen=True, kw_only=True):
+    """The data files of the export after a sync, by name, and the tracking that goes with them.
+
+    `changed` are the fields in which snapshots differ from those that were stored.
+    """
+
+    runs: dict[str, RunTracking]
+    files: dict[str, DataFile]
+    changed: dict[str, ChangedRun]
+
+
+class Assembler:
+    """Writes the new data files of one sync into a staging folder."""
+
+    def __init__(
+        self,
+        stored: StoredExport,
+        request: ExportRequest,
+        spool: SnapshotSpool,
+        history: HistoryFile,
+        folder: Path,
+        exported_at: str,
+    ) -> None:
+        self._stored = stored
+        self._request = request
+        self._spool = spool
+        self._history = history
+        self._folder = folder
+        self._exported_at = exported_at
+        self._changed: dict[str, ChangedRun] = {}
+
+    def assemble(
+        self, tracked: dict[str, RunTracking], results: Mapping[str, RunResult]
+    ) -> Assembled:
+        """Write `runs.jsonl` and, where there is history, `history.jsonl`.
+
+        tracked: every run that is to be in the export; its byte ranges are those of before.
+        """
+        with ExitStack() as stack:
+            old_runs = _open(stack, self._stored.runs_path)
+            runs_change = old_runs is None or self._runs_change(tracked, results)
+            history_changes = self._history_changes(tracked, results)
+            fetched = {
+                run_id: result.fetched for run_id, result in results.items() if result.fetched
+            }
+            new_bytes = self._runs_bytes(tracked, results) if runs_change else 0
+            new_bytes += self._history.lacking_bytes(tracked, fetched) if history_changes else 0
+            require_space(self._folder, new_bytes)
+            if runs_change:
+                tracked, runs_file = self._write_runs(tracked, results, old_runs)
+            else:
+                runs_file = self._unchanged(self._stored.state.runs_file, "snapshot")
+            if history_changes:
+                places, history_file = self._history.finish(tracked, fetched)
+                tracked = {
+                    run_id: replace(tracking, history=places[run_id])
+                    for run_id, tracking in tracked.items()
+                }
+            elif self._history.old is not None:
+                history_file = self._unchanged(self._stored.state.history_file, "history")
+            else:
+                history_file = None
+        files = {RUNS_FILE: runs_file}
+        if history_file is not None:
+            files[HISTORY_FILE] = history_file
+        return Assembled(runs=tracked, files=files, changed=self._changed)
+
+    def _runs_change(
+        self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
+    ) -> bool:
+        return (
+            self._stored.copied
+            or self._pruned(tracked, "snapshot")
+            or any(
+                self._snapshot_differs(tracked[run_id], result)
+                for run_id, result in results.items()
+            )
+        )
+
+    def _pruned(self, tracked: Mapping[str, RunTracking], what: str) -> bool:
+        """Say whether a run that had a part in a data file is in the export no more."""
+        before = self._stored.state.runs
+        return any(
+            getattr(before[run_id], what) is not None for run_id in before.keys() - tracked.keys()
+        )
+
+    def _history_changes(
+        self,
+        tracked: Mapping[str, RunTracking],
+        results: Mapping[str, RunResult],
+    ) -> bool:
+        is_new = self._history.old is None
+        if self._stored.copied:
+            return not is_new or self._request.mode == ExportMode.HISTORY
+        if self._request.mode == ExportMode.HISTORY and is_new:
+            return True
+        if self._pruned(tracked, "history"):
+            return True
+        before = self._stored.state.runs
+        return any(
+            (result.fetched is not None and result.fetched.segment is not None)
+            or (run_id in before and before[run_id].history != tracked[run_id].history)
+            for run_id, result in results.items()
+        )
+
+    def _runs_bytes(
+        self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
+    ) -> int:
+        """Return about how long `runs.jsonl` will be."""
+        listed = sum(self._spool.length(run_id) for run_id in results)
+        return listed + sum(
+            run.snapshot.length
+            for run in tracked.values()
+            if run.snapshot is not None and run.run_id not in results
+        )
+
+    def _unchanged(self, sha256: str, what: str) -> DataFile:
+        """Describe a data file that stays as it is, from the places of its parts."""
+        places = [
+            place
+            for tracking in self._stored.state.runs.values()
+            if (place := getattr(tracking, what)) is not None
+        ]
+        return DataFile(
+            lines=sum(place.rows for place in places),
+            bytes=sum(place.length for place in places),
+            sha256=sha256,
+        )
+
+    def _write_runs(
+        self,
+        tracked: dict[str, RunTracking],
+        results: Mapping[str, RunResult],
+        old: IO[bytes] | None,
+    ) -> tuple[dict[str, RunTracking], DataFile]:
+        order = sorted(
+            tracked.values(),
+            key=lambda tracking: snapshot_order(tracking.created_at, tracking.run_id),
+            reverse=True,
+        )
+        placed = dict(tracked)
+        with LineWriter(self._folder / RUNS_FILE) as writer:
+            for tracking in order:
+                result = results.get(tracking.run_id)
+                if result is not None and self._snapshot_differs(tracking, result):
+                    line, tracking = self._new_snapshot(tracking, result, old)
+                    place = writer.write([line])
+                elif tracking.snapshot is not None and old is not None:
+                    place = writer.copy(old, tracking.snapshot)
+                else:
+                    continue
+                placed[tracking.run_id] = replace(tracking, snapshot=place)
+        return placed, writer.written
+
+    def _snapshot_differs(self, tracking: RunTracking, result: RunResult) -> bool:
+        if tracking.snapshot is None:
+            return True
+        if result.outcome.failure is not None:
+            return False
+        if result.fetched is not None and result.fetched.metadata_read:
+            return True
+        return (
+            tracking.fingerprint != result.outcome.listing.fingerprint
+            or tracking.metadata_included != self._request.include_metadata
+        )
+
+    def _new_snapshot(
+        self, tracking: RunTracking, result: RunResult, old: IO[bytes] | None
+    ) -> tuple[bytes, RunTracking]:
+        """Return the line of a run that was read, and the tracking that goes with it."""
+        stored = self._stored_snapshot(tracking, old)
+        if stored is None and not self._request.include_metadata:
+            line = encode_snapshot(self._spool.encoded(tracking.run_id), self._exported_at)
+            mark = result.outcome.listing.fingerprint
+            return line, replace(tracking, fingerprint=mark, metadata_included=False)
+        run = self._spool.get(tracking.run_id)
+        if self._request.include_metadata:
+            metadata: Mapping[str, Any] | None = stored.run.metadata if stored is not None else None
+            if result.fetched is not None and result.fetched.metadata_read:
+                metadata = result.fetched.metadata
+            run = replace(run, metadata=None if metadata is None else json_safe(metadata))
+        known = bool(tracking.fingerprint)
+        if stored is not None and known and fingerprint(stored.run) == fingerprint(run):
+            line = encode_line(stored)
+        else:
+            line = encode_line(RunSnapshot(run=run, exported_at=self._exported_at))
+            if stored is not None and (changed := compare_runs(stored.run, run)):
+                self._changed[tracking.run_id] = changed
+        included = self._request.include_metadata and result.outcome.failure is None
+        return line, replace(
+            tracking, fingerprint=result.outcome.listing.fingerprint, metadata_included=included
+        )
+
+    def _stored_snapshot(self, tracking: RunTracking, old: IO[bytes] | None) -> RunSnapshot | None:
+        place = tracking.snapshot
+        if place is None or old is None:
+            return None
+        line = b"".join(disk.read_range(old, place.offset, place.length))
+        return decode_snapshot(line).value_or(None)
+
+
+def _open(stack: ExitStack, path: Path) -> IO[bytes] | None:
+    try:
+        return stack.enter_context(path.open("rb"))
+    except FileNotFoundError:
+        return None

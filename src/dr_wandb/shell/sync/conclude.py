@@ -1,0 +1,79 @@
+"""The end of a sync: what is said of the new data files, and putting all of it in place."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.sync.advance import advance_state
+from dr_wandb.core.sync.changes import SyncChanges, changes_between
+from dr_wandb.core.sync.codec import encode_document
+from dr_wandb.core.sync.manifest import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    RUNS_FILE,
+    STATE_FILE,
+    DataFile,
+    ExportManifest,
+    describe_export,
+    keep_or_replace,
+)
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.commit import StagedFile, commit, describe_staged, stage_document
+from dr_wandb.shell.store.reading import StoredExport, remember_look
+from dr_wandb.shell.store.store import ExportStore
+from dr_wandb.shell.sync.assemble import Assembled
+from dr_wandb.shell.sync.changelog import append_changes
+
+
+class Conclusion(Record, frozen=True, kw_only=True):
+    """What is now visible, and what changed."""
+
+    manifest: ExportManifest
+    changes: SyncChanges
+
+
+def conclude(
+    store: ExportStore,
+    request: ExportRequest,
+    stored: StoredExport,
+    assembled: Assembled,
+    exported_at: str,
+    scratch: Path,
+) -> Conclusion:
+    """Describe the new data files, and put in place what differs from what is visible."""
+    changes = changes_between(stored.state.runs, assembled.runs, assembled.changed, exported_at)
+    log = append_changes(store, stored, changes, scratch)
+    files = {**assembled.files, **({} if log is None else {CHANGES_FILE: log})}
+    state = advance_state(
+        stored.state,
+        assembled.runs,
+        exported_at=exported_at,
+        runs_file=files[RUNS_FILE].sha256,
+        history_file=files[HISTORY_FILE].sha256 if HISTORY_FILE in files else "",
+        changes_length=0 if log is None else log.bytes,
+        scope=request.scope,
+    )
+    described = describe_export(
+        request, stored.manifest, assembled.runs, files, exported_at=exported_at
+    )
+    manifest = keep_or_replace(stored.manifest, described)
+    folder = store.export_dir
+    staged = _stage(folder, scratch, files)
+    if manifest != stored.manifest:
+        staged[MANIFEST_FILE] = stage_document(folder, MANIFEST_FILE, encode_document(manifest))
+    staged[STATE_FILE] = stage_document(folder, STATE_FILE, encode_document(state))
+    commit(folder, staged)
+    with suppress(OSError):  # all is in place; this only saves the next sync a look at the files
+        remember_look(store, state)
+    return Conclusion(manifest=manifest, changes=changes)
+
+
+def _stage(folder: Path, scratch: Path, files: dict[str, DataFile]) -> dict[str, StagedFile]:
+    """Describe the data files that were written and differ from the visible ones."""
+    return {
+        name: describe_staged(folder, name, scratch / name, file.sha256)
+        for name, file in files.items()
+        if (scratch / name).exists() and disk.sha256_of(folder / name) != file.sha256
+    }

@@ -1,0 +1,253 @@
+"""One sync, from the first look to the last rename. Each step is a line of `export`."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from dr_wandb.core.contract.failures import DrWandbError, FailedRun
+from dr_wandb.core.contract.normalize import normalize_time
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.sync.advance import advance_run, advance_runs, count_deselected
+from dr_wandb.core.sync.manifest import ExportSummary, summarize
+from dr_wandb.core.sync.plan import SyncPlan, plan_sync
+from dr_wandb.core.sync.survey import check_vanished
+from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
+from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
+from dr_wandb.shell.store.lock import locked
+from dr_wandb.shell.store.reading import StoredExport, read_export
+from dr_wandb.shell.store.refusals import disk_refusals
+from dr_wandb.shell.store.staging import finish_interrupted, staging
+from dr_wandb.shell.store.store import ExportStore
+from dr_wandb.shell.sync.assemble import Assembled, Assembler
+from dr_wandb.shell.sync.conclude import Conclusion, conclude
+from dr_wandb.shell.sync.fetch import WORKERS, Fetcher, FetchJob, in_threads, processes_for
+from dr_wandb.shell.sync.history_file import HistoryFile
+from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
+from dr_wandb.shell.sync.processes import Processes
+from dr_wandb.shell.sync.results import RowCounter, RunResult, failures_in, result_of, unfetched
+from dr_wandb.shell.sync.spool import SnapshotSpool
+
+Clock = Callable[[], datetime]
+
+NARROWER = "%s rows that the selection no longer admits leave the export"
+
+
+def utc_now() -> datetime:
+    """Return the present."""
+    return datetime.now(UTC)
+
+
+class ExportEngine:
+    """Brings one export up to date.
+
+    source: where runs come from, or a function that opens it; the W&B API by default.
+    clock: asked once a sync; by default a recording's own time, else the present.
+    progress: told after each run that needed a request.
+    record: a folder to write what the source says into; the source is closed at the end then.
+    workers: how many runs are fetched at once.
+    wait: pauses before a further attempt.
+    """
+
+    def __init__(
+        self,
+        request: ExportRequest,
+        *,
+        source: Source | SourceOpener = open_api,
+        clock: Clock | None = None,
+        progress: ProgressCallback = say_nothing,
+        record: Path | None = None,
+        workers: int = WORKERS,
+        wait: Pause = pause,
+    ) -> None:
+        self.request = request
+        self.store = ExportStore(name=request.name, data_root=request.data_root)
+        self._source = source
+        self._clock = clock
+        self._progress = progress
+        self._record = record
+        self._workers = workers
+        self._wait = wait
+
+    def export(self) -> ExportSummary:
+        """Do one sync and return what it did, also where some runs failed.
+
+        Raises DrWandbError where the sync as a whole could not be done; the export is then as it
+        was, and what was fetched is kept for the next try.
+        """
+        folder = self.store.export_dir
+        require_apart(folder, self._record)
+        with disk_refusals(folder, exactly=True), locked(folder):
+            finish_interrupted(folder)
+            with staging(folder) as scratch, SnapshotSpool(scratch) as spool, ExitStack() as files:
+                stored = read_export(self.store, self.request, scratch)
+                history = files.enter_context(HistoryFile(stored, self.request, scratch))
+                with opened(self._source, self.request, scratch) as source:
+                    exported_at = self._now(source)
+                    with recorded(source, self._record, self.request, exported_at) as heard:
+                        listing = self._list(heard, stored, spool)
+                        plan = self._plan(stored, listing)
+                        sync = _Sync(self.request, stored, listing, plan, heard.kind, exported_at)
+                        results = self._fetch(heard, sync, history, scratch)
+                assembler = Assembler(
+                    stored, self.request, spool, history, scratch, exported_at=exported_at
+                )
+                assembled = assembler.assemble(sync.advance(results), results)
+                self._warn(stored, assembled)
+                conclusion = conclude(
+                    self.store, self.request, stored, assembled, exported_at, scratch
+                )
+        failures = [*listing.failures, *failures_in(results)]
+        return self._summarize(plan, listing, failures, conclusion, exported_at)
+
+    def plan(self) -> SyncPlan:
+        """Return what `export` would do now, without writing anything."""
+        folder = self.store.export_dir
+        with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
+            scratch = Path(private)
+            stored = read_export(self.store, self.request, scratch)
+            with (
+                opened(self._source, self.request, scratch) as source,
+                SnapshotSpool(scratch) as spool,
+            ):
+                return self._plan(stored, self._list(source, stored, spool))
+
+    def _list(self, source: Source, stored: StoredExport, spool: SnapshotSpool) -> ProjectListing:
+        for notice in stored.notices:
+            LOGGER.warning("%s", notice)
+        listing = list_project(source, self.request, stored.state, spool, wait=self._wait)
+        LOGGER.info(
+            "Listed %s runs of %s/%s for %s",
+            len(listing.runs),
+            self.request.entity,
+            self.request.project,
+            self.request.name,
+        )
+        if listing.unlisted:
+            LOGGER.warning("%s runs are counted, but not listed", listing.unlisted)
+        return listing
+
+    def _plan(self, stored: StoredExport, listing: ProjectListing) -> SyncPlan:
+        plan = plan_sync(
+            self.request,
+            stored.state,
+            listing.runs,
+            asked=listing.asked,
+            outside=listing.outside,
+        )
+        vanished = check_vanished(self.request, stored.state, plan)
+        if vanished is not None:
+            raise DrWandbError(vanished)
+        return plan
+
+    def _fetch(
+        self, source: Source, sync: "_Sync", history: HistoryFile, scratch: Path
+    ) -> dict[str, RunResult]:
+        """Fetch what the plan asks for; returns a result for every listed run.
+
+        What has come is written into the new history while the rest is fetched.
+        """
+        results = unfetched(sync.listing)
+        jobs = sync.jobs(results)
+        waiting = {job.plan.run_id for job in jobs if job.plan.history is not None}
+        if waiting:
+            history.begin(sync.advance(results), waiting)
+        received = RowCounter()
+        with (
+            closing(Processes(processes_for(source, jobs))) as processes,
+            closing(
+                Fetcher(
+                    source,
+                    self.request,
+                    scratch,
+                    wait=self._wait,
+                    on_rows=received.add,
+                    use_earlier=self._record is None,
+                    processes=processes,
+                )
+            ) as fetcher,
+        ):
+            for done, (job, fetched) in enumerate(
+                in_threads(jobs, fetcher.fetch, self._workers), 1
+            ):
+                run_id = job.listing.run_id
+                result = results[run_id] = result_of(results[run_id].outcome, fetched)
+                if run_id in waiting:
+                    history.decide(sync.advance_one(result), result.fetched)
+                self._progress(Progress(done=done, total=len(jobs), rows=received.count))
+        return results
+
+    def _warn(self, stored: StoredExport, assembled: Assembled) -> None:
+        deselected = count_deselected(stored.state.runs, assembled.runs)
+        if deselected:
+            LOGGER.warning(NARROWER, deselected)
+
+    def _summarize(
+        self,
+        plan: SyncPlan,
+        listing: ProjectListing,
+        failures: list[FailedRun],
+        conclusion: Conclusion,
+        exported_at: str,
+    ) -> ExportSummary:
+        return summarize(
+            self.request,
+            plan,
+            failures,
+            conclusion.manifest,
+            folder=str(self.store.export_dir),
+            exported_at=exported_at,
+            unlisted=listing.unlisted,
+            rows_added=conclusion.changes.rows_added,
+        )
+
+    def _now(self, source: Source) -> str:
+        """Return the one time of this sync."""
+        moment = source.recorded_at if self._clock is None else None
+        text = normalize_time(moment or (self._clock or utc_now)())
+        assert text is not None
+        return text
+
+
+class _Sync(NamedTuple):
+    """What is decided before anything is fetched."""
+
+    request: ExportRequest
+    stored: StoredExport
+    listing: ProjectListing
+    plan: SyncPlan
+    source: str
+    exported_at: str
+
+    def jobs(self, results: Mapping[str, RunResult]) -> list[FetchJob]:
+        """Return what is to be fetched, in the order of the plan."""
+        return [
+            FetchJob(
+                plan=run,
+                listing=results[run.run_id].outcome.listing,
+                before=self.stored.state.runs.get(run.run_id),
+            )
+            for run in self.plan.runs
+            if run.history is not None or run.metadata
+        ]
+
+    def advance(self, results: Mapping[str, RunResult]) -> dict[str, RunTracking]:
+        """Return the tracking of all runs after these results."""
+        return advance_runs(
+            self.request,
+            self.plan,
+            self.stored.state.runs,
+            {run_id: result.outcome for run_id, result in results.items()},
+            broken=self.listing.failures,
+            source=self.source,
+            exported_at=self.exported_at,
+        )
+
+    def advance_one(self, result: RunResult) -> RunTracking:
+        """Return the tracking of one run after its result."""
+        before = self.stored.state.runs.get(result.outcome.listing.run_id)
+        return advance_run(self.request, before, result.outcome, self.source, self.exported_at)

@@ -1,0 +1,287 @@
+"""Fetch many runs at once, each into its own segment, and judge what came.
+
+Rules
+- One run's failure never touches another's success.
+- A run whose answer cannot be true, or is refused, is tried three times within about ten seconds;
+  then it has failed, with its reason. What may pass by waiting, the source has waited for itself.
+- What cannot be judged by itself is read whole, once.
+- A segment that an earlier, interrupted sync left is used if it answers the same question.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+from returns.result import Failure, Result, Success
+
+from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state import RunTracking, see
+from dr_wandb.core.sync.accept import Accepted, FetchWindow, ReadWhole, Rejected, judge
+from dr_wandb.core.sync.plan import HistoryFetch, RunPlan
+from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.sources import HistoryBatch, HistoryFiles, Source, SourceError, with_files
+from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
+from dr_wandb.shell.sync.processes import Processes, count_cores
+from dr_wandb.shell.sync.segments import (
+    Segment,
+    SegmentHeader,
+    SegmentWriter,
+    find_segment,
+    move_segment,
+    write_segment,
+)
+
+WORKERS = 16
+"""Eight for each of two sessions: wandb-core takes at most 10 requests at a time for one `Api`
+(wandb 0.31.0), and a second one is opened where the first is full."""
+
+ROWS_PER_PROCESS = 100_000
+"""So many rows of eleven columns take a core about as long as the start of a process, 0.4 s."""
+
+MOST_PROCESSES = 3
+"""This process fetches and puts together what that many write."""
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+
+class FetchJob(Record, frozen=True, kw_only=True):
+    """One run that needs a request: its plan, its listing, and what is known of it."""
+
+    plan: RunPlan
+    listing: RunListing
+    before: RunTracking | None
+
+
+class FetchFailure(Record, frozen=True, kw_only=True):
+    """Why a run could not be fetched; `short`: only the line count speaks against it."""
+
+    reason: str
+    short: bool = False
+
+
+class Fetched(Record, frozen=True, kw_only=True):
+    """What one run's fetch brought: the rows of `window`, and its metadata where it was read.
+
+    `tail`: the stored rows below the window stay; else the segment is all there is of the run.
+    """
+
+    segment: Segment | None = None
+    window: FetchWindow = FetchWindow()
+    tail: bool = False
+    accepted: Accepted | None = None
+    metadata: Mapping[str, Any] | None = None
+    metadata_read: bool = False
+
+
+FetchResult = Result[Fetched, FetchFailure]
+
+
+class Fetcher:
+    """Fetches the runs of one sync into a staging folder, until it is closed.
+
+    on_rows: told how many rows a batch brought. use_earlier: whether segments of an interrupted
+    sync serve; a recording needs to hear everything from the source. processes: write the
+    segments of runs whose rows are all in files, while this one goes on fetching.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        request: ExportRequest,
+        folder: Path,
+        *,
+        wait: Pause = pause,
+        on_rows: Callable[[int], None] = lambda rows: None,
+        use_earlier: bool = True,
+        processes: Processes | None = None,
+    ) -> None:
+        self._source = source
+        self._request = request
+        self._folder = folder
+        self._wait = wait
+        self._on_rows = on_rows
+        self._use_earlier = use_earlier
+        self._processes = processes or Processes(0)
+        self._with_files = with_files(source)
+        self._stopped = threading.Event()
+
+    def close(self) -> None:
+        """Let fetches that are under way end with their next batch, and begin no other attempt.
+
+        Closing the source ends those that wait for their turn.
+        """
+        self._stopped.set()
+
+    def fetch(self, job: FetchJob) -> FetchResult:
+        """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
+        failure = FetchFailure(reason="never tried")
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._wait(attempt)
+            if self._stopped.is_set():
+                break
+            try:
+                result = self._attempt(job, attempt)
+            except SourceError as error:
+                failure = FetchFailure(reason=str(error))
+                if not error.retryable:
+                    break
+                continue
+            except (DrWandbError, OSError, MemoryError):
+                raise
+            except Exception as error:
+                # What a source did not foresee concerns this run alone, whatever it is.
+                LOGGER.debug("run %r", job.listing.run_id, exc_info=True)
+                failure = FetchFailure(reason=f"{type(error).__name__}: {error}")
+                continue
+            match result:
+                case Success(_):
+                    return result
+                case Failure(reason):
+                    failure = reason
+        return Failure(failure)
+
+    def _attempt(self, job: FetchJob, attempt: int) -> FetchResult:
+        metadata = self._source.read_metadata(job.listing) if job.plan.metadata else None
+        fetched: FetchResult = Success(Fetched())
+        if job.plan.history is not None:
+            fetched = self._read_history(job, job.plan.history, attempt)
+        return fetched.map(
+            lambda part: replace(part, metadata=metadata, metadata_read=job.plan.metadata)
+        )
+
+    def _read_history(self, job: FetchJob, fetch: HistoryFetch, attempt: int) -> FetchResult:
+        segment = self._read_segment(job, fetch.window, attempt)
+        verdict = judge(
+            fetch.window,
+            job.listing,
+            segment.received,
+            tail=fetch.tail,
+            selection=self._request.selection,
+            before=see(job.before, job.listing, self._source.kind) if job.before else None,
+            same_source=job.before is None or job.before.source in ("", self._source.kind),
+        )
+        match verdict:
+            case Accepted():
+                return Success(
+                    Fetched(segment=segment, window=fetch.window, tail=fetch.tail, accepted=verdict)
+                )
+            case Rejected(reason=reason, short=short):
+                Path(segment.path).unlink(missing_ok=True)
+                return Failure(FetchFailure(reason=reason, short=short))
+            case ReadWhole(reason=reason):
+                whole = HistoryFetch(window=FetchWindow(), reason=reason)
+                return self._read_history(job, whole, attempt)
+
+    def _read_segment(self, job: FetchJob, window: FetchWindow, attempt: int) -> Segment:
+        header = SegmentHeader(
+            run=job.listing,
+            window=window,
+            selection=self._request.selection,
+            source=self._source.kind,
+        )
+        earlier = find_segment(self._folder, header) if self._use_earlier else None
+        if earlier is not None:
+            return earlier
+        with SegmentWriter(self._folder, header) as writer:
+            for part in self._parts(job.listing, window, attempt):
+                made = self._make_elsewhere(header, part)
+                if made is not None:
+                    return made
+                for batch in self._read(part):
+                    self._require_going_on()
+                    self._on_rows(writer.add(batch))
+            return writer.finish()
+
+    def _parts(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch | HistoryFiles]:
+        if self._processes and self._with_files is not None:
+            return self._with_files.read_history_or_files(run, window, attempt)
+        return self._source.read_history(run, window, attempt)
+
+    def _make_elsewhere(
+        self, header: SegmentHeader, files: HistoryBatch | HistoryFiles
+    ) -> Segment | None:
+        """Have another process write a segment; None where it has to be written here.
+
+        It has a folder of its own: one that outlives this process leaves nothing that is found.
+        """
+        if not isinstance(files, HistoryFiles):
+            return None
+        with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
+            made = self._processes.ask(write_segment, Path(private), header, files)
+            if made is None:
+                return None
+            self._on_rows(made.received.rows)
+            return move_segment(made, self._folder)
+
+    def _read(self, part: HistoryBatch | HistoryFiles) -> Iterator[HistoryBatch]:
+        if not isinstance(part, HistoryFiles):
+            return iter((part,))
+        self._require_going_on()
+        assert self._with_files is not None
+        return self._with_files.read_files(part)
+
+    def _require_going_on(self) -> None:
+        if self._stopped.is_set():
+            raise SourceError("the sync has ended", retryable=False)
+
+
+def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
+    """Return how many processes pay for these jobs, by what the listing says of their rows."""
+    cores = count_cores()
+    if cores == 1 or with_files(source) is None:
+        return 0
+    counts = [
+        job.listing.history_line_count or 0
+        for job in jobs
+        if job.plan.history is not None and job.listing.terminal
+    ]
+    return min(cores, MOST_PROCESSES, len(counts), sum(counts) // ROWS_PER_PROCESS)
+
+
+def in_threads(
+    jobs: Iterable[Job], work: Callable[[Job], Answer], workers: int = WORKERS
+) -> Iterator[tuple[Job, Answer]]:
+    """Do the work of all jobs on a few threads; give each answer as it comes.
+
+    The threads are daemons: an interrupt does not wait for them. An exception in `work` ends the
+    iteration with it.
+    """
+    waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Job, Answer | None, BaseException | None]] = queue.SimpleQueue()
+    count = 0
+    for job in jobs:
+        waiting.put(job)
+        count += 1
+
+    def serve() -> None:
+        while (job := waiting.get()) is not None:
+            try:
+                done.put((job, work(job), None))
+            except BaseException as error:
+                done.put((job, None, error))
+
+    threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(workers, count))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(count):
+            job, answer, error = done.get()
+            if error is not None:
+                raise error
+            yield job, answer  # type: ignore[misc]
+    finally:
+        while not waiting.empty():
+            waiting.get()
+        for _ in threads:
+            waiting.put(None)

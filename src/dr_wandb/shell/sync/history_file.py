@@ -1,0 +1,174 @@
+"""Write the new `history.jsonl`: the runs in order, each from where its rows lie.
+
+Rules
+- A run is written as soon as it and all before it are decided, while others are still fetched.
+- Bytes of runs that did not change are copied as they are, and so are the rows below a tail.
+- Where the disk has no ample room, nothing is written before everything is decided.
+"""
+
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple
+
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state import ByteRange, RunTracking
+from dr_wandb.core.sync.manifest import HISTORY_FILE, DataFile
+from dr_wandb.core.sync.merge import measure_from, merge_lines, outside
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.reading import StoredExport
+from dr_wandb.shell.store.writing import LineWriter
+from dr_wandb.shell.sync.fetch import Fetched
+from dr_wandb.shell.sync.segments import Segment
+
+AMPLE_BYTES = 1 << 30
+"""What has to be free beyond what is known to be needed, for writing before all is known."""
+
+
+class _Rows(NamedTuple):
+    """Where the rows of a decided run lie: in the old file, in a fetch, or in both."""
+
+    stored: ByteRange | None
+    fetched: Fetched | None
+
+    @property
+    def segment(self) -> Segment | None:
+        return None if self.fetched is None else self.fetched.segment
+
+    @property
+    def length(self) -> int:
+        """Return how many bytes they take at most."""
+        stored = self.stored.length if self.stored is not None else 0
+        if self.fetched is None or self.segment is None:
+            return stored
+        return self.segment.length + (stored if self.fetched.tail else 0)
+
+
+class HistoryFile:
+    """The new file of one sync, in the staging folder. Used as a context manager."""
+
+    def __init__(self, stored: StoredExport, request: ExportRequest, folder: Path) -> None:
+        self._path = folder / HISTORY_FILE
+        self._last = request.selection.bounds.max_records
+        self._stack = ExitStack()
+        try:
+            self.old: IO[bytes] | None = self._stack.enter_context(stored.history_path.open("rb"))
+        except FileNotFoundError:
+            self.old = None
+        self._writer: LineWriter | None = None
+        self._order: list[str] = []
+        self._decided: dict[str, _Rows] = {}
+        self._known_bytes = 0
+        self._changes = False
+        self._next = 0
+        self._places: dict[str, ByteRange | None] = {}
+
+    def __enter__(self) -> "HistoryFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def begin(self, tracked: Mapping[str, RunTracking], waiting: Collection[str]) -> None:
+        """Take the runs that the file will hold; those that wait for a fetch are not decided."""
+        self._order = sorted(tracked)
+        for run_id in self._order:
+            if run_id not in waiting:
+                self._take(run_id, _Rows(tracked[run_id].history, None))
+
+    def decide(self, tracking: RunTracking, fetched: Fetched | None) -> None:
+        """Take a run that was fetched, or failed; write what can be written by now."""
+        rows = _Rows(tracking.history, fetched)
+        self._take(tracking.run_id, rows)
+        self._changes = self._changes or rows.segment is not None
+        if self._changes and self._ample():
+            self._write_decided()
+
+    def _take(self, run_id: str, rows: _Rows) -> None:
+        self._decided[run_id] = rows
+        self._known_bytes += rows.length
+
+    def _ample(self) -> bool:
+        needed = AMPLE_BYTES + 2 * self._known_bytes
+        return shutil.disk_usage(self._path.parent).free > needed
+
+    def lacking_bytes(
+        self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
+    ) -> int:
+        """Return how many bytes are still to be written at most."""
+        return sum(
+            _Rows(tracking.history, fetched.get(run_id)).length
+            for run_id, tracking in tracked.items()
+            if run_id not in self._places
+        )
+
+    def finish(
+        self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
+    ) -> tuple[dict[str, ByteRange | None], DataFile]:
+        """Write the rest. Returns where each run's rows are now, None where it has none."""
+        self._order = sorted(tracked)
+        self._decided = {
+            run_id: _Rows(tracking.history, fetched.get(run_id))
+            for run_id, tracking in tracked.items()
+        }
+        self._write_decided()
+        assert self._writer is not None
+        self._stack.close()
+        return self._places, self._writer.written
+
+    def _write_decided(self) -> None:
+        if self._writer is None:
+            self._writer = self._stack.enter_context(LineWriter(self._path))
+        while self._next < len(self._order):
+            run_id = self._order[self._next]
+            rows = self._decided.get(run_id)
+            if rows is None:
+                return
+            self._places[run_id] = self._write(self._writer, rows)
+            self._next += 1
+
+    def _write(self, writer: LineWriter, rows: _Rows) -> ByteRange | None:
+        if rows.fetched is not None and rows.segment is not None:
+            place = self._write_fetched(writer, rows.stored, rows.fetched, rows.segment)
+        elif rows.stored is not None and self.old is not None:
+            place = writer.copy(self.old, rows.stored)
+        else:
+            return None
+        return place if place.rows else None
+
+    def _write_fetched(
+        self, writer: LineWriter, stored: ByteRange | None, fetched: Fetched, segment: Segment
+    ) -> ByteRange:
+        """Write the rows of a run that were fetched, behind the stored ones that stay.
+
+        Of all these, `max_records` keeps the last.
+        """
+        old, last = self.old, self._last
+        if stored is None or old is None or not fetched.tail or not fetched.window.start:
+            if last is None or segment.rows <= last:
+                with Path(segment.path).open("rb") as stream:
+                    return writer.copy(stream, segment.place)
+            return writer.write(islice(segment.lines(), segment.rows - last, None))
+        offset, length = stored.offset, stored.length
+        from_end = disk.read_lines_from_end(old, offset, length)
+        at_end, rows_at_end = measure_from(fetched.window.start, from_end)
+        border, below = length - at_end, stored.rows - rows_at_end
+
+        def at_and_above() -> Iterator[bytes]:
+            kept = outside(disk.read_lines(old, offset + border, at_end), fetched.window)
+            return merge_lines(kept, segment.lines())
+
+        if last is None:
+            before = ByteRange(offset=offset, length=border, rows=below, digest="")
+            return writer.copy(old, before, then=at_and_above())
+        lines = chain(disk.read_lines(old, offset, border), at_and_above())
+        skip = max(0, below + sum(1 for _ in at_and_above()) - last)
+        return writer.write(islice(lines, skip, None))

@@ -1,0 +1,242 @@
+"""List the runs of a project, and know whether the listing is complete.
+
+Rules
+- A query is complete when its distinct ids equal the source's count; if not it is asked again.
+- If the source's count of all runs in scope disagrees with what is tracked, all are listed.
+- A run whose node does not read is asked for again by itself, then reported; the others go on.
+- Snapshots are spooled to disk as they come; only their listings stay in memory.
+- Each run is looked at again for whether it is in scope. One that is not stays only if it is
+  tracked.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from dr_wandb.core.contract.failures import DrWandbError, FailedRun, Unreachable
+from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
+from dr_wandb.core.contract.normalize import normalize_run
+from dr_wandb.core.contract.records import Record, WandbRun
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
+from dr_wandb.core.sync.survey import by_id, plan_listing
+from dr_wandb.shell.ahead import one_ahead
+from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
+from dr_wandb.shell.sync.spool import SnapshotSpool
+
+ATTEMPTS = 3
+
+Pause = Callable[[int], None]
+"""Waits before a further attempt; takes the number of attempts made."""
+
+
+def pause(attempts: int) -> None:
+    """Wait a second, then two: three attempts are over within about ten seconds."""
+    time.sleep(float(attempts))
+
+
+class ProjectListing(Record, frozen=True, kw_only=True):
+    """What the listing of a sync brought.
+
+    `asked` are the tracked runs that would have been listed if they were there; `outside` are those
+    that are listed but not in scope. `unlisted` is how many runs the source counts but did not
+    list, however often it was asked.
+    """
+
+    runs: tuple[RunListing, ...]
+    failures: tuple[FailedRun, ...] = ()
+    asked: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
+    unlisted: int = 0
+
+
+class _Told(NamedTuple):
+    """What an answer says of a run: its listing, or why it does not read; and if it is in scope."""
+
+    listing: RunListing | None
+    inside: bool = True
+    broken: str = ""
+
+
+class _Survey:
+    """The answers to the queries of one sync."""
+
+    def __init__(
+        self,
+        source: Source,
+        request: ExportRequest,
+        state: ExportState,
+        spool: SnapshotSpool,
+        wait: Pause,
+    ) -> None:
+        self.source = source
+        self.request = request
+        self.state = state
+        self.spool = spool
+        self.wait = wait
+        self.runs: dict[str, RunListing] = {}
+        self.broken: dict[str, str] = {}
+        self.inside: set[str] = set()
+        self.total: int | None = None
+        self.everything = False
+
+    def ask(self, query: ListingQuery) -> int | None:
+        """Ask until the answer is complete. Returns how many runs of the source's count lack.
+
+        None where the source does not count: then nothing says that an answer is complete.
+        """
+        answered: dict[str, _Told] = {}
+        lacking: int | None = None
+        for attempt in range(1, ATTEMPTS + 1):
+            told: dict[str, _Told] = {}
+            try:
+                pages = [(page.matching, page.disturbed) for page in self._pages(query, told)]
+            except SourceError as error:
+                if attempt == ATTEMPTS or not error.retryable:
+                    raise DrWandbError(
+                        Unreachable(host=self.source.address, detail=str(error))
+                    ) from error
+                answered |= told
+                self.wait(attempt)
+                continue
+            counts = {matching for matching, _ in pages}
+            if None in counts or not counts:
+                answered, lacking = told, None
+                break
+            if counts == {len(told)} and not any(disturbed for _, disturbed in pages):
+                answered, lacking = told, 0
+                break
+            answered |= told
+            lacking = max(0, max(count or 0 for count in counts) - len(answered))
+            if attempt < ATTEMPTS:
+                self.wait(attempt)
+        self._keep(answered)
+        if isinstance(query, EveryRun):
+            self._everything_is_told(answered, certain=lacking == 0)
+        return lacking
+
+    def _pages(self, query: ListingQuery, told: dict[str, _Told]) -> Iterator[RunPage]:
+        """Read an answer; `told` gets what it says of each run."""
+        for page in one_ahead(self.source.list_runs(query)):
+            for raw_run in page.runs:
+                run_id, what = self._take(raw_run, query)
+                told[run_id] = what
+            for run_id, why in page.unread.items():
+                told[run_id] = _Told(None, broken=why)
+            if not isinstance(query, RunsById):
+                self.total = page.total if page.total is not None else self.total
+            yield page
+
+    def _take(self, raw_run: RawRun, query: ListingQuery) -> tuple[str, _Told]:
+        run_id = str(raw_run.get("name"))
+        try:
+            run = normalize_run(raw_run, entity=self.request.entity, project=self.request.project)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            return run_id, _Told(None, broken=str(error) or type(error).__name__)
+        inside = self._in_scope(run, query)
+        if not inside and run.run_id not in self.state.runs:
+            return run.run_id, _Told(None, inside=False)
+        encoded = encode_run(run)
+        self.spool.put(run.run_id, encoded)
+        listing = list_run(run, fingerprint_encoded(encoded, run))
+        return run.run_id, _Told(listing, inside=inside)
+
+    def _in_scope(self, run: WandbRun, query: ListingQuery) -> bool:
+        """Say whether a run is in scope; filters that only W&B can judge, by how it came."""
+        scope = self.request.scope
+        if scope is None or not scope.admits(run):
+            return scope is None
+        if scope.filters is None or not isinstance(query, RunsById) or run.run_id in self.inside:
+            return True
+        known = self.state.runs.get(run.run_id)
+        return not self.everything and known is not None and not known.out_of_scope_since
+
+    def _keep(self, answered: Mapping[str, _Told]) -> None:
+        """Take over the runs of an answer; what was said last of a run counts."""
+        for run_id, told in answered.items():
+            self.broken.pop(run_id, None)
+            self.runs.pop(run_id, None)
+            self.inside.discard(run_id)
+            if told.listing is not None:
+                self.runs[run_id] = told.listing
+            elif told.inside:
+                self.broken[run_id] = told.broken
+            if told.inside:
+                self.inside.add(run_id)
+
+    def _everything_is_told(self, answered: Mapping[str, _Told], *, certain: bool) -> None:
+        """Believe of filters what W&B says now, not what was taken for granted of a run by id."""
+        self.everything = True
+        if certain and self.request.scope is not None and self.request.scope.filters is not None:
+            self.inside &= answered.keys()
+
+    def ask_broken_again(self) -> None:
+        """Ask for each run that did not read by itself, twice more."""
+        for attempt in range(1, ATTEMPTS):
+            if not self.broken:
+                return
+            self.wait(attempt)
+            self.ask(RunsById(run_ids=tuple(sorted(self.broken))))
+
+    def ask_all(self, queries: Iterable[ListingQuery]) -> tuple[int | None, set[str]]:
+        """Ask several queries. Returns how many runs lack, and the ids asked for that are certain.
+
+        None where the source does not count.
+        """
+        lacking: int | None = 0
+        certain: set[str] = set()
+        for query in queries:
+            lacks = self.ask(query)
+            lacking = None if lacks is None or lacking is None else lacking + lacks
+            if isinstance(query, RunsById) and lacks == 0:
+                certain.update(query.run_ids)
+        return lacking, certain
+
+    @property
+    def told(self) -> set[str]:
+        """Return the ids of the runs that some answer showed and that are to be followed."""
+        return self.runs.keys() | self.broken.keys()
+
+
+def list_project(
+    source: Source,
+    request: ExportRequest,
+    state: ExportState,
+    spool: SnapshotSpool,
+    *,
+    wait: Pause = pause,
+) -> ProjectListing:
+    """Ask what the plan for the listing says, and everything where the counts disagree.
+
+    Raises DrWandbError where the source cannot be asked at all.
+    """
+    survey = _Survey(source, request, state, spool, wait)
+    everything = EveryRun(scope=request.scope)
+    queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
+    lacking, asked = survey.ask_all(queries)
+    followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
+    expected = (followed - (asked | survey.told)) | (survey.inside & survey.told)
+    if not survey.everything and survey.total not in (None, len(expected)):
+        lacking, _ = survey.ask_all([everything])
+    survey.ask_broken_again()
+    if survey.everything:
+        asked = set(state.runs) if lacking == 0 else set()
+        if request.scope is not None:
+            _, asked = survey.ask_all(by_id(state.runs.keys() - survey.told))
+    return ProjectListing(
+        runs=tuple(survey.runs.values()),
+        failures=tuple(_failures(survey.broken)),
+        asked=frozenset(
+            run_id
+            for run_id in asked - survey.broken.keys()
+            if run_id in state.runs and state.runs[run_id].source in ("", source.kind)
+        ),
+        outside=frozenset(survey.runs.keys() - survey.inside),
+        unlisted=lacking or 0,
+    )
+
+
+def _failures(broken: dict[str, str]) -> Iterator[FailedRun]:
+    for run_id, reason in sorted(broken.items()):
+        yield FailedRun(run_id=run_id, reason=reason)

@@ -1,0 +1,67 @@
+"""Runs on their way from a listing into `runs.jsonl`: on disk, not in memory."""
+
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import msgspec
+
+from dr_wandb.core.contract.records import WandbRun
+from dr_wandb.shell.store import disk
+
+_RUN = msgspec.json.Decoder(WandbRun)
+
+
+class SnapshotSpool:
+    """Runs as they were listed, to be fetched by id, in a file of its own in `folder`.
+
+    Used as a context manager.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "listed-runs.spool"
+        self._written = self._path.open("wb", buffering=disk.CHUNK)
+        self._read: IO[bytes] | None = None
+        self._places: dict[str, tuple[int, int]] = {}
+        self._end = 0
+        self._flushed = 0
+
+    def put(self, run_id: str, encoded: bytes) -> None:
+        """Keep a run as `encode_run` gave it; the last one of an id counts."""
+        self._written.write(encoded)
+        self._places[run_id] = (self._end, len(encoded))
+        self._end += len(encoded)
+
+    def encoded(self, run_id: str) -> bytes:
+        """Return a run that was put, as it was put."""
+        offset, length = self._places[run_id]
+        if offset + length > self._flushed:
+            self._written.flush()
+            self._flushed = self._end
+        if self._read is None:
+            self._read = self._path.open("rb")
+        self._read.seek(offset)
+        return self._read.read(length)
+
+    def get(self, run_id: str) -> WandbRun:
+        """Return a run that was put."""
+        return _RUN.decode(self.encoded(run_id))
+
+    def length(self, run_id: str) -> int:
+        """Return how many bytes a run takes that was put."""
+        return self._places[run_id][1]
+
+    def __enter__(self) -> "SnapshotSpool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):  # what it still holds back is of no use by now
+            self._written.close()
+        if self._read is not None:
+            self._read.close()

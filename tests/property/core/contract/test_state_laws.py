@@ -1,0 +1,92 @@
+"""Laws of the state file: it reads back, and that of 3.0.3 reads as one without positions."""
+
+import json
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.sync.codec import encode_document
+from tests.property import strategies as some
+
+old_runs = st.fixed_dictionaries(
+    {
+        "run_id": some.run_ids,
+        "created_at": st.none() | some.good_times.map(lambda text: text.replace("Z", "+00:00")),
+        "updated_at": st.none() | some.good_times,
+        "run_state": st.none() | some.states_of_runs,
+        "last_history_step": st.none() | st.integers(-1, 10**6),
+    }
+)
+old_states = st.fixed_dictionaries(
+    {
+        "schema_version": st.just(1),
+        "name": some.clean_texts,
+        "entity": some.clean_texts,
+        "project": some.clean_texts,
+        "last_exported_at": st.none() | some.good_times,
+        "max_created_at": st.none() | some.good_times,
+        "runs": st.lists(old_runs, max_size=4).map(
+            lambda runs: {run["run_id"]: run for run in runs}
+        ),
+    },
+    optional={"something_else": st.lists(some.clean_texts)},
+)
+
+
+@given(old_states)
+def test_a_state_of_3_0_3_reads_as_a_state_without_positions(old: dict[str, Any]) -> None:
+    state = msgspec.json.decode(json.dumps(old).encode(), type=ExportState)
+    assert state.schema_version == 1
+    assert (state.name, state.entity, state.project) == (old["name"], old["entity"], old["project"])
+    assert set(state.runs) == set(old["runs"])
+    for run_id, tracking in state.runs.items():
+        known = old["runs"][run_id]
+        assert {field: getattr(tracking, field) for field in known} == known
+        assert tracking.position is None
+        assert tracking.seen is None
+        assert tracking.snapshot is None
+        assert not tracking.complete(some.ExportRequest(entity="e", project="p", name="n"))
+
+
+@given(some.export_states)
+def test_a_state_reads_back_equal(state: ExportState) -> None:
+    assert msgspec.json.decode(encode_document(state), type=ExportState) == state
+
+
+@given(some.export_states)
+def test_unknown_fields_of_a_later_version_are_read_past(state: ExportState) -> None:
+    document = msgspec.json.decode(encode_document(state))
+    document["new"] = 1
+    for tracking in document["runs"].values():
+        tracking["new"] = {"a": 1}
+    assert msgspec.json.decode(msgspec.json.encode(document), type=ExportState) == state
+
+
+@given(some.export_states)
+def test_present_runs_are_those_not_known_to_be_gone(state: ExportState) -> None:
+    assert dict(state.present) == {
+        run_id: run for run_id, run in state.runs.items() if run.missing_since is None
+    }
+
+
+@given(some.positions, some.history_counts, some.history_counts)
+def test_counts_that_a_position_accounts_for_promise_no_other_number_of_rows(
+    position: HistoryPosition, one: Any, other: Any
+) -> None:
+    if not position.whole or position.listed in (one, other):
+        return
+    if position.accounts_for(one) and position.accounts_for(other):
+        assert one.line_count == other.line_count == position.expected_line_count
+
+
+@given(some.trackings(), some.requests)
+def test_a_run_that_is_alive_or_failed_is_never_complete(
+    tracking: RunTracking, request: some.ExportRequest
+) -> None:
+    if tracking.complete(request):
+        assert tracking.run_state in {"finished", "failed", "crashed", "killed", "preempted"}
+        assert tracking.failure is None
+        assert tracking.snapshot is not None

@@ -1,0 +1,222 @@
+"""The laws of several lines of `changes.jsonl` together: what they tell is what differs in all."""
+
+import json
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dr_wandb.core.sync.changes import MOST_FIELDS, ChangedRun, FieldChange, SyncChanges, path_of
+from dr_wandb.core.sync.codec import decode_changes
+from dr_wandb.core.sync.combine import combine_changes
+from tests.property.machine import changes_model as model
+
+AT = "2026-01-01T00:00:00Z"
+
+
+def as_json(record: Any) -> Any:
+    return json.loads(msgspec.json.encode(record))
+
+
+@dataclass
+class Held:
+    """An export as the model of changes looks at it."""
+
+    runs: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, list[bytes]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    outside: dict[str, str] = field(default_factory=dict)
+
+    def of(self, run_id: str) -> tuple[Any, list[bytes]]:
+        return self.runs.get(run_id), self.rows.get(run_id, [])
+
+
+few_keys = st.sampled_from(["a", "b", "a.b", '"a'])
+few_values = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2),
+    lambda inner: st.dictionaries(few_keys, inner, max_size=2),
+    max_leaves=4,
+)
+held_runs = st.fixed_dictionaries(
+    {
+        "run_id": st.just("r"),
+        "state": st.sampled_from(["running", "finished", "crashed"]),
+        "tags": st.sampled_from([[], ["x"]]),
+        "config": st.dictionaries(few_keys, few_values, max_size=3),
+    }
+)
+large_values = st.sampled_from([1, "x" * 120, "y" * 250, {"a": "x" * 120, "b": 1}])
+large_runs = st.fixed_dictionaries(
+    {
+        "run_id": st.just("r"),
+        "state": st.just("running"),
+        "config": st.dictionaries(
+            few_keys, large_values | st.dictionaries(few_keys, large_values, max_size=2), max_size=2
+        ),
+    }
+)
+ids = st.sampled_from(["r", "s"])
+
+
+@st.composite
+def held_exports(draw: Any) -> Held:
+    runs = draw(st.dictionaries(ids, held_runs, max_size=2))
+    counts = {run_id: draw(st.integers(0, 2)) for run_id in runs}
+    some_of = st.sets(st.sampled_from(sorted(runs))) if runs else st.just(set())
+    return Held(
+        runs=runs,
+        rows={run_id: [b"row"] * count for run_id, count in counts.items() if count},
+        missing=dict.fromkeys(draw(some_of), AT),
+        outside=dict.fromkeys(draw(some_of), AT),
+    )
+
+
+sequences = st.lists(held_exports(), min_size=2, max_size=5)
+
+
+def line_between(before: Any, after: Any) -> SyncChanges:
+    """Return the line that the model tells, as it reads."""
+    told = model.changes_between(before, after, AT)
+    return decode_changes(json.dumps(told or {"at": AT}).encode()).unwrap()
+
+
+def begin_unmarked(exports: list[Held]) -> None:
+    """Take marks from new runs: one that is new was seen in that sync, and within the scope."""
+    for before, after in zip([Held(), *exports], exports, strict=False):
+        for run_id in after.runs.keys() - before.runs.keys():
+            after.missing.pop(run_id, None)
+            after.outside.pop(run_id, None)
+
+
+def lines_of(exports: list[Held]) -> list[SyncChanges]:
+    return [line_between(*pair) for pair in pairwise(exports)]
+
+
+def came_back(exports: list[Held]) -> set[str]:
+    """Return the runs of the first and the last export that were dropped in between."""
+    kept = {run_id for run_id in exports[0].runs if run_id in exports[-1].runs}
+    return {run_id for run_id in kept if any(run_id not in export.runs for export in exports)}
+
+
+def without(line: Any, run_ids: set[str]) -> Any:
+    """Return a line as an object that does not speak of some runs."""
+    result = as_json(line)
+    for name, told in result.items():
+        if isinstance(told, dict):
+            result[name] = {run: what for run, what in told.items() if run not in run_ids}
+        elif isinstance(told, list):
+            result[name] = [run for run in told if run not in run_ids]
+    return {name: told for name, told in result.items() if told}
+
+
+def first_to_last(exports: list[Held]) -> Any:
+    """Tell what differs, with the marks that new runs got since: nothing else knows of them."""
+    first, last = exports[0], exports[-1]
+    told = as_json(line_between(first, last))
+    new = set(told.get("new", ()))
+    for name, marked in (("missing", last.missing), ("left_scope", last.outside)):
+        if found := sorted({*told.get(name, ()), *(run for run in marked if run in new)}):
+            told[name] = found
+    return told
+
+
+@given(sequences)
+def test_several_lines_tell_what_differs_between_the_first_export_and_the_last(
+    exports: list[Held],
+) -> None:
+    begin_unmarked(exports)
+    again = came_back(exports)
+    combined = combine_changes(lines_of(exports), AT)
+    expected = first_to_last(exports)
+    rows = expected.setdefault("rows", {})
+    for run_id, count in combined.rows.items():
+        # Rows that were replaced, and then again, may be the first ones: nobody can tell.
+        if run_id not in rows and count.before == count.after:
+            rows[run_id] = as_json(count)
+    assert without(combined, again) == without(
+        decode_changes(json.dumps(expected).encode()).unwrap(), again
+    )
+    assert again <= {*combined.new} & {*combined.pruned}
+
+
+nested_values = st.sampled_from(
+    [None, 1, {}, {"b": 1}, {"b": 2}, {"b": 1, "c": 1}, {"b": {"c": 1}}, {"b": {"c": 2}, "c": 1}]
+)
+nested_configs = nested_values.map(lambda value: {"a": value}) | st.just({})
+
+
+@given(st.lists(nested_configs, min_size=3, max_size=6))
+@example([{"a": {"b": 1}}, {"a": {"b": 2}}, {"a": 1}])
+@example([{"a": 1}, {"a": {"b": 1}}, {"a": {"b": 2}}])
+@example([{"a": {"b": 1}}, {"a": 1}, {"a": {"b": 2}}])
+def test_objects_that_became_other_values_and_back_are_told_as_they_differ(
+    configs: list[dict[str, Any]],
+) -> None:
+    """The log told an old value that the config had never had at the beginning."""
+    exports = [
+        Held(runs={"r": {"run_id": "r", "state": "running", "config": config}})
+        for config in configs
+    ]
+    combined = combine_changes(lines_of(exports), AT)
+    assert as_json(combined) == as_json(line_between(exports[0], exports[-1]))
+
+
+@given(sequences, st.integers(0, 5), st.integers(0, 5))
+def test_lines_may_be_combined_in_parts(exports: list[Held], one: int, two: int) -> None:
+    lines = lines_of(exports)
+    low, high = sorted((min(one, len(lines)), min(two, len(lines))))
+    parts = [lines[:low], lines[low:high], lines[high:]]
+    whole = combine_changes(lines, AT)
+    assert combine_changes([combine_changes(part, AT) for part in parts], AT) == whole
+
+
+@given(st.lists(large_runs, min_size=2, max_size=5))
+def test_what_is_large_is_never_told_wrongly_by_several_lines(history: list[Any]) -> None:
+    """A small value that is told is right; what is not told, or not its values, was large once."""
+    exports = [Held(runs={"r": run}) for run in history]
+    lines = lines_of(exports)
+    combined = combine_changes(lines, AT).changed.get("r", ChangedRun())
+    direct = line_between(exports[0], exports[-1]).changed.get("r", ChangedRun())
+    told = {change.field: change for change in combined.fields}
+    large = {path_of(change.field) for change in combined.fields if change.large}
+    for change in direct.fields:
+        path = path_of(change.field)
+        covered = any(path[:length] in large for length in range(1, len(path) + 1))
+        inside = any(place[: len(path)] == path for place in large)
+        assert told.get(change.field) == change or covered or inside, change
+    for change in combined.fields:
+        assert change.large or change in direct.fields, change
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=4))
+def test_several_lines_name_no_more_fields_than_one(counts: list[int]) -> None:
+    lines = [
+        SyncChanges(
+            at=AT,
+            changed={
+                "r": ChangedRun(
+                    fields=tuple(
+                        FieldChange(field=f"config.k{place}.{number}", old=1, new=2)
+                        for number in range(min(count, MOST_FIELDS))
+                    ),
+                    more=max(0, count - MOST_FIELDS),
+                )
+            },
+        )
+        for place, count in enumerate(counts)
+    ]
+    told = combine_changes(lines, AT).changed["r"]
+    known = sum(min(count, MOST_FIELDS) for count in counts)
+    assert len(told.fields) == min(known, MOST_FIELDS)
+    assert bool(told.more) == (known > MOST_FIELDS or max(counts) > MOST_FIELDS)
+
+
+@given(held_exports(), held_exports())
+def test_one_line_alone_stays_as_it_is(before: Held, after: Held) -> None:
+    line = line_between(before, after)
+    assert combine_changes([line], AT) == line
+    assert combine_changes([line, SyncChanges(at=AT)], AT) == line
+    assert combine_changes([], AT).empty

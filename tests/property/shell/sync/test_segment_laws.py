@@ -1,0 +1,129 @@
+"""Laws of segments: however rows arrive and whichever way they take, the same file comes out."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.sync.columns import encode_raw_rows
+from dr_wandb.core.sync.merge import (
+    EncodedRows,
+    Tally,
+    arrival_order,
+    distinct,
+    encode_rows,
+    measure_from,
+    receive,
+)
+from dr_wandb.shell.sources import RowBatch
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.sync.segments import SegmentHeader, SegmentWriter, find_segment
+from tests.property import strategies as some
+
+RawRows = list[dict[str, Any]]
+
+rising_rows = st.lists(st.integers(0, 40), unique=True, max_size=12).map(
+    lambda steps: [
+        {"_step": step, "_timestamp": 100.5 + step, "loss": step / 2} for step in sorted(steps)
+    ]
+)
+raw_rows = st.lists(some.raw_rows, max_size=8) | rising_rows
+batches = st.lists(st.tuples(raw_rows, st.booleans()), max_size=5)
+
+
+def row_path(rows: Sequence[dict[str, Any]]) -> EncodedRows:
+    return encode_rows([normalize_row(row, some.RUN_ID) for row in rows])
+
+
+@given(st.lists(some.raw_rows | st.dictionaries(some.texts, some.python_values), max_size=6))
+@example([{"a": 1.0}, {"a": 1.5}, {"a": float("nan")}, {"a": -0.0}, {"a": 2.0**53}])
+@example([{"a": 1e308}, {"a": 1e308}])
+@example([{'quoted"': 1}, {"\ud800": 2}, {1: 3}])
+@example([{"_step": 1.0}, {"_step": 1.5}, {"_step": True}, {"_step": "1"}, {}])
+@example([{"a": some.Colour.NOTHING}, {"_wandb": {}}, {"_wandb": 1}])
+def test_rows_are_encoded_alike_by_columns_and_by_rows(rows: RawRows) -> None:
+    encoded, expected = encode_raw_rows(rows, some.RUN_ID), row_path(rows)
+    assert encoded.lines.split(b"\n") == expected.lines.split(b"\n")
+    assert (list(encoded.steps), list(encoded.timestamps)) == (expected.steps, expected.timestamps)
+
+
+def test_rows_with_few_common_keys_do_not_cost_a_cell_for_each_key_of_all() -> None:
+    """A thousand rows with a key each would be a million cells."""
+    rows = [{f"key {number}": number} for number in range(3_000)]
+    with some.within(2):
+        assert encode_raw_rows(rows, some.RUN_ID) == row_path(rows)
+
+
+@given(batches, some.fetch_windows, st.just(EVERYTHING) | some.selections)
+@example([([{"_step": 1}], True), ([{"_step": 0}], False)], FetchWindow(), EVERYTHING)
+@example([([{"_step": 1}], False), ([{"_step": 1}], True)], FetchWindow(start=1), EVERYTHING)
+@example([([{"_step": 1}, {"_step": 5}], False)], FetchWindow(start=1, stop=3), EVERYTHING)
+@example([([{"_step": 1}], False), ([{"x": 1}], False)], FetchWindow(), EVERYTHING)
+@example([([{"_step": -1}], False)], FetchWindow(stop=3), EVERYTHING)
+def test_a_segment_does_not_depend_on_how_its_rows_arrive(
+    arriving: list[tuple[RawRows, bool]], window: FetchWindow, selection: HistorySelection
+) -> None:
+    received = [
+        receive(row, selection, live=live)
+        for rows, live in arriving
+        for row in (normalize_row(raw_row, some.RUN_ID) for raw_row in rows)
+        if window.has(row.step)
+    ]
+    expected = list(distinct(sorted(received, key=arrival_order)))
+    tally = Tally(window)
+    for row in expected:
+        tally.add(row)
+    run = RunListing(run_id=some.RUN_ID)
+    header = SegmentHeader(run=run, window=window, selection=selection, source="test")
+    with tempfile.TemporaryDirectory() as folder:
+        with SegmentWriter(Path(folder), header) as writer:
+            for rows, live in arriving:
+                assert writer.add(RowBatch(rows=rows, live=live)) == len(rows)
+            event("in order" if writer._in_order else "sorted")
+            segment = writer.finish()
+        assert list(segment.lines()) == [row.line for row in expected if row.line]
+        written = Path(segment.path).read_bytes()[segment.offset :][: segment.length]
+        assert written == b"".join(segment.lines())
+        assert segment.rows == sum(1 for row in expected if row.line)
+        assert segment.received == tally.received()
+        assert find_segment(Path(folder), header) == segment
+        assert len(list(Path(folder).iterdir())) == 1
+
+
+@given(raw_rows, st.integers(1, 9))
+def test_what_a_tail_may_replace_is_measured_from_the_end(rows: RawRows, start: int) -> None:
+    received = [receive(normalize_row(row, some.RUN_ID), EVERYTHING, live=True) for row in rows]
+    stored = list(distinct(sorted(received, key=arrival_order)))
+    at_end = [row.line for row in stored if row.step is None or row.step >= start]
+    length, count = measure_from(start, [row.line for row in reversed(stored)])
+    assert (length, count) == (sum(map(len, at_end)), len(at_end))
+
+
+lines = st.lists(st.binary(max_size=9).map(lambda text: text.replace(b"\n", b"") + b"\n"))
+
+
+@given(lines, lines, st.integers(1, 12))
+@example([], [b"a\rb\n"], 2)
+def test_lines_are_read_from_the_end_whatever_the_size_of_a_piece(
+    before: list[bytes], wanted: list[bytes], size: int
+) -> None:
+    with tempfile.TemporaryFile() as stream:
+        stream.write(b"".join([*before, *wanted, b"after"]))
+        offset, length = sum(map(len, before)), sum(map(len, wanted))
+        found = list(disk.read_lines_from_end(stream, offset, length, size))
+        assert found == wanted[::-1]
+
+
+@given(lines, st.integers(1, 30))
+def test_gathered_lines_are_the_same_lines(given_lines: list[bytes], size: int) -> None:
+    chunks = list(disk.gathered(given_lines, size))
+    assert b"".join(chunk for chunk, _ in chunks) == b"".join(given_lines)
+    assert [chunk.count(b"\n") for chunk, _ in chunks] == [count for _, count in chunks]
+    assert all(len(chunk) >= size for chunk, _ in chunks[:-1])

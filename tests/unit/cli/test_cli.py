@@ -1,0 +1,227 @@
+"""The command line: every flag arrives, and mistakes are told in a line or two."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dr_wandb import ExportEngine, ExportMode, ExportRequest, SyncMode
+from dr_wandb.cli import run
+from dr_wandb.core.contract.scope import RunScope
+from tests import syncing
+from tests.memory_source import MemorySource
+from tests.syncing import NAME
+
+RECORDING = Path(__file__).parents[3] / "fixtures" / "recorded" / "tiny-vision"
+
+
+class CaughtError(Exception):
+    def __init__(self, request: ExportRequest) -> None:
+        self.request = request
+
+
+@pytest.fixture
+def request_of(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Return a function that gives the request which the command makes of its arguments."""
+
+    def export(engine: ExportEngine) -> None:
+        raise CaughtError(engine.request)
+
+    monkeypatch.setattr(ExportEngine, "export", export)
+
+    def made_of(*arguments: str) -> ExportRequest:
+        with pytest.raises(CaughtError) as caught:
+            run(arguments)
+        return caught.value.request
+
+    return made_of
+
+
+def test_a_plain_command_asks_for_the_defaults(request_of) -> None:  # type: ignore[no-untyped-def]
+    assert request_of("e", "p", "--name", "n") == ExportRequest(entity="e", project="p", name="n")
+
+
+def test_every_flag_arrives(request_of) -> None:  # type: ignore[no-untyped-def]
+    made = request_of(
+        *("e", "p", "--name", "n", "--data-root", "d", "--mode", "history"),
+        *("--sync-mode", "detect_changes", "--runs-per-page", "7", "--timeout-seconds", "9"),
+        *("--history-key", "b", "--history-key", "a", "--min-step", "1", "--max-step", "5"),
+        *("--max-records", "3", "--include-metadata", "--prune", "--allow-empty"),
+        *("--max-rate", "2.5", "--state", "failed", "--state", "crashed", "--tag", "t"),
+        *("--group", "g", "--sweep", "s", "--run-id", "r", "--created-after", "2026-01-01"),
+        *("--created-before", "2026-02-01T12:00:00+02:00", "--run-filter", '{"config.lr": 1}'),
+    )
+    assert made == ExportRequest(
+        entity="e",
+        project="p",
+        name="n",
+        data_root=Path("d"),
+        mode=ExportMode.HISTORY,
+        sync_mode=SyncMode.DETECT_CHANGES,
+        runs_per_page=7,
+        timeout_seconds=9,
+        history_selection=syncing.select("a", "b", min_step=1, max_step=5, max_records=3),
+        include_metadata=True,
+        prune=True,
+        allow_empty=True,
+        max_rate=2.5,
+        scope=RunScope(
+            states=("crashed", "failed"),
+            tags=("t",),
+            groups=("g",),
+            sweeps=("s",),
+            run_ids=("r",),
+            created_after="2026-01-01T00:00:00Z",
+            created_before="2026-02-01T10:00:00Z",
+            filters={"config.lr": 1},
+        ),
+    )
+
+
+@pytest.mark.parametrize("entity", ["export", "status", "verify", "log", "diff", "doctor"])
+def test_an_entity_may_be_called_like_a_subcommand(request_of, entity: str) -> None:  # type: ignore[no-untyped-def]
+    made = request_of("export", entity, entity, "--name", entity)
+    assert (made.entity, made.project, made.name) == (entity, entity, entity)
+
+
+@pytest.mark.parametrize("entity", ["status", "verify", "log", "diff", "doctor"])
+def test_who_forgets_the_long_form_is_told_of_it(
+    entity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([entity, "p", "--name", "n"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"wandb-export export {entity} PROJECT" in said.err
+
+
+MISTAKES = [
+    (["e", "p", "--name", "n", "--prune", "maybe"], "maybe"),
+    (["e", "p", "--name", "n", "--max-rate", "0"], "max_rate must be above 0"),
+    (["e", "p", "--name", "n", "--max-rate", "nan"], "max_rate must be above 0"),
+    (["e", "p", "--name", "n", "--state", " "], "states must not have a blank value"),
+    (["e", "p", "--name", "n", "--created-after", "soon"], "created_after must be a date"),
+    (["e", "p", "--name", "n", "--run-filter", "[1]"], "must be a JSON object"),
+    (["e", "p", "--name", "n", "--run-filter", "{"], "not valid JSON"),
+    (["verify"], "name"),
+    (["verify", "nope"], "does not exist"),
+    (["verify", "..", "--json"], "name must be a folder name"),
+    (["status", "nope"], "does not exist"),
+    (["log", "nope"], "does not exist"),
+    (["diff", "n"], "since"),
+    (["doctor"], "entity"),
+    (["doctor", "a/b"], "entity must not have a path separator"),
+    (["doctor", "a", "b", "--timeout-seconds", "0"], "timeout_seconds must be 1 or more"),
+    (["frobnicate"], "project"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda value: str(value)[:50])
+def test_a_mistake_is_told_in_a_line_or_two(
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) in (2, 6)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert 1 <= len(said.err.splitlines()) <= 2
+    assert words.lower() in said.err.lower()
+    assert list(tmp_path.iterdir()) == []
+
+
+def demo(data_root: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    place = ["--data-root", str(data_root)]
+    source = ["--mode", "history", "--source", f"replay:{RECORDING}", "--quiet"]
+    assert run(["demo-lab", "tiny-vision", "--name", "demo", *source, *place]) == 0
+    capsys.readouterr()
+    return place
+
+
+def test_what_is_exported_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = demo(tmp_path, capsys)
+    assert run(["status", *place]) == 0
+    table = capsys.readouterr().out
+    assert "demo-lab/tiny-vision" in table
+    assert run(["status", "demo", *place]) == 0
+    assert "2115" in capsys.readouterr().out.replace(",", "")
+    assert run(["status", "demo", "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out)["entity"] == "demo-lab"
+
+
+def test_verify_ends_with_zero_or_a_list_of_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = demo(tmp_path, capsys)
+    assert run(["verify", "demo", *place]) == 0
+    sound = capsys.readouterr().out
+    history = tmp_path / "demo" / "history.jsonl"
+    history.write_bytes(history.read_bytes().replace(b'"step":1000', b'"step":1001', 1))
+    assert run(["verify", "demo", *place]) == 6
+    damaged = capsys.readouterr().out
+    assert "history.jsonl" in damaged
+    assert damaged != sound
+    assert run(["verify", "demo", "--json", *place]) == 6
+    assert json.loads(capsys.readouterr().out)["findings"]
+
+
+def test_verify_against_a_recording_of_the_same_project_finds_it_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = demo(tmp_path, capsys)
+    against = ["verify", "demo", "--against-server", "--source", f"replay:{RECORDING}", *place]
+    code = run(against)
+    said = capsys.readouterr().out
+    assert code == 3, said  # one run is still alive
+    assert "live0001" in said
+    assert "artifacts" in said
+
+
+def test_log_and_diff_speak_of_the_same_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = MemorySource()
+    source.add_run("a\u202eb", tags=["x"])
+    syncing.sync(source, tmp_path)
+    source.update("a\u202eb", tags=["y"], notes="n" * 500)
+    source.advance(60)
+    syncing.sync(source, tmp_path)
+    place = ["--data-root", str(tmp_path)]
+    assert run(["log", NAME, *place]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 4
+    assert told[1] == "  new: 'a\\u202eb'"
+    assert told[3] == '  changed: \'a\\u202eb\': notes (large); tags ["x"] -> ["y"]'
+    assert run(["diff", NAME, "--since", "2020-01-01", *place]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "since 2020-01-01T00:00:00Z  1 new"
+
+
+ENDS = """
+import atexit, sys, threading, time
+from dr_wandb.cli import command
+atexit.register(print, "late")
+def run():
+    if len(sys.argv) > 1:
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    print("told")
+    return 5
+command.run = run
+command.main()
+"""
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_command_ends_with_its_code_whatever_goes_on(goes_on: bool) -> None:
+    """Arrow aborts a process that ends below one of its threads: the code would be lost."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, *["thread"] * goes_on],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (5, "")
+    assert done.stdout == ("told\n" if goes_on else "told\nlate\n")

@@ -1,0 +1,234 @@
+"""What the records of `.wandb` files become, as a server is told by the SDKs that wrote them.
+
+The cases of rows, configs and summaries were measured: the SDK's own upload of the same records.
+"""
+
+from typing import Any
+
+import pytest
+
+from dr_wandb.core.offline.folding import behind
+from dr_wandb.core.offline.reading import FileReading, read_file, rows_of
+from dr_wandb.core.offline.records import BranchPoint
+from dr_wandb.core.offline.run import RunFold, state_of
+from dr_wandb.core.offline.tree import Tree
+from dr_wandb.core.sync.accept import FetchWindow
+from tests.wandb_file import (
+    config_record,
+    exit_record,
+    file_of,
+    header_record,
+    history_record,
+    item,
+    pb,
+    record,
+    row_record,
+    run_record,
+    summary_record,
+)
+
+CORE, LEGACY = header_record(), header_record("")
+A_ROW = row_record({"_step": 0, "a": 1})
+
+
+def fold_of(*payloads: bytes, header: bytes = CORE) -> RunFold:
+    return read_file(file_of([header, *payloads]), FileReading()).fold
+
+
+def rows(*payloads: bytes, before: FileReading | None = None) -> list[dict[str, Any]]:
+    data = file_of([CORE, *payloads])
+    reading = read_file(data, before or FileReading())
+    return [dict(row) for batch in rows_of(data, reading, FetchWindow()) for row in batch.rows]
+
+
+# --- rows
+
+
+@pytest.mark.parametrize(
+    ("items", "row"),
+    [
+        ([item("a", "1"), item("a", "2")], {"a": 2}),
+        ([item("a", '{"b":1,"c":2}'), item(("a", "b"), "5")], {"a": {"b": 5, "c": 2}}),
+        ([item("a", "1"), item(("a", "b"), "5")], {"a": {"b": 5}}),
+        ([item(("a", "b"), "5"), item("a", "1")], {"a": 1}),
+        ([item("a", '{"b":1}'), item("a", '{"c":2}')], {"a": {"b": 1, "c": 2}}),
+        ([item(("a", "b.c"), "1"), item("a.b", "2")], {"a": {"b.c": 1}, "a.b": 2}),
+        ([item("e", "{}"), item("x", "1")], {"x": 1}),
+        ([item("e", '{"x":{}}'), item("x", "1")], {"x": 1}),
+        ([item("", "1")], {"": 1}),
+    ],
+)
+def test_row_is_a_tree_of_its_items(items: list[pb.HistoryItem], row: dict[str, Any]) -> None:
+    (found,) = rows(history_record([*items, item("_step", "0")]))
+    assert found == {**row, "_step": 0}
+
+
+def test_row_of_an_old_file_keeps_empty_objects() -> None:
+    (row,) = rows(row_record({"_step": 0, "e": {}, "m": {"o": 3}}, flat=True))
+    assert row == {"_step": 0, "e": {}, "m": {"o": 3}}
+
+
+# --- the config
+
+
+def test_config_is_merged_leaf_by_leaf() -> None:
+    """A change of one member dropped all others of the object."""
+    fold = fold_of(
+        run_record(config={"net": {"depth": 3, "d.x": 1, "deep": {"z": 1}}, "empty": {}}),
+        config_record({"net": {"depth": 4}, "q": {"r": 1}}),
+    )
+    net = {"depth": 4, "d.x": 1, "deep": {"z": 1}}
+    assert fold.config == {"net": net, "q": {"r": 1}}
+
+
+def test_config_of_a_later_run_record_is_not_taken() -> None:
+    """A change of the name put back what the config had been before it was changed."""
+    fold = fold_of(
+        run_record(config={"lr": 0.1}),
+        config_record({"lr": 0.2}),
+        run_record(config={"lr": 0.1}, display_name="renamed"),
+    )
+    assert fold.config == {"lr": 0.2}
+    assert fold.run is not None
+    assert fold.run.display_name == "renamed"
+
+
+def test_config_of_an_old_file_is_replaced_key_by_key() -> None:
+    fold = fold_of(
+        run_record(config={"net": {"depth": 3, "x": 1}, "empty": {}}),
+        config_record({"net": {"depth": 4}}, flat=True),
+        header=LEGACY,
+    )
+    assert fold.config == {"net": {"depth": 4}, "empty": {}}
+
+
+def test_removal_takes_objects_along_that_it_leaves_empty() -> None:
+    fold = fold_of(run_record(config={"o": {"x": 1}, "p": 1}), config_record(removed=[("o", "x")]))
+    assert fold.config == {"p": 1}
+
+
+# --- the summary
+
+
+@pytest.mark.parametrize(
+    ("records", "summary"),
+    [
+        ([summary_record({"a": 1}), summary_record({("a", "b"): 2})], {"a": {"b": 2}}),
+        ([summary_record({("a", "b"): 2}), summary_record({"a": 1})], {"a": 1}),
+        (
+            [summary_record({"a": {"b": 1, "c": 2}}), summary_record({("a", "b"): 5})],
+            {"a": {"b": 5}},
+        ),
+        ([summary_record({"a": {"b": 1}}, removed=[("a", "b")])], {"a": {"b": 1}}),
+        ([summary_record({("a", "b"): 1}, removed=[("a", "b")])], {}),
+        ([summary_record({("a", "b"): 1, ("a", "c"): 2}, removed=["a"])], {}),
+        ([summary_record({"a": None, "b": {}, "c": []})], {"b": {}, "c": []}),
+        ([summary_record({"_step": 9})], {}),
+    ],
+)
+def test_summary_is_what_its_changes_make(records: list[bytes], summary: dict[str, Any]) -> None:
+    assert fold_of(run_record(), *records).summary == summary
+
+
+def test_step_of_the_summary_is_that_of_the_last_row() -> None:
+    """The record of a summary lies before that of its row: a torn file said one step too many."""
+    fold = fold_of(run_record(), A_ROW, summary_record({"a": 2, "_step": 1}))
+    assert fold.summary == {"a": 2, "_step": 0}
+
+
+def test_summary_of_an_old_file_is_its_last_record_and_the_runtime() -> None:
+    fold = fold_of(
+        run_record(),
+        summary_record({"a": 1, "gone": 1}, flat=True),
+        exit_record(0, runtime=7),
+        A_ROW,
+        summary_record({"a": 2, "n": None}, flat=True),
+        header=LEGACY,
+    )
+    assert fold.summary == {"a": 2, "n": None, "_step": 0, "_wandb": {"runtime": 7}}
+
+
+def test_old_file_of_a_killed_process_has_no_summary() -> None:
+    assert fold_of(run_record(), A_ROW, header=LEGACY).summary == {}
+
+
+# --- resumed runs
+
+
+def reading_of(payloads: list[bytes], before: RunFold, *, resumes: bool) -> FileReading:
+    data = file_of([CORE, *payloads])
+    return read_file(data, FileReading(fold=behind(before), numbered_on=resumes))
+
+
+def test_resumed_run_counts_its_steps_on() -> None:
+    """A run that was resumed offline begins again at step 0; W&B shows it behind the first part."""
+    first = fold_of(run_record(), *[row_record({"_step": step}) for step in (0, 1, 10)])
+    payloads = [run_record(resume=True), *[row_record({"_step": s}) for s in (5, 30, 30)]]
+    before = FileReading(fold=behind(first), numbered_on=True)
+    assert [row["_step"] for row in rows(*payloads, before=before)] == [11, 30, 31]
+    fold = reading_of(payloads, first, resumes=True).fold
+    assert (fold.rows, fold.last_step, fold.end_step) == (6, 31, 31)
+
+
+def test_run_that_is_begun_again_keeps_the_steps_as_written() -> None:
+    first = fold_of(run_record(config={"a": 1}), *[row_record({"_step": step}) for step in (0, 1)])
+    payloads = [run_record(config={"b": 1}), row_record({"_step": 0})]
+    fold = reading_of(payloads, first, resumes=False).fold
+    assert (fold.rows, fold.last_step, fold.end_step) == (3, 1, 0)
+    assert fold.config == {"b": 1}
+
+
+def test_resumed_run_keeps_the_config_that_it_does_not_set_and_names() -> None:
+    first = fold_of(
+        run_record(config={"n": {"x": 0}, "k": 1}, notes="old", tags=["x"], display_name="one"),
+        summary_record({"a": 1, "s": 1}),
+    )
+    payloads = [run_record(config={"n": {"y": 1}}, resume=True, notes="new"), A_ROW]
+    fold = reading_of(payloads, first, resumes=True).fold
+    assert fold.config == {"n": {"y": 1}, "k": 1}
+    assert fold.summary == {"_step": 0}
+    assert fold.run is not None
+    assert (fold.run.notes, fold.run.tags, fold.run.display_name) == ("new", ("x",), "one")
+
+
+def test_resumed_run_without_rows_keeps_its_summary() -> None:
+    first = fold_of(run_record(), summary_record({"a": 1}))
+    assert reading_of([run_record(resume=True)], first, resumes=True).fold.summary == {"a": 1}
+
+
+def test_fork_is_noted() -> None:
+    point = pb.BranchPoint(run="parent", metric="_step", value=3)
+    fold = fold_of(run_record(branch_point=point))
+    assert fold.branch_points == (BranchPoint(run_id="parent", metric="_step", value=3.0),)
+
+
+# --- the state
+
+
+@pytest.mark.parametrize(
+    ("records", "idle", "state"),
+    [
+        ([exit_record(0)], 0.0, "finished"),
+        ([exit_record(1)], 0.0, "failed"),
+        ([exit_record(255)], 0.0, "failed"),
+        ([exit_record(254)], 0.0, "crashed"),
+        ([], 299.0, "running"),
+        ([], 300.0, "crashed"),
+        ([record(preempting=pb.RunPreemptingRecord())], 299.0, "running"),
+        ([record(preempting=pb.RunPreemptingRecord())], 300.0, "preempted"),
+        ([record(preempting=pb.RunPreemptingRecord()), exit_record(1)], 0.0, "preempted"),
+        ([record(preempting=pb.RunPreemptingRecord()), exit_record(0)], 0.0, "finished"),
+        ([exit_record(1), exit_record(0)], 0.0, "failed"),
+    ],
+)
+def test_state_is_that_of_the_server(records: list[bytes], idle: float, state: str) -> None:
+    assert state_of(fold_of(run_record(), *records), idle) == state
+
+
+# --- trees
+
+
+def test_tree_gives_back_its_leaves() -> None:
+    leaves = ((("a", "b"), {"x": {}}), (("a", "c"), None), (("d",), 1))
+    assert tuple(Tree(leaves).leaves()) == leaves
+    assert Tree(leaves).members() == {"a": {"b": {"x": {}}, "c": None}, "d": 1}
