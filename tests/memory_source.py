@@ -7,6 +7,7 @@ Guarantees
 - Faults happen as often as they were asked for, then the project answers again.
 """
 
+import base64
 import copy
 import threading
 from collections import Counter
@@ -84,7 +85,8 @@ class MemorySource:
             if run_id in self.runs:
                 raise ValueError(f"run {run_id!r} exists; delete it first")
             self._created_count += 1
-            storage_id = f"UnVuOnYx{self._created_count:08d}"
+            name = f"Run:v1:{run_id}:{self.project}:{self.entity}"
+            storage_id = base64.b64encode(name.encode("utf-8", "surrogatepass")).decode()
             run = MemoryRun(run_id, storage_id, created_at or self.now, **fields)
             self.runs[run_id] = run
             return run

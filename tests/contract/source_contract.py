@@ -22,11 +22,10 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run, normalize_time
 from dr_wandb.core.contract.records import WandbRun
-from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.codec import fingerprint
-from dr_wandb.core.sync.merge import arrival_order, distinct, receive
 from dr_wandb.shell.sources import Source, SourceError
+from tests.arrived_rows import joined_rows, lines_of, received
 from tests.contract.project import (
     HOSTILE_PROJECT,
     PROJECT,
@@ -70,12 +69,12 @@ def read_rows(
     source: Source, run: RunListing, window: FetchWindow = WHOLE, attempt: int = 0
 ) -> list[bytes]:
     """Return the distinct rows that a source gives, normalized, in the order of an export."""
-    received = [
-        receive(normalize_row(row, run.run_id), EVERYTHING, live=batch.live)
+    rows = [
+        received(normalize_row(row, run.run_id), live=batch.live, file=batch.file)
         for batch in source.read_history(run, window, attempt)
         for row in batch.rows
     ]
-    return [row.line for row in distinct(sorted(received, key=arrival_order))]
+    return lines_of(joined_rows(rows))
 
 
 def expected_rows(run: RunDescription, window: FetchWindow = WHOLE) -> list[bytes]:
@@ -84,8 +83,8 @@ def expected_rows(run: RunDescription, window: FetchWindow = WHOLE) -> list[byte
     for raw_row in run.rows:
         step = raw_row.get("_step", 0)
         if step >= (window.start or 0) and (window.stop is None or step < window.stop):
-            lines.append(receive(normalize_row(raw_row, run.run_id), EVERYTHING, live=True))
-    return [row.line for row in sorted(lines, key=arrival_order)]
+            lines.append(received(normalize_row(raw_row, run.run_id)))
+    return lines_of(lines)
 
 
 class SourceContract:

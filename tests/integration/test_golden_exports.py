@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 from fixtures.make_golden_exports import SOME_KEYS, SOME_STEPS
 
-from dr_wandb import ExportEngine, ExportRequest, ExportSummary, iter_history_rows, load_manifest
+from dr_wandb import (
+    ExportEngine,
+    ExportRequest,
+    ExportStore,
+    ExportSummary,
+    iter_history_rows,
+    load_manifest,
+)
+from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.sources.opening import opener
 from tests.syncing import visible
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 EXPORTS = FIXTURES / "exports" / "567aa1b"
+
+DATA = ("runs.jsonl", "history.jsonl")
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "demo-metadata": ("tiny-vision", {"mode": "metadata"}),
@@ -42,13 +52,104 @@ def test_golden_export_loads(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_golden_export_is_continued(case: str, tmp_path: Path) -> None:
+def test_golden_export_is_sound_by_its_own_rules(case: str) -> None:
+    report = verify_export(ExportStore(name=case, data_root=EXPORTS))
+    assert report.sound, report.findings
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden_export_is_continued_into_the_present_shape(case: str, tmp_path: Path) -> None:
     recording, wanted = CASES[case]
     shutil.copytree(EXPORTS / case, tmp_path / case)
     summary = replay(recording, case, tmp_path, **wanted)
     assert summary.complete, summary.failures
-    fresh = replay(recording, "fresh", tmp_path, **wanted)
-    assert summary.history_count == fresh.history_count
-    continued = visible(tmp_path / case)
-    for name in ("runs.jsonl", "history.jsonl"):
-        assert continued.get(name) == visible(tmp_path / "fresh").get(name)
+    replay(recording, "fresh", tmp_path, **wanted)
+    continued, fresh = visible(tmp_path / case), visible(tmp_path / "fresh")
+    for name in DATA:
+        assert continued.get(name) == fresh.get(name)
+    assert json.loads(continued["manifest.json"])["schema_version"] == 3
+    assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
+    replay(recording, case, tmp_path, **wanted)
+    assert visible(tmp_path / case) == continued
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "demo-metadata"])
+def test_rows_get_the_present_shape_in_metadata_mode_without_a_request(
+    case: str, tmp_path: Path
+) -> None:
+    """What their own bytes cannot give back is as it was; nothing is logged as a change."""
+    recording, wanted = CASES[case]
+    shutil.copytree(EXPORTS / case, tmp_path / case)
+    before = visible(EXPORTS / case)
+    assert replay(recording, case, tmp_path, mode="metadata").complete
+    after = visible(tmp_path / case)
+    assert after["changes.jsonl"] == before["changes.jsonl"]
+    assert after["runs.jsonl"] == before["runs.jsonl"]
+    assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
+    replay(recording, "fresh", tmp_path, **wanted)
+    fresh = rows_by_run(tmp_path / "fresh")
+    for run_id, rows in rows_by_run(tmp_path / case).items():
+        if run_id not in NOT_IN_THE_BYTES:
+            assert rows == fresh[run_id]
+    assert replay(recording, case, tmp_path, **wanted).complete
+    assert rows_by_run(tmp_path / case) == fresh
+
+
+NOT_IN_THE_BYTES = {"split001", "union001"}
+"""A row whose other half was dropped, and bytes that were stored as base64 text."""
+
+
+def rows_by_run(folder: Path) -> dict[str, list[bytes]]:
+    rows: dict[str, list[bytes]] = {}
+    for line in (folder / "history.jsonl").read_bytes().splitlines():
+        rows.setdefault(json.loads(line)["run_id"], []).append(line)
+    return rows
+
+
+def decoded_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {run_id: list(map(json.loads, rows)) for run_id, rows in rows_by_run(folder).items()}
+
+
+def test_what_the_bytes_cannot_give_back_is_read_once_more(tmp_path: Path) -> None:
+    shutil.copytree(EXPORTS / "every-kind-history", tmp_path / "kept")
+    replay("every-kind", "kept", tmp_path, mode="metadata")
+    rows = {
+        run_id: list(map(json.loads, rows))
+        for run_id, rows in rows_by_run(tmp_path / "kept").items()
+    }
+    assert rows["split001"][0]["metrics"] == {"a": 0.5}
+    assert rows["union001"][1]["metrics"] == {
+        "blob": "eyJrIjpbMV19",
+        "deep.x": 1,
+        "loss": "NaN",
+        "mixed": [1, "s"],
+    }
+    replay("every-kind", "kept", tmp_path, mode="history")
+    rows = {
+        run_id: list(map(json.loads, rows))
+        for run_id, rows in rows_by_run(tmp_path / "kept").items()
+    }
+    assert rows["split001"][0]["metrics"] == {"a": 0.5, "b": 0}
+    assert rows["nested01"][0]["wandb_metadata"] == {"inner.flag": True}
+    assert rows["nested01"][0]["extra"] == {"_custom.depth": 0}
+    assert rows["nested01"][0]["metrics"]["meet.here (nested)"] == "nested"
+
+
+def test_golden_export_goes_on_with_what_came_later(tmp_path: Path) -> None:
+    """A run that is gone by then keeps its rewritten rows."""
+    shutil.copytree(EXPORTS / "every-kind-history", tmp_path / "kept")
+    summary = replay(
+        "every-kind-later", "kept", tmp_path, mode="history", sync_mode="detect_changes"
+    )
+    assert summary.complete, summary.failures
+    assert summary.missing_count == 1
+    replay("every-kind-later", "fresh", tmp_path, mode="history")
+    kept, fresh = rows_by_run(tmp_path / "kept"), rows_by_run(tmp_path / "fresh")
+    gone = [json.loads(line)["metrics"] for line in kept.pop("gone0001")]
+    assert gone[1] == {"note": "only here", "val.loss": 0.3333333333333333}
+    assert kept == fresh
+    log = [json.loads(line) for line in visible(tmp_path / "kept")["changes.jsonl"].splitlines()]
+    assert log[-1]["missing"] == ["gone0001"]
+    assert {field["field"] for run in log[-1]["changed"].values() for field in run["fields"]} <= {
+        "state",
+    }

@@ -15,6 +15,7 @@ import pytest
 import dr_wandb
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
+from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.select import select_rows
 from dr_wandb.core.sync.codec import encode_line
 from tests.integration.conftest import Exports, lines_of, visible
@@ -245,7 +246,9 @@ def test_row_is_one_row_when_it_is_both_live_and_exported(
     run.export_parquet(files=2, upto=9, overlap=4, drop_live=drop_live)
     exports.sync()
     assert exports.steps("run") == list(range(12))
-    assert [row["metrics"] for row in exports.rows()] == [metrics(index) for index in range(12)]
+    assert [row["metrics"] for row in exports.rows()] == [
+        flatten_row(metrics(index)) for index in range(12)
+    ]
     by_parquet = exports.history()
     run.drop_exports()
     exports.sync(sync_mode="full_reconcile")

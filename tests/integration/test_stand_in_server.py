@@ -23,6 +23,7 @@ from tests.server import (
     Status,
     Truncate,
 )
+from tests.server.history import flat_row
 from tests.server.scripts import run_script
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ for run in wandb.Api().runs("entity/project"):
 """
     answers = run_script(stand_in, tmp_path, source)
     for rows, run in zip(answers[:3], project.runs, strict=False):
-        assert rows == run.rows
+        assert rows == [flat_row(row) for row in run.rows]
     assert [row["_step"] for row in answers[3]] == [0, 1, 2, 3, 4, 4, 5, 5, 6, 7, 8, 9]
 
 
@@ -409,11 +410,15 @@ def test_heartbeat_follows_rows_and_clock(stand_in: StandInServer, project: Proj
     assert run.heartbeat_at == "2025-12-31T00:00:00"
 
 
-def test_run_made_anew_has_another_storage_id(stand_in: StandInServer, project: Project) -> None:
+def test_run_made_again_has_the_storage_id_of_the_first(
+    stand_in: StandInServer, project: Project
+) -> None:
+    """As recorded from W&B: a storage id holds the names of run, project and entity."""
     first = project.add_run("r")
     project.delete_run(first)
     second = project.add_run("r")
-    assert first.storage_id < second.storage_id
+    assert first.storage_id == second.storage_id
+    assert base64.b64decode(second.storage_id) == b"Run:v1:r:project:entity"
     assert listed(stand_in) == ["r"]
 
 

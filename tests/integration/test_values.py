@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dr_wandb
+from dr_wandb.core.contract.row_shape import flatten_row
 from tests.integration.conftest import Exports, visible
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ LIVE: dict[str, tuple[str, Any]] = {
 }
 
 
+def stored_values(cases: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    return flatten_row({key: stored for key, (_, stored) in cases.items()})
+
+
 def test_hostile_values_survive_live(exports: Exports) -> None:
     """3.0.3 wrote NaN as a bare token, which its own loader rejected at the next sync."""
     run = exports.project.add_run("run")
@@ -95,9 +100,9 @@ def test_hostile_values_survive_live(exports: Exports) -> None:
     summary = exports.sync()
     assert summary.failures == ()
     rows = exports.rows()
-    assert rows[0]["metrics"] == FINITE
-    assert rows[1]["metrics"] == {key: stored for key, (_, stored) in SPELLED.items()}
-    assert rows[2]["metrics"] == {key: stored for key, (_, stored) in LIVE.items()}
+    assert rows[0]["metrics"] == flatten_row(FINITE)
+    assert rows[1]["metrics"] == stored_values(SPELLED)
+    assert rows[2]["metrics"] == stored_values(LIVE)
     assert (rows[3]["metrics"], rows[3]["extra"]) == ({"loss": 1.5}, {"_custom": [1]})
     assert rows[3]["wandb_metadata"] == {"b": 1}
     for spelling in (b'"-0.0":0,', b'"1e15":1000000000000000,', b'"4.0":4,', b'"a third":0.333'):
@@ -109,7 +114,7 @@ def test_hostile_values_survive_live(exports: Exports) -> None:
     assert exports.history().startswith(before)
     exports.assert_converged()
     loaded = list(dr_wandb.iter_history_rows("n", exports.data_root))
-    assert loaded[0].metrics == FINITE
+    assert loaded[0].metrics == flatten_row(FINITE)
 
 
 def test_columns_of_an_unusable_type_are_kept(exports: Exports) -> None:
@@ -319,10 +324,10 @@ def test_command_writes_what_the_engine_writes(
     assert done.code == 0
     rows = [row for row in done.rows() if row["run_id"] == "run"]
     assert rows[0]["metrics"] == {
-        **FINITE,
-        **{key: stored for key, (_, stored) in SPELLED.items()},
+        **flatten_row(FINITE),
+        **stored_values(SPELLED),
     }
-    assert rows[1]["metrics"] == {key: stored for key, (_, stored) in LIVE.items()}
+    assert rows[1]["metrics"] == stored_values(LIVE)
     for name in ("runs.jsonl", "history.jsonl"):
         content = (done.folder / name).read_bytes()
         for line in content.split(b"\n")[:-1]:

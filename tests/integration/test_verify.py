@@ -116,10 +116,11 @@ def test_run_is_not_fully_exported_when_it_was_made_anew_or_is_short(exports: Ex
     for _ in range(3):
         exports.sync()
     exports.project.delete_run(anew)
+    exports.server.clock.advance(1)
     add_run(exports.project, "anew").finish()
     reasons = {run.run_id: "; ".join(run.reasons) for run in compare(exports).not_fully_exported}
     assert reasons["short"] == "2 rows short"
-    assert reasons["anew"].startswith("made anew upstream")
+    assert reasons["anew"].startswith("made again upstream")
     assert fully_exported(exports) == []
 
 
@@ -139,7 +140,7 @@ def test_no_run_is_fully_exported_when_the_export_is_damaged(exports: Exports) -
     add_run(exports.project, "done").finish()
     exports.sync()
     path = exports.folder() / "history.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"top":3', b'"top":4'))
+    path.write_bytes(path.read_bytes().replace(b'top":3', b'top":4'))
     assert fully_exported(exports) == []
     exports.sync()
     assert verify_export(store_of(exports)).sound

@@ -45,6 +45,20 @@ NUMBERS = (pa.float64(), pa.float32(), pa.float16(), *INTEGERS)
 HISTOGRAM = pa.struct(
     [("_type", pa.string()), ("bins", pa.list_(pa.float64())), ("values", pa.list_(pa.int64()))]
 )
+UNION = pa.struct(
+    [
+        ("_type_float64", pa.float64()),
+        ("_type_utf8", pa.string()),
+        ("_type_bool", pa.bool_()),
+        ("_type_list", pa.list_(pa.float64())),
+        ("_type_struct", pa.struct([("a", pa.int64()), ("_type", pa.string())])),
+    ]
+)
+"""A column of mixed type, as W&B's servers export it."""
+
+JSON_BYTES = (b'{"a":{"b":1},"c":null}', b"[1,null,{}]", b'"x"', b"null", b"NaN", b"3.0", b"{}",
+              b'{"_type":"q","z":{"_type_utf8":"NaN"}}', b"\xff", b"{", b"")  # fmt: skip
+
 plain_scalars = st.sampled_from(
     [pa.float64(), pa.int64(), pa.string(), pa.bool_(), pa.null(), *NUMBERS]
 )
@@ -76,7 +90,8 @@ def _structs_of(
 
 
 def _plain_nested(inner: st.SearchStrategy[pa.DataType]) -> st.SearchStrategy[pa.DataType]:
-    return inner.map(pa.list_) | _structs_of(inner, plain_names, True) | st.just(HISTOGRAM)
+    special = st.sampled_from([HISTOGRAM, UNION, pa.struct([*UNION][:2])])
+    return inner.map(pa.list_) | _structs_of(inner, plain_names, True) | special
 
 
 def _odd_nested(inner: st.SearchStrategy[pa.DataType]) -> st.SearchStrategy[pa.DataType]:
@@ -130,7 +145,8 @@ _LEAVES: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], Any]]
     (pa.types.is_float16, lambda _: _narrowed(np.float16)),
     (pa.types.is_integer, _integers_of),
     (pa.types.is_fixed_size_binary, lambda _: st.binary(min_size=3, max_size=3)),
-    (lambda kind: "binary" in str(kind), lambda _: st.binary(max_size=5)),
+    (lambda kind: "binary" in str(kind),
+     lambda _: st.binary(max_size=5) | st.sampled_from(JSON_BYTES)),
     (lambda kind: "string" in str(kind), lambda _: texts),
     (pa.types.is_decimal, lambda kind: st.integers(-9999, 9999).map(
         lambda digits: Decimal(digits).scaleb(-kind.scale))),
@@ -149,9 +165,10 @@ def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
 
 
 def _present(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if pa.types.is_struct(kind) and kind.field(0).name.startswith("_type_"):
+        return _one_of_several(kind) | _members(kind)
     if pa.types.is_struct(kind):
-        # as pairs, since one name may be there twice
-        return st.tuples(*(values_of(kind.field(index).type) for index in range(kind.num_fields)))
+        return _members(kind)
     if pa.types.is_map(kind):
         return st.lists(st.tuples(texts, values_of(kind.item_type)), max_size=2)
     if pa.types.is_fixed_size_list(kind):
@@ -159,6 +176,22 @@ def _present(kind: pa.DataType) -> st.SearchStrategy[Any]:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return st.lists(values_of(kind.value_type), max_size=3)
     return next(make(kind) for fits, make in _LEAVES if fits(kind))
+
+
+def _members(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    """Structs as tuples of their members, since one name may be there twice."""
+    return st.tuples(*(values_of(kind.field(index).type) for index in range(kind.num_fields)))
+
+
+def _one_of_several(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    return st.integers(0, kind.num_fields - 1).flatmap(
+        lambda held: st.tuples(
+            *(
+                values_of(kind.field(index).type) if index == held else st.none()
+                for index in range(kind.num_fields)
+            )
+        )
+    )
 
 
 # --- arrays

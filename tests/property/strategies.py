@@ -21,6 +21,7 @@ from dr_wandb.core.contract.request import (
     HistoryWindow,
     SyncMode,
 )
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
 from dr_wandb.core.sync.accept import FetchWindow, Received
@@ -397,6 +398,8 @@ def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[Run
         metadata_included=st.booleans(),
         snapshot=st.none() | byte_ranges,
         history=st.none() | byte_ranges,
+        row_shape=st.just(ROW_SHAPE),
+        source=st.sampled_from(["", "api", "replay", "offline"]),
         failure=st.none() | st.just("it broke"),
         short_streak=st.integers(0, 3),
         missing_since=st.none() | times,

@@ -34,16 +34,10 @@ from dr_wandb.core.sync.accept import (
 )
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.codec import encode_line, place_of, row_key
-from dr_wandb.core.sync.merge import (
-    ReceivedRow,
-    Tally,
-    arrival_order,
-    distinct,
-    merge_lines,
-    outside,
-    receive,
-)
+from dr_wandb.core.sync.copies import ReceivedRow
+from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from dr_wandb.core.sync.plan import RunAction, plan_sync
+from tests.arrived_rows import joined_rows, lines_of, received
 from tests.property import strategies as some
 
 KEYS = HistorySelection(keys=("loss",))
@@ -163,16 +157,16 @@ class Export:
             self._advance(request, RunOutcome(listing=listing))
             return True
         window, tail = plan.history.window, plan.history.tail
-        received, verdict = self._fetch(server, window, listing, tail, selection, seen, fault)
+        answered, verdict = self._fetch(server, window, listing, tail, selection, seen, fault)
         if isinstance(verdict, ReadWhole):
             window = FetchWindow()
-            received, verdict = self._fetch(server, window, listing, False, selection, seen, fault)
+            answered, verdict = self._fetch(server, window, listing, False, selection, seen, fault)
         assert not isinstance(verdict, ReadWhole)
         if isinstance(verdict, Rejected):
             failed = RunOutcome(listing=listing, failure=verdict.reason, short=verdict.short)
             self._advance(request, failed)
             return False
-        fetched = [row.line for row in received if row.line]
+        fetched = lines_of(answered, selection)
         merged = list(merge_lines(outside(self.lines, window), fetched))
         admitted = [line for line in merged if selection.bounds.admits_step(_step(line))]
         last = selection.bounds.max_records
@@ -206,14 +200,13 @@ class Export:
             rows = rows[: len(rows) // 2] + rows[len(rows) // 2 + 1 :]
         elif fault == "twice":
             rows = [*rows, *reversed(rows)]
-        copies = [receive(row, selection, live=True) for row in rows]
-        received = list(distinct(sorted(copies, key=arrival_order)))
+        answered = joined_rows(map(received, rows))
         count = Tally(window)
-        for row in received:
+        for row in answered:
             count.add(row)
         answer: Received = count.received()
         verdict = judge(window, listing, answer, tail=tail, selection=selection, before=before)
-        return received, verdict
+        return answered, verdict
 
 
 def _step(line: bytes) -> int | None:

@@ -77,7 +77,7 @@ def _each(run: Run, conditions: Iterable[Mapping[str, Any]]) -> list[bool]:
 
 def ordered(runs: Iterable[Run], order: str | None) -> list[Run]:
     """Order runs: + ascending, - descending, no prefix descending."""
-    result = sorted(runs, key=lambda run: run.storage_id)
+    result = sorted(runs, key=lambda run: run.number)
     for part in reversed((order or "-created_at").split(",")):
         sign, key = (part[0], part[1:]) if part[0] in "+-" else ("-", part)
         read = _sort_value(key)

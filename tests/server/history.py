@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, SupportsIndex
 
@@ -33,6 +33,11 @@ def spell_non_finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [spell_non_finite(one) for one in value]
     return value
+
+
+def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as the server keeps it: objects without `_type` as members with dotted keys."""
+    return dict(_flat(row))
 
 
 def encode_row(row: Mapping[str, Any]) -> str:
@@ -152,7 +157,7 @@ class HistoryIndex:
         if found is None:
             row = rows[position]
             verbatim = self.spelled.get(id(row))
-            found = self._texts[position] = verbatim[1] if verbatim else encode_row(row)
+            found = self._texts[position] = verbatim[1] if verbatim else encode_row(flat_row(row))
         return found
 
     def literal(self, rows: Rows, position: int) -> str:
@@ -181,14 +186,21 @@ class KeyCounts:
         self._count = 0
         self._keys: dict[str, dict[str, Any]] = {}
 
-    def report(self, rows: Rows) -> dict[str, Any]:
-        """Return the `historyKeys` object for these rows; lastStep is -1 without rows."""
+    def report(self, rows: Rows, events: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """Return the `historyKeys` object for these rows; lastStep is -1 without rows.
+
+        events: rows of system metrics. Their keys are there too, as `system/...`, each with the
+        count of all of them, also where there is no history (recorded in 2025).
+        """
         if rows.epoch != self._epoch or self._count > len(rows):
             self._epoch, self._count, self._keys = rows.epoch, 0, {}
         for position in range(self._count, len(rows)):
             self._add(rows[position])
         self._count = len(rows)
         keys = {key: _key_report(known) for key, known in self._keys.items()}
+        for name in {name for event in events for name in event if name.startswith("system.")}:
+            counts = [{"type": "number", "count": len(events)}]
+            keys[f"system/{name.removeprefix('system.')}"] = {"typeCounts": counts}
         return {"lastStep": rows.last_step(), "sets": [], "keys": keys}
 
     def _add(self, row: Mapping[str, Any]) -> None:
@@ -218,7 +230,7 @@ def _flat(row: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         return row.items()
     flat: list[tuple[str, Any]] = []
     for key, value in row.items():
-        if isinstance(value, dict) and value and "_type" not in value:
+        if isinstance(value, dict) and "_type" not in value:
             flat.extend((f"{key}.{name}", one) for name, one in _flat(value))
         else:
             flat.append((key, value))
@@ -229,7 +241,7 @@ def _type_name(value: Any) -> str:
     if value is None:
         return "nil"
     if isinstance(value, bool):
-        return "boolean"
+        return "bool"
     if isinstance(value, int | float):
         return "number"
     if isinstance(value, str):

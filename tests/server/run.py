@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.server.history import HistoryIndex, KeyCounts, Rows, splice, step_of
-from tests.server.parquet import ParquetFile, encode_parquet, split_rows
+from tests.server.parquet import ParquetFile, encode_parquet, split_columns, split_rows
 from tests.server.world import AUTO, Heartbeat, Marker, instant
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Run:
     history_keys, parquet_history: AUTO, or what is answered instead (None is null).
     line_count_offset is added to historyLineCount; last_step_override replaces lastStep.
     live_from is the position of the first row that is not exported, served_from of the first
-    row that `history` answers. Storage ids sort as runs were created.
+    row that `history` answers. Numbers count runs as they were created.
     """
 
     NO_STEP: Final = Marker.NO_STEP
@@ -77,9 +77,9 @@ class Run:
         self.group, self.job_type, self.notes = group, job_type, notes
         self.description, self.sweep_name, self.commit = description, sweep_name, commit
         self.host, self.read_only = host, False
-        number = self.world.next_number()
-        path = f"Run:v1:{number:07d}:{run_id}:{project.name}:{project.entity}".encode()
-        self.storage_id = storage_id or base64.b32hexencode(path).decode().rstrip("=")
+        self.number = self.world.next_number()
+        path = f"Run:v1:{run_id}:{project.name}:{project.entity}".encode()
+        self.storage_id = storage_id or base64.b64encode(path).decode()
 
         self._rows = Rows()
         self._logged_count = 0
@@ -229,18 +229,30 @@ class Run:
         drop_live: bool = True,
         float32: Collection[str] = (),
         file_order: Sequence[int] | None = None,
+        by_columns: bool = False,
+        double_steps: bool = False,
+        as_json: Collection[str] = (),
     ) -> None:
         """Write rows[:upto] as Parquet files, in place of those written before.
 
         Rows from upto - overlap on stay live. With drop_live=False `history` goes on answering
         all rows, as a server does for clients that know no Parquet, while `liveData` lists only
         the live ones. file_order: positions of the files in the order in which URLs are listed.
+        by_columns: each file has all of the steps and some of the columns, as files have that are
+        not compacted yet. double_steps, as_json: see encode_parquet.
         """
         with self.world.lock:
             end = len(self._rows) if upto is None else min(upto, len(self._rows))
+            split = split_columns if by_columns else split_rows
             written = [
-                encode_parquet(f"{index:04d}.parquet", part, float32)
-                for index, part in enumerate(split_rows(self._rows[:end], files))
+                encode_parquet(
+                    f"{index:04d}.parquet",
+                    part,
+                    float32,
+                    double_steps=double_steps,
+                    as_json=as_json,
+                )
+                for index, part in enumerate(split(self._rows[:end], files))
             ]
             self.exports = [written[index] for index in file_order] if file_order else written
             self.live_from = max(end - overlap, 0)

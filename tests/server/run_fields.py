@@ -13,7 +13,7 @@ from tests.server.faults import EmptyRows
 from tests.server.history import spell_non_finite, spread
 from tests.server.nodes import Context, Node, Raw
 from tests.server.run import Run
-from tests.server.world import Marker
+from tests.server.world import Marker, with_zone
 
 METADATA_NAME = "wandb-metadata.json"
 
@@ -41,7 +41,7 @@ def _history_keys(run: Run, _: Mapping[str, Any], __: Context) -> Any:
     if not isinstance(run.history_keys, Marker):
         answer = run.history_keys and dict(run.history_keys)
     else:
-        answer = run.key_counts.report(run.rows)
+        answer = run.key_counts.report(run.rows, run.events)
     if answer is not None and run.last_step_override is not None:
         answer["lastStep"] = run.last_step_override
     return answer
@@ -145,6 +145,11 @@ def _user(run: Run, _: Mapping[str, Any], __: Context) -> Node | None:
     return None if run.user is None else Node("User", run.user)
 
 
+def _time(name: str) -> Resolver:
+    """Answer a time with its `Z`, as servers do since 2025."""
+    return lambda run, arguments, context: with_zone(getattr(run, name))
+
+
 def _from(name: str) -> Resolver:
     return lambda run, arguments, context: getattr(run, name)
 
@@ -160,8 +165,8 @@ RUN_FIELDS: dict[str, Resolver] = {
     "jobType": _from("job_type"),
     "commit": _from("commit"),
     "readOnly": _from("read_only"),
-    "createdAt": _from("created_at"),
-    "heartbeatAt": _from("heartbeat_at"),
+    "createdAt": _time("created_at"),
+    "heartbeatAt": _time("heartbeat_at"),
     "updatedAt": lambda run, *_: run.updated_at or run.heartbeat_at,
     "description": _from("description"),
     "notes": _from("notes"),

@@ -52,6 +52,11 @@ class FakeClock:
         return spell_time(self.now)
 
 
+def with_zone(text: str) -> str:
+    """Return a time with a `Z` if it has no zone."""
+    return text if datetime.fromisoformat(text).tzinfo else f"{text}Z"
+
+
 class Heartbeat:
     """When a run last gave a sign; it never goes back by itself."""
 

@@ -443,7 +443,7 @@ def test_hostile_ids_names_keys_and_values_are_only_text(tmp_path: Path, preciou
     assert {path for path in folder.rglob("*") if path.is_dir()} == set()
     kept = {row.run_id: row for row in iter_history_rows(syncing.NAME, root)}
     assert set(kept) == {clean_text(text) for text in HOSTILE}
-    assert kept["__proto__"].metrics["nested"] == {"__proto__": ["__proto__"]}
+    assert kept["__proto__"].metrics["nested.__proto__"] == ["__proto__"]
     again = hostile_project()
     syncing.sync(again, root, **request)
     assert again.count_asked("read_history") == 0

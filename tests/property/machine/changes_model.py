@@ -15,6 +15,7 @@ BY_ITSELF = {
     "system_metrics",
     "history_keys",
     "history_line_count",
+    "storage_id",
 }
 REPEATS = {"run_id", "name", "path"}
 ENDED = {"finished", "failed", "crashed", "killed", "preempted"}

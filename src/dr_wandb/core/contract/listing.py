@@ -2,13 +2,18 @@
 
 Rules
 - A listing is a tuple of RunListing. It holds no wandb object and any tool can make one.
-- A run is identified by (run_id, storage_id): a run that was deleted and made anew under the same
-  id is another run.
+- A run is identified by its id and the second in which it was created: a run that was deleted and
+  made again under the same id is another run. Files know another moment than a server, so times
+  are compared between listings of one kind of source alone.
+- W&B's storage ids are base64 of the names of run, project and entity (recorded in 2023 and 2025):
+  a renamed project changes them all, a run made again has the old one. They count only if a time of
+  creation is not known, and two that name the same run are no difference even then.
 - Queries are values; `answers` is their one meaning, shared by every source that filters itself.
 - The scope of a query lets a source leave out what is not asked for. It need not: who asked
   looks at each run again.
 """
 
+import base64
 from datetime import timedelta
 
 from dr_wandb.core.contract.normalize import instant
@@ -61,6 +66,24 @@ class RunListing(Record, frozen=True, kw_only=True):
             last_step=self.last_step,
             last_logged_at=self.last_logged_at,
         )
+
+
+def same_second(one: str | None, other: str | None) -> bool | None:
+    """Say whether two times lie in one second, None if one of them is not known."""
+    first, second = instant(one), instant(other)
+    if first is None or second is None:
+        return None
+    return first.replace(microsecond=0) == second.replace(microsecond=0)
+
+
+def names_run(storage_id: str, run_id: str) -> bool:
+    """Say whether a storage id is W&B's base64 of `Run:v1:<run id>:<project>:<entity>`."""
+    try:
+        name = base64.b64decode(storage_id, validate=True).decode()
+    except ValueError:
+        return False
+    kind, _, rest = name.partition(":v1:")
+    return kind == "Run" and rest.startswith(f"{run_id}:")
 
 
 def list_run(run: WandbRun, fingerprint: str) -> RunListing:

@@ -1,9 +1,8 @@
 """Raw runs and raw rows to records.
 
 Rules
-- Values take the forms of values.py, wherever they came from.
-- In a history row null members of objects are absent at every depth; nulls in lists stay. In a
-  snapshot nulls stay.
+- Values take the forms of values.py, and rows the shape of row_shape.py, wherever they came from.
+- In a snapshot nulls stay.
 - A value of W&B's own four columns that has an unusable type is kept in `extra`, never dropped.
 """
 
@@ -12,15 +11,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.plain import plain_form
 from dr_wandb.core.contract.records import HistoryRow, RunUser, WandbRun
-from dr_wandb.core.contract.values import (
-    clean_text,
-    decode_json,
-    json_safe,
-    safe_members,
-    spell_number,
-)
+from dr_wandb.core.contract.row_shape import OWN_METADATA, OWN_PREFIX, flatten_row
+from dr_wandb.core.contract.values import clean_text, decode_json, json_safe, spell_number
 
 
 def normalize_time(value: Any) -> str | None:
@@ -78,26 +74,22 @@ def instant(text: str | None) -> datetime | None:
 
 
 def normalize_row(raw_row: Mapping[str, Any], run_id: str) -> HistoryRow:
-    """Split one raw row, as the API or a Parquet file gives it, into a record.
-
-    Live rows have only the keys that were logged, exported ones every column of their file with
-    nulls between (wandb 0.31.0); both give the same record.
-    """
+    """Split one raw row, as a source gives it, into a record of the one shape."""
     step = timestamp = runtime = None
     wandb_metadata: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    for key, value in safe_members(raw_row, drop_nulls=True, depth=1):
+    for key, value in flatten_row(raw_row).items():
         if not key.startswith("_"):
             metrics[key] = value
-        elif key == "_step" and type(value) is int:
-            step = value
+        elif key == "_step" and (whole := whole_step(value)) is not None:
+            step = whole
         elif key == "_timestamp" and type(value) in (int, float):
             timestamp = spell_number(value)
         elif key == "_runtime" and type(value) in (int, float):
             runtime = value
-        elif key == "_wandb" and type(value) is dict:
-            wandb_metadata = value
+        elif key.startswith(OWN_PREFIX):
+            wandb_metadata[key.removeprefix(OWN_PREFIX)] = value
         else:
             extra[key] = value
     return HistoryRow(
@@ -109,6 +101,26 @@ def normalize_row(raw_row: Mapping[str, Any], run_id: str) -> HistoryRow:
         metrics=metrics,
         extra=extra,
     )
+
+
+def reshape_row(row: HistoryRow) -> HistoryRow:
+    """Return a stored row of any earlier shape in the present one, from what it holds."""
+    own: dict[str, Any] = {"_step": row.step, "_runtime": row.runtime}
+    if OWN_METADATA in row.extra:
+        own |= {f"{OWN_PREFIX}{key}": value for key, value in row.wandb_metadata.items()}
+    else:
+        own[OWN_METADATA] = row.wandb_metadata
+    known = {key: value for key, value in own.items() if value is not None}
+    shaped = normalize_row({**row.metrics, **row.extra, **known}, row.run_id)
+    return shaped if row.timestamp is None else replace(shaped, timestamp=row.timestamp)
+
+
+def whole_step(value: Any) -> int | None:
+    """Return a JSON-safe `_step` as an integer, None where it is none: servers send doubles too."""
+    if type(value) is int:
+        return value
+    whole = type(value) is float and value.is_integer() and abs(value) < 2.0**63
+    return int(value) if whole else None
 
 
 def normalize_run(raw_run: Mapping[str, Any], *, entity: str, project: str) -> WandbRun:

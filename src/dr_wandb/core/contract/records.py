@@ -11,8 +11,11 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 2
-"""What we write. Version 1 is dr-wandb 3.0.3; a newer one is refused."""
+SCHEMA_VERSION = 3
+"""What we write. 1 is dr-wandb 3.0.3, 2 has rows of an earlier shape; a newer one is refused."""
+
+FIRST_OF_OURS = 2
+"""From here on files are in our form, with digests."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,11 @@ class WandbRun(Record, frozen=True, kw_only=True):
         if isinstance(last_step, int) and not isinstance(last_step, bool):
             return last_step
         return None
+
+
+SNAPSHOT_FIELDS = WandbRun.__struct_fields__
+"""What a snapshot says of its run. The state names them, so that a field which is added later is
+read for the runs that are held."""
 
 
 def snapshot_order(created_at: str | None, run_id: str) -> tuple[str, str]:

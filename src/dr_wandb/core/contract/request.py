@@ -105,6 +105,11 @@ class HistorySelection(Record, frozen=True, kw_only=True):
         return self.keys is None and (self.bounds.min_step, self.bounds.max_step) == (None, None)
 
     @property
+    def admits_whole_rows(self) -> bool:
+        """Say whether each row is kept as it is, though `max_records` may drop rows of a run."""
+        return self.keys is None and self.bounds.min_step is None and self.bounds.max_step is None
+
+    @property
     def bounds(self) -> HistoryWindow:
         """Return the window, an open one where there is none."""
         return self.window or HistoryWindow()

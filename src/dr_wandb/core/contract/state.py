@@ -13,11 +13,21 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.listing import TERMINAL_STATES, HistoryCounts, RunListing
+from dr_wandb.core.contract.listing import (
+    TERMINAL_STATES,
+    HistoryCounts,
+    RunListing,
+    names_run,
+    same_second,
+)
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, ExportRequest, HistorySelection
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.scope import RunScope
+
+FIRST_SOURCE = "api"
+"""The kind of source of states that do not name it: those of dr-wandb 3.0.3."""
 
 SETTLING_TIME = timedelta(hours=24)
 """How long a complete run's last heartbeat must be past before it is not looked at again."""
@@ -84,7 +94,10 @@ class RunTracking(Record, frozen=True, kw_only=True):
 
     `last_history_step` repeats the position's last step. `seen` is what the last listing said,
     `fingerprint` what it said when the stored snapshot was made. `snapshot` and `history` are its
-    bytes in the data files. `source` is the kind of source it was last seen by. `short_streak`
+    bytes in the data files. `row_shape` is the version of the shape in which its rows were
+    received, `fields_to_read` are those that its snapshot was made without, as they did not exist.
+    `source` is the kind of source it was last seen by, `rows_from` that which its rows came from,
+    "" for the same. `short_streak`
     counts the syncs in a row whose fetch stayed short. `missing_since` and `out_of_scope_since` are
     the syncs that first found it gone upstream, or outside of the scope.
     """
@@ -100,7 +113,10 @@ class RunTracking(Record, frozen=True, kw_only=True):
     metadata_included: bool = False
     snapshot: ByteRange | None = None
     history: ByteRange | None = None
+    row_shape: int = 1
+    fields_to_read: tuple[str, ...] = ()
     source: str = ""
+    rows_from: str = ""
     failure: str | None = None
     short_streak: int = 0
     missing_since: str | None = None
@@ -111,6 +127,12 @@ class RunTracking(Record, frozen=True, kw_only=True):
         """Say whether the run had ended when it was last seen."""
         return self.run_state in TERMINAL_STATES
 
+    @property
+    def lacks_rows(self) -> bool:
+        """Say whether rows are held whose shape could not be had back from what was stored."""
+        holds = self.history is not None or (self.position is not None and self.position.rows > 0)
+        return self.row_shape < ROW_SHAPE and holds
+
     def complete(self, request: ExportRequest) -> bool:
         """Say whether all that the request asks of this run was read after the run had ended."""
         if not self.terminal or self.seen is None or self.failure is not None:
@@ -119,11 +141,14 @@ class RunTracking(Record, frozen=True, kw_only=True):
             return False
         if self.fingerprint != self.seen.fingerprint:  # an older snapshot was put back
             return False
+        if self.fields_to_read:
+            return False
         if request.mode == ExportMode.METADATA:
             return True
         position = self.position
         return (
             position is not None
+            and not self.lacks_rows
             and position.selection == request.selection
             and position.accounts_for(self.seen.counts)
         )
@@ -143,6 +168,9 @@ class RunTracking(Record, frozen=True, kw_only=True):
 class ExportState(Record, frozen=True, kw_only=True):
     """Everything that the next sync builds on. The first seven fields are those of 3.0.3.
 
+    `row_shape` and `snapshot_fields` say what the stored records look like: the version of the
+    shape of rows (see row_shape.py), and the fields of a run that its writer knew.
+
     `runs` is keyed by run id. `runs_file` and `history_file` are the SHA-256 of the data files that
     the byte ranges in `runs` speak of; "" where there is no such file. `changes_length` is how many
     bytes of `changes.jsonl` are ours. `scope` is that of the last sync.
@@ -159,6 +187,8 @@ class ExportState(Record, frozen=True, kw_only=True):
     history_file: str = ""
     changes_length: int = 0
     scope: RunScope | None = None
+    row_shape: int = 1
+    snapshot_fields: tuple[str, ...] = ()
 
     @property
     def present(self) -> Mapping[str, RunTracking]:
@@ -176,13 +206,28 @@ def latest(times: Iterable[str | None]) -> str | None:
     return max(known)[1] if known else None
 
 
+def with_fields_to_read(
+    tracking: RunTracking, missing: tuple[str, ...], fingerprint: str
+) -> RunTracking:
+    """Return the tracking of a run whose snapshot got fields that it was made without.
+
+    fingerprint: that of the snapshot as it is now. It takes the place of the one that was known.
+    """
+    seen = tracking.seen
+    if seen is not None and seen.fingerprint == tracking.fingerprint:
+        seen = replace(seen, fingerprint=fingerprint)
+    mark = fingerprint if tracking.fingerprint else ""
+    fields = tuple(sorted({*tracking.fields_to_read, *missing}))
+    return replace(tracking, fields_to_read=fields, fingerprint=mark, seen=seen)
+
+
 def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTracking:
     """Return the tracking of a run that a listing shows: present, with what was said of it.
 
     A run that was made anew under the same id starts without a position.
     """
     before = tracking or RunTracking(run_id=listing.run_id)
-    if is_another_run(before, listing):
+    if is_another_run(before, listing, source):
         before = replace(before, position=None, history=None, metadata_included=False)
     return replace(
         before,
@@ -194,7 +239,17 @@ def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTr
     )
 
 
-def is_another_run(tracking: RunTracking, listing: RunListing) -> bool:
-    """Say whether the listed run only shares its id with the one that is tracked."""
+def is_another_run(tracking: RunTracking, listing: RunListing, source: str | None = None) -> bool:
+    """Say whether the listed run only shares its id with the one that is tracked.
+
+    source: the kind of source of the listing; None for the one that the run was last seen by.
+    """
+    if source is not None and source != (tracking.source or FIRST_SOURCE):
+        return False
+    same = same_second(tracking.created_at, listing.created_at)
+    if same is not None:
+        return not same
     known = tracking.seen.storage_id if tracking.seen is not None else None
-    return known is not None and listing.storage_id is not None and known != listing.storage_id
+    if known is None or listing.storage_id is None or known == listing.storage_id:
+        return False
+    return not all(names_run(one, listing.run_id) for one in (known, listing.storage_id))

@@ -74,11 +74,9 @@ def clean_text(text: str) -> str:
     return text
 
 
-def safe_members(
-    members: Mapping[Any, Any], *, drop_nulls: bool, depth: int
-) -> Iterator[tuple[str, Any]]:
-    """Return the members of an object with their keys as text and their values JSON-safe."""
-    return _safe_members(members, drop_nulls, depth, set())
+def text_keys(members: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:
+    """Give the members of an object with text for keys, and their values as they are."""
+    return _keyed(members)
 
 
 def decode_json(text: str | bytes, what: str) -> Any:

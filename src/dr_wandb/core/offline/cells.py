@@ -4,6 +4,7 @@ Rules
 - Items are told apart by their keys, byte by byte, and decoded with their column.
 - Numbers, true, false and null are decoded as one JSON array, in which nothing but a comma can
   part two of them, so that too many or too few are noticed; every other text by itself.
+- Columns have the flat keys of rows: an object without `_type` is a column for each member.
 - Where columns make no sense, or their order would matter, there are none: rows are read one by
   one then.
 """
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dr_wandb.core.contract.row_shape import OWN_METADATA
 from dr_wandb.core.offline.framing import Bytes, Offsets
 from dr_wandb.core.offline.records import json_or_text
 from dr_wandb.core.offline.schema import text_of
@@ -62,7 +64,7 @@ def columns_of(part: Bytes, items: Items, unfit: Flags) -> dict[str, Cells] | No
         )
     if None in columns.get(("_step",), [None]):
         return None  # the number of the step is elsewhere, if it is anywhere
-    return _nested(columns)
+    return _flat(columns)
 
 
 def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
@@ -205,6 +207,30 @@ def _in_one_array(
     except (msgspec.DecodeError, ValueError):
         return None
     return cells if len(cells) == count else None
+
+
+def _flat(columns: Mapping[Path, Cells]) -> dict[str, Cells] | None:
+    """Return the columns under the flat keys of rows; None if that depends on the row.
+
+    What lies below a path with a `_type` makes one column of objects.
+    """
+    typed = {path[:-1] for path in columns if path[-1] == "_type"} - {(), (OWN_METADATA,)}
+    flat: dict[str, Cells] = {}
+    inside: dict[Path, dict[Path, Cells]] = {}
+    for path, cells in columns.items():
+        above = (path[:depth] for depth in range(1, len(path)))
+        owner = next((part for part in above if part in typed), None)
+        if owner is not None:
+            inside.setdefault(owner, {})[path[len(owner) :]] = cells
+        elif flat.setdefault(".".join(path), cells) is not cells:
+            return None
+    for owner, members in inside.items():
+        objects = _objects(_nested(members))
+        if not all(found is None or "_type" in found for found in objects):
+            return None
+        if flat.setdefault(".".join(owner), objects) is not objects:
+            return None
+    return flat
 
 
 def _nested(columns: Mapping[Path, Cells]) -> dict[str, Cells]:

@@ -38,6 +38,7 @@ class ColumnRows(NamedTuple):
     columns: Mapping[str, Cells]
     size: int
     live: bool = True
+    file: int = 0
 
     @property
     def rows(self) -> Sequence[Mapping[str, Any]]:

@@ -8,7 +8,9 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
+from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.request import EVERYTHING
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.audit import StoredRun
@@ -37,6 +39,11 @@ def check_state(
 
     The state must be in our form.
     """
+    least = 1 if state.schema_version <= FIRST_OF_OURS else ROW_SHAPE
+    if not least <= state.row_shape <= ROW_SHAPE:
+        version = state.schema_version
+        problem = f"row_shape is {state.row_shape}, which is not that of schema_version {version}"
+        findings.add(FindingKind.STATE, STATE_FILE, problem)
     for run_id, tracking in state.runs.items():
         if run_id != tracking.run_id:
             problem = f"what it has under {run_id!r} is of run {tracking.run_id!r}"
@@ -111,6 +118,8 @@ def _content(place: ByteRange | None) -> tuple[int, str] | None:
 
 def _position_problems(tracking: RunTracking, stored: StoredHistory | None) -> Iterator[str]:
     """Say where a position is not the one that the stored rows give, if they are the right rows."""
+    if not 1 <= tracking.row_shape <= ROW_SHAPE:
+        yield f"row_shape is {tracking.row_shape}, which there is not"
     position = tracking.position
     if position is None:
         return

@@ -28,7 +28,7 @@ class StoredRun(Record, frozen=True, kw_only=True):
     """One line of `runs.jsonl`: which run it shows, and where it lies."""
 
     run_id: str
-    storage_id: str | None
+    created_at: str | None
     display_name: str | None
     line: int
     place: ByteRange
@@ -83,7 +83,7 @@ class RunsAudit:
         own = hashlib.blake2b(line, digest_size=16).hexdigest()
         self.runs[run.run_id] = StoredRun(
             run_id=run.run_id,
-            storage_id=run.storage_id,
+            created_at=run.created_at,
             display_name=run.display_name,
             line=self._number,
             place=ByteRange(offset=start, length=len(line), rows=1, digest=own),

@@ -12,6 +12,7 @@ from returns.pipeline import is_successful
 
 from dr_wandb.core.contract.records import HistoryRow, Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.contract.state import ByteRange
 from dr_wandb.core.proof.audit import NOT_CANONICAL
@@ -19,8 +20,9 @@ from dr_wandb.core.proof.spelling import row_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.sync.accept import FetchWindow, Received
 from dr_wandb.core.sync.codec import RowKey, decode_row, row_key
+from dr_wandb.core.sync.copies import ReceivedRow
 from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE
-from dr_wandb.core.sync.merge import ReceivedRow, Tally
+from dr_wandb.core.sync.merge import Tally
 
 
 class StoredHistory(Record, frozen=True, kw_only=True):
@@ -32,7 +34,7 @@ class StoredHistory(Record, frozen=True, kw_only=True):
 
 
 class HistoryAudit:
-    """Checks `history.jsonl`. strict: as for the runs.
+    """Checks `history.jsonl`. strict: as for the runs. row_shape: the version that rows have.
 
     run_ids: the runs that rows may belong to. selections: what the rows of a run were read under.
     """
@@ -43,8 +45,10 @@ class HistoryAudit:
         run_ids: Container[str],
         selections: Mapping[str, HistorySelection],
         strict: bool,
+        row_shape: int = ROW_SHAPE,
     ) -> None:
         self._findings = findings
+        self._row_shape = row_shape
         self._run_ids = run_ids
         self._selections = selections
         self._strict = strict
@@ -71,7 +75,7 @@ class HistoryAudit:
             if self._group is None or self._group.run_id != row.run_id:
                 self.finish()
                 self._group = _Group(row.run_id, self._number, self._offset)
-            self._group.add(line, ReceivedRow(key, False, line, line, row.timestamp))
+            self._group.add(line, ReceivedRow(key, False, 0, line, row.timestamp))
         self._offset += len(line)
 
     def finish(self) -> None:
@@ -85,20 +89,27 @@ class HistoryAudit:
         self.runs[group.run_id] = group.stored
 
     def _check(self, line: bytes, row: HistoryRow, key: RowKey) -> None:
-        if line.endswith(b"\n") and not row_is_canonical(line, row, key):
+        if line.endswith(b"\n") and not row_is_canonical(line, row, key, self._row_shape):
             self._say(FindingKind.FORM, NOT_CANONICAL)
         place = (row.run_id, key, line)
         if self._previous is not None:
             before_run, before, before_line = self._previous
-            same = line == before_line if key[0] or key[2] else key == before
+            by_key = self._row_shape < 2 and not key[0] and not key[2]
+            same = key == before if by_key else line == before_line and self._admits_all(row)
             if row.run_id == before_run and same:
                 self._say(FindingKind.FORM, f"{_name(row)} is there twice")
             elif place < self._previous:
                 self._say(FindingKind.FORM, f"out of order: {_name(row)} belongs before this place")
         self._previous = place
-        selection = self._selections.get(row.run_id, EVERYTHING)
-        if selection != EVERYTHING and select_row(row, selection) != row:
+        if self._row_shape >= 2 and select_row(row, self._selection(row)) != row:
             self._say(FindingKind.FORM, f"{_name(row)} has what its selection does not admit")
+
+    def _selection(self, row: HistoryRow) -> HistorySelection:
+        return self._selections.get(row.run_id, EVERYTHING)
+
+    def _admits_all(self, row: HistoryRow) -> bool:
+        """Say whether rows of this run are whole: parts of different rows may be alike."""
+        return self._selection(row).admits_whole_rows
 
     def _say(self, kind: FindingKind, problem: str) -> None:
         self._findings.add(kind, HISTORY_FILE, problem, self._number)

@@ -9,11 +9,11 @@ Rules
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import HistoryPosition, RunTracking, is_another_run
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
 
@@ -88,12 +88,13 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
     if tracking is None or tracking.seen is None:
         yield "history never read by this version: sync first"
         return
-    storage_ids = {tracking.seen.storage_id, checked.runs[listing.run_id].storage_id}
-    if None in storage_ids or listing.storage_id is None:
-        yield "W&B does not tell its storage id, so it may be another run of the same id"
-    elif storage_ids != {listing.storage_id}:
-        yield "made anew upstream: what is stored is of an earlier run of the same id"
+    stored_at = checked.runs[listing.run_id].created_at
+    same = {same_second(at, listing.created_at) for at in (tracking.created_at, stored_at)}
+    if False in same or is_another_run(tracking, listing):
+        yield "made again upstream: what is stored is of an earlier run of the same id"
         return
+    if None in same:
+        yield "its time of creation is not known, so that it may be another run of the same id"
     if tracking.failure is not None:
         yield f"failed last time: {tracking.failure}"
     if not listing.terminal:
@@ -105,6 +106,8 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
     elif tracking.position is None:
         yield "history never read"
     else:
+        if tracking.lacks_rows:
+            yield "stored in an earlier shape: sync to read its history once more"
         yield from _reasons_of_position(checked, tracking, tracking.position, listing)
 
 

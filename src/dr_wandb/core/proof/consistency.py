@@ -8,7 +8,7 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
-from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.verify import FindingKind, Findings
@@ -59,7 +59,7 @@ def check_documents(findings: Findings, manifest: ExportManifest, state: ExportS
 
 
 def _ours(manifest: ExportManifest) -> bool:
-    return manifest.schema_version == SCHEMA_VERSION
+    return manifest.schema_version >= FIRST_OF_OURS
 
 
 def _marked(state: ExportState, mark: str) -> dict[str, str]:

@@ -15,7 +15,13 @@ from returns.result import Result
 
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot
 from dr_wandb.core.contract.values import MAX_DEPTH, MAX_DIGITS, decode_json, spell_number
-from dr_wandb.core.sync.codec import RowKey, canonical_row, canonical_snapshot, encode_line
+from dr_wandb.core.sync.codec import (
+    RowKey,
+    canonical_row,
+    canonical_snapshot,
+    encode_line,
+    has_shape,
+)
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _LOOK_CLOSER = re.compile(rb"\.0[^0-9]|null|\\")
@@ -24,8 +30,11 @@ _LOOK_CLOSER = re.compile(rb"\.0[^0-9]|null|\\")
 _R = TypeVar("_R", HistoryRow, RunSnapshot)
 
 
-def row_is_canonical(line: bytes, row: HistoryRow, key: RowKey) -> bool:
-    """Say whether a line that reads as `row`, whose place is `key`, has the one spelling."""
+def row_is_canonical(line: bytes, row: HistoryRow, key: RowKey, row_shape: int) -> bool:
+    """Say whether a line that reads as `row`, whose place is `key`, has the one spelling.
+
+    row_shape: the version of the shape that it has to have.
+    """
     _, _, untimed, moment = key
     if row.timestamp is not None and not untimed and spell_number(moment) != row.timestamp:
         return False
@@ -33,10 +42,11 @@ def row_is_canonical(line: bytes, row: HistoryRow, key: RowKey) -> bool:
         len(line) <= MAX_DIGITS
         and line.count(b"{") + line.count(b"[") <= MAX_DEPTH
         and not _LOOK_CLOSER.search(line)
+        and (row_shape < 2 or has_shape(line))
     )
     if plain and encode_line(row) == line:
         return True
-    return line_is_canonical(line) and _is_itself(row, canonical_row(line))
+    return line_is_canonical(line) and _is_itself(row, canonical_row(line, row_shape))
 
 
 def snapshot_is_canonical(line: bytes, snapshot: RunSnapshot) -> bool:

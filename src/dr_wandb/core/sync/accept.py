@@ -166,6 +166,8 @@ def _judge_whole(
         )
     held = _rows_at_stake(position, before, count)
     exact = count is not None and count == received.rows
+    if exact and before is not None and before.lacks_rows:
+        held = 0  # what was two rows in the earlier shape may be one in this
     streak = before.short_streak if before is not None else 0
     if received.rows < held and not (exact and streak + 1 >= SHORT_SYNCS):
         lines = "it is not said how many there are" if count is None else f"{count} are listed"

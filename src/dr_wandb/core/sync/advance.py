@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import (
     ExportState,
@@ -84,13 +85,15 @@ def advance_run(
     seen = replace(
         see(before, listing, source), out_of_scope_since=left if outcome.outside else None
     )
-    if before is not None and is_another_run(before, listing) and outcome.failure is None:
+    if before is not None and before.history is not None:
+        seen = replace(seen, rows_from=before.rows_from or before.source)
+    if before is not None and is_another_run(before, listing, source) and outcome.failure is None:
         # In metadata mode the history stays as it was; the position is gone, so it is read anew.
         kept = before.history if request.mode == ExportMode.METADATA else None
         seen = replace(seen, history=kept, fingerprint="")
     if outcome.failure is not None:
         streak = seen.short_streak + 1 if outcome.short else seen.short_streak
-        if before is not None and is_another_run(before, listing):
+        if before is not None and is_another_run(before, listing, source):
             streak = before.short_streak + 1 if outcome.short else before.short_streak
             # Nothing of the new run is stored yet: the next sync has to see that it is another.
             seen = replace(
@@ -99,8 +102,10 @@ def advance_run(
                 missing_since=None,
                 out_of_scope_since=seen.out_of_scope_since,
             )
-        held_from = before.source if before is not None and before.history is not None else source
-        return replace(seen, source=held_from, failure=outcome.failure, short_streak=streak)
+        if before is not None and before.history is not None:
+            # Times of creation are compared with those of the same source.
+            seen = replace(seen, source=before.source, created_at=before.created_at)
+        return replace(seen, failure=outcome.failure, short_streak=streak)
     position = seen.position
     if outcome.accepted is not None:
         position = outcome.accepted.position
@@ -109,6 +114,9 @@ def advance_run(
     return replace(
         seen,
         position=position,
+        row_shape=ROW_SHAPE if outcome.accepted is not None else seen.row_shape,
+        rows_from=source if outcome.accepted is not None else seen.rows_from,
+        fields_to_read=(),
         last_history_step=position.last_step if position is not None else None,
         failure=None,
         short_streak=0 if outcome.accepted is not None else seen.short_streak,
@@ -151,6 +159,8 @@ def advance_state(
         history_file=history_file,
         changes_length=changes_length,
         scope=scope,
+        row_shape=ROW_SHAPE,
+        snapshot_fields=SNAPSHOT_FIELDS,
     )
 
 

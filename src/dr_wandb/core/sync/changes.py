@@ -24,7 +24,15 @@ MOST_FIELDS = 100
 """How many fields of one run are named; further ones are counted."""
 
 _MOVES_BY_ITSELF = frozenset(
-    {"url", "heartbeat_at", "updated_at", "system_metrics", "history_keys", "history_line_count"}
+    {
+        "heartbeat_at",
+        "history_keys",
+        "history_line_count",
+        "storage_id",
+        "system_metrics",
+        "updated_at",
+        "url",
+    }
 )
 _SAYS_NOTHING_NEW = frozenset({"run_id", "name", "path"})
 """The identity, and what repeats it or `display_name`."""
@@ -99,11 +107,15 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
         return sum(max(0, count.before - count.after) for count in self.rows.values())
 
 
-def compare_runs(old: WandbRun, new: WandbRun) -> ChangedRun | None:
-    """Return the fields in which two snapshots of a run differ, None where in none."""
+def compare_runs(old: WandbRun, new: WandbRun, unknown: Collection[str] = ()) -> ChangedRun | None:
+    """Return the fields in which two snapshots of a run differ, None if they differ in none.
+
+    unknown: the fields that the old one was made without; they did not change.
+    """
     changes = [
         change
         for field in _RUN_FIELDS
+        if field not in unknown
         for change in compare_field(_quoted(field), getattr(old, field), getattr(new, field))
     ]
     if not changes:

@@ -17,8 +17,15 @@ from typing import Any, TypeVar
 import msgspec
 from returns.result import Failure, Result, Success
 
-from dr_wandb.core.contract.normalize import normalize_time
-from dr_wandb.core.contract.records import HistoryRow, Record, RunSnapshot, WandbRun
+from dr_wandb.core.contract.normalize import normalize_time, reshape_row
+from dr_wandb.core.contract.records import (
+    SNAPSHOT_FIELDS,
+    HistoryRow,
+    Record,
+    RunSnapshot,
+    WandbRun,
+)
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.values import MAX_DEPTH, decode_json, json_safe, spell_number
 from dr_wandb.core.sync.changes import SyncChanges
 
@@ -36,10 +43,22 @@ class _RowPlace(msgspec.Struct):
     timestamp: str | None = None
 
 
+class _SnapshotFields(msgspec.Struct):
+    """The names in a snapshot."""
+
+    run: dict[str, msgspec.Raw]
+
+
+_FIELDS = msgspec.json.Decoder(_SnapshotFields)
 _PLACE = msgspec.json.Decoder(_RowPlace)
 
 _OTHER_FORM = (b"null", b".0,", b".0]", b".0}")
 """What our encoder writes as it reads it, but our form has nowhere, or not everywhere."""
+
+_OWN_KEYS = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
+
+_MOVED_NAMES = (b'"_wandb.', b'"_step"')
+"""Names in `extra` of earlier shapes that have another place in a row now."""
 
 _R = TypeVar("_R", bound=Record)
 
@@ -109,6 +128,23 @@ def decode_snapshot(line: bytes) -> Result[RunSnapshot, str]:
         return _convert(line, RunSnapshot, _modern_snapshot)
 
 
+def raw_row_of(row: HistoryRow) -> dict[str, Any] | None:
+    """Return a stored row as a source would give it, None if it has no such form."""
+    moment = _number_of(row.timestamp)
+    if (moment is None) != (row.timestamp is None):
+        return None
+    if not (_OWN_KEYS.isdisjoint(row.extra) and _OWN_KEYS.isdisjoint(row.metrics)):
+        return None
+    return {
+        "_step": row.step,
+        "_timestamp": moment,
+        "_runtime": row.runtime,
+        "_wandb": row.wandb_metadata or None,
+        **row.metrics,
+        **row.extra,
+    }
+
+
 def decode_rows(lines: Iterable[bytes]) -> Sequence[HistoryRow] | None:
     """Decode lines of `history.jsonl`; None where `decode_row` has to look at each of them."""
     try:
@@ -133,10 +169,34 @@ def decode_changes(line: bytes) -> Result[SyncChanges, str]:
         return Failure(str(error) or "the line is nested too deep to read")
 
 
-def canonical_row(line: bytes) -> Result[HistoryRow, str]:
-    """Decode a line that another tool may have written, into the form that we would write."""
+def canonical_row(line: bytes, row_shape: int = ROW_SHAPE) -> Result[HistoryRow, str]:
+    """Decode a line that another tool may have written, into the form that we would write.
+
+    row_shape: the version of the shape that rows are to have, see row_shape.py.
+    """
+    if row_shape >= 2 and not has_shape(line):
+        return _convert(line, HistoryRow, _modern_row).map(reshape_row)
     row = _as_written(line)
     return _convert(line, HistoryRow, _modern_row) if row is None else Success(row)
+
+
+def has_shape(lines: bytes) -> bool:
+    """Say whether stored lines have the present shape for certain, at a glance.
+
+    Then they hold no object but the four that each row is made of. One that is text is not told
+    from one that is an object.
+    """
+    return lines.count(b"{") == 4 * lines.count(b"\n") and not any(
+        name in lines for name in _MOVED_NAMES
+    )
+
+
+def missing_fields(line: bytes) -> tuple[str, ...]:
+    """Return the fields of a run that a stored snapshot was made without.
+
+    The line must read as a snapshot.
+    """
+    return tuple(sorted({*SNAPSHOT_FIELDS} - _FIELDS.decode(line).run.keys()))
 
 
 def canonical_snapshot(line: bytes) -> Result[RunSnapshot, str]:

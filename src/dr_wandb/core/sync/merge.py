@@ -3,10 +3,8 @@
 Rules
 - The fetch of a window replaces the stored rows of that run inside it; rows outside stay. A fetch
   from the beginning also replaces the rows without a step.
-- Two rows of a run are the same row if they have the same step and timestamp or, where either is
-  missing, the same content. The exported copy wins over the live one. Rows with one step and
-  different timestamps are both kept.
-- The result does not depend on the order in which rows arrive.
+- Copies of a row within one answer are one row (see copies.py) before anything is selected.
+- Rows with one step and different timestamps are both kept.
 - Rows are ordered by step, then timestamp as numbers, those that lack one last, then by bytes.
 """
 
@@ -15,33 +13,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import lt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.sync.accept import FetchWindow, Received
-from dr_wandb.core.sync.codec import RowKey, encode_line, encode_lines, locate, place_of, row_key
-
-
-class ReceivedRow(NamedTuple):
-    """One row on its way into a segment.
-
-    `content` is the whole row as a line; it says which row it is. `line` is the part of it that
-    the selection admits, b"" where it admits nothing. `timestamp` is the text of `key`'s number.
-    """
-
-    key: RowKey
-    live: bool
-    content: bytes
-    line: bytes
-    timestamp: str | None
-
-    @property
-    def step(self) -> int | None:
-        """Return the step, None where the row has none."""
-        step_missing, step, _, _ = self.key
-        return None if step_missing else step
+from dr_wandb.core.sync.codec import (
+    RowKey,
+    decode_row,
+    encode_line,
+    encode_lines,
+    locate,
+    place_of,
+    row_key,
+)
+from dr_wandb.core.sync.copies import ReceivedRow
 
 
 class EncodedRows(NamedTuple):
@@ -51,25 +38,49 @@ class EncodedRows(NamedTuple):
     steps: Sequence[int | None]
     timestamps: Sequence[str | None]
 
-    def rise_from(self, step: int | None) -> bool:
-        """Say whether steps rise from row to row, beyond `step`: then no row is another's copy."""
-        if not self.steps:
-            return True
-        if None in self.steps or (step is not None and self.steps[0] <= step):  # type: ignore[operator]
-            return False
-        return all(map(lt, self.steps, islice(self.steps, 1, None)))  # type: ignore[arg-type]
+    @property
+    def first(self) -> bytes:
+        """Return the first line; there must be one."""
+        return self.lines[: self.lines.find(b"\n") + 1]
 
-    def rows(self, *, live: bool) -> Iterator[ReceivedRow]:
+    @property
+    def last(self) -> bytes:
+        """Return the last line; there must be one."""
+        return self.lines[self.lines.rfind(b"\n", 0, -1) + 1 :]
+
+    def rows(self, *, live: bool, file: int = 0) -> Iterator[ReceivedRow]:
         """Give the rows one by one."""
         lines = self.lines.splitlines(keepends=True)
         for line, step, timestamp in zip(lines, self.steps, self.timestamps, strict=True):
-            yield ReceivedRow(row_key(step, timestamp), live, line, line, timestamp)
+            yield ReceivedRow(row_key(step, timestamp), live, file, line, timestamp)
 
 
-def received_row(line: bytes, *, live: bool) -> ReceivedRow:
+class SelectedRows(NamedTuple):
+    """What a selection admits of some rows: `admitted` lines. The rest is of the whole rows.
+
+    `first` and `last` are lines with all their members.
+    """
+
+    lines: bytes
+    admitted: int
+    steps: Sequence[int | None]
+    first: bytes
+    last: bytes
+
+
+def steps_rise(steps: Sequence[int | None], after: int | None) -> bool:
+    """Say whether steps rise from row to row, beyond `after`: then no row is another's copy."""
+    if not steps:
+        return True
+    if None in steps or (after is not None and steps[0] <= after):  # type: ignore[operator]
+        return False
+    return all(map(lt, steps, islice(steps, 1, None)))  # type: ignore[arg-type]
+
+
+def received_row(line: bytes, *, live: bool, file: int = 0) -> ReceivedRow:
     """Return a whole row that is a line already."""
     _, step, timestamp = locate(line)
-    return ReceivedRow(row_key(step, timestamp), live, line, line, timestamp)
+    return ReceivedRow(row_key(step, timestamp), live, file, line, timestamp)
 
 
 def encode_rows(rows: Sequence[HistoryRow]) -> EncodedRows:
@@ -78,34 +89,13 @@ def encode_rows(rows: Sequence[HistoryRow]) -> EncodedRows:
     return EncodedRows(encode_lines(rows), steps, timestamps)
 
 
-def receive(row: HistoryRow, selection: HistorySelection, *, live: bool) -> ReceivedRow:
-    """Encode a row as it came from the source, and the part of it that is wanted."""
-    content = encode_line(row)
+def select_line(line: bytes, selection: HistorySelection) -> bytes:
+    """Return the part of a whole row that is wanted, as a line; b"" if nothing of it is."""
+    if selection.admits_whole_rows:
+        return line
+    row = decode_row(line).unwrap()
     selected = select_row(row, selection)
-    line = content if selected is row else b"" if selected is None else encode_line(selected)
-    return ReceivedRow(row_key(row.step, row.timestamp), live, content, line, row.timestamp)
-
-
-def arrival_order(row: ReceivedRow) -> tuple[Any, ...]:
-    """Sort key that puts copies of one row side by side, the one that wins first."""
-    if _has_identity(row.key):
-        return (*row.key, row.live, -len(row.content), row.content)
-    return (*row.key, row.line, row.content, row.live)
-
-
-def distinct(rows: Iterable[ReceivedRow]) -> Iterator[ReceivedRow]:
-    """Drop the copies from rows in `arrival_order`."""
-    previous: object = None
-    for row in rows:
-        identity = row.key if _has_identity(row.key) else row.content
-        if identity != previous:
-            yield row
-        previous = identity
-
-
-def _has_identity(key: RowKey) -> bool:
-    step_missing, _, timestamp_missing, _ = key
-    return not step_missing and not timestamp_missing
+    return line if selected is row else b"" if selected is None else encode_line(selected)
 
 
 class Tally:
@@ -133,17 +123,16 @@ class Tally:
         if step == self._start:
             self._at_start.add(row.content)
 
-    def add_rising(self, encoded: EncodedRows) -> None:
+    def add_rising(self, rows: EncodedRows | SelectedRows) -> None:
         """Count rows that rise from the last one that was counted."""
-        if not encoded.steps:
+        if not rows.steps:
             return
-        lines = encoded.lines
-        self._rows += len(encoded.steps)
-        self._step, self._timestamp = encoded.steps[-1], encoded.timestamps[-1]
+        self._rows += len(rows.steps)
+        _, self._step, self._timestamp = locate(rows.last)
         self._at_step = _StepDigest()
-        self._at_step.add(lines[lines.rfind(b"\n", 0, -1) + 1 :])
-        if encoded.steps[0] == self._start:
-            self._at_start.add(lines[: lines.find(b"\n") + 1])
+        self._at_step.add(rows.last)
+        if rows.steps[0] == self._start:
+            self._at_start.add(rows.first)
 
     def received(self) -> Received:
         """Return what has passed so far."""

@@ -75,6 +75,7 @@ def plan_sync(
     *,
     asked: Collection[str] | None = None,
     outside: Collection[str] = (),
+    source: str | None = None,
 ) -> SyncPlan:
     """Decide what happens to every run that is listed or tracked.
 
@@ -83,10 +84,12 @@ def plan_sync(
     default, means that the listing is of the whole project.
     outside: ids of listed runs that are not in the scope any more. Those that are not tracked are
     left out.
+    source: the kind of source that made the listing. Without it, each run was listed by the kind
+    that it was last seen by; it matters for telling a run that was made again under an old id.
     """
     listed = {run.run_id: run for run in listing}
     plans = [
-        _plan_run(request, state.runs.get(run_id), run, run_id in outside)
+        _plan_run(request, state.runs.get(run_id), run, run_id in outside, source)
         for run_id, run in listed.items()
         if run_id in state.runs or run_id not in outside
     ]
@@ -124,11 +127,20 @@ def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
 
 
 def _plan_run(
-    request: ExportRequest, tracking: RunTracking | None, listing: RunListing, outside: bool
+    request: ExportRequest,
+    known: RunTracking | None,
+    listing: RunListing,
+    outside: bool,
+    source: str | None,
 ) -> RunPlan:
-    history = _plan_history(request, tracking, listing)
+    another = known is not None and is_another_run(known, listing, source)
+    tracking = None if another else known
+    holds_old_rows = another and known is not None and _holds_rows(known, known.position)
+    history = _plan_history(request, tracking, listing, holds_old_rows)
     metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
     action, reason = _choose_action(request, tracking, listing)
+    if another:
+        reason = "deleted and made again under the same id"
     if action == RunAction.REUSE and (history is not None or metadata):
         action, reason = RunAction.REFRESH, "metadata wanted" if history is None else history.reason
     if outside:
@@ -148,8 +160,6 @@ def _choose_action(
 ) -> tuple[RunAction, str]:
     if tracking is None:
         return RunAction.NEW, "not exported yet"
-    if is_another_run(tracking, listing):
-        return RunAction.NEW, "deleted and made anew under the same id"
     if request.sync_mode == SyncMode.FULL_RECONCILE:
         return RunAction.NEW, "full reconcile"
     if tracking.failure is not None:
@@ -171,24 +181,28 @@ def _metadata_may_differ(
     """Say whether the metadata file has to be read: it changes only while a run is alive."""
     if tracking is None or tracking.seen is None or request.sync_mode == SyncMode.FULL_RECONCILE:
         return True
-    seen = (tracking.seen.storage_id, tracking.seen.state, tracking.seen.heartbeat_at)
-    now = (listing.storage_id, listing.state, listing.heartbeat_at)
+    seen = (tracking.seen.state, tracking.seen.heartbeat_at)
+    now = (listing.state, listing.heartbeat_at)
     return not tracking.metadata_included or tracking.failure is not None or seen != now
 
 
 def _plan_history(
-    request: ExportRequest, tracking: RunTracking | None, listing: RunListing
+    request: ExportRequest,
+    tracking: RunTracking | None,
+    listing: RunListing,
+    holds_old_rows: bool,
 ) -> HistoryFetch | None:
-    """Choose the rows of one run to read, None where nothing can have changed."""
+    """Choose the rows of one run to read, None if nothing can have changed.
+
+    holds_old_rows: rows are held of another run that had the id before.
+    """
     if request.mode == ExportMode.METADATA:
         return None
     selection = request.selection
     anew = FetchWindow()  # only a whole read can be checked against the line count
     nothing_logged = listing.last_step is None and listing.history_line_count == 0
     position = tracking.position if tracking is not None else None
-    if tracking is not None and is_another_run(tracking, listing):
-        position = None
-    if nothing_logged and not _holds_rows(tracking, position):
+    if nothing_logged and not holds_old_rows and not _holds_rows(tracking, position):
         return None
     if request.sync_mode == SyncMode.FULL_RECONCILE:
         return _fetch(anew, "full reconcile")
@@ -197,6 +211,8 @@ def _plan_history(
     if position.selection != selection:
         before, now = selection_in_words(position.selection), selection_in_words(selection)
         return _fetch(anew, f"selection changed: {before} -> {now}")
+    if tracking is not None and tracking.lacks_rows:
+        return _fetch(anew, "stored in an earlier shape: read once more, to complete it")
     if position.accounts_for(listing.counts):
         return None
     return _plan_advance(position, listing, anew)

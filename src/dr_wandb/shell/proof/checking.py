@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
-from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.records import FIRST_OF_OURS, Record
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.accounting import check_state
 from dr_wandb.core.proof.audit import ChangesAudit, FileTally, RunsAudit
@@ -61,7 +62,7 @@ class Checking:
         manifest = self._load(store.manifest_path, ExportManifest)
         state = self._load(store.state_path, ExportState)
         known = manifest or state
-        strict = known is not None and known.schema_version == SCHEMA_VERSION
+        strict = known is not None and known.schema_version >= FIRST_OF_OURS
         project = (known.entity, known.project) if known is not None else None
         runs = RunsAudit(findings, project, strict)
         self._read(RUNS_FILE, runs)
@@ -70,7 +71,8 @@ class Checking:
             run_id: run.position.selection for run_id, run in positions if run.position is not None
         }
         run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()
-        history = HistoryAudit(findings, run_ids, selections, strict)
+        row_shape = _row_shape(manifest, state)
+        history = HistoryAudit(findings, run_ids, selections, strict, row_shape)
         self._read(HISTORY_FILE, history)
         changes = ChangesAudit(findings)
         self._read(CHANGES_FILE, changes)
@@ -126,9 +128,9 @@ class Checking:
             sha256=hashlib.sha256(content).hexdigest(),
         )
         version = getattr(document, "schema_version", 0)
-        if version < SCHEMA_VERSION and kind is ExportManifest:
+        if version < FIRST_OF_OURS and kind is ExportManifest:
             self._findings.note(WRITTEN_BY_3_0_3)
-        elif version == SCHEMA_VERSION and not document_is_canonical(content):
+        elif version >= FIRST_OF_OURS and not document_is_canonical(content):
             self._findings.note(f"{path.name} was spelled anew by something else")
         return document
 
@@ -172,7 +174,7 @@ class Checking:
             self._require_runs()
         if manifest is not None and state is not None:
             check_documents(findings, manifest, state)
-        if state is not None and state.schema_version == SCHEMA_VERSION:
+        if state is not None and state.schema_version >= FIRST_OF_OURS:
             check_state(findings, state, self._seen, runs.runs, history.runs)
 
     def _require_runs(self) -> None:
@@ -209,6 +211,13 @@ class Checking:
     def _refused(self, path: Path, error: OSError) -> None:
         problem = f"cannot be read: {error.strerror or error}"
         self._findings.add(FindingKind.REFUSED, path.name, problem)
+
+
+def _row_shape(manifest: ExportManifest | None, state: ExportState | None) -> int:
+    """Return the version of the shape that rows have to have: an earlier one is no damage."""
+    if state is not None:
+        return state.row_shape
+    return 1 if manifest is not None and manifest.schema_version <= FIRST_OF_OURS else ROW_SHAPE
 
 
 class _Everything:

@@ -6,7 +6,7 @@ batches of whatever form they have, and a batch knows how it is encoded.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,10 +15,11 @@ import msgspec
 
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.columns import RowBatch
-from dr_wandb.core.sync.merge import EncodedRows
+from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 
 RawRun = Mapping[str, Any]
 """A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""
@@ -43,8 +44,8 @@ class RunPage(Record, frozen=True, kw_only=True):
     disturbed: bool = False
 
 
-class HistoryBatch(Protocol):
-    """Some rows of one run, in any order."""
+class EncodableRows(Protocol):
+    """Some rows of one run, in any order, that can be had as lines."""
 
     @property
     def live(self) -> bool:
@@ -52,12 +53,29 @@ class HistoryBatch(Protocol):
         ...
 
     @property
-    def rows(self) -> Sequence[RawRow]:
-        """Return the rows as they came."""
+    def file(self) -> int:
+        """Tell apart the exported files that rows are from; says nothing of live rows."""
         ...
 
     def encode(self, run_id: str) -> EncodedRows:
         """Return the rows as lines."""
+        ...
+
+
+class HistoryBatch(EncodableRows, Protocol):
+    """Some rows of one run, in any order, as a source gives them."""
+
+    @property
+    def rows(self) -> Sequence[RawRow]:
+        """Return the rows as they came."""
+        ...
+
+
+class FileBatch(HistoryBatch, Protocol):
+    """Some rows of an exported file, which can be selected from before they are encoded."""
+
+    def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
+        """Return what a selection admits of the rows, as lines."""
         ...
 
 
@@ -69,8 +87,8 @@ class HistoryFiles(ABC):
     window: FetchWindow
 
     @abstractmethod
-    def batches(self) -> Iterator[HistoryBatch]:
-        """Read the rows that may lie in the window. Raises SourceError where they do not read."""
+    def batches(self) -> Generator[FileBatch]:
+        """Read the rows that may lie in the window. Raises SourceError if they do not read."""
 
 
 class SourceError(Exception):
@@ -142,7 +160,7 @@ class FileSource(Source, Protocol):
         """Do as `read_history`, but give nothing but the files where they hold the whole answer."""
         ...
 
-    def read_files(self, files: HistoryFiles) -> Iterator[HistoryBatch]:
+    def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
         """Read the rows of such files here, in the memory that the source may take."""
         ...
 
@@ -165,6 +183,8 @@ class StreamSource(Source, Protocol):
 
 
 __all__ = [
+    "EncodableRows",
+    "FileBatch",
     "FileSource",
     "HistoryBatch",
     "HistoryFiles",

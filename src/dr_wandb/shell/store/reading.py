@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ByteRange, ExportState, RunTracking
 from dr_wandb.core.sync.manifest import ExportManifest
@@ -156,7 +156,7 @@ def _notices(
         yield f"{store.runs_path} is missing: what W&B still has of it is read again"
     elif (state.history_file or with_history) and not store.history_path.exists():
         yield f"{store.history_path} is missing: what W&B still has of it is read again"
-    elif manifest is not None and manifest.schema_version < SCHEMA_VERSION:
+    elif manifest is not None and manifest.schema_version < FIRST_OF_OURS:
         yield "continuing an export of dr-wandb 3.0.3: each history is read once again"
     elif tracked:
         lost = sum(

@@ -216,7 +216,9 @@ class Assembler:
             line = encode_line(stored)
         else:
             line = encode_line(RunSnapshot(run=run, exported_at=self._exported_at))
-            if stored is not None and (changed := compare_runs(stored.run, run)):
+            before = self._stored.state.runs.get(tracking.run_id)
+            unknown = before.fields_to_read if before is not None else ()
+            if stored is not None and (changed := compare_runs(stored.run, run, unknown)):
                 self._changed[tracking.run_id] = changed
         included = self._request.include_metadata and result.outcome.failure is None
         return line, replace(

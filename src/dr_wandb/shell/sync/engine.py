@@ -29,6 +29,7 @@ from dr_wandb.shell.sync.fetch import WORKERS, Fetcher, FetchJob, in_threads, pr
 from dr_wandb.shell.sync.history_file import HistoryFile
 from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.sync.processes import Processes
+from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RowCounter, RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.spool import SnapshotSpool
 
@@ -84,13 +85,13 @@ class ExportEngine:
         with disk_refusals(folder, exactly=True), locked(folder):
             finish_interrupted(folder)
             with staging(folder) as scratch, SnapshotSpool(scratch) as spool, ExitStack() as files:
-                stored = read_export(self.store, self.request, scratch)
+                stored = self._read(scratch)
                 history = files.enter_context(HistoryFile(stored, self.request, scratch))
                 with opened(self._source, self.request, scratch) as source:
                     exported_at = self._now(source)
                     with recorded(source, self._record, self.request, exported_at) as heard:
                         listing = self._list(heard, stored, spool)
-                        plan = self._plan(stored, listing)
+                        plan = self._plan(stored, listing, heard.kind)
                         sync = _Sync(self.request, stored, listing, plan, heard.kind, exported_at)
                         results = self._fetch(heard, sync, history, scratch)
                 assembler = Assembler(
@@ -109,12 +110,15 @@ class ExportEngine:
         folder = self.store.export_dir
         with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
             scratch = Path(private)
-            stored = read_export(self.store, self.request, scratch)
+            stored = self._read(scratch)
             with (
                 opened(self._source, self.request, scratch) as source,
                 SnapshotSpool(scratch) as spool,
             ):
-                return self._plan(stored, self._list(source, stored, spool))
+                return self._plan(stored, self._list(source, stored, spool), source.kind)
+
+    def _read(self, scratch: Path) -> StoredExport:
+        return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
 
     def _list(self, source: Source, stored: StoredExport, spool: SnapshotSpool) -> ProjectListing:
         for notice in stored.notices:
@@ -131,13 +135,14 @@ class ExportEngine:
             LOGGER.warning("%s runs are counted, but not listed", listing.unlisted)
         return listing
 
-    def _plan(self, stored: StoredExport, listing: ProjectListing) -> SyncPlan:
+    def _plan(self, stored: StoredExport, listing: ProjectListing, source: str) -> SyncPlan:
         plan = plan_sync(
             self.request,
             stored.state,
             listing.runs,
             asked=listing.asked,
             outside=listing.outside,
+            source=source,
         )
         vanished = check_vanished(self.request, stored.state, plan)
         if vanished is not None:

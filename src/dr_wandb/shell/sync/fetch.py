@@ -10,7 +10,7 @@ Rules
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -26,7 +26,14 @@ from dr_wandb.core.contract.state import RunTracking, see
 from dr_wandb.core.sync.accept import Accepted, FetchWindow, ReadWhole, Rejected, judge
 from dr_wandb.core.sync.plan import HistoryFetch, RunPlan
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources import HistoryBatch, HistoryFiles, Source, SourceError, with_files
+from dr_wandb.shell.sources import (
+    FileBatch,
+    HistoryBatch,
+    HistoryFiles,
+    Source,
+    SourceError,
+    with_files,
+)
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
 from dr_wandb.shell.sync.processes import Processes, count_cores
 from dr_wandb.shell.sync.segments import (
@@ -36,6 +43,7 @@ from dr_wandb.shell.sync.segments import (
     find_segment,
     move_segment,
     write_segment,
+    write_segment_of_files,
 )
 
 WORKERS = 16
@@ -167,7 +175,7 @@ class Fetcher:
             tail=fetch.tail,
             selection=self._request.selection,
             before=see(job.before, job.listing, self._source.kind) if job.before else None,
-            same_source=job.before is None or job.before.source in ("", self._source.kind),
+            same_source=self._came_from_here(job.before),
         )
         match verdict:
             case Accepted():
@@ -181,6 +189,12 @@ class Fetcher:
                 whole = HistoryFetch(window=FetchWindow(), reason=reason)
                 return self._read_history(job, whole, attempt)
 
+    def _came_from_here(self, before: RunTracking | None) -> bool:
+        """Say whether the rows that are held of a run came from this kind of source, if any are."""
+        if before is None:
+            return True
+        return (before.rows_from or before.source) in ("", self._source.kind)
+
     def _read_segment(self, job: FetchJob, window: FetchWindow, attempt: int) -> Segment:
         header = SegmentHeader(
             run=job.listing,
@@ -191,45 +205,42 @@ class Fetcher:
         earlier = find_segment(self._folder, header) if self._use_earlier else None
         if earlier is not None:
             return earlier
+        parts = self._parts(job.listing, window, attempt)
         with SegmentWriter(self._folder, header) as writer:
-            for part in self._parts(job.listing, window, attempt):
-                made = self._make_elsewhere(header, part)
-                if made is not None:
-                    return made
-                for batch in self._read(part):
-                    self._require_going_on()
-                    self._on_rows(writer.add(batch))
+            for part in parts:
+                if isinstance(part, HistoryFiles):  # then it is the only one
+                    return self._write_files(header, part)
+                self._require_going_on()
+                self._on_rows(writer.add(part))
             return writer.finish()
 
     def _parts(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch | HistoryFiles]:
-        if self._processes and self._with_files is not None:
+        if self._with_files is not None:
             return self._with_files.read_history_or_files(run, window, attempt)
         return self._source.read_history(run, window, attempt)
 
-    def _make_elsewhere(
-        self, header: SegmentHeader, files: HistoryBatch | HistoryFiles
-    ) -> Segment | None:
-        """Have another process write a segment; None where it has to be written here.
+    def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
+        """Have another process write a segment, or write it here if none has an answer.
 
         It has a folder of its own: one that outlives this process leaves nothing that is found.
         """
-        if not isinstance(files, HistoryFiles):
-            return None
-        with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
-            made = self._processes.ask(write_segment, Path(private), header, files)
-            if made is None:
-                return None
-            self._on_rows(made.received.rows)
-            return move_segment(made, self._folder)
+        if self._processes:
+            with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
+                place = Path(private)
+                made = self._processes.ask(write_segment_of_files, place, header, files)
+                if made is not None:
+                    self._on_rows(made.received.rows)
+                    return move_segment(made, self._folder)
+        return write_segment(self._folder, header, lambda: self._read(files), self._on_rows)
 
-    def _read(self, part: HistoryBatch | HistoryFiles) -> Iterator[HistoryBatch]:
-        if not isinstance(part, HistoryFiles):
-            return iter((part,))
-        self._require_going_on()
+    def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
         assert self._with_files is not None
-        return self._with_files.read_files(part)
+        self._require_going_on()
+        for batch in self._with_files.read_files(files):
+            self._require_going_on()
+            yield batch
 
     def _require_going_on(self) -> None:
         if self._stopped.is_set():

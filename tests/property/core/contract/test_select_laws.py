@@ -48,11 +48,16 @@ def holds(metrics: Any, key: str) -> bool:
 
 
 def has(row: HistoryRow, key: str) -> bool:
-    if key == "_wandb":
-        return bool(row.wandb_metadata) or key in row.extra
     if key.startswith("_"):
-        return key in row.extra or (key in OWN and getattr(row, OWN[key]) is not None)
-    return holds(row.metrics, key)
+        own = {f"_wandb.{name}": value for name, value in row.wandb_metadata.items()}
+        there = {**row.extra, **own}
+        return names(there, key) or (key in OWN and getattr(row, OWN[key]) is not None)
+    return names(row.metrics, key) or holds(row.metrics, key)
+
+
+def names(members: dict[str, Any], key: str) -> bool:
+    """Say whether a key is the name of a member, or of an object that was flattened."""
+    return any(name == key or name.startswith(f"{key}.") for name in members)
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

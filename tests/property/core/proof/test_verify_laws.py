@@ -326,12 +326,14 @@ def counts_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path] if type(value) is int else []
 
 
-COUNTED_UPSTREAM = {"history_line_count", "last_step", "line_count", "short_streak"}
-"""What W&B said, or how often: nothing in an export repeats it, but for a position's own step."""
+COUNTED_UPSTREAM = {"history_line_count", "last_step", "line_count", "row_shape", "short_streak"}
+"""What W&B said, how often, or in which shape: nothing in an export repeats it, but for a
+position's own step and the shape of all rows."""
 
 
 def provable(path: tuple[Any, ...]) -> bool:
-    return path[-1] not in COUNTED_UPSTREAM or path[-2:] == ("position", "last_step")
+    told_twice = path[-2:] == ("position", "last_step") or path == ("row_shape",)
+    return path[-1] not in COUNTED_UPSTREAM or told_twice
 
 
 @given(st.sampled_from(["manifest.json", "state.json"]), places, st.sampled_from([-1, 1, 1000]))

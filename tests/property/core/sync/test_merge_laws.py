@@ -1,6 +1,5 @@
 """Laws of merging: order of arrival does not matter, windows replace, nothing is doubled."""
 
-import json
 from itertools import pairwise
 from typing import Any
 
@@ -10,18 +9,12 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.normalize import instant, normalize_time
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun, snapshot_order
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.sync.accept import FetchWindow, Received
 from dr_wandb.core.sync.codec import encode_line, place_of, row_key
-from dr_wandb.core.sync.merge import (
-    ReceivedRow,
-    Tally,
-    arrival_order,
-    distinct,
-    merge_lines,
-    outside,
-    receive,
-)
+from dr_wandb.core.sync.copies import ReceivedRow
+from dr_wandb.core.sync.merge import Tally, merge_lines, outside
+from tests.arrived_rows import joined_rows, lines_of, received
 from tests.property import strategies as some
 
 rows = some.history_rows()
@@ -29,13 +22,8 @@ copies = st.lists(st.tuples(rows, st.booleans()), max_size=10)
 Copies = list[tuple[HistoryRow, bool]]
 
 
-def arrive(fetched: Copies, selection: HistorySelection = EVERYTHING) -> list[ReceivedRow]:
-    received = [receive(row, selection, live=live) for row, live in fetched]
-    return list(distinct(sorted(received, key=arrival_order)))
-
-
-def lines_of(received: list[ReceivedRow]) -> list[bytes]:
-    return [row.line for row in received if row.line]
+def arrive(fetched: Copies) -> list[ReceivedRow]:
+    return joined_rows(received(row, live=live) for row, live in fetched)
 
 
 def inside(row: HistoryRow, window: FetchWindow) -> bool:
@@ -51,21 +39,6 @@ def merged(stored: list[bytes], window: FetchWindow, fetched: list[ReceivedRow])
 
 def order(line: bytes) -> Any:
     return (place_of(line)[1], line)
-
-
-@given(copies, some.selections, st.data())
-def test_the_order_of_arrival_does_not_matter(
-    fetched: Copies, selection: HistorySelection, data: st.DataObject
-) -> None:
-    other = data.draw(st.permutations(fetched))
-    assert arrive(other, selection) == arrive(fetched, selection)
-
-
-@given(copies, some.selections)
-def test_merging_a_fetch_twice_is_merging_it_once(
-    fetched: Copies, selection: HistorySelection
-) -> None:
-    assert arrive([*fetched, *fetched], selection) == arrive(fetched, selection)
 
 
 @given(copies, copies, some.fetch_windows)
@@ -92,7 +65,7 @@ def test_the_result_is_what_was_stored_outside_and_what_was_fetched_inside(
     expected = [
         encode_line(row)
         for row in (row for row, _ in held)
-        if not inside(row, window) and encode_line(row) in {received.line for received in kept}
+        if not inside(row, window) and encode_line(row) in {row.content for row in kept}
     ]
     assert sorted(result) == sorted([*set(expected), *lines_of(answer)])
     assert result == sorted(result, key=order)
@@ -114,118 +87,56 @@ def test_fetches_of_disjoint_windows_commute(
     assert one == other
 
 
-@given(copies)
-def test_the_exported_copy_wins_over_the_live_one(fetched: Copies) -> None:
-    result = {received.key: received for received in arrive(fetched)}
-    for row, live in fetched:
-        if row.step is not None and row.timestamp is not None and not live:
-            assert not result[row_key(row.step, row.timestamp)].live
-
-
-@given(copies)
-def test_each_row_is_there_once(fetched: Copies) -> None:
-    def identity(row: HistoryRow) -> Any:
-        if row.step is None or row.timestamp is None:
-            return encode_line(row)
-        return (row.step, float(row.timestamp))
-
-    expected = {identity(row) for row, _ in fetched}
-    result = [json.loads(line) for line in lines_of(arrive(fetched))]
-    found = [identity(HistoryRow(**{**row, "run_id": "run"})) for row in result]
-    assert len(found) == len(set(found))
-    assert set(found) == expected
-
-
-@given(rows, st.integers(2, 4), st.lists(st.booleans(), min_size=4, max_size=4))
-def test_identical_rows_without_a_step_are_one(
-    row: HistoryRow, times: int, live: list[bool]
-) -> None:
-    stepless = replace(row, step=None)
-    assert len(arrive([(stepless, live[index]) for index in range(times)])) == 1
-
-
-@given(rows, st.integers(0, 5))
-def test_rows_with_one_step_and_different_timestamps_are_kept(row: HistoryRow, step: int) -> None:
-    first = replace(row, step=step, timestamp="1")
-    second = replace(row, step=step, timestamp="1.5")
-    assert len(arrive([(second, False), (first, True)])) == 2
-
-
 @given(copies, some.selections)
 def test_rows_are_ordered_by_step_timestamp_and_bytes(
     fetched: Copies, selection: HistorySelection
 ) -> None:
-    lines = lines_of(arrive(fetched, selection))
+    lines = lines_of(arrive(fetched), selection)
     assert lines == sorted(lines, key=order)
-
-
-@given(copies, some.selections)
-def test_what_is_received_is_distinct_before_it_is_selected(
-    fetched: Copies, selection: HistorySelection
-) -> None:
-    everything = arrive(fetched)
-    some_of_it = arrive(fetched, selection)
-    assert sorted(row.content for row in some_of_it) == sorted(row.content for row in everything)
 
 
 # --- the tally
 
 
-def tally(received: list[ReceivedRow], window: FetchWindow | None = None) -> Received:
+def tally(arrived: list[ReceivedRow], window: FetchWindow | None = None) -> Received:
     count = Tally(window or FetchWindow())
-    for row in received:
+    for row in arrived:
         count.add(row)
     return count.received()
 
 
-@given(copies, some.selections)
-def test_the_tally_counts_rows_before_selection(
-    fetched: Copies, selection: HistorySelection
-) -> None:
-    received = arrive(fetched, selection)
-    result = tally(received)
+@given(copies)
+def test_the_tally_counts_rows_before_selection(fetched: Copies) -> None:
+    arrived = arrive(fetched)
+    result = tally(arrived)
     steps = [row.step for row, _ in fetched if row.step is not None]
-    assert result.rows == len(received)
+    assert result.rows == len(arrived)
     assert result.last_step == max(steps, default=None)
-    at_last = [row for row in received if row.key[1] == result.last_step and not row.key[0]]
+    at_last = [row for row in arrived if row.key[1] == result.last_step and not row.key[0]]
     assert result.boundary_rows == len(at_last)
     assert bool(result.boundary) == bool(steps)
     if steps:
         assert result.last_timestamp in {row.timestamp for row in at_last}
 
 
-@given(copies, some.selections, some.selections, st.data())
-@example(
-    [
-        (HistoryRow(run_id="run", step=1, metrics={"acc": 0, "loss": 1}), True),
-        (HistoryRow(run_id="run", step=1, metrics={"acc": 1, "loss": 0}), True),
-    ],
-    HistorySelection(keys=("acc",)),
-    HistorySelection(keys=("loss",)),
-    None,
-)
+@given(copies, st.data())
 def test_the_boundary_of_a_whole_fetch_is_the_start_of_a_later_tail(
-    fetched: Copies, selection: HistorySelection, other: HistorySelection, data: Any
+    fetched: Copies, data: st.DataObject
 ) -> None:
-    """The same rows have one digest, whatever was selected and whichever copies came."""
-    unique = {row_key(row.step, row.timestamp): row for row, _ in fetched}
-    history = list(unique.values()) if data is not None else [row for row, _ in fetched]
+    """The same rows have one digest, whichever copies came."""
+    history = list({row_key(row.step, row.timestamp): row for row, _ in fetched}.values())
 
-    def come(chosen: HistorySelection) -> list[ReceivedRow]:
-        flags = (
-            [True] * len(history)
-            if data is None
-            else data.draw(st.lists(st.booleans(), min_size=len(history), max_size=len(history)))
-        )
+    def come() -> list[ReceivedRow]:
+        flags = data.draw(st.lists(st.booleans(), min_size=len(history), max_size=len(history)))
         twice = [(row, not live) for row, live in zip(history, flags, strict=True) if live]
-        return arrive([*zip(history, flags, strict=True), *twice], chosen)
+        return arrive([*zip(history, flags, strict=True), *twice])
 
-    whole = tally(come(selection))
+    whole = tally(come())
     if whole.last_step is None:
         return
     window = FetchWindow(start=whole.last_step)
     tail = tally(
-        [row for row in come(other) if not row.key[0] and row.key[1] >= whole.last_step], window
+        [row for row in come() if not row.key[0] and row.key[1] >= whole.last_step], window
     )
     assert tail.start_boundary == whole.boundary
     assert tail.start_rows == whole.boundary_rows

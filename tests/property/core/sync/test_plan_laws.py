@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistorySelection, SyncMode
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import (
     ByteRange,
     ExportState,
@@ -216,7 +218,7 @@ def tracked(listing: RunListing, position: HistoryPosition, **fields: Any) -> Ru
         position=position,
         fingerprint=listing.fingerprint,
         snapshot=ByteRange(offset=0, length=1, rows=1, digest="d"),
-        **fields,
+        **{"row_shape": ROW_SHAPE, "created_at": listing.created_at, **fields},
     )
 
 
@@ -261,7 +263,8 @@ def test_a_run_whose_line_count_moved_is_read(
         whole=True,
         short_by=0,
     )
-    now = replace(now, run_id=before.run_id, storage_id=before.storage_id)
+    same = ("run_id", "storage_id", "created_at")
+    now = replace(now, **{name: getattr(before, name) for name in same})
     assume(now.history_line_count != before.history_line_count)
     assume(now.history_line_count != held.expected_line_count)
     state = some.state_of([tracked(before, held)])
@@ -286,11 +289,39 @@ def test_a_changed_selection_reads_the_run_again_and_says_so(
 
 
 @given(of_history, some.positions, some.listings)
-def test_a_run_made_anew_under_the_same_id_is_new(
+def test_a_run_whose_rows_have_an_earlier_shape_is_read_once_more(
     request: ExportRequest, position: HistoryPosition, listing: RunListing
 ) -> None:
-    before = replace(listing, storage_id="old")
-    now = replace(listing, storage_id="new")
+    held = received_as_listed(position, listing, request.selection)
+    state = some.state_of([tracked(listing, held, row_shape=ROW_SHAPE - 1)])
+    history = one(plan_sync(request, state, [listing]), listing.run_id).history
+    if listing.last_step is None and listing.history_line_count == 0 and not held.rows:
+        assert history is None
+    else:
+        assert history is not None
+        assert history.window.whole
+    assert not state.runs[listing.run_id].complete(request)
+
+
+OLD_AND_NEW = {
+    "opaque storage ids": (
+        {"storage_id": "old", "created_at": None},
+        {"storage_id": "new", "created_at": None},
+    ),
+    "times of creation": (
+        {"created_at": "2026-01-01T00:00:00Z"},
+        {"created_at": "2026-01-01T00:00:01Z"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OLD_AND_NEW)
+@given(of_history, some.positions, some.listings)
+def test_a_run_made_again_under_the_same_id_is_new(
+    what: str, request: ExportRequest, position: HistoryPosition, listing: RunListing
+) -> None:
+    old, new = OLD_AND_NEW[what]
+    before, now = replace(listing, **old), replace(listing, **new)
     held = replace(position, selection=request.selection, listed=now.counts)
     state = some.state_of([tracked(before, held)])
     run = one(plan_sync(request, state, [now]), listing.run_id)
@@ -301,6 +332,25 @@ def test_a_run_made_anew_under_the_same_id_is_new(
     seen = see(state.runs[listing.run_id], now, "api")
     assert seen.position is None
     assert seen.seen == now
+    elsewhere = one(plan_sync(request, state, [now], source="offline"), listing.run_id)
+    assert elsewhere.action != RunAction.NEW or request.sync_mode == SyncMode.FULL_RECONCILE
+
+
+REAL_IDS = ("UnVuOnYxOmE6b25lOmVudGl0eQ==", "UnVuOnYxOmE6cmVuYW1lZDplbnRpdHk=")
+"""Those of run `a` in the projects `one` and `renamed` of one entity."""
+
+
+@given(of_history, some.positions, some.listings, st.booleans())
+def test_a_renamed_project_makes_no_run_another_one(
+    request: ExportRequest, position: HistoryPosition, listing: RunListing, fraction: bool
+) -> None:
+    created = "2026-01-01T00:00:00Z"
+    before = replace(listing, run_id="a", storage_id=REAL_IDS[0], created_at=created)
+    later = "2026-01-01T00:00:00.25Z" if fraction else created
+    now = replace(before, storage_id=REAL_IDS[1], created_at=later)
+    state = some.state_of([tracked(before, received_as_listed(position, now, request.selection))])
+    assert not is_another_run(state.runs["a"], now)
+    assert one(plan_sync(request, state, [now]), "a").history is None
 
 
 @given(some.requests, some.export_states, listed_runs)

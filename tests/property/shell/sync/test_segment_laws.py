@@ -13,18 +13,11 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.columns import encode_raw_rows
-from dr_wandb.core.sync.merge import (
-    EncodedRows,
-    Tally,
-    arrival_order,
-    distinct,
-    encode_rows,
-    measure_from,
-    receive,
-)
+from dr_wandb.core.sync.merge import EncodedRows, Tally, encode_rows, measure_from
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.sync.segments import SegmentHeader, SegmentWriter, find_segment
+from tests.arrived_rows import joined_rows, lines_of, received
 from tests.property import strategies as some
 
 RawRows = list[dict[str, Any]]
@@ -70,13 +63,13 @@ def test_rows_with_few_common_keys_do_not_cost_a_cell_for_each_key_of_all() -> N
 def test_a_segment_does_not_depend_on_how_its_rows_arrive(
     arriving: list[tuple[RawRows, bool]], window: FetchWindow, selection: HistorySelection
 ) -> None:
-    received = [
-        receive(row, selection, live=live)
+    expected = joined_rows(
+        received(row, live=live)
         for rows, live in arriving
         for row in (normalize_row(raw_row, some.RUN_ID) for raw_row in rows)
         if window.has(row.step)
-    ]
-    expected = list(distinct(sorted(received, key=arrival_order)))
+    )
+    lines = lines_of(expected, selection)
     tally = Tally(window)
     for row in expected:
         tally.add(row)
@@ -88,10 +81,10 @@ def test_a_segment_does_not_depend_on_how_its_rows_arrive(
                 assert writer.add(RowBatch(rows=rows, live=live)) == len(rows)
             event("in order" if writer._in_order else "sorted")
             segment = writer.finish()
-        assert list(segment.lines()) == [row.line for row in expected if row.line]
+        assert list(segment.lines()) == lines
         written = Path(segment.path).read_bytes()[segment.offset :][: segment.length]
         assert written == b"".join(segment.lines())
-        assert segment.rows == sum(1 for row in expected if row.line)
+        assert segment.rows == len(lines)
         assert segment.received == tally.received()
         assert find_segment(Path(folder), header) == segment
         assert len(list(Path(folder).iterdir())) == 1
@@ -99,17 +92,16 @@ def test_a_segment_does_not_depend_on_how_its_rows_arrive(
 
 @given(raw_rows, st.integers(1, 9))
 def test_what_a_tail_may_replace_is_measured_from_the_end(rows: RawRows, start: int) -> None:
-    received = [receive(normalize_row(row, some.RUN_ID), EVERYTHING, live=True) for row in rows]
-    stored = list(distinct(sorted(received, key=arrival_order)))
-    at_end = [row.line for row in stored if row.step is None or row.step >= start]
-    length, count = measure_from(start, [row.line for row in reversed(stored)])
+    stored = joined_rows(received(normalize_row(row, some.RUN_ID)) for row in rows)
+    at_end = [row.content for row in stored if row.step is None or row.step >= start]
+    length, count = measure_from(start, [row.content for row in reversed(stored)])
     assert (length, count) == (sum(map(len, at_end)), len(at_end))
 
 
-lines = st.lists(st.binary(max_size=9).map(lambda text: text.replace(b"\n", b"") + b"\n"))
+some_lines = st.lists(st.binary(max_size=9).map(lambda text: text.replace(b"\n", b"") + b"\n"))
 
 
-@given(lines, lines, st.integers(1, 12))
+@given(some_lines, some_lines, st.integers(1, 12))
 @example([], [b"a\rb\n"], 2)
 def test_lines_are_read_from_the_end_whatever_the_size_of_a_piece(
     before: list[bytes], wanted: list[bytes], size: int
@@ -121,7 +113,7 @@ def test_lines_are_read_from_the_end_whatever_the_size_of_a_piece(
         assert found == wanted[::-1]
 
 
-@given(lines, st.integers(1, 30))
+@given(some_lines, st.integers(1, 30))
 def test_gathered_lines_are_the_same_lines(given_lines: list[bytes], size: int) -> None:
     chunks = list(disk.gathered(given_lines, size))
     assert b"".join(chunk for chunk, _ in chunks) == b"".join(given_lines)

@@ -80,8 +80,8 @@ def test_a_number_has_one_spelling(value: float, spelling: str) -> None:
         ("NaN", b'"NaN"'),
         (True, b"true"),
         ([None, 1.0], b"[null,1]"),
-        ({"b": 1, "a": None}, b'{"b":1}'),
-        ({"b": {"d": 1, "c": 2}, "a": 0}, b'{"a":0,"b":{"c":2,"d":1}}'),
+        ([{"b": 1, "a": None}], b'[{"b":1}]'),
+        ([{"b": {"d": 1, "c": 2}, "a": 0}], b'[{"a":0,"b":{"c":2,"d":1}}]'),
         ("\ud800", rb'"\\ud800"'),
         ("\x00\x1f", rb'"\u0000\u001f"'),
         ("\u2028", '"\u2028"'.encode()),
@@ -90,8 +90,8 @@ def test_a_number_has_one_spelling(value: float, spelling: str) -> None:
         ('"\\/', rb'"\"\\/"'),
         ("\n\t", rb'"\n\t"'),
         ("", b'""'),
-        ({"": 1}, b'{"":1}'),
-        ({"a.b": 1, "a": {"b": 2}}, b'{"a":{"b":2},"a.b":1}'),
+        ([{"": 1}], b'[{"":1}]'),
+        ([{"a.b": 1, "a": {"b": 2}}], b'[{"a":{"b":2},"a.b":1}]'),
     ],
     ids=repr,
 )
@@ -140,7 +140,7 @@ OLD_ROW = (
 def test_a_row_of_3_0_3_is_read_into_our_form() -> None:
     row = canonical_row(OLD_ROW).unwrap()
     assert encode_line(row) == (
-        b'{"extra":{"_custom":1},"metrics":{"a":4,"c":{"e":1e16}},"run_id":"run","runtime":12,'
+        b'{"extra":{"_custom":1},"metrics":{"a":4,"c.e":1e16},"run_id":"run","runtime":12,'
         b'"step":3,"timestamp":"1700000000","wandb_metadata":{}}\n'
     )
 

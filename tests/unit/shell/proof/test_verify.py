@@ -160,7 +160,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         [
             "runs.jsonl line 1: does not read: the line is not valid JSON: Invalid \\escape: "
             "line 1 column 147 (char 146)",
-            "runs.jsonl: has 2 lines, 1509 bytes; manifest.json says 2, 1508",
+            "runs.jsonl: has 2 lines, 1541 bytes; manifest.json says 2, 1540",
             "runs.jsonl: run 'b' has 0 lines here, 1 in state.json",
             "history.jsonl line 4: run 'b' of these 3 rows is not in runs.jsonl",
         ],
@@ -168,7 +168,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a run deleted": (
         lambda: with_lines("runs.jsonl", lambda lines: lines.pop(0)),
         [
-            "runs.jsonl: has 1 lines, 757 bytes; manifest.json says 2, 1508",
+            "runs.jsonl: has 1 lines, 773 bytes; manifest.json says 2, 1540",
             "runs.jsonl: run 'b' has 0 lines here, 1 in state.json",
             "history.jsonl line 4: run 'b' of these 3 rows is not in runs.jsonl",
         ],
@@ -177,7 +177,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         lambda: replaced("runs.jsonl", b'"project":"project"', b'"project":"other"'),
         [
             "runs.jsonl line 1: run 'b' is of entity/other",
-            "runs.jsonl: has 2 lines, 1506 bytes; manifest.json says 2, 1508",
+            "runs.jsonl: has 2 lines, 1538 bytes; manifest.json says 2, 1540",
             "runs.jsonl line 1: run 'b' has another content here than state.json tells of",
         ],
     ),
@@ -238,7 +238,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a newer state": (
         lambda: edited("state.json", lambda state: state.update(schema_version=9)),
         [
-            "state.json: schema_version 9 is newer than 2",
+            "state.json: schema_version 9 is newer than 3",
         ],
     ),
     "another position in the state": (
@@ -485,6 +485,7 @@ def compared(source: MemorySource, data_root: Path) -> dict[str, str]:
 
 def _make_anew(source: MemorySource) -> None:
     source.delete("a")
+    source.advance(1)
     source.add_run("a")
 
 
@@ -497,7 +498,7 @@ def _make_anew(source: MemorySource) -> None:
         (lambda source: source.log("a", {"loss": 1.0}), "1 row behind"),
         (lambda source: source.rewind("a", 1), "W&B lists 2 lines where 3 were read"),
         (lambda source: source.delete("a"), "gone upstream after the last sync"),
-        (_make_anew, "made anew upstream"),
+        (_make_anew, "made again upstream"),
         (lambda source: source.update("a", null_history_keys=True), "W&B lists step None"),
         (
             lambda source: source.update("a", summary={"_timestamp": 5}),
@@ -617,8 +618,11 @@ def test_comparison_raises_when_nothing_says_which_project_it_is(tmp_path: Path)
     ("changes", "reason"),
     [
         ({}, None),
-        ({"storage_id": "other"}, "made anew upstream: what is stored is of an earlier run"),
-        ({"storage_id": None}, "W&B does not tell its storage id"),
+        ({"created_at": "2025-01-01T00:00:00Z"}, "made again upstream: what is stored is of an"),
+        ({"storage_id": "other"}, None),
+        ({"storage_id": "UnVuOnYxOmE6cmVuYW1lZDplbnRpdHk="}, None),
+        ({"storage_id": None}, None),
+        ({"created_at": None}, "its time of creation is not known"),
         ({"state": "running"}, "still running"),
         ({"state": None}, "W&B does not tell its state"),
         ({"fingerprint": "other"}, "its snapshot is out of date"),

@@ -2,54 +2,164 @@
 
 Rules
 - The lines are, byte for byte, those of the row path, `encode_line(normalize_row(row))`.
-- A null is an absent member, wherever it stands.
+- A null is an absent member, at any depth of objects.
+- Columns take the shape of rows before anything else: a struct without `_type` becomes one column
+  for each member, a struct of `_type_*` members one column of their values.
 """
 
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dr_wandb.core.contract.values import EXACT_INTEGERS, json_safe, number
-from dr_wandb.core.sync.columns import Cells, encode_columns, fit_for_columns, safe_cells
+from dr_wandb.core.contract.normalize import whole_step
+from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.row_shape import OWN_METADATA, is_union
+from dr_wandb.core.contract.select import select_names
+from dr_wandb.core.contract.values import EXACT_INTEGERS, number
+from dr_wandb.core.sync.columns import (
+    Cells,
+    encode_columns,
+    fit_for_columns,
+    is_typed,
+    safe_cells,
+    select_columns,
+)
 from dr_wandb.core.sync.merge import EncodedRows
+from dr_wandb.shell.sources.api.arrow_values import python_values
 
 FEW_ROWS = 200
 """Fewer rows are looked at cell by cell: functions on whole columns cost more than they save."""
 
+Columns = dict[str, pa.Array]
+
 
 def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:
-    """Encode the rows of a batch; None where the row path has to do it.
+    """Encode the rows of a batch; None if the row path has to do it.
 
     Raises what pyarrow does for values that do not read, such as text that is not UTF-8.
     """
-    names = batch.schema.names
-    if not names or len({*names}) < len(names) or not fit_for_columns(names):
+    leaves = _leaf_columns(batch)
+    columns = None if leaves is None else _all_cells(leaves)
+    return None if columns is None else encode_columns(columns, batch.num_rows, run_id)
+
+
+def select_batch(
+    batch: pa.RecordBatch, run_id: str, selection: HistorySelection
+) -> tuple[bytes, int] | None:
+    """Encode what a selection admits of a batch: the lines, and how many they are.
+
+    None if the row path has to do it. Raises as `encode_batch` does.
+    """
+    leaves = _leaf_columns(batch)
+    kept = None if leaves is None else select_names(leaves, selection)
+    if leaves is None or kept is None:
         return None
-    columns = {
-        name: _cells(column)
-        for name, column in zip(names, batch.columns, strict=True)
-        if column.null_count < batch.num_rows
-    }
-    return encode_columns(columns, batch.num_rows, run_id)
+    wanted = {name: leaves[name] for name in leaves if name in kept or name.startswith("_")}
+    columns = _all_cells(wanted)
+    if columns is None:
+        return None
+    return select_columns(columns, batch.num_rows, run_id, selection)
+
+
+def whole_steps(batch: pa.RecordBatch) -> Sequence[int | None] | None:
+    """Return the step of each row, None for one without; None if rows have to be looked at."""
+    leaves = _leaf_columns(batch)
+    if leaves is None:
+        return None
+    if "_step" not in leaves:
+        return [None] * batch.num_rows
+    return [whole_step(cell) for cell in _cells(leaves["_step"])]
+
+
+def _leaf_columns(batch: pa.RecordBatch) -> Columns | None:
+    """Return the columns under the flat keys of rows; None if keys meet, or do not fit."""
+    if len({*batch.schema.names}) < batch.num_columns:
+        return None
+    leaves: Columns = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        for key, leaf in _flattened(name, column):
+            if key in leaves:
+                return None
+            if leaf.null_count < len(leaf):
+                leaves[key] = leaf
+    return leaves if batch.num_columns and fit_for_columns(leaves) else None
+
+
+def _flattened(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    kind = column.type
+    if not pa.types.is_struct(kind):
+        yield name, column
+        return
+    names = [field.name for field in kind]
+    if is_union(names) or ("_type" in names and name != OWN_METADATA):
+        yield name, column
+        return
+    for member, values in zip(names, column.flatten(), strict=True):
+        yield from _flattened(f"{name}.{member}", values)
+
+
+def _all_cells(leaves: Columns) -> dict[str, Cells] | None:
+    """Return the JSON-safe cells of all columns; None if one holds an object to be flattened."""
+    columns = {name: _cells(column) for name, column in leaves.items()}
+    for name, column in leaves.items():
+        if _may_be_open(column.type) and not all(_stays(name, cell) for cell in columns[name]):
+            return None
+    return columns
+
+
+def _stays(name: str, cell: Any) -> bool:
+    """Say whether a JSON-safe value is a leaf of its row."""
+    if type(cell) is not dict:
+        return True
+    return name != OWN_METADATA and (is_typed(cell) or is_union(cell))
+
+
+def _may_be_open(kind: pa.DataType) -> bool:
+    """Say whether a leaf may hold an object that has no `_type`."""
+    return bool(pa.types.is_struct(kind) or _is_binary(kind) or pa.types.is_dictionary(kind))
 
 
 def _cells(column: pa.Array) -> Cells:
     """Return the cells of a column in their JSON-safe form, None where null."""
     kind = column.type
-    if len(column) < FEW_ROWS:
-        return safe_cells(column.to_pylist())
-    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        return _numbers(column)
-    cells: list[Any] = column.to_pylist()
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_text(kind):
-        return cells
-    return [None if cell is None else json_safe(cell, drop_nulls=True, depth=1) for cell in cells]
+    if len(column) >= FEW_ROWS:
+        if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+            return _numbers(column)
+        if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_text(kind):
+            plain: list[Any] = column.to_pylist()
+            return plain
+        if pa.types.is_struct(kind) and is_union([field.name for field in kind]):
+            return _alternatives(column)
+    return safe_cells(python_values(column))
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    fixed = pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind)
+    return bool(fixed or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _alternatives(column: pa.Array) -> Cells:
+    """Return the one member of each value of mixed type that is not null."""
+    members = sorted(column.flatten(), key=lambda member: int(member.null_count))
+    known = [member.is_valid() for member in members]
+    rows = pc.sum(reduce(pc.or_, known)).as_py() or 0
+    if sum(len(member) - member.null_count for member in members) > rows:
+        return safe_cells(python_values(column))  # a value has several
+    cells = list(_cells(members[0]))
+    for member, valid in zip(members[1:], known[1:], strict=True):
+        if member.null_count < len(member):
+            places = pc.indices_nonzero(valid)
+            for place, cell in zip(places.to_pylist(), _cells(member.take(places)), strict=True):
+                cells[place] = cell
+    return cells
 
 
 def _numbers(column: pa.Array) -> Cells:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import RowBatch, SourceError
 
@@ -105,6 +106,6 @@ def _decode(text: str) -> dict[str, Any]:
 
 def _middle(rows: Sequence[dict[str, Any]], low: int, high: int) -> int:
     """Return a step that splits the range about where half of its rows are."""
-    steps = sorted(step for row in rows if isinstance(step := row.get("_step"), int))
+    steps = sorted(step for row in rows if (step := whole_step(row.get("_step"))) is not None)
     middle = steps[len(steps) // 2] if steps else (low + high) // 2
     return middle if low < middle < high else (low + high) // 2

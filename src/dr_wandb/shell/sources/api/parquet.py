@@ -1,6 +1,6 @@
 """Read the Parquet files that W&B exports histories to, in batches, whatever their size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.row_shape import free_key
 from dr_wandb.core.sync.accept import FetchWindow
-from dr_wandb.core.sync.merge import EncodedRows
+from dr_wandb.core.sync.merge import EncodedRows, SelectedRows, select_line
 from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
-from dr_wandb.shell.sources.api.arrow import encode_batch
+from dr_wandb.shell.sources.api.arrow import encode_batch, select_batch, whole_steps
+from dr_wandb.shell.sources.api.arrow_values import epoch_seconds, python_values
 
 CELLS_PER_BATCH = 50_000
 """As Python objects a few megabytes."""
@@ -24,7 +27,7 @@ COLUMN_BYTES = 1 << 16
 BATCH_BYTES = 4 << 20
 """What a batch holds in Arrow's memory, unless a single row holds more."""
 
-_REFUSALS = (pa.ArrowException, OSError, ValueError)
+_REFUSALS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
 class ColumnBatch:
@@ -32,17 +35,21 @@ class ColumnBatch:
 
     live = False
 
-    def __init__(self, columns: pa.RecordBatch) -> None:
+    def __init__(self, columns: pa.RecordBatch, file: int = 0) -> None:
         self._columns = columns
+        self.file = file
 
     @property
     def rows(self) -> Sequence[RawRow]:
-        """Return the rows as dicts. Raises SourceError where a value does not read."""
+        """Return the rows as dicts. Raises SourceError if a value does not read."""
         try:
-            rows: Sequence[RawRow] = self._columns.to_pylist()
+            columns = [python_values(column) for column in self._columns.columns]
         except _REFUSALS as error:
             raise _unreadable(error) from error
-        return rows
+        names = self._columns.schema.names
+        if len({*names}) == len(names):
+            return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        return [_row_of_twins(names, cells) for cells in zip(*columns, strict=True)]
 
     def encode(self, run_id: str) -> EncodedRows:
         """Return the rows as lines. Raises SourceError where a value does not read."""
@@ -52,32 +59,64 @@ class ColumnBatch:
             raise _unreadable(error) from error
         return encoded or RowBatch(rows=self.rows, live=False).encode(run_id)
 
+    def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
+        """Return what a selection admits, as lines. Raises SourceError if a value does not read."""
+        rows = self._columns.num_rows
+        if not rows:
+            return SelectedRows(b"", 0, (), b"", b"")
+        try:
+            selected = select_batch(self._columns, run_id, selection)
+            steps = whole_steps(self._columns)
+        except _REFUSALS as error:
+            raise _unreadable(error) from error
+        if selected is None or steps is None:
+            whole = self.encode(run_id)
+            lines = [select_line(line, selection) for line in whole.lines.splitlines(keepends=True)]
+            count = sum(map(bool, lines))
+            return SelectedRows(b"".join(lines), count, whole.steps, whole.first, whole.last)
+        first, last = (
+            ColumnBatch(self._columns.slice(at, 1)).encode(run_id).lines for at in (0, rows - 1)
+        )
+        return SelectedRows(*selected, steps, first, last)
+
     def inside(self, window: FetchWindow) -> "ColumnBatch":
         """Return the rows whose step may lie in a window; leaving out the others saves encoding."""
         names = self._columns.schema.names
         if window.whole or names.count("_step") != 1:
             return self
         step = self._columns.column(names.index("_step"))
-        if not (pa.types.is_integer(step.type) or pa.types.is_floating(step.type)):
+        if not (pa.types.is_integer(step.type) or pa.types.is_float64(step.type)):
             return self
+        if pa.types.is_float64(step.type):  # one that is no whole number is no step
+            is_whole = pc.and_(pc.is_finite(step), pc.equal(pc.floor(step), step))
+            step = pc.if_else(is_whole, step, 0.0)
         place = pc.fill_null(step, 0)
         within = pc.greater_equal(place, window.start) if window.start else pc.is_valid(place)
         if window.stop is not None:
             within = pc.and_(within, pc.less(place, window.stop))
-        return ColumnBatch(self._columns.filter(within))
+        return ColumnBatch(self._columns.filter(within), self.file)
+
+
+def _row_of_twins(names: Sequence[str], cells: Sequence[Any]) -> RawRow:
+    """Return a row of a file in which two columns have one name: neither value is dropped."""
+    row: dict[str, Any] = {}
+    for name, cell in zip(names, cells, strict=True):
+        if cell is not None:
+            row[free_key(name, row)] = cell
+    return row
 
 
 class ParquetFiles(HistoryFiles):
     """The Parquet files of one run, and the window that is asked for."""
 
-    def batches(self) -> Iterator[ColumnBatch]:
+    def batches(self) -> Generator[ColumnBatch]:
         """Read the rows in the order of the files' first steps."""
-        for path in in_step_order(self.paths):
-            yield from read_parquet(path, self.window)
+        for number, path in enumerate(in_step_order(self.paths)):
+            yield from read_parquet(path, self.window, number)
 
 
-def read_parquet(path: Path, window: FetchWindow) -> Iterator[ColumnBatch]:
-    """Read the rows of one file that may lie in a window.
+def read_parquet(path: Path, window: FetchWindow, number: int = 0) -> Iterator[ColumnBatch]:
+    """Read the rows of one file that may lie in a window. number: tells it apart from others.
 
     Raises SourceError where the file is not whole: the SDK stores what it got as if it were.
     """
@@ -85,8 +124,8 @@ def read_parquet(path: Path, window: FetchWindow) -> Iterator[ColumnBatch]:
         with pq.ParquetFile(path, buffer_size=COLUMN_BYTES) as file:
             rows = max(1, min(MOST_ROWS, CELLS_PER_BATCH // max(1, len(file.schema.names))))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
-                for piece in _pieces(batch):
-                    yield ColumnBatch(piece).inside(window)
+                for piece in _pieces(epoch_seconds(batch)):
+                    yield ColumnBatch(piece, number).inside(window)
     except _REFUSALS as error:
         raise _unreadable(error) from error
     finally:

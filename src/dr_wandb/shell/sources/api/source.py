@@ -9,7 +9,7 @@ hides the rest of a page behind a run without a user, and its scans lose rows th
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +18,12 @@ from urllib.parse import quote
 
 from dr_wandb.core.contract.failures import DrWandbError, NoProject
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, scope_of
+from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.ahead import begin
-from dr_wandb.shell.sources import HistoryBatch, HistoryFiles, RunPage, SourceError
+from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader
@@ -132,7 +133,7 @@ class ApiSource:
         for part in self.read_history_or_files(run, window, attempt):
             yield from self.read_files(part) if isinstance(part, HistoryFiles) else (part,)
 
-    def read_files(self, files: HistoryFiles) -> Iterator[HistoryBatch]:
+    def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
         """Read the rows of some Parquet files, of few at once."""
         with self._readers:
             yield from files.batches()
@@ -264,4 +265,4 @@ def _import_arrow_ahead() -> None:
 def _step_of(entry: Any) -> int:
     row = decode_json(entry, "a live row") if isinstance(entry, str) else entry
     step = row.get("_step") if isinstance(row, Mapping) else None
-    return step if isinstance(step, int) else 0
+    return whole_step(step) or 0

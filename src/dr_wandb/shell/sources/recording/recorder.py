@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
+from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.values import clean_text, json_safe
 from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
@@ -126,9 +127,10 @@ class Recorder:
         with self._writer.open_rows() as part:
             try:
                 for batch in self._source.read_history(run, window, attempt):
-                    rows = [self._clean(json_safe(row, drop_nulls=True)) for row in batch.rows]
-                    part.write(encode_record(RowLine(live=batch.live, row=row)) for row in rows)
-                    yield RowBatch(rows=rows, live=batch.live)
+                    rows = [self._clean(flatten_row(row)) for row in batch.rows]
+                    line = RowLine(live=batch.live, file=batch.file, row={})
+                    part.write(encode_record(replace(line, row=row)) for row in rows)
+                    yield RowBatch(rows=rows, live=batch.live, file=batch.file)
             except SourceError as error:
                 failure = self._clean_error(error)
                 self._writer.keep_history(_failed(answer, str(failure)), None)

@@ -11,7 +11,7 @@ Rules
 - UTF-8, keys sorted, one value a line, a newline at the end of each. `recording.json` is indented.
 - A listing query has the number of its line. A line of `runs.jsonl` holds from that answer on,
   until a later line of the same run: a run that several answers show alike is there once.
-- Rows have the form of `json_safe(row, drop_nulls=True)`; runs stay GraphQL nodes, their JSON
+- Rows have the flat keys of row_shape.py; runs stay GraphQL nodes, their JSON
   texts undecoded.
 - A read that failed at its last attempt is recorded as its reason. One that was broken off, by an
   end of the sync or by whoever asked, is not recorded.
@@ -28,12 +28,13 @@ import msgspec
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.listing import ListingQuery
-from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.normalize import instant, whole_step
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.sync.accept import FetchWindow
 
-RECORDING_VERSION = 1
-"""What we write, as `schema_version`. A newer one is refused."""
+RECORDING_VERSION = 2
+"""What we write, as `schema_version`. A newer one is refused; 1 has rows in any shape, and does not
+tell the files apart that they are from."""
 
 HEAD_FILE = "recording.json"
 LISTING_FILE = "listing.jsonl"
@@ -103,11 +104,12 @@ class HistoryAnswer(Record, frozen=True, kw_only=True):
     failed: str | None = None
 
 
-class RowLine(Record, frozen=True, kw_only=True):
-    """A line of a file in `history/`."""
+class RowLine(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """A line of a file in `history/`. `file` tells apart the exported files that rows are from."""
 
     live: bool
     row: dict[str, Any]
+    file: int = 0
 
 
 class MetadataAnswer(Record, frozen=True, kw_only=True):
@@ -149,7 +151,7 @@ def covers(window: FetchWindow, asked: FetchWindow) -> bool:
 
 def lies_inside(step: Any, window: FetchWindow) -> bool:
     """Say whether a row with this `_step` lies inside a window; without an integer, it is at 0."""
-    place = step if type(step) is int else 0
+    place = whole_step(step) or 0
     if window.start and place < window.start:
         return False
     return window.stop is None or place < window.stop

@@ -87,17 +87,17 @@ class RecordedSource:
             raise SourceError(answer.failed or "no reason recorded", retryable=False)
         exact = same_window(answer.window, window)
         rows: list[Mapping[str, Any]] = []
-        live = True
+        live, file = True, 0
         for _, _, line in read_lines(path, _ROW, answer.rows):
             if not exact and not lies_inside(line.row.get("_step"), window):
                 continue
-            if rows and (line.live != live or len(rows) == ROWS_PER_BATCH):
-                yield RowBatch(rows=rows, live=live)
+            if rows and ((line.live, line.file) != (live, file) or len(rows) == ROWS_PER_BATCH):
+                yield RowBatch(rows=rows, live=live, file=file)
                 rows = []
-            live = line.live
+            live, file = line.live, line.file
             rows.append(line.row)
         if rows:
-            yield RowBatch(rows=rows, live=live)
+            yield RowBatch(rows=rows, live=live, file=file)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Read the metadata, where it was asked for when the recording was made."""

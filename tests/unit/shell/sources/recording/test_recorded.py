@@ -300,7 +300,7 @@ def test_run_that_was_made_anew_is_another_run(folder: Path) -> None:
         old = listings(recorder)["first"]
         rows(recorder, old)
         source.delete("first")
-        source.add_run("first")
+        source.add_run("first").storage_id = "another"
         new = listings(recorder)["first"]
         assert rows(recorder, new) == []
     replayed = RecordedSource(folder)

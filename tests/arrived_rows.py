@@ -1,0 +1,25 @@
+"""Rows as they arrive from a source, joined and selected as a segment does it."""
+
+from collections.abc import Iterable
+
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.sync.codec import encode_line
+from dr_wandb.core.sync.copies import ReceivedRow, arrival_order, joined
+from dr_wandb.core.sync.merge import received_row, select_line
+
+
+def received(row: HistoryRow, *, live: bool = True, file: int = 0) -> ReceivedRow:
+    """Return a row on its way into a segment."""
+    return received_row(encode_line(row), live=live, file=file)
+
+
+def joined_rows(rows: Iterable[ReceivedRow]) -> list[ReceivedRow]:
+    """Return the rows that copies in any order make."""
+    return list(joined(sorted(rows, key=arrival_order)))
+
+
+def lines_of(rows: Iterable[ReceivedRow], selection: HistorySelection = EVERYTHING) -> list[bytes]:
+    """Return what a selection admits of joined rows, in stored order."""
+    lines = [(row.key, select_line(row.content, selection)) for row in rows]
+    return [line for _, line in sorted(lines) if line]
