@@ -151,7 +151,11 @@ def _add_history(
 ) -> None:
     columns = _columns(workload, number, started)
     live_from = workload.live_from(number)
-    exported = pa.table({name: column[:live_from] for name, column in columns.items()})
+    arrays = {name: pa.array(column[:live_from]) for name, column in columns.items()}
+    for name in _names(workload)[: workload.mixed_metrics]:
+        arrays["_step"] = arrays["_step"].cast(pa.float64())
+        arrays[name] = _mixed(columns[name][:live_from])
+    exported = pa.table(arrays)
     size = workload.rows_per_file
     run.exports = [
         _file(f"{index:04d}.parquet", exported.slice(start, size))
@@ -184,6 +188,14 @@ def _columns(workload: Workload, number: int, started: float) -> dict[str, np.nd
         noise = 1 + 0.01 * random.standard_normal(len(positions))
         columns[name] = (number + 1) / (positions + index + 1.7) * noise
     return columns
+
+
+def _mixed(column: np.ndarray) -> pa.Array:
+    """Return numbers as W&B's servers export a metric with one NaN, here in its last row."""
+    last = len(column) - 1
+    numbers = pa.array(column, mask=np.arange(len(column)) == last)
+    words = pa.array([None] * last + ["NaN"], pa.string())
+    return pa.StructArray.from_arrays([numbers, words], ["_type_float64", "_type_utf8"])
 
 
 def _file(name: str, table: pa.Table) -> ParquetFile:

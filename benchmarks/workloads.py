@@ -13,7 +13,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     step_stride: steps from one row to the next. live_rows: share of each run's rows, its last
     ones, that is not exported to Parquet. live_runs: share of the runs that are still running,
     with nothing exported. rows_per_file: most rows of one Parquet file. summaries: in an offline
-    file, two records of the summary stand before each row.
+    file, two records of the summary stand before each row. mixed_metrics: the first metrics, of
+    which one value is NaN, are exported as columns of mixed type, and the step is a double.
     """
 
     runs: int
@@ -26,6 +27,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     rows_per_file: int = 500_000
     mode: str = HISTORY
     summaries: bool = False
+    mixed_metrics: int = 0
 
     @property
     def rows(self) -> int:

@@ -1,0 +1,239 @@
+"""Measure this tool beside an earlier build of it: `python -m benchmarks.beside PYTHON_OF_BEFORE`.
+
+Rules
+- Each figure is a whole command against the stand-in server, or on a recording of it.
+- The builds take turns within a round, and only ratios are compared: the machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from benchmarks.environments import CHECKOUT, THIS_TOOL, Tool, tool_of
+from benchmarks.machine import describe_machine
+from benchmarks.measuring import run_measured
+from benchmarks.prepared import ENTITY, PROJECT
+from benchmarks.server_process import ServerProcess
+from benchmarks.workloads import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BEFORE = "before"
+NAME = "export"
+DOCUMENT = CHECKOUT / "docs" / "performance.md"
+BEGIN, END = "<!-- beside: begin -->", "<!-- beside: end -->"
+
+app = App(name="python -m benchmarks.beside", help_format="plaintext")
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of work in every round: its seconds, and those of what it is compared with."""
+
+    work: str
+    goal: float
+    compared_with: str
+    seconds: list[float]
+    others: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """Return the median of the ratios of the rounds."""
+        return median(one / other for one, other in zip(self.seconds, self.others, strict=True))
+
+
+class Bench:
+    """Runs commands of two builds, each in a folder of its own."""
+
+    def __init__(self, below: Path, tools: dict[str, Tool]) -> None:
+        self._below = below
+        self._tools = tools
+        self._environment: dict[str, str] = {}
+
+    def point_at(self, server: ServerProcess) -> None:
+        """Let the commands ask a server."""
+        self._environment = server.environment(self._below / "home")
+
+    def new_folder(self) -> Path:
+        """Return an empty folder."""
+        return Path(mkdtemp(prefix="data-", dir=self._below))
+
+    def sync(self, tool: str, data_root: Path, *flags: str) -> float:
+        """Do one sync and return its seconds."""
+        arguments = [*self._tools[tool].command, ENTITY, PROJECT, "--name", NAME, "--quiet"]
+        work = self.new_folder()
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(work), **self._environment}
+        command = [*arguments, "--data-root", str(data_root), *flags]
+        usage, _ = run_measured(command, folder=work, environment=environment)
+        shutil.rmtree(work)
+        return usage.seconds
+
+    def cold(self, tool: str, *flags: str) -> float:
+        """Export with history into an empty folder and return the seconds."""
+        folder = self.new_folder()
+        seconds = self.sync(tool, folder, "--mode", "history", *flags)
+        shutil.rmtree(folder)
+        return seconds
+
+
+def measure(bench: Bench, plain: Workload, rounds: int) -> list[Figure]:
+    """Measure all figures."""
+    mixed = msgspec.structs.replace(plain, mixed_metrics=2)
+    figures: list[Figure] = []
+    with ServerProcess(plain) as server, ServerProcess(mixed) as mixed_server:
+        bench.point_at(server)
+
+        def cold(tool: str, *flags: str) -> Callable[[], float]:
+            def run() -> float:
+                bench.point_at(server)
+                return bench.cold(tool, *flags)
+
+            return run
+
+        def cold_mixed() -> float:
+            bench.point_at(mixed_server)
+            return bench.cold(THIS_TOOL)
+
+        this = cold(THIS_TOOL)
+        half = str(plain.rows_per_run // 2)
+        works = [
+            ("rows in plain columns, cold", 1.05, "the earlier build", this, cold(BEFORE)),
+            ("two of eight metrics of mixed type, the step a double", 1.25, "plain columns",
+             cold_mixed, this),
+            ("`--history-key metric_1`", 1.1, "all keys", cold(THIS_TOOL, "--history-key",
+             "metric_1"), this),
+            (f"`--min-step {half}`, half of the steps", 1.1, "all steps",
+             cold(THIS_TOOL, "--min-step", half), this),
+            ("`--min-step 1`, all but one step of each run", 1.1, "all steps",
+             cold(THIS_TOOL, "--min-step", "1"), this),
+        ]  # fmt: skip
+        figures.append(_alternate(*works[0], 3 * rounds))  # the two are close: more rounds
+        figures += [_alternate(*work, rounds) for work in works[1:]]
+        figures += _measure_shape(bench, server, rounds)
+    return figures
+
+
+def _measure_shape(bench: Bench, server: ServerProcess, rounds: int) -> list[Figure]:
+    """Measure what bringing an export of the earlier build into the present shape takes."""
+    bench.point_at(server)
+    before, recording = bench.new_folder(), bench.new_folder() / "recording"
+    bench.sync(BEFORE, before, "--mode", "history", "--record", str(recording))
+    source = ("--source", f"replay:{recording}")
+
+    def cold() -> float:
+        return bench.cold(THIS_TOOL, *source)
+
+    def bring(mode: str) -> Callable[[], float]:
+        def run() -> float:
+            folder = bench.new_folder()
+            shutil.copytree(before / NAME, folder / NAME)
+            seconds = bench.sync(THIS_TOOL, folder, "--mode", mode, *source)
+            shutil.rmtree(folder)
+            return seconds
+
+        return run
+
+    reference = "a cold export from a recording"
+    return [
+        _alternate("an export of the earlier build into the present shape (metadata mode)", 1.5,
+                   reference, bring("metadata"), cold, rounds),
+        _alternate("the same, and its history read once more (history mode)", 1.5,
+                   reference, bring("history"), cold, rounds),
+    ]  # fmt: skip
+
+
+def _alternate(
+    work: str,
+    goal: float,
+    compared_with: str,
+    one: Callable[[], float],
+    other: Callable[[], float],
+    rounds: int,
+) -> Figure:
+    seconds, others = [], []
+    for number in range(rounds + 1):  # the first is a warm-up
+        pair = (one(), other()) if number % 2 else (other(), one())[::-1]
+        if number:
+            seconds.append(pair[0])
+            others.append(pair[1])
+    figure = Figure(
+        work=work, goal=goal, compared_with=compared_with, seconds=seconds, others=others
+    )
+    print(_line(figure), flush=True)
+    return figure
+
+
+def _line(figure: Figure) -> str:
+    met = "" if figure.ratio <= figure.goal else ", **not met**"
+    spread = f"{min(figure.seconds):.1f} to {max(figure.seconds):.1f} s"
+    return (
+        f"| {figure.work} | {median(figure.seconds):.2f} s ({spread}) | {figure.compared_with}, "
+        f"{median(figure.others):.2f} s | {figure.ratio:.2f} | {figure.goal}{met} |"
+    )
+
+
+def table(figures: list[Figure], tools: dict[str, Tool], rows: int, rounds: int) -> str:
+    """Return what is published."""
+    versions = tools[THIS_TOOL].versions
+    machine = describe_machine()
+    head = (
+        f"{rows:,} rows in 200 runs, {rounds} rounds after a warm-up ({3 * rounds} for the first), "
+        "the two in turn; "
+        f"Python {versions['python']}, wandb {versions['wandb']}; {machine['processor']}, "
+        f"{machine['system']}.\n\n"
+        "| work | this build, median (range) | compared with | ratio | goal |\n"
+        "|---|---|---|---|---|"
+    )
+    return "\n".join([head, *map(_line, figures)])
+
+
+@app.default
+def main(
+    before: Path,
+    *,
+    this_tool: Path = Path(sys.executable),
+    scale: float = 1.0,
+    rounds: int = 3,
+    publish: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Measure this tool beside an earlier build.
+
+    Parameters
+    ----------
+    before
+        A Python that has the earlier build.
+    this_tool
+        A Python that has this one; by default the one that runs this.
+    scale
+        Size of the project: 0.05 is a twentieth of a million rows.
+    rounds
+        How often each pair is measured.
+    publish
+        Put the table into docs/performance.md.
+    """
+    tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool), BEFORE: tool_of(BEFORE, before)}
+    plain = Workload(runs=200, rows_per_run=max(10, round(5_000 * scale)))
+    below = Path(mkdtemp(prefix="beside-"))
+    try:
+        figures = measure(Bench(below, tools), plain, rounds)
+    finally:
+        shutil.rmtree(below, ignore_errors=True)
+    text = table(figures, tools, plain.rows, rounds)
+    print(text)
+    if publish:
+        document = DOCUMENT.read_text()
+        first, _, rest = document.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        DOCUMENT.write_text(f"{first}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    app()
