@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fixtures.make_golden_exports import SOME_KEYS, SOME_STEPS
@@ -19,8 +19,13 @@ from dr_wandb import (
     load_manifest,
 )
 from dr_wandb.shell.proof.verify import verify_export
+from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.opening import opener
+from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.syncing import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 EXPORTS = FIXTURES / "exports" / "567aa1b"
@@ -133,6 +138,37 @@ def test_what_the_bytes_cannot_give_back_is_read_once_more(tmp_path: Path) -> No
     assert rows["nested01"][0]["wandb_metadata"] == {"inner.flag": True}
     assert rows["nested01"][0]["extra"] == {"_custom.depth": 0}
     assert rows["nested01"][0]["metrics"]["meet.here (nested)"] == "nested"
+
+
+class Refusing(RecordedSource):
+    """A source that lists runs and refuses their histories."""
+
+    def read_history(self, *_: Any) -> Iterator[Any]:
+        raise SourceError("refused", retryable=False)
+
+
+def test_rows_get_the_present_shape_where_their_history_does_not_read(tmp_path: Path) -> None:
+    """Each run keeps what it has, and is tried again, with a position that fits its rows."""
+    name = "every-kind-history"
+    for case in ("refused", "metadata"):
+        shutil.copytree(EXPORTS / name, tmp_path / case)
+    source = Refusing(FIXTURES / "recorded" / "every-kind")
+    request = ExportRequest(
+        entity=source.entity,
+        project=source.project,
+        name="refused",
+        data_root=tmp_path,
+        mode="history",
+    )
+    assert len(ExportEngine(request, source=source).export().failures) == 8
+    replay("every-kind", "metadata", tmp_path, mode="metadata")
+    refused, metadata = visible(tmp_path / "refused"), visible(tmp_path / "metadata")
+    assert refused["history.jsonl"] == metadata["history.jsonl"]
+    assert refused["changes.jsonl"] == metadata["changes.jsonl"]
+    assert verify_export(ExportStore(name="refused", data_root=tmp_path)).sound
+    assert replay("every-kind", "refused", tmp_path, mode="history").complete
+    replay("every-kind", "fresh", tmp_path, mode="history")
+    assert rows_by_run(tmp_path / "refused") == rows_by_run(tmp_path / "fresh")
 
 
 def test_golden_export_goes_on_with_what_came_later(tmp_path: Path) -> None:

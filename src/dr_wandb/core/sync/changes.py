@@ -15,7 +15,8 @@ import msgspec
 
 from dr_wandb.core.contract.listing import TERMINAL_STATES
 from dr_wandb.core.contract.records import Record, WandbRun
-from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.state import ByteRange, RunTracking
 
 SMALL_BYTES = 200
 """How long a value may be as JSON to be told."""
@@ -232,6 +233,14 @@ def _count_rows(
         was, now = (
             tracked[run_id].history if run_id in tracked else None for tracked in (before, after)
         )
-        if (was and was.digest) != (now and now.digest):
-            counts[run_id] = RowCount(before=was.rows if was else 0, after=now.rows if now else 0)
+        if (was and was.digest) == (now and now.digest) or _only_reshaped(before.get(run_id), now):
+            continue
+        counts[run_id] = RowCount(before=was.rows if was else 0, after=now.rows if now else 0)
     return counts
+
+
+def _only_reshaped(was: RunTracking | None, now: ByteRange | None) -> bool:
+    """Say whether as many rows are held as before, which had an earlier shape: no change."""
+    if was is None or was.history is None or now is None:
+        return False
+    return was.row_shape < ROW_SHAPE and was.history.rows == now.rows

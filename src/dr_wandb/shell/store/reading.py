@@ -34,7 +34,8 @@ class StoredExport(Record, frozen=True, kw_only=True):
     """What a sync builds on.
 
     The byte ranges in `state` point into `runs_path` and `history_path`: the visible files, or
-    copies of them in our form in the staging folder (`copied`).
+    copies of them in our form in the staging folder (`copied`). `old_rows` are the runs whose rows
+    have an earlier shape.
     """
 
     manifest: ExportManifest | None
@@ -42,6 +43,7 @@ class StoredExport(Record, frozen=True, kw_only=True):
     runs_path: Path
     history_path: Path
     copied: bool = False
+    old_rows: frozenset[str] = frozenset()
     notices: tuple[str, ...] = ()
 
 

@@ -17,7 +17,6 @@ class LineWriter:
     """Writes one data file in the staging folder. Durable when the `with` block ends."""
 
     def __init__(self, path: Path) -> None:
-        self.folder = path.parent
         self._stream = path.open("wb")
         self._sha256 = hashlib.sha256()
         self._offset = 0

@@ -26,6 +26,7 @@ from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.space import require_space
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.history_file import HistoryFile
+from dr_wandb.shell.sync.reshape import with_reshaped_rows
 from dr_wandb.shell.sync.results import RunResult
 from dr_wandb.shell.sync.spool import SnapshotSpool
 
@@ -85,7 +86,7 @@ class Assembler:
             if history_changes:
                 places, history_file = self._history.finish(tracked, fetched)
                 tracked = {
-                    run_id: replace(tracking, history=places[run_id])
+                    run_id: replace(self._with_shape(tracking), history=places[run_id])
                     for run_id, tracking in tracked.items()
                 }
             elif self._history.old is not None:
@@ -96,6 +97,13 @@ class Assembler:
         if history_file is not None:
             files[HISTORY_FILE] = history_file
         return Assembled(runs=tracked, files=files, changed=self._changed)
+
+    def _with_shape(self, tracking: RunTracking) -> RunTracking:
+        """Return the tracking of a run with the position that its rewritten rows have, if any."""
+        received = self._history.reshaped.get(tracking.run_id)
+        if received is None:
+            return tracking
+        return with_reshaped_rows(tracking, tracking.history, received)
 
     def _runs_change(
         self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
@@ -126,7 +134,7 @@ class Assembler:
             return not is_new or self._request.mode == ExportMode.HISTORY
         if self._request.mode == ExportMode.HISTORY and is_new:
             return True
-        if self._pruned(tracked, "history"):
+        if self._stored.old_rows or self._pruned(tracked, "history"):
             return True
         before = self._stored.state.runs
         return any(

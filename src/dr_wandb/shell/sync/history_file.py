@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ByteRange, RunTracking
@@ -22,7 +22,11 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.fetch import Fetched
+from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
+
+if TYPE_CHECKING:
+    from dr_wandb.core.sync.accept import Received
 
 AMPLE_BYTES = 1 << 30
 """What has to be free beyond what is known to be needed, for writing before all is known."""
@@ -48,7 +52,10 @@ class _Rows(NamedTuple):
 
 
 class HistoryFile:
-    """The new file of one sync, in the staging folder. Used as a context manager."""
+    """The new file of one sync, in the staging folder. Used as a context manager.
+
+    `reshaped` has what the rows are of runs that were rewritten from an earlier shape.
+    """
 
     def __init__(self, stored: StoredExport, request: ExportRequest, folder: Path) -> None:
         self._path = folder / HISTORY_FILE
@@ -65,6 +72,8 @@ class HistoryFile:
         self._changes = False
         self._next = 0
         self._places: dict[str, ByteRange | None] = {}
+        self._old_rows = stored.old_rows
+        self.reshaped: dict[str, Received] = {}
 
     def __enter__(self) -> "HistoryFile":
         return self
@@ -132,17 +141,31 @@ class HistoryFile:
             rows = self._decided.get(run_id)
             if rows is None:
                 return
-            self._places[run_id] = self._write(self._writer, rows)
+            self._places[run_id] = self._write(self._writer, run_id, rows)
             self._next += 1
 
-    def _write(self, writer: LineWriter, rows: _Rows) -> ByteRange | None:
+    def _write(self, writer: LineWriter, run_id: str, rows: _Rows) -> ByteRange | None:
         if rows.fetched is not None and rows.segment is not None:
             place = self._write_fetched(writer, rows.stored, rows.fetched, rows.segment)
-        elif rows.stored is not None and self.old is not None:
-            place = writer.copy(self.old, rows.stored)
-        else:
+        elif rows.stored is None or self.old is None:
             return None
+        elif run_id in self._old_rows:
+            place = self._reshape(writer, run_id, self.old, rows.stored)
+        else:
+            place = writer.copy(self.old, rows.stored)
         return place if place.rows else None
+
+    def _reshape(
+        self, writer: LineWriter, run_id: str, old: IO[bytes], stored: ByteRange
+    ) -> ByteRange:
+        """Write stored rows of an earlier shape, and note what they are now."""
+        segment = reshape_rows(run_id, old, stored, self._path.parent)
+        self.reshaped[run_id] = segment.received
+        path = Path(segment.path)
+        with path.open("rb") as stream:
+            place = writer.copy(stream, segment.place)
+        disk.remove(path)
+        return place
 
     def _write_fetched(
         self, writer: LineWriter, stored: ByteRange | None, fetched: Fetched, segment: Segment

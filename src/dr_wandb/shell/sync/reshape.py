@@ -41,33 +41,31 @@ from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.segments import Segment, SegmentHeader, SegmentWriter
 
-ROWS_FILE = "reshaped-history.jsonl"
 SNAPSHOTS_FILE = "reshaped-runs.jsonl"
 
 
 def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
-    """Return an export whose records have the present shape; its files are copies if any had not.
+    """Return an export with snapshots of the present shape, and which runs have rows of another.
 
-    scratch: where the copies go.
+    Those are rewritten with the new history file, unless they are read once more before that.
+    scratch: where a copy of the snapshots goes, if they need one.
     """
     state = stored.state
     runs: Mapping[str, RunTracking] = state.runs
-    runs_path, history_path = stored.runs_path, stored.history_path
+    runs_path = stored.runs_path
     if state.snapshot_fields != SNAPSHOT_FIELDS and runs:
         target = scratch / SNAPSHOTS_FILE
         if (shaped := _reshape_snapshots(runs, runs_path, target)) is not None:
             runs, runs_path = shaped, target
-    if state.row_shape < ROW_SHAPE and runs:
-        target = scratch / ROWS_FILE
-        if (shaped := _reshape_history(runs, history_path, target)) is not None:
-            runs, history_path = shaped, target
+    old_rows = frozenset[str]()
+    if state.row_shape < ROW_SHAPE:
+        old_rows = frozenset(_find_old_rows(runs, stored.history_path))
     return replace(
         stored,
         state=replace(state, runs=dict(runs), row_shape=ROW_SHAPE, snapshot_fields=SNAPSHOT_FIELDS),
         runs_path=runs_path,
-        history_path=history_path,
-        copied=stored.copied
-        or (runs_path, history_path) != (stored.runs_path, stored.history_path),
+        copied=stored.copied or runs_path != stored.runs_path,
+        old_rows=old_rows,
         notices=(*stored.notices, *_notices(stored, runs)),
     )
 
@@ -105,31 +103,16 @@ def _reshape_snapshots(
     return shaped if changes else None
 
 
-def _reshape_history(
-    runs: Mapping[str, RunTracking], path: Path, target: Path
-) -> dict[str, RunTracking] | None:
-    """Write the rows in their present shape, run by run; None if all have it."""
+def _find_old_rows(runs: Mapping[str, RunTracking], path: Path) -> Iterator[str]:
+    """Give the runs whose stored rows may have an earlier shape."""
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(path.open("rb"))
         except FileNotFoundError:
-            return None
-        changed = {
-            run.run_id
-            for run in runs.values()
-            if run.history is not None and not _all_shaped(stream, run.history)
-        }
-        if not changed:
-            return None
-        writer = stack.enter_context(LineWriter(target))
-        return {
-            run_id: _reshape_run(runs[run_id], stream, writer, run_id in changed)
-            for run_id in sorted(runs)
-        }
-
-
-def _all_shaped(stream: IO[bytes], place: ByteRange) -> bool:
-    return all(has_shape(lines) for lines in _chunks(stream, place))
+            return
+        for run in runs.values():
+            if run.history is not None and not all(map(has_shape, _chunks(stream, run.history))):
+                yield run.run_id
 
 
 def _chunks(stream: IO[bytes], place: ByteRange) -> Iterator[bytes]:
@@ -137,39 +120,23 @@ def _chunks(stream: IO[bytes], place: ByteRange) -> Iterator[bytes]:
         yield lines
 
 
-def _reshape_run(
-    run: RunTracking, stream: IO[bytes], writer: LineWriter, changes: bool
-) -> RunTracking:
-    if run.history is None:
-        return run
-    if not changes:
-        return replace(run, history=writer.copy(stream, run.history))
+def reshape_rows(run_id: str, stream: IO[bytes], place: ByteRange, folder: Path) -> Segment:
+    """Write the stored rows of a run in their present shape, as a segment in a folder."""
     header = SegmentHeader(
-        run=RunListing(run_id=run.run_id),
-        window=FetchWindow(),
-        selection=EVERYTHING,
-        source="stored",
+        run=RunListing(run_id=run_id), window=FetchWindow(), selection=EVERYTHING, source="stored"
     )
-    with SegmentWriter(Path(writer.folder), header) as rows:
-        for lines in _chunks(stream, run.history):
+    with SegmentWriter(folder, header) as rows:
+        for lines in _chunks(stream, place):
             rows.add(StoredRows(lines))
-        segment = rows.finish()
-    place = _copy(segment, writer)
-    position = run.position and _with_boundary(run.position, run.history, segment.received)
-    return replace(
-        run,
-        history=place if place.rows else None,
-        position=position,
-        last_history_step=position.last_step if position else run.last_history_step,
-    )
+        return rows.finish()
 
 
-def _copy(segment: Segment, writer: LineWriter) -> ByteRange:
-    path = Path(segment.path)
-    with path.open("rb") as rows:
-        place = writer.copy(rows, segment.place)
-    disk.remove(path)
-    return place
+def with_reshaped_rows(run: RunTracking, before: ByteRange | None, now: Received) -> RunTracking:
+    """Return the tracking of a run whose rows were rewritten: its position is of these."""
+    if run.position is None or before is None:
+        return run
+    position = _with_boundary(run.position, before, now)
+    return replace(run, position=position, last_history_step=position.last_step)
 
 
 def _with_boundary(
