@@ -183,8 +183,7 @@ def canonical_row(line: bytes, row_shape: int = ROW_SHAPE) -> Result[HistoryRow,
 def has_shape(lines: bytes) -> bool:
     """Say whether stored lines have the present shape for certain, at a glance.
 
-    Then they hold no object but the four that each row is made of. One that is text is not told
-    from one that is an object.
+    Then they hold no object but the four that each row is made of. A brace in a text counts as one.
     """
     return lines.count(b"{") == 4 * lines.count(b"\n") and not any(
         name in lines for name in _MOVED_NAMES

@@ -72,11 +72,11 @@ def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
 
 def _notices(stored: StoredExport, runs: Mapping[str, RunTracking]) -> Iterator[str]:
     """Say that histories are read once more, unless it was said already."""
-    lacking = sum(run.lacks_rows and run.missing_since is None for run in runs.values())
-    if lacking and stored.state.row_shape < ROW_SHAPE and not stored.notices:
+    incomplete = sum(run.lacks_rows and run.missing_since is None for run in runs.values())
+    if incomplete and stored.state.row_shape < ROW_SHAPE and not stored.notices:
         yield (
             "the export was written with rows of an earlier shape: they are rewritten, and the "
-            f"history of {count(lacking, 'run')} is read once more by a history sync"
+            f"history of {count(incomplete, 'run')} is read once more by a history sync"
         )
 
 

@@ -210,7 +210,7 @@ class _SegmentFile:
 
 
 class RowsNotRisingError(Exception):
-    """Rows came that may be copies of others, where the writer was told of none."""
+    """Rows came that may be copies of others, and the writer relied on there being none."""
 
 
 class SegmentWriter:
