@@ -80,7 +80,7 @@ def export(
         with what is stored, in one listing; `full_reconcile` reads every run again.
     history_key
         Keep only rows that have at least one of these metrics, with just those. Repeat it for
-        several. A dotted path reaches into nested values.
+        several. `val` is all of `val.*`; a dotted path reaches into values that are objects.
     min_step
         Keep rows from this step on.
     max_step

@@ -224,7 +224,7 @@ def with_fields_to_read(
 def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTracking:
     """Return the tracking of a run that a listing shows: present, with what was said of it.
 
-    A run that was made anew under the same id starts without a position.
+    A run that was made again under the same id starts without a position.
     """
     before = tracking or RunTracking(run_id=listing.run_id)
     if is_another_run(before, listing, source):
