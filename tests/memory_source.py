@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, scope_of
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from tests.memory_run import MemoryRun, epoch, later, spell_time
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources import Source, SourceError
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource

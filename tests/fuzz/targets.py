@@ -17,12 +17,12 @@ from returns.result import Result
 
 from dr_wandb import plan_listing, plan_sync
 from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun, RunListing, list_run
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.codec import (
     canonical_row,
     canonical_snapshot,

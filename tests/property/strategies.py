@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import HistoryCounts, RunListing
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import (
@@ -24,7 +25,6 @@ from dr_wandb.core.contract.request import (
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
-from dr_wandb.core.sync.accept import FetchWindow, Received
 
 RUN_ID = "run"
 

@@ -11,6 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.records import HistoryRow
@@ -25,14 +26,7 @@ from dr_wandb.core.contract.request import (
 from dr_wandb.core.contract.select import select_rows
 from dr_wandb.core.contract.state import ByteRange, RunTracking, is_another_run, see
 from dr_wandb.core.contract.values import spell_number
-from dr_wandb.core.sync.accept import (
-    SHORT_SYNCS,
-    FetchWindow,
-    ReadWhole,
-    Received,
-    Rejected,
-    judge,
-)
+from dr_wandb.core.sync.accept import SHORT_SYNCS, ReadWhole, Rejected, judge
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.codec import encode_line, place_of, row_key
 from dr_wandb.core.sync.copies import ReceivedRow

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.select import select_rows
 from dr_wandb.core.contract.values import json_safe, spell_number
 from dr_wandb.core.offline.reading import FileReading, read_file, rows_of
-from dr_wandb.core.sync.accept import FetchWindow, Received
 from dr_wandb.core.sync.codec import encode_line, row_key
 from dr_wandb.core.sync.columns import RowBatch, StoredRows
 from dr_wandb.shell.sources import EncodableRows

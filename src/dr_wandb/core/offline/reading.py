@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec.structs import replace
 from returns.result import Success
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.folding import Folder
@@ -29,7 +30,6 @@ from dr_wandb.core.offline.rows import (
     with_steps,
 )
 from dr_wandb.core.offline.run import RunFold
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.columns import RowBatch
 
 MARKS = 8
@@ -153,7 +153,7 @@ def rows_of(
 
 def _begin(reading: FileReading, window: FetchWindow) -> tuple[int, int | None]:
     """Return where to begin so that no row of the window is missed, and the step before that."""
-    start = window.start or 0
+    start = window.low
     for mark in reversed(reading.marks):
         if mark.below is not None and mark.below < start:
             return mark.offset, mark.after

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.values import number
 from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
 from dr_wandb.core.offline.parts import Records, row_of
 from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import find_items
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.columns import (
     RowBatch,
     encode_columns,

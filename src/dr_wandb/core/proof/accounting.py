@@ -8,6 +8,7 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
+from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
@@ -17,7 +18,6 @@ from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_history import StoredHistory
 from dr_wandb.core.proof.consistency import Seen, digest_in
 from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.sync.accept import Received
 from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
     HISTORY_FILE,

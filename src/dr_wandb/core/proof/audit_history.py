@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping
 
 from returns.pipeline import is_successful
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.records import HistoryRow, Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
@@ -18,7 +19,6 @@ from dr_wandb.core.contract.state import ByteRange
 from dr_wandb.core.proof.audit import NOT_CANONICAL
 from dr_wandb.core.proof.spelling import row_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.sync.accept import FetchWindow, Received
 from dr_wandb.core.sync.codec import RowKey, decode_row, row_key
 from dr_wandb.core.sync.copies import ReceivedRow
 from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE

@@ -11,6 +11,7 @@ Rules
 - A run that is not believed keeps its old data and its old position.
 """
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
@@ -18,43 +19,6 @@ from dr_wandb.core.contract.state import HistoryPosition, RunTracking
 
 SHORT_SYNCS = 3
 """After so many syncs in a row that stay short, the server's count is taken to be wrong."""
-
-
-class FetchWindow(Record, frozen=True, kw_only=True):
-    """Steps to read: `start` inclusive, `stop` exclusive, None where it is open.
-
-    A window without a start reads the rows without a step too.
-    """
-
-    start: int | None = None
-    stop: int | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Say whether it is the whole run."""
-        return not self.start and self.stop is None
-
-    def has(self, step: int | None) -> bool:
-        """Say whether a row of this step is asked for; one without a step is, as step 0."""
-        place = step or 0
-        above = not self.start or place >= self.start
-        return above and (self.stop is None or place < self.stop)
-
-
-class Received(Record, frozen=True, kw_only=True):
-    """What a fetch brought: distinct rows, before selection.
-
-    `boundary` digests the rows at `last_step`; `start_boundary` those at the window's start, of
-    which there are `start_rows`.
-    """
-
-    rows: int = 0
-    last_step: int | None = None
-    last_timestamp: str | None = None
-    boundary: str = ""
-    boundary_rows: int = 0
-    start_boundary: str = ""
-    start_rows: int = 0
 
 
 class Accepted(Record, tag_field="verdict", tag="accepted", frozen=True, kw_only=True):
@@ -112,7 +76,7 @@ def _falls_short_of_last_step(
     window: FetchWindow, listing: RunListing, received: Received
 ) -> str | None:
     last = listing.last_step
-    if last is None or last < (window.start or 0):
+    if last is None or last < window.low:
         return None
     if window.stop is not None and last >= window.stop:
         return None

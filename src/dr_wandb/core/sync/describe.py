@@ -22,8 +22,8 @@ def _describe_run(run: RunPlan) -> str:
         return f"{named}; {'metadata file' if run.metadata else 'no request'}"
     window = run.history.window
     steps = "the whole history"
-    if window.start or window.stop is not None:
-        steps = f"steps {window.start or 0} to {'the end' if window.stop is None else window.stop}"
+    if not window.whole:
+        steps = f"steps {window.low} to {'the end' if window.stop is None else window.stop}"
     reason = "" if run.history.reason == run.reason else f" ({run.history.reason})"
     return f"{named}; {steps}{reason}"
 

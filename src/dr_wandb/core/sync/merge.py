@@ -15,10 +15,10 @@ from itertools import islice
 from operator import lt
 from typing import NamedTuple
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.select import select_row
-from dr_wandb.core.sync.accept import FetchWindow, Received
 from dr_wandb.core.sync.codec import (
     RowKey,
     decode_row,
@@ -191,7 +191,7 @@ def outside(lines: Iterable[bytes], window: FetchWindow) -> Iterator[bytes]:
         return
     for line in lines:
         _, (step_missing, step, _, _) = place_of(line)
-        below = bool(window.start) and (step_missing or step < (window.start or 0))
+        below = window.start is not None and (step_missing or step < window.start)
         if below or (not step_missing and window.stop is not None and step >= window.stop):
             yield line
 

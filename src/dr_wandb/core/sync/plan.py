@@ -13,6 +13,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import (
@@ -22,7 +23,6 @@ from dr_wandb.core.contract.request import (
     selection_in_words,
 )
 from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking, is_another_run
-from dr_wandb.core.sync.accept import FetchWindow
 
 ROWS_PER_REQUEST = 5000
 """Live history rows that one request is taken to bring, for the estimate of a plan."""

@@ -13,11 +13,11 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.columns import RowBatch
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 

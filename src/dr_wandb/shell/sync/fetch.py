@@ -19,11 +19,12 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking, see
-from dr_wandb.core.sync.accept import Accepted, FetchWindow, ReadWhole, Rejected, judge
+from dr_wandb.core.sync.accept import Accepted, ReadWhole, Rejected, judge
 from dr_wandb.core.sync.plan import HistoryFetch, RunPlan
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (

@@ -26,7 +26,7 @@ from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
 
 if TYPE_CHECKING:
-    from dr_wandb.core.sync.accept import Received
+    from dr_wandb.core.contract.fetch_window import Received
 
 AMPLE_BYTES = 1 << 30
 """What has to be free beyond what is known to be needed, for writing before all is known."""

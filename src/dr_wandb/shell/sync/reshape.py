@@ -16,6 +16,7 @@ from typing import IO
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS
 from dr_wandb.core.contract.request import EVERYTHING
@@ -27,7 +28,6 @@ from dr_wandb.core.contract.state import (
     with_fields_to_read,
 )
 from dr_wandb.core.contract.words import count
-from dr_wandb.core.sync.accept import FetchWindow, Received
 from dr_wandb.core.sync.codec import (
     decode_snapshot,
     encode_line,

@@ -21,12 +21,12 @@ from uuid import uuid4
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ByteRange
-from dr_wandb.core.sync.accept import FetchWindow, Received
 from dr_wandb.core.sync.codec import digest
 from dr_wandb.core.sync.copies import ReceivedRow, arrival_order, joined
 from dr_wandb.core.sync.merge import (

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import rows as offline_rows
 from dr_wandb.core.offline.framing import read_frames
@@ -16,7 +17,6 @@ from dr_wandb.core.offline.rows import (
     ColumnRows,
     read_rows,
 )
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.codec import encode_line
 from tests.property.strategies import RUN_ID, json_values
 from tests.wandb_file import (

@@ -8,19 +8,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import HistoryCounts, RunListing
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import ByteRange, HistoryPosition, RunTracking
-from dr_wandb.core.sync.accept import (
-    SHORT_SYNCS,
-    Accepted,
-    FetchWindow,
-    ReadWhole,
-    Received,
-    Rejected,
-    Verdict,
-    judge,
-)
+from dr_wandb.core.sync.accept import SHORT_SYNCS, Accepted, ReadWhole, Rejected, Verdict, judge
 from tests.property import strategies as some
 
 WHOLE = FetchWindow()

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import assume, currently_in_test_context, event, example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.codec import encode_line
 from dr_wandb.core.sync.merge import EncodedRows
 from dr_wandb.shell.sources.api import arrow as by_columns
@@ -488,7 +488,7 @@ def test_a_large_batch_is_encoded_as_its_rows() -> None:
 READS = """
 import sys
 from pathlib import Path
-from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.shell.sources.api.parquet import read_parquet
 batches = read_parquet(Path(sys.argv[1]), FetchWindow())
 print(sum(len(batch.encode("run").steps) for batch in batches))

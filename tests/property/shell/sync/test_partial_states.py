@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun, RunListing
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests import syncing
 from tests.memory_run import MemoryRun, step_of

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.request import EVERYTHING
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.sync.segments import (
     Segment,

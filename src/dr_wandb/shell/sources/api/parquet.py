@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import free_key
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows, select_line
 from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.api.arrow import encode_batch, select_batch, whole_steps

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import quote
 
 from dr_wandb.core.contract.failures import DrWandbError, NoProject
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, scope_of
 from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.values import decode_json
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.api.downloads import Downloads
@@ -167,7 +167,7 @@ class ApiSource:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         first_live = self._first_live_step(run) if exported else 0
-        start = max(first_live, window.start or 0)
+        start = max(first_live, window.low)
         yield from self._read_live(run, window, attempt, start, exported)
 
     def _read_live(

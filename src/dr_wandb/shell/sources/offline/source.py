@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
@@ -23,7 +24,6 @@ from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.words import count, printable
 from dr_wandb.core.offline.reading import FileReading, rows_of, streams_of
 from dr_wandb.core.offline.run import as_node
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
 from dr_wandb.shell.sources.offline.files import MappedFile, RunFile, mapped

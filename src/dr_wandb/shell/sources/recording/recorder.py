@@ -19,10 +19,10 @@ from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.values import clean_text, json_safe
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
 from dr_wandb.shell.sources import HistoryBatch, RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.recording import (

@@ -27,10 +27,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery
-from dr_wandb.core.contract.normalize import instant, whole_step
+from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.sync.accept import FetchWindow
 
 RECORDING_VERSION = 2
 """What we write, as `schema_version`. A newer one is refused; 1 has rows in any shape, and does not
@@ -133,28 +133,8 @@ def name_of(raw_run: Mapping[str, Any]) -> str:
 
 def name_rows(run_id: str, storage_id: str | None, window: FetchWindow) -> str:
     """Return the name of the file that holds the rows of a window: the same in every recording."""
-    place = _ENCODER.encode((run_id, storage_id, window.start or 0, window.stop))
+    place = _ENCODER.encode((run_id, storage_id, window.low, window.stop))
     return hashlib.blake2b(place, digest_size=16).hexdigest() + ".jsonl"
-
-
-def same_window(one: FetchWindow, other: FetchWindow) -> bool:
-    """Say whether two windows hold the same rows: one without a start begins at 0."""
-    return (one.start or 0, one.stop) == (other.start or 0, other.stop)
-
-
-def covers(window: FetchWindow, asked: FetchWindow) -> bool:
-    """Say whether all rows of the window asked for lie inside `window`."""
-    if (window.start or 0) > (asked.start or 0):
-        return False
-    return window.stop is None or (asked.stop is not None and asked.stop <= window.stop)
-
-
-def lies_inside(step: Any, window: FetchWindow) -> bool:
-    """Say whether a row with this `_step` lies inside a window; without an integer, it is at 0."""
-    place = whole_step(step) or 0
-    if window.start and place < window.start:
-        return False
-    return window.stop is None or place < window.stop
 
 
 def damaged(

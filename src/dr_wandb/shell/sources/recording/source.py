@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from dr_wandb.core.contract.failures import DrWandbError, NotRecorded
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
-from dr_wandb.core.sync.accept import FetchWindow
+from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from dr_wandb.shell.sources.recording.listing import RecordedListing
 from dr_wandb.shell.sources.recording.recording import (
@@ -26,13 +27,10 @@ from dr_wandb.shell.sources.recording.recording import (
     HistoryAnswer,
     MetadataAnswer,
     RowLine,
-    covers,
     find_rows,
-    lies_inside,
     read_head,
     read_lines,
     read_lines_at,
-    same_window,
 )
 
 RUNS_PER_PAGE = 500
@@ -85,11 +83,11 @@ class RecordedSource:
         path, answer = self._find_history(run, window)
         if path is None:
             raise SourceError(answer.failed or "no reason recorded", retryable=False)
-        exact = same_window(answer.window, window)
+        exact = answer.window == window
         rows: list[Mapping[str, Any]] = []
         live, file = True, 0
         for _, _, line in read_lines(path, _ROW, answer.rows):
-            if not exact and not lies_inside(line.row.get("_step"), window):
+            if not exact and not window.has(whole_step(line.row.get("_step"))):
                 continue
             if rows and ((line.live, line.file) != (live, file) or len(rows) == ROWS_PER_BATCH):
                 yield RowBatch(rows=rows, live=live, file=file)
@@ -118,10 +116,10 @@ class RecordedSource:
         known = [
             (path, answer)
             for path, answer in self._histories.get(run.run_id, ())
-            if _same_run(run.storage_id, answer.storage_id) and covers(answer.window, window)
+            if _same_run(run.storage_id, answer.storage_id) and answer.window.covers(window)
         ]
         for path, answer in known:
-            if same_window(answer.window, window):
+            if answer.window == window:
                 return path, answer
         if not known:
             raise self._not_recorded(f"the history of run {run.run_id!r}{_words(window)}")
@@ -138,7 +136,7 @@ def _same_run(asked: str | None, recorded: str | None) -> bool:
 
 def _width(window: FetchWindow) -> tuple[int, bool, int]:
     """Order windows that all cover one: by where they begin, then by where they end."""
-    return (-(window.start or 0), window.stop is None, window.stop or 0)
+    return (-window.low, window.stop is None, window.stop or 0)
 
 
 def _words(window: FetchWindow) -> str:

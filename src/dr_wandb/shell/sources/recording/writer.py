@@ -232,5 +232,5 @@ def _join_answers(heard: Mapping[int, _HeardListing]) -> list[_HeardListing]:
 
 def _history_key(answer: HistoryAnswer) -> _HistoryKey:
     stop = answer.window.stop
-    start = answer.window.start or 0
+    start = answer.window.low
     return (answer.run_id, answer.storage_id or "", start, inf if stop is None else stop)

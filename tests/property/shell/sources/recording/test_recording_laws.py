@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
@@ -19,10 +20,8 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.values import clean_text
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.core.sync.codec import encode_line
 from dr_wandb.shell.sources import RowBatch, RunPage
-from dr_wandb.shell.sources.recording.recording import covers, lies_inside
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.memory_source import MemorySource
 from tests.property.strategies import clean_texts, json_values, raw_rows, steps, texts
@@ -149,8 +148,8 @@ def test_replayed_metadata_is_what_was_passed_on(metadata: dict[str, Any] | None
 def test_window_that_covers_another_has_all_its_rows(
     window: FetchWindow, asked: FetchWindow, step: int | None
 ) -> None:
-    if covers(window, asked) and lies_inside(step, asked):
-        assert lies_inside(step, window)
+    if window.covers(asked) and asked.has(step):
+        assert window.has(step)
 
 
 queries = (

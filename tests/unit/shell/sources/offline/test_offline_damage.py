@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources import SourceError
 from tests.unit.offline_folders import (
     LATER,

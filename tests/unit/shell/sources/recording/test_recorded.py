@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError, NotRecorded
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
@@ -15,7 +16,6 @@ from dr_wandb.core.contract.listing import (
     RunsById,
     RunsCreatedSince,
 )
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources import RunPage, SourceError
 from dr_wandb.shell.sources.recording.source import ROWS_PER_BATCH, RUNS_PER_PAGE, RecordedSource
 from tests.contract.build_memory import build_memory

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.contract.failures import DiskRefused, DrWandbError, InvalidRequest
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
@@ -21,7 +22,6 @@ from dr_wandb.core.contract.listing import (
     RunsById,
     RunsCreatedSince,
 )
-from dr_wandb.core.sync.accept import FetchWindow
 from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.build_memory import build_memory
