@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tests.server import Project
 
 SUMMARY_FIELDS = {
+    "short",
+    "waiting",
+    "refused",
+    "refusal",
     "name",
     "entity",
     "project",

@@ -84,7 +84,7 @@ def test_export_of_3_0_3_is_complete_once_it_was_continued(
     assert {path.name: path.read_bytes() for path in second.folder.glob("*.jsonl")} == before
     manifest = json.loads((second.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["runs_path"] == "runs.jsonl"
-    assert manifest["schema_version"] == 3
+    assert manifest["schema_version"] == 4
 
 
 def test_metadata_sync_keeps_the_history_that_3_0_3_wrote(

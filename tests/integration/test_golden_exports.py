@@ -72,7 +72,7 @@ def test_golden_export_is_continued_into_the_present_shape(case: str, tmp_path: 
     continued, fresh = visible(tmp_path / case), visible(tmp_path / "fresh")
     for name in DATA:
         assert continued.get(name) == fresh.get(name)
-    assert json.loads(continued["manifest.json"])["schema_version"] == 3
+    assert json.loads(continued["manifest.json"])["schema_version"] == 4
     assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
     replay(recording, case, tmp_path, **wanted)
     assert visible(tmp_path / case) == continued

@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.evidence import Difference, Evidence, Look, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import HistoryCounts, RunListing
 from dr_wandb.core.contract.records import HistoryRow
@@ -371,7 +372,6 @@ positions = st.builds(
     whole=st.booleans(),
     last_step=st.none() | st.integers(0, 12),
     last_timestamp=st.none() | st.sampled_from(["1", "2"]),
-    boundary=st.sampled_from(["", "d1", "d2"]),
     boundary_rows=st.integers(0, 2),
     listed=history_counts,
     short_by=st.integers(0, 2),
@@ -385,6 +385,31 @@ byte_ranges = st.builds(
 )
 
 
+evidences = st.builds(
+    Evidence,
+    standing=st.sampled_from(Standing),
+    selection=selections,
+    kind=st.sampled_from(["", "emptied", "shrunk", "rewritten"]),
+    missing=st.sampled_from(["", "d1", "d2"]),
+    lacking=st.integers(0, 3),
+    since=st.none() | times,
+    difference=st.none() | st.integers(-2, 3),
+    reads=st.integers(0, 3),
+    answer_rows=st.integers(0, 3),
+    answer_digest=st.sampled_from(["", "d1"]),
+    answers=st.integers(0, 3),
+    target=st.none() | history_counts,
+    misses=st.integers(0, 3),
+)
+looks = st.builds(
+    Look,
+    difference=st.builds(Difference, rows=st.none() | st.integers(-2, 2)),
+    since=times,
+    confirmed_at=st.none() | times,
+    ended=st.booleans(),
+)
+
+
 def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[RunTracking]:
     """What is known of a run."""
     return st.builds(
@@ -395,13 +420,15 @@ def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[Run
         seen=st.none() | listings,
         fingerprint=st.sampled_from(["", "f1", "f2"]),
         position=st.none() | positions,
+        held=st.none() | positions,
+        evidence=st.none() | evidences,
+        look=st.none() | looks,
         metadata_included=st.booleans(),
         snapshot=st.none() | byte_ranges,
         history=st.none() | byte_ranges,
         row_shape=st.just(ROW_SHAPE),
         source=st.sampled_from(["", "api", "replay", "offline"]),
         failure=st.none() | st.just("it broke"),
-        short_streak=st.integers(0, 3),
         missing_since=st.none() | times,
         out_of_scope_since=st.none() | times,
     )
@@ -437,8 +464,5 @@ received = st.builds(
     rows=st.integers(0, 12),
     last_step=st.none() | st.integers(0, 12),
     last_timestamp=st.none() | st.sampled_from(["1", "2"]),
-    boundary=st.sampled_from(["", "d1", "d2"]),
     boundary_rows=st.integers(0, 2),
-    start_boundary=st.sampled_from(["", "d1", "d2"]),
-    start_rows=st.integers(0, 2),
 )

@@ -525,6 +525,7 @@ def test_metadata_sync_keeps_the_history_of_a_run_that_was_made_anew(tmp_path: P
     source = project()
     syncing.sync(source, tmp_path)
     source.delete("a")
+    source.advance(1)
     source.add_run("a")
     source.log("a", {"loss": 9})
     assert syncing.sync(source, tmp_path, mode="metadata").history_count == 10
@@ -535,10 +536,11 @@ def test_short_syncs_are_counted_when_metadata_syncs_come_between(tmp_path: Path
     source = project()
     source.update("a", line_count_offset=2)
     for _ in range(2):
-        assert syncing.sync(source, tmp_path).failed_count == 1
-        assert syncing.sync(source, tmp_path, mode="metadata").failed_count == 0
+        (short,) = syncing.sync(source, tmp_path).short
+        assert (short.run_id, short.short_by) == ("a", 2)
+        assert syncing.sync(source, tmp_path, mode="metadata").complete
     summary = syncing.sync(source, tmp_path)
-    assert (summary.failed_count, summary.history_count) == (0, 10)
+    assert (summary.complete, summary.history_count) == (True, 10)
 
 
 def test_reasons_hold_no_signed_address_and_no_password() -> None:

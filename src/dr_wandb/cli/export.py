@@ -200,14 +200,11 @@ def _export(request: ExportRequest, source: str, record: Path | None, quiet: boo
 
 
 def _report(summary: "ExportSummary") -> int:
-    for failed in summary.failures:
-        print(f"run {failed.run_id!r} failed: {failed.reason}", file=sys.stderr)
-    if summary.complete:
-        return EXIT_OK
-    not_read = len(summary.failures) + summary.unlisted_count
-    runs = "1 run" if not_read == 1 else f"{not_read} runs"
-    print(f"{runs} could not be read and kept as before; sync again to retry", file=sys.stderr)
-    return EXIT_PARTIAL
+    from dr_wandb.core.sync.describe import describe_unproven
+
+    for line in describe_unproven(summary):
+        print(line, file=sys.stderr)
+    return EXIT_OK if summary.complete else EXIT_PARTIAL
 
 
 def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 The exceptions are those of docs/sync.md, each where its comment is.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -136,6 +137,19 @@ class Outcome:
     wanted: tuple[Any, list[bytes]]
 
 
+def missing_rows(held: list[bytes], after: list[bytes]) -> set[tuple[Any, ...]]:
+    """Return the rows that are not held any more: by step and time, or what they say."""
+    return {name_of(line) for line in held} - {name_of(line) for line in after}
+
+
+def name_of(line: bytes) -> tuple[Any, ...]:
+    """Name a row as the law counts rows."""
+    row = json.loads(line)
+    if row["step"] is None or row["timestamp"] is None:
+        return (line,)
+    return (row["step"], row["timestamp"])
+
+
 class Convergence:
     """The law, for one sync that nothing disturbed. edited, logged, masked: of the machine."""
 
@@ -151,6 +165,7 @@ class Convergence:
         self.edited, self.logged, self.masked = changed
         self.history = look.request.mode == ExportMode.HISTORY
         self.failed = {failure.run_id for failure in summary.failures}
+        self.unproven = {run.run_id for run in (*summary.short, *summary.waiting)}
         followed = look.present - look.before.outside.keys()
         # What W&B counts and the sync did not see, and what it takes for counted and is not.
         self.unnoticed = look.inside - followed - (look.taken_for_inside & look.looked_at)
@@ -215,6 +230,12 @@ class Convergence:
         if not self.history:
             # Exception 4: in metadata mode the history stays as it was.
             wanted_rows = run.held[1]
+        if run_id in self.unproven:
+            # Exception 3: runs that came short, or lost rows by one answer, lose none by it. What
+            # is held of a run that was made again stays as it is until the new one is proven.
+            assert missing_rows(run.held[1], run.after[1]) == set(), run_id
+            assert run.after[0] == wanted or run.after == run.held, run_id
+            return
         assert run.after[0] == wanted, run_id
         if run_id in self.masked and request.sync_mode != SyncMode.FULL_RECONCILE:
             # Exception 7: what W&B's counts do not show; a wrong count hides that rows came late.
@@ -223,11 +244,14 @@ class Convergence:
                 return
             if miscounted and set(run.after[1]) <= set(wanted_rows):
                 return
+            # What was given up under a count that is too high is kept, marked as short.
+            if miscounted and set(run.after[1]) >= set(wanted_rows):
+                return
         assert run.after[1] == wanted_rows, run_id
 
     def forget_what_was_read(self) -> None:
         """Take note that what was looked at is as on the server now."""
-        read = self.look.looked_at & self.look.shown - self.failed
+        read = self.look.looked_at & self.look.shown - self.failed - self.unproven
         self.edited -= read
         if self.history:
             self.logged -= read

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from dr_wandb.core.contract.failures import DrWandbError, Locked
-from dr_wandb.core.sync.accept import SHORT_SYNCS
+from dr_wandb.core.sync.judge import SHORT_SYNCS
 from tests import syncing
 from tests.property.machine.project import ProjectRules, runs
 from tests.property.machine.view import View
@@ -97,7 +97,8 @@ class FaultRules(ProjectRules):
         windowed = bounds.min_step is not None or bounds.max_step is not None
         tracked = before.state.runs if before.state is not None else {}
         for run_id, (count, times) in self.to_shorten.items():
-            if run_id in tracked and tracked[run_id].short_streak >= SHORT_SYNCS - 1:
+            evidence = tracked[run_id].evidence if run_id in tracked else None
+            if evidence is not None and evidence.reads >= SHORT_SYNCS - 1:
                 continue
             blind = windowed or (self.has(run_id) and self.understates_last_step(run_id))
             self.server.shorten_history(run_id, 0 if blind else count, times)

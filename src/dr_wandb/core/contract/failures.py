@@ -239,6 +239,29 @@ class FailedRun(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class ShortRun(Record, frozen=True, kw_only=True):
+    """One run whose source lists `short_by` lines more than it gave rows. What it gave is held.
+
+    None where no number says so; the reason does.
+    """
+
+    run_id: str
+    short_by: int | None
+    reason: str
+
+
+class WaitingRun(Record, frozen=True, kw_only=True):
+    """One run that lost rows upstream, by one answer: `lacking` of those held.
+
+    They stay until another answer, ten minutes later, says so too. `kind` is "emptied", "shrunk" or
+    "rewritten".
+    """
+
+    run_id: str
+    kind: str
+    lacking: int
+
+
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USAGE = 2

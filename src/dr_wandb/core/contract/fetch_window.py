@@ -50,17 +50,20 @@ class FetchWindow(Record, frozen=True, kw_only=True):
 WHOLE_RUN = FetchWindow()
 
 
+WHOLE_RUN = FetchWindow()
+
+
 class Received(Record, frozen=True, kw_only=True):
     """What a fetch brought: distinct rows, before selection.
 
-    `boundary` digests the rows at `last_step`; `start_boundary` those at the window's start, of
-    which there are `start_rows`.
+    `last_timestamp` is that of the last row that has a step; `boundary_rows` are those of
+    `last_step`. `rows_below` and `rows_at` count the rows below a step that was asked about, and
+    those of that step.
     """
 
     rows: int = 0
     last_step: int | None = None
     last_timestamp: str | None = None
-    boundary: str = ""
     boundary_rows: int = 0
-    start_boundary: str = ""
-    start_rows: int = 0
+    rows_below: int = 0
+    rows_at: int = 0

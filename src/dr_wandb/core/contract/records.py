@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """What we write. 1 is dr-wandb 3.0.3, 2 has rows of an earlier shape; a newer one is refused."""
 
 FIRST_OF_OURS = 2

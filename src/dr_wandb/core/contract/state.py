@@ -13,6 +13,14 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.evidence import (
+    NO_DIFFERENCE,
+    Difference,
+    Evidence,
+    Look,
+    Standing,
+    difference_between,
+)
 from dr_wandb.core.contract.listing import (
     TERMINAL_STATES,
     HistoryCounts,
@@ -50,10 +58,10 @@ class ByteRange(Record, frozen=True, kw_only=True):
 class HistoryPosition(Record, frozen=True, kw_only=True):
     """How far one run's history was received, under one selection.
 
-    `rows` counts the rows received, before selection: of the whole run where `whole`, else of the
-    selection's step window. `boundary` digests the rows at `last_step`, `boundary_rows` of them.
-    `listed` is what the listing said when the fetch was accepted. `short_by` rows were announced
-    but never arrived; below 0, so many came that were never announced.
+    `rows` counts the rows received of the whole run, before selection; `boundary_rows` of them are
+    those of `last_step`, at which a tail begins. `listed` is what the listing said of them then.
+    `short_by` is how many lines it listed that never came, and are not waited for any more.
+    `whole` is false in positions of early builds that read a part of a run.
     """
 
     selection: HistorySelection = EVERYTHING
@@ -61,32 +69,13 @@ class HistoryPosition(Record, frozen=True, kw_only=True):
     whole: bool = True
     last_step: int | None = None
     last_timestamp: str | None = None
-    boundary: str = ""
     boundary_rows: int = 0
     listed: HistoryCounts = HistoryCounts()
     short_by: int = 0
 
-    @property
-    def expected_line_count(self) -> int:
-        """Return the line count that a listing would show if nothing had been logged since."""
-        return self.rows + self.short_by
-
-    @property
-    def _beyond_what_was_listed(self) -> bool:
-        """Say whether rows came that the listing did not know: they may be gone again since."""
-        listed = self.listed.last_step
-        return self.last_step is not None and (listed is None or self.last_step > listed)
-
-    def accounts_for(self, counts: HistoryCounts) -> bool:
-        """Say whether a listing with these counts has nothing that was not received."""
-        if counts == self.listed and not self._beyond_what_was_listed:
-            return True
-        return (
-            self.whole
-            and counts.line_count == self.expected_line_count
-            and counts.last_step in (self.last_step, self.listed.last_step)
-            and counts.last_logged_at in (self.last_timestamp, self.listed.last_logged_at)
-        )
+    def difference(self, counts: HistoryCounts) -> Difference:
+        """Return how a listing differs from these rows."""
+        return difference_between(counts, self.rows, self.last_step, self.last_timestamp)
 
 
 class RunTracking(Record, frozen=True, kw_only=True):
@@ -97,9 +86,11 @@ class RunTracking(Record, frozen=True, kw_only=True):
     bytes in the data files. `row_shape` is the version of the shape in which its rows were
     received, `fields_to_read` are those that its snapshot was made without, as they did not exist.
     `source` is the kind of source it was last seen by, `rows_from` that which its rows came from,
-    "" for the same. `short_streak`
-    counts the syncs in a row whose fetch stayed short. `missing_since` and `out_of_scope_since` are
-    the syncs that first found it gone upstream, or outside of the scope.
+    "" for the same. `position` is the last proof; `held` describes the rows that are in the file,
+    if they are others than it says. `evidence` and `look` are what is known beyond it.
+    `of_earlier_run`: the rows in the file are of another run that had the id before.
+    `missing_since` and `out_of_scope_since` are the syncs that first found it gone upstream, or
+    outside of the scope.
     """
 
     run_id: str
@@ -110,6 +101,9 @@ class RunTracking(Record, frozen=True, kw_only=True):
     seen: RunListing | None = None
     fingerprint: str = ""
     position: HistoryPosition | None = None
+    held: HistoryPosition | None = None
+    evidence: Evidence | None = None
+    look: Look | None = None
     metadata_included: bool = False
     snapshot: ByteRange | None = None
     history: ByteRange | None = None
@@ -117,8 +111,8 @@ class RunTracking(Record, frozen=True, kw_only=True):
     fields_to_read: tuple[str, ...] = ()
     source: str = ""
     rows_from: str = ""
+    of_earlier_run: bool = False
     failure: str | None = None
-    short_streak: int = 0
     missing_since: str | None = None
     out_of_scope_since: str | None = None
 
@@ -132,6 +126,51 @@ class RunTracking(Record, frozen=True, kw_only=True):
         """Say whether rows are held whose shape could not be had back from what was stored."""
         holds = self.history is not None or (self.position is not None and self.position.rows > 0)
         return self.row_shape < ROW_SHAPE and holds
+
+    @property
+    def rows(self) -> HistoryPosition | None:
+        """Describe the rows that are in the file, None if that is not known."""
+        return self.held or self.position
+
+    @property
+    def standing(self) -> Standing:
+        """Return what is known of the rows that are in the file."""
+        return Standing.PROVEN if self.evidence is None else self.evidence.standing
+
+    @property
+    def short_by(self) -> int | None:
+        """Return how many lines are listed that did not come, None if the run is not short."""
+        evidence = self.evidence
+        if evidence is not None and evidence.standing in (Standing.SHORT, Standing.ACCEPTED):
+            return max(0, evidence.difference or 0)
+        short_by = self.position.short_by if self.position is not None else 0
+        return short_by if short_by > 0 else None
+
+    def accounts_for(self, counts: HistoryCounts) -> bool:
+        """Say whether a listing with these counts has nothing that was not received.
+
+        A difference that was confirmed says nothing new as long as it stays the same.
+        """
+        position = self.position
+        if position is None or not self.standing.stands:
+            return False
+        if counts == position.listed or not position.whole:
+            return counts == position.listed
+        difference = position.difference(counts)
+        told = counts.line_count is not None and counts.last_step == position.last_step
+        if told and difference == NO_DIFFERENCE:
+            return True
+        look = self.look
+        return look is not None and bool(look.confirmed_at) and look.difference == difference
+
+    def look_due(self, counts: HistoryCounts, now: str | None) -> bool:
+        """Say whether rows that a listing differs from, for no reason, are to be read once more."""
+        if self.position is None or now is None:
+            return False
+        difference = self.position.difference(counts)
+        if difference == NO_DIFFERENCE:
+            return False
+        return self.look is None or self.look.difference != difference or self.look.due(now)
 
     def complete(self, request: ExportRequest) -> bool:
         """Say whether all that the request asks of this run was read after the run had ended."""
@@ -150,15 +189,23 @@ class RunTracking(Record, frozen=True, kw_only=True):
             position is not None
             and not self.lacks_rows
             and position.selection == request.selection
-            and position.accounts_for(self.seen.counts)
+            and self.accounts_for(self.seen.counts)
         )
+
+    def _looked_at(self, counts: HistoryCounts) -> bool:
+        if self.position is None or self.position.difference(counts) == NO_DIFFERENCE:
+            return True
+        return self.look is not None and self.look.ended
 
     def settled(self, request: ExportRequest, last_sync_at: str | None) -> bool:
         """Say whether an incremental sync need not look at this run again.
 
-        It is complete, and its last heartbeat was more than 24 hours old at the last sync.
+        It is complete, its last heartbeat was more than 24 hours old at the last sync, and the last
+        look at any difference between its rows and its listing is over.
         """
         if not self.complete(request) or self.seen is None:
+            return False
+        if request.mode == ExportMode.HISTORY and not self._looked_at(self.seen.counts):
             return False
         heartbeat = instant(self.seen.heartbeat_at or self.seen.created_at)
         synced = instant(last_sync_at)
@@ -228,7 +275,15 @@ def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTr
     """
     before = tracking or RunTracking(run_id=listing.run_id)
     if is_another_run(before, listing, source):
-        before = replace(before, position=None, history=None, metadata_included=False)
+        before = replace(
+            before,
+            position=None,
+            held=None,
+            evidence=None,
+            look=None,
+            history=None,
+            metadata_included=False,
+        )
     return replace(
         before,
         created_at=listing.created_at,
@@ -237,6 +292,16 @@ def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTr
         source=source,
         missing_since=None,
     )
+
+
+def holds_another_run(
+    tracking: RunTracking, listing: RunListing, source: str | None = None
+) -> bool:
+    """Say whether the rows that are held are those of another run than the listed one.
+
+    source: the kind of source of the listing; None for the one that the run was last seen by.
+    """
+    return tracking.of_earlier_run or is_another_run(tracking, listing, source)
 
 
 def is_another_run(tracking: RunTracking, listing: RunListing, source: str | None = None) -> bool:

@@ -8,6 +8,7 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
+from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.request import EVERYTHING
@@ -26,6 +27,9 @@ from dr_wandb.core.sync.manifest import (
     STATE_FILE,
     DataFile,
 )
+
+FIRST_WITH_EVIDENCE = 4
+"""The schema version from which on a short run is accepted by evidence."""
 
 
 def check_state(
@@ -55,7 +59,7 @@ def check_state(
     if seen.get(HISTORY_FILE) is not None:
         _compare_places(findings, HISTORY_FILE, state, "history", histories)
     for run_id, tracking in state.runs.items():
-        for problem in _position_problems(tracking, histories.get(run_id)):
+        for problem in _position_problems(tracking, histories.get(run_id), state.schema_version):
             findings.add(FindingKind.STATE, STATE_FILE, f"run {run_id!r}: {problem}")
 
 
@@ -116,35 +120,36 @@ def _content(place: ByteRange | None) -> tuple[int, str] | None:
     return (place.rows, place.digest) if place is not None else None
 
 
-def _position_problems(tracking: RunTracking, stored: StoredHistory | None) -> Iterator[str]:
+def _position_problems(
+    tracking: RunTracking, stored: StoredHistory | None, schema_version: int
+) -> Iterator[str]:
     """Say where a position is not the one that the stored rows give, if they are the right rows."""
     if not 1 <= tracking.row_shape <= ROW_SHAPE:
         yield f"row_shape is {tracking.row_shape}, which there is not"
-    position = tracking.position
-    if position is None:
-        return
-    if tracking.last_history_step != position.last_step:
+    position, held = tracking.position, tracking.rows
+    at = position.last_step if position is not None else None
+    if tracking.last_history_step != at:
         told = tracking.last_history_step
-        yield f"last_history_step is {told}, but the position is at {position.last_step}"
-    listed = position.listed.line_count
-    gap = 0 if listed is None else listed - position.rows
-    # Rows may come that were not counted yet: then nothing is short.
-    if position.whole and position.short_by != gap and not (gap < 0 and position.short_by == 0):
-        yield f"short_by is {position.short_by}, but {gap} more lines than rows were listed"
-    if _content(stored.place if stored else None) != _content(tracking.history):
+        yield f"last_history_step is {told}, but the position is at {at}"
+    short_by = position.short_by if position is not None else 0
+    if schema_version >= FIRST_WITH_EVIDENCE and short_by:
+        accepted = tracking.standing == Standing.ACCEPTED and short_by > 0
+        if not accepted and tracking.standing.stands:
+            yield f"short_by is {short_by}, but it is not accepted as short"
+    if held is None or _content(stored.place if stored else None) != _content(tracking.history):
         return
-    if position.selection == EVERYTHING:
-        yield from _differences(position, stored.received if stored else Received())
+    if held.selection == EVERYTHING:
+        yield from _differences(held, stored.received if stored else Received())
         return
-    rows, most = stored.place.rows if stored else 0, position.selection.bounds.max_records
-    if rows > position.rows or (most is not None and rows > most):
+    rows, most = stored.place.rows if stored else 0, held.selection.bounds.max_records
+    if rows > held.rows or (most is not None and rows > most):
         yield f"{rows} rows are stored, more than were received and selected"
 
 
-def _differences(position: HistoryPosition, stored: Received) -> Iterator[str]:
-    if not position.whole:
+def _differences(held: HistoryPosition, stored: Received) -> Iterator[str]:
+    if not held.whole:
         return
-    for field in ("rows", "last_step", "last_timestamp", "boundary_rows", "boundary"):
-        told, here = getattr(position, field), getattr(stored, field)
+    for field in ("rows", "last_step", "last_timestamp", "boundary_rows"):
+        told, here = getattr(held, field), getattr(stored, field)
         if told != here:
-            yield f"{field} of its position is {told!r}, but the stored rows give {here!r}"
+            yield f"{field} of what it holds is {told!r}, but the stored rows give {here!r}"

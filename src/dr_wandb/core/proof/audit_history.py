@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 
 from returns.pipeline import is_successful
 
-from dr_wandb.core.contract.fetch_window import FetchWindow, Received
+from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.records import HistoryRow, Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
@@ -125,7 +125,7 @@ class _Group:
         self._offset = offset
         self._length = 0
         self._digest = hashlib.blake2b(digest_size=16)
-        self._tally = Tally(FetchWindow())
+        self._tally = Tally()
 
     def add(self, line: bytes, row: ReceivedRow | None = None) -> None:
         self.rows += 1

@@ -9,6 +9,7 @@ Rules
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from dr_wandb.core.contract.evidence import Standing, same_moment
 from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
@@ -103,65 +104,64 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
         yield "its snapshot is out of date: sync with --sync-mode detect_changes"
     if manifest.mode == ExportMode.METADATA:
         yield "metadata only"
-    elif tracking.position is None:
+    elif tracking.rows is None:
         yield "history never read"
     else:
         if tracking.lacks_rows:
             yield "stored in an earlier shape: sync to read its history once more"
-        yield from _reasons_of_position(checked, tracking, tracking.position, listing)
+        yield from _reasons_of_standing(tracking)
+        yield from _reasons_of_rows(checked, tracking, tracking.rows, listing)
 
 
-def _reasons_of_position(
-    checked: CheckedExport, tracking: RunTracking, position: HistoryPosition, listing: RunListing
+def _reasons_of_standing(tracking: RunTracking) -> Iterator[str]:
+    evidence = tracking.evidence
+    if evidence is not None and evidence.standing == Standing.WAITING:
+        lacking = count(evidence.lacking, "row")
+        yield f"{lacking} did not come again, and wait for a read that shows that they are gone"
+    elif evidence is not None and evidence.standing == Standing.FAILED:
+        yield "what was listed last could not be read"
+    elif tracking.short_by is not None:
+        accepted = ", accepted as such" if tracking.standing.stands else ""
+        yield f"{count(tracking.short_by, 'row')} short{accepted}"
+
+
+def _reasons_of_rows(
+    checked: CheckedExport, tracking: RunTracking, held: HistoryPosition, listing: RunListing
 ) -> Iterator[str]:
-    if position.selection != EVERYTHING:
-        yield f"read under a selection: {selection_in_words(position.selection)}"
-    if not position.whole:
+    if held.selection != EVERYTHING:
+        yield f"read under a selection: {selection_in_words(held.selection)}"
+    if not held.whole:
         yield "only a part of its steps was read"
-    if position.short_by > 0:
-        yield f"{count(position.short_by, 'row')} short"
-    elif position.short_by < 0:
-        yield f"{count(-position.short_by, 'row')} more than W&B counts"
     lines = listing.history_line_count
+    expected = held.rows + (tracking.short_by or 0)
     if lines is None:
         yield "line count not known"
-    elif lines > position.expected_line_count:
-        yield f"{count(lines - position.expected_line_count, 'row')} behind"
-    elif lines < position.expected_line_count:
-        yield f"W&B lists {lines} lines where {position.expected_line_count} were read"
+    elif lines > expected:
+        yield f"{count(lines - expected, 'row')} behind"
+    elif lines < expected:
+        yield f"W&B lists {lines} lines where {expected} were read"
     history = checked.histories.get(listing.run_id)
     stored = history.place.rows if history is not None else 0
     told = tracking.history.rows if tracking.history is not None else 0
-    if position.selection == EVERYTHING and not stored == told == position.rows:
-        yield f"{count(stored, 'row')} stored of {position.rows} received"
-    if lines == position.expected_line_count:
-        yield from _differences_at_the_end(position, listing)
+    if held.selection == EVERYTHING and not stored == told == held.rows:
+        yield f"{count(stored, 'row')} stored of {held.rows} received"
+    if lines == expected:
+        yield from _differences_at_the_end(held, listing)
 
 
-def _differences_at_the_end(position: HistoryPosition, listing: RunListing) -> Iterator[str]:
+def _differences_at_the_end(held: HistoryPosition, listing: RunListing) -> Iterator[str]:
     """Say where the last row that W&B lists is another one than the last that was received.
 
     A run whose rows were replaced by as many others has another last row, since time goes on. Where
     W&B does not tell the time of its last row, that cannot be excluded.
     """
-    if listing.last_step != position.last_step:
-        yield f"W&B lists step {listing.last_step} as the last, the export has {position.last_step}"
-    elif position.rows and (listing.last_logged_at is None or position.last_timestamp is None):
+    if listing.last_step != held.last_step:
+        yield f"W&B lists step {listing.last_step} as the last, the export has {held.last_step}"
+    elif held.rows and (listing.last_logged_at is None or held.last_timestamp is None):
         yield "the time of the last row is not known, so that it may be another one"
-    elif not _same_time(listing.last_logged_at, position.last_timestamp):
-        here = position.last_timestamp
+    elif not same_moment(listing.last_logged_at, held.last_timestamp):
+        here = held.last_timestamp
         yield f"W&B lists a last row at {listing.last_logged_at}, the export has {here}"
-    elif not position.accounts_for(listing.counts):
-        yield "what W&B lists is not what was read"
-
-
-def _same_time(one: str | None, other: str | None) -> bool:
-    if one is None or other is None or one == other:
-        return one == other
-    try:
-        return float(one) == float(other)
-    except ValueError:
-        return False
 
 
 def explain_absence(

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
@@ -25,7 +26,8 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     `selection` and `scope` are in words. `file_bytes`: each visible file. `created_at`: the first
     sync, `changed_at`: the last that changed what is exported, `looked_at`: the last of all,
     `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`, `behind`
-    and `short` ones are told by run id. `missing` and `out_of_scope` runs have the time they were
+    `short` and `waiting` ones are told by run id; `accepted` are the short runs of which no more is
+    waited for. `missing` and `out_of_scope` runs have the time they were
     first found so. `sync` is who is at work now, or what an interrupted sync has left. `problem` is
     why the export does not read; the other fields are then as far as they are known.
     """
@@ -50,6 +52,8 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     failed: dict[str, str] = msgspec.field(default_factory=dict)
     behind: dict[str, str] = msgspec.field(default_factory=dict)
     short: dict[str, int] = msgspec.field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+    waiting: dict[str, str] = msgspec.field(default_factory=dict)
     missing: dict[str, str] = msgspec.field(default_factory=dict)
     out_of_scope: dict[str, str] = msgspec.field(default_factory=dict)
     sync: str | None = None
@@ -94,10 +98,16 @@ def sum_up(
         ),
         failed={run_id: run.failure for run_id, run in runs.items() if run.failure},
         behind={run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))},
-        short={
-            run_id: run.position.short_by
+        short={run_id: run.short_by for run_id, run in runs.items() if run.short_by is not None},
+        accepted=tuple(
+            run_id
             for run_id, run in runs.items()
-            if run.position is not None and run.position.short_by > 0
+            if run.short_by is not None and run.standing.stands
+        ),
+        waiting={
+            run_id: f"{count(run.evidence.lacking, 'row')} {run.evidence.kind}"
+            for run_id, run in runs.items()
+            if run.evidence is not None and run.standing == Standing.WAITING
         },
         missing={run_id: run.missing_since for run_id, run in runs.items() if run.missing_since},
         out_of_scope={
@@ -126,12 +136,15 @@ def lag_of(run: RunTracking) -> str | None:
     """Say how far a run's history was behind at the last look at it, None where it was not."""
     if run.missing_since is not None:
         return None
-    if run.position is None:
+    held = run.rows
+    if held is None:
         return "history never read"
-    if run.seen is None or run.position.accounts_for(run.seen.counts):
+    if run.seen is None or run.standing in (Standing.SHORT, Standing.WAITING):
         return None
-    lines, expected = run.seen.history_line_count, run.position.expected_line_count
-    if lines is None or not run.position.whole or lines <= expected:
+    if run.accounts_for(run.seen.counts):
+        return None
+    lines, expected = run.seen.history_line_count, held.rows + held.short_by
+    if lines is None or not held.whole or lines <= expected:
         return "logged since it was read"
     return f"{count(lines - expected, 'row')} behind"
 
@@ -167,10 +180,11 @@ def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "still alive at the last look", [(run_id, "") for run_id in status.alive]
     yield "failed last time", list(status.failed.items())
     yield "behind at the last look", list(status.behind.items())
-    yield (
-        "accepted as short",
-        [(run, f"{count(n, 'row')} short") for run, n in status.short.items()],
-    )
+    short = {run: f"{count(rows, 'row')} short" for run, rows in status.short.items()}
+    accepted = {*status.accepted}
+    yield "short of what is listed", [part for part in short.items() if part[0] not in accepted]
+    yield "accepted as short", [part for part in short.items() if part[0] in accepted]
+    yield "waiting for a second read", list(status.waiting.items())
     yield "gone upstream, kept", [(run, f"since {at}") for run, at in status.missing.items()]
     yield "out of scope, kept", [(run, f"since {at}") for run, at in status.out_of_scope.items()]
 
@@ -204,6 +218,7 @@ def _remarks(status: ExportStatus) -> Iterator[str]:
         (len(status.failed), "failed"),
         (len(status.behind), "behind"),
         (len(status.short), "short"),
+        (len(status.waiting), "waiting"),
         (len(status.missing), "gone upstream"),
         (len(status.out_of_scope), "out of scope"),
     ):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
@@ -25,21 +26,22 @@ from dr_wandb.core.contract.state import (
     latest,
     see,
 )
-from dr_wandb.core.sync.accept import Accepted
+from dr_wandb.core.sync.judge import Judged, Keep
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 
 
 class RunOutcome(Record, frozen=True, kw_only=True):
-    """What came of one listed run: an accepted fetch, a failure, or neither.
+    """What came of one listed run: rows that were judged, a failure, or neither.
 
-    `short`: the failure is that the fetch stayed short of the line count. `outside`: it is not in
-    the scope any more.
+    `evidence`: what the answers of a failed run say. `refused`: it failed because W&B refuses to
+    give its history. `outside`: it is not in the scope any more.
     """
 
     listing: RunListing
-    accepted: Accepted | None = None
+    judged: Judged | None = None
     failure: str | None = None
-    short: bool = False
+    evidence: Evidence | None = None
+    refused: bool = False
     outside: bool = False
 
 
@@ -80,55 +82,82 @@ def advance_run(
     exported_at: str,
 ) -> RunTracking:
     """Return the tracking of a listed run after its fetch; byte ranges are those of before."""
-    listing = outcome.listing
+    listing, judged = outcome.listing, outcome.judged
     left = (before and before.out_of_scope_since) or exported_at
-    seen = replace(
-        see(before, listing, source), out_of_scope_since=left if outcome.outside else None
-    )
+    outside = left if outcome.outside else None
+    seen = replace(see(before, listing, source), out_of_scope_since=outside)
     if before is not None and before.history is not None:
         seen = replace(seen, rows_from=before.rows_from or before.source)
-    if before is not None and is_another_run(before, listing, source) and outcome.failure is None:
-        # In metadata mode the history stays as it was; the position is gone, so it is read anew.
-        kept = before.history if request.mode == ExportMode.METADATA else None
-        seen = replace(seen, history=kept, fingerprint="")
-    if outcome.failure is not None:
-        streak = seen.short_streak + 1 if outcome.short else seen.short_streak
-        if before is not None and is_another_run(before, listing, source):
-            streak = before.short_streak + 1 if outcome.short else before.short_streak
+    if before is not None and is_another_run(before, listing, source):
+        if outcome.failure is not None or (judged is not None and judged.keep == Keep.HELD):
             # Nothing of the new run is stored yet: the next sync has to see that it is another.
-            seen = replace(
+            evidence = judged.evidence if judged is not None else outcome.evidence
+            return replace(
                 before,
                 run_state=listing.state,
                 missing_since=None,
-                out_of_scope_since=seen.out_of_scope_since,
+                out_of_scope_since=outside,
+                failure=outcome.failure,
+                evidence=evidence or before.evidence,
             )
+        # In metadata mode the history stays as it was; the position is gone, so it is read again.
+        kept = before.history if request.mode == ExportMode.METADATA else None
+        seen = replace(seen, history=kept, of_earlier_run=kept is not None, fingerprint="")
+    if outcome.failure is not None:
         if before is not None and before.history is not None:
             # Times of creation are compared with those of the same source.
             seen = replace(seen, source=before.source, created_at=before.created_at)
-        return replace(seen, failure=outcome.failure, short_streak=streak)
+        evidence = outcome.evidence or seen.evidence
+        asked = request.mode == ExportMode.HISTORY
+        if evidence is None and asked and not seen.accounts_for(listing.counts):
+            # The next listing may look as if nothing had happened: the run has to be read then too.
+            evidence = Evidence(
+                standing=Standing.FAILED,
+                created_at=listing.created_at,
+                selection=request.selection,
+            )
+        return replace(seen, failure=outcome.failure, evidence=evidence)
+    if judged is not None:
+        return _advance_judged(seen, judged, source)
     position = seen.position
-    if outcome.accepted is not None:
-        position = outcome.accepted.position
-    elif request.mode == ExportMode.HISTORY and _nothing_logged(request, position):
+    if request.mode == ExportMode.HISTORY and _nothing_logged(request, seen):
         position = HistoryPosition(selection=request.selection, listed=listing.counts)
+        seen = replace(seen, position=position, held=None, evidence=None, look=None)
     return replace(
         seen,
-        position=position,
-        row_shape=ROW_SHAPE if outcome.accepted is not None else seen.row_shape,
-        rows_from=source if outcome.accepted is not None else seen.rows_from,
-        fields_to_read=(),
         last_history_step=position.last_step if position is not None else None,
+        fields_to_read=(),
         failure=None,
-        short_streak=0 if outcome.accepted is not None else seen.short_streak,
     )
 
 
-def _nothing_logged(request: ExportRequest, position: HistoryPosition | None) -> bool:
+def _advance_judged(seen: RunTracking, judged: Judged, source: str) -> RunTracking:
+    """Return the tracking of a run whose rows were read."""
+    came = judged.keep != Keep.HELD or judged.standing.stands
+    settled = judged.standing.stands and judged.standing != Standing.ACCEPTED
+    return replace(
+        seen,
+        position=judged.position,
+        held=judged.held,
+        evidence=None if settled else judged.evidence,
+        look=judged.look,
+        last_history_step=judged.position.last_step if judged.position is not None else None,
+        row_shape=ROW_SHAPE if came else seen.row_shape,
+        of_earlier_run=seen.of_earlier_run and not came,
+        rows_from=source if came else seen.rows_from,
+        fields_to_read=(),
+        failure=None,
+    )
+
+
+def _nothing_logged(request: ExportRequest, seen: RunTracking) -> bool:
     """Say whether a history that was not fetched has its position still to be set.
 
     A plan leaves the history of such a run alone only where the listing shows no rows at all.
     """
-    return position is None or position.selection != request.selection
+    position = seen.position
+    known = position is not None and position.selection == request.selection
+    return not known or not seen.standing.stands
 
 
 def mark_missing(tracking: RunTracking, exported_at: str) -> RunTracking:

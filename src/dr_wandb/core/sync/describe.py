@@ -6,6 +6,7 @@ import msgspec
 
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
+from dr_wandb.core.sync.manifest import ExportSummary
 from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
 
 
@@ -97,3 +98,45 @@ def _name(text: str) -> str:
 
 
 _JSON = msgspec.json.Encoder(order="sorted")
+
+
+MOST_NAMED = 10
+"""Short or waiting runs that are named one by one."""
+
+
+def describe_unproven(summary: ExportSummary) -> Iterator[str]:
+    """Say in lines of text what a sync did not get, and what to do about it."""
+    for failed in summary.failures:
+        yield f"run {failed.run_id!r} failed: {failed.reason}"
+    yield from _named([f"run {run.run_id!r}: {run.reason}" for run in summary.short], "short")
+    yield from _named(
+        [
+            f"run {run.run_id!r}: {count(run.lacking, 'row')} did not come again ({run.kind})"
+            for run in summary.waiting
+        ],
+        "waiting",
+    )
+    if summary.refused:
+        refused = count(len(summary.refused), "run")
+        yield f"W&B lists {refused} but refuses their history: {summary.refusal}"
+    not_read = len(summary.failures) + summary.unlisted_count
+    if not_read:
+        yield f"{count(not_read, 'run')} could not be read and kept as before; sync again to retry"
+    if summary.short:
+        short = count(len(summary.short), "run")
+        yield (
+            f"of {short} fewer rows came than are listed; they are in the export, and accepted as "
+            "short after three syncs that find no more"
+        )
+    if summary.waiting:
+        waiting = count(len(summary.waiting), "run")
+        yield (
+            f"of {waiting} rows that are held did not come again; they stay until a sync at least "
+            "ten minutes later does not get them either"
+        )
+
+
+def _named(lines: list[str], what: str) -> Iterator[str]:
+    yield from lines[:MOST_NAMED]
+    if len(lines) > MOST_NAMED:
+        yield f"and {count(len(lines) - MOST_NAMED, f'more {what} run')}"

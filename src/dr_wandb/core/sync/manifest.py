@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.failures import FailedRun
+from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.failures import FailedRun, ShortRun, WaitingRun
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistoryWindow, SyncMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.version import VERSION
+from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 
 RUNS_FILE = "runs.jsonl"
@@ -40,8 +42,10 @@ class ExportManifest(Record, frozen=True, kw_only=True):
 
     `mode` is "history" once there is a history file. `history_count` and the selection speak of
     that file; a later metadata sync leaves them as they are. Paths are relative to the export.
-    `scope` is that of the last sync. `missing_runs` are gone upstream and `out_of_scope_runs` have
-    left the scope, each with the time of the sync that first found it so.
+    `scope` is that of the last sync. `short_runs` are those whose source lists more lines than it
+    gave rows, with how many more: waited for, or accepted as short. `missing_runs` are gone
+    upstream and `out_of_scope_runs` have left the scope, each with the time of the sync that first
+    found it so.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -58,6 +62,7 @@ class ExportManifest(Record, frozen=True, kw_only=True):
     selected_history_keys: list[str] | None = None
     history_window: HistoryWindow | None = None
     scope: RunScope | None = None
+    short_runs: dict[str, int] = msgspec.field(default_factory=dict)
     missing_runs: dict[str, str] = msgspec.field(default_factory=dict)
     out_of_scope_runs: dict[str, str] = msgspec.field(default_factory=dict)
     files: dict[str, DataFile] = msgspec.field(default_factory=dict)
@@ -101,6 +106,9 @@ def describe_export(
         selected_history_keys=selected_keys,
         history_window=window,
         scope=request.scope,
+        short_runs={
+            run_id: run.short_by for run_id, run in tracked.items() if run.short_by is not None
+        },
         missing_runs={
             run_id: run.missing_since for run_id, run in tracked.items() if run.missing_since
         },
@@ -121,7 +129,8 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     and kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed when
     they have ended. `rows_added` is how many rows the
     history file grew by, runs that lost rows aside. `unlisted_count` is how many runs W&B counts
-    but did not list.
+    but did not list. `short` runs brought fewer rows than are listed, `waiting` ones lack rows that
+    are held. `refused` are the runs whose history W&B refuses to give, `refusal` is why.
     """
 
     name: str
@@ -147,17 +156,23 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     unlisted_count: int = 0
     rows_added: int = 0
     failures: tuple[FailedRun, ...] = ()
+    short: tuple[ShortRun, ...] = ()
+    waiting: tuple[WaitingRun, ...] = ()
+    refused: tuple[str, ...] = ()
+    refusal: str | None = None
 
     @property
     def complete(self) -> bool:
-        """Say whether every run that W&B has was read."""
-        return not self.failures and not self.unlisted_count
+        """Say whether every run that W&B has was read, with all that it lists."""
+        unproven = self.failures or self.short or self.waiting or self.refused
+        return not unproven and not self.unlisted_count
 
 
 def summarize(
     request: ExportRequest,
     plan: SyncPlan,
     failures: Iterable[FailedRun],
+    outcomes: Iterable[RunOutcome],
     manifest: ExportManifest,
     *,
     folder: str,
@@ -165,13 +180,15 @@ def summarize(
     unlisted: int,
     rows_added: int,
 ) -> ExportSummary:
-    """Sum up a sync whose plan was carried out but for the failures.
+    """Sum up a sync whose plan was carried out but for the failures. outcomes: of listed runs.
 
     folder: where the export lies; the summary's paths are below it.
     """
     failed = {failure.run_id: failure for failure in failures}
     done = [run.action for run in plan.runs if run.run_id not in failed]
     history = manifest.history_path
+    told = sorted(outcomes, key=lambda outcome: outcome.listing.run_id)
+    refused = [outcome for outcome in told if outcome.refused]
     return ExportSummary(
         name=request.name,
         entity=request.entity,
@@ -196,4 +213,24 @@ def summarize(
         unlisted_count=unlisted,
         rows_added=rows_added,
         failures=tuple(failed[run_id] for run_id in sorted(failed)),
+        short=tuple(
+            ShortRun(
+                run_id=outcome.listing.run_id,
+                short_by=judged.evidence.difference,
+                reason=judged.reason,
+            )
+            for outcome in told
+            if (judged := outcome.judged) is not None and judged.standing == Standing.SHORT
+        ),
+        waiting=tuple(
+            WaitingRun(
+                run_id=outcome.listing.run_id,
+                kind=judged.evidence.kind,
+                lacking=judged.evidence.lacking,
+            )
+            for outcome in told
+            if (judged := outcome.judged) is not None and judged.standing == Standing.WAITING
+        ),
+        refused=tuple(outcome.listing.run_id for outcome in refused),
+        refusal=refused[0].failure if refused else None,
     )

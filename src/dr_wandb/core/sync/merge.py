@@ -8,7 +8,7 @@ Rules
 - Rows are ordered by step, then timestamp as numbers, those that lack one last, then by bytes.
 """
 
-import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
@@ -99,29 +99,33 @@ def select_line(line: bytes, selection: HistorySelection) -> bytes:
 
 
 class Tally:
-    """Counts distinct rows as they pass, in order, and digests the first and the last step."""
+    """Counts distinct rows as they pass, in order.
 
-    def __init__(self, window: FetchWindow) -> None:
-        self._start = window.start
+    mark: a step; the rows below it and at it are counted too.
+    """
+
+    def __init__(self, mark: int | None = None) -> None:
+        self._mark = mark
         self._rows = 0
         self._step: int | None = None
         self._timestamp: str | None = None
-        self._at_step = _StepDigest()
-        self._at_start = _StepDigest()
+        self._at_step = 0
+        self._below = 0
+        self._at_mark = 0
 
     def add(self, row: ReceivedRow) -> None:
         """Count one row. Rows must come in the order of their steps."""
         self._rows += 1
         step_missing, step, _, _ = row.key
         if step_missing:
+            self._below += 1
             return
-        if step != self._step:
-            self._step = step
-            self._at_step = _StepDigest()
+        if self._mark is not None:
+            self._below += step < self._mark
+            self._at_mark += step == self._mark
+        self._at_step = self._at_step + 1 if step == self._step else 1
+        self._step = step
         self._timestamp = row.timestamp
-        self._at_step.add(row.content)
-        if step == self._start:
-            self._at_start.add(row.content)
 
     def add_rising(self, rows: EncodedRows | SelectedRows) -> None:
         """Count rows that rise from the last one that was counted."""
@@ -129,45 +133,23 @@ class Tally:
             return
         self._rows += len(rows.steps)
         _, self._step, self._timestamp = locate(rows.last)
-        self._at_step = _StepDigest()
-        self._at_step.add(rows.last)
-        if rows.steps[0] == self._start:
-            self._at_start.add(rows.first)
+        self._at_step = 1
+        if self._mark is not None:
+            below = bisect_left(rows.steps, self._mark)  # type: ignore[type-var]
+            self._below += below
+            self._at_mark += below < len(rows.steps) and rows.steps[below] == self._mark
 
     def received(self) -> Received:
         """Return what has passed so far."""
+        marked = self._mark is not None
         return Received(
             rows=self._rows,
             last_step=self._step,
             last_timestamp=self._timestamp,
-            boundary=self._at_step.text,
-            boundary_rows=self._at_step.rows,
-            start_boundary=self._at_start.text,
-            start_rows=self._at_start.rows,
+            boundary_rows=self._at_step,
+            rows_below=self._below if marked else 0,
+            rows_at=self._at_mark,
         )
-
-
-class _StepDigest:
-    """Digest of the distinct rows of one step, in any order; no text where there are none."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._sum = 0
-        self._last = b""
-
-    def add(self, content: bytes) -> None:
-        if self.rows:
-            self._sum = self._with_last()
-        self.rows += 1
-        self._last = content  # digested when it is known that the step has more rows, or asked for
-
-    @property
-    def text(self) -> str:
-        return f"{self._with_last():032x}" if self.rows else ""
-
-    def _with_last(self) -> int:
-        row = hashlib.blake2b(self._last, digest_size=16).digest()
-        return (self._sum + int.from_bytes(row)) % 2**128
 
 
 def measure_from(start: int, lines_from_end: Iterable[bytes]) -> tuple[int, int]:

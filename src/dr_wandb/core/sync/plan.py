@@ -2,8 +2,10 @@
 
 Rules
 - The plan follows from the request, the stored state and the listing alone. It can be printed.
-- A run whose counts did not move costs no request.
+- A run whose counts did not move costs no request, but for a second look at a difference between
+  its rows and its listing that nothing explains.
 - A changed selection reads the run again; so does every sign that stored rows were rewritten.
+- A run that is short, waiting or failed is read whole, one that is behind from its last proof.
 - Runs whose last fetch failed come first.
 - A run is missing only where it was asked for and the answer was complete; only then `prune`
   drops it.
@@ -13,7 +15,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
-from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import (
@@ -38,10 +41,27 @@ class RunAction(StrEnum):
     PRUNE = "prune"
 
 
+class FetchKind(StrEnum):
+    """Why rows are read, for programs. Kinds stay what they are called."""
+
+    RECONCILE = "reconcile"
+    FIRST = "first"
+    SELECTION = "selection"
+    SHAPE = "shape"
+    AGAIN = "again"
+    TAIL = "tail"
+    UNCOUNTED = "uncounted"
+    SHRANK = "shrank"
+    STEPLESS = "stepless"
+    REWOUND = "rewound"
+    LOOK = "look"
+
+
 class HistoryFetch(Record, frozen=True, kw_only=True):
-    """Which rows of a run to read. `tail`: rows below the window's start are kept."""
+    """Which rows of a run to read, and why. `tail`: rows below the window's start are kept."""
 
     window: FetchWindow
+    kind: FetchKind
     reason: str
     tail: bool = False
 
@@ -76,6 +96,7 @@ def plan_sync(
     asked: Collection[str] | None = None,
     outside: Collection[str] = (),
     source: str | None = None,
+    now: str | None = None,
 ) -> SyncPlan:
     """Decide what happens to every run that is listed or tracked.
 
@@ -86,10 +107,12 @@ def plan_sync(
     left out.
     source: the kind of source that made the listing. Without it, each run was listed by the kind
     that it was last seen by; it matters for telling a run that was made again under an old id.
+    now: the time of the sync, ISO 8601. Without it no run is read again because of the time that
+    has passed since another read.
     """
     listed = {run.run_id: run for run in listing}
     plans = [
-        _plan_run(request, state.runs.get(run_id), run, run_id in outside, source)
+        _plan_run(request, state.runs.get(run_id), run, run_id in outside, source, now)
         for run_id, run in listed.items()
         if run_id in state.runs or run_id not in outside
     ]
@@ -132,11 +155,12 @@ def _plan_run(
     listing: RunListing,
     outside: bool,
     source: str | None,
+    now: str | None,
 ) -> RunPlan:
     another = known is not None and is_another_run(known, listing, source)
     tracking = None if another else known
-    holds_old_rows = another and known is not None and _holds_rows(known, known.position)
-    history = _plan_history(request, tracking, listing, holds_old_rows)
+    holds_old_rows = another and _holds_rows(known)
+    history = _plan_history(request, tracking, listing, holds_old_rows, now)
     metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
     action, reason = _choose_action(request, tracking, listing)
     if another:
@@ -191,6 +215,7 @@ def _plan_history(
     tracking: RunTracking | None,
     listing: RunListing,
     holds_old_rows: bool,
+    now: str | None,
 ) -> HistoryFetch | None:
     """Choose the rows of one run to read, None if nothing can have changed.
 
@@ -199,53 +224,66 @@ def _plan_history(
     if request.mode == ExportMode.METADATA:
         return None
     selection = request.selection
-    anew = FetchWindow()  # only a whole read can be checked against the line count
-    nothing_logged = listing.last_step is None and listing.history_line_count == 0
     position = tracking.position if tracking is not None else None
-    if nothing_logged and not holds_old_rows and not _holds_rows(tracking, position):
-        return None
     if request.sync_mode == SyncMode.FULL_RECONCILE:
-        return _fetch(anew, "full reconcile")
-    if position is None:
-        return _fetch(anew, "never fetched")
-    if position.selection != selection:
-        before, now = selection_in_words(position.selection), selection_in_words(selection)
-        return _fetch(anew, f"selection changed: {before} -> {now}")
-    if tracking is not None and tracking.lacks_rows:
-        return _fetch(anew, "stored in an earlier shape: read once more, to complete it")
-    if position.accounts_for(listing.counts):
+        return _whole(FetchKind.RECONCILE, "full reconcile")
+    nothing_logged = listing.last_step is None and listing.history_line_count == 0
+    if nothing_logged and not holds_old_rows and not _holds_rows(tracking):
         return None
-    return _plan_advance(position, listing, anew)
+    if tracking is None or tracking.rows is None:
+        return _whole(FetchKind.FIRST, "never fetched")
+    if tracking.rows.selection != selection:
+        before, after = selection_in_words(tracking.rows.selection), selection_in_words(selection)
+        return _whole(FetchKind.SELECTION, f"selection changed: {before} -> {after}")
+    if tracking.lacks_rows:
+        reason = "stored in an earlier shape: read once more, to complete it"
+        return _whole(FetchKind.SHAPE, reason)
+    if tracking.standing == Standing.BEHIND and position is not None:
+        fetch = _plan_advance(position, listing)
+    elif position is None or not tracking.standing.stands:
+        return _whole(FetchKind.AGAIN, f"{tracking.standing}: read again")
+    elif not tracking.accounts_for(listing.counts):
+        fetch = _plan_advance(position, listing)
+    elif tracking.look_due(listing.counts, now):
+        return _whole(FetchKind.LOOK, "looked at once more: the listing differs from what is held")
+    else:
+        return None
+    if fetch.tail and tracking.failure is not None:
+        return _whole(FetchKind.AGAIN, f"failed last time; {fetch.reason}")
+    return fetch
 
 
-def _holds_rows(tracking: RunTracking | None, position: HistoryPosition | None) -> bool:
-    stored = tracking is not None and tracking.history is not None
-    return stored or (position is not None and position.rows > 0)
+def _holds_rows(tracking: RunTracking | None) -> bool:
+    if tracking is None:
+        return False
+    return tracking.history is not None or (tracking.rows is not None and tracking.rows.rows > 0)
 
 
-def _plan_advance(
-    position: HistoryPosition, listing: RunListing, anew: FetchWindow
-) -> HistoryFetch:
-    known = position.expected_line_count if position.whole else position.listed.line_count
-    count = listing.history_line_count
-    if count is None or known is None:
-        return _fetch(anew, "the line count is not known")
+def _plan_advance(position: HistoryPosition, listing: RunListing) -> HistoryFetch:
+    """Choose the rows to read of a run whose listing is not the one of its position."""
+    known, count = position.listed.line_count, listing.history_line_count
+    # An old server, or a count that is not told: a tail could not be checked.
+    if count is None or known is None or not position.whole:
+        return _whole(FetchKind.UNCOUNTED, "the line count is not known")
+    # The run was rewound or reset, or its count was not true.
     if count < known:
-        return _fetch(anew, f"the line count shrank from {known} to {count}")
-    if not position.last_step or not position.boundary:
-        return _fetch(anew, f"{count - known} rows behind, with no step to continue from")
+        return _whole(FetchKind.SHRANK, f"the line count shrank from {known} to {count}")
+    # It has no steps, or none that a tail could begin at.
+    if (position.last_step or 0) <= 0 or not position.boundary_rows:
+        return _whole(FetchKind.STEPLESS, f"{count - known} rows behind, with no step to begin at")
+    assert position.last_step is not None
     if listing.last_step is not None and listing.last_step < position.last_step:
         back = f"the last step went back from {position.last_step} to {listing.last_step}"
-        return _fetch(anew, back)
+        return _whole(FetchKind.REWOUND, back)
     reason = f"{count - known} rows behind" if count > known else "logged again since"
     # Rows that come while it is read are left to the next sync: they could not be accounted for.
     stop = None if listing.last_step is None else listing.last_step + 1
     window = FetchWindow(start=position.last_step, stop=stop)
-    return HistoryFetch(window=window, reason=reason, tail=True)
+    return HistoryFetch(window=window, kind=FetchKind.TAIL, reason=reason, tail=True)
 
 
-def _fetch(window: FetchWindow, reason: str) -> HistoryFetch:
-    return HistoryFetch(window=window, reason=reason)
+def _whole(kind: FetchKind, reason: str) -> HistoryFetch:
+    return HistoryFetch(window=WHOLE_RUN, kind=kind, reason=reason)
 
 
 def _requests(history: HistoryFetch | None, listing: RunListing) -> int:

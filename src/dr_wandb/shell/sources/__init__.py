@@ -92,11 +92,15 @@ class HistoryFiles(ABC):
 
 
 class SourceError(Exception):
-    """One call failed; the message is the reason, for people. It may be worth another try."""
+    """One call failed; the message is the reason, for people. It may be worth another try.
 
-    def __init__(self, reason: str, *, retryable: bool = True) -> None:
+    `refused`: the source is there, but does not give this to whoever asks. Then it is not.
+    """
+
+    def __init__(self, reason: str, *, retryable: bool = True, refused: bool = False) -> None:
         super().__init__(reason)
-        self.retryable = retryable
+        self.retryable = retryable and not refused
+        self.refused = refused
 
 
 class Source(Protocol):

@@ -138,7 +138,7 @@ class Assembler:
             return True
         before = self._stored.state.runs
         return any(
-            (result.fetched is not None and result.fetched.segment is not None)
+            (result.fetched is not None and result.fetched.keeps_rows)
             or (run_id in before and before[run_id].history != tracked[run_id].history)
             for run_id, result in results.items()
         )
@@ -195,7 +195,9 @@ class Assembler:
     def _snapshot_differs(self, tracking: RunTracking, result: RunResult) -> bool:
         if tracking.snapshot is None:
             return True
-        if result.outcome.failure is not None:
+        if tracking.seen != result.outcome.listing:  # it was made again, and nothing of it is held
+            return False
+        if result.outcome.failure is not None and not result.outcome.refused:
             return False
         if result.fetched is not None and result.fetched.metadata_read:
             return True

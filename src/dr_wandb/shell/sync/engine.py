@@ -7,11 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import DrWandbError, FailedRun
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.sync.advance import advance_run, advance_runs, count_deselected
+from dr_wandb.core.sync.advance import RunOutcome, advance_run, advance_runs, count_deselected
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import check_vanished
@@ -26,11 +27,12 @@ from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.conclude import Conclusion, conclude
 from dr_wandb.shell.sync.fetch import WORKERS, Fetcher, FetchJob, in_threads, processes_for
+from dr_wandb.shell.sync.held_rows import HeldRows
 from dr_wandb.shell.sync.history_file import HistoryFile
 from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.sync.processes import Processes
 from dr_wandb.shell.sync.reshape import bring_into_shape
-from dr_wandb.shell.sync.results import RowCounter, RunResult, failures_in, result_of, unfetched
+from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.spool import SnapshotSpool
 
 Clock = Callable[[], datetime]
@@ -91,19 +93,20 @@ class ExportEngine:
                     exported_at = self._now(source)
                     with recorded(source, self._record, self.request, exported_at) as heard:
                         listing = self._list(heard, stored, spool)
-                        plan = self._plan(stored, listing, heard.kind)
+                        plan = self._plan(stored, listing, heard.kind, exported_at)
                         sync = _Sync(self.request, stored, listing, plan, heard.kind, exported_at)
                         results = self._fetch(heard, sync, history, scratch)
                 assembler = Assembler(
                     stored, self.request, spool, history, scratch, exported_at=exported_at
                 )
                 assembled = assembler.assemble(sync.advance(results), results)
-                self._warn(stored, assembled)
+                self._warn(stored, assembled, results)
                 conclusion = conclude(
                     self.store, self.request, stored, assembled, exported_at, scratch
                 )
         failures = [*listing.failures, *failures_in(results)]
-        return self._summarize(plan, listing, failures, conclusion, exported_at)
+        outcomes = [result.outcome for result in results.values()]
+        return self._summarize(plan, listing, failures, outcomes, conclusion, exported_at)
 
     def plan(self) -> SyncPlan:
         """Return what `export` would do now, without writing anything."""
@@ -115,7 +118,8 @@ class ExportEngine:
                 opened(self._source, self.request, scratch) as source,
                 SnapshotSpool(scratch) as spool,
             ):
-                return self._plan(stored, self._list(source, stored, spool), source.kind)
+                listing = self._list(source, stored, spool)
+                return self._plan(stored, listing, source.kind, self._now(source))
 
     def _read(self, scratch: Path) -> StoredExport:
         return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
@@ -135,7 +139,9 @@ class ExportEngine:
             LOGGER.warning("%s runs are counted, but not listed", listing.unlisted)
         return listing
 
-    def _plan(self, stored: StoredExport, listing: ProjectListing, source: str) -> SyncPlan:
+    def _plan(
+        self, stored: StoredExport, listing: ProjectListing, source: str, now: str
+    ) -> SyncPlan:
         plan = plan_sync(
             self.request,
             stored.state,
@@ -143,6 +149,7 @@ class ExportEngine:
             asked=listing.asked,
             outside=listing.outside,
             source=source,
+            now=now,
         )
         vanished = check_vanished(self.request, stored.state, plan)
         if vanished is not None:
@@ -161,7 +168,7 @@ class ExportEngine:
         waiting = {job.plan.run_id for job in jobs if job.plan.history is not None}
         if waiting:
             history.begin(sync.advance(results), waiting)
-        received = RowCounter()
+        rows = 0
         with (
             closing(Processes(processes_for(source, jobs))) as processes,
             closing(
@@ -169,8 +176,9 @@ class ExportEngine:
                     source,
                     self.request,
                     scratch,
+                    held=HeldRows(sync.stored),
+                    now=sync.exported_at,
                     wait=self._wait,
-                    on_rows=received.add,
                     use_earlier=self._record is None,
                     processes=processes,
                 )
@@ -183,10 +191,17 @@ class ExportEngine:
                 result = results[run_id] = result_of(results[run_id].outcome, fetched)
                 if run_id in waiting:
                     history.decide(sync.advance_one(result), result.fetched)
-                self._progress(Progress(done=done, total=len(jobs), rows=received.count))
+                rows += 0 if result.fetched is None else result.fetched.added
+                self._progress(Progress(done=done, total=len(jobs), rows=rows))
         return results
 
-    def _warn(self, stored: StoredExport, assembled: Assembled) -> None:
+    def _warn(
+        self, stored: StoredExport, assembled: Assembled, results: Mapping[str, RunResult]
+    ) -> None:
+        for run_id, result in sorted(results.items()):
+            judged = result.outcome.judged
+            if judged is not None and judged.standing == Standing.ACCEPTED and judged.reason:
+                LOGGER.warning("run %r: %s", run_id, judged.reason)
         deselected = count_deselected(stored.state.runs, assembled.runs)
         if deselected:
             LOGGER.warning(NARROWER, deselected)
@@ -196,6 +211,7 @@ class ExportEngine:
         plan: SyncPlan,
         listing: ProjectListing,
         failures: list[FailedRun],
+        outcomes: list[RunOutcome],
         conclusion: Conclusion,
         exported_at: str,
     ) -> ExportSummary:
@@ -203,6 +219,7 @@ class ExportEngine:
             self.request,
             plan,
             failures,
+            outcomes,
             conclusion.manifest,
             folder=str(self.store.export_dir),
             exported_at=exported_at,

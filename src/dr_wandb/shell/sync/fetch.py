@@ -2,9 +2,11 @@
 
 Rules
 - One run's failure never touches another's success.
-- A run whose answer cannot be true, or is refused, is tried three times within about ten seconds;
-  then it has failed, with its reason. What may pass by waiting, the source has waited for itself.
-- What cannot be judged by itself is read whole, once.
+- A run whose answer is an error, or excludes what is held, is tried three times within about ten
+  seconds; then it has failed, with its reason. What may pass by waiting, the source has waited for
+  itself.
+- A short answer is asked for once more, in a more careful way; the better of the two counts.
+- A tail that cannot be judged by itself is read whole, once.
 - A segment that an earlier, interrupted sync left is used if it answers the same question.
 """
 
@@ -18,14 +20,16 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
+from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.failures import DrWandbError
-from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state import RunTracking, see
-from dr_wandb.core.sync.accept import Accepted, ReadWhole, Rejected, judge
+from dr_wandb.core.contract.request import EVERYTHING, ExportRequest
+from dr_wandb.core.contract.state import RunTracking, holds_another_run
+from dr_wandb.core.sync.judge import Answer, Judged, Keep, ReadWhole, Rejected, Verdict, judge
 from dr_wandb.core.sync.plan import HistoryFetch, RunPlan
+from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
     FileBatch,
@@ -35,6 +39,8 @@ from dr_wandb.shell.sources import (
     SourceError,
     with_files,
 )
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.sync.held_rows import HeldRows
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
 from dr_wandb.shell.sync.processes import Processes, count_cores
 from dr_wandb.shell.sync.segments import (
@@ -58,7 +64,7 @@ MOST_PROCESSES = 3
 """This process fetches and puts together what that many write."""
 
 Job = TypeVar("Job")
-Answer = TypeVar("Answer")
+Outcome = TypeVar("Outcome")
 
 
 class FetchJob(Record, frozen=True, kw_only=True):
@@ -70,24 +76,33 @@ class FetchJob(Record, frozen=True, kw_only=True):
 
 
 class FetchFailure(Record, frozen=True, kw_only=True):
-    """Why a run could not be fetched; `short`: only the line count speaks against it."""
+    """Why a run could not be fetched.
+
+    `evidence` is there if its answers were judged. `refused`: W&B lists it, but gives no history.
+    """
 
     reason: str
-    short: bool = False
+    evidence: Evidence | None = None
+    refused: bool = False
 
 
 class Fetched(Record, frozen=True, kw_only=True):
     """What one run's fetch brought: the rows of `window`, and its metadata where it was read.
 
-    `tail`: the stored rows below the window stay; else the segment is all there is of the run.
+    `judged` says which of them, and of the stored ones, are to be held; `added` of them were not.
     """
 
     segment: Segment | None = None
-    window: FetchWindow = FetchWindow()
-    tail: bool = False
-    accepted: Accepted | None = None
+    window: FetchWindow = WHOLE_RUN
+    judged: Judged | None = None
+    added: int = 0
     metadata: Mapping[str, Any] | None = None
     metadata_read: bool = False
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Say whether any of the rows are to be held."""
+        return self.judged is not None and self.judged.keep != Keep.HELD
 
 
 FetchResult = Result[Fetched, FetchFailure]
@@ -96,9 +111,9 @@ FetchResult = Result[Fetched, FetchFailure]
 class Fetcher:
     """Fetches the runs of one sync into a staging folder, until it is closed.
 
-    on_rows: told how many rows a batch brought. use_earlier: whether segments of an interrupted
-    sync serve; a recording needs to hear everything from the source. processes: write the
-    segments of runs whose rows are all in files, while this one goes on fetching.
+    held: the rows that are stored. now: the time of this sync. use_earlier: whether segments of an
+    interrupted sync serve; a recording needs to hear everything from the source. processes: write
+    the segments of runs whose rows are all in files, while this one goes on fetching.
     """
 
     def __init__(
@@ -107,8 +122,9 @@ class Fetcher:
         request: ExportRequest,
         folder: Path,
         *,
+        held: HeldRows,
+        now: str,
         wait: Pause = pause,
-        on_rows: Callable[[int], None] = lambda rows: None,
         use_earlier: bool = True,
         processes: Processes | None = None,
     ) -> None:
@@ -116,7 +132,8 @@ class Fetcher:
         self._request = request
         self._folder = folder
         self._wait = wait
-        self._on_rows = on_rows
+        self._held = held
+        self._now = now
         self._use_earlier = use_earlier
         self._processes = processes or Processes(0)
         self._with_files = with_files(source)
@@ -140,7 +157,7 @@ class Fetcher:
             try:
                 result = self._attempt(job, attempt)
             except SourceError as error:
-                failure = FetchFailure(reason=str(error))
+                failure = FetchFailure(reason=str(error), refused=error.refused)
                 if not error.retryable:
                     break
                 continue
@@ -168,33 +185,84 @@ class Fetcher:
         )
 
     def _read_history(self, job: FetchJob, fetch: HistoryFetch, attempt: int) -> FetchResult:
-        segment = self._read_segment(job, fetch.window, attempt)
-        verdict = judge(
-            fetch.window,
-            job.listing,
-            segment.received,
-            tail=fetch.tail,
-            selection=self._request.selection,
-            before=see(job.before, job.listing, self._source.kind) if job.before else None,
-            same_source=self._came_from_here(job.before),
-        )
+        part, verdict = self._read_and_judge(job, fetch, attempt)
+        if isinstance(verdict, ReadWhole):
+            LOGGER.debug("run %r is read whole: %s", job.listing.run_id, verdict.reason)
+            fetch = HistoryFetch(window=WHOLE_RUN, kind=fetch.kind, reason=verdict.reason)
+            part, verdict = self._read_and_judge(job, fetch, attempt)
         match verdict:
-            case Accepted():
-                return Success(
-                    Fetched(segment=segment, window=fetch.window, tail=fetch.tail, accepted=verdict)
-                )
-            case Rejected(reason=reason, short=short):
-                Path(segment.path).unlink(missing_ok=True)
-                return Failure(FetchFailure(reason=reason, short=short))
-            case ReadWhole(reason=reason):
-                whole = HistoryFetch(window=FetchWindow(), reason=reason)
-                return self._read_history(job, whole, attempt)
+            case Judged():
+                return Success(replace(part, judged=verdict))
+            case Rejected(reason=reason, evidence=evidence):
+                if part.segment is not None:
+                    disk.remove(Path(part.segment.path))
+                return Failure(FetchFailure(reason=reason, evidence=evidence))
+            case ReadWhole():
+                raise AssertionError("the whole run was read")
 
-    def _came_from_here(self, before: RunTracking | None) -> bool:
-        """Say whether the rows that are held of a run came from this kind of source, if any are."""
-        if before is None:
-            return True
-        return (before.rows_from or before.source) in ("", self._source.kind)
+    def _read_and_judge(
+        self, job: FetchJob, fetch: HistoryFetch, attempt: int
+    ) -> tuple[Fetched, Verdict]:
+        """Read the rows of a window, twice if they are fewer than the listing says."""
+        segment = self._read_segment(job, fetch.window, attempt)
+        part, verdict = self._judge(job, fetch, segment)
+        if not isinstance(verdict, Judged) or verdict.standing != Standing.SHORT:
+            return part, verdict
+        first = Path(f"{segment.path}.first")
+        disk.rename(Path(segment.path), first)
+        part = replace(part, segment=replace(segment, path=str(first)))
+        try:
+            again = self._read_segment(job, fetch.window, attempt + 1)
+        except SourceError:
+            return part, verdict
+        if again.received.rows <= segment.received.rows:
+            return part, verdict
+        return self._judge(job, fetch, again)
+
+    def _judge(
+        self, job: FetchJob, fetch: HistoryFetch, segment: Segment
+    ) -> tuple[Fetched, Verdict]:
+        before = job.before
+        evidence = before.evidence if before is not None else None
+        comparison = self._compare(job, fetch, segment)
+        answer = Answer(
+            window=fetch.window,
+            tail=fetch.tail,
+            received=segment.received,
+            rows=segment.rows,
+            digest=segment.digest,
+            begins_as_before=evidence is not None
+            and segment.begins_with(evidence.answer_rows, evidence.answer_digest),
+            comparison=comparison,
+        )
+        added = comparison.adds if comparison is not None else segment.rows
+        part = Fetched(segment=segment, window=fetch.window, added=added)
+        return part, judge(
+            job.listing,
+            answer,
+            before,
+            selection=self._request.selection,
+            source=self._source.kind,
+            now=self._now,
+        )
+
+    def _compare(self, job: FetchJob, fetch: HistoryFetch, segment: Segment) -> Comparison | None:
+        """Compare what came with what is stored, if that is of the same run and selection."""
+        before = job.before
+        if before is None or before.history is None:
+            return Comparison(adds=segment.rows) if fetch.tail else None
+        if holds_another_run(before, job.listing, self._source.kind):
+            return None
+        selection = self._request.selection
+        return self._held.compare(
+            job.listing.run_id,
+            before.history,
+            segment,
+            under=before.rows.selection if before.rows is not None else EVERYTHING,
+            selection=selection,
+            start=fetch.window.start if fetch.tail else None,
+            last_step=job.listing.last_step,
+        )
 
     def _read_segment(self, job: FetchJob, window: FetchWindow, attempt: int) -> Segment:
         header = SegmentHeader(
@@ -202,6 +270,7 @@ class Fetcher:
             window=window,
             selection=self._request.selection,
             source=self._source.kind,
+            mark=_mark_of(job),
         )
         earlier = find_segment(self._folder, header) if self._use_earlier else None
         if earlier is not None:
@@ -212,7 +281,7 @@ class Fetcher:
                 if isinstance(part, HistoryFiles):  # then it is the only one
                     return self._write_files(header, part)
                 self._require_going_on()
-                self._on_rows(writer.add(part))
+                writer.add(part)
             return writer.finish()
 
     def _parts(
@@ -232,9 +301,8 @@ class Fetcher:
                 place = Path(private)
                 made = self._processes.ask(write_segment_of_files, place, header, files)
                 if made is not None:
-                    self._on_rows(made.received.rows)
                     return move_segment(made, self._folder)
-        return write_segment(self._folder, header, lambda: self._read(files), self._on_rows)
+        return write_segment(self._folder, header, lambda: self._read(files))
 
     def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
         assert self._with_files is not None
@@ -246,6 +314,12 @@ class Fetcher:
     def _require_going_on(self) -> None:
         if self._stopped.is_set():
             raise SourceError("the sync has ended", retryable=False)
+
+
+def _mark_of(job: FetchJob) -> int | None:
+    """Return the last step of the listing that a run is to catch up with."""
+    evidence = job.before.evidence if job.before is not None else None
+    return evidence.target.last_step if evidence is not None and evidence.target else None
 
 
 def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
@@ -262,15 +336,15 @@ def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
 
 
 def in_threads(
-    jobs: Iterable[Job], work: Callable[[Job], Answer], workers: int = WORKERS
-) -> Iterator[tuple[Job, Answer]]:
+    jobs: Iterable[Job], work: Callable[[Job], Outcome], workers: int = WORKERS
+) -> Iterator[tuple[Job, Outcome]]:
     """Do the work of all jobs on a few threads; give each answer as it comes.
 
     The threads are daemons: an interrupt does not wait for them. An exception in `work` ends the
     iteration with it.
     """
     waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Job, Answer | None, BaseException | None]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Job, Outcome | None, BaseException | None]] = queue.SimpleQueue()
     count = 0
     for job in jobs:
         waiting.put(job)

@@ -16,12 +16,15 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ByteRange, RunTracking
+from dr_wandb.core.sync.judge import Keep
 from dr_wandb.core.sync.manifest import HISTORY_FILE, DataFile
 from dr_wandb.core.sync.merge import measure_from, merge_lines, outside
+from dr_wandb.core.sync.row_pairs import unite_rows
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.fetch import Fetched
+from dr_wandb.shell.sync.held_rows import in_shape
 from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
 
@@ -39,16 +42,23 @@ class _Rows(NamedTuple):
     fetched: Fetched | None
 
     @property
+    def keep(self) -> Keep:
+        """Say which rows are held from now on."""
+        judged = self.fetched.judged if self.fetched is not None else None
+        return Keep.HELD if judged is None else judged.keep
+
+    @property
     def segment(self) -> Segment | None:
-        return None if self.fetched is None else self.fetched.segment
+        """Return the rows that were fetched and are to be held."""
+        return None if self.fetched is None or self.keep == Keep.HELD else self.fetched.segment
 
     @property
     def length(self) -> int:
         """Return how many bytes they take at most."""
         stored = self.stored.length if self.stored is not None else 0
-        if self.fetched is None or self.segment is None:
+        if self.segment is None:
             return stored
-        return self.segment.length + (stored if self.fetched.tail else 0)
+        return self.segment.length + (0 if self.keep == Keep.RECEIVED else stored)
 
 
 class HistoryFile:
@@ -145,8 +155,8 @@ class HistoryFile:
             self._next += 1
 
     def _write(self, writer: LineWriter, run_id: str, rows: _Rows) -> ByteRange | None:
-        if rows.fetched is not None and rows.segment is not None:
-            place = self._write_fetched(writer, rows.stored, rows.fetched, rows.segment)
+        if rows.segment is not None:
+            place = self._write_fetched(writer, run_id, rows, rows.segment)
         elif rows.stored is None or self.old is None:
             return None
         elif run_id in self._old_rows:
@@ -168,25 +178,30 @@ class HistoryFile:
         return place
 
     def _write_fetched(
-        self, writer: LineWriter, stored: ByteRange | None, fetched: Fetched, segment: Segment
+        self, writer: LineWriter, run_id: str, rows: _Rows, segment: Segment
     ) -> ByteRange:
-        """Write the rows of a run that were fetched, behind the stored ones that stay.
+        """Write the rows of a run that were fetched, and the stored ones that stay.
 
         Of all these, `max_records` keeps the last.
         """
-        old, last = self.old, self._last
-        if stored is None or old is None or not fetched.tail or not fetched.window.start:
+        old, stored, last = self.old, rows.stored, self._last
+        if stored is None or old is None or rows.keep == Keep.RECEIVED:
             if last is None or segment.rows <= last:
                 with Path(segment.path).open("rb") as stream:
                     return writer.copy(stream, segment.place)
             return writer.write(islice(segment.lines(), segment.rows - last, None))
+        if rows.keep == Keep.BOTH:
+            return self._write_both(writer, run_id, old, stored, segment)
+        assert rows.fetched is not None
+        start = rows.fetched.window.low
         offset, length = stored.offset, stored.length
         from_end = disk.read_lines_from_end(old, offset, length)
-        at_end, rows_at_end = measure_from(fetched.window.start, from_end)
+        at_end, rows_at_end = measure_from(start, from_end)
         border, below = length - at_end, stored.rows - rows_at_end
+        window = rows.fetched.window
 
         def at_and_above() -> Iterator[bytes]:
-            kept = outside(disk.read_lines(old, offset + border, at_end), fetched.window)
+            kept = outside(disk.read_lines(old, offset + border, at_end), window)
             return merge_lines(kept, segment.lines())
 
         if last is None:
@@ -195,3 +210,17 @@ class HistoryFile:
         lines = chain(disk.read_lines(old, offset, border), at_and_above())
         skip = max(0, below + sum(1 for _ in at_and_above()) - last)
         return writer.write(islice(lines, skip, None))
+
+    def _write_both(
+        self, writer: LineWriter, run_id: str, old: IO[bytes], stored: ByteRange, segment: Segment
+    ) -> ByteRange:
+        """Write the rows that came, and the held ones that did not."""
+
+        def united() -> Iterator[bytes]:
+            held = disk.read_lines(old, stored.offset, stored.length)
+            return unite_rows(
+                map(in_shape, held) if run_id in self._old_rows else held, segment.lines()
+            )
+
+        skip = 0 if self._last is None else max(0, sum(1 for _ in united()) - self._last)
+        return writer.write(islice(united(), skip, None))

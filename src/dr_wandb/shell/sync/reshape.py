@@ -135,22 +135,21 @@ def with_reshaped_rows(run: RunTracking, before: ByteRange | None, now: Received
     """Return the tracking of a run whose rows were rewritten: its position is of these."""
     if run.position is None or before is None:
         return run
-    position = _with_boundary(run.position, before, now)
+    position = _of_rewritten(run.position, before, now)
     return replace(run, position=position, last_history_step=position.last_step)
 
 
-def _with_boundary(
+def _of_rewritten(
     position: HistoryPosition, stored: ByteRange, received: Received
 ) -> HistoryPosition:
-    """Return a position with the digest that its last rows have now, none if it is not known."""
+    """Return a position of the rewritten rows; if that is not known, none that a tail begins at."""
     if not position.whole or not position.selection.admits_all or stored.rows != position.rows:
-        return replace(position, boundary="", boundary_rows=0)
+        return replace(position, boundary_rows=0)
     return replace(
         position,
         rows=received.rows,
         last_step=received.last_step,
         short_by=position.short_by + position.rows - received.rows,
-        boundary=received.boundary,
         boundary_rows=received.boundary_rows,
         last_timestamp=received.last_timestamp,
     )

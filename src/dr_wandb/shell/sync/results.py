@@ -1,7 +1,6 @@
 """What became of each listed run: from fetches to what the assembly needs."""
 
 from collections.abc import Iterator, Mapping
-from threading import Lock
 
 from msgspec.structs import replace
 from returns.pipeline import is_successful
@@ -9,7 +8,6 @@ from returns.pipeline import is_successful
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sync.fetch import Fetched, FetchResult
 from dr_wandb.shell.sync.listing import ProjectListing
 
@@ -32,31 +30,22 @@ def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
 
 
 def result_of(outcome: RunOutcome, fetched: FetchResult) -> RunResult:
-    """Return the result of a run once it was fetched; what is to be said aloud is logged."""
+    """Return the result of a run once it was fetched."""
     if not is_successful(fetched):
         failure = fetched.failure()
-        return RunResult(outcome=replace(outcome, failure=failure.reason, short=failure.short))
+        failed = replace(
+            outcome,
+            failure=failure.reason,
+            evidence=failure.evidence,
+            refused=failure.refused,
+        )
+        return RunResult(outcome=failed)
     part = fetched.unwrap()
-    if part.accepted is not None and part.accepted.notice:
-        LOGGER.warning("run %r: %s", outcome.listing.run_id, part.accepted.notice)
-    return RunResult(outcome=replace(outcome, accepted=part.accepted), fetched=part)
+    return RunResult(outcome=replace(outcome, judged=part.judged), fetched=part)
 
 
 def failures_in(results: Mapping[str, RunResult]) -> Iterator[FailedRun]:
-    """Return the runs that could not be fetched."""
+    """Return the runs that could not be fetched, but for those that were refused."""
     for run_id, result in results.items():
-        if result.outcome.failure is not None:
+        if result.outcome.failure is not None and not result.outcome.refused:
             yield FailedRun(run_id=run_id, reason=result.outcome.failure)
-
-
-class RowCounter:
-    """Counts the rows that several threads receive."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = Lock()
-
-    def add(self, rows: int) -> None:
-        """Count some more."""
-        with self._lock:
-            self.count += rows

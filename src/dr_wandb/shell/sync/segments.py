@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from heapq import merge
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -45,12 +45,16 @@ _TRAILER_BYTES = 4096
 
 
 class SegmentHeader(Record, frozen=True, kw_only=True):
-    """What a segment answers: the same header means the same question."""
+    """What a segment answers: the same header means the same question.
+
+    `mark` is a step whose rows are counted, and those below it.
+    """
 
     run: RunListing
     window: FetchWindow
     selection: HistorySelection
     source: str
+    mark: int | None = None
     row_shape: int = ROW_SHAPE
 
 
@@ -79,7 +83,16 @@ class Segment(Record, frozen=True, kw_only=True):
         """Return where the selected lines lie in the file."""
         return ByteRange(offset=self.offset, length=self.length, rows=self.rows, digest=self.digest)
 
-    def lines(self) -> Iterator[bytes]:
+    def begins_with(self, rows: int, digest: str) -> bool:
+        """Say whether its first rows are these. No rows are the first ones of any segment."""
+        if not rows or rows > self.rows:
+            return not rows
+        if rows == self.rows:
+            return digest == self.digest
+        with closing(self.lines()) as lines:
+            return _digest_of(islice(lines, rows)) == digest
+
+    def lines(self) -> Generator[bytes]:
         """Read the selected lines, in order."""
         with Path(self.path).open("rb") as stream:
             yield from disk.read_lines(stream, self.offset, self.length)
@@ -115,7 +128,6 @@ def write_segment(
     folder: Path,
     header: SegmentHeader,
     batches: Callable[[], Generator[FileBatch]],
-    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Segment:
     """Write the rows of some files as a segment. Raises SourceError if they do not read.
 
@@ -129,7 +141,7 @@ def write_segment(
             SegmentWriter(folder, header, rising=rising) as writer,
         ):
             for batch in found:
-                on_rows(writer.add(batch))
+                writer.add(batch)
             return writer.finish()
     raise AssertionError("a writer that takes rows in any order refused some")
 
@@ -235,7 +247,7 @@ class SegmentWriter:
             folder, self._new_part().name, key=arrival_order, revive=ReceivedRow._make
         )
         self._files = [_SegmentFile(self._new_part(), header)]
-        self._tally = Tally(header.window)
+        self._tally = Tally(header.mark)
         self._last_step: int | None = None
         self._live_from: int | None = None
         self._exported: list[tuple[int, int]] = []
@@ -258,21 +270,20 @@ class SegmentWriter:
             for file in self._files:
                 stack.callback(file.discard)
 
-    def add(self, batch: EncodableRows) -> int:
-        """Take the rows of one batch but those outside the window; return how many there were."""
+    def add(self, batch: EncodableRows) -> None:
+        """Take the rows of one batch but those outside the window."""
         header = self._header
         if self._rising and not header.selection.admits_whole_rows:
             chosen = cast("FileBatch", batch).select(header.run.run_id, header.selection)
             self._require(self._follows(chosen.steps, batch.live))
             self._append(chosen, chosen.admitted, batch)
-            return len(chosen.steps)
+            return
         encoded = batch.encode(header.run.run_id)
         if self._follows(encoded.steps, batch.live):
             self._append(encoded, len(encoded.steps), batch)
         else:
             self._require(not self._rising)
             self._sort(encoded.rows(live=batch.live, file=batch.file))
-        return len(encoded.steps)
 
     def _require(self, fits: bool) -> None:
         if not fits:
@@ -314,7 +325,7 @@ class SegmentWriter:
 
     def _merge(self) -> None:
         """Write what was sorted, and what was in order, into another file."""
-        self._tally = Tally(self._header.window)
+        self._tally = Tally(self._header.mark)
         self._files.append(_SegmentFile(self._new_part(), self._header))
         rows = joined(merge(self._appended(), self._sorter, key=arrival_order))
         for chunk, count in disk.gathered(self._selected(rows)):

@@ -326,7 +326,7 @@ def counts_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path] if type(value) is int else []
 
 
-COUNTED_UPSTREAM = {"history_line_count", "last_step", "line_count", "row_shape", "short_streak"}
+COUNTED_UPSTREAM = {"history_line_count", "last_step", "line_count", "row_shape"}
 """What W&B said, how often, or in which shape: nothing in an export repeats it, but for a
 position's own step and the shape of all rows."""
 

@@ -5,15 +5,14 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.normalize import instant, normalize_time
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun, snapshot_order
 from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.sync.codec import encode_line, place_of, row_key
+from dr_wandb.core.sync.codec import encode_line, place_of
 from dr_wandb.core.sync.copies import ReceivedRow
-from dr_wandb.core.sync.merge import Tally, merge_lines, outside
+from dr_wandb.core.sync.merge import Tally, encode_rows, merge_lines, outside
 from tests.arrived_rows import joined_rows, lines_of, received
 from tests.property import strategies as some
 
@@ -98,59 +97,36 @@ def test_rows_are_ordered_by_step_timestamp_and_bytes(
 # --- the tally
 
 
-def tally(arrived: list[ReceivedRow], window: FetchWindow | None = None) -> Received:
-    count = Tally(window or FetchWindow())
+def tally(arrived: list[ReceivedRow], mark: int | None = None) -> Received:
+    count = Tally(mark)
     for row in arrived:
         count.add(row)
     return count.received()
 
 
-@given(copies)
-def test_the_tally_counts_rows_before_selection(fetched: Copies) -> None:
+@given(copies, st.none() | st.integers(-1, 9))
+def test_the_tally_counts_rows_before_selection(fetched: Copies, mark: int | None) -> None:
     arrived = arrive(fetched)
-    result = tally(arrived)
+    result = tally(arrived, mark)
     steps = [row.step for row, _ in fetched if row.step is not None]
     assert result.rows == len(arrived)
     assert result.last_step == max(steps, default=None)
     at_last = [row for row in arrived if row.key[1] == result.last_step and not row.key[0]]
     assert result.boundary_rows == len(at_last)
-    assert bool(result.boundary) == bool(steps)
     if steps:
         assert result.last_timestamp in {row.timestamp for row in at_last}
+    if mark is not None:
+        assert result.rows_at == sum(row.step == mark for row in arrived)
+        below = [row for row in arrived if row.step is None or row.step < mark]
+        assert result.rows_below == len(below)
 
 
-@given(copies, st.data())
-def test_the_boundary_of_a_whole_fetch_is_the_start_of_a_later_tail(
-    fetched: Copies, data: st.DataObject
-) -> None:
-    """The same rows have one digest, whichever copies came."""
-    history = list({row_key(row.step, row.timestamp): row for row, _ in fetched}.values())
-
-    def come() -> list[ReceivedRow]:
-        flags = data.draw(st.lists(st.booleans(), min_size=len(history), max_size=len(history)))
-        twice = [(row, not live) for row, live in zip(history, flags, strict=True) if live]
-        return arrive([*zip(history, flags, strict=True), *twice])
-
-    whole = tally(come())
-    if whole.last_step is None or whole.last_step <= 0:
-        return
-    window = FetchWindow(start=whole.last_step)
-    tail = tally(
-        [row for row in come() if not row.key[0] and row.key[1] >= whole.last_step], window
-    )
-    assert tail.start_boundary == whole.boundary
-    assert tail.start_rows == whole.boundary_rows
-    assert tail.boundary == whole.boundary
-
-
-@given(copies, copies)
-def test_other_rows_at_the_last_step_have_another_boundary(one: Copies, two: Copies) -> None:
-    first, second = (
-        arrive([(replace(row, step=3), live) for row, live in fetched]) for fetched in (one, two)
-    )
-    same = [row.content for row in first] == [row.content for row in second]
-    if first and second:
-        assert (tally(first).boundary == tally(second).boundary) == same
+@given(st.lists(st.integers(0, 9), unique=True).map(sorted), st.none() | st.integers(-1, 10))
+def test_rising_rows_are_counted_as_any_others(steps: list[int], mark: int | None) -> None:
+    rows = encode_rows([HistoryRow(run_id="run", step=step, timestamp=str(step)) for step in steps])
+    count = Tally(mark)
+    count.add_rising(rows)
+    assert count.received() == tally(list(rows.rows(live=True)), mark)
 
 
 # --- snapshots

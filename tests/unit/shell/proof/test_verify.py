@@ -238,13 +238,13 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a newer state": (
         lambda: edited("state.json", lambda state: state.update(schema_version=9)),
         [
-            "state.json: schema_version 9 is newer than 3",
+            "state.json: schema_version 9 is newer than 4",
         ],
     ),
     "another position in the state": (
         lambda: edited("state.json", lambda state: state["runs"]["a"]["position"].update(rows=4)),
         [
-            "state.json: run 'a': rows of its position is 4, but the stored rows give 3",
+            "state.json: run 'a': rows of what it holds is 4, but the stored rows give 3",
         ],
     ),
     "the state of an earlier sync": (
@@ -539,9 +539,13 @@ def test_comparison_says_what_was_asked_for_when_that_is_not_everything(
 def test_comparison_says_when_a_run_is_short_or_has_failed(tmp_path: Path) -> None:
     source = project()
     source.update("a", line_count_offset=2)
-    for reason in ("failed last time: ", "failed last time: ", "2 rows short"):
+    for reason in ("2 rows short", "2 rows short", "2 rows short, accepted as such"):
         syncing.sync(source, tmp_path)
-        assert reason in compared(source, tmp_path)["a"]
+        assert compared(source, tmp_path)["a"] == reason
+    source.poisoned.add("a")
+    source.log("a", {"loss": 1})
+    syncing.sync(source, tmp_path)
+    assert "failed last time: " in compared(source, tmp_path)["a"]
 
 
 def test_comparison_names_the_runs_that_are_not_in_the_export(tmp_path: Path) -> None:
@@ -656,8 +660,8 @@ def test_one_thing_that_is_listed_otherwise_is_reason_enough(
         ({"seen": None}, {}, "history never read by this version: sync first"),
         ({"position": None}, {}, "history never read"),
         ({"history": None}, {}, "3 rows stored of 3 received"),
-        ({}, {"short_by": 1}, "1 row short"),
-        ({}, {"short_by": -1}, "1 row more than W&B counts"),
+        ({}, {"short_by": 1}, "1 row short, accepted as such"),
+        ({}, {"rows": 2}, "1 row behind"),
         ({}, {"whole": False}, "only a part of its steps was read"),
         ({}, {"rows": 4, "short_by": -1}, "3 rows stored of 4 received"),
         ({}, {"selection": select("loss")}, "read under a selection: keys loss"),

@@ -128,7 +128,7 @@ def test_a_document_that_does_not_read_is_named_and_can_be_removed(
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_of_a_later_version_is_refused(export: Export, name: str) -> None:
-    export.spoil(name, edited(schema_version=4, runs=7))
+    export.spoil(name, edited(schema_version=5, runs=7))
     error = export.refused()
     assert isinstance(error.failure, NewerSchema)
     assert error.exit_code == 6

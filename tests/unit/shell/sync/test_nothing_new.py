@@ -99,5 +99,5 @@ def test_something_new_is_noticed_by_these_tests(source: MemorySource, tmp_path:
     assert set(DATA_FILES) <= opened_to_write(opened)
     make_unreadable(tmp_path / NAME)
     source.log("run-4", {"loss": 9.5})
-    with pytest.raises(ValueError, match="malformed"):
-        sync(source, tmp_path, mode="history")
+    (failed,) = sync(source, tmp_path, mode="history").failures
+    assert "malformed" in failed.reason

@@ -107,7 +107,7 @@ def test_rows_outside_the_window_are_left_out(tmp_path: Path) -> None:
     header = replace(HEADER, window=FetchWindow(start=1, stop=2))
     rows = [*ROWS, {"loss": 1}]
     segment = write(tmp_path, header, rows)
-    assert (segment.rows, segment.received.rows, segment.received.start_rows) == (1, 1, 1)
+    assert (segment.rows, segment.received.rows, segment.received.last_step) == (1, 1, 1)
 
 
 def test_an_empty_answer_is_a_whole_segment(tmp_path: Path) -> None:

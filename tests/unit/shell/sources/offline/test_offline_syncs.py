@@ -337,7 +337,13 @@ def test_values_are_lossless(folder: Path, data_root: Path) -> None:
 def test_rows_from_elsewhere_stay_when_a_file_has_fewer(folder: Path, data_root: Path) -> None:
     """A torn file took the place of a history that had come from W&B."""
     described = MemorySource()
-    described.add_run("run", rows=[{"_step": step, "loss": step} for step in range(10)])
+    described.add_run(
+        "run",
+        rows=[
+            {"_step": step, "_timestamp": 1_767_225_600.5 + step, "loss": step / 4}
+            for step in range(10)
+        ],
+    )
     request = request_for(data_root)
     ExportEngine(request, source=described).export()
     put(folder, "run", [run_record(), *rows_of(range(4))])

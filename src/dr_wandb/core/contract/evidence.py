@@ -1,0 +1,148 @@
+"""What is known of the rows that are held of one run, beyond the rows themselves.
+
+Words, each with one meaning
+- *Proven*: the last read accounted for what was listed, and lacked no row that was held.
+- *Behind*: the run is alive, and more is listed than its last tail brought. Nothing is wrong.
+- *Waiting*: a read accounted for what was listed, but lacks rows that are held. They go if a second
+  read lacks them too.
+- *Short*: the source did not give as much as it lists. What it gave is held.
+- *Accepted* as short: three syncs in a row changed nothing about that.
+- *Failed*: nothing usable came though more is listed, or what came excludes what is held.
+
+Evidence is of one run under one selection. Of another run, or under another selection, it says
+nothing.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from dr_wandb.core.contract.listing import HistoryCounts, RunListing, same_second
+from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+
+SAME_MOMENT = 1e-6
+"""Times of one row that are less than so many seconds apart are the same: a row that was exported
+to Parquet may have another last digit than it had live (recorded in 2025: 2.4e-7 s)."""
+
+SECOND_LOOK = timedelta(minutes=10)
+"""How much later a read has to be than another one, for the two to be witnesses of one thing."""
+
+LAST_LOOK = timedelta(hours=24)
+"""How long after a difference was confirmed it is looked at once more."""
+
+
+class Standing(StrEnum):
+    """What is known of the rows that are held of a run."""
+
+    PROVEN = "proven"
+    BEHIND = "behind"
+    WAITING = "waiting"
+    SHORT = "short"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+
+    @property
+    def stands(self) -> bool:
+        """Say whether a read left nothing to be done."""
+        return self in (Standing.PROVEN, Standing.ACCEPTED)
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """What syncs have seen of a run whose rows no single answer settles.
+
+    `created_at` and `selection` say what it is of. `kind` is why it waits: "emptied", "shrunk" or
+    "rewritten". `missing` digests the `lacking` held rows that the last read did not bring.
+    `answer_rows` and `answer_digest` are of the last whole answer, `reached` says that it reached
+    the last step. `answers` counts the short answers in a row that did, each beginning with the one
+    before; `added` says that one of them brought rows that were not held. `difference` is how many
+    more lines were listed than rows were held after the last answer, `reads` how many of these
+    answers in a row left just that. `since` is when the first of the reads that agree was made.
+    `target` is a listing that a run which is behind has yet to catch up with, `misses` the syncs
+    that did not.
+    """
+
+    standing: Standing = Standing.PROVEN
+    created_at: str | None = None
+    selection: HistorySelection = EVERYTHING
+    kind: str = ""
+    missing: str = ""
+    lacking: int = 0
+    since: str | None = None
+    difference: int | None = None
+    reads: int = 0
+    answer_rows: int = 0
+    answer_digest: str = ""
+    reached: bool = False
+    answers: int = 0
+    added: bool = False
+    target: HistoryCounts | None = None
+    misses: int = 0
+
+    def speaks_of(self, listing: RunListing, selection: HistorySelection) -> bool:
+        """Say whether it is of this run, under this selection."""
+        same = same_second(self.created_at, listing.created_at)
+        return self.selection == selection and same is not False
+
+
+class Difference(Record, frozen=True, kw_only=True):
+    """How a listing differs from the rows that are held; each member is None where it does not.
+
+    `rows`: lines that are listed, less the rows. `last_step` and `last_logged_at`: what is listed
+    as the last step, and as the time of the last row. What is not listed is no difference.
+    """
+
+    rows: int | None = None
+    last_step: int | None = None
+    last_logged_at: str | None = None
+
+
+NO_DIFFERENCE = Difference()
+
+
+class Look(Record, frozen=True, kw_only=True):
+    """What was seen of a difference that a proof has left.
+
+    `since`: the read that left it. `confirmed_at`: the later one that left it again. `ended`: so
+    did one more, a day after that.
+    """
+
+    difference: Difference
+    since: str
+    confirmed_at: str | None = None
+    ended: bool = False
+
+    def due(self, now: str) -> bool:
+        """Say whether the run is to be read once more on account of it."""
+        if self.confirmed_at is None:
+            return later_by(SECOND_LOOK, self.since, now)
+        return not self.ended and later_by(LAST_LOOK, self.confirmed_at, now)
+
+
+def difference_between(
+    counts: HistoryCounts, rows: int, last_step: int | None, last_timestamp: str | None
+) -> Difference:
+    """Return how a listing differs from held rows: how many, their last step, and its time."""
+    lines = 0 if counts.line_count is None else counts.line_count - rows
+    step, logged = counts.last_step, counts.last_logged_at
+    return Difference(
+        rows=lines or None,
+        last_step=None if step == last_step else step,
+        last_logged_at=None if same_moment(logged, last_timestamp) else logged,
+    )
+
+
+def same_moment(one: str | None, other: str | None) -> bool:
+    """Say whether two timestamps are of one moment, to the microsecond."""
+    if one is None or other is None or one == other:
+        return one == other
+    try:
+        return abs(float(one) - float(other)) < SAME_MOMENT
+    except ValueError:
+        return False
+
+
+def later_by(least: timedelta, before: str | None, now: str | None) -> bool:
+    """Say whether so much time has passed. What is not known has not."""
+    then, present = instant(before), instant(now)
+    return then is not None and present is not None and present - then >= least

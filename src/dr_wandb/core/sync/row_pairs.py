@@ -1,0 +1,221 @@
+"""Rows that are held beside rows that came: which are the same, and which the other side lacks.
+
+Rules
+- The same row is the same step and timestamp or, if either is missing, the same content.
+- Times of one step that are less than a microsecond apart are the same too, paired in order, once
+  the rows whose times are equal are paired. Of steps with very many rows only equal times are.
+- Each row is paired once: of two rows with the same step and timestamp both have to come.
+- Lines of both sides come in stored order. No more than the rows of one step are in memory.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, islice, zip_longest
+from typing import NamedTuple
+
+from dr_wandb.core.contract.evidence import SAME_MOMENT
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.sync.codec import RowKey, place_of
+from dr_wandb.core.sync.merge import select_line
+
+MOST_AT_A_STEP = 256
+"""Rows of one step whose times are compared beyond equality."""
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """How the rows of an answer differ from those that are held.
+
+    `lacking`: held rows that did not come, digested in `missing`. `adds`: rows that came and are
+    not held. `conflicts`: there is a step at which both sides have a row that the other lacks.
+    `beyond`: all that lack have steps above the last one that is listed.
+    """
+
+    lacking: int = 0
+    missing: str = ""
+    adds: int = 0
+    conflicts: bool = False
+    beyond: bool = True
+
+
+class _Row(NamedTuple):
+    key: RowKey
+    line: bytes
+
+    @property
+    def identity(self) -> tuple[RowKey, bytes]:
+        """Return what the same row has in common on both sides, in stored order."""
+        step_missing, _, timestamp_missing, _ = self.key
+        return self.key, self.line if step_missing or timestamp_missing else b""
+
+
+_Rows = tuple[_Row | None, _Row | None]
+
+Pair = tuple[bytes | None, bytes | None]
+"""The same row as a line, held and received; None on the side that lacks it."""
+
+
+def pair_rows(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[Pair]:
+    """Pair the lines of one run; pairs come in stored order, by the received line if there is."""
+    ours, theirs = iter(held), iter(received)
+    for our_line, their_line in zip_longest(ours, theirs):
+        if our_line != their_line:
+            yield from _pair_unlike(_begun(our_line, ours), _begun(their_line, theirs))
+            return
+        yield our_line, their_line
+
+
+def admitted_rows(
+    held: Iterable[bytes], before: HistorySelection, now: HistorySelection
+) -> Iterator[bytes]:
+    """Give what a selection admits of held lines that were stored under another one.
+
+    Rows that only their content identifies are left out, if the content may be another one now.
+    """
+    alike = before.keys is None or (now.keys is not None and {*now.keys} <= {*before.keys})
+    for line in held:
+        _, (step_missing, _, timestamp_missing, _) = place_of(line)
+        if (alike or not (step_missing or timestamp_missing)) and (kept := select_line(line, now)):
+            yield kept
+
+
+def compare_rows(
+    held: Iterable[bytes],
+    received: Iterable[bytes],
+    *,
+    last_step: int | None = None,
+    most_held: int | None = None,
+    once: bool = False,
+) -> Comparison:
+    """Compare the lines of one run under one selection.
+
+    last_step: the last one that is listed. most_held: if as many rows are held, older ones that
+    came are no news: they were left out. once: a held row that came once is not missed twice.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    lacking = adds = count = early = 0
+    conflicts, beyond = False, True
+    unpaired: tuple[int | None, bool, bool] = (None, False, False)
+    paired: RowKey | None = None
+    for ours, theirs in pair_rows(held, received):
+        count += ours is not None
+        if ours is not None and theirs is not None:
+            if once:
+                paired = place_of(ours)[1]
+            continue
+        line = ours if ours is not None else theirs
+        assert line is not None
+        step_missing, step, _, _ = key = place_of(line)[1]
+        if ours is not None:
+            if once and key == paired:
+                continue
+            lacking += 1
+            digest.update(ours)
+            beyond = beyond and not step_missing and last_step is not None and step > last_step
+        else:
+            adds += 1
+            early += count == 0
+        if not step_missing:
+            at, we, they = unpaired if unpaired[0] == step else (step, False, False)
+            unpaired = (at, we or ours is not None, they or theirs is not None)
+            conflicts = conflicts or unpaired[1:] == (True, True)
+    if most_held is not None and count >= most_held:
+        adds -= early
+    return Comparison(
+        lacking=lacking,
+        missing=digest.hexdigest() if lacking else "",
+        adds=adds,
+        conflicts=conflicts,
+        beyond=beyond,
+    )
+
+
+def unite_rows(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[bytes]:
+    """Give the lines that came, and those that are held and did not come, in stored order."""
+    for ours, theirs in pair_rows(held, received):
+        line = theirs or ours
+        assert line
+        yield line
+
+
+def _begun(first: bytes | None, rest: Iterator[bytes]) -> Iterable[bytes]:
+    return () if first is None else chain((first,), rest)
+
+
+def _pair_unlike(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[Pair]:
+    ours, theirs = _steps(held), _steps(received)
+    our, their = next(ours, None), next(theirs, None)
+    while our is not None or their is not None:
+        if their is None or (our is not None and our[0] < their[0]):
+            assert our is not None
+            yield from ((row.line, None) for row in our[1])
+            our = next(ours, None)
+        elif our is None or their[0] < our[0]:
+            yield from ((None, row.line) for row in their[1])
+            their = next(theirs, None)
+        else:
+            yield from _pair_step(our[1], their[1])
+            our, their = next(ours, None), next(theirs, None)
+
+
+def _steps(lines: Iterable[bytes]) -> Iterator[tuple[tuple[bool, int], Iterator[_Row]]]:
+    rows = (_Row(place_of(line)[1], line) for line in lines)
+    return groupby(rows, key=lambda row: row.key[:2])
+
+
+def _pair_step(held: Iterator[_Row], received: Iterator[_Row]) -> Iterator[Pair]:
+    ours, theirs = (list(islice(rows, MOST_AT_A_STEP)) for rows in (held, received))
+    if len(ours) == MOST_AT_A_STEP or len(theirs) == MOST_AT_A_STEP:
+        yield from map(_lines_of, _equal(chain(ours, held), chain(theirs, received)))
+        return
+    equal = list(_equal(iter(ours), iter(theirs)))
+    near = _near_rows(
+        [our for our, their in equal if our and not their],
+        [their for our, their in equal if their and not our],
+    )
+    pairs = [(our, their) for our, their in equal if our and their]
+    yield from map(_lines_of, sorted([*pairs, *near], key=_order_of))
+
+
+def _lines_of(rows: _Rows) -> Pair:
+    our, their = rows
+    return our.line if our else None, their.line if their else None
+
+
+def _order_of(rows: _Rows) -> tuple[RowKey, bytes]:
+    row = rows[1] or rows[0]
+    assert row
+    return row.key, row.line
+
+
+def _equal(held: Iterator[_Row], received: Iterator[_Row]) -> Iterator[_Rows]:
+    """Pair the rows that are the same, without a look at times that are nearly so."""
+    our, their = next(held, None), next(received, None)
+    while our is not None or their is not None:
+        if their is None or (our is not None and our.identity < their.identity):
+            yield our, None
+            our = next(held, None)
+        elif our is None or their.identity < our.identity:
+            yield None, their
+            their = next(received, None)
+        else:
+            yield our, their
+            our, their = next(held, None), next(received, None)
+
+
+def _near_rows(held: list[_Row], received: list[_Row]) -> Iterator[_Rows]:
+    """Pair the rows of one step whose times are nearly the same, in order."""
+    waiting = list(reversed(received))
+    for our in held:
+        while waiting and not _near(our, waiting[-1]) and waiting[-1].identity < our.identity:
+            yield None, waiting.pop()
+        yield our, waiting.pop() if waiting and _near(our, waiting[-1]) else None
+    yield from ((None, row) for row in reversed(waiting))
+
+
+def _near(our: _Row, their: _Row) -> bool:
+    step_missing, _, our_time_missing, our_time = our.key
+    _, _, their_time_missing, their_time = their.key
+    if step_missing or our_time_missing or their_time_missing:
+        return False
+    return abs(our_time - their_time) < SAME_MOMENT

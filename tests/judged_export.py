@@ -1,0 +1,215 @@
+"""An export of one run at the level of the core: what is planned, judged and merged, in memory."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.request import (
+    EVERYTHING,
+    ExportMode,
+    ExportRequest,
+    HistorySelection,
+    SyncMode,
+)
+from dr_wandb.core.contract.state import ByteRange, RunTracking, holds_another_run
+from dr_wandb.core.sync.advance import RunOutcome, advance_run
+from dr_wandb.core.sync.codec import digest, place_of
+from dr_wandb.core.sync.judge import Answer, Judged, Keep, ReadWhole, Rejected, Verdict, judge
+from dr_wandb.core.sync.merge import Tally, merge_lines, outside
+from dr_wandb.core.sync.plan import HistoryFetch, plan_sync
+from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows, unite_rows
+from tests.arrived_rows import joined_rows, lines_of, received
+from tests.property import strategies as some
+
+SOURCE = "api"
+
+Batches = Iterable[tuple[Sequence[dict[str, Any]], bool, int]]
+
+
+class AnyAnswer(Protocol):
+    """What a server gives for a read: batches of raw rows, each live or of a numbered file."""
+
+    batches: Any
+
+
+class AnyServer(Protocol):
+    """A server of one run."""
+
+    now: datetime
+
+    def listing(self) -> RunListing:
+        """List the run."""
+        ...
+
+    def read(self, window_start: int | None = None, window_stop: int | None = None) -> AnyAnswer:
+        """Give the rows of a window."""
+        ...
+
+
+@dataclass(frozen=True)
+class Synced:
+    """How a sync ended: the code of the command, the windows that were read, and the standing."""
+
+    exit_code: int
+    reads: list[tuple[int | None, int | None]]
+    standing: str
+
+
+@dataclass
+class JudgedExport:
+    """What is held of the run, and what is known of it."""
+
+    lines: list[bytes] = field(default_factory=list)
+    tracking: RunTracking | None = None
+
+    def sync(
+        self,
+        server: AnyServer,
+        selection: HistorySelection = EVERYTHING,
+        *,
+        reconcile: bool = False,
+        before_read: Iterable[Callable[[], object]] = (),
+    ) -> Synced:
+        """Sync once. before_read: what happens between the listing and the first read."""
+        request = ExportRequest(
+            entity="team",
+            project="project",
+            name="name",
+            mode=ExportMode.HISTORY,
+            sync_mode=SyncMode.FULL_RECONCILE if reconcile else SyncMode.INCREMENTAL,
+            history_selection=selection,
+        )
+        now = server.now.isoformat()
+        listing = server.listing()
+        state = some.state_of([] if self.tracking is None else [self.tracking])
+        (plan,) = plan_sync(request, state, [listing], source=SOURCE, now=now).runs
+        for happen in before_read:
+            happen()
+        reads: list[tuple[int | None, int | None]] = []
+        outcome = RunOutcome(listing=listing)
+        if plan.history is not None:
+            outcome = self._read(server, listing, plan.history, selection, now, reads)
+        self._advance(request, outcome, now)
+        assert self.tracking is not None
+        failed = outcome.failure is not None
+        standing = "failed" if failed else str(self.tracking.standing)
+        unproven = self.tracking.standing in (Standing.SHORT, Standing.WAITING)
+        return Synced(3 if failed or unproven else 0, reads, standing)
+
+    def _read(
+        self,
+        server: AnyServer,
+        listing: RunListing,
+        fetch: HistoryFetch,
+        selection: HistorySelection,
+        now: str,
+        reads: list[tuple[int | None, int | None]],
+    ) -> RunOutcome:
+        while True:
+            reads.append((fetch.window.start, fetch.window.stop))
+            try:
+                answer = server.read(fetch.window.start, fetch.window.stop)
+            except Exception as error:
+                return RunOutcome(listing=listing, failure=str(error))
+            lines, verdict = self._judge(answer.batches, listing, fetch, selection, now)
+            match verdict:
+                case ReadWhole(reason=reason):
+                    fetch = HistoryFetch(window=WHOLE_RUN, kind=fetch.kind, reason=reason)
+                case Rejected(reason=reason, evidence=evidence):
+                    return RunOutcome(listing=listing, failure=reason, evidence=evidence)
+                case Judged(keep=keep):
+                    self._keep(keep, lines, fetch, selection)
+                    return RunOutcome(listing=listing, judged=verdict)
+
+    def _judge(
+        self,
+        batches: Batches,
+        listing: RunListing,
+        fetch: HistoryFetch,
+        selection: HistorySelection,
+        now: str,
+    ) -> tuple[list[bytes], Verdict]:
+        before = self.tracking
+        evidence = before.evidence if before is not None else None
+        rows = joined_rows(
+            received(normalize_row(row, listing.run_id), live=live, file=file)
+            for batch, live, file in batches
+            for row in batch
+        )
+        target = evidence.target if evidence is not None else None
+        tally = Tally(target.last_step if target is not None else None)
+        for row in rows:
+            tally.add(row)
+        lines = lines_of(rows, selection)
+        known = 0 if evidence is None else evidence.answer_rows
+        answer = Answer(
+            window=fetch.window,
+            tail=fetch.tail,
+            received=tally.received(),
+            rows=len(lines),
+            digest=_digest(lines),
+            begins_as_before=evidence is not None
+            and known <= len(lines)
+            and (not known or _digest(lines[:known]) == evidence.answer_digest),
+            comparison=self._compare(lines, listing, fetch, selection),
+        )
+        verdict = judge(listing, answer, before, selection=selection, source=SOURCE, now=now)
+        return lines, verdict
+
+    def _compare(
+        self,
+        lines: list[bytes],
+        listing: RunListing,
+        fetch: HistoryFetch,
+        selection: HistorySelection,
+    ) -> Comparison | None:
+        before = self.tracking
+        if before is None or before.history is None:
+            return Comparison(adds=len(lines)) if fetch.tail else None
+        if holds_another_run(before, listing, SOURCE):
+            return None
+        held = list(self.lines)
+        under = before.rows.selection if before.rows is not None else EVERYTHING
+        if under != selection:
+            held = list(admitted_rows(held, under, selection))
+        if fetch.tail:
+            held = held[len(list(outside(held, FetchWindow(start=fetch.window.start)))) :]
+        most = selection.bounds.max_records
+        return compare_rows(held, lines, last_step=listing.last_step, most_held=most)
+
+    def _keep(
+        self, keep: Keep, lines: list[bytes], fetch: HistoryFetch, selection: HistorySelection
+    ) -> None:
+        match keep:
+            case Keep.RECEIVED:
+                self.lines = lines
+            case Keep.RECEIVED_AND_BELOW:
+                self.lines = list(merge_lines(outside(self.lines, fetch.window), lines))
+            case Keep.BOTH:
+                self.lines = list(unite_rows(self.lines, lines))
+            case Keep.HELD:
+                return
+        last = selection.bounds.max_records
+        self.lines = self.lines if last is None else self.lines[-last:]
+        assert self.lines == sorted(self.lines, key=lambda line: (place_of(line)[1], line))
+
+    def _advance(self, request: ExportRequest, outcome: RunOutcome, now: str) -> None:
+        tracking = advance_run(request, self.tracking, outcome, SOURCE, now)
+        held = ByteRange(
+            offset=0,
+            length=sum(map(len, self.lines)),
+            rows=len(self.lines),
+            digest=_digest(self.lines),
+        )
+        self.tracking = replace(tracking, history=held if self.lines else None)
+
+
+def _digest(lines: Sequence[bytes]) -> str:
+    return digest(b"".join(lines))
