@@ -41,9 +41,30 @@ def begin(work: Callable[[], T]) -> Callable[[], T]:
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
     """Give what an iterator gives; the next one is made while the last one is worked on.
 
-    An iterator that is left early makes one that nobody asks for.
+    One thread makes them all, since memory that one thread gave back is not used by another. An
+    iterator that is left early makes one that nobody asks for.
     """
-    following = begin(lambda: next(items, _END))
-    while (item := following()) is not _END:
-        following = begin(lambda: next(items, _END))
-        yield item  # type: ignore[misc]
+    asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    made: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+
+    def serve() -> None:
+        while asked.get():
+            try:
+                made.put((next(items, _END), None))
+            except BaseException as error:
+                made.put((None, error))
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        asked.put(True)
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            asked.put(True)
+            yield item  # type: ignore[misc]
+            del item
+    finally:
+        asked.put(False)

@@ -50,6 +50,35 @@ def test_next_one_is_made_while_the_last_one_is_worked_on() -> None:
         assert not any(event.is_set() for event in made[number + 2 :]), "more than one ahead"
 
 
+def test_one_thread_makes_all_of_an_iterator_and_then_ends() -> None:
+    """Each page had a thread of its own, and the memory of one is not used by the next."""
+    makers: list[threading.Thread] = []
+
+    def pages() -> Iterator[int]:
+        for number in range(5):
+            makers.append(threading.current_thread())
+            yield number
+
+    assert list(one_ahead(pages())) == [0, 1, 2, 3, 4]
+    assert len({*makers}) == 1
+    makers[0].join(SOON)
+    assert not makers[0].is_alive()
+
+
+def test_thread_ends_when_the_iterator_is_left_early() -> None:
+    makers: list[threading.Thread] = []
+
+    def pages() -> Iterator[int]:
+        makers.append(threading.current_thread())
+        yield from range(5)
+
+    ahead = one_ahead(pages())
+    next(ahead)
+    ahead.close()  # type: ignore[attr-defined]
+    makers[0].join(SOON)
+    assert not makers[0].is_alive()
+
+
 def test_error_comes_after_all_that_was_given_before_it() -> None:
     def pages() -> Iterator[int]:
         yield 1
