@@ -224,15 +224,23 @@ def fingerprint_encoded(encoded: bytes, run: WandbRun) -> str:
     What looks like the url somewhere else in it, such as in the config, is not taken for it.
     """
     url = b'"url":%b' % _ENCODER.encode(run.url)
-    before, found, after = encoded.partition(url)
-    if not found or url in after:
+    start = encoded.find(url)
+    end = start + len(url)
+    if start < 0 or encoded.find(url, end) >= 0:
         return fingerprint(run)
-    return digest(b'%b"url":null%b' % (before, after))
+    whole = memoryview(encoded)  # a run may be large: no copies
+    return digest(whole[:start], b'"url":null', whole[end:])
 
 
-def digest(content: bytes) -> str:
-    """Return the short digest that state files hold: 128 bits of BLAKE2b, in hex."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+def digest(*parts: bytes | memoryview) -> str:
+    """Return the short digest that state files hold: 128 bits of BLAKE2b, in hex.
+
+    Parts count as if they were one.
+    """
+    hashed = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        hashed.update(part)
+    return hashed.hexdigest()
 
 
 def _as_written(line: bytes) -> HistoryRow | None:
