@@ -23,6 +23,7 @@ from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import ORDER, RECORD_FILE
 from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.sync.held import HeldRuns
 from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.sync.spool import SnapshotSpool
 
@@ -109,13 +110,15 @@ def compare_with_source(
     state = checked.state or ExportState(
         name=store.name, entity=known.entity, project=known.project
     )
+    places = {run_id: run.place for run_id, run in checked.runs.items()}
     with TemporaryDirectory(prefix="dr-wandb-") as private:
         scratch = Path(private)
         with (
             opened(source, request, scratch) as asked,
             SnapshotSpool(scratch) as spool,
+            HeldRuns(store.runs_path, places) as held,
         ):
-            listing = list_project(asked, request, state, spool, wait=wait)
+            listing = list_project(asked, request, state, spool, held.get, wait=wait)
             return compare(
                 checked,
                 listing.runs,

@@ -34,7 +34,8 @@ class RunPage(Record, frozen=True, kw_only=True):
     `matching` is the source's count of the runs that the query asks for, `total` its count of all
     runs of the project; None where it does not count. `disturbed`: the listing changed while it
     was read, so that runs may have been skipped. `unread`: why a run that is there could not be
-    read, by its id.
+    read, by its id. `left_out`: the fields that the source does not know, see
+    core/sync/left_out.py; the same on all pages of an answer.
     """
 
     runs: Sequence[RawRun]
@@ -42,6 +43,7 @@ class RunPage(Record, frozen=True, kw_only=True):
     matching: int | None = None
     total: int | None = None
     disturbed: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 class EncodableRows(Protocol):

@@ -27,6 +27,7 @@ from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.conclude import Conclusion, conclude
 from dr_wandb.shell.sync.fetch import WORKERS, Fetcher, FetchJob, in_threads, processes_for
+from dr_wandb.shell.sync.held import HeldRuns
 from dr_wandb.shell.sync.held_rows import HeldRows
 from dr_wandb.shell.sync.history_file import HistoryFile
 from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
@@ -127,7 +128,11 @@ class ExportEngine:
     def _list(self, source: Source, stored: StoredExport, spool: SnapshotSpool) -> ProjectListing:
         for notice in stored.notices:
             LOGGER.warning("%s", notice)
-        listing = list_project(source, self.request, stored.state, spool, wait=self._wait)
+        places = {run_id: run.snapshot for run_id, run in stored.state.runs.items() if run.snapshot}
+        with HeldRuns(stored.runs_path, places) as held:
+            listing = list_project(
+                source, self.request, stored.state, spool, held.get, wait=self._wait
+            )
         LOGGER.info(
             "Listed %s runs of %s/%s for %s",
             len(listing.runs),

@@ -7,10 +7,11 @@ Rules
 - Snapshots are spooled to disk as they come; only their listings stay in memory.
 - Each run is looked at again for whether it is in scope. One that is not stays only if it is
   tracked.
+- A held run keeps the stored values of fields that the source does not know (left_out.py).
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from dr_wandb.core.contract.failures import DrWandbError, FailedRun, Unreachable
@@ -18,8 +19,9 @@ from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, R
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.state import ExportState, is_another_run
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
+from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.survey import by_id, plan_listing
 from dr_wandb.shell.ahead import one_ahead
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
@@ -29,6 +31,9 @@ ATTEMPTS = 3
 
 Pause = Callable[[int], None]
 """Waits before a further attempt; takes the number of attempts made."""
+
+Held = Callable[[str], WandbRun | None]
+"""Returns the stored run with this id, None if there is none."""
 
 
 def pause(attempts: int) -> None:
@@ -68,12 +73,14 @@ class _Survey:
         request: ExportRequest,
         state: ExportState,
         spool: SnapshotSpool,
+        held: Held,
         wait: Pause,
     ) -> None:
         self.source = source
         self.request = request
         self.state = state
         self.spool = spool
+        self.held = held
         self.wait = wait
         self.runs: dict[str, RunListing] = {}
         self.broken: dict[str, str] = {}
@@ -120,7 +127,7 @@ class _Survey:
         """Read an answer; `told` gets what it says of each run."""
         for page in one_ahead(self.source.list_runs(query)):
             for raw_run in page.runs:
-                run_id, what = self._take(raw_run, query)
+                run_id, what = self._take(raw_run, query, page.left_out)
                 told[run_id] = what
             for run_id, why in page.unread.items():
                 told[run_id] = _Told(None, broken=why)
@@ -128,12 +135,16 @@ class _Survey:
                 self.total = page.total if page.total is not None else self.total
             yield page
 
-    def _take(self, raw_run: RawRun, query: ListingQuery) -> tuple[str, _Told]:
+    def _take(
+        self, raw_run: RawRun, query: ListingQuery, left_out: Collection[str]
+    ) -> tuple[str, _Told]:
         run_id = str(raw_run.get("name"))
         try:
             run = normalize_run(raw_run, entity=self.request.entity, project=self.request.project)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return run_id, _Told(None, broken=str(error) or type(error).__name__)
+        if left_out:
+            run = self._with_stored(run, left_out)
         inside = self._in_scope(run, query)
         if not inside and run.run_id not in self.state.runs:
             return run.run_id, _Told(None, inside=False)
@@ -141,6 +152,14 @@ class _Survey:
         self.spool.put(run.run_id, encoded)
         listing = list_run(run, fingerprint_encoded(encoded, run))
         return run.run_id, _Told(listing, inside=inside)
+
+    def _with_stored(self, run: WandbRun, left_out: Collection[str]) -> WandbRun:
+        """Return a run with what is stored of the fields that the source does not know."""
+        tracking = self.state.runs.get(run.run_id)
+        if tracking is None or is_another_run(tracking, list_run(run, ""), self.source.kind):
+            return run
+        stored = self.held(run.run_id)
+        return run if stored is None else with_stored(run, stored, left_out)
 
     def _in_scope(self, run: WandbRun, query: ListingQuery) -> bool:
         """Say whether a run is in scope; filters that only W&B can judge, by how it came."""
@@ -204,14 +223,17 @@ def list_project(
     request: ExportRequest,
     state: ExportState,
     spool: SnapshotSpool,
+    held: Held,
     *,
     wait: Pause = pause,
 ) -> ProjectListing:
     """Ask what the plan for the listing says, and everything where the counts disagree.
 
+    held: gives the stored runs, for fields that the source does not know.
+
     Raises DrWandbError where the source cannot be asked at all.
     """
-    survey = _Survey(source, request, state, spool, wait)
+    survey = _Survey(source, request, state, spool, held, wait)
     everything = EveryRun(scope=request.scope)
     queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
     lacking, asked = survey.ask_all(queries)

@@ -57,12 +57,16 @@ _RUN = msgspec.json.Decoder(RunLine)
 
 
 class SaidRun(NamedTuple):
-    """What was said of a run from one answer on, and where in `runs.jsonl` that is."""
+    """What was said of a run from one answer on, and where in `runs.jsonl` that is.
+
+    left_out: the fields that the source did not know when it said so.
+    """
 
     run_id: str
     answer: int
     offset: int
     created_at: str | None
+    left_out: tuple[str, ...] = ()
 
 
 class FoundRuns(NamedTuple):
@@ -121,7 +125,9 @@ class RecordedListing:
             self._said.setdefault(said.run_id, []).append(said)
         self._heard: list[_Heard] = []
         for number, _, answer in read_lines(folder / LISTING_FILE, _ANSWER, head.listings):
-            runs = {run_id: self._find(run_id, number) for run_id in answer.run_ids}
+            runs = {
+                run_id: self._find(run_id, number, answer.left_out) for run_id in answer.run_ids
+            }
             asked = answer.query.run_ids if isinstance(answer.query, RunsById) else ()
             self._heard.append(_Heard(answer, runs, frozenset(asked)))
 
@@ -148,11 +154,11 @@ class RecordedListing:
         offsets = [said.offset for said in runs]
         return [line.run for line in read_lines_at(self._folder / RUNS_FILE, offsets, _RUN)]
 
-    def _find(self, run_id: str, number: int) -> SaidRun:
-        """Return what the answer of this number says of a run that it lists."""
+    def _find(self, run_id: str, number: int, left_out: tuple[str, ...]) -> SaidRun:
+        """Return what the answer of this number, which left out fields, says of a run it lists."""
         for said in reversed(self._said.get(run_id, ())):
             if said.answer <= number:
-                return said
+                return said._replace(left_out=left_out)
         reason = f"{RUNS_FILE} says nothing of run {run_id!r}"
         raise damaged(self._folder / LISTING_FILE, reason, number)
 

@@ -33,7 +33,7 @@ from dr_wandb.shell.sources.recording.recording import (
     encode_record,
     name_of,
 )
-from dr_wandb.shell.sources.recording.writer import RecordingWriter
+from dr_wandb.shell.sources.recording.writer import HeardListing, RecordingWriter
 
 _IDENTITY = ("name", "id")
 """Members of a node by which it is asked for again: never changed but to be valid text."""
@@ -106,16 +106,19 @@ class Recorder:
     def _list_runs(self, query: ListingQuery, number: int) -> Iterator[RunPage]:
         runs = {}
         matching = total = None
+        left_out: set[str] = set()
         try:
             for page in self._source.list_runs(query):
                 clean_runs = [self._clean_run(raw_run) for raw_run in page.runs]
                 runs.update({name_of(run): self._writer.add_run(run) for run in clean_runs})
                 matching = page.matching if page.matching is not None else matching
                 total = page.total if page.total is not None else total
+                left_out.update(page.left_out)
                 yield replace(page, runs=clean_runs)
         except SourceError as error:
             raise self._clean_error(error) from None
-        self._writer.keep_listing(number, query, matching=matching, total=total, runs=runs)
+        heard = HeardListing(query, matching, total, runs, frozenset(left_out))
+        self._writer.keep_listing(number, heard)
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int

@@ -32,9 +32,10 @@ from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 
-RECORDING_VERSION = 2
-"""What we write, as `schema_version`. A newer one is refused; 1 has rows in any shape, and does not
-tell the files apart that they are from."""
+RECORDING_VERSION = 3
+"""What we write, as `schema_version`. A newer one is refused. In 2 no field is left out, since each
+source knew them all; 1 has rows in any shape, and does not tell the files apart that they are
+from."""
 
 HEAD_FILE = "recording.json"
 LISTING_FILE = "listing.jsonl"
@@ -72,13 +73,15 @@ class RecordingHead(Record, frozen=True, kw_only=True):
 class ListingAnswer(Record, frozen=True, kw_only=True):
     """A line of `listing.jsonl`: the runs that a query brought, in the order in which they came.
 
-    Asked again, a query brings all the runs of its answers, and the counts of the last.
+    Asked again, a query brings all the runs of its answers, and the counts of the last. `left_out`
+    are the fields that the source did not know.
     """
 
     query: ListingQuery
     matching: int | None = None
     total: int | None = None
     run_ids: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

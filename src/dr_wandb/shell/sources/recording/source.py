@@ -10,10 +10,12 @@ Guarantees
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.failures import DrWandbError, NotRecorded
 from dr_wandb.core.contract.fetch_window import FetchWindow
@@ -72,9 +74,12 @@ class RecordedSource:
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query, oldest first, where the recording holds all of the answer."""
         found = self._listing.answer(query)
-        for start in range(0, max(1, len(found.runs)), RUNS_PER_PAGE):
-            runs = self._listing.read_runs(found.runs[start : start + RUNS_PER_PAGE])
-            yield RunPage(runs=runs, matching=found.matching, total=found.total)
+        empty = RunPage(runs=(), matching=found.matching, total=found.total)
+        if not found.runs:
+            yield empty
+        for left_out, alike in groupby(found.runs, key=lambda said: said.left_out):
+            while said := list(islice(alike, RUNS_PER_PAGE)):
+                yield replace(empty, runs=self._listing.read_runs(said), left_out=left_out)
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int

@@ -47,13 +47,14 @@ from dr_wandb.shell.sources.recording.recording import (
 from dr_wandb.shell.store.refusals import disk_refusals
 
 
-class _HeardListing(NamedTuple):
-    """An answer whose runs are in the spool, by run id."""
+class HeardListing(NamedTuple):
+    """An answer: by run id what `add_run` returned, and the fields that the source did not know."""
 
     query: ListingQuery
     matching: int | None
     total: int | None
     runs: Mapping[str, Span]
+    left_out: frozenset[str] = frozenset()
 
 
 _HistoryKey = tuple[str, str, int, float]
@@ -76,7 +77,7 @@ class RecordingWriter:
         self._lock = threading.Lock()
         self._over = False
         self._part_numbers = itertools.count()
-        self._heard: dict[int, _HeardListing] = {}
+        self._heard: dict[int, HeardListing] = {}
         self._histories: dict[_HistoryKey, HistoryAnswer] = {}
         self._metadata: dict[_MetadataKey, Span] = {}
 
@@ -85,18 +86,10 @@ class RecordingWriter:
         with disk_refusals(self._target):
             return self._runs.append(msgspec.json.encode(raw_run, order="sorted"))
 
-    def keep_listing(
-        self,
-        number: int,
-        query: ListingQuery,
-        *,
-        matching: int | None,
-        total: int | None,
-        runs: Mapping[str, Span],
-    ) -> None:
-        """Keep an answer: by run id, what `add_run` returned. number: orders the answers."""
+    def keep_listing(self, number: int, heard: HeardListing) -> None:
+        """Keep an answer. number: orders the answers."""
         with self._lock:
-            self._heard[number] = _HeardListing(query, matching, total, runs)
+            self._heard[number] = heard
 
     @contextmanager
     def open_rows(self) -> Iterator[RowsPart]:
@@ -179,7 +172,7 @@ class RecordingWriter:
             spool.close()
             spool.path.unlink()
 
-    def _write_listings(self, listings: Sequence[_HeardListing]) -> int:
+    def _write_listings(self, listings: Sequence[HeardListing]) -> int:
         """Write the answers, and each run where it differs from what was said of it before."""
         with (self._staging / RUNS_FILE).open("wb") as file:
             said: dict[str, str] = {}
@@ -198,6 +191,7 @@ class RecordingWriter:
                 matching=listing.matching,
                 total=listing.total,
                 run_ids=tuple(listing.runs),
+                left_out=tuple(sorted(listing.left_out)),
             )
             for listing in listings
         )
@@ -216,17 +210,18 @@ class _RawRunLine(Record, frozen=True, kw_only=True):
     run: msgspec.Raw
 
 
-def _join_answers(heard: Mapping[int, _HeardListing]) -> list[_HeardListing]:
+def _join_answers(heard: Mapping[int, HeardListing]) -> list[HeardListing]:
     """Return one answer for each query, in the order in which they were last asked.
 
     Whoever asks again goes on with what came before: a query that was asked again brings the runs
     of all its answers, as last seen, with the counts of the last.
     """
-    joined: dict[ListingQuery, _HeardListing] = {}
+    joined: dict[ListingQuery, HeardListing] = {}
     for _, listing in sorted(heard.items()):
         before = joined.pop(listing.query, None)
         runs = {**before.runs, **listing.runs} if before else listing.runs
-        joined[listing.query] = listing._replace(runs=runs)
+        left_out = listing.left_out | (before.left_out if before else frozenset())
+        joined[listing.query] = listing._replace(runs=runs, left_out=left_out)
     return list(joined.values())
 
 

@@ -99,7 +99,7 @@ def test_head_says_what_was_recorded(tmp_path: Path) -> None:
     with record(build_memory(PROJECT), tmp_path / "new" / "recording") as recorder:
         ask_all(recorder)
     assert json.loads((tmp_path / "new" / "recording" / "recording.json").read_text()) == {
-        "schema_version": 2,
+        "schema_version": 3,
         "entity": "entity",
         "project": "project",
         "source": "memory",

@@ -1,0 +1,46 @@
+"""The stored snapshots of an export, read one by one while its project is listed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from dr_wandb.core.contract.records import WandbRun
+from dr_wandb.core.contract.state import ByteRange
+from dr_wandb.core.sync.codec import decode_snapshot
+from dr_wandb.shell.store import disk
+
+
+class HeldRuns:
+    """The runs in a stored `runs.jsonl`, which is opened once one is asked for.
+
+    places: where each lies, by its id. Used as a context manager.
+    """
+
+    def __init__(self, path: Path, places: Mapping[str, ByteRange]) -> None:
+        self._path = path
+        self._places = places
+        self._file: IO[bytes] | None = None
+
+    def get(self, run_id: str) -> WandbRun | None:
+        """Return the stored run with this id, None if there is none."""
+        place = self._places.get(run_id)
+        if place is None:
+            return None
+        if self._file is None:
+            self._file = self._path.open("rb")
+        line = b"".join(disk.read_range(self._file, place.offset, place.length))
+        snapshot = decode_snapshot(line).value_or(None)
+        return None if snapshot is None else snapshot.run
+
+    def __enter__(self) -> "HeldRuns":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
