@@ -61,7 +61,7 @@ def test_edit_of_a_settled_run_is_seen_by_detect_changes(exports: Exports, field
     summary = exports.sync(sync_mode="detect_changes")
     assert summary.refreshed_count == 1
     assert summary.reused_count == 3
-    assert (exports.asked, exports.listing_requests) == ({}, 1)
+    assert (exports.asked, exports.listing_requests) == ({}, 2)
     (change,) = changes_in(exports)[-1]["changed"]["r1"]["fields"]
     assert change["field"] == field
     exports.assert_converged()
@@ -90,7 +90,7 @@ def test_history_of_a_settled_run_is_followed_by_detect_changes(
     assert asked <= {run.run_id for run in runs}
     exports.assert_converged()
     exports.sync(sync_mode="detect_changes")
-    assert (exports.asked, exports.listing_requests) == ({}, 1)
+    assert (exports.asked, exports.listing_requests) == ({}, 2)
 
 
 def test_detect_changes_sends_one_listing_and_nothing_for_runs_that_did_not_change(
@@ -101,7 +101,7 @@ def test_detect_changes_sends_one_listing_and_nothing_for_runs_that_did_not_chan
     exports.per_page = 5
     exports.sync(sync_mode="detect_changes")
     assert exports.asked == {}
-    assert exports.listing_requests == 3
+    assert exports.listing_requests == 4
     after = visible(exports.folder())
     assert {name for name in before if before[name] != after[name]} <= {"state.json"}
 

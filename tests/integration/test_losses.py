@@ -494,7 +494,7 @@ def test_unchanged_runs_cost_no_history_request(exports: Exports) -> None:
     for _ in range(2):
         summary = exports.sync()
         assert exports.asked == {}
-        assert exports.listing_requests == 2
+        assert exports.listing_requests == 3  # created since: one run, the others; and those by id
         assert summary.reused_count == 4
     after = visible(exports.folder())
     assert {name for name in before if before[name] != after[name]} <= {"state.json"}

@@ -88,7 +88,7 @@ def export(
     max_records
         Keep the last so many rows of each run.
     runs_per_page
-        Page size of the listing.
+        Most runs in a page of the listing; pages of large runs are smaller by themselves.
     timeout_seconds
         Give up on a call that brings nothing for so long.
     include_metadata

@@ -21,7 +21,8 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
 from dr_wandb.shell.sources.api.sdk_errors import SDK_ERRORS, Trouble, reason_of, trouble_of_text
-from dr_wandb.shell.sources.api.session import ApiSession, translate
+from dr_wandb.shell.sources.api.session import ApiSession
+from dr_wandb.shell.sources.api.translation import translate
 
 _FILE = "downloaded"
 

@@ -1,27 +1,52 @@
 """The GraphQL documents of the API source. All of them read."""
 
-RUNS = """
+from collections.abc import Collection
+
+from dr_wandb.core.sync.left_out import COUNTS, LISTED
+
+_RUNS = """
 query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, $order: String,
-    $filters: JSONString, $scope: JSONString) {
+    $filters: JSONString%(variables)s) {
   project(name: $project, entityName: $entity) {
-    total: runCount(filters: $scope)
-    matching: runCount(filters: $filters)
+    %(counts)s
+    %(before)s
     runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
       edges {
         cursor
-        node {
-          id name displayName state config group jobType commit readOnly createdAt heartbeatAt
-          description notes tags sweepName projectId systemMetrics summaryMetrics
-          historyLineCount historyKeys
-          user { name username }
-        }
+        node { %(fields)s }
       }
       pageInfo { endCursor hasNextPage }
     }
   }
 }
 """
-"""One page of runs. The fields are those of the SDK's full fragment (wandb 0.31.0)."""
+
+_COUNTS = "total: runCount(filters: $scope)\n    matching: runCount(filters: $filters)"
+
+_BEFORE = """before: runs(filters: $filters, after: $before, first: 1, order: $order) {
+      edges { node { name } }
+    }"""
+
+
+def runs_document(left_out: Collection[str], *, name_before: bool = False) -> str:
+    """Return the document for one page of runs, without some fields of `LISTED` or `COUNTS`.
+
+    name_before: it also asks for the name of the run after the cursor `before`.
+    """
+    fields = [field for field in LISTED if field not in left_out]
+    own = [field for field in fields if "." not in field]
+    of_user = [field.removeprefix("user.") for field in fields if "." in field]
+    if of_user:
+        own.append(f"user {{ {' '.join(of_user)} }}")
+    counted = COUNTS not in left_out
+    return _RUNS % {
+        "variables": f"{', $scope: JSONString' if counted else ''}"
+        f"{', $before: String' if name_before else ''}",
+        "before": _BEFORE if name_before else "",
+        "counts": _COUNTS if counted else "",
+        "fields": " ".join(own),
+    }
+
 
 HISTORY_PAGE = """
 query HistoryPage($entity: String!, $project: String!, $run: String!, $minStep: Int64!,

@@ -27,11 +27,15 @@ SDK_ERRORS = (
 )
 
 THROTTLED_STATUS = 429
+UNAVAILABLE_STATUS = 503
 PASSING_STATUS = frozenset({408, *range(500, 600)} - {501, 505})
 
 _GAVE_UP = "giving up after "
 _BUSY = "service process is busy and did not respond in time"
 _CUT_SHORT = "unexpected EOF"
+_NOTHING = "EOF"
+"""An answer of no bytes at all, as a whole text."""
+
 _NOBODY_THERE = ("connection refused", "no such host", "network is unreachable", "no route to host")
 _RETRIED = re.compile(
     r"giving up after \d+ attempt\(s\)(?:: unexpected HTTP status \d+[^\n]*)?"
@@ -63,8 +67,19 @@ def trouble_of_text(text: str) -> Trouble:
     found = _RETRIED.search(text) or _FILE_STATUS.search(text)
     if found:
         return _trouble_of_status(int(found[1]))
-    passing = _GAVE_UP in text or _BUSY in text or text.rstrip().endswith(_CUT_SHORT)
+    cut = text.rstrip().endswith(_CUT_SHORT) or text.strip() == _NOTHING
+    passing = _GAVE_UP in text or _BUSY in text or cut
     return Trouble.PASSING if passing else Trouble.FINAL
+
+
+def may_be_too_much(error: BaseException) -> bool:
+    """Say whether trouble that may pass could be about the size of what was asked for.
+
+    A timeout, 502, 504, an answer cut off, a connection dropped in the middle; only 503 says that
+    the server takes no request at all.
+    """
+    found = _RETRIED.search(str(error.__cause__ or error))
+    return UNAVAILABLE_STATUS not in (status_of(error), int(found[1]) if found else 0)
 
 
 def _trouble_of_status(status: int) -> Trouble:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from pathlib import Path
+from sys import getsizeof
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,18 +25,18 @@ from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api.pacing import Pacer, PassingError, ThrottledError
+from dr_wandb.shell.sources.api.pacing import Pacer
 from dr_wandb.shell.sources.api.queries import VIEWER
 from dr_wandb.shell.sources.api.sdk_errors import (
     SDK_ERRORS,
     Trouble,
     explain,
     nobody_there,
-    reason_of,
     status_of,
     trouble_of,
 )
 from dr_wandb.shell.sources.api.services import Services, handle_of
+from dr_wandb.shell.sources.api.translation import translate
 
 T = TypeVar("T")
 
@@ -135,12 +136,21 @@ class ApiSession:
 
         Raises DrWandbError where the key is refused, SourceError for everything else.
         """
-        return self.send(lambda: self._query(document, variables))
+        return self.send(lambda: self._query(document, variables)[0])
 
-    def _query(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def measured(
+        self, document: str, variables: Mapping[str, Any], attempts: int
+    ) -> tuple[dict[str, Any], int]:
+        """Send one GraphQL query, this often at most; return its `data`, and its bytes in memory.
+
+        Raises as `query` does. What the last attempt raised is the cause of the SourceError.
+        """
+        return self._pacer.send(lambda: self._query(document, variables), attempts=attempts)
+
+    def _query(self, document: str, variables: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         try:
             with self.service() as service:
-                answer = service.execute_graphql(
+                answer, size = service.execute_graphql(
                     document, variables, timeout=self._timeout, parse=_decode
                 )
         except SDK_ERRORS as error:
@@ -149,7 +159,7 @@ class ApiSession:
             raise translate(error) from error
         if not isinstance(answer, dict):
             raise SourceError("W&B answered without data")
-        return answer
+        return answer, size
 
     def close(self) -> None:
         """End all waits and give the service back; the last session of this process stops it."""
@@ -250,8 +260,8 @@ def _settings(timeout_seconds: int) -> Any:
     )
 
 
-def _decode(text: str) -> Any:
-    return decode_json(text, "W&B's answer")
+def _decode(text: str) -> tuple[Any, int]:
+    return decode_json(text, "W&B's answer"), getsizeof(text)
 
 
 def configured_address() -> str:
@@ -264,15 +274,3 @@ def configured_address() -> str:
 def host_of(address: str) -> str:
     """Return host and port of an address, without the user and password that it may have."""
     return urlsplit(address).netloc.rpartition("@")[2] or address
-
-
-def translate(error: BaseException) -> SourceError:
-    """Return what an error of the SDK is to the pacer and to whoever asked."""
-    reason = reason_of(error.__cause__ or error)
-    match trouble_of(error):
-        case Trouble.THROTTLED:
-            return ThrottledError(reason)
-        case Trouble.PASSING:
-            return PassingError(reason)
-        case Trouble.FINAL:
-            return SourceError(reason)

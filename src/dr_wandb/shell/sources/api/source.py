@@ -6,28 +6,25 @@ hides the rest of a page behind a run without a user, and its scans lose rows th
 (wandb 0.31.0; the contract suite runs on the lowest and the newest SDK).
 """
 
-import json
 import shutil
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from functools import cache, cached_property
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from dr_wandb.core.contract.failures import DrWandbError, NoProject
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.listing import ListingQuery, RunListing, scope_of
+from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.api.downloads import Downloads
-from dr_wandb.shell.sources.api.filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader
-from dr_wandb.shell.sources.api.queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE, RUNS
+from dr_wandb.shell.sources.api.queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE
+from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession
 
 PAGE_LIMIT = 1000
@@ -54,7 +51,8 @@ class ApiSource:
         self._session = session
         self._entity = request.entity
         self._project = request.project
-        self._per_page = min(request.runs_per_page, PAGE_LIMIT - 1)
+        most = min(request.runs_per_page, PAGE_LIMIT - 1)
+        self._run_pages = RunPages(session, self._entity, self._project, most)
         self._downloads = Downloads(session, request)
         self._readers = threading.BoundedSemaphore(READERS)
 
@@ -78,53 +76,8 @@ class ApiSource:
         return self._session.secrets
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
-        """Answer a query page by page, oldest first, with W&B's own counts.
-
-        W&B's cursors are offsets in disguise: a run that is deleted meanwhile makes paging skip
-        another one. So each page begins with the last run of the one before.
-        """
-        variables = {
-            **self._names(),
-            "order": "+created_at",
-            "filters": json.dumps(query_filters(query)),
-            "scope": json.dumps(scope_filters(scope_of(query))),
-            "perPage": self._per_page,
-            "cursor": None,
-        }
-        last: str | None = None
-        more = True
-        while more:
-            project = self._session.query(RUNS, variables).get("project")
-            if project is None:
-                raise DrWandbError(NoProject(entity=self._entity, project=self._project))
-            runs = project.get("runs")
-            if not isinstance(runs, Mapping):
-                raise SourceError("W&B answered without a listing")
-            edges = [edge for edge in runs.get("edges") or () if edge and edge.get("node")]
-            again = 0 if last is None else 1
-            disturbed = bool(again) and (not edges or edges[0]["node"]["name"] != last)
-            if disturbed:
-                again = 0
-            yield RunPage(
-                runs=[self._with_url(edge["node"]) for edge in edges[again:]],
-                matching=project.get("matching"),
-                total=project.get("total"),
-                disturbed=disturbed,
-            )
-            more = bool((runs.get("pageInfo") or {}).get("hasNextPage")) and len(edges) > again
-            if more:
-                last = edges[-1]["node"]["name"]
-                variables["cursor"] = edges[-2]["cursor"] if len(edges) > 1 else None
-                variables["perPage"] = self._per_page + 1
-
-    def _with_url(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        return {**node, "url": self._runs_url + quote(str(node.get("name")), safe="")}
-
-    @cached_property
-    def _runs_url(self) -> str:
-        """Return the address that the pages of this project's runs lie below."""
-        project = "/".join(quote(part, safe="") for part in (self._entity, self._project))
-        return f"{self._session.app_url}{project}/runs/"
+        """Answer a query page by page, oldest first, with W&B's own counts."""
+        return self._run_pages.read(query)
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int

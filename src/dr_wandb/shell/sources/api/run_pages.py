@@ -1,0 +1,197 @@
+"""Listings from W&B, page by page.
+
+Rules
+- How many runs a page asks for is decided by `core.sync.paging`. A page that cannot be served is
+  not waited for: it is asked for again at once with fewer runs. Only one run alone is tried as
+  often as any other request.
+- W&B's cursors are offsets in disguise: a run that is deleted meanwhile makes paging skip another
+  one. So each page begins with the last run of the one before. A page of one large run brings only
+  the name of that one, from the same request.
+- A run that cannot be served even alone is named by a page that asks for its name only, and left
+  unread; the listing goes on behind it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from dr_wandb.core.contract.failures import DrWandbError, NoProject
+from dr_wandb.core.contract.listing import ListingQuery, scope_of
+from dr_wandb.core.sync.left_out import LISTED
+from dr_wandb.core.sync.paging import (
+    MOST_UNREAD,
+    first_page,
+    note_capped,
+    note_refused,
+    note_served,
+)
+from dr_wandb.shell.sources import RunPage, SourceError
+from dr_wandb.shell.sources.api.filters import query_filters, scope_filters
+from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
+from dr_wandb.shell.sources.api.queries import runs_document
+from dr_wandb.shell.sources.api.session import ApiSession
+from dr_wandb.shell.sources.api.translation import TooMuchError
+
+NAMING_ATTEMPTS = 2
+"""Tries to learn the name of a run that could not be served: a server that is down is told soon."""
+
+_NAMES_ONLY = frozenset(LISTED) - {"id", "name"}
+
+
+class _Place(NamedTuple):
+    """Where an answer goes on: after `cursor`, where `before` is the cursor of the run before.
+
+    last: the id of the run at `cursor`. None, all three, at the beginning.
+    """
+
+    cursor: str | None = None
+    before: str | None = None
+    last: str | None = None
+
+
+class _Answer(NamedTuple):
+    """A page as W&B gives it: `edges` after the cursor `after`, and if there are more.
+
+    again: the first edge was asked for since it should be the last run of the page before. first:
+    the name that is where that run was. unread: why the run of this page could not be read.
+    """
+
+    project: Mapping[str, Any]
+    edges: Sequence[Mapping[str, Any]]
+    more: bool
+    after: str | None
+    again: bool = False
+    first: str | None = None
+    unread: str = ""
+
+    @property
+    def place(self) -> _Place:
+        """Return where the answer goes on."""
+        before = self.edges[-2]["cursor"] if len(self.edges) > 1 else self.after
+        return _Place(self.edges[-1]["cursor"], before, self.edges[-1]["node"]["name"])
+
+
+class RunPages:
+    """The listings of one project. Not for several threads at once."""
+
+    def __init__(self, session: ApiSession, entity: str, project: str, most: int) -> None:
+        self._session = session
+        self._names = {"entity": entity, "project": project}
+        self._size = first_page(most)
+        self._unread: set[str] = set()
+
+    def read(self, query: ListingQuery) -> Iterator[RunPage]:
+        """Answer a query page by page, oldest first, with W&B's own counts."""
+        fixed = {
+            **self._names,
+            "order": "+created_at",
+            "filters": json.dumps(query_filters(query)),
+            "scope": json.dumps(scope_filters(scope_of(query))),
+        }
+        place: _Place = _Place()
+        more, unread = True, 0
+        while more:
+            answer = self._ask(fixed, place)
+            page = self._page(answer, place)
+            if not page.unread:
+                unread = 0
+            elif not self._unread.issuperset(page.unread):  # not one that is asked for once more
+                self._unread.update(page.unread)
+                unread += 1
+            if unread > MOST_UNREAD:
+                raise SourceError(
+                    f"{unread} runs in a row could not be served, each asked for alone: "
+                    f"{answer.unread}",
+                    retryable=False,
+                )
+            yield page
+            more = answer.more and (bool(page.runs) or bool(page.unread))
+            if answer.more and answer.again and not more:
+                self._size, more = note_capped(self._size), True
+            elif more:
+                place = answer.place
+
+    def _page(self, answer: _Answer, place: _Place) -> RunPage:
+        project, nodes = answer.project, [edge["node"] for edge in answer.edges]
+        disturbed = place.last is not None and answer.first != place.last
+        new = nodes[1:] if answer.again and not disturbed else nodes
+        return RunPage(
+            runs=[] if answer.unread else [self._with_url(node) for node in new],
+            unread={str(node["name"]): answer.unread for node in new} if answer.unread else {},
+            matching=project.get("matching"),
+            total=project.get("total"),
+            disturbed=disturbed,
+        )
+
+    def _ask(self, fixed: Mapping[str, Any], place: _Place) -> _Answer:
+        """Ask for the next page, with fewer and fewer runs until one is served."""
+        while True:
+            size = self._size
+            again = place.last is not None and not size.alone
+            page = {**fixed, "cursor": place.cursor, "perPage": size.runs}
+            if again:
+                page |= {"cursor": place.before, "perPage": size.runs + 1}
+            elif place.last is not None:
+                page["before"] = place.before
+            try:
+                document, length = self._send(page, ATTEMPTS if size.alone else 1)
+            except SourceError as error:
+                if not isinstance(error.__cause__, TooMuchError):
+                    raise
+                smaller = note_refused(size)
+                if smaller is None:
+                    return self._name_unread(page, error)
+                self._size = smaller
+                continue
+            answer = self._read(document, page["cursor"], again=again)
+            self._size = note_served(size, len(answer.edges), length)
+            return answer
+
+    def _send(self, page: Mapping[str, Any], attempts: int) -> tuple[dict[str, Any], int]:
+        """Send a page; what fewer runs would not help with is tried as any other request."""
+        document = runs_document((), name_before="before" in page)
+        try:
+            return self._session.measured(document, page, attempts)
+        except SourceError as error:
+            cause = error.__cause__
+            if attempts > 1 or not isinstance(cause, PassingError):
+                raise
+            if isinstance(cause, TooMuchError):
+                raise
+        return self._session.measured(document, page, ATTEMPTS)
+
+    def _name_unread(self, page: Mapping[str, Any], error: SourceError) -> _Answer:
+        """Return an answer that names the run which could not be served alone, and why."""
+        document = runs_document(_NAMES_ONLY, name_before="before" in page)
+        try:
+            named, _ = self._session.measured(document, page, NAMING_ATTEMPTS)
+        except SourceError:
+            raise SourceError(
+                f"not even one run could be listed: {error}", retryable=False
+            ) from error
+        reason = f"W&B could not serve this run, even alone: {error}"
+        return self._read(named, page["cursor"], again=False)._replace(unread=reason)
+
+    def _read(self, document: Mapping[str, Any], after: str | None, *, again: bool) -> _Answer:
+        project = document.get("project")
+        if project is None:
+            raise DrWandbError(NoProject(**self._names))
+        runs = project.get("runs")
+        if not isinstance(runs, Mapping):
+            raise SourceError("W&B answered without a listing")
+        edges = _edges(runs)
+        firsts = edges if again else _edges(project.get("before") or {})
+        first = firsts[0]["node"]["name"] if firsts else None
+        more = bool((runs.get("pageInfo") or {}).get("hasNextPage"))
+        return _Answer(project, edges, more, after, again=again, first=first)
+
+    def _with_url(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        names = (self._names["entity"], self._names["project"])
+        project = "/".join(quote(part, safe="") for part in names)
+        run = quote(str(node.get("name")), safe="")
+        return {**node, "url": f"{self._session.app_url}{project}/runs/{run}"}
+
+
+def _edges(runs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [edge for edge in runs.get("edges") or () if edge and edge.get("node")]
