@@ -116,6 +116,19 @@ class Unreachable(Failure, tag="unreachable", frozen=True, kw_only=True):
         )
 
 
+class ServerTooOld(Failure, tag="server_too_old", frozen=True, kw_only=True):
+    """The server does not know fields of a run without which no export can be made."""
+
+    host: str
+    fields: tuple[str, ...]
+
+    def describe(self) -> str:
+        return (
+            f"{self.host} does not know {', '.join(self.fields)} of a run, which an export needs\n"
+            "use a newer W&B server, or an earlier version of this tool"
+        )
+
+
 class NoExport(Failure, tag="no_export", frozen=True, kw_only=True):
     """There is no export of that name."""
 
@@ -277,6 +290,7 @@ EXIT_CODES: dict[type[Failure], int] = {
     NoApiKey: 4,
     KeyRefused: 4,
     Unreachable: 5,
+    ServerTooOld: 5,
     DamagedFile: EXIT_DAMAGED,
     NewerSchema: EXIT_DAMAGED,
     NoExport: EXIT_DAMAGED,

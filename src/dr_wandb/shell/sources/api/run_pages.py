@@ -9,6 +9,7 @@ Rules
   the name of that one, from the same request.
 - A run that cannot be served even alone is named by a page that asks for its name only, and left
   unread; the listing goes on behind it.
+- Which fields are left out is decided by `core.sync.left_out`, before the first page of an answer.
 """
 
 import json
@@ -16,9 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from dr_wandb.core.contract.failures import DrWandbError, NoProject
+from returns.pipeline import is_successful
+
+from dr_wandb.core.contract.failures import DrWandbError, NoProject, ServerTooOld
 from dr_wandb.core.contract.listing import ListingQuery, scope_of
-from dr_wandb.core.sync.left_out import LISTED
+from dr_wandb.core.sync.left_out import COUNTS, LISTED, leave_out
 from dr_wandb.core.sync.paging import (
     MOST_UNREAD,
     first_page,
@@ -26,15 +29,19 @@ from dr_wandb.core.sync.paging import (
     note_refused,
     note_served,
 )
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RunPage, SourceError
 from dr_wandb.shell.sources.api.filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
 from dr_wandb.shell.sources.api.queries import runs_document
 from dr_wandb.shell.sources.api.session import ApiSession
-from dr_wandb.shell.sources.api.translation import TooMuchError
+from dr_wandb.shell.sources.api.translation import TooMuchError, UnknownFieldsError
 
 NAMING_ATTEMPTS = 2
 """Tries to learn the name of a run that could not be served: a server that is down is told soon."""
+
+LEFT_OUT = "%s does not know %s of a run: left out, and runs that are held keep the stored values"
+UNCOUNTED = "%s does not count runs: nothing says that a listing is complete"
 
 _NAMES_ONLY = frozenset(LISTED) - {"id", "name"}
 
@@ -79,6 +86,7 @@ class RunPages:
         self._session = session
         self._names = {"entity": entity, "project": project}
         self._size = first_page(most)
+        self._left_out: frozenset[str] = frozenset()
         self._unread: set[str] = set()
 
     def read(self, query: ListingQuery) -> Iterator[RunPage]:
@@ -122,6 +130,7 @@ class RunPages:
             matching=project.get("matching"),
             total=project.get("total"),
             disturbed=disturbed,
+            left_out=tuple(sorted(self._left_out - {COUNTS})),
         )
 
     def _ask(self, fixed: Mapping[str, Any], place: _Place) -> _Answer:
@@ -135,7 +144,7 @@ class RunPages:
             elif place.last is not None:
                 page["before"] = place.before
             try:
-                document, length = self._send(page, ATTEMPTS if size.alone else 1)
+                document, length = self._send(page, place, ATTEMPTS if size.alone else 1)
             except SourceError as error:
                 if not isinstance(error.__cause__, TooMuchError):
                     raise
@@ -148,9 +157,24 @@ class RunPages:
             self._size = note_served(size, len(answer.edges), length)
             return answer
 
-    def _send(self, page: Mapping[str, Any], attempts: int) -> tuple[dict[str, Any], int]:
+    def _send(
+        self, page: Mapping[str, Any], place: _Place, attempts: int
+    ) -> tuple[dict[str, Any], int]:
+        """Send a page, and again without the fields that W&B turns out not to know."""
+        while True:
+            try:
+                document = runs_document(self._left_out, name_before="before" in page)
+                return self._tried(document, page, attempts)
+            except UnknownFieldsError as error:
+                if place.last is not None:  # one answer leaves out the same fields on each page
+                    self._leave_out(error)
+                    raise SourceError(str(error)) from error
+                self._leave_out(error)
+
+    def _tried(
+        self, document: str, page: Mapping[str, Any], attempts: int
+    ) -> tuple[dict[str, Any], int]:
         """Send a page; what fewer runs would not help with is tried as any other request."""
-        document = runs_document((), name_before="before" in page)
         try:
             return self._session.measured(document, page, attempts)
         except SourceError as error:
@@ -161,9 +185,23 @@ class RunPages:
                 raise
         return self._session.measured(document, page, ATTEMPTS)
 
+    def _leave_out(self, error: UnknownFieldsError) -> None:
+        host, before = self._session.host, self._left_out
+        decided = leave_out(before, error.fields)
+        if not is_successful(decided):
+            raise DrWandbError(ServerTooOld(host=host, fields=decided.failure())) from error
+        self._left_out = decided.unwrap()
+        new = self._left_out - before
+        if not new:
+            raise error
+        if COUNTS in new:
+            LOGGER.warning(UNCOUNTED, host)
+        if fields := sorted(new - {COUNTS}):
+            LOGGER.warning(LEFT_OUT, host, ", ".join(fields))
+
     def _name_unread(self, page: Mapping[str, Any], error: SourceError) -> _Answer:
         """Return an answer that names the run which could not be served alone, and why."""
-        document = runs_document(_NAMES_ONLY, name_before="before" in page)
+        document = runs_document(self._left_out | _NAMES_ONLY, name_before="before" in page)
         try:
             named, _ = self._session.measured(document, page, NAMING_ATTEMPTS)
         except SourceError:

@@ -1,5 +1,6 @@
 """Errors of the SDK as those that the pacer, and whoever asked, go by."""
 
+from dr_wandb.core.sync.left_out import unknown_fields
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
 from dr_wandb.shell.sources.api.sdk_errors import Trouble, may_be_too_much, reason_of, trouble_of
@@ -7,6 +8,14 @@ from dr_wandb.shell.sources.api.sdk_errors import Trouble, may_be_too_much, reas
 
 class TooMuchError(PassingError):
     """A request failed in a way that may pass, or that it would not if less were asked for."""
+
+
+class UnknownFieldsError(SourceError):
+    """A document names fields that the server does not know: `fields`, see left_out.py."""
+
+    def __init__(self, reason: str, fields: tuple[str, ...]) -> None:
+        super().__init__(reason)
+        self.fields = fields
 
 
 def translate(error: BaseException) -> SourceError:
@@ -18,4 +27,5 @@ def translate(error: BaseException) -> SourceError:
         case Trouble.PASSING:
             return TooMuchError(reason) if may_be_too_much(error) else PassingError(reason)
         case Trouble.FINAL:
-            return SourceError(reason)
+            fields = unknown_fields(str(error.__cause__ or error))
+            return UnknownFieldsError(reason, fields) if fields else SourceError(reason)
