@@ -53,6 +53,8 @@ class _Watch:
         programs = {child: _program_of(child) for child in _children_of(self._process_id)}
         for child, program in programs.items():
             peak = _peak_of(child)
+            if program != self._program:
+                self._beside.pop(child, None)
             if peak is not None and program.name == CORE:
                 self.core = peak
             elif peak is not None and program == self._program and child in self._before:
@@ -61,7 +63,7 @@ class _Watch:
 
     @property
     def beside(self) -> int:
-        """Return the peaks of those that were twice seen to run the same program.
+        """Return the peaks of those that were twice seen to run the same program, and no other.
 
         One that has just begun runs it too, before it becomes another.
         """
