@@ -19,7 +19,7 @@ from cyclopts import App, Parameter
 
 from benchmarks.environments import CHECKOUT, THIS_TOOL, Tool, tool_of
 from benchmarks.machine import describe_machine
-from benchmarks.measuring import run_measured
+from benchmarks.measuring import Usage, run_measured
 from benchmarks.prepared import ENTITY, PROJECT
 from benchmarks.server_process import ServerProcess
 from benchmarks.workloads import Workload
@@ -36,18 +36,29 @@ app = App(name="python -m benchmarks.beside", help_format="plaintext")
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of work in every round: its seconds, and those of what it is compared with."""
+    """A kind of work in every round: its seconds, and those of what it is compared with.
+
+    goal: the highest ratio of the two; with `most` the highest median instead, whatever the other
+    needs. unit: of the values, if they are no seconds.
+    """
 
     work: str
     goal: float
     compared_with: str
     seconds: list[float]
     others: list[float]
+    unit: str = "s"
+    most: bool = False
 
     @property
     def ratio(self) -> float:
         """Return the median of the ratios of the rounds."""
         return median(one / other for one, other in zip(self.seconds, self.others, strict=True))
+
+    @property
+    def met(self) -> bool:
+        """Say whether the goal is reached."""
+        return (median(self.seconds) if self.most else self.ratio) <= self.goal
 
 
 class Bench:
@@ -68,13 +79,17 @@ class Bench:
 
     def sync(self, tool: str, data_root: Path, *flags: str) -> float:
         """Do one sync and return its seconds."""
+        return self.use(tool, data_root, *flags).seconds
+
+    def use(self, tool: str, data_root: Path, *flags: str) -> Usage:
+        """Do one sync and return what it used."""
         arguments = [*self._tools[tool].command, ENTITY, PROJECT, "--name", NAME, "--quiet"]
         work = self.new_folder()
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(work), **self._environment}
         command = [*arguments, "--data-root", str(data_root), *flags]
         usage, _ = run_measured(command, folder=work, environment=environment)
         shutil.rmtree(work)
-        return usage.seconds
+        return usage
 
     def cold(self, tool: str, *flags: str) -> float:
         """Export with history into an empty folder and return the seconds."""
@@ -115,8 +130,8 @@ def measure(bench: Bench, plain: Workload, rounds: int) -> list[Figure]:
             ("`--min-step 1`, all but one step of each run", 1.1, "all steps",
              cold(THIS_TOOL, "--min-step", "1"), this),
         ]  # fmt: skip
-        figures.append(_alternate(*works[0], 3 * rounds))  # the two are close: more rounds
-        figures += [_alternate(*work, rounds) for work in works[1:]]
+        figures.append(alternate(*works[0], 3 * rounds))  # the two are close: more rounds
+        figures += [alternate(*work, rounds) for work in works[1:]]
         figures += _measure_shape(bench, server, rounds)
     return figures
 
@@ -143,14 +158,14 @@ def _measure_shape(bench: Bench, server: ServerProcess, rounds: int) -> list[Fig
 
     reference = "a cold export from a recording"
     return [
-        _alternate("an export of the earlier build into the present shape (metadata mode)", 1.5,
+        alternate("an export of the earlier build into the present shape (metadata mode)", 1.5,
                    reference, bring("metadata"), cold, rounds),
-        _alternate("the same, and its history read once more (history mode)", 1.5,
+        alternate("the same, and its history read once more (history mode)", 1.5,
                    reference, bring("history"), cold, rounds),
     ]  # fmt: skip
 
 
-def _alternate(
+def alternate(
     work: str,
     goal: float,
     compared_with: str,
@@ -158,6 +173,7 @@ def _alternate(
     other: Callable[[], float],
     rounds: int,
 ) -> Figure:
+    """Measure two kinds of work in turn, after a warm-up."""
     seconds, others = [], []
     for number in range(rounds + 1):  # the first is a warm-up
         pair = (one(), other()) if number % 2 else (other(), one())[::-1]
@@ -167,16 +183,22 @@ def _alternate(
     figure = Figure(
         work=work, goal=goal, compared_with=compared_with, seconds=seconds, others=others
     )
-    print(_line(figure), flush=True)
+    print(line_of(figure), flush=True)
     return figure
 
 
-def _line(figure: Figure) -> str:
-    met = "" if figure.ratio <= figure.goal else ", **not met**"
-    spread = f"{min(figure.seconds):.1f} to {max(figure.seconds):.1f} s"
+def line_of(figure: Figure) -> str:
+    """Return a figure as a line of the table."""
+    unit, digits = figure.unit, 0 if figure.most else 2
+    met = "" if figure.met else ", **not met**"
+    goal = f"at most {figure.goal:.0f} {unit}" if figure.most else f"{figure.goal}"
+    spread = (
+        f"{min(figure.seconds):.{digits // 2}f} to {max(figure.seconds):.{digits // 2}f} {unit}"
+    )
     return (
-        f"| {figure.work} | {median(figure.seconds):.2f} s ({spread}) | {figure.compared_with}, "
-        f"{median(figure.others):.2f} s | {figure.ratio:.2f} | {figure.goal}{met} |"
+        f"| {figure.work} | {median(figure.seconds):.{digits}f} {unit} ({spread}) "
+        f"| {figure.compared_with}, {median(figure.others):.{digits}f} {unit} "
+        f"| {figure.ratio:.2f} | {goal}{met} |"
     )
 
 
@@ -192,7 +214,7 @@ def table(figures: list[Figure], tools: dict[str, Tool], rows: int, rounds: int)
         "| work | this build, median (range) | compared with | ratio | goal |\n"
         "|---|---|---|---|---|"
     )
-    return "\n".join([head, *map(_line, figures)])
+    return "\n".join([head, *map(line_of, figures)])
 
 
 @app.default
@@ -202,6 +224,7 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
+    only_listings: Annotated[bool, Parameter(negative="")] = False,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -216,14 +239,22 @@ def main(
         Size of the project: 0.05 is a twentieth of a million rows.
     rounds
         How often each pair is measured.
+    only_listings
+        Measure nothing but listings of many runs, and of large ones.
     publish
         Put the table into docs/performance.md.
     """
+    if publish and only_listings:
+        raise SystemExit("--publish is for all figures")
     tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool), BEFORE: tool_of(BEFORE, before)}
+    from benchmarks.listings import measure_listings
+
     plain = Workload(runs=200, rows_per_run=max(10, round(5_000 * scale)))
     below = Path(mkdtemp(prefix="beside-"))
     try:
-        figures = measure(Bench(below, tools), plain, rounds)
+        bench = Bench(below, tools)
+        figures = [] if only_listings else measure(bench, plain, rounds)
+        figures += measure_listings(bench, scale, rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)

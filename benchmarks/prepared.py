@@ -102,7 +102,7 @@ def _run(server: StandInServer, project: Project, workload: Workload, number: in
         tags=("baseline", f"seed-{number % 10}"),
         group=f"group-{number % 25}",
     )
-    run.config_json = json.dumps(_config(number))
+    run.config_json = json.dumps(_config(number, workload))
     run.summary_json = json.dumps(_summary(number, workload))
     run.line_count_offset = workload.rows_per_run
     run.history_keys = _history_keys(workload)
@@ -112,7 +112,7 @@ def _run(server: StandInServer, project: Project, workload: Workload, number: in
     return run
 
 
-def _config(number: int) -> dict[str, Any]:
+def _config(number: int, workload: Workload) -> dict[str, Any]:
     values: dict[str, Any] = {
         "seed": number,
         "learning_rate": 0.1 / (number + 1),
@@ -123,7 +123,16 @@ def _config(number: int) -> dict[str, Any]:
         "precision": "bf16",
         "warmup_steps": 2000,
     }
+    if workload.config_bytes:
+        count = workload.config_bytes // len(_option(0, 0))
+        values["options"] = [json.loads(_option(number, index)) for index in range(count)]
     return {key: {"value": value, "desc": None} for key, value in values.items()}
+
+
+def _option(number: int, index: int) -> str:
+    """Return one of many parts of a large config, as JSON: a name, a path, a few numbers."""
+    name, path = f"option-{index:06d}", f"/datasets/seed-{number:05d}/shard-{index:06d}.tar"
+    return json.dumps({"name": name, "path": path, "weight": 0.5, "range": [index, index + 8]})
 
 
 def _summary(number: int, workload: Workload) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     with nothing exported. rows_per_file: most rows of one Parquet file. summaries: in an offline
     file, two records of the summary stand before each row. mixed_metrics: the first metrics, of
     which one value is NaN, are exported as columns of mixed type, and the step is a double.
+    config_bytes: how long the JSON of each config is at least.
     """
 
     runs: int
@@ -28,6 +29,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = HISTORY
     summaries: bool = False
     mixed_metrics: int = 0
+    config_bytes: int = 0
 
     @property
     def rows(self) -> int:

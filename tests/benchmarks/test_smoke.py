@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
 from benchmarks.__main__ import BEGIN, DOCUMENT, END, app
+from benchmarks.beside import BEFORE, Bench, Figure, line_of
 from benchmarks.cases import ALL_CASES, EXPORTED, OFFLINE, SPARSE, Step
 from benchmarks.chart import draw
 from benchmarks.environments import OTHER_VERSION, THIS_TOOL, tool_of
 from benchmarks.goals import judge
+from benchmarks.listings import measure_listings
 from benchmarks.measuring import Usage
 from benchmarks.offline_goals import judge_offline
 from benchmarks.results import Measurement, Parsing, Results, Sample
 from benchmarks.rounds import WrongExportError, measure_case
 from benchmarks.tables import report
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 USAGE = Usage(seconds=1, cpu_seconds=1, peak_bytes=100_000_000, core_peak_bytes=None)
 
@@ -158,6 +157,31 @@ def test_offline_goal_is_met_when_it_takes_three_times_as_long_as_parsing(
     ours = results.measurements[0]
     ours.case, ours.parsings = OFFLINE[0].name, [parsing]
     assert judge_offline(results)[0].met is met
+
+
+def test_listings_are_measured_beside_another_build(tmp_path: Path) -> None:
+    tools = {name: tool_of(name, Path(sys.executable)) for name in (THIS_TOOL, BEFORE)}
+    seconds, memory, many = measure_listings(Bench(tmp_path, tools), 0.01, 1)
+    assert min(*seconds.seconds, *seconds.others, *many.seconds) > 0
+    assert [len(one) for one in (seconds.seconds, memory.seconds, memory.others)] == [1, 2, 2]
+    assert min(*memory.seconds, *memory.others) > 20, "megabytes of a whole process"
+    assert memory.unit == "MB"
+    assert "200 small runs" in line_of(many)
+
+
+@pytest.mark.parametrize(("peaks", "met"), [([150, 200, 240], True), ([150, 201, 201], False)])
+def test_goal_for_memory_is_a_number_of_megabytes(peaks: list[float], met: bool) -> None:
+    figure = Figure(
+        work="peak",
+        goal=200,
+        compared_with="",
+        seconds=peaks,
+        others=[1, 1, 1],
+        unit="MB",
+        most=True,
+    )
+    assert figure.met is met
+    assert ("**not met**" in line_of(figure)) is not met
 
 
 def test_table_says_how_many_rows_the_other_tool_lost() -> None:
