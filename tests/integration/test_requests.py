@@ -40,7 +40,7 @@ def test_tail_of_a_run_whose_first_rows_are_exported_downloads_nothing(exports: 
     for _ in range(2):
         run.log_all({"loss": 0.25} for _ in range(5))
         exports.sync()
-        assert exports.asked == {"RunParquetHistory": 2, "HistoryPage": 1}
+        assert exports.asked == {"HistoryPage": 1}
     assert exports.steps("run") == list(range(50))
     exports.assert_converged()
 

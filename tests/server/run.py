@@ -11,7 +11,7 @@ from tests.server.parquet import ParquetFile, encode_parquet, split_columns, spl
 from tests.server.world import AUTO, Heartbeat, Marker, instant
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from tests.server.model import Project
 
@@ -27,7 +27,8 @@ class Run:
     history_keys, parquet_history: AUTO, or what is answered instead (None is null).
     line_count_offset is added to historyLineCount; last_step_override replaces lastStep.
     live_from is the position of the first row that is not exported, served_from of the first
-    row that `history` answers. Numbers count runs as they were created.
+    row that `history` answers. live_item makes an item of `liveData` from the members of a row that
+    were asked for. Numbers count runs as they were created.
     """
 
     NO_STEP: Final = Marker.NO_STEP
@@ -94,6 +95,7 @@ class Run:
         self.exports: list[ParquetFile] = []
         self.live_from = 0
         self.served_from = 0
+        self.live_item: Callable[[dict[str, Any]], Any] | None = None
         self.metadata: dict[str, Any] | None = None
         self.metadata_status = 200
         self.files: dict[str, bytes] = {}

@@ -95,11 +95,13 @@ def _parquet_history(run: Run, arguments: Mapping[str, Any], context: Context) -
         answer = run.parquet_history
         return None if answer is None else Node("ParquetHistory", answer)
     keys = arguments.get("liveKeys") or []
-    live = [
+    live: list[Any] = [
         {key: spell_non_finite(row[key]) for key in keys if key in row}
         for row in run.rows[run.live_from :]
         if "_step" not in keys or row.get("_step") is not None
     ]
+    if run.live_item is not None:
+        live = [run.live_item(members) for members in live]
     urls = context.server.sign_exports(run)
     return Node("ParquetHistory", {"parquetUrls": urls, "liveData": live})
 

@@ -60,17 +60,6 @@ query HistoryPage($entity: String!, $project: String!, $run: String!, $minStep: 
 """
 """Rows as JSON texts: minStep inclusive, maxStep exclusive, at most pageSize rows."""
 
-EXPORTS = """
-query RunParquetHistory($entity: String!, $project: String!, $runName: String!,
-    $liveKeys: [String!]!) {
-  project(name: $project, entityName: $entity) {
-    run(name: $runName) {
-      parquetHistory(liveKeys: $liveKeys) { parquetUrls }
-    }
-  }
-}
-"""
-
 LIVE_STEPS = """
 query RunParquetHistory($entity: String!, $project: String!, $runName: String!,
     $liveKeys: [String!]!) {

@@ -16,22 +16,18 @@ from typing import Any
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
-from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.api.downloads import Downloads
-from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader
-from dr_wandb.shell.sources.api.queries import EXPORTS, HISTORY_PAGE, LIVE_STEPS, RUN_FILE
+from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
+from dr_wandb.shell.sources.api.queries import RUN_FILE
 from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession
 
 PAGE_LIMIT = 1000
 """The most runs that W&B is documented to serve in a page."""
-
-CAREFUL_ROWS = (MOST_ROWS, 1_000, 250)
-"""Most rows in a page of live history, by attempt: a server may cap answers without a word."""
 
 READERS = 2
 """Parquet files that are read here at once, of all that are downloaded: one is encoded, which is
@@ -97,87 +93,67 @@ class ApiSource:
         """Read as `read_history` does, but leave Parquet that holds all rows to be read.
 
         A window that begins at a step is mostly the tail of a run that is alive, and not exported:
-        that is asked first, since a Parquet file can only be had as a whole.
+        its live rows are read first, since a Parquet file can only be had as a whole.
         """
-        if window.start and self._is_live_from(run, window.start):
-            yield from self._read_live(run, window, attempt, window.start, 0)
+        if window.start:
+            yield from self._read_tail(run, window, attempt, window.start)
             return
         if run.terminal:
             _import_arrow_ahead()
+        live = LiveHistory(self._ask_run)
+        exported, has_live = yield from self._read_exported(run, window)
+        if has_live:
+            start = max(0, live.first_step(run)) if exported else 0
+            yield from live.read(run, window, attempt, start, exported)
+
+    def _read_tail(
+        self, run: RunListing, window: FetchWindow, attempt: int, start: int
+    ) -> Iterator[HistoryBatch | HistoryFiles]:
+        """Read live rows from a step on; what is exported too, unless that step itself is live.
+
+        W&B exports a history from its beginning on, so a live row at `start` says that no later one
+        is exported. What is exported is asked for after the live rows: a row that moves meanwhile
+        comes twice, not never.
+        """
+        batches = LiveHistory(self._ask_run).read(run, window, attempt, start)
+        first = next((batch for batch in batches if batch.rows), None)
+        if first is None or not has_step(first, start):
+            yield from self._read_exported(run, window, has_live=first is not None)
+        if first is not None:
+            yield first
+            yield from batches
+
+    def _read_exported(
+        self, run: RunListing, window: FetchWindow, has_live: bool | None = None
+    ) -> Generator[HistoryBatch | HistoryFiles, None, tuple[int, bool]]:
+        """Download a run's Parquet files and read them, or give them if there are no live rows.
+
+        has_live: None if only W&B's list of exports can tell. Returns how many rows the files have
+        that were read here, and whether there are live rows beside them.
+        """
         folder = self._downloads.new_folder()
         try:
-            paths, has_live = self._downloads.exports(run.run_id, folder)
-            exported = 0
-            if paths:
-                from dr_wandb.shell.sources.api.parquet import ParquetFiles, count_rows
+            paths, listed_live = self._downloads.exports(run.run_id, folder)
+            has_live = (listed_live or not paths) if has_live is None else has_live
+            if not paths:
+                return 0, has_live
+            from dr_wandb.shell.sources.api.parquet import ParquetFiles, count_rows
 
-                files = ParquetFiles(paths=paths, window=window)
-                if not has_live:
-                    yield files
-                    return
-                exported = sum(map(count_rows, paths))
-                yield from self.read_files(files)
+            files = ParquetFiles(paths=paths, window=window)
+            if not has_live:
+                yield files
+                return 0, False
+            yield from self.read_files(files)
+            return sum(map(count_rows, paths)), True
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        first_live = self._first_live_step(run) if exported else 0
-        start = max(first_live, window.low)
-        yield from self._read_live(run, window, attempt, start, exported)
 
-    def _read_live(
-        self, run: RunListing, window: FetchWindow, attempt: int, start: int, exported: int
-    ) -> Iterator[HistoryBatch]:
-        count = run.history_line_count
-        expected = None if count is None else max(0, count - exported)
-        last = BEYOND - 1 if run.last_step is None else run.last_step
-        stop = last + 1 if window.stop is None else min(window.stop, last + 1)
-        reader = LiveReader(
-            lambda low, high, rows: self._read_page(run.run_id, low, high, rows),
-            most_rows=CAREFUL_ROWS[min(attempt, len(CAREFUL_ROWS) - 1)],
-        )
-        yield from reader.read(start, stop, None if window.start else expected)
-        end = BEYOND if window.stop is None else window.stop
-        lacking = expected is not None and reader.rows < expected
-        if last + 1 < end and (lacking or not window.whole):
-            yield from reader.read(last + 1, end, None)
-
-    def _read_page(self, run_id: str, low: int, high: int, rows: int) -> list[str]:
-        variables = {
-            **self._names(),
-            "run": run_id,
-            "minStep": low,
-            "maxStep": high,
-            "pageSize": rows,
-        }
-        page = self._run_of(self._session.query(HISTORY_PAGE, variables)).get("history")
-        if page is None:
-            raise SourceError("W&B answered without a history")
-        return list(page)
-
-    def _is_live_from(self, run: RunListing, start: int) -> bool:
-        """Say whether no row of this step or a later one is exported, as far as one can tell.
-
-        Should one be, too few rows come, and the run is read whole.
-        """
-        if not self._ask_exports(run, EXPORTS).get("parquetUrls"):
-            return True
-        return 0 < self._first_live_step(run) <= start
-
-    def _first_live_step(self, run: RunListing) -> int:
-        """Return the smallest step that is not exported. Rows without a step count as step 0."""
-        steps = map(_step_of, self._ask_exports(run, LIVE_STEPS).get("liveData") or ())
-        return min(steps, default=0)
-
-    def _ask_exports(self, run: RunListing, document: str) -> Mapping[str, Any]:
-        variables = {**self._names(), "runName": run.run_id, "liveKeys": ["_step"]}
-        exports = self._run_of(self._session.query(document, variables)).get("parquetHistory")
-        if not isinstance(exports, Mapping):
-            raise SourceError("W&B answered without a list of exports")
-        return exports
+    def _ask_run(self, document: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._run_of(self._session.query(document, {**self._names(), **variables}))
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Read the run's metadata file. The SDK's own property hides every error as None."""
-        variables = {**self._names(), "name": run.run_id, "fileNames": [METADATA_FILE]}
-        node = self._run_of(self._session.query(RUN_FILE, variables))
+        node = self._ask_run(RUN_FILE, {"name": run.run_id, "fileNames": [METADATA_FILE]})
         edges = (node.get("files") or {}).get("edges") or []
         entries = [edge["node"] for edge in edges if edge["node"]["name"] == METADATA_FILE]
         if not entries:
@@ -213,9 +189,3 @@ def _import_arrow_ahead() -> None:
     A run that has ended is mostly exported; a sync that reads none does without Arrow.
     """
     begin(lambda: import_module("dr_wandb.shell.sources.api.parquet"))
-
-
-def _step_of(entry: Any) -> int:
-    row = decode_json(entry, "a live row") if isinstance(entry, str) else entry
-    step = row.get("_step") if isinstance(row, Mapping) else None
-    return whole_step(step) or 0

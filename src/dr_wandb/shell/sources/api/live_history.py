@@ -1,0 +1,79 @@
+"""Read the rows of a run that are not exported to Parquet yet.
+
+Rules
+- `history` is asked, page by page. It alone says which rows are live; the list of exports says so
+  too (`liveData`), but with an item for each live row, of which there may be many thousand.
+- The list is read only if Parquet was, to begin where it ends. Its items are objects or JSON text,
+  with an integer, a double or no step.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.normalize import whole_step
+from dr_wandb.core.contract.values import decode_json
+from dr_wandb.shell.sources import RowBatch, SourceError
+from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader
+from dr_wandb.shell.sources.api.queries import HISTORY_PAGE, LIVE_STEPS
+
+CAREFUL_ROWS = (MOST_ROWS, 1_000, 250)
+"""Most rows in a page of live history, by attempt: a server may cap answers without a word."""
+
+AskRun = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Sends a GraphQL document about one run, and returns the run in the answer."""
+
+
+class LiveHistory:
+    """The live rows of one project's runs."""
+
+    def __init__(self, ask_run: AskRun) -> None:
+        self._ask_run = ask_run
+
+    def read(
+        self, run: RunListing, window: FetchWindow, attempt: int, start: int, exported: int = 0
+    ) -> Iterator[RowBatch]:
+        """Read the live rows of a window from a step on. exported: rows that came from files.
+
+        The first batch with rows has all of the rows at `start`, if there are any.
+        """
+        count = run.history_line_count
+        expected = None if count is None else max(0, count - exported)
+        last = BEYOND - 1 if run.last_step is None else run.last_step
+        stop = last + 1 if window.stop is None else min(window.stop, last + 1)
+        reader = LiveReader(
+            lambda low, high, rows: self._read_page(run.run_id, low, high, rows),
+            most_rows=CAREFUL_ROWS[min(attempt, len(CAREFUL_ROWS) - 1)],
+        )
+        yield from reader.read(start, stop, None if window.start else expected)
+        end = BEYOND if window.stop is None else window.stop
+        lacking = expected is not None and reader.rows < expected
+        if last + 1 < end and (lacking or not window.whole):
+            yield from reader.read(max(start, last + 1), end, None)
+
+    def first_step(self, run: RunListing) -> int:
+        """Return the smallest step that is not exported. Rows without a step count as step 0."""
+        variables = {"runName": run.run_id, "liveKeys": ["_step"]}
+        exports = self._ask_run(LIVE_STEPS, variables).get("parquetHistory")
+        if not isinstance(exports, Mapping):
+            raise SourceError("W&B answered without a list of exports")
+        return min(map(_step_of, exports.get("liveData") or ()), default=0)
+
+    def _read_page(self, run_id: str, low: int, high: int, rows: int) -> list[str]:
+        variables = {"run": run_id, "minStep": low, "maxStep": high, "pageSize": rows}
+        page = self._ask_run(HISTORY_PAGE, variables).get("history")
+        if page is None:
+            raise SourceError("W&B answered without a history")
+        return list(page)
+
+
+def has_step(batch: RowBatch, step: int) -> bool:
+    """Say whether a batch has a row of this step."""
+    return any(whole_step(row.get("_step")) == step for row in batch.rows)
+
+
+def _step_of(entry: Any) -> int:
+    row = decode_json(entry, "a live row") if isinstance(entry, str) else entry
+    step = row.get("_step") if isinstance(row, Mapping) else None
+    return whole_step(step) or 0
