@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -22,13 +22,14 @@ from benchmarks.machine import describe_machine
 from benchmarks.measuring import Usage, run_measured
 from benchmarks.prepared import ENTITY, PROJECT
 from benchmarks.server_process import ServerProcess
-from benchmarks.workloads import Workload
+from benchmarks.workloads import GROWING, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 BEFORE = "before"
 NAME = "export"
+HISTORY = ("--mode", "history")
 DOCUMENT = CHECKOUT / "docs" / "performance.md"
 BEGIN, END = "<!-- beside: begin -->", "<!-- beside: end -->"
 
@@ -165,6 +166,52 @@ def _measure_shape(bench: Bench, server: ServerProcess, rounds: int) -> list[Fig
     ]  # fmt: skip
 
 
+def measure_tails(bench: Bench, rounds: int) -> list[Figure]:
+    """Measure the sync of the rows that live runs gained, of which the first part is exported.
+
+    Each build continues an export of its own, copied for each round; then comes a sync that finds
+    nothing new. Raises RuntimeError if this build downloads Parquet, or if rows are missing.
+    """
+    whole: dict[str, list[float]] = {THIS_TOOL: [], BEFORE: []}
+    with ServerProcess(GROWING) as server:
+        bench.point_at(server)
+        folders = {tool: bench.new_folder() for tool in whole}
+        for tool, folder in folders.items():
+            bench.sync(tool, folder, *HISTORY)
+        server.grow()
+
+        def beyond(tool: str) -> Callable[[], float]:
+            def run() -> float:
+                folder = bench.new_folder()
+                shutil.copytree(folders[tool] / NAME, folder / NAME)
+                server.begin()
+                seconds = bench.sync(tool, folder, *HISTORY)
+                asked = server.asked()
+                idle = bench.sync(tool, folder, *HISTORY)
+                with (folder / NAME / "history.jsonl").open("rb") as lines:
+                    rows = sum(1 for _ in lines)
+                shutil.rmtree(folder)
+                if rows != GROWING.grown().rows or (tool == THIS_TOOL and asked.downloads):
+                    raise RuntimeError(f"{tool}: {rows} rows, {asked}")
+                whole[tool].append(seconds)
+                return seconds - idle
+
+            return run
+
+        work = "20 rows that each of 200 live runs gained, 20 ms latency"
+        difference = alternate(f"{work}: beyond a sync that finds nothing new", 0.25,
+                                "the earlier build", beyond(THIS_TOOL), beyond(BEFORE),
+                                rounds)  # fmt: skip
+    command = msgspec.structs.replace(
+        difference,
+        work=f"{work}: the whole command",
+        seconds=whole[THIS_TOOL][1:],
+        others=whole[BEFORE][1:],
+    )
+    print(line_of(command), flush=True)
+    return [difference, command]
+
+
 def alternate(
     work: str,
     goal: float,
@@ -224,7 +271,7 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
-    only_listings: Annotated[bool, Parameter(negative="")] = False,
+    only: Literal["rows", "tails", "listings"] | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -239,12 +286,13 @@ def main(
         Size of the project: 0.05 is a twentieth of a million rows.
     rounds
         How often each pair is measured.
-    only_listings
-        Measure nothing but listings of many runs, and of large ones.
+    only
+        Measure one kind of figures: the work that has to do with rows, the rows that live runs
+        gained, or listings of many runs and of large ones.
     publish
         Put the table into docs/performance.md.
     """
-    if publish and only_listings:
+    if publish and only:
         raise SystemExit("--publish is for all figures")
     tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool), BEFORE: tool_of(BEFORE, before)}
     from benchmarks.listings import measure_listings
@@ -253,8 +301,13 @@ def main(
     below = Path(mkdtemp(prefix="beside-"))
     try:
         bench = Bench(below, tools)
-        figures = [] if only_listings else measure(bench, plain, rounds)
-        figures += measure_listings(bench, scale, rounds)
+        figures: list[Figure] = []
+        if only in (None, "rows"):
+            figures += measure(bench, plain, rounds)
+        if only in (None, "tails"):
+            figures += measure_tails(bench, rounds)
+        if only in (None, "listings"):
+            figures += measure_listings(bench, scale, rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)

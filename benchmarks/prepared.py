@@ -24,7 +24,7 @@ from tests.server.model import Project
 from tests.server.nodes import Raw
 from tests.server.parquet import ParquetFile
 from tests.server.run import SECONDS_PER_ROW, Run
-from tests.server.world import spell_time
+from tests.server.world import instant, spell_time
 
 from benchmarks.workloads import HISTORY
 
@@ -103,13 +103,25 @@ def _run(server: StandInServer, project: Project, workload: Workload, number: in
         group=f"group-{number % 25}",
     )
     run.config_json = json.dumps(_config(number, workload))
+    _fill(server, run, workload, number)
+    return run
+
+
+def grow(server: StandInServer, project: PreparedProject, workload: Workload) -> None:
+    """Let each run that still runs log the rows that it is to gain."""
+    for number, run in enumerate(project.runs):
+        if run.state == "running":
+            _fill(server, run, workload.grown(), number)
+
+
+def _fill(server: StandInServer, run: Run, workload: Workload, number: int) -> None:
+    """Give a run its rows, and what the listing says of them."""
     run.summary_json = json.dumps(_summary(number, workload))
     run.line_count_offset = workload.rows_per_run
     run.history_keys = _history_keys(workload)
     run.parquet_history = None
     if workload.mode == HISTORY:
-        _add_history(server, run, workload, number, created.timestamp())
-    return run
+        _add_history(server, run, workload, number, instant(run.created_at).timestamp())
 
 
 def _config(number: int, workload: Workload) -> dict[str, Any]:
@@ -172,6 +184,7 @@ def _add_history(
     ]
     live = {name: column[live_from:].tolist() for name, column in columns.items()}
     steps = live["_step"]
+    spell = float if workload.double_live_steps else int
     texts = [
         json.dumps(json.dumps(dict(zip(live, row, strict=True))))
         for row in zip(*live.values(), strict=True)
@@ -179,13 +192,16 @@ def _add_history(
     run.index = LiveRows(steps, texts)
     run.parquet_history = {
         "parquetUrls": server.sign_exports(run),
-        "liveData": Raw(json.dumps([{"_step": step} for step in steps])),
+        "liveData": Raw(json.dumps([{"_step": spell(step)} for step in steps])),
     }
 
 
 def _columns(workload: Workload, number: int, started: float) -> dict[str, np.ndarray]:
-    """Return the rows of a run by column: eight curves that fall, with noise."""
-    positions = np.arange(workload.rows_per_run)
+    """Return the rows of a run by column: eight curves that fall, with noise.
+
+    The numbers of a row are the same before and after the rows to be gained are there.
+    """
+    positions = np.arange(workload.rows_per_run + workload.gained_rows)
     random = np.random.default_rng(number)
     runtime = SECONDS_PER_ROW * positions
     columns = {
@@ -196,7 +212,7 @@ def _columns(workload: Workload, number: int, started: float) -> dict[str, np.nd
     for index, name in enumerate(_names(workload)):
         noise = 1 + 0.01 * random.standard_normal(len(positions))
         columns[name] = (number + 1) / (positions + index + 1.7) * noise
-    return columns
+    return {name: column[: workload.rows_per_run] for name, column in columns.items()}
 
 
 def _mixed(column: np.ndarray) -> pa.Array:

@@ -70,6 +70,10 @@ class ServerProcess:
             raise RuntimeError(f"the stand-in server had trouble: {asked.problems[:3]}")
         return asked
 
+    def grow(self) -> None:
+        """Let the runs that still run log the rows that they are to gain."""
+        self._ask(do="grow")
+
     def write_replay(self, path: Path) -> None:
         """Write what was asked since `begin`, for the floor to ask again."""
         self._ask(do="replay", path=str(path))

@@ -1,8 +1,8 @@
 """The stand-in server as a process of its own: `python -m benchmarks.serving WORKLOAD`.
 
 Rules
-- The project never changes, so a question that was answered once is answered from memory; which
-  runs a filter admits is worked out once.
+- The project changes only if it is told to grow, so a question that was answered once is answered
+  from memory; which runs a filter admits is worked out once.
 - It talks in lines of JSON: a line on stdin asks, a line on stdout answers. It ends with stdin.
 """
 
@@ -23,7 +23,7 @@ from tests.server.nodes import Context, Node
 from tests.server.resolve import FIELDS, Page, offset_after
 from tests.server.stand_in import StandInServer
 
-from benchmarks.prepared import add_project
+from benchmarks.prepared import add_project, grow
 from benchmarks.server_process import Asked
 from benchmarks.workloads import Workload
 
@@ -55,13 +55,14 @@ class RememberingHandler(Handler):
 
 
 class PreparedServer(StandInServer):
-    """A stand-in server with one project that never changes."""
+    """A stand-in server with one project, which changes only if it is told to grow."""
 
     handler = RememberingHandler
 
     def __init__(self, workload: Workload) -> None:
         super().__init__()
         self.answers: dict[tuple[str, str], bytes] = {}
+        self.workload = workload
         self.latency_seconds = workload.latency_seconds
         self._begun = time.process_time()
 
@@ -131,6 +132,11 @@ def answer(server: PreparedServer, project: PreparedProject, question: Mapping[s
             return {}
         case "asked":
             return server.asked(project)
+        case "grow":
+            with server.lock:
+                grow(server, project, server.workload)
+                server.answers.clear()
+            return {}
         case "replay":
             Path(question["path"]).write_text(json.dumps(server.replay()))
             return {}

@@ -16,6 +16,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     file, two records of the summary stand before each row. mixed_metrics: the first metrics, of
     which one value is NaN, are exported as columns of mixed type, and the step is a double.
     config_bytes: how long the JSON of each config is at least.
+    exported_live_runs: those that still run are exported as far as the others. double_live_steps:
+    `liveData` spells steps as 199.0. gained_rows: what each running run logs when the server grows.
     """
 
     runs: int
@@ -30,6 +32,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     summaries: bool = False
     mixed_metrics: int = 0
     config_bytes: int = 0
+    exported_live_runs: bool = False
+    double_live_steps: bool = False
+    gained_rows: int = 0
 
     @property
     def rows(self) -> int:
@@ -48,12 +53,33 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     def live_from(self, number: int) -> int:
         """Return the position of the first live row of a run, counted from 0."""
-        if number >= self.runs - self.running_count:
+        if number >= self.runs - self.running_count and not self.exported_live_runs:
             return 0
         return self.rows_per_run - round(self.rows_per_run * self.live_rows)
+
+    def grown(self) -> "Workload":
+        """Return the project once the rows to be gained are there, all of them live."""
+        rows = self.rows_per_run + self.gained_rows
+        live = round(self.rows_per_run * self.live_rows) + self.gained_rows
+        return msgspec.structs.replace(
+            self, rows_per_run=rows, gained_rows=0, live_rows=live / rows
+        )
 
     def scaled(self, scale: float) -> "Workload":
         """Return a smaller project: fewer runs, or fewer rows where there are few runs."""
         if self.runs >= 100:
             return msgspec.structs.replace(self, runs=max(2, round(self.runs * scale)))
         return msgspec.structs.replace(self, rows_per_run=max(10, round(self.rows_per_run * scale)))
+
+
+GROWING = Workload(
+    runs=200,
+    rows_per_run=200,
+    live_runs=1.0,
+    live_rows=0.1,
+    exported_live_runs=True,
+    double_live_steps=True,
+    gained_rows=20,
+    latency_seconds=0.02,
+)
+"""Runs that are alive, of which the first 180 rows are exported."""
