@@ -8,6 +8,7 @@ from tests.server.faults import (
     NullField,
     Request,
     Status,
+    Trickle,
     Truncate,
 )
 from tests.server.model import Project
@@ -27,5 +28,6 @@ __all__ = (
     "Run",
     "StandInServer",
     "Status",
+    "Trickle",
     "Truncate",
 )

@@ -4,7 +4,7 @@ Guarantees:
 - a fault acts on the requests that match it, `times` times (None: always), after letting the
   first `after` of them pass;
 - of several faults that match one request, the oldest that is still active acts, alone;
-- Hang ends early when the server stops.
+- Hang and Trickle end early when the server stops.
 """
 
 from __future__ import annotations
@@ -92,7 +92,15 @@ class EmptyRows:
     """Answer no history rows: neither live ones nor files."""
 
 
-Action = Status | Drop | GraphQLErrors | Hang | Truncate | NullField | EmptyRows
+@dataclass(frozen=True)
+class Trickle:
+    """Answer with a byte now and then, for ever; `ended` is set once nobody reads them."""
+
+    seconds: float = 0.005
+    ended: threading.Event = field(default_factory=threading.Event, compare=False)
+
+
+Action = Status | Drop | GraphQLErrors | Hang | Truncate | NullField | EmptyRows | Trickle
 Match = str | Callable[[Request], bool]
 
 

@@ -21,6 +21,7 @@ from tests.server.faults import (
     Hang,
     Request,
     Status,
+    Trickle,
     Truncate,
     status_body,
 )
@@ -31,6 +32,9 @@ from tests.server.resolve import execute, runs_offset
 
 if TYPE_CHECKING:
     from tests.server.listener import Server
+
+
+ENDLESS_BYTES = 1 << 40
 
 
 class _DroppedError(Exception):
@@ -215,6 +219,15 @@ class Handler(BaseHTTPRequestHandler):
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
         self._send(request, 206, content[start:end], headers=headers, action=action)
 
+    def _trickle(self, action: Trickle) -> None:
+        stopping = self.server.owner.stopping
+        try:
+            while not stopping.wait(action.seconds):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+        finally:
+            action.ended.set()
+
     def _send_errors(
         self,
         request: Request,
@@ -236,6 +249,8 @@ class Handler(BaseHTTPRequestHandler):
         close: bool = False,
     ) -> None:
         declared = len(body)
+        if isinstance(action, Trickle):
+            body, declared = b"", ENDLESS_BYTES
         if isinstance(action, Truncate):
             body = body[: int(len(body) * action.fraction)]
             declared = len(body) if action.complete else declared
@@ -250,6 +265,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+            if isinstance(action, Trickle):
+                self._trickle(action)
         if len(body) < declared:
             self.wfile.flush()
             raise _DroppedError

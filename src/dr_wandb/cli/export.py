@@ -90,7 +90,7 @@ def export(
     runs_per_page
         Most runs in a page of the listing; pages of large runs are smaller by themselves.
     timeout_seconds
-        Give up on a call that brings nothing for so long.
+        Give up on a call that brings nothing for N seconds, and on one that only trickles.
     include_metadata
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
     state

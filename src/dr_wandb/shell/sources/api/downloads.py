@@ -2,7 +2,8 @@
 
 Rules (measured with wandb 0.29 to 0.31)
 - The SDK does not raise where an exported file cannot be had: it names it in `errors`.
-- It has no timeout: the time without a byte more on disk is watched here.
+- It has no timeout: the bytes on disk are watched here, and `core.sync.deadline` says when to give
+  up. What was given up has no service any more, so that wandb-core ends it at its next look.
 - It makes a file name of the run id, so an id with a path separator is not given to it.
 - What was given up may still write, so every try has a folder for itself.
 """
@@ -18,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.sync.deadline import begin_progress, note_bytes, reason_to_give_up
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
 from dr_wandb.shell.sources.api.sdk_errors import SDK_ERRORS, Trouble, reason_of, trouble_of_text
@@ -26,15 +28,25 @@ from dr_wandb.shell.sources.api.translation import translate
 
 _FILE = "downloaded"
 
+LOOK_SECONDS = 0.2
+"""From one look at a download to the next."""
+
 
 class Downloads:
     """Downloads of one project. Every call has a folder for itself."""
 
-    def __init__(self, session: ApiSession, request: ExportRequest) -> None:
+    def __init__(
+        self,
+        session: ApiSession,
+        request: ExportRequest,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._session = session
         self._entity = request.entity
         self._project = request.project
         self._timeout = request.timeout_seconds
+        self._clock = clock
 
     def new_folder(self) -> Path:
         """Make an empty folder; whoever asks for it removes it."""
@@ -52,12 +64,11 @@ class Downloads:
 
         place = Path(mkdtemp(dir=folder))
 
-        def download() -> Any:
-            with self._session.service() as service:
-                address = SimpleNamespace(
-                    entity=self._entity, project=self._project, id=run_id, _service_api=service
-                )
-                return Run.download_history_exports(address, place, require_complete_history=False)
+        def download(service: Any) -> Any:
+            address = SimpleNamespace(
+                entity=self._entity, project=self._project, id=run_id, _service_api=service
+            )
+            return Run.download_history_exports(address, place, require_complete_history=False)
 
         result = self._watched(download, place)
         if result.errors:
@@ -77,40 +88,59 @@ class Downloads:
     def _file(self, node: Mapping[str, Any], place: Path) -> bytes:
         from wandb.apis.public import File
 
-        def download() -> None:
-            with self._session.service() as service:
-                file = File(service, {**node, "name": _FILE})
-                file.download(root=str(place), replace=True).close()
+        def download(service: Any) -> None:
+            file = File(service, {**node, "name": _FILE})
+            file.download(root=str(place), replace=True).close()
 
         self._watched(download, place)
         return (place / _FILE).read_bytes()
 
-    def _watched(self, call: Callable[[], Any], folder: Path) -> Any:
-        """Do a call of the SDK that writes into a folder; give up when nothing more comes."""
+    def _watched(self, call: Callable[[Any], Any], folder: Path) -> Any:
+        """Do a call of the SDK that writes into a folder; give up on one that will hardly end."""
         outcome: list[Any] = []
+        given_up = threading.Event()
 
         def work() -> None:
             try:
-                outcome.append(call())
+                with self._session.service() as service:
+                    outcome.append(call(_UntilGivenUp(service, given_up)))
             except BaseException as error:
                 outcome.append(error)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        size, since = -1, time.monotonic()
+        progress = begin_progress(self._clock())
         while thread.is_alive():
-            thread.join(0.2)
-            now = _size_of(folder)
-            if now != size:
-                size, since = now, time.monotonic()
-            elif time.monotonic() - since > self._timeout:
-                raise PassingError(f"no progress for {self._timeout} s while downloading")
+            thread.join(LOOK_SECONDS)
+            now = self._clock()
+            progress = note_bytes(progress, _size_of(folder), now)
+            reason = reason_to_give_up(progress, now, self._timeout)
+            if reason is not None and thread.is_alive():
+                given_up.set()
+                raise PassingError(reason)
         answer = outcome[0]
         if isinstance(answer, SDK_ERRORS):
             raise translate(answer) from answer
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+class _UntilGivenUp:
+    """The SDK's handle to its service, of no use once a download was given up.
+
+    The SDK asks for the state of a download of exports ten times a second; when that fails it
+    cancels the download in wandb-core, which holds one of few places there (wandb 0.31.0).
+    """
+
+    def __init__(self, service: Any, given_up: threading.Event) -> None:
+        self._service = service
+        self._given_up = given_up
+
+    def __getattr__(self, name: str) -> Any:
+        if self._given_up.is_set():
+            raise SourceError("the download was given up")
+        return getattr(self._service, name)
 
 
 def _missing(reasons: list[str]) -> SourceError:

@@ -36,6 +36,11 @@ _CUT_SHORT = "unexpected EOF"
 _NOTHING = "EOF"
 """An answer of no bytes at all, as a whole text."""
 
+_TOO_SLOW = (
+    "(Client.Timeout or context cancellation while reading body)",
+    "context deadline exceeded",
+)
+"""An answer that had begun, and was not whole in time."""
 _NOBODY_THERE = ("connection refused", "no such host", "network is unreachable", "no route to host")
 _RETRIED = re.compile(
     r"giving up after \d+ attempt\(s\)(?:: unexpected HTTP status \d+[^\n]*)?"
@@ -67,7 +72,7 @@ def trouble_of_text(text: str) -> Trouble:
     found = _RETRIED.search(text) or _FILE_STATUS.search(text)
     if found:
         return _trouble_of_status(int(found[1]))
-    cut = text.rstrip().endswith(_CUT_SHORT) or text.strip() == _NOTHING
+    cut = text.rstrip().endswith((_CUT_SHORT, *_TOO_SLOW)) or text.strip() == _NOTHING
     passing = _GAVE_UP in text or _BUSY in text or cut
     return Trouble.PASSING if passing else Trouble.FINAL
 
@@ -107,6 +112,8 @@ def status_of(error: BaseException) -> int:
 def reason_of(error: BaseException) -> str:
     """Return what an error of the SDK says, on one line, without what wandb-core repeats."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if text.endswith(_TOO_SLOW) or _BUSY in text:
+        return "no whole answer in time; --timeout-seconds sets how long it may take"
     gave_up = text.rfind(_GAVE_UP)
     if gave_up >= 0:
         text = text[gave_up:]

@@ -22,6 +22,7 @@ import wandb
 
 from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, Unreachable
 from dr_wandb.core.contract.values import decode_json
+from dr_wandb.core.sync.deadline import request_seconds
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
@@ -49,8 +50,6 @@ _RETRIES = 1
 _RETRY_SECONDS = 1.0
 """The least that wandb-core takes: 0 means its defaults, 20 tries and 2 s; parts of a second are
 cut off (wandb 0.29 and 0.31). So an error comes up after a second, or after `Retry-After`."""
-
-_REQUEST_SECONDS = 30.0
 
 TEARDOWN_SECONDS = 5.0
 """How long wandb-core may take to end. Interrupted in the middle of downloads it sometimes never
@@ -247,13 +246,12 @@ def _borrow_service(private: Path, timeout_seconds: int) -> _Service | None:
 
 
 def _settings(timeout_seconds: int) -> Any:
-    request_seconds = min(_REQUEST_SECONDS, float(timeout_seconds))
     return wandb.Settings(
         silent=True,
         x_graphql_retry_max=_RETRIES,
         x_graphql_retry_wait_min_seconds=_RETRY_SECONDS,
         x_graphql_retry_wait_max_seconds=_RETRY_SECONDS,
-        x_graphql_timeout_seconds=request_seconds,
+        x_graphql_timeout_seconds=request_seconds(timeout_seconds),
         x_file_transfer_retry_max=_RETRIES,
         x_file_transfer_retry_wait_min_seconds=_RETRY_SECONDS,
         x_file_transfer_retry_wait_max_seconds=_RETRY_SECONDS,

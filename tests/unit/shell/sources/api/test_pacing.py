@@ -241,6 +241,13 @@ GAVE_UP = "POST http://127.0.0.1:1/graphql giving up after 2 attempt(s)"
         ("file transfer: download: failed to download: status: 408 X: body: ", Trouble.PASSING),
         ("file transfer: download: failed to download: status: 403 X: body: ", Trouble.FINAL),
         ("unexpected EOF", Trouble.PASSING),
+        ("context deadline exceeded", Trouble.PASSING),
+        (
+            "net/http: request canceled"
+            " (Client.Timeout or context cancellation while reading body)",
+            Trouble.PASSING,
+        ),
+        ("input: context deadline exceeded in column x", Trouble.FINAL),
         (
             "Failed to execute API request: the service process is busy and did not respond"
             " in time.",
