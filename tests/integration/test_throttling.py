@@ -154,6 +154,41 @@ def own_environment(exports: Exports, place: Path) -> dict[str, str]:
     return command.environment
 
 
+# --- a server that says how long to wait
+
+
+def test_wait_that_the_server_asks_for_is_told_and_holds_off_all(
+    server: StandInServer, project: Project, command: Command
+) -> None:
+    """wandb-core waits for `Retry-After` without a word: 300 runs took 94 s, with 112 refusals."""
+    add_runs(project, 80)
+    server.latency_seconds = 0.1
+    refused = server.faults.add("HistoryPage", Status(429, retry_after=5), times=1)
+    done = command.history()
+    assert (done.code, len(done.rows()), refused.hits) == (0, 240, 1)
+    told = [line for line in done.stderr.splitlines() if "throttled" in line]
+    assert [line.partition(" s ")[2] for line in told] == ["or as long as it asks"]
+    asked = [one for one in done.requests if one.operation == "HistoryPage"]
+    again = [one.run_id for one in asked if one.status == 429]
+    second = max(at for at, one in enumerate(asked) if one.run_id == again[0])
+    assert second < 40, "half of the runs were read while W&B had asked to wait"
+
+
+def test_server_that_counts_and_says_how_long_to_wait_refuses_few(
+    server: StandInServer, project: Project, command: Command
+) -> None:
+    """Each of eight threads was refused in each window: 37 refusals for 60 runs."""
+    add_runs(project, 40)
+    limiter = server.throttle(600, window_seconds=3.0, retry_after=True)
+    assert limiter is not None
+    done = command.history()
+    assert (done.code, len(done.rows())) == (0, 120)
+    assert "throttled by W&B, waiting" in done.stderr
+    assert limiter.refused > 0, "the server was never throttled"
+    windows = -(-len(asked_of_graphql(done.requests)) // limiter.allowed)
+    assert limiter.refused <= 8 + 3 * windows
+
+
 # --- an interrupt
 
 

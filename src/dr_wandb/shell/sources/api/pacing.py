@@ -3,6 +3,9 @@
 Rules
 - One pacer for all threads of a session: each request takes a turn, and a refusal of one (HTTP 429)
   holds all of them off. When turns come is decided by `core.sync.pace`.
+- wandb-core waits for `Retry-After` by itself. Told of such a refusal, all other requests are held
+  off as if it had come up; and while all that are on their way wait there, they are the ones that
+  try, so that the others wait as long as W&B asks. The first that is answered ends the hold.
 - A throttled request is sent again until it passes. It fails after `PATIENCE_SECONDS` of its own;
   where all requests are refused for so long the others do not wait as long again.
 - Any other trouble that may pass is tried `ATTEMPTS` times, and no longer than one call may go
@@ -40,12 +43,21 @@ LOUD_SECONDS = 5.0
 REMIND_SECONDS = 60.0
 """Holds that are shorter than the first are told no more often than the second."""
 
+SDK_RETRY_SECONDS = 1.0
+SDK_ATTEMPTS = 2
+"""wandb-core sends what was refused again after so long, unless `Retry-After` says otherwise; what
+comes up was refused so many times."""
+
 T = TypeVar("T")
 Wait = Callable[[threading.Condition, float], object]
 
 
 class PassingError(SourceError):
     """A request failed in a way that may pass: 408, 5xx, a dropped connection, a timeout."""
+
+
+class LateError(PassingError):
+    """A request was not answered in time."""
 
 
 class ThrottledError(SourceError):
@@ -90,6 +102,9 @@ class Pacer:
         self._closed = False
         self._refused_since: float | None = None
         self._told_at: float | None = None
+        self._on_their_way: list[float] = []
+        self._refused_inside_at: float | None = None
+        self._waiting_inside = 0
 
     def send(self, request: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
         """Send a request when it is its turn, and again where that may help.
@@ -118,6 +133,24 @@ class Pacer:
                 f"{error} (tried {often} in {trouble.spent:.0f} s)", retryable=False
             ) from error
 
+    def refused_inside(self, refusals: int) -> None:
+        """Take note of refusals that wandb-core waits out, and say so again if it takes minutes.
+
+        refusals: how many there were since this was called last.
+        """
+        with self._changed:
+            now = self._clock()
+            if not self._on_their_way:
+                return
+            if refusals:
+                self._refused_inside_at = now
+                self._waiting_inside += refusals
+                self._note_refusal(max(self._on_their_way), now + SDK_RETRY_SECONDS, inside=True)
+            since, told_at = self._refused_since, self._told_at
+            if since is not None and told_at is not None and now - told_at >= REMIND_SECONDS:
+                self._told_at = now
+                LOGGER.warning("throttled by W&B, still waiting after %.0f s", now - since)
+
     def close(self) -> None:
         """End every wait; whoever waits or asks from now on gets a SourceError."""
         with self._changed:
@@ -127,9 +160,10 @@ class Pacer:
     def _send_once(self, request: Callable[[], T], trouble: _Trouble) -> T:
         sent = self._take_turn()
         try:
-            answer = request()
+            answer, sent = self._request(request, sent)
         except ThrottledError:
-            self._refused(sent)
+            with self._changed:
+                self._note_refusal(sent, self._clock())
             if trouble.throttled_at is None:
                 trouble.throttled_at = self._clock()
             raise
@@ -143,6 +177,40 @@ class Pacer:
         self._answered(sent)
         return answer
 
+    def _request(self, request: Callable[[], T], sent: float) -> tuple[T, float]:
+        """Send a request, which is on its way from `sent` on.
+
+        Returns the answer and when it was sent last: by wandb-core, after any hold, if it waited.
+        """
+        with self._changed:
+            self._on_their_way.append(sent)
+        refusals, last_sent = 0, sent
+        try:
+            answer = request()
+            with self._changed:
+                if self._all_wait_inside():
+                    refusals, last_sent = 1, math.inf
+            return answer, last_sent
+        except LateError as error:
+            inside = self._refused_inside_at
+            if inside is not None and inside >= sent:
+                raise ThrottledError("throttled by W&B") from error
+            raise
+        except ThrottledError:
+            refusals = SDK_ATTEMPTS
+            raise
+        finally:
+            with self._changed:
+                self._on_their_way.remove(sent)
+                self._waiting_inside -= refusals
+                if not self._on_their_way:
+                    self._waiting_inside = 0
+                self._changed.notify_all()
+
+    def _all_wait_inside(self) -> bool:
+        """Say whether all that is on its way is known to wait in wandb-core."""
+        return 0 < len(self._on_their_way) <= self._waiting_inside
+
     def _take_turn(self) -> float:
         """Wait for a turn, one thread at a time, and return when it was."""
         with self._line, self._changed:
@@ -150,22 +218,22 @@ class Pacer:
                 self._check_open()
                 now = self._clock()
                 seconds = wait_seconds(self._pace, now)
-                if seconds <= 0:
+                if seconds <= 0 and not self._all_wait_inside():
                     self._pace = take_turn(self._pace, now)
                     return now
                 if self._hopeless(now):
                     raise ThrottledError("throttled by W&B")
-                self._wait(self._changed, seconds)
+                self._wait(self._changed, max(seconds, 0.0) or SDK_RETRY_SECONDS)
 
-    def _refused(self, sent: float) -> None:
-        with self._changed:
-            now = self._clock()
-            before = self._pace
-            self._pace = note_refusal(before, sent, now, self._chance())
-            if self._refused_since is None:
-                self._refused_since = now
-            if self._pace.held_at != before.held_at:
-                self._tell(now)
+    def _note_refusal(self, sent: float, at: float, *, inside: bool = False) -> None:
+        """Hold off after a refusal; `at` is now, or when wandb-core sends the request again."""
+        now = self._clock()
+        before = self._pace
+        self._pace = note_refusal(before, sent, at, self._chance())
+        if self._refused_since is None:
+            self._refused_since = now
+        if self._pace.held_at != before.held_at:
+            self._tell(now, " or as long as it asks" if inside else "")
 
     def _answered(self, sent: float) -> None:
         with self._changed:
@@ -173,14 +241,14 @@ class Pacer:
             self._refused_since = None
             self._changed.notify_all()
 
-    def _tell(self, now: float) -> None:
+    def _tell(self, now: float, more: str) -> None:
         """Say that all wait, once for a hold; of many short holds one a minute."""
         recently = self._told_at is not None and now - self._told_at < REMIND_SECONDS
         if self._pace.hold < LOUD_SECONDS and recently:
             return
         self._told_at = now
         seconds = math.ceil(wait_seconds(self._pace, now))
-        LOGGER.warning("throttled by W&B, waiting %s s", seconds)
+        LOGGER.warning("throttled by W&B, waiting %s s%s", seconds, more)
 
     def _hopeless(self, now: float) -> bool:
         since = self._refused_since

@@ -93,6 +93,11 @@ def _trouble_of_status(status: int) -> Trouble:
     return Trouble.PASSING if status in PASSING_STATUS else Trouble.FINAL
 
 
+def is_late(error: BaseException) -> bool:
+    """Say whether wandb-core had no answer for us in time."""
+    return _BUSY in str(error.__cause__ or error)
+
+
 def nobody_there(error: BaseException) -> bool:
     """Say whether the host cannot be reached at all, so that waiting is of little use."""
     text = str(error)

@@ -28,6 +28,7 @@ from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import Pacer
 from dr_wandb.shell.sources.api.queries import VIEWER
+from dr_wandb.shell.sources.api.refusals import LOGS, RefusalWatch
 from dr_wandb.shell.sources.api.sdk_errors import (
     SDK_ERRORS,
     Trouble,
@@ -49,7 +50,8 @@ _SERVICE = "WANDB_SERVICE"
 _RETRIES = 1
 _RETRY_SECONDS = 1.0
 """The least that wandb-core takes: 0 means its defaults, 20 tries and 2 s; parts of a second are
-cut off (wandb 0.29 and 0.31). So an error comes up after a second, or after `Retry-After`."""
+cut off (wandb 0.29 and 0.31). So an error comes up after a second, or after `Retry-After`, which
+`RefusalWatch` learns of before."""
 
 TEARDOWN_SECONDS = 5.0
 """How long wandb-core may take to end. Interrupted in the middle of downloads it sometimes never
@@ -71,12 +73,20 @@ class ApiSession:
         self._service = _borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
         self._services: Services | None = None
+        self._watch: RefusalWatch | None = None
         try:
+            self._watch = self._watch_refusals()
             self._api = self._connect()
         except BaseException:
             self.close()
             raise
         self._services = Services(self._api, lambda: self._pacer.send(self._open, attempts=1))
+
+    def _watch_refusals(self) -> RefusalWatch | None:
+        """Watch the log of wandb-core, if it was started here: another's is not known."""
+        if self._service is None:
+            return None
+        return RefusalWatch(self._service.logs, self._pacer.refused_inside)
 
     def _connect(self) -> Any:
         try:
@@ -163,6 +173,8 @@ class ApiSession:
     def close(self) -> None:
         """End all waits and give the service back; the last session of this process stops it."""
         self._pacer.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._services is not None:
             self._services.close()
         service, self._service = self._service, None
@@ -180,6 +192,7 @@ class _Service:
             folder = private / name.lower()
             folder.mkdir(parents=True, exist_ok=True)
             os.environ[name] = str(folder.resolve())
+        self.logs = Path(os.environ["WANDB_CACHE_DIR"]) / LOGS
         os.environ["WANDB_SILENT"] = "true"
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         started = begin(lambda: wandb.setup(settings=_settings(timeout_seconds)))

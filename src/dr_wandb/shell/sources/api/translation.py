@@ -2,12 +2,22 @@
 
 from dr_wandb.core.sync.left_out import unknown_fields
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
-from dr_wandb.shell.sources.api.sdk_errors import Trouble, may_be_too_much, reason_of, trouble_of
+from dr_wandb.shell.sources.api.pacing import LateError, PassingError, ThrottledError
+from dr_wandb.shell.sources.api.sdk_errors import (
+    Trouble,
+    is_late,
+    may_be_too_much,
+    reason_of,
+    trouble_of,
+)
 
 
 class TooMuchError(PassingError):
     """A request failed in a way that may pass, or that it would not if less were asked for."""
+
+
+class LateAnswerError(TooMuchError, LateError):
+    """A request was not answered in time; it might be if less was asked for."""
 
 
 class UnknownFieldsError(SourceError):
@@ -25,6 +35,8 @@ def translate(error: BaseException) -> SourceError:
         case Trouble.THROTTLED:
             return ThrottledError(reason)
         case Trouble.PASSING:
+            if is_late(error):
+                return LateAnswerError(reason)
             return TooMuchError(reason) if may_be_too_much(error) else PassingError(reason)
         case Trouble.FINAL:
             fields = unknown_fields(str(error.__cause__ or error))

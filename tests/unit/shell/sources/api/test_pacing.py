@@ -13,6 +13,7 @@ from dr_wandb.core.sync.pace import LONGEST_HOLD
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import (
     ATTEMPTS,
+    LateError,
     Pacer,
     PassingError,
     ThrottledError,
@@ -274,3 +275,147 @@ def test_trouble_is_told_by_the_words_of_wandb_core(text: str, trouble: Trouble)
 )
 def test_reason_says_what_happened_once(text: str, reason: str) -> None:
     assert reason_of(OSError(text)) == reason
+
+
+# --- refusals that wandb-core waits out by itself
+
+
+class Inside:
+    """Requests that wandb-core is refused, waits for and sends again, on a clock of their own.
+
+    Time goes on in the thread of the test alone, by `answer`.
+    """
+
+    def __init__(self, clock: Clock, pacer: Pacer) -> None:
+        self.clock = clock
+        self.pacer = pacer
+        self.at_work = threading.Semaphore(0)
+        self.answers = threading.Semaphore(0)
+        self.sent: list[float] = []
+
+    def request(self) -> str:
+        self.sent.append(self.clock.now)
+        self.at_work.release()
+        self.answers.acquire()
+        return "answer"
+
+    def begin(self) -> threading.Thread:
+        """Send a request, and return its thread once it is on its way."""
+        thread = threading.Thread(target=self.pacer.send, args=(self.request,), daemon=True)
+        thread.start()
+        assert self.at_work.acquire(timeout=10)
+        return thread
+
+
+def waiting_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in caplog.messages if "throttled" in line]
+
+
+def test_refusal_inside_holds_off_the_others_until_it_is_answered(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight threads were refused in turn, one a window each, and nothing was said of it."""
+    held = threading.Event()
+
+    def wait(changed: threading.Condition, seconds: float) -> None:
+        clock.now += seconds
+        if clock.now > 1010:
+            held.set()
+            changed.wait(0.01)
+
+    pacer = Pacer(clock=clock, wait=wait, chance=lambda: 0.0)
+    inside = Inside(clock, pacer)
+    first = inside.begin()
+    clock.now += 0.2
+    with caplog.at_level(logging.WARNING):
+        pacer.refused_inside(1)
+        pacer.refused_inside(0)
+    assert waiting_lines(caplog) == ["throttled by W&B, waiting 2 s or as long as it asks"]
+    second = threading.Thread(target=pacer.send, args=(inside.request,), daemon=True)
+    second.start()
+    assert held.wait(10)
+    assert len(inside.sent) == 1, "it is held for longer than any hold of our own begins with"
+    inside.answers.release()
+    first.join(10)
+    assert inside.at_work.acquire(timeout=10)
+    inside.answers.release()
+    second.join(10)
+    assert len(inside.sent) == 2
+    assert len(waiting_lines(caplog)) == 1
+
+
+def test_request_that_was_not_refused_itself_holds_nobody_off_for_longer_than_a_hold(
+    clock: Clock,
+) -> None:
+    """A download may take minutes: beside it one refusal says little."""
+    pacer = pacer_of(clock)
+    inside = Inside(clock, pacer)
+    download, refused = inside.begin(), inside.begin()
+    pacer.refused_inside(1)
+    refused_at = clock.now
+    other, calls = failing(0, ValueError())
+    assert pacer.send(other) == "answer"
+    assert len(calls) == 1
+    assert 2 <= clock.now - refused_at < 3
+    inside.answers.release(2)
+    download.join(10)
+    refused.join(10)
+
+
+def test_refusal_that_came_up_is_not_counted_as_waiting(clock: Clock) -> None:
+    """What wandb-core gives up it was refused twice: nobody waits there any more."""
+    pacer = pacer_of(clock)
+    inside = Inside(clock, pacer)
+    download = inside.begin()
+    calls: list[float] = []
+
+    def request() -> str:
+        calls.append(clock.now)
+        if len(calls) == 1:
+            pacer.refused_inside(1)
+            clock.now += 1
+            pacer.refused_inside(1)
+            raise ThrottledError("HTTP 429: no")
+        return "answer"
+
+    assert pacer.send(request) == "answer"
+    assert calls[1] - calls[0] < LONGEST_HOLD
+    inside.answers.release()
+    download.join(10)
+
+
+def test_request_that_waits_inside_for_too_long_is_throttled_not_broken(clock: Clock) -> None:
+    """`Retry-After: 300` ended two tries of 120 s as if nobody had answered, and the run failed."""
+    pacer = pacer_of(clock, timeout_seconds=120)
+    started = clock.now
+
+    def request() -> str:
+        if clock.now < started + 300:
+            pacer.refused_inside(1)
+            clock.now += 120
+            raise LateError("no whole answer in time")
+        return "answer"
+
+    assert pacer.send(request) == "answer"
+
+
+def test_wait_inside_of_minutes_is_told_again(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    pacer = pacer_of(clock)
+
+    def request() -> str:
+        pacer.refused_inside(1)
+        for _ in range(130):
+            clock.now += 1
+            pacer.refused_inside(0)
+        return "answer"
+
+    with caplog.at_level(logging.WARNING):
+        pacer.send(request)
+        pacer.refused_inside(5)
+    assert waiting_lines(caplog) == [
+        "throttled by W&B, waiting 2 s or as long as it asks",
+        "throttled by W&B, still waiting after 60 s",
+        "throttled by W&B, still waiting after 120 s",
+    ]
