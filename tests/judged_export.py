@@ -20,11 +20,13 @@ from dr_wandb.core.contract.request import (
 )
 from dr_wandb.core.contract.state import ByteRange, RunTracking, holds_another_run
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
+from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.codec import digest, place_of
-from dr_wandb.core.sync.judge import Answer, Judged, Keep, ReadWhole, Rejected, Verdict, judge
+from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from dr_wandb.core.sync.plan import HistoryFetch, plan_sync
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows, unite_rows
+from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 from tests.arrived_rows import joined_rows, lines_of, received
 from tests.property import strategies as some
 

@@ -26,8 +26,8 @@ from dr_wandb.core.contract.state import (
     latest,
     see,
 )
-from dr_wandb.core.sync.judge import Judged, Keep
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
+from dr_wandb.core.sync.verdict import Judged, Keep
 
 
 class RunOutcome(Record, frozen=True, kw_only=True):

@@ -27,9 +27,11 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, ExportRequest
 from dr_wandb.core.contract.state import RunTracking, holds_another_run
-from dr_wandb.core.sync.judge import Answer, Judged, Keep, ReadWhole, Rejected, Verdict, judge
+from dr_wandb.core.sync.case import Answer
+from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.plan import HistoryFetch, RunPlan
 from dr_wandb.core.sync.row_pairs import Comparison
+from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
     FileBatch,

@@ -16,10 +16,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ByteRange, RunTracking
-from dr_wandb.core.sync.judge import Keep
 from dr_wandb.core.sync.manifest import HISTORY_FILE, DataFile
 from dr_wandb.core.sync.merge import measure_from, merge_lines, outside
 from dr_wandb.core.sync.row_pairs import unite_rows
+from dr_wandb.core.sync.verdict import Keep
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter

@@ -1,0 +1,230 @@
+"""One answer beside what is listed and what is held: the facts that a verdict rests on."""
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.evidence import Evidence, Look, Standing
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.state import HistoryPosition, RunTracking, holds_another_run
+from dr_wandb.core.sync.row_pairs import Comparison
+from dr_wandb.core.sync.verdict import Keep
+
+
+class Answer(Record, frozen=True, kw_only=True):
+    """What one read brought. `tail`: it is of the steps from the position on.
+
+    `rows` and `digest` are of the lines that the selection admits. `begins_as_before`: they begin
+    with the lines of the last whole answer. `comparison` is with the rows that are held of the same
+    run, from the window's start on, as far as the selection admits them; None if there are none.
+    """
+
+    window: FetchWindow = FetchWindow()
+    tail: bool = False
+    received: Received = Received()
+    rows: int = 0
+    digest: str = ""
+    begins_as_before: bool = False
+    comparison: Comparison | None = None
+
+
+class Case:
+    """One answer, and what it is held against. `before`: what was known of the run."""
+
+    def __init__(
+        self,
+        listing: RunListing,
+        answer: Answer,
+        before: RunTracking | None,
+        selection: HistorySelection,
+        source: str,
+        now: str,
+    ) -> None:
+        self.listing = listing
+        self.answer = answer
+        self.received = answer.received
+        self.before = before
+        self.selection = selection
+        self.now = now
+        self.count = listing.history_line_count
+        self.another = before is not None and holds_another_run(before, listing, source)
+        self.same_source = before is None or (before.rows_from or before.source) in ("", source)
+        known = before.evidence if before is not None else None
+        fits = known is not None and known.speaks_of(listing, selection)
+        self.evidence = known if known is not None and fits else Evidence()
+        self.position = None if before is None or self.another else before.position
+        self.held = before.rows if before is not None else None
+        self.held_rows = self._count_held()
+
+    def _count_held(self) -> int:
+        """Return how many rows are held, selected or not, as far as that is known."""
+        if self.before is None:
+            return 0
+        stored = self.before.history.rows if self.before.history is not None else 0
+        return max(stored, self.held.rows) if self.held is not None else stored
+
+    @property
+    def apart(self) -> bool:
+        """Say whether what is held cannot be mixed: it is of another run, or another selection."""
+        if not self.held_rows:
+            return False
+        under = self.held.selection if self.held is not None else EVERYTHING
+        return self.another or under != self.selection
+
+    @property
+    def accepted_before(self) -> int:
+        """Return how many lines are known never to come."""
+        return self.position.short_by if self.position is not None else 0
+
+    @property
+    def reaches_last_step(self) -> bool:
+        """Say whether the answer has a row at the step that is listed as the last, or beyond.
+
+        Rows without a step count as being at step 0.
+        """
+        last = self.listing.last_step
+        if last is None or last < self.answer.window.low:
+            return True
+        reached = self.received.last_step
+        if reached is None and self.received.rows:
+            reached = 0
+        return reached is not None and reached >= last
+
+    @property
+    def lacking(self) -> int:
+        """Return how many held rows did not come: all of them, if a run made again has none.
+
+        Under another selection not every row can be told from others; then fewer rows are a sign.
+        """
+        comparison = self.answer.comparison
+        if comparison is None:
+            return 0 if self.received.rows else self.held_rows
+        fewer = self.held_rows - self.received.rows if self.apart else 0
+        return max(comparison.lacking, fewer)
+
+    @property
+    def missing(self) -> str:
+        """Return a text that says which rows lack."""
+        comparison = self.answer.comparison
+        digest = comparison.missing if comparison is not None else ""
+        return digest or f"{self.lacking} rows"
+
+    @property
+    def adds(self) -> bool:
+        """Say whether rows came that are not held."""
+        if self.answer.comparison is not None:
+            return self.answer.comparison.adds > 0
+        return self.received.rows > 0
+
+    @property
+    def has_witness(self) -> bool:
+        """Say whether the listing speaks for the rows that lack being gone.
+
+        Its count fell since they were stored, they lie beyond its last step, or it lists no step
+        and none came.
+        """
+        if self.another:
+            return True
+        listed = self.held.listed.line_count if self.held is not None else self.held_rows
+        if self.count is not None and listed is not None and self.count < listed:
+            return True
+        comparison = self.answer.comparison
+        if self.listing.last_step is None:
+            return self.received.last_step is None
+        return comparison is not None and comparison.beyond
+
+    @property
+    def accounts(self) -> bool:
+        """Say whether nothing that is listed is missing. A count that is unknown proves little."""
+        if not self.reaches_last_step:
+            return False
+        if self.count is None:
+            return not self.lacking
+        return self.received.rows + self.accepted_before >= self.count
+
+    @property
+    def keep_received(self) -> Keep:
+        """Return how what came is to be held: as it is held already, if the bytes are the same."""
+        stored = self.before.history if self.before is not None else None
+        if self.another or stored is None:
+            return Keep.RECEIVED
+        same = (stored.digest, stored.rows) == (self.answer.digest, self.answer.rows)
+        return Keep.HELD if same else Keep.RECEIVED
+
+    @property
+    def waited_for(self) -> bool:
+        """Say whether the run waits for a read that lacks just these rows."""
+        known = self.evidence
+        return known.standing == Standing.WAITING and known.missing == self.missing
+
+    def speaks_against_held(self, evidence: Evidence) -> bool:
+        """Say whether there is a reason to believe short answers, and not what is held.
+
+        A witness, rows that were not held before the first of them, or as many as are listed. If
+        the count is not known, such rows have to be at the steps of those that lack.
+        """
+        if self.count is None:
+            comparison = self.answer.comparison
+            conflicts = comparison is not None and comparison.conflicts
+            return self.has_witness or (evidence.added and conflicts)
+        return self.has_witness or evidence.added or self.received.rows >= self.count
+
+    @property
+    def look_before(self) -> Look | None:
+        """Return what was seen of an earlier difference."""
+        return None if self.before is None or self.another else self.before.look
+
+    @property
+    def still_held(self) -> HistoryPosition | None:
+        """Return the description of held rows that stay, if the position is not theirs."""
+        return None if self.before is None else self.before.held
+
+    def answer_as_held(self, short_by: int = 0) -> HistoryPosition:
+        """Describe what came, to be held instead of what is."""
+        return replace(
+            self.received_as(HistoryPosition(selection=self.selection), 0), short_by=short_by
+        )
+
+    def received_as(self, position: HistoryPosition, below: int) -> HistoryPosition:
+        """Describe what came, and the rows below it."""
+        received = self.received
+        return replace(
+            position,
+            rows=below + received.rows,
+            whole=True,
+            last_step=received.last_step,
+            last_timestamp=received.last_timestamp,
+            boundary_rows=received.boundary_rows,
+            listed=self.listing.counts,
+        )
+
+    @property
+    def may_unite(self) -> bool:
+        """Say whether held and received rows may be those of one history, each with gaps."""
+        comparison = self.answer.comparison
+        if comparison is None or comparison.conflicts or self.selection != EVERYTHING:
+            return False
+        return self.count is None or self.received.rows + self.lacking <= self.count
+
+    def united(self) -> HistoryPosition:
+        """Describe what came together with the held rows that lack in it."""
+        came = self.answer_as_held(0)
+        held = self.held or HistoryPosition()
+        last = max(came, held, key=lambda rows: -1 if rows.last_step is None else rows.last_step)
+        at_last = [rows.boundary_rows for rows in (came, held) if rows.last_step == last.last_step]
+        return replace(
+            last,
+            selection=self.selection,
+            rows=self.received.rows + self.lacking,
+            boundary_rows=max(at_last),
+            listed=self.listing.counts,
+            short_by=0,
+        )
+
+    @property
+    def listed(self) -> str:
+        """Say how many lines are listed."""
+        if self.count is None:
+            return "it is not said how many there are"
+        return f"{self.count} are listed"

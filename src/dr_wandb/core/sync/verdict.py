@@ -1,0 +1,51 @@
+"""What a judge can say of an answer: which rows are held from now on, and what is known of them."""
+
+from enum import StrEnum
+
+from dr_wandb.core.contract.evidence import Evidence, Look, Standing
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.state import HistoryPosition
+
+
+class Keep(StrEnum):
+    """Which rows of a run are in the file after a read."""
+
+    RECEIVED = "received"
+    RECEIVED_AND_BELOW = "received_and_below"
+    BOTH = "both"
+    HELD = "held"
+
+
+class Judged(Record, tag_field="verdict", tag="judged", frozen=True, kw_only=True):
+    """What is held of the run from now on, and what is known of it. `reason` is for people.
+
+    `position` is the last proof, `held` describes what is in the file if that is something else.
+    """
+
+    keep: Keep
+    position: HistoryPosition | None
+    held: HistoryPosition | None = None
+    evidence: Evidence
+    look: Look | None = None
+    reason: str = ""
+
+    @property
+    def standing(self) -> Standing:
+        """Return what is known of the rows now."""
+        return self.evidence.standing
+
+
+class Rejected(Record, tag_field="verdict", tag="rejected", frozen=True, kw_only=True):
+    """What came and what is held exclude each other: what is held stays."""
+
+    reason: str
+    evidence: Evidence
+
+
+class ReadWhole(Record, tag_field="verdict", tag="read_whole", frozen=True, kw_only=True):
+    """The tail cannot be judged by itself: read the whole run."""
+
+    reason: str
+
+
+Verdict = Judged | Rejected | ReadWhole
