@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.server import Project
 
 SUMMARY_FIELDS = {
+    "unread",
     "short",
     "waiting",
     "refused",

@@ -31,7 +31,7 @@ def test_all_is_well(project: Project, command: Command) -> None:
     done = command("doctor", "entity", "project")
     told = lines(done)
     assert (done.code, done.stderr) == (0, "")
-    assert list(told) == ["SDK", "host", "API key", "user", "project", "data root"]
+    assert list(told) == ["SDK", "host", "API key", "user", "project", "history", "data root"]
     assert all(said.endswith(": ok") for said in told.values())
     assert told["SDK"].startswith("wandb 0.")
     assert told["host"].startswith(command.server.url)

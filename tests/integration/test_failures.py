@@ -303,22 +303,25 @@ def test_bad_runs_fail_alone_and_heal(
     done = command.history()
     assert done.code == 3
     assert healing.hits == 1
-    bad = ["config", "cut", "errors", "null", "refused"]
+    bad = ["cut", "errors", "null", "refused"]
     assert [failed["run_id"] for failed in done.summary["failures"]] == bad
-    assert done.summary["failed_count"] == 5
+    assert done.summary["failed_count"] == 4
     reasons = {failed["run_id"]: failed["reason"] for failed in done.summary["failures"]}
-    assert "config is not valid JSON" in reasons["config"]
+    (unread,) = done.summary["unread"]
+    assert unread["run_id"] == "config"
+    assert "config is not valid JSON" in unread["reason"]
     assert "column does not exist" in reasons["errors"]
     assert "403" in reasons["refused"] or "could not be downloaded" in reasons["refused"]
     assert "Parquet" in reasons["cut"]
     assert "Traceback" not in done.stderr
     for run_id in bad:
         assert f"run {run_id!r} failed: {reasons[run_id]}" in done.stderr.splitlines()
-    assert done.stderr.splitlines()[-1].startswith("5 runs could not be read")
-    assert {row["run_id"] for row in done.rows()} == {"good-live", "good-parquet", "heals"}
-    assert len(done.rows()) == 18
-    exported = {snapshot["run"]["run_id"] for snapshot in done.runs()}
-    assert exported == set(names) - {"config"}
+    assert "run 'config' is exported without what does not read: " in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("4 runs could not be read")
+    good = {"good-live", "good-parquet", "heals", "config"}
+    assert {row["run_id"] for row in done.rows()} == good
+    assert len(done.rows()) == 24
+    assert {snapshot["run"]["run_id"] for snapshot in done.runs()} == set(names)
     assert set(visible(done.folder)) == VISIBLE
     assert tree(command.temp) == {}
 
@@ -332,6 +335,39 @@ def test_bad_runs_fail_alone_and_heal(
     assert asked == set(bad)
 
 
+@pytest.mark.parametrize("field", ["config_json", "summary_json"])
+def test_run_whose_config_or_summary_does_not_read_keeps_what_reads(
+    exports: Exports, field: str
+) -> None:
+    """Such a run had no snapshot and no row; a held one stayed as it was."""
+    kept = "config" if field == "config_json" else "summary_metrics"
+    held, new = (exports.project.add_run(name) for name in ("held", "new"))
+    exports.project.delete_run(new)
+    setattr(held, field, json.dumps({"lr": {"value": 3}}))
+    held.log({"loss": 1.5})
+    exports.sync()
+    before = exports.runs()["held"][kept]
+    new = exports.project.add_run("new")
+    for run in (held, new):
+        run.log_all({"loss": index} for index in range(4))
+        run.tags.append("later")
+        setattr(run, field, '{"lr": ')
+    for _ in range(2):
+        summary = exports.sync()
+        assert [run.run_id for run in summary.unread] == ["held", "new"]
+        assert (summary.failures, summary.complete) == ((), False)
+        assert exports.runs()["held"][kept] == before
+        assert exports.runs()["new"][kept] == {}
+        assert [exports.runs()[name]["tags"] for name in ("held", "new")] == [["later"]] * 2
+        assert exports.steps("held") == list(range(5))
+        assert exports.steps("new") == list(range(4))
+    assert exports.asked == {}
+    for run in (held, new):
+        setattr(run, field, None)
+    assert exports.sync().complete
+    exports.assert_converged()
+
+
 def test_run_that_fails_later_keeps_what_it_had(exports: Exports) -> None:
     """What was exported of a run stays while the run cannot be read, whatever is wrong with it."""
     for name in ("errors", "config", "gone"):
@@ -343,18 +379,22 @@ def test_run_that_fails_later_keeps_what_it_had(exports: Exports) -> None:
         run.log({"loss": 9.5})
         run.tags.append("new")
     errors, config, gone = exports.project.runs
+    config.tags.clear()
+    config.rows.pop()
     exports.server.faults.add(of(errors), GraphQLErrors(["no"]), times=None)
     config.config_json = "[1]"
     exports.server.faults.add(of(gone), NullField("project"), times=None)
     for _ in range(2):
         summary = exports.sync()
-        assert [failed.run_id for failed in summary.failures] == ["config", "errors", "gone"]
+        assert [failed.run_id for failed in summary.failures] == ["errors", "gone"]
         assert exports.history() == before
-        assert exports.runs() == old
+        assert {run: exports.runs()[run] for run in ("errors", "gone")} == {
+            run: old[run] for run in ("errors", "gone")
+        }
     exports.server.faults.clear()
     config.config_json = None
     summary = exports.sync()
-    assert (summary.failures, summary.history_count) == ((), 15)
+    assert (summary.failures, summary.history_count) == ((), 14)
     exports.assert_converged()
 
 

@@ -7,7 +7,7 @@ Rules
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,6 +121,35 @@ def whole_step(value: Any) -> int | None:
         return value
     whole = type(value) is float and value.is_integer() and abs(value) < 2.0**63
     return int(value) if whole else None
+
+
+def normalize_what_reads(
+    raw_run: Mapping[str, Any], *, entity: str, project: str
+) -> tuple[WandbRun, dict[str, str]]:
+    """Make a run as `normalize_run` does, without the JSON texts in it that do not read.
+
+    Returns these by name, each with what is wrong with it. Raises ValueError if that is not all.
+    """
+    try:
+        return normalize_run(raw_run, entity=entity, project=project), {}
+    except (ValueError, RecursionError):
+        unread = dict(_unread(raw_run))
+        if not unread:
+            raise
+    readable = {name: value for name, value in raw_run.items() if name not in unread}
+    return normalize_run(readable, entity=entity, project=project), unread
+
+
+def _unread(raw_run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for field in JSON_FIELDS:
+        try:
+            plain_form(_mapping(raw_run, field))
+        except (ValueError, RecursionError) as error:
+            yield field, str(error) or type(error).__name__
+
+
+JSON_FIELDS = ("config", "summaryMetrics", "systemMetrics")
+"""Fields of a run whose value is JSON text."""
 
 
 def normalize_run(raw_run: Mapping[str, Any], *, entity: str, project: str) -> WandbRun:

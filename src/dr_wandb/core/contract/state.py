@@ -88,9 +88,9 @@ class RunTracking(Record, frozen=True, kw_only=True):
     `source` is the kind of source it was last seen by, `rows_from` that which its rows came from,
     "" for the same. `position` is the last proof; `held` describes the rows that are in the file,
     if they are others than it says. `evidence` and `look` are what is known beyond it.
-    `of_earlier_run`: the rows in the file are of another run that had the id before.
-    `missing_since` and `out_of_scope_since` are the syncs that first found it gone upstream, or
-    outside of the scope.
+    `unread` is what of its listing did not read. `of_earlier_run`: the rows in the file are of
+    another run that had the id before. `missing_since` and `out_of_scope_since` are the syncs that
+    first found it gone upstream, or outside of the scope.
     """
 
     run_id: str
@@ -113,6 +113,7 @@ class RunTracking(Record, frozen=True, kw_only=True):
     rows_from: str = ""
     of_earlier_run: bool = False
     failure: str | None = None
+    unread: str | None = None
     missing_since: str | None = None
     out_of_scope_since: str | None = None
 
@@ -174,7 +175,7 @@ class RunTracking(Record, frozen=True, kw_only=True):
 
     def complete(self, request: ExportRequest) -> bool:
         """Say whether all that the request asks of this run was read after the run had ended."""
-        if not self.terminal or self.seen is None or self.failure is not None:
+        if not self.terminal or self.seen is None or (self.failure or self.unread):
             return False
         if self.metadata_included != request.include_metadata or self.snapshot is None:
             return False

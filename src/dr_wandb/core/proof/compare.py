@@ -24,6 +24,7 @@ def compare(
     listed: Iterable[RunListing],
     *,
     broken: Mapping[str, str],
+    unread: Mapping[str, str],
     certain: Collection[str],
     strangers: Iterable[UnheldRun],
     unlisted: int,
@@ -32,15 +33,18 @@ def compare(
 ) -> Comparison:
     """Compare what an export holds with a listing of the whole project.
 
-    broken: why the listing of a run does not read, by id. certain: the runs of the export that
-    would have been listed if they were there. strangers: listed runs that are not in the export.
+    broken: why the listing of a run does not read, by id. unread: the same, if a part of it does.
+    certain: the runs of the export that would have been listed if they were there. strangers:
+    listed runs that are not in the export.
     """
     listings = {run.run_id: run for run in listed}
     held, gone = [], []
     for run_id in sorted(checked.runs):
         listing = listings.get(run_id)
         if listing is not None:
-            held.append(_hold(checked, run_id, reasons_against(checked, listing)))
+            why = unread.get(run_id)
+            doubts = [f"its listing does not read: {why}"] if why else []
+            held.append(_hold(checked, run_id, [*doubts, *reasons_against(checked, listing)]))
         elif run_id in broken:
             held.append(_hold(checked, run_id, [f"its listing does not read: {broken[run_id]}"]))
         elif run_id in certain:
@@ -98,6 +102,8 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
         yield "its time of creation is not known, so that it may be another run of the same id"
     if tracking.failure is not None:
         yield f"failed last time: {tracking.failure}"
+    if tracking.unread is not None:
+        yield f"a part of it does not read: {tracking.unread}"
     if not listing.terminal:
         yield f"still {listing.state}" if listing.state else "W&B does not tell its state"
     elif not listing.fingerprint or listing.fingerprint != tracking.fingerprint:

@@ -34,7 +34,8 @@ class RunOutcome(Record, frozen=True, kw_only=True):
     """What came of one listed run: rows that were judged, a failure, or neither.
 
     `evidence`: what the answers of a failed run say. `refused`: it failed because W&B refuses to
-    give its history. `outside`: it is not in the scope any more.
+    give its history. `unread`: what of its listing does not read. `outside`: it is not in the
+    scope any more.
     """
 
     listing: RunListing
@@ -42,6 +43,7 @@ class RunOutcome(Record, frozen=True, kw_only=True):
     failure: str | None = None
     evidence: Evidence | None = None
     refused: bool = False
+    unread: str | None = None
     outside: bool = False
 
 
@@ -82,6 +84,17 @@ def advance_run(
     exported_at: str,
 ) -> RunTracking:
     """Return the tracking of a listed run after its fetch; byte ranges are those of before."""
+    after = _advance_run(request, before, outcome, source, exported_at)
+    return after if after.unread == outcome.unread else replace(after, unread=outcome.unread)
+
+
+def _advance_run(
+    request: ExportRequest,
+    before: RunTracking | None,
+    outcome: RunOutcome,
+    source: str,
+    exported_at: str,
+) -> RunTracking:
     listing, judged = outcome.listing, outcome.judged
     left = (before and before.out_of_scope_since) or exported_at
     outside = left if outcome.outside else None

@@ -108,6 +108,8 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     """Say in lines of text what a sync did not get, and what to do about it."""
     for failed in summary.failures:
         yield f"run {failed.run_id!r} failed: {failed.reason}"
+    for run in summary.unread:
+        yield f"run {run.run_id!r} is exported without what does not read: {run.reason}"
     yield from _named([f"run {run.run_id!r}: {run.reason}" for run in summary.short], "short")
     yield from _named(
         [
@@ -118,7 +120,10 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     )
     if summary.refused:
         refused = count(len(summary.refused), "run")
-        yield f"W&B lists {refused} but refuses their history: {summary.refusal}"
+        yield (
+            f"W&B lists {refused} but refuses their history ({summary.refusal}); what is held "
+            "stays: see what `wandb-export doctor` says"
+        )
     not_read = len(summary.failures) + summary.unlisted_count
     if not_read:
         yield f"{count(not_read, 'run')} could not be read and kept as before; sync again to retry"

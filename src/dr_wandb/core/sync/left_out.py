@@ -37,6 +37,8 @@ REQUIRED = frozenset(
 )
 
 _STORED = {
+    "config": ("config", "wandb_config"),
+    "summaryMetrics": ("summary_metrics",),
     "displayName": ("display_name", "name"),
     "group": ("group",),
     "jobType": ("job_type",),

@@ -130,7 +130,8 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     they have ended. `rows_added` is how many rows the
     history file grew by, runs that lost rows aside. `unlisted_count` is how many runs W&B counts
     but did not list. `short` runs brought fewer rows than are listed, `waiting` ones lack rows that
-    are held. `refused` are the runs whose history W&B refuses to give, `refusal` is why.
+    are held, of `unread` ones a part does not read; the rest is exported. `refused` are the runs
+    whose history W&B refuses to give, `refusal` is why.
     """
 
     name: str
@@ -158,13 +159,14 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     failures: tuple[FailedRun, ...] = ()
     short: tuple[ShortRun, ...] = ()
     waiting: tuple[WaitingRun, ...] = ()
+    unread: tuple[FailedRun, ...] = ()
     refused: tuple[str, ...] = ()
     refusal: str | None = None
 
     @property
     def complete(self) -> bool:
         """Say whether every run that W&B has was read, with all that it lists."""
-        unproven = self.failures or self.short or self.waiting or self.refused
+        unproven = self.failures or self.unread or self.short or self.waiting or self.refused
         return not unproven and not self.unlisted_count
 
 
@@ -230,6 +232,11 @@ def summarize(
             )
             for outcome in told
             if (judged := outcome.judged) is not None and judged.standing == Standing.WAITING
+        ),
+        unread=tuple(
+            FailedRun(run_id=outcome.listing.run_id, reason=outcome.unread)
+            for outcome in told
+            if outcome.unread is not None
         ),
         refused=tuple(outcome.listing.run_id for outcome in refused),
         refusal=refused[0].failure if refused else None,

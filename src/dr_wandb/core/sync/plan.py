@@ -188,6 +188,8 @@ def _choose_action(
         return RunAction.NEW, "full reconcile"
     if tracking.failure is not None:
         return RunAction.REFRESH, f"failed last time: {tracking.failure}"
+    if tracking.unread is not None:
+        return RunAction.REFRESH, f"did not read last time: {tracking.unread}"
     if tracking.missing_since is not None:
         return RunAction.REFRESH, "listed again"
     if tracking.snapshot is None or not listing.fingerprint:

@@ -23,6 +23,9 @@ from dr_wandb.shell.sources import SourceError
 
 if TYPE_CHECKING:
     from dr_wandb.shell.sources.api.session import ApiSession
+    from dr_wandb.shell.sources.api.source import ApiSource
+
+REFUSED_REMEDY = "ask the owner of the project for access, or see what its plan allows"
 
 LOWEST_WANDB = (0, 29)
 """The first SDK whose Parquet download and service calls are sound for this use."""
@@ -114,26 +117,44 @@ def _check_access(
             remedy=None if member else remedy,
         )
         return
-    yield _check_project(session, entity, project, timeout_seconds)
+    yield from _check_project(session, entity, project, timeout_seconds)
 
 
-def _check_project(session: "ApiSession", entity: str, project: str, timeout_seconds: int) -> Check:
-    from dr_wandb.core.contract.listing import RunsById
+def _check_project(
+    session: "ApiSession", entity: str, project: str, timeout_seconds: int
+) -> Iterator[Check]:
+    """List the project, and ask for the history of its first run: one may be given alone."""
+    from dr_wandb.core.contract.listing import EveryRun
     from dr_wandb.shell.sources.api.source import ApiSource
 
     request = ExportRequest(
         entity=entity, project=project, name="doctor", timeout_seconds=timeout_seconds
     )
     name = f"{entity}/{project}"
+    source = ApiSource(session, request)
     try:
-        pages = list(ApiSource(session, request).list_runs(RunsById(run_ids=())))
+        page = next(source.list_runs(EveryRun()))
     except DrWandbError as error:
         said, _, remedy = error.failure.describe().partition("\n")
-        return Check(name="project", found=said, remedy=remedy)
+        yield Check(name="project", found=said, remedy=remedy)
+        return
     except SourceError as error:
-        return Check(name="project", found=f"{name}, {error}", remedy="try again later")
-    runs = pages[0].total
-    return Check(name="project", found=f"{name}, {'?' if runs is None else runs} runs")
+        remedy = REFUSED_REMEDY if error.refused else "try again later"
+        yield Check(name="project", found=f"{name}, {error}", remedy=remedy)
+        return
+    yield Check(name="project", found=f"{name}, {'?' if page.total is None else page.total} runs")
+    for run in page.runs[:1]:
+        yield _check_history(source, str(run.get("name")))
+
+
+def _check_history(source: "ApiSource", run_id: str) -> Check:
+    try:
+        source.require_history(run_id)
+    except SourceError as error:
+        found = f"that of run {run_id!r} is not given, {error}"
+        remedy = REFUSED_REMEDY if error.refused else "try again later"
+        return Check(name="history", found=found, remedy=remedy)
+    return Check(name="history", found=f"that of run {run_id!r} is given")
 
 
 def _place_of_key(host: str) -> str:

@@ -123,6 +123,7 @@ def compare_with_source(
                 checked,
                 listing.runs,
                 broken={failed.run_id: failed.reason for failed in listing.failures},
+                unread=listing.unread,
                 certain=listing.asked,
                 strangers=_strangers(checked, listing, spool),
                 unlisted=listing.unlisted,

@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.failures import DrWandbError, FailedRun, Unreachable
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
-from dr_wandb.core.contract.normalize import normalize_run
+from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, is_another_run
@@ -45,19 +48,24 @@ class ProjectListing(Record, frozen=True, kw_only=True):
     """What the listing of a sync brought.
 
     `asked` are the tracked runs that would have been listed if they were there; `outside` are those
-    that are listed but not in scope. `unlisted` is how many runs the source counts but did not
+    that are listed but not in scope. `unread`: what does not read of some of these runs, by id.
+    `unlisted` is how many runs the source counts but did not
     list, however often it was asked.
     """
 
     runs: tuple[RunListing, ...]
     failures: tuple[FailedRun, ...] = ()
+    unread: Mapping[str, str] = msgspec.field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     outside: frozenset[str] = frozenset()
     unlisted: int = 0
 
 
 class _Told(NamedTuple):
-    """What an answer says of a run: its listing, or why it does not read; and if it is in scope."""
+    """What an answer says of a run: its listing, if it is in scope, and what of it does not read.
+
+    Without a listing nothing of it reads.
+    """
 
     listing: RunListing | None
     inside: bool = True
@@ -139,19 +147,24 @@ class _Survey:
         self, raw_run: RawRun, query: ListingQuery, left_out: Collection[str]
     ) -> tuple[str, _Told]:
         run_id = str(raw_run.get("name"))
+        address = {"entity": self.request.entity, "project": self.request.project}
         try:
-            run = normalize_run(raw_run, entity=self.request.entity, project=self.request.project)
+            run, unread = normalize_what_reads(raw_run, **address)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return run_id, _Told(None, broken=str(error) or type(error).__name__)
-        if left_out:
-            run = self._with_stored(run, left_out)
+        counts = list_run(run, "").counts
+        if left_out or unread:
+            run = self._with_stored(run, {*left_out, *unread})
         inside = self._in_scope(run, query)
         if not inside and run.run_id not in self.state.runs:
             return run.run_id, _Told(None, inside=False)
         encoded = encode_run(run)
         self.spool.put(run.run_id, encoded)
-        listing = list_run(run, fingerprint_encoded(encoded, run))
-        return run.run_id, _Told(listing, inside=inside)
+        # What is stored of a summary that does not read says nothing of the rows that there are.
+        listing = replace(
+            list_run(run, fingerprint_encoded(encoded, run)), last_logged_at=counts.last_logged_at
+        )
+        return run.run_id, _Told(listing, inside=inside, broken="; ".join(unread.values()))
 
     def _with_stored(self, run: WandbRun, left_out: Collection[str]) -> WandbRun:
         """Return a run with what is stored of the fields that the source does not know."""
@@ -179,7 +192,7 @@ class _Survey:
             self.inside.discard(run_id)
             if told.listing is not None:
                 self.runs[run_id] = told.listing
-            elif told.inside:
+            if told.broken and told.inside:
                 self.broken[run_id] = told.broken
             if told.inside:
                 self.inside.add(run_id)
@@ -248,10 +261,11 @@ def list_project(
             _, asked = survey.ask_all(by_id(state.runs.keys() - survey.told))
     return ProjectListing(
         runs=tuple(survey.runs.values()),
-        failures=tuple(_failures(survey.broken)),
+        failures=tuple(_failures(survey.broken, survey.runs)),
+        unread={run_id: why for run_id, why in survey.broken.items() if run_id in survey.runs},
         asked=frozenset(
             run_id
-            for run_id in asked - survey.broken.keys()
+            for run_id in asked - (survey.broken.keys() - survey.runs.keys())
             if run_id in state.runs and state.runs[run_id].source in ("", source.kind)
         ),
         outside=frozenset(survey.runs.keys() - survey.inside),
@@ -259,6 +273,7 @@ def list_project(
     )
 
 
-def _failures(broken: dict[str, str]) -> Iterator[FailedRun]:
-    for run_id, reason in sorted(broken.items()):
+def _failures(broken: Mapping[str, str], listed: Collection[str]) -> Iterator[FailedRun]:
+    """Give the runs of which nothing reads."""
+    for run_id, reason in sorted((run, why) for run, why in broken.items() if run not in listed):
         yield FailedRun(run_id=run_id, reason=reason)

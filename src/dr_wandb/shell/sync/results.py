@@ -23,7 +23,11 @@ def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
     """Return the results of a sync that asks for nothing beyond the listing."""
     return {
         run.run_id: RunResult(
-            outcome=RunOutcome(listing=run, outside=run.run_id in listing.outside)
+            outcome=RunOutcome(
+                listing=run,
+                unread=listing.unread.get(run.run_id),
+                outside=run.run_id in listing.outside,
+            )
         )
         for run in listing.runs
     }

@@ -3,7 +3,8 @@
 Rules
 - The status of an answer that wandb-core tried again is in the text alone, and in the text of
   files (0.29) not even there: what was tried again inside is worth another try.
-- Only the words that wandb-core puts around an answer are read, never the answer's own.
+- Only the words that wandb-core puts around an answer are read, never the answer's own, but for
+  those of a permission that lacks: a GraphQL answer of status 200 says so in no other way.
 """
 
 import re
@@ -28,6 +29,7 @@ SDK_ERRORS = (
 
 THROTTLED_STATUS = 429
 UNAVAILABLE_STATUS = 503
+REFUSED_STATUS = frozenset({402, 403})
 PASSING_STATUS = frozenset({408, *range(500, 600)} - {501, 505})
 
 _GAVE_UP = "giving up after "
@@ -47,6 +49,10 @@ _RETRIED = re.compile(
     r"\s+while retrying: (?:HTTP|unexpected HTTP status) (\d{3})\b"
 )
 _FILE_STATUS = re.compile(r"^file transfer: download: failed to download: status: (\d{3})\b")
+_REFUSED = re.compile(
+    r"^returned error 40[23]\b|^(?:input: |\[).*(?:permission[ _](?:denied|error)|not permitted)",
+    re.IGNORECASE | re.DOTALL,
+)
 _PREFIX = re.compile(r"^giving up after \d+ attempt\(s\):? ?(?:while retrying: )?(?=\S)")
 
 
@@ -85,6 +91,18 @@ def may_be_too_much(error: BaseException) -> bool:
     """
     found = _RETRIED.search(str(error.__cause__ or error))
     return UNAVAILABLE_STATUS not in (status_of(error), int(found[1]) if found else 0)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether W&B is there, but does not give this to the key in use.
+
+    402, 403, or words for it in a GraphQL answer. A file that is refused is none: its address may
+    only have expired.
+    """
+    text = str(error.__cause__ or error)
+    if _FILE_STATUS.search(text):
+        return False
+    return status_of(error) in REFUSED_STATUS or bool(_REFUSED.search(text))
 
 
 def _trouble_of_status(status: int) -> Trouble:

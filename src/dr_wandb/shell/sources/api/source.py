@@ -22,7 +22,7 @@ from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
-from dr_wandb.shell.sources.api.queries import RUN_FILE
+from dr_wandb.shell.sources.api.queries import LIVE_STEPS, RUN_FILE
 from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession
 
@@ -150,6 +150,13 @@ class ApiSource:
 
     def _ask_run(self, document: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._run_of(self._session.query(document, {**self._names(), **variables}))
+
+    def require_history(self, run_id: str) -> None:
+        """Ask for the list of exports of a run, which is where W&B may refuse a history.
+
+        Raises SourceError; `refused` if the run is there and its history is not given.
+        """
+        self._ask_run(LIVE_STEPS, {"runName": run_id, "liveKeys": ["_step"]})
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Read the run's metadata file. The SDK's own property hides every error as None."""

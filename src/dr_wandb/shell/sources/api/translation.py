@@ -6,6 +6,7 @@ from dr_wandb.shell.sources.api.pacing import LateError, PassingError, Throttled
 from dr_wandb.shell.sources.api.sdk_errors import (
     Trouble,
     is_late,
+    is_refusal,
     may_be_too_much,
     reason_of,
     trouble_of,
@@ -40,4 +41,6 @@ def translate(error: BaseException) -> SourceError:
             return TooMuchError(reason) if may_be_too_much(error) else PassingError(reason)
         case Trouble.FINAL:
             fields = unknown_fields(str(error.__cause__ or error))
-            return UnknownFieldsError(reason, fields) if fields else SourceError(reason)
+            if fields:
+                return UnknownFieldsError(reason, fields)
+            return SourceError(reason, refused=is_refusal(error))
