@@ -4,6 +4,8 @@ Rules
 - The same row is the same step and exact timestamp or, if either is missing, the same content.
 - A row that is both exported and live is one row with the members of both. If both have a member,
   the exported value counts. Of one step and timestamp, each exported row has one live copy at most.
+- Times of one step that are less than a microsecond apart are the same between an exported and a
+  live row, paired in order; the exported spelling is kept.
 - Rows of one step from different exported files are one row only if their timestamps are equal or
   one has none, and no member differs: files that are not compacted yet split a row by its columns.
 - Rows of one kind with the same step and timestamp are one row only if no member differs: no value
@@ -18,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.evidence import SAME_MOMENT
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.sync.codec import RowKey, encode_line
 
@@ -114,13 +117,30 @@ def _join_step(rows: Iterable[ReceivedRow]) -> Iterator[ReceivedRow]:
         if not timestamp_missing:
             found += _join_moment(group)
             continue
+        found = _join_near(found)
         for copy in _once(group):
             other = copy.exported and next((one for one in found if one.completes(copy)), None)
             if other:
                 other.join(copy)
             else:
                 found.append(copy)
-    return _unlike(sorted((copy.row for copy in found), key=_by_key))
+    return _unlike(sorted((copy.row for copy in _join_near(found)), key=_by_key))
+
+
+def _join_near(copies: "list[_Copy]") -> "list[_Copy]":
+    """Join live rows of one step to exported ones whose times are nearly the same, in order."""
+    free = [copy for copy in copies if copy.exported and not copy.live]
+    left = []
+    for copy in copies:
+        other = None
+        if not copy.exported:
+            other = next((one for one in free if one.is_near(copy)), None)
+        if other is None:
+            left.append(copy)
+        else:
+            other.join(copy)
+            free.remove(other)
+    return left
 
 
 def _join_moment(rows: Iterable[ReceivedRow]) -> "list[_Copy]":
@@ -160,7 +180,9 @@ def _once(rows: Iterable[ReceivedRow]) -> "list[_Copy]":
     for row in rows:
         if row.content not in copies:
             copies[row.content] = _Copy(row)
-        elif not row.live:
+        elif row.live:
+            copies[row.content].live = True
+        else:
             copies[row.content].files.add(row.file)
     return list(copies.values())
 
@@ -185,6 +207,7 @@ class _Copy:
         self._members: dict[tuple[str, str], Any] | None = None
         self._is_joined = False
         self.exported = not row.live
+        self.live = row.live
         self.files = {row.file} if self.exported else set()
 
     @property
@@ -224,6 +247,11 @@ class _Copy:
         """Say that members may differ."""
         return True
 
+    def is_near(self, other: "_Copy") -> bool:
+        """Say whether both have a time, and it is the same to the microsecond."""
+        (_, _, missing, time), (_, _, other_missing, other_time) = self._row.key, other.row.key
+        return not (missing or other_missing) and abs(time - other_time) < SAME_MOMENT
+
     def completes(self, other: "_Copy") -> bool:
         """Say whether both are parts of one row that are in different exported files."""
         return self.exported and not self.files & other.files and self.agrees(other)
@@ -232,4 +260,5 @@ class _Copy:
         """Take the members of a copy."""
         self._members = {**other.members, **self.members}
         self._is_joined = True
+        self.live = self.live or other.live
         self.files |= other.files
