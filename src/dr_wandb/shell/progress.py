@@ -14,7 +14,7 @@ LOGGER = logging.getLogger("dr_wandb")
 
 
 class Progress(Record, frozen=True, kw_only=True):
-    """`done` of `total` runs have been dealt with; `rows` history rows were received so far."""
+    """`done` of `total` runs have been dealt with; `rows` rows came that were not held before."""
 
     done: int
     total: int

@@ -637,6 +637,7 @@ def test_comparison_raises_when_nothing_says_which_project_it_is(tmp_path: Path)
         ({"last_step": 1}, "W&B lists step 1 as the last, the export has 2"),
         ({"last_step": None}, "W&B lists step None as the last, the export has 2"),
         ({"last_logged_at": None}, "the time of the last row is not known"),
+        ({"last_logged_at": "1767225600.0030004"}, None),
         ({"last_logged_at": "1767225600.004"}, "W&B lists a last row at 1767225600.004"),
         ({"heartbeat_at": "2030-01-01T00:00:00Z"}, None),
     ],

@@ -1,0 +1,58 @@
+"""What a sync did not get, in lines of text."""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.failures import FailedRun, ShortRun, WaitingRun
+from dr_wandb.core.sync.describe import MOST_NAMED, describe_unproven
+from dr_wandb.core.sync.manifest import ExportSummary
+from tests import syncing
+from tests.memory_source import MemorySource
+
+REASON = "2 rows short of the 7 lines that are listed"
+
+
+def summary_of(folder: Path, **fields: object) -> ExportSummary:
+    return replace(syncing.sync(MemorySource(), folder), **fields)
+
+
+def short(number: int) -> ShortRun:
+    return ShortRun(run_id=f"run-{number:02}", short_by=2, reason=REASON)
+
+
+def test_nothing_is_said_when_everything_came(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path)
+    assert summary.complete
+    assert list(describe_unproven(summary)) == []
+
+
+def test_ten_short_runs_have_a_line_each_and_the_others_are_counted(tmp_path: Path) -> None:
+    ten = list(describe_unproven(summary_of(tmp_path, short=tuple(map(short, range(10))))))
+    assert ten[:MOST_NAMED] == [f"run 'run-{number:02}': {REASON}" for number in range(10)]
+    assert len(ten) == MOST_NAMED + 1
+    more = list(describe_unproven(summary_of(tmp_path, short=tuple(map(short, range(13))))))
+    assert more[:MOST_NAMED] == ten[:MOST_NAMED]
+    assert more[MOST_NAMED] == "and 3 more short runs"
+    assert more[MOST_NAMED + 1].startswith("of 13 runs fewer rows came than are listed")
+
+
+def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> None:
+    summary = summary_of(
+        tmp_path,
+        waiting=(WaitingRun(run_id="a", kind="emptied", lacking=5),),
+        unread=(FailedRun(run_id="b", reason="config is not valid JSON"),),
+        refused=("c", "d"),
+        refusal="returned error 402",
+    )
+    assert not summary.complete
+    lines = list(describe_unproven(summary))
+    assert "run 'a': 5 rows did not come again (emptied)" in lines
+    assert "run 'b' is exported without what does not read: config is not valid JSON" in lines
+    assert any("lists 2 runs but refuses their history (returned error 402)" in at for at in lines)
+    assert any("ten minutes later" in line for line in lines)
+
+
+def test_one_control_character_in_a_run_id_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    run = ShortRun(run_id="a\x1b[2J", short_by=1, reason=REASON)
+    assert all("\x1b" not in line for line in describe_unproven(summary_of(tmp_path, short=(run,))))
