@@ -161,6 +161,7 @@ class JudgedExport:
             and known <= len(lines)
             and (not known or _digest(lines[:known]) == evidence.answer_digest),
             comparison=self._compare(lines, listing, fetch, selection),
+            stored=None,
         )
         verdict = judge(listing, answer, before, selection=selection, source=SOURCE, now=now)
         return lines, verdict
@@ -182,7 +183,8 @@ class JudgedExport:
         if under != selection:
             held = list(admitted_rows(held, under, selection))
         if fetch.tail:
-            held = held[len(list(outside(held, FetchWindow(start=fetch.window.start)))) :]
+            below = FetchWindow(start=fetch.window.start)
+            held = [line for line in held if line not in {*outside(held, below)}]
         most = selection.bounds.max_records
         return compare_rows(held, lines, last_step=listing.last_step, most_held=most)
 

@@ -72,6 +72,7 @@ class MemorySource:
         self._logged_count = 0
         self._faults: Counter[_Fault] = Counter()
         self._shown_rows: dict[str, int] = {}
+        self.unreadable: set[str] = set()
 
     # --- the project
 
@@ -201,7 +202,10 @@ class MemorySource:
         matching, total = (len(nodes), len(visible)) if self.counts else (None, None)
         for start in range(0, max(1, len(nodes)), self.runs_per_page):
             page = nodes[start : start + self.runs_per_page]
-            yield RunPage(runs=page, matching=matching, total=total)
+            unread = {str(run["name"]): "it does not read" for run in page}
+            unread = {name: why for name, why in unread.items() if name in self.unreadable}
+            runs = [run for run in page if run["name"] not in unread]
+            yield RunPage(runs=runs, unread=unread, matching=matching, total=total)
             if fails:
                 raise SourceError("the listing broke off")
 

@@ -65,6 +65,7 @@ def twin(source: MemorySource) -> MemorySource:
     other = MemorySource(
         entity=source.entity, project=source.project, now=source.now, judge=source.judge
     )
+    other.kind = source.kind
     other.runs = copy.deepcopy(source.runs)
     return other
 

@@ -37,6 +37,7 @@ def project() -> MemorySource:
 def project_of_3_0_3() -> MemorySource:
     """What W&B still has of the project of the fixture: one run of it is gone."""
     source = MemorySource(entity="old-lab", project="old-runs", now="2026-02-01T08:00:00+00:00")
+    source.kind = "api"  # where 3.0.3 had its rows from
     for run_id, rows in (("done0001", 13), ("dense001", 10), ("live0001", 8), ("new00001", 1)):
         source.add_run(run_id)
         for number in range(rows):
@@ -172,10 +173,12 @@ def assert_heals(
     staged, decided = staged_runs(data_root), (folder / RECORD_FILE).exists()
     assert_loads(data_root)
     again = syncing.twin(source)
-    scenario.sync(again, data_root)
+    summary = scenario.sync(again, data_root)
     assert syncing.visible(folder) == expected
     assert not syncing.hidden(folder) & {STAGING_FOLDER, RECORD_FILE}
-    asked = {call[1] for call in again.asked if call[0] == "read_history"}
+    # Runs of which rows are missing are looked at in every sync: what was staged says nothing new.
+    waiting = {run.run_id for run in (*summary.waiting, *summary.short)}
+    asked = {call[1] for call in again.asked if call[0] == "read_history"} - waiting
     if scenario.request.get("sync_mode") != "full_reconcile" or not decided:
         assert not asked & staged
     if decided and scenario.request.get("sync_mode") != "full_reconcile":

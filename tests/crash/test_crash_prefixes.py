@@ -19,7 +19,8 @@ from dr_wandb import DrWandbError
 from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from tests import syncing
 from tests.crash.operations import CHANGES, MAKES, Fault, Stopped, images_of, stopped_at
-from tests.crash.scenarios import SCENARIOS, assert_heals, undisturbed
+from tests.crash.scenarios import SCENARIOS, Scenario, assert_heals, undisturbed
+from tests.memory_source import MemorySource
 from tests.syncing import NAME
 
 FAULTS = {
@@ -60,6 +61,14 @@ def test_a_kill_at_any_operation_costs_nothing(
     record_property("operations_killed_at", images.operations)
 
 
+def sync_twice(scenario: Scenario, source: MemorySource, data_root: Path) -> None:
+    """Sync, and once more ten minutes later: rows go when two reads lack them."""
+    for minutes in (0, 10):
+        later = syncing.twin(source)
+        later.advance(60 * minutes)
+        scenario.sync(later, data_root)
+
+
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if not SCENARIOS[name].fixture])
 def test_what_happens_after_a_kill_is_seen(name: str, tmp_path: Path) -> None:
     """Staged segments that are no longer current are not used."""
@@ -78,14 +87,14 @@ def test_what_happens_after_a_kill_is_seen(name: str, tmp_path: Path) -> None:
     shown.add_run("empty")
     shown.log("empty", {"loss": 78.5})
     undisturbed(scenario, tmp_path / "expected")
-    scenario.sync(syncing.twin(shown), tmp_path / "expected")
+    sync_twice(scenario, shown, tmp_path / "expected")
     expected = syncing.data_of(tmp_path / "expected" / NAME)
     with syncing.without_fsync():
         for label, image in list(images.found.values())[::2]:
             image.mkdir(parents=True, exist_ok=True)
             try:
                 first = image / NAME / "runs.jsonl"
-                scenario.sync(syncing.twin(shown), image)
+                sync_twice(scenario, shown, image)
                 if first.exists() and name != "gone upstream":
                     assert syncing.data_of(image / NAME) == expected
             except BaseException as error:

@@ -158,8 +158,10 @@ def assert_none_doubled(rows: Sequence[HistoryRow]) -> None:
     """Hold that no two rows are the same row, whichever way each of them came."""
     names = [row_id(row) for row in rows]
     assert len({*names}) == len(names), "a row is doubled"
-    parts = [(row.step, tuple(row.metrics.items())) for row in rows if row.step is not None]
-    assert len({*parts}) == len(parts), "a row is doubled, with and without its time"
+    stepped = [row for row in rows if row.step is not None]
+    timeless = {(row.step, str(row.metrics)) for row in stepped if row.timestamp is None}
+    timed = {(row.step, str(row.metrics)) for row in stepped if row.timestamp is not None}
+    assert not timeless & timed, "a row is doubled, with and without its time"
 
 
 def assert_none_taken_by_one_answer(
@@ -342,7 +344,8 @@ def assert_converged(watched: Watched) -> None:
             watched.server.wait(660)
             watched.sync(watched.selection, reconcile=True)
         left = exceptions(watched)
-        assert left <= {"X5"}, f"a full reconcile left {left}"
+        nothing_listed = not watched.server.counted_lines and watched.server.last_step is None
+        assert left <= {"X5"} or nothing_listed, f"a full reconcile left {left}"
 
 
 # What can happen

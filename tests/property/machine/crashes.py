@@ -20,9 +20,10 @@ from tests import syncing
 from tests.crash.operations import MAKES, Fault, Operation, Stopped, observed
 from tests.crash.scenarios import assert_loads, staged_runs
 from tests.memory_source import MemorySource
+from tests.property.machine.convergence import behind
 from tests.property.machine.project import IDS
 from tests.property.machine.syncs import SyncRules
-from tests.property.machine.view import view_at_start
+from tests.property.machine.view import View, view_at_start
 from tests.syncing import NAME
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class CrashRules(SyncRules):
             except DrWandbError:
                 return
             expected = syncing.visible(calm / NAME)
+            final = undisturbed.complete and not behind(View(calm / NAME))
             first = operations.index(DECIDES) if where == "commit" else 0
             place = first + int(part * (len(operations) - first))
             while how != KILL and operations[place] in AFTER_ALL:
@@ -104,7 +106,7 @@ class CrashRules(SyncRules):
                 event(f"crash: {how if how == KILL else how.number or 'interrupt'}, {where}")
             if (self.export_dir / RECORD_FILE).exists():
                 event("crash: within a commit")
-            self.check_healing(Path(scratch) / "healed", undisturbed, expected, earlier)
+            self.check_healing(Path(scratch) / "healed", final, expected, earlier)
 
     def strike(self, how: Any, moment: Moment, image: Path) -> None:
         """Sync, and fail at this moment."""
@@ -149,13 +151,14 @@ class CrashRules(SyncRules):
     def check_healing(
         self,
         healed: Path,
-        undisturbed: ExportSummary,
+        final: bool,
         expected: dict[str, bytes],
         earlier: set[str],
     ) -> None:
         """One more sync gives the bytes of an undisturbed one, and reads nothing twice.
 
-        earlier: the segments that were there before, which may answer another question.
+        final: a sync at once after that would find nothing new. earlier: the segments that were
+        there before, which may answer another question.
         """
         assert_loads(self.data_root)
         staged = staged_runs(self.data_root) - earlier
@@ -163,7 +166,7 @@ class CrashRules(SyncRules):
         shutil.copytree(self.data_root, healed)
         again = syncing.twin(self.server)
         self.export_into(healed, again)
-        if not undisturbed.complete:
+        if not final:
             return
         assert syncing.visible(healed / NAME) == expected
         if self.request.sync_mode != SyncMode.FULL_RECONCILE and not decided:

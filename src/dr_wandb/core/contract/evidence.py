@@ -137,9 +137,23 @@ def same_moment(one: str | None, other: str | None) -> bool:
     if one is None or other is None or one == other:
         return one == other
     try:
-        return abs(float(one) - float(other)) < SAME_MOMENT
+        return nearly_equal(float(one), float(other))
     except ValueError:
         return False
+
+
+def nearly_equal(one: float, other: float) -> bool:
+    """Say whether two times in seconds are the same to the microsecond."""
+    try:
+        return abs(one - other) < SAME_MOMENT
+    except OverflowError:  # an integer that no double can hold
+        return False
+
+
+def earlier_of(since: str | None, now: str) -> str:
+    """Return when something began; now, if that is not known, or a clock was ahead then."""
+    then, present = instant(since), instant(now)
+    return now if since is None or then is None or present is None or then > present else since
 
 
 def later_by(least: timedelta, before: str | None, now: str | None) -> bool:

@@ -17,6 +17,9 @@ SCHEMA_VERSION = 4
 FIRST_OF_OURS = 2
 """From here on files are in our form, with digests."""
 
+FIRST_WITH_EVIDENCE = 4
+"""From here on the state says by evidence how the rows of a run stand."""
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every public value: frozen, compared by content. Subclasses are keyword-only."""

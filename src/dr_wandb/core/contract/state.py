@@ -129,6 +129,11 @@ class RunTracking(Record, frozen=True, kw_only=True):
         return self.row_shape < ROW_SHAPE and holds
 
     @property
+    def rows_source(self) -> str:
+        """Return the kind of source that the rows in the file came from."""
+        return self.rows_from or self.source or FIRST_SOURCE
+
+    @property
     def rows(self) -> HistoryPosition | None:
         """Describe the rows that are in the file, None if that is not known."""
         return self.held or self.position
@@ -160,7 +165,7 @@ class RunTracking(Record, frozen=True, kw_only=True):
         difference = position.difference(counts)
         told = counts.line_count is not None and counts.last_step == position.last_step
         if told and difference == NO_DIFFERENCE:
-            return True
+            return not position.short_by  # a count that came true is proven again
         look = self.look
         return look is not None and bool(look.confirmed_at) and look.difference == difference
 
@@ -246,6 +251,25 @@ class ExportState(Record, frozen=True, kw_only=True):
             for run_id, tracking in self.runs.items()
             if tracking.missing_since is None
         }
+
+
+def with_evidence(tracking: RunTracking) -> RunTracking:
+    """Return the tracking that a build before schema version 4 kept, as this one keeps it.
+
+    There, `short_by` alone said that a run was accepted as short; below 0, that more came.
+    """
+    position = tracking.position
+    if position is None or not position.short_by:
+        return tracking
+    if position.short_by < 0:
+        return replace(tracking, position=replace(position, short_by=0))
+    accepted = Evidence(
+        standing=Standing.ACCEPTED,
+        created_at=tracking.created_at,
+        selection=position.selection,
+        difference=position.short_by,
+    )
+    return replace(tracking, evidence=accepted)
 
 
 def latest(times: Iterable[str | None]) -> str | None:

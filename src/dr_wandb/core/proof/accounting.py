@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import Received
-from dr_wandb.core.contract.records import FIRST_OF_OURS
+from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_EVIDENCE
 from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
@@ -27,9 +27,6 @@ from dr_wandb.core.sync.manifest import (
     STATE_FILE,
     DataFile,
 )
-
-FIRST_WITH_EVIDENCE = 4
-"""The schema version from which on a short run is accepted by evidence."""
 
 
 def check_state(

@@ -100,7 +100,7 @@ def _advance_run(
     outside = left if outcome.outside else None
     seen = replace(see(before, listing, source), out_of_scope_since=outside)
     if before is not None and before.history is not None:
-        seen = replace(seen, rows_from=before.rows_from or before.source)
+        seen = replace(seen, rows_from=before.rows_source)
     if before is not None and is_another_run(before, listing, source):
         if outcome.failure is not None or (judged is not None and judged.keep == Keep.HELD):
             # Nothing of the new run is stored yet: the next sync has to see that it is another.
@@ -157,7 +157,7 @@ def _advance_judged(seen: RunTracking, judged: Judged, source: str) -> RunTracki
         last_history_step=judged.position.last_step if judged.position is not None else None,
         row_shape=ROW_SHAPE if came else seen.row_shape,
         of_earlier_run=seen.of_earlier_run and not came,
-        rows_from=source if came else seen.rows_from,
+        rows_from=seen.rows_from if judged.keep == Keep.HELD else source,
         fields_to_read=(),
         failure=None,
     )
@@ -211,8 +211,8 @@ def count_deselected(before: Mapping[str, RunTracking], after: Mapping[str, RunT
     lost = 0
     for run_id, now in after.items():
         was = before.get(run_id)
-        if was is None or was.position is None or now.position is None:
+        if was is None or was.rows is None or now.rows is None:
             continue
-        if was.position.selection != now.position.selection and was.history is not None:
+        if was.rows.selection != now.rows.selection and was.history is not None:
             lost += max(0, was.history.rows - (now.history.rows if now.history else 0))
     return lost

@@ -18,6 +18,7 @@ class Answer(Record, frozen=True, kw_only=True):
     `rows` and `digest` are of the lines that the selection admits. `begins_as_before`: they begin
     with the lines of the last whole answer. `comparison` is with the rows that are held of the same
     run, from the window's start on, as far as the selection admits them; None if there are none.
+    `stored` describes these, if the tracking of the run does not.
     """
 
     window: FetchWindow = FetchWindow()
@@ -27,6 +28,7 @@ class Answer(Record, frozen=True, kw_only=True):
     digest: str = ""
     begins_as_before: bool = False
     comparison: Comparison | None = None
+    stored: HistoryPosition | None = None
 
 
 class Case:
@@ -49,12 +51,12 @@ class Case:
         self.now = now
         self.count = listing.history_line_count
         self.another = before is not None and holds_another_run(before, listing, source)
-        self.same_source = before is None or (before.rows_from or before.source) in ("", source)
+        self.same_source = before is None or before.rows_source == source
         known = before.evidence if before is not None else None
         fits = known is not None and known.speaks_of(listing, selection)
         self.evidence = known if known is not None and fits else Evidence()
         self.position = None if before is None or self.another else before.position
-        self.held = before.rows if before is not None else None
+        self.held = (before.rows or answer.stored) if before is not None else None
         self.held_rows = self._count_held()
 
     def _count_held(self) -> int:
@@ -149,6 +151,9 @@ class Case:
         stored = self.before.history if self.before is not None else None
         if self.another or stored is None:
             return Keep.RECEIVED
+        most = self.selection.bounds.max_records
+        if most is not None and self.answer.rows > most:
+            return Keep.RECEIVED
         same = (stored.digest, stored.rows) == (self.answer.digest, self.answer.rows)
         return Keep.HELD if same else Keep.RECEIVED
 
@@ -211,7 +216,7 @@ class Case:
         """Describe what came together with the held rows that lack in it."""
         came = self.answer_as_held(0)
         held = self.held or HistoryPosition()
-        last = max(came, held, key=lambda rows: -1 if rows.last_step is None else rows.last_step)
+        last = max(came, held, key=_end_of)
         at_last = [rows.boundary_rows for rows in (came, held) if rows.last_step == last.last_step]
         return replace(
             last,
@@ -228,3 +233,13 @@ class Case:
         if self.count is None:
             return "it is not said how many there are"
         return f"{self.count} are listed"
+
+
+def _end_of(rows: HistoryPosition) -> tuple[bool, int, float]:
+    """Order descriptions of rows by their last step, then by the time there."""
+    step = rows.last_step
+    try:
+        moment = float(rows.last_timestamp or "-inf")
+    except ValueError:
+        moment = float("-inf")
+    return (step is not None, step or 0, moment)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.evidence import SAME_MOMENT
+from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.sync.codec import RowKey, encode_line
 
@@ -250,7 +250,7 @@ class _Copy:
     def is_near(self, other: "_Copy") -> bool:
         """Say whether both have a time, and it is the same to the microsecond."""
         (_, _, missing, time), (_, _, other_missing, other_time) = self._row.key, other.row.key
-        return not (missing or other_missing) and abs(time - other_time) < SAME_MOMENT
+        return not (missing or other_missing) and nearly_equal(time, other_time)
 
     def completes(self, other: "_Copy") -> bool:
         """Say whether both are parts of one row that are in different exported files."""

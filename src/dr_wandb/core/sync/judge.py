@@ -41,11 +41,13 @@ from dr_wandb.core.contract.evidence import (
     Evidence,
     Look,
     Standing,
+    earlier_of,
     later_by,
 )
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.state import HistoryPosition, RunTracking
+from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.case import Answer, Case
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 
@@ -104,7 +106,8 @@ def _judge_tail(case: Case) -> Verdict:
     now = case.received_as(position, below)
     rows = now.rows + position.short_by
     if case.reaches_last_step and rows >= case.count:
-        return _moved(case, Keep.RECEIVED_AND_BELOW, now)
+        short_by = max(0, case.count - now.rows)
+        return _moved(case, Keep.RECEIVED_AND_BELOW, replace(now, short_by=short_by))
     # Rows were logged below the last step, or are not there yet.
     if case.listing.terminal:
         return ReadWhole(reason=f"{case.count - rows} rows are missing in the tail")
@@ -119,12 +122,9 @@ def _proven(case: Case) -> Judged:
 def _moved(case: Case, keep: Keep, position: HistoryPosition) -> Judged:
     """Let the position move to where all that is listed is held, but what is accepted."""
     standing = Standing.ACCEPTED if position.short_by else Standing.PROVEN
-    known = case.before.evidence if case.before is not None else None
-    if not case.answer.window.whole and known is not None:
-        standing = known.standing if known.standing.stands else standing
     evidence = _evidence(case, standing)
     if standing == Standing.ACCEPTED:
-        evidence = _with_difference(case, evidence, position.rows)
+        evidence = replace(_with_difference(case, evidence, position.rows), reads=0)
     return Judged(
         keep=keep,
         position=position,
@@ -143,7 +143,7 @@ def _waiting(case: Case) -> Judged:
         kind=case.evidence.kind if again else kind,
         missing=case.missing,
         lacking=case.lacking,
-        since=case.evidence.since if again else case.now,
+        since=earlier_of(case.evidence.since, case.now) if again else case.now,
     )
     return Judged(
         keep=Keep.BOTH if fits else Keep.HELD,
@@ -151,7 +151,7 @@ def _waiting(case: Case) -> Judged:
         held=case.united() if fits else case.still_held,
         evidence=evidence,
         look=case.look_before,
-        reason=f"{case.lacking} rows that are held did not come ({kind}): "
+        reason=f"{count(case.lacking, 'row')} held did not come ({kind}): "
         "they stay until a read ten minutes later lacks them too",
     )
 
@@ -184,6 +184,8 @@ def _short(case: Case) -> Verdict:
         )
     evidence = _with_difference(case, evidence, rows)
     pending = not waited and (case.apart or (goes and case.lacking > 0))
+    if case.apart and case.lacking and not case.another and not goes:
+        pending = True  # nothing says that these rows are gone
     if evidence.reads >= SHORT_SYNCS and keep != Keep.BOTH and not pending:
         return _accepted(case, keep, held, evidence)
     return Judged(
@@ -210,7 +212,7 @@ def _answers_in_a_row(case: Case) -> Evidence:
         reached=reached,
         answers=answers if reached else 0,
         added=case.adds or (again and known.added),
-        since=known.since if again and known.since else case.now,
+        since=earlier_of(known.since, case.now) if again else case.now,
     )
 
 
@@ -315,9 +317,10 @@ def _look(case: Case, position: HistoryPosition, *, confirmed: bool = False) -> 
 
 def _why_short(case: Case, evidence: Evidence) -> str:
     if evidence.difference is not None and evidence.difference > 0:
-        return f"{evidence.difference} rows short of the {case.count} lines that are listed"
+        short_by = count(evidence.difference, "row")
+        return f"{short_by} short of the {case.count} lines that are listed"
     if not case.reaches_last_step:
         last = case.received.last_step
         got = "no rows" if not case.received.rows else f"rows up to step {last}"
         return f"received {got}, but step {case.listing.last_step} is listed"
-    return f"{evidence.lacking} rows that are held did not come"
+    return f"{count(evidence.lacking, 'row')} that the export holds did not come"

@@ -218,7 +218,7 @@ def summarize(
         short=tuple(
             ShortRun(
                 run_id=outcome.listing.run_id,
-                short_by=judged.evidence.difference,
+                short_by=max(0, judged.evidence.difference or 0) or None,
                 reason=judged.reason,
             )
             for outcome in told

@@ -227,11 +227,11 @@ def _plan_history(
         return None
     selection = request.selection
     position = tracking.position if tracking is not None else None
-    if request.sync_mode == SyncMode.FULL_RECONCILE:
-        return _whole(FetchKind.RECONCILE, "full reconcile")
     nothing_logged = listing.last_step is None and listing.history_line_count == 0
     if nothing_logged and not holds_old_rows and not _holds_rows(tracking):
         return None
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        return _whole(FetchKind.RECONCILE, "full reconcile")
     if tracking is None or tracking.rows is None:
         return _whole(FetchKind.FIRST, "never fetched")
     if tracking.rows.selection != selection:

@@ -5,6 +5,7 @@ Rules
 - Times of one step that are less than a microsecond apart are the same too, paired in order, once
   the rows whose times are equal are paired. Of steps with very many rows only equal times are.
 - Each row is paired once: of two rows with the same step and timestamp both have to come.
+- A row that came without a member that is held is another row: no value goes because of one answer.
 - Lines of both sides come in stored order. No more than the rows of one step are in memory.
 """
 
@@ -13,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice, zip_longest
 from typing import NamedTuple
 
-from dr_wandb.core.contract.evidence import SAME_MOMENT
+from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.sync.codec import RowKey, place_of
+from dr_wandb.core.sync.codec import RowKey, decode_row, place_of
 from dr_wandb.core.sync.merge import select_line
 
 MOST_AT_A_STEP = 256
@@ -65,6 +66,15 @@ def pair_rows(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[Pair
         yield our_line, their_line
 
 
+def holds_members(line: bytes, other: bytes) -> bool:
+    """Say whether a row has every member that another copy of it has, whatever their values."""
+    row, copy = decode_row(line).unwrap(), decode_row(other).unwrap()
+    parts = ((row.metrics, copy.metrics), (row.extra, copy.extra))
+    own = (row.wandb_metadata, copy.wandb_metadata)
+    has_runtime = copy.runtime is None or row.runtime is not None
+    return has_runtime and all(theirs.keys() <= ours.keys() for ours, theirs in (*parts, own))
+
+
 def admitted_rows(
     held: Iterable[bytes], before: HistorySelection, now: HistorySelection
 ) -> Iterator[bytes]:
@@ -85,34 +95,30 @@ def compare_rows(
     *,
     last_step: int | None = None,
     most_held: int | None = None,
-    once: bool = False,
 ) -> Comparison:
     """Compare the lines of one run under one selection.
 
     last_step: the last one that is listed. most_held: if as many rows are held, older ones that
-    came are no news: they were left out. once: a held row that came once is not missed twice.
+    came are no news: they were left out.
     """
     digest = hashlib.blake2b(digest_size=16)
     lacking = adds = count = early = 0
     conflicts, beyond = False, True
     unpaired: tuple[int | None, bool, bool] = (None, False, False)
-    paired: RowKey | None = None
     for ours, theirs in pair_rows(held, received):
         count += ours is not None
         if ours is not None and theirs is not None:
-            if once:
-                paired = place_of(ours)[1]
-            continue
+            if ours == theirs or holds_members(theirs, ours):
+                continue
+            conflicts = True  # the same row without a value that is held
         line = ours if ours is not None else theirs
         assert line is not None
-        step_missing, step, _, _ = key = place_of(line)[1]
+        step_missing, step, _, _ = place_of(line)[1]
         if ours is not None:
-            if once and key == paired:
-                continue
             lacking += 1
             digest.update(ours)
             beyond = beyond and not step_missing and last_step is not None and step > last_step
-        else:
+        if theirs is not None:
             adds += 1
             early += count == 0
         if not step_missing:
@@ -218,4 +224,4 @@ def _near(our: _Row, their: _Row) -> bool:
     _, _, their_time_missing, their_time = their.key
     if step_missing or our_time_missing or their_time_missing:
         return False
-    return abs(our_time - their_time) < SAME_MOMENT
+    return nearly_equal(our_time, their_time)

@@ -66,10 +66,8 @@ class Checking:
         project = (known.entity, known.project) if known is not None else None
         runs = RunsAudit(findings, project, strict)
         self._read(RUNS_FILE, runs)
-        positions = state.runs.items() if state is not None else ()
-        selections = {
-            run_id: run.position.selection for run_id, run in positions if run.position is not None
-        }
+        tracked = state.runs.items() if state is not None else ()
+        selections = {run_id: run.rows.selection for run_id, run in tracked if run.rows is not None}
         run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()
         row_shape = _row_shape(manifest, state)
         history = HistoryAudit(findings, run_ids, selections, strict, row_shape)

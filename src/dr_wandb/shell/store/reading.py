@@ -15,9 +15,14 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
+from dr_wandb.core.contract.records import (
+    FIRST_OF_OURS,
+    FIRST_WITH_EVIDENCE,
+    SCHEMA_VERSION,
+    Record,
+)
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state import ByteRange, ExportState, RunTracking
+from dr_wandb.core.contract.state import ByteRange, ExportState, RunTracking, with_evidence
 from dr_wandb.core.sync.manifest import ExportManifest
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.rebuilding import rebuild_history, rebuild_snapshots
@@ -63,6 +68,9 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
         check_identity(store.state_path, state.entity, state.project, *wanted)
     else:
         state = ExportState(name=store.name, entity=wanted[0], project=wanted[1])
+    if state.schema_version < FIRST_WITH_EVIDENCE:
+        runs = {run_id: with_evidence(run) for run_id, run in state.runs.items()}
+        state = replace(state, runs=runs)
     state = replace(state, name=store.name, schema_version=SCHEMA_VERSION)
     if _as_recorded(store, state):
         return StoredExport(
@@ -195,4 +203,12 @@ def _with_history(tracking: RunTracking, stored: ByteRange | None) -> RunTrackin
     now = (stored.digest, stored.rows) if stored is not None else None
     if same == now:
         return replace(tracking, history=stored)
-    return replace(tracking, history=stored, position=None, last_history_step=None)
+    return replace(
+        tracking,
+        history=stored,
+        position=None,
+        held=None,
+        evidence=None,
+        look=None,
+        last_history_step=None,
+    )

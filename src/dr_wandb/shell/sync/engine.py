@@ -181,7 +181,7 @@ class ExportEngine:
                     source,
                     self.request,
                     scratch,
-                    held=HeldRows(sync.stored),
+                    held=HeldRows(sync.stored, scratch),
                     now=sync.exported_at,
                     wait=self._wait,
                     use_earlier=self._record is None,

@@ -13,6 +13,7 @@ Rules
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -26,11 +27,11 @@ from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, ExportRequest
-from dr_wandb.core.contract.state import RunTracking, holds_another_run
+from dr_wandb.core.contract.state import HistoryPosition, RunTracking, holds_another_run
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.judge import judge
-from dr_wandb.core.sync.plan import HistoryFetch, RunPlan
-from dr_wandb.core.sync.row_pairs import Comparison
+from dr_wandb.core.sync.plan import FetchKind, HistoryFetch, RunPlan
+from dr_wandb.core.sync.row_pairs import Comparison, compare_rows
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
@@ -58,6 +59,9 @@ from dr_wandb.shell.sync.segments import (
 WORKERS = 16
 """Eight for each of two sessions: wandb-core takes at most 10 requests at a time for one `Api`
 (wandb 0.31.0), and a second one is opened where the first is full."""
+
+SEEN_AGAIN = (FetchKind.AGAIN, FetchKind.LOOK)
+"""Reads that say that rows are as they were some time before."""
 
 ROWS_PER_PROCESS = 100_000
 """So many rows of eleven columns take a core about as long as the start of a process, 0.4 s."""
@@ -205,21 +209,28 @@ class Fetcher:
     def _read_and_judge(
         self, job: FetchJob, fetch: HistoryFetch, attempt: int
     ) -> tuple[Fetched, Verdict]:
-        """Read the rows of a window, twice if they are fewer than the listing says."""
-        segment = self._read_segment(job, fetch.window, attempt)
+        """Read the rows of a window, twice if they are fewer than the listing says.
+
+        A recording keeps one answer for each window, so what it hears is read once.
+        """
+        segment = self._read_segment(job, fetch, attempt)
         part, verdict = self._judge(job, fetch, segment)
-        if not isinstance(verdict, Judged) or verdict.standing != Standing.SHORT:
+        short = isinstance(verdict, Judged) and verdict.standing == Standing.SHORT
+        if not short or not self._use_earlier:
             return part, verdict
-        first = Path(f"{segment.path}.first")
-        disk.rename(Path(segment.path), first)
-        part = replace(part, segment=replace(segment, path=str(first)))
         try:
-            again = self._read_segment(job, fetch.window, attempt + 1)
-        except SourceError:
+            again = self._read_segment(job, fetch, attempt + 1, again=True)
+        except (DrWandbError, OSError, MemoryError):
+            raise
+        except Exception:
+            LOGGER.debug("run %r, read again", job.listing.run_id, exc_info=True)
             return part, verdict
-        if again.received.rows <= segment.received.rows:
+        with closing(segment.lines()) as first, closing(again.lines()) as second:
+            more = compare_rows(first, second)
+        if more.lacking or not more.adds:
             return part, verdict
-        return self._judge(job, fetch, again)
+        better = self._judge(job, fetch, again)
+        return better if isinstance(better[1], Judged) else (part, verdict)
 
     def _judge(
         self, job: FetchJob, fetch: HistoryFetch, segment: Segment
@@ -236,6 +247,7 @@ class Fetcher:
             begins_as_before=evidence is not None
             and segment.begins_with(evidence.answer_rows, evidence.answer_digest),
             comparison=comparison,
+            stored=self._describe_stored(job),
         )
         added = comparison.adds if comparison is not None else segment.rows
         part = Fetched(segment=segment, window=fetch.window, added=added)
@@ -266,15 +278,31 @@ class Fetcher:
             last_step=job.listing.last_step,
         )
 
-    def _read_segment(self, job: FetchJob, window: FetchWindow, attempt: int) -> Segment:
+    def _describe_stored(self, job: FetchJob) -> HistoryPosition | None:
+        """Describe stored rows of which the state does not, such as those of 3.0.3."""
+        before = job.before
+        if before is None or before.history is None or before.rows is not None:
+            return None
+        return self._held.describe(job.listing.run_id, before.history)
+
+    def _read_segment(
+        self, job: FetchJob, fetch: HistoryFetch, attempt: int, *, again: bool = False
+    ) -> Segment:
+        """Read the rows of a window into a segment.
+
+        One that an earlier sync left says nothing of rows that are to be looked at once more.
+        """
+        window = fetch.window
         header = SegmentHeader(
             run=job.listing,
             window=window,
             selection=self._request.selection,
             source=self._source.kind,
             mark=_mark_of(job),
+            again=again,
         )
-        earlier = find_segment(self._folder, header) if self._use_earlier else None
+        serves = self._use_earlier and fetch.kind not in SEEN_AGAIN
+        earlier = find_segment(self._folder, header) if serves else None
         if earlier is not None:
             return earlier
         parts = self._parts(job.listing, window, attempt)

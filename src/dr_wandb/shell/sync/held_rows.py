@@ -1,26 +1,30 @@
 """The rows that an export holds, read while others are fetched, to be compared with what came."""
 
 from collections.abc import Iterator
-from contextlib import closing
-from typing import IO
+from contextlib import closing, contextmanager
+from pathlib import Path
 
-from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.contract.state import ByteRange
-from dr_wandb.core.sync.codec import canonical_row, encode_line
-from dr_wandb.core.sync.merge import measure_from
+from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.state import ByteRange, HistoryPosition
+from dr_wandb.core.sync.codec import place_of
+from dr_wandb.core.sync.merge import Tally, measure_from, received_row
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
+from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
 
 
 class HeldRows:
-    """The stored rows of an export. Several threads may ask at once."""
+    """The stored rows of an export. Several threads may ask at once.
 
-    def __init__(self, stored: StoredExport) -> None:
+    folder: where rows of an earlier shape are rewritten for the time in which they are compared.
+    """
+
+    def __init__(self, stored: StoredExport, folder: Path) -> None:
         self._path = stored.history_path
         self._old_rows = stored.old_rows
+        self._folder = folder
 
     def compare(
         self,
@@ -42,26 +46,54 @@ class HeldRows:
         same = under == selection
         if same and start is None and (segment.digest, segment.rows) == (place.digest, place.rows):
             return Comparison()
-        old = run_id in self._old_rows
-        with self._path.open("rb") as stream, closing(segment.lines()) as received:
-            held = self._read(stream, place, start)
-            held = map(in_shape, held) if old else held
+        with self.lines(run_id, place, start) as held, closing(segment.lines()) as received:
             return compare_rows(
                 held if same else admitted_rows(held, under, selection),
                 received,
                 last_step=last_step,
                 most_held=selection.bounds.max_records if same else None,
-                once=old,
             )
 
-    def _read(self, stream: IO[bytes], place: ByteRange, start: int | None) -> Iterator[bytes]:
-        if start is None:
-            return disk.read_lines(stream, place.offset, place.length)
-        from_end = disk.read_lines_from_end(stream, place.offset, place.length)
-        length, _ = measure_from(start, from_end)
-        return disk.read_lines(stream, place.end - length, length)
+    def describe(self, run_id: str, place: ByteRange) -> HistoryPosition:
+        """Describe rows of which the state knows no more than where they lie."""
+        tally = Tally()
+        with self.lines(run_id, place) as held:
+            for line in held:
+                tally.add(received_row(line, live=False))
+        received = tally.received()
+        return HistoryPosition(
+            selection=EVERYTHING,
+            rows=received.rows,
+            last_step=received.last_step,
+            last_timestamp=received.last_timestamp,
+            boundary_rows=received.boundary_rows,
+        )
+
+    @contextmanager
+    def lines(
+        self, run_id: str, place: ByteRange, start: int | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """Give the lines of one run in the present shape, from a step on."""
+        with self._path.open("rb") as stream:
+            if run_id in self._old_rows:
+                segment = reshape_rows(run_id, stream, place, self._folder)
+                try:
+                    with closing(segment.lines()) as shaped:
+                        yield shaped if start is None else _from_step(shaped, start)
+                finally:
+                    disk.remove(Path(segment.path))
+            elif start is None:
+                yield disk.read_lines(stream, place.offset, place.length)
+            else:
+                from_end = disk.read_lines_from_end(stream, place.offset, place.length)
+                length, _ = measure_from(start, from_end)
+                at_end = disk.read_lines(stream, place.end - length, length)
+                yield _from_step(at_end, start)
 
 
-def in_shape(line: bytes) -> bytes:
-    """Return a stored line in the present shape, in which what came is."""
-    return canonical_row(line, ROW_SHAPE).map(encode_line).value_or(line)
+def _from_step(lines: Iterator[bytes], start: int) -> Iterator[bytes]:
+    """Leave out what a tail is not asked for: rows below a step, and those without one."""
+    for line in lines:
+        _, (step_missing, step, _, _) = place_of(line)
+        if not step_missing and step >= start:
+            yield line

@@ -8,7 +8,7 @@ Rules
 
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.fetch import Fetched
-from dr_wandb.shell.sync.held_rows import in_shape
+from dr_wandb.shell.sync.held_rows import HeldRows
 from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
 
@@ -83,6 +83,7 @@ class HistoryFile:
         self._next = 0
         self._places: dict[str, ByteRange | None] = {}
         self._old_rows = stored.old_rows
+        self._held = HeldRows(stored, folder)
         self.reshaped: dict[str, Received] = {}
 
     def __enter__(self) -> "HistoryFile":
@@ -191,7 +192,7 @@ class HistoryFile:
                     return writer.copy(stream, segment.place)
             return writer.write(islice(segment.lines(), segment.rows - last, None))
         if rows.keep == Keep.BOTH:
-            return self._write_both(writer, run_id, old, stored, segment)
+            return self._write_both(writer, run_id, stored, segment)
         assert rows.fetched is not None
         start = rows.fetched.window.low
         offset, length = stored.offset, stored.length
@@ -212,15 +213,13 @@ class HistoryFile:
         return writer.write(islice(lines, skip, None))
 
     def _write_both(
-        self, writer: LineWriter, run_id: str, old: IO[bytes], stored: ByteRange, segment: Segment
+        self, writer: LineWriter, run_id: str, stored: ByteRange, segment: Segment
     ) -> ByteRange:
         """Write the rows that came, and the held ones that did not."""
 
         def united() -> Iterator[bytes]:
-            held = disk.read_lines(old, stored.offset, stored.length)
-            return unite_rows(
-                map(in_shape, held) if run_id in self._old_rows else held, segment.lines()
-            )
+            with self._held.lines(run_id, stored) as held, closing(segment.lines()) as received:
+                yield from unite_rows(held, received)
 
         skip = 0 if self._last is None else max(0, sum(1 for _ in united()) - self._last)
         return writer.write(islice(united(), skip, None))

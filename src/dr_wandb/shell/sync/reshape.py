@@ -149,7 +149,6 @@ def _of_rewritten(
         position,
         rows=received.rows,
         last_step=received.last_step,
-        short_by=position.short_by + position.rows - received.rows,
         boundary_rows=received.boundary_rows,
         last_timestamp=received.last_timestamp,
     )

@@ -47,7 +47,8 @@ _TRAILER_BYTES = 4096
 class SegmentHeader(Record, frozen=True, kw_only=True):
     """What a segment answers: the same header means the same question.
 
-    `mark` is a step whose rows are counted, and those below it.
+    `mark` is a step whose rows are counted, and those below it. `again`: the question was asked
+    once more in the same sync.
     """
 
     run: RunListing
@@ -55,6 +56,7 @@ class SegmentHeader(Record, frozen=True, kw_only=True):
     selection: HistorySelection
     source: str
     mark: int | None = None
+    again: bool = False
     row_shape: int = ROW_SHAPE
 
 

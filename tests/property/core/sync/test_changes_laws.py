@@ -258,7 +258,8 @@ def test_a_run_that_never_read_is_not_told_as_pruned_when_it_is_dropped(
     project: MemorySource, tmp_path: Path
 ) -> None:
     """The log said that a run was dropped which the export had never held."""
-    project.add_run("b", config_json="{")
+    project.add_run("b")
+    project.unreadable.add("b")
     syncing.sync(project, tmp_path)
     project.delete("b")
     assert syncing.sync(project, tmp_path, prune=True).pruned_count == 1

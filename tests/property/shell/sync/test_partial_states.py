@@ -178,11 +178,12 @@ def test_a_recording_continues_what_partial_states_left(
     """Another kind of source goes on where the first one stopped, with the same bytes."""
     source = MemorySource(**ADDRESS, now="2026-03-10T08:00:00+00:00")
     source.rows_per_batch = 200
+    progress = dict.fromkeys(range(len(recorded())), 0)
     with TemporaryDirectory() as folder, syncing.without_fsync():
         for changes in states:
             for number, part, exported, _ in changes:
                 run = recorded()[number]
-                rows = round(part * len(run.distinct))
+                rows = progress[number] = max(progress[number], round(part * len(run.distinct)))
                 show(source, run, rows, round(exported * rows))
             sync(source, Path(folder), selection, 2)
         continued = sync(
