@@ -206,6 +206,10 @@ class RealServer:
         """Drop the rows above a step."""
         self.lines = [line for line in self.lines if line.step is None or line.step <= step]
 
+    def _event_recount(self, offset: int) -> None:
+        """Count the lines in another way from now on."""
+        self.offset = offset
+
     def _event_forget(self) -> None:
         """Give up the newest row without a step."""
         stepless = [line for line in self.lines if line.step is None]

@@ -364,6 +364,7 @@ def _events(kind: str) -> st.SearchStrategy[Event]:
         "fork": (st.integers(1, 5), st.sampled_from((0, 2, 6))),
         "summary": (st.sampled_from(SUMMARIES),),
         "rewrite": (STEPS,),
+        "recount": (st.integers(-2, 3),),
         "wait": (st.sampled_from((1.0, 60.0)),),
         "fault": (
             st.sampled_from(FAULTS),
@@ -381,7 +382,7 @@ def some(*kinds: str) -> st.SearchStrategy[Event]:
 
 USUAL = ("log", "log", "log", "log", "rewind", "rewind", "reset", "state", "fault", "fault", "lag")
 SELDOM = ("late", "stepless", "forget", "anew", "fork", "export", "summary", "wait", "untimed")
-RARE = ("twin", "rewrite")
+RARE = ("twin", "rewrite", "recount")
 ANY_EVENT = some(*USUAL, *USUAL, *USUAL, *SELDOM, *SELDOM, *RARE)
 SECONDS = st.sampled_from((1.0, 60.0, 660.0, 660.0, 3600.0, QUIET))
 

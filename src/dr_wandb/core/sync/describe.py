@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.words import count
+from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
 from dr_wandb.core.sync.manifest import ExportSummary
 from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
@@ -139,6 +141,18 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
             f"of {waiting} rows that are held did not come again; they stay until a sync at least "
             "ten minutes later does not get them either"
         )
+
+
+def describe_accepted(outcomes: Iterable[RunOutcome]) -> Iterator[str]:
+    """Say in lines of text which runs were accepted as short just now."""
+    accepted = [
+        f"run {outcome.listing.run_id!r}: {outcome.judged.reason}"
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.listing.run_id)
+        if outcome.judged is not None
+        and outcome.judged.standing == Standing.ACCEPTED
+        and outcome.judged.reason
+    ]
+    yield from _named(accepted, "accepted")
 
 
 def _named(lines: list[str], what: str) -> Iterator[str]:

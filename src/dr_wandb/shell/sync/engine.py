@@ -7,12 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import DrWandbError, FailedRun
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import RunOutcome, advance_run, advance_runs, count_deselected
+from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import check_vanished
@@ -203,10 +203,8 @@ class ExportEngine:
     def _warn(
         self, stored: StoredExport, assembled: Assembled, results: Mapping[str, RunResult]
     ) -> None:
-        for run_id, result in sorted(results.items()):
-            judged = result.outcome.judged
-            if judged is not None and judged.standing == Standing.ACCEPTED and judged.reason:
-                LOGGER.warning("run %r: %s", run_id, judged.reason)
+        for line in describe_accepted(result.outcome for result in results.values()):
+            LOGGER.warning("%s", line)
         deselected = count_deselected(stored.state.runs, assembled.runs)
         if deselected:
             LOGGER.warning(NARROWER, deselected)

@@ -12,14 +12,20 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import Difference, Standing
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
+from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.request import (
+    EVERYTHING,
     ExportMode,
     ExportRequest,
     HistorySelection,
     HistoryWindow,
 )
 from dr_wandb.core.contract.state import ByteRange
+from dr_wandb.core.sync import case
 from dr_wandb.core.sync.codec import locate
+from dr_wandb.core.sync.judge import judge
+from dr_wandb.core.sync.verdict import ReadWhole
 from tests.judged_export import JudgedExport, Synced
 from tests.property.real_server import START, Answer, RealServer
 
@@ -1326,3 +1332,17 @@ def test_short_answer_is_not_accepted_at_once_after_an_accepted_tail_or_read(who
     run.left_out = [4, 5]
     assert read_whole(export, run, after=APART) == SHORT
     assert steps(export) == [0, 1, 2, 3, 4, 5]
+
+
+# The judge as other tools may call it
+
+
+def test_tail_of_which_no_beginning_is_known_is_read_whole() -> None:
+    listing = RunListing(run_id="run", history_line_count=3, last_step=2)
+    answer = case.Answer(
+        window=FetchWindow(start=2), tail=True, received=Received(rows=1, last_step=2)
+    )
+    verdict = judge(
+        listing, answer, None, selection=EVERYTHING, source="api", now="2026-01-01T00:00:00Z"
+    )
+    assert verdict == ReadWhole(reason="there is nothing to continue from")
