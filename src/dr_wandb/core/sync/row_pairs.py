@@ -174,13 +174,36 @@ def _pair_step(held: Iterator[_Row], received: Iterator[_Row]) -> Iterator[Pair]
     if len(ours) == MOST_AT_A_STEP or len(theirs) == MOST_AT_A_STEP:
         yield from map(_lines_of, _equal(chain(ours, held), chain(theirs, received)))
         return
+    same, ours, theirs = _take_same(ours, theirs)
     equal = list(_equal(iter(ours), iter(theirs)))
     near = _near_rows(
         [our for our, their in equal if our and not their],
         [their for our, their in equal if their and not our],
     )
-    pairs = [(our, their) for our, their in equal if our and their]
+    pairs = [*same, *((our, their) for our, their in equal if our and their)]
     yield from map(_lines_of, sorted([*pairs, *near], key=_order_of))
+
+
+def _take_same(
+    held: list[_Row], received: list[_Row]
+) -> tuple[list[_Rows], list[_Row], list[_Row]]:
+    """Pair rows that are the same in every byte: a twin with itself. Gives the others too."""
+    waiting: dict[bytes, list[_Row]] = {}
+    for their in received:
+        waiting.setdefault(their.line, []).append(their)
+    pairs: list[_Rows] = []
+    left: list[_Row] = []
+    for our in held:
+        if found := waiting.get(our.line):
+            pairs.append((our, found.pop()))
+        else:
+            left.append(our)
+    rest = sorted((row for rows in waiting.values() for row in rows), key=_row_order)
+    return pairs, left, rest
+
+
+def _row_order(row: _Row) -> tuple[RowKey, bytes]:
+    return row.key, row.line
 
 
 def _lines_of(rows: _Rows) -> Pair:

@@ -192,7 +192,7 @@ class _Survey:
             self.inside.discard(run_id)
             if told.listing is not None:
                 self.runs[run_id] = told.listing
-            if told.broken and told.inside:
+            if told.broken and (told.inside or told.listing is not None):
                 self.broken[run_id] = told.broken
             if told.inside:
                 self.inside.add(run_id)
