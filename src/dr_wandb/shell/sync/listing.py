@@ -152,7 +152,7 @@ class _Survey:
             run, unread = normalize_what_reads(raw_run, **address)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return run_id, _Told(None, broken=str(error) or type(error).__name__)
-        counts = list_run(run, "").counts
+        logged_at = list_run(run, "").last_logged_at if unread else None
         if left_out or unread:
             run = self._with_stored(run, {*left_out, *unread})
         inside = self._in_scope(run, query)
@@ -160,10 +160,9 @@ class _Survey:
             return run.run_id, _Told(None, inside=False)
         encoded = encode_run(run)
         self.spool.put(run.run_id, encoded)
-        # What is stored of a summary that does not read says nothing of the rows that there are.
-        listing = replace(
-            list_run(run, fingerprint_encoded(encoded, run)), last_logged_at=counts.last_logged_at
-        )
+        listing = list_run(run, fingerprint_encoded(encoded, run))
+        if unread:  # what is stored of a summary says nothing of the rows that there are now
+            listing = replace(listing, last_logged_at=logged_at)
         return run.run_id, _Told(listing, inside=inside, broken="; ".join(unread.values()))
 
     def _with_stored(self, run: WandbRun, left_out: Collection[str]) -> WandbRun:
