@@ -264,10 +264,12 @@ def x5_given_up_is_kept(watched: Watched, row: HistoryRow) -> bool:
     """X5: with a count that is too high, rows that the server gave up are kept, marked short.
 
     Nothing that is listed speaks for their being gone: a row without a step lies beyond no step,
-    and of a run that was short before it was rewound nobody knows how many rows it should have.
+    and of a run that was short before it was rewound nobody knows how many rows it should have. A
+    row without a step may even take the place of the line that is too many; then nothing is short.
     """
     known = row_id(row) in watched.server.past
-    return watched.server.surplus > 0 and known and watched.standing == "accepted"
+    marked = watched.standing == "accepted" or row.step is None
+    return watched.server.surplus > 0 and known and marked
 
 
 def x6_not_seen(server: RealServer, name: RowId) -> bool:

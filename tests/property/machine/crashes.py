@@ -161,7 +161,11 @@ class CrashRules(SyncRules):
         there before, which may answer another question.
         """
         assert_loads(self.data_root)
-        staged = staged_runs(self.data_root) - earlier
+        # What is looked at once more is read at that time: an older answer says nothing new.
+        known = view_at_start(self.export_dir).state
+        runs = {} if known is None else known.runs
+        once_more = {run for run, was in runs.items() if was.evidence or was.look or was.failure}
+        staged = staged_runs(self.data_root) - earlier - once_more
         decided = (self.export_dir / RECORD_FILE).exists()
         shutil.copytree(self.data_root, healed)
         again = syncing.twin(self.server)
