@@ -261,15 +261,13 @@ def x4_agreed_by_chance(server: RealServer, name: RowId) -> bool:
 
 
 def x5_given_up_is_kept(watched: Watched, row: HistoryRow) -> bool:
-    """X5: with a count that is too high, rows that the server gave up are kept, marked short.
+    """X5: with a count that is too high, rows that the server gave up are kept, mostly as short.
 
     Nothing that is listed speaks for their being gone: a row without a step lies beyond no step,
-    and of a run that was short before it was rewound nobody knows how many rows it should have. A
-    row without a step may even take the place of the line that is too many; then nothing is short.
+    of a run that was short before it was rewound nobody knows how many rows it should have, and an
+    old answer may have just as many rows as a count that is too high.
     """
-    known = row_id(row) in watched.server.past
-    marked = watched.standing == "accepted" or row.step is None
-    return watched.server.surplus > 0 and known and marked
+    return watched.server.surplus > 0 and row_id(row) in watched.server.past
 
 
 def x6_not_seen(server: RealServer, name: RowId) -> bool:
