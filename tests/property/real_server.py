@@ -80,8 +80,9 @@ class Given:
     """An answer that was given: when, of which window, and which rows were in it.
 
     `accounts`: it had at least as many rows as the last listing had lines. `lost` holds the rows
-    that a correct answer of this moment would have had besides. `agreed`: the answer had other rows
-    than the server, but count, last step and last time of the listing.
+    that a correct answer of this moment would have had besides, `gone` those that it would not.
+    `agreed`: the answer had other rows than the server, but count, last step and last time of the
+    listing.
     """
 
     at: datetime
@@ -90,6 +91,7 @@ class Given:
     fault: str
     rows: frozenset[RowId]
     lost: frozenset[RowId]
+    gone: frozenset[RowId]
     accounts: bool
     agreed: bool
     made: int
@@ -402,6 +404,7 @@ class RealServer:
                 stop=stop,
                 fault=kind,
                 rows=frozenset(self._ids(kept)),
+                gone=frozenset(self._ids(kept)) - frozenset(self._ids(truth)),
                 lost=frozenset(self._ids(line for line in truth if line.number not in numbers)),
                 accounts=accounts,
                 agreed=differs and agrees,

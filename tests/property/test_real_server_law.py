@@ -267,7 +267,11 @@ def x5_given_up_is_kept(watched: Watched, row: HistoryRow) -> bool:
     of a run that was short before it was rewound nobody knows how many rows it should have, and an
     old answer may have just as many rows as a count that is too high.
     """
-    return watched.server.surplus > 0 and row_id(row) in watched.server.past
+    name = row_id(row)
+    marked = watched.standing in ("accepted", "short")
+    old = any(answer.accounts and name in answer.gone for answer in watched.server.given)
+    allowed = marked or row.step is None or old
+    return watched.server.surplus > 0 and name in watched.server.past and allowed
 
 
 def x6_not_seen(server: RealServer, name: RowId) -> bool:
