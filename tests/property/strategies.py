@@ -373,6 +373,7 @@ positions = st.builds(
     last_step=st.none() | st.integers(0, 12),
     last_timestamp=st.none() | st.sampled_from(["1", "2"]),
     boundary_rows=st.integers(0, 2),
+    without_step=st.sampled_from([0, 0, None, 1]),
     listed=history_counts,
     short_by=st.integers(0, 2),
 )
@@ -465,4 +466,5 @@ received = st.builds(
     last_step=st.none() | st.integers(0, 12),
     last_timestamp=st.none() | st.sampled_from(["1", "2"]),
     boundary_rows=st.integers(0, 2),
+    without_step=st.sampled_from([0, 0, 0, 1]),
 )

@@ -501,6 +501,11 @@ _nasty(
     Round((("forget",), log(1))),
     offset=2,
 )
+_nasty(
+    "a stepless row given up while a page is lost",
+    Round((log(1, 3), ("stepless",))),
+    Round((log(2), fault("middle"), ("forget",)), 1),
+)
 _nasty("a stepless row comes late", FIRST, Round((("stepless",), log(1))), Round((FINISHED,)))
 _nasty(
     "all rows exported with other spellings",

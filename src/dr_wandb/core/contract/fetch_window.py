@@ -57,13 +57,14 @@ class Received(Record, frozen=True, kw_only=True):
     """What a fetch brought: distinct rows, before selection.
 
     `last_timestamp` is that of the last row that has a step; `boundary_rows` are those of
-    `last_step`. `rows_below` and `rows_at` count the rows below a step that was asked about, and
-    those of that step.
+    `last_step`, `without_step` those that have none. `rows_below` and `rows_at` count the rows
+    below a step that was asked about, and those of that step.
     """
 
     rows: int = 0
     last_step: int | None = None
     last_timestamp: str | None = None
     boundary_rows: int = 0
+    without_step: int = 0
     rows_below: int = 0
     rows_at: int = 0

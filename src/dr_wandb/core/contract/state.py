@@ -59,7 +59,8 @@ class HistoryPosition(Record, frozen=True, kw_only=True):
     """How far one run's history was received, under one selection.
 
     `rows` counts the rows received of the whole run, before selection; `boundary_rows` of them are
-    those of `last_step`, at which a tail begins. `listed` is what the listing said of them then.
+    those of `last_step`, at which a tail begins. `without_step` have none, so that no tail brings
+    them again; None in states of earlier builds. `listed` is what the listing said of them then.
     `short_by` is how many lines it listed that never came, and are not waited for any more.
     `whole` is false in positions of early builds that read a part of a run.
     """
@@ -70,6 +71,7 @@ class HistoryPosition(Record, frozen=True, kw_only=True):
     last_step: int | None = None
     last_timestamp: str | None = None
     boundary_rows: int = 0
+    without_step: int | None = None
     listed: HistoryCounts = HistoryCounts()
     short_by: int = 0
 

@@ -146,7 +146,10 @@ def _position_problems(
 def _differences(held: HistoryPosition, stored: Received) -> Iterator[str]:
     if not held.whole:
         return
-    for field in ("rows", "last_step", "last_timestamp", "boundary_rows"):
+    fields = ["rows", "last_step", "last_timestamp", "boundary_rows"]
+    if held.without_step is not None:
+        fields.append("without_step")
+    for field in fields:
         told, here = getattr(held, field), getattr(stored, field)
         if told != here:
             yield f"{field} of what it holds is {told!r}, but the stored rows give {here!r}"

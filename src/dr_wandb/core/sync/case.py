@@ -201,6 +201,7 @@ class Case:
             last_step=received.last_step,
             last_timestamp=received.last_timestamp,
             boundary_rows=received.boundary_rows,
+            without_step=received.without_step,
             listed=self.listing.counts,
         )
 
@@ -223,6 +224,7 @@ class Case:
             selection=self.selection,
             rows=self.received.rows + self.lacking,
             boundary_rows=max(at_last),
+            without_step=max(came.without_step or 0, held.without_step or 0),
             listed=self.listing.counts,
             short_by=0,
         )

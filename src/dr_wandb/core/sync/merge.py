@@ -110,6 +110,7 @@ class Tally:
         self._step: int | None = None
         self._timestamp: str | None = None
         self._at_step = 0
+        self._without_step = 0
         self._below = 0
         self._at_mark = 0
 
@@ -118,6 +119,7 @@ class Tally:
         self._rows += 1
         step_missing, step, _, _ = row.key
         if step_missing:
+            self._without_step += 1
             self._below += 1
             return
         if self._mark is not None:
@@ -147,6 +149,7 @@ class Tally:
             last_step=self._step,
             last_timestamp=self._timestamp,
             boundary_rows=self._at_step,
+            without_step=self._without_step,
             rows_below=self._below if marked else 0,
             rows_at=self._at_mark,
         )

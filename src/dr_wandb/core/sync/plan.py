@@ -270,8 +270,8 @@ def _plan_advance(position: HistoryPosition, listing: RunListing) -> HistoryFetc
     # The run was rewound or reset, or its count was not true.
     if count < known:
         return _whole(FetchKind.SHRANK, f"the line count shrank from {known} to {count}")
-    # It has no steps, or none that a tail could begin at.
-    if (position.last_step or 0) <= 0 or not position.boundary_rows:
+    # It has no steps, none that a tail could begin at, or rows that no tail would bring again.
+    if (position.last_step or 0) <= 0 or not position.boundary_rows or position.without_step:
         return _whole(FetchKind.STEPLESS, f"{count - known} rows behind, with no step to begin at")
     assert position.last_step is not None
     if listing.last_step is not None and listing.last_step < position.last_step:

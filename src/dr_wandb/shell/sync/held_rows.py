@@ -67,6 +67,7 @@ class HeldRows:
             last_step=received.last_step,
             last_timestamp=received.last_timestamp,
             boundary_rows=received.boundary_rows,
+            without_step=received.without_step,
         )
 
     @contextmanager

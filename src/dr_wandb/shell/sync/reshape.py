@@ -150,5 +150,6 @@ def _of_rewritten(
         rows=received.rows,
         last_step=received.last_step,
         boundary_rows=received.boundary_rows,
+        without_step=received.without_step,
         last_timestamp=received.last_timestamp,
     )

@@ -113,6 +113,7 @@ def test_the_tally_counts_rows_before_selection(fetched: Copies, mark: int | Non
     assert result.last_step == max(steps, default=None)
     at_last = [row for row in arrived if row.key[1] == result.last_step and not row.key[0]]
     assert result.boundary_rows == len(at_last)
+    assert result.without_step == sum(row.key[0] for row in arrived)
     if steps:
         assert result.last_timestamp in {row.timestamp for row in at_last}
     if mark is not None:

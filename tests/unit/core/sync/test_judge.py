@@ -164,6 +164,23 @@ def test_tail_begins_at_the_last_proven_step_and_proves_what_was_logged_since() 
     assert proven_step(export) == 5
 
 
+def test_run_with_a_row_without_a_step_is_read_whole_as_no_tail_brings_that_row() -> None:
+    run, export = held_run()
+    run.happen(("stepless",))
+    assert later(export, run).standing == "behind"
+    assert later(export, run) == Synced(0, [(5, 6), WHOLE], "proven")
+    assert export.lines == run.expected()
+
+    # The row is given up while a page is lost: as many rows as are listed, but not all.
+    run.happen(("log", 3, 1))
+    run.happen(("forget",))
+    run.fail("middle")
+    assert later(export, run) == FAILED
+    assert later(export, run) == WAITING
+    assert later(export, run) == PROVEN
+    assert export.lines == run.expected()
+
+
 def test_run_is_read_whole_at_once_when_its_tail_lacks_a_held_row() -> None:
     run, export = held_run(4)
 
