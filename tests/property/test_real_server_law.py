@@ -264,13 +264,11 @@ def x5_given_up_is_kept(watched: Watched, row: HistoryRow) -> bool:
     """X5: with a count that is too high, rows that the server gave up are kept, mostly as short.
 
     Nothing that is listed speaks for their being gone: a row without a step lies beyond no step,
-    of a run that was short before it was rewound nobody knows how many rows it should have, and an
-    old answer may have just as many rows as a count that is too high.
+    and of a run that was short before it was rewound nobody knows how many rows it should have.
     """
     name = row_id(row)
     marked = watched.standing in ("accepted", "short")
-    old = any(answer.accounts and name in answer.gone for answer in watched.server.given)
-    allowed = marked or row.step is None or old
+    allowed = marked or row.step is None
     return watched.server.surplus > 0 and name in watched.server.past and allowed
 
 

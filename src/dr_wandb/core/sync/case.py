@@ -83,15 +83,23 @@ class Case:
     def reaches_last_step(self) -> bool:
         """Say whether the answer has a row at the step that is listed as the last, or beyond.
 
-        Rows without a step count as being at step 0.
+        Rows without a step count as being at step 0. If a step was listed before and none is any
+        more, the run was reset, and an answer with steps is an old one.
         """
         last = self.listing.last_step
+        if last is None and self.received.last_step is not None and self._listed_a_step:
+            return False
         if last is None or last < self.answer.window.low:
             return True
         reached = self.received.last_step
         if reached is None and self.received.rows:
             reached = 0
         return reached is not None and reached >= last
+
+    @property
+    def _listed_a_step(self) -> bool:
+        """Say whether a last step was listed when the held rows were stored."""
+        return self.held is not None and self.held.listed.last_step is not None
 
     @property
     def lacking(self) -> int:

@@ -322,5 +322,6 @@ def _why_short(case: Case, evidence: Evidence) -> str:
     if not case.reaches_last_step:
         last = case.received.last_step
         got = "no rows" if not case.received.rows else f"rows up to step {last}"
-        return f"received {got}, but step {case.listing.last_step} is listed"
+        listed = "no step" if case.listing.last_step is None else f"step {case.listing.last_step}"
+        return f"received {got}, but {listed} is listed"
     return f"{count(evidence.lacking, 'row')} that the export holds did not come"

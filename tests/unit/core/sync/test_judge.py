@@ -531,6 +531,22 @@ def test_answer_that_does_not_reach_the_last_step_is_short_whatever_its_count() 
     assert steps(export) == [0, 1, 2, 3, 4, 5]
 
 
+def test_answer_with_steps_is_short_when_no_step_is_listed_any_more() -> None:
+    run, export = held_run()
+    before = export.lines
+
+    # The run is reset, and the answer is an old one.
+    run.happen(("reset",))
+    run.fail("stale", 1, APART)
+    assert export.sync(run) == SHORT
+    assert export.lines == before
+
+    # The rows go after two empty answers, as always.
+    assert later(export, run) == WAITING
+    assert later(export, run) == PROVEN
+    assert export.lines == []
+
+
 def test_short_answers_that_fit_are_united() -> None:
     run, export = held_run(4)
 
