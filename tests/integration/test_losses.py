@@ -692,7 +692,7 @@ def test_rewind_is_noticed(exports: Exports, back_to: int, logged: int) -> None:
     run.log_all({"loss": 100.5 + index} for index in range(logged))
     held = exports.steps("run")
     (waiting,) = exports.sync().waiting
-    assert waiting.lacking == 11 - (back_to + 1)
+    assert waiting.missing_rows == 11 - (back_to + 1)
     assert {*held} <= {*exports.steps("run")}
     exports.server.clock.advance(600)
     assert exports.sync().complete

@@ -264,7 +264,7 @@ class ShortRun(Record, frozen=True, kw_only=True):
 
 
 class WaitingRun(Record, frozen=True, kw_only=True):
-    """One run that lost rows upstream, by one answer: `lacking` of those held.
+    """One run that lost rows upstream, by one answer: `missing_rows` of those held.
 
     They stay until another answer, ten minutes later, says so too. `kind` is "emptied", "shrunk" or
     "rewritten".
@@ -272,7 +272,7 @@ class WaitingRun(Record, frozen=True, kw_only=True):
 
     run_id: str
     kind: str
-    lacking: int
+    missing_rows: int
 
 
 EXIT_OK = 0

@@ -125,7 +125,7 @@ class RunTracking(Record, frozen=True, kw_only=True):
         return self.run_state in TERMINAL_STATES
 
     @property
-    def lacks_rows(self) -> bool:
+    def rows_incomplete(self) -> bool:
         """Say whether rows are held whose shape could not be had back from what was stored."""
         holds = self.history is not None or (self.position is not None and self.position.rows > 0)
         return self.row_shape < ROW_SHAPE and holds
@@ -195,7 +195,7 @@ class RunTracking(Record, frozen=True, kw_only=True):
         position = self.position
         return (
             position is not None
-            and not self.lacks_rows
+            and not self.rows_incomplete
             and position.selection == request.selection
             and self.accounts_for(self.seen.counts)
         )

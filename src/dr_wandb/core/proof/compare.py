@@ -113,7 +113,7 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
     elif tracking.rows is None:
         yield "history never read"
     else:
-        if tracking.lacks_rows:
+        if tracking.rows_incomplete:
             yield "stored in an earlier shape: sync to read its history once more"
         yield from _reasons_of_standing(tracking)
         yield from _reasons_of_rows(checked, tracking, tracking.rows, listing)
@@ -122,8 +122,8 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
 def _reasons_of_standing(tracking: RunTracking) -> Iterator[str]:
     evidence = tracking.evidence
     if evidence is not None and evidence.standing == Standing.WAITING:
-        lacking = count(evidence.lacking, "row")
-        yield f"{lacking} did not come again, and wait for a read that shows that they are gone"
+        missing = count(evidence.missing_rows, "row")
+        yield f"{missing} did not come again, and wait for a read that shows that they are gone"
     elif evidence is not None and evidence.standing == Standing.FAILED:
         yield "what was listed last could not be read"
     elif tracking.short_by is not None:

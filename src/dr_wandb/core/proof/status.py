@@ -105,7 +105,7 @@ def sum_up(
             if run.short_by is not None and run.standing.stands
         ),
         waiting={
-            run_id: f"{count(run.evidence.lacking, 'row')} {run.evidence.kind}"
+            run_id: f"{count(run.evidence.missing_rows, 'row')} {run.evidence.kind}"
             for run_id, run in runs.items()
             if run.evidence is not None and run.standing == Standing.WAITING
         },

@@ -102,7 +102,7 @@ class Case:
         return self.held is not None and self.held.listed.last_step is not None
 
     @property
-    def lacking(self) -> int:
+    def missing_rows(self) -> int:
         """Return how many held rows did not come: all of them, if a run made again has none.
 
         Under another selection not every row can be told from others; then fewer rows are a sign.
@@ -111,14 +111,14 @@ class Case:
         if comparison is None:
             return 0 if self.received.rows else self.held_rows
         fewer = self.held_rows - self.received.rows if self.apart else 0
-        return max(comparison.lacking, fewer)
+        return max(comparison.missing_rows, fewer)
 
     @property
-    def missing(self) -> str:
+    def missing_digest(self) -> str:
         """Return a text that says which rows lack."""
         comparison = self.answer.comparison
-        digest = comparison.missing if comparison is not None else ""
-        return digest or f"{self.lacking} rows"
+        digest = comparison.missing_digest if comparison is not None else ""
+        return digest or f"{self.missing_rows} rows"
 
     @property
     def adds(self) -> bool:
@@ -150,7 +150,7 @@ class Case:
         if not self.reaches_last_step:
             return False
         if self.count is None:
-            return not self.lacking
+            return not self.missing_rows
         return self.received.rows + self.accepted_before >= self.count
 
     @property
@@ -169,7 +169,7 @@ class Case:
     def waited_for(self) -> bool:
         """Say whether the run waits for a read that lacks just these rows."""
         known = self.evidence
-        return known.standing == Standing.WAITING and known.missing == self.missing
+        return known.standing == Standing.WAITING and known.missing_digest == self.missing_digest
 
     def speaks_against_held(self, evidence: Evidence) -> bool:
         """Say whether there is a reason to believe short answers, and not what is held.
@@ -219,7 +219,7 @@ class Case:
         comparison = self.answer.comparison
         if comparison is None or comparison.conflicts or self.selection != EVERYTHING:
             return False
-        return self.count is None or self.received.rows + self.lacking <= self.count
+        return self.count is None or self.received.rows + self.missing_rows <= self.count
 
     def united(self) -> HistoryPosition:
         """Describe what came together with the held rows that lack in it."""
@@ -230,7 +230,7 @@ class Case:
         return replace(
             last,
             selection=self.selection,
-            rows=self.received.rows + self.lacking,
+            rows=self.received.rows + self.missing_rows,
             boundary_rows=max(at_last),
             without_step=max(came.without_step or 0, held.without_step or 0),
             listed=self.listing.counts,

@@ -115,7 +115,7 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     yield from _named([f"run {run.run_id!r}: {run.reason}" for run in summary.short], "short")
     yield from _named(
         [
-            f"run {run.run_id!r}: {count(run.lacking, 'row')} did not come again ({run.kind})"
+            f"run {run.run_id!r}: {count(run.missing_rows, 'row')} did not come again ({run.kind})"
             for run in summary.waiting
         ],
         "waiting",

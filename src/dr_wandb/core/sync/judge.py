@@ -78,10 +78,10 @@ def judge(
 
 def _judge_whole(case: Case) -> Verdict:
     """Judge an answer that is of the whole run."""
-    if case.accounts and not case.lacking:
+    if case.accounts and not case.missing_rows:
         return _proven(case)
     # A copy of the run, such as a file, does not say what is gone from where the rows are from.
-    if case.lacking and not case.same_source:
+    if case.missing_rows and not case.same_source:
         return _rejected(
             case,
             f"received {case.received.rows} rows where {case.held_rows} of another source are "
@@ -100,7 +100,7 @@ def _judge_tail(case: Case) -> Verdict:
     if position is None or case.answer.comparison is None or case.count is None:
         return ReadWhole(reason="there is nothing to continue from")
     # The run was rewound and logged again, or a page is missing.
-    if case.lacking:
+    if case.missing_rows:
         return ReadWhole(reason=f"the rows from step {position.last_step} on are not all there")
     below = position.rows - position.boundary_rows
     now = case.received_as(position, below)
@@ -141,8 +141,8 @@ def _waiting(case: Case) -> Judged:
     evidence = replace(
         _evidence(case, Standing.WAITING),
         kind=case.evidence.kind if again else kind,
-        missing=case.missing,
-        lacking=case.lacking,
+        missing_digest=case.missing_digest,
+        missing_rows=case.missing_rows,
         since=earlier_of(case.evidence.since, case.now) if again else case.now,
     )
     return Judged(
@@ -151,7 +151,7 @@ def _waiting(case: Case) -> Judged:
         held=case.united() if fits else case.still_held,
         evidence=evidence,
         look=case.look_before,
-        reason=f"{count(case.lacking, 'row')} held did not come ({kind}): "
+        reason=f"{count(case.missing_rows, 'row')} held did not come ({kind}): "
         "they stay until a read ten minutes later lacks them too",
     )
 
@@ -162,13 +162,13 @@ def _short(case: Case) -> Verdict:
     held: HistoryPosition | None
     # Held rows are missing in three answers, and there is a reason to believe these.
     waited = later_by(SECOND_LOOK, evidence.since, case.now)
-    if goes and waited and (case.lacking or case.apart):
+    if goes and waited and (case.missing_rows or case.apart):
         held = case.answer_as_held()
         evidence = replace(_with_difference(case, evidence, held.rows), reads=SHORT_SYNCS)
         return _accepted(case, case.keep_received, held, evidence)
     if case.apart:
         keep, held, rows = Keep.HELD, case.still_held, case.received.rows
-    elif not case.lacking:
+    elif not case.missing_rows:
         keep, held, rows = case.keep_received, case.answer_as_held(), case.received.rows
     elif not case.adds:
         keep, held, rows = Keep.HELD, case.still_held, case.held_rows
@@ -178,13 +178,13 @@ def _short(case: Case) -> Verdict:
     else:
         return _rejected(
             case,
-            f"received {case.received.rows} rows, and {case.lacking} others are held; "
+            f"received {case.received.rows} rows, and {case.missing_rows} others are held; "
             f"{case.listed}",
             evidence,
         )
     evidence = _with_difference(case, evidence, rows)
-    pending = not waited and (case.apart or (goes and case.lacking > 0))
-    if case.apart and case.lacking and not case.another and not goes:
+    pending = not waited and (case.apart or (goes and case.missing_rows > 0))
+    if case.apart and case.missing_rows and not case.another and not goes:
         pending = True  # nothing says that these rows are gone
     if evidence.reads >= SHORT_SYNCS and keep != Keep.BOTH and not pending:
         return _accepted(case, keep, held, evidence)
@@ -292,7 +292,7 @@ def _with_difference(case: Case, evidence: Evidence, rows: int) -> Evidence:
         again = again and case.answer.begins_as_before and known.reached == evidence.reached
     return replace(
         evidence,
-        lacking=case.lacking,
+        missing_rows=case.missing_rows,
         difference=difference,
         reads=min(SHORT_SYNCS, known.reads + 1) if again else 1,
     )
@@ -324,4 +324,4 @@ def _why_short(case: Case, evidence: Evidence) -> str:
         got = "no rows" if not case.received.rows else f"rows up to step {last}"
         listed = "no step" if case.listing.last_step is None else f"step {case.listing.last_step}"
         return f"received {got}, but {listed} is listed"
-    return f"{count(evidence.lacking, 'row')} that the export holds did not come"
+    return f"{count(evidence.missing_rows, 'row')} that the export holds did not come"

@@ -228,7 +228,7 @@ def summarize(
             WaitingRun(
                 run_id=outcome.listing.run_id,
                 kind=judged.evidence.kind,
-                lacking=judged.evidence.lacking,
+                missing_rows=judged.evidence.missing_rows,
             )
             for outcome in told
             if (judged := outcome.judged) is not None and judged.standing == Standing.WAITING

@@ -237,7 +237,7 @@ def _plan_history(
     if tracking.rows.selection != selection:
         before, after = selection_in_words(tracking.rows.selection), selection_in_words(selection)
         return _whole(FetchKind.SELECTION, f"selection changed: {before} -> {after}")
-    if tracking.lacks_rows:
+    if tracking.rows_incomplete:
         reason = "stored in an earlier shape: read once more, to complete it"
         return _whole(FetchKind.SHAPE, reason)
     if tracking.standing == Standing.BEHIND and position is not None:

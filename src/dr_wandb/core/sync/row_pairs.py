@@ -27,13 +27,13 @@ MOST_AT_A_STEP = 256
 class Comparison(Record, frozen=True, kw_only=True):
     """How the rows of an answer differ from those that are held.
 
-    `lacking`: held rows that did not come, digested in `missing`. `adds`: rows that came and are
-    not held. `conflicts`: there is a step at which both sides have a row that the other lacks.
-    `beyond`: all that lack have steps above the last one that is listed.
+    `missing_rows`: held rows that did not come; `missing_digest` is theirs. `adds`: rows that came
+    and are not held. `conflicts`: there is a step at which each side has a row that the
+    other does not have. `beyond`: all missing rows have steps above the last one that is listed.
     """
 
-    lacking: int = 0
-    missing: str = ""
+    missing_rows: int = 0
+    missing_digest: str = ""
     adds: int = 0
     conflicts: bool = False
     beyond: bool = True
@@ -102,7 +102,7 @@ def compare_rows(
     came are no news: they were left out.
     """
     digest = hashlib.blake2b(digest_size=16)
-    lacking = adds = count = early = 0
+    missing_rows = adds = count = early = 0
     conflicts, beyond = False, True
     unpaired: tuple[int | None, bool, bool] = (None, False, False)
     for ours, theirs in pair_rows(held, received):
@@ -115,7 +115,7 @@ def compare_rows(
         assert line is not None
         step_missing, step, _, _ = place_of(line)[1]
         if ours is not None:
-            lacking += 1
+            missing_rows += 1
             digest.update(ours)
             beyond = beyond and not step_missing and last_step is not None and step > last_step
         if theirs is not None:
@@ -128,8 +128,8 @@ def compare_rows(
     if most_held is not None and count >= most_held:
         adds -= early
     return Comparison(
-        lacking=lacking,
-        missing=digest.hexdigest() if lacking else "",
+        missing_rows=missing_rows,
+        missing_digest=digest.hexdigest() if missing_rows else "",
         adds=adds,
         conflicts=conflicts,
         beyond=beyond,

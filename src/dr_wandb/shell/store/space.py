@@ -15,8 +15,8 @@ def require_space(folder: Path, needed_bytes: int) -> None:
     if not needed_bytes:
         return
     needed = needed_bytes + RESERVE_BYTES
-    lacking = needed - shutil.disk_usage(folder).free
-    if lacking > 0:
-        more = f"{size_in_words(lacking)} more than is free"
+    missing = needed - shutil.disk_usage(folder).free
+    if missing > 0:
+        more = f"{size_in_words(missing)} more than is free"
         reason = f"the new files need {size_in_words(needed)}, {more}"
         raise DrWandbError(DiskRefused(path=str(folder.parent), reason=reason))

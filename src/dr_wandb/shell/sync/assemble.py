@@ -77,7 +77,7 @@ class Assembler:
                 run_id: result.fetched for run_id, result in results.items() if result.fetched
             }
             new_bytes = self._runs_bytes(tracked, results) if runs_change else 0
-            new_bytes += self._history.lacking_bytes(tracked, fetched) if history_changes else 0
+            new_bytes += self._history.missing_bytes(tracked, fetched) if history_changes else 0
             require_space(self._folder, new_bytes)
             if runs_change:
                 tracked, runs_file = self._write_runs(tracked, results, old_runs)

@@ -227,7 +227,7 @@ class Fetcher:
             return part, verdict
         with closing(segment.lines()) as first, closing(again.lines()) as second:
             more = compare_rows(first, second)
-        if more.lacking or not more.adds:
+        if more.missing_rows or not more.adds:
             return part, verdict
         better = self._judge(job, fetch, again)
         return better if isinstance(better[1], Judged) else (part, verdict)

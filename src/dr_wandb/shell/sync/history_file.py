@@ -120,7 +120,7 @@ class HistoryFile:
         needed = AMPLE_BYTES + 2 * self._known_bytes
         return shutil.disk_usage(self._path.parent).free > needed
 
-    def lacking_bytes(
+    def missing_bytes(
         self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
     ) -> int:
         """Return how many bytes are still to be written at most."""

@@ -72,7 +72,7 @@ def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
 
 def _notices(stored: StoredExport, runs: Mapping[str, RunTracking]) -> Iterator[str]:
     """Say that histories are read once more, unless it was said already."""
-    incomplete = sum(run.lacks_rows and run.missing_since is None for run in runs.values())
+    incomplete = sum(run.rows_incomplete and run.missing_since is None for run in runs.values())
     if incomplete and stored.state.row_shape < ROW_SHAPE and not stored.notices:
         yield (
             "the export was written with rows of an earlier shape: they are rewritten, and the "

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.codec import encode_document
@@ -63,6 +64,22 @@ def test_unknown_fields_of_a_later_version_are_read_past(state: ExportState) -> 
     for tracking in document["runs"].values():
         tracking["new"] = {"a": 1}
     assert msgspec.json.decode(msgspec.json.encode(document), type=ExportState) == state
+
+
+@given(some.export_states)
+def test_a_state_that_calls_missing_rows_lacking_reads_without_them(state: ExportState) -> None:
+    """States of builds before the release of schema version 4 have these names."""
+    document = msgspec.json.decode(encode_document(state))
+    for tracking in document["runs"].values():
+        if (evidence := tracking.get("evidence")) is not None:
+            evidence["missing"] = evidence.pop("missing_digest", "d")
+            evidence["lacking"] = evidence.pop("missing_rows", 1)
+    read = msgspec.json.decode(msgspec.json.encode(document), type=ExportState)
+    for run_id, tracking in state.runs.items():
+        evidence = tracking.evidence
+        if evidence is not None:
+            evidence = replace(evidence, missing_digest="", missing_rows=0)
+        assert read.runs[run_id] == replace(tracking, evidence=evidence)
 
 
 @given(some.export_states)

@@ -114,9 +114,9 @@ def test_comparison_counts_the_pairs_that_lack_a_side(held: list[bytes], came: l
     found = compare_rows(held, came)
     pairs = list(pair_rows(held, came))
     less = sum(bool(ours and theirs and not holds_members(theirs, ours)) for ours, theirs in pairs)
-    assert found.lacking == less + sum(theirs is None for _, theirs in pairs)
+    assert found.missing_rows == less + sum(theirs is None for _, theirs in pairs)
     assert found.adds == less + sum(ours is None for ours, _ in pairs)
-    assert bool(found.missing) == bool(found.lacking)
+    assert bool(found.missing_digest) == bool(found.missing_rows)
 
 
 @given(sides, st.data())
@@ -125,7 +125,7 @@ def test_twin_needs_its_twin(side: list[bytes], data: st.DataObject) -> None:
         return
     at = data.draw(st.integers(0, len(side) - 1))
     fewer = [*side[:at], *side[at + 1 :]]
-    assert compare_rows(side, fewer).lacking == 1
+    assert compare_rows(side, fewer).missing_rows == 1
     assert compare_rows(side, fewer).adds == 0
     assert compare_rows(fewer, side).adds == 1
 
@@ -139,8 +139,8 @@ def test_union_is_sorted_and_has_each_row_of_both_once(
     assert united == sorted(united, key=order)
     assert not Counter(came) - Counter(united)
     again = compare_rows(held, united)
-    assert (again.lacking, again.adds) == (0, len(united) - len(held))
-    assert len(united) == len(came) + compare_rows(held, came).lacking
+    assert (again.missing_rows, again.adds) == (0, len(united) - len(held))
+    assert len(united) == len(came) + compare_rows(held, came).missing_rows
 
 
 @given(distinct_sides, distinct_sides)

@@ -40,7 +40,7 @@ def test_ten_short_runs_have_a_line_each_and_the_others_are_counted(tmp_path: Pa
 def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> None:
     summary = summary_of(
         tmp_path,
-        waiting=(WaitingRun(run_id="a", kind="emptied", lacking=5),),
+        waiting=(WaitingRun(run_id="a", kind="emptied", missing_rows=5),),
         unread=(FailedRun(run_id="b", reason="config is not valid JSON"),),
         refused=("c", "d"),
         refusal="returned error 402",

@@ -107,15 +107,15 @@ def test_only_equal_times_are_one_row_at_a_step_with_very_many_rows() -> None:
     came = [line(1, 1000 + number / 1024 + 2**-21) for number in range(MOST_AT_A_STEP)]
     assert compare_rows(held[:-1], came[:-1]) == Comparison()
     assert compare_rows(held, held) == Comparison()
-    assert compare_rows(held, came).lacking == MOST_AT_A_STEP
-    assert compare_rows([*held, *lines([2])], lines([2])).lacking == MOST_AT_A_STEP
+    assert compare_rows(held, came).missing_rows == MOST_AT_A_STEP
+    assert compare_rows([*held, *lines([2])], lines([2])).missing_rows == MOST_AT_A_STEP
 
 
 def test_rows_of_a_step_with_very_many_rows_are_all_paired() -> None:
     held = [line(1, 1000 + number, loss=1) for number in range(MOST_AT_A_STEP + 50)]
     came = [line(1, 1000 + number, loss=2) for number in range(MOST_AT_A_STEP + 50)]
     assert list(pair_rows(held, came)) == list(zip(held, came, strict=True))
-    assert compare_rows(held, came[:-1]).lacking == 1
+    assert compare_rows(held, came[:-1]).missing_rows == 1
     assert compare_rows(held[:-1], came).adds == 1
 
 
@@ -124,7 +124,7 @@ def test_rows_of_a_step_with_very_many_rows_are_all_paired() -> None:
 
 def test_comparison_counts_what_each_side_lacks() -> None:
     found = compare_rows(lines([0, 1, 2]), lines([1, 3, 4, 5]))
-    assert (found.lacking, found.adds, found.conflicts) == (2, 3, False)
+    assert (found.missing_rows, found.adds, found.conflicts) == (2, 3, False)
 
 
 def test_comparison_of_the_same_rows_finds_nothing() -> None:
@@ -135,8 +135,9 @@ def test_comparison_of_the_same_rows_finds_nothing() -> None:
 def test_missing_rows_are_digested_alike_whatever_came_beside_them() -> None:
     held = lines([0, 1, 2])
     one, other = compare_rows(held, lines([0])), compare_rows(held, lines([0, 7]))
-    assert one.missing == other.missing != ""
-    assert compare_rows(held, lines([0, 1])).missing != compare_rows(held, lines([0, 2])).missing
+    assert one.missing_digest == other.missing_digest != ""
+    one, other = compare_rows(held, lines([0, 1])), compare_rows(held, lines([0, 2]))
+    assert one.missing_digest != other.missing_digest
 
 
 def test_step_conflicts_when_each_side_has_a_row_there_that_the_other_lacks() -> None:
@@ -181,9 +182,9 @@ def test_row_that_came_without_a_value_that_is_held_is_another_row() -> None:
     """A lost file of a split row took its values with it, and nothing counts these."""
     whole, part = line(1, "1", a=1, b=2), line(1, "1", a=1)
     lost = compare_rows([whole], [part])
-    assert (lost.lacking, lost.adds, lost.conflicts) == (1, 1, True)
+    assert (lost.missing_rows, lost.adds, lost.conflicts) == (1, 1, True)
     gained = compare_rows([part], [whole])
-    assert (gained.lacking, gained.adds, gained.conflicts) == (0, 0, False)
+    assert (gained.missing_rows, gained.adds, gained.conflicts) == (0, 0, False)
 
 
 # Unions

@@ -48,8 +48,8 @@ class LiveHistory:
         )
         yield from reader.read(start, stop, None if window.start else expected)
         end = BEYOND if window.stop is None else window.stop
-        lacking = expected is not None and reader.rows < expected
-        if last + 1 < end and (lacking or not window.whole):
+        incomplete = expected is not None and reader.rows < expected
+        if last + 1 < end and (incomplete or not window.whole):
             yield from reader.read(max(start, last + 1), end, None)
 
     def first_step(self, run: RunListing) -> int:

@@ -243,8 +243,8 @@ class FolderScan:
             else:
                 reading = read_file(data, known.reading, release)
             if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
-                lacking = known.reading.fold.rows - reading.fold.rows
-                raise OSError(f"it lacks {count(lacking, 'row')} that it had: bring it back")
+                missing = known.reading.fold.rows - reading.fold.rows
+                raise OSError(f"it lacks {count(missing, 'row')} that it had: bring it back")
             self._known[file.name] = KnownFile(
                 size=file.size,
                 modified_ns=file.modified_ns,
