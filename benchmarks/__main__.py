@@ -128,7 +128,7 @@ def publish_results(results: Results) -> None:
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"{DOCUMENT} lacks {BEGIN} and {END}")
+        raise SystemExit(f"{BEGIN} and {END} are missing in {DOCUMENT}")
     DOCUMENT.write_text(f"{before}{begin}\n\n{report(results)}\n{end}{after}")
     chart = draw(results)
     if chart is not None:
@@ -139,7 +139,10 @@ def _loss(results: Results) -> int:
     """Say aloud where rows are missing; return the exit code."""
     wrong = [one for one in results.measurements if one.missing_rows]
     for one in wrong:
-        print(f"{one.case}: {one.tool} lacks {one.missing_rows} rows", file=sys.stderr)
+        print(
+            f"{one.case}: {one.missing_rows} rows are missing in the export of {one.tool}",
+            file=sys.stderr,
+        )
     return 1 if wrong else 0
 
 

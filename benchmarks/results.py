@@ -98,7 +98,7 @@ class Measurement(msgspec.Struct, kw_only=True):
 
     @property
     def missing_rows(self) -> int:
-        """The most rows that an export of this step lacked; negative where it had too many."""
+        """The most rows missing in an export of this step; negative if it had too many."""
         return max((self.workload.rows - one.row_lines for one in self.samples), key=abs)
 
 

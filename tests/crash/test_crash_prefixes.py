@@ -62,7 +62,7 @@ def test_a_kill_at_any_operation_costs_nothing(
 
 
 def sync_twice(scenario: Scenario, source: MemorySource, data_root: Path) -> None:
-    """Sync, and once more ten minutes later: rows go when two reads lack them."""
+    """Sync, and once more ten minutes later: rows go when two reads are without them."""
     for minutes in (0, 10):
         later = syncing.twin(source)
         later.advance(60 * minutes)

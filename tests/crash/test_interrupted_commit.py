@@ -70,7 +70,7 @@ def test_a_commit_whose_new_file_was_changed_replaces_nothing(name: str, tmp_pat
     assert syncing.visible(folder) == before
     (folder / RECORD_FILE).unlink()
     log_on(source)
-    if not syncing.sync(source, folder.parent).complete:  # rows go when two reads lack them
+    if not syncing.sync(source, folder.parent).complete:  # rows go after two reads without them
         source.advance(600)
         assert syncing.sync(source, folder.parent).complete
     with syncing.fresh_export(source) as fresh:
@@ -95,7 +95,7 @@ def test_what_the_error_of_a_broken_commit_advises_works(tmp_path: Path) -> None
         syncing.sync(source, folder.parent)
     (folder / RECORD_FILE).unlink()
     log_on(source)
-    if not syncing.sync(source, folder.parent).complete:  # rows go when two reads lack them
+    if not syncing.sync(source, folder.parent).complete:  # rows go after two reads without them
         source.advance(600)
         assert syncing.sync(source, folder.parent).complete
     with syncing.fresh_export(source) as fresh:

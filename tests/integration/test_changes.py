@@ -83,7 +83,9 @@ def test_history_of_a_settled_run_is_followed_by_detect_changes(
 ) -> None:
     runs = settled_runs(exports)
     HISTORIES[happening](runs[2])
-    if not exports.sync(sync_mode="detect_changes").complete:  # rows go when two reads lack them
+    if not exports.sync(
+        sync_mode="detect_changes"
+    ).complete:  # rows go after two reads without them
         exports.server.clock.advance(600)
         exports.sync(sync_mode="detect_changes")
     asked = {one.run_id for one in exports.server.requests if one.run_id}

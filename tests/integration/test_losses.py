@@ -614,7 +614,7 @@ def test_run_that_paging_loses_is_not_taken_for_missing(exports: Exports) -> Non
 
 
 def test_runs_that_paging_loses_are_noticed_when_runs_come_and_go(exports: Exports) -> None:
-    """A listing of the right length that has a run twice lacks another one."""
+    """A listing of the right length that has a run twice is without another one."""
     exports.per_page = 3
     for number in range(10):
         add_run(exports, f"run-{number}", rows=2, created_at=f"2026-01-02T00:00:{number:02}")

@@ -134,7 +134,7 @@ def test_tail_is_one_request_if_the_live_rows_hold_the_exported_ones_too(exports
 
 
 def test_rows_of_the_first_step_that_were_exported_apart_are_not_lost(exports: Exports) -> None:
-    """Only some rows of the last step are still live: the tail lacks one, the run is read whole."""
+    """Only some rows of the last step are still live: the tail has not all, so all is read."""
     run = exports.project.add_run("run")
     log(run, 10, double=False)
     run.log({"other": 1.5}, step=9)

@@ -204,7 +204,7 @@ def test_sync_over_a_damaged_file_is_refused_or_converges(
             return
         load_run_snapshots(NAME, copy)
         list(iter_history_rows(NAME, copy))
-        if name == "history.jsonl":  # a row that W&B does not have goes when two reads lack it
+        if name == "history.jsonl":  # a row that W&B does not have goes after two reads without it
             for minutes in range(0, 60, 11):
                 later = syncing.twin(source)
                 later.advance(60 * minutes)

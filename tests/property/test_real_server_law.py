@@ -196,14 +196,14 @@ def _selection_drops(
 
 
 def _row_may_go(server: RealServer, name: RowId) -> bool:
-    """Say whether two whole answers 10 minutes apart lacked a row, and all between them."""
-    lacking: list[Given] = []
+    """Say whether two whole answers 10 minutes apart, and all between, were without a row."""
+    without: list[Given] = []
     for answer in server.given:
         if name in answer.rows:
-            lacking.clear()
+            without.clear()
         elif answer.whole:
-            lacking.append(answer)
-    return _twice(lacking)
+            without.append(answer)
+    return _twice(without)
 
 
 def _twice(answers: Sequence[Given]) -> bool:
@@ -547,7 +547,7 @@ _nasty(
     Round((("rewind", 0), log(1), log(1, 3))),
 )
 _nasty(
-    "a wrong answer comes before three right ones that lack a row",
+    "a wrong answer comes before three right ones without a row",
     Round((log(2),), 1.0),
     Round((fault("middle"), ("rewind", 0)), 1.0),
     offset=1,

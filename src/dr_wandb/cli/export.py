@@ -114,7 +114,7 @@ def export(
     prune
         Drop runs that are gone upstream, which are kept otherwise.
     allow_empty
-        Believe a listing that lacks most of the runs which the export has.
+        Believe a listing without most of the runs which the export has.
     max_rate
         Send at most so many requests a second.
     source

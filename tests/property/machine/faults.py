@@ -87,11 +87,11 @@ class FaultRules(ProjectRules):
         self.to_shorten[run_id] = (count, times)
 
     def shorten_histories(self, before: View) -> None:
-        """Shorten what was asked for, as far as anybody could tell that rows lack.
+        """Shorten what was asked for, as far as anybody could tell that rows are missing.
 
         Of a step window, or of a run whose last step is not known, nobody can tell that an answer
-        which has some rows lacks others; so these get empty ones. The third answer in a row that
-        is as short would be believed.
+        which has some rows is without others; so these get empty ones. The third answer in a row
+        that is as short would be believed.
         """
         bounds = self.request.selection.bounds
         windowed = bounds.min_step is not None or bounds.max_step is not None

@@ -187,7 +187,7 @@ class ProjectRules(RuleBasedStateMachine):
     def log_without_a_place(
         self, run_id: str, metrics: dict[str, Any], step: bool, time: bool
     ) -> None:
-        """Log a row that lacks its step, its time, or both."""
+        """Log a row without its step, its time, or both."""
         if self.has(run_id) and not (step and time):
             place = {"step": ... if step else None, "timestamp": ... if time else None}
             self.server.log(run_id, metrics, **place)

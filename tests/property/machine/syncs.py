@@ -164,7 +164,7 @@ class SyncRules(RequestRules):
         asked_before = self.request
         self.request = replace(self.request, allow_empty=True)
         for _ in range(SHORT_SYNCS + 1):
-            self.advance(11 * MINUTE)  # rows go when two reads lack them
+            self.advance(11 * MINUTE)  # rows go after two reads without them
             self.sync()
             summary = syncing.export(self.server, self.request, now=self.server.now)
             if summary.complete:
@@ -224,7 +224,7 @@ class SyncRules(RequestRules):
 
     @rule(hidden=st.booleans(), back=st.booleans())
     def sync_as_most_runs_vanish(self, hidden: bool, back: bool) -> None:
-        """Let the listing lack every run but one, for a while or for good."""
+        """Let the listing be without every run but one, for a while or for good."""
         for run_id in IDS[:3]:
             self.create(run_id, False)
             self.hide_or_reveal(run_id, True)

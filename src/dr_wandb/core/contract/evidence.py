@@ -1,10 +1,10 @@
 """What is known of the rows that are held of one run, beyond the rows themselves.
 
 Words, each with one meaning
-- *Proven*: the last read accounted for what was listed, and lacked no row that was held.
+- *Proven*: the last read accounted for what was listed, and brought every row that was held.
 - *Behind*: the run is alive, and more is listed than its last tail brought. Nothing is wrong.
-- *Waiting*: a read accounted for what was listed, but lacks rows that are held. They go if a second
-  read lacks them too.
+- *Waiting*: a read accounted for what was listed, but did not bring all rows that are held. The
+  missing ones go if a second read does not bring them either.
 - *Short*: the source did not give as much as it lists. What it gave is held.
 - *Accepted* as short: three syncs in a row changed nothing about that.
 - *Failed*: nothing usable came though more is listed, or what came excludes what is held.

@@ -163,7 +163,7 @@ class Locked(Failure, tag="locked", frozen=True, kw_only=True):
 
 
 class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
-    """The listing lacks most runs of the export: more likely a fault than a clean-up."""
+    """Most runs of the export are missing in the listing: more likely a fault than a clean-up."""
 
     name: str
     vanished: int

@@ -126,8 +126,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     listing (W&B serves at most 1000). `timeout_seconds` is how long one call may go without
     progress; a download that only trickles ends after ten times as long. `max_rate` is the most
     requests a second. `prune` drops runs that are gone upstream, `allow_empty` believes a listing
-    that lacks most runs. `any_project` takes runs in that were
-    logged to another entity or project (offline runs only).
+    without most runs. `any_project` takes runs in that were logged to another entity or project
+    (offline runs only).
     Raises InvalidRequestError with every problem found.
     """
 

@@ -25,7 +25,7 @@ from dr_wandb.core.sync.codec import (
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _LOOK_CLOSER = re.compile(rb"\.0[^0-9]|null|\\")
-"""A number that could lack its point, a null that could be absent, an escape."""
+"""A number that could be without its point, a null that could be absent, an escape."""
 
 _R = TypeVar("_R", HistoryRow, RunSnapshot)
 

@@ -115,7 +115,7 @@ class Case:
 
     @property
     def missing_digest(self) -> str:
-        """Return a text that says which rows lack."""
+        """Return a text that says which held rows are missing."""
         comparison = self.answer.comparison
         digest = comparison.missing_digest if comparison is not None else ""
         return digest or f"{self.missing_rows} rows"
@@ -129,7 +129,7 @@ class Case:
 
     @property
     def has_witness(self) -> bool:
-        """Say whether the listing speaks for the rows that lack being gone.
+        """Say whether the listing speaks for the missing rows being gone.
 
         Its count fell since they were stored, they lie beyond its last step, or it lists no step
         and none came.
@@ -167,7 +167,7 @@ class Case:
 
     @property
     def waited_for(self) -> bool:
-        """Say whether the run waits for a read that lacks just these rows."""
+        """Say whether the run waits for a read without just these rows."""
         known = self.evidence
         return known.standing == Standing.WAITING and known.missing_digest == self.missing_digest
 
@@ -175,7 +175,7 @@ class Case:
         """Say whether there is a reason to believe short answers, and not what is held.
 
         A witness, rows that were not held before the first of them, or as many as are listed. If
-        the count is not known, such rows have to be at the steps of those that lack.
+        the count is not known, such rows have to be at the steps of the missing ones.
         """
         if self.count is None:
             comparison = self.answer.comparison
@@ -222,7 +222,7 @@ class Case:
         return self.count is None or self.received.rows + self.missing_rows <= self.count
 
     def united(self) -> HistoryPosition:
-        """Describe what came together with the held rows that lack in it."""
+        """Describe what came together with the held rows that are missing in it."""
         came = self.answer_as_held(0)
         held = self.held or HistoryPosition()
         last = max(came, held, key=_end_of)

@@ -63,7 +63,7 @@ _MOVED_NAMES = (b'"_wandb.', b'"_step"')
 _R = TypeVar("_R", bound=Record)
 
 RowKey = tuple[bool, int, bool, int | float]
-"""Orders the rows of one run: by step, then timestamp as numbers, what lacks one after the rest."""
+"""Orders the rows of one run: by step, then timestamp as numbers; rows without one come last."""
 
 
 def encode_line(record: HistoryRow | RunSnapshot | SyncChanges) -> bytes:

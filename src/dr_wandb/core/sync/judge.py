@@ -152,7 +152,7 @@ def _waiting(case: Case) -> Judged:
         evidence=evidence,
         look=case.look_before,
         reason=f"{count(case.missing_rows, 'row')} held did not come ({kind}): "
-        "they stay until a read ten minutes later lacks them too",
+        "they stay until a read ten minutes later does not bring them either",
     )
 
 

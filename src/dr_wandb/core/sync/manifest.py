@@ -127,11 +127,11 @@ class ExportSummary(Record, frozen=True, kw_only=True):
 
     `history_path` is None where the export has no history. `missing_count` runs are gone upstream
     and kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed when
-    they have ended. `rows_added` is how many rows the
-    history file grew by, runs that lost rows aside. `unlisted_count` is how many runs W&B counts
-    but did not list. `short` runs brought fewer rows than are listed, `waiting` ones lack rows that
-    are held, of `unread` ones a part does not read; the rest is exported. `refused` are the runs
-    whose history W&B refuses to give, `refusal` is why.
+    they have ended. `rows_added` is how many rows the history file grew by, runs that lost rows
+    aside. `unlisted_count` is how many runs W&B counts but did not list. `short` runs brought fewer
+    rows than are listed, `waiting` ones not all rows that are held, of `unread` ones a part does
+    not read; the rest is exported. `refused` are the runs whose history W&B refuses to give,
+    `refusal` is why.
     """
 
     name: str

@@ -5,7 +5,7 @@ Rules
   from the beginning also replaces the rows without a step.
 - Copies of a row within one answer are one row (see copies.py) before anything is selected.
 - Rows with one step and different timestamps are both kept.
-- Rows are ordered by step, then timestamp as numbers, those that lack one last, then by bytes.
+- Rows are ordered by step, then timestamp as numbers, those without one last, then by bytes.
 """
 
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""Rows that are held beside rows that came: which are the same, and which the other side lacks.
+"""Rows that are held beside rows that came: which are the same, and which have no partner.
 
 Rules
 - The same row is the same step and timestamp or, if either is missing, the same content.
@@ -53,7 +53,7 @@ class _Row(NamedTuple):
 _Rows = tuple[_Row | None, _Row | None]
 
 Pair = tuple[bytes | None, bytes | None]
-"""The same row as a line, held and received; None on the side that lacks it."""
+"""The same row as a line, held and received; None on the side that does not have it."""
 
 
 def pair_rows(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[Pair]:

@@ -5,7 +5,7 @@ Rules
   Everything is asked for where there is nothing to build on, or the scope has changed.
 - A tracked run that a listing within the scope does not show is asked for by its id: it is outside
   of the scope if it is there, and gone only if it is not.
-- A listing that lacks most runs is not believed unless `allow_empty` says so.
+- A listing without most runs is not believed unless `allow_empty` says so.
 """
 
 from collections.abc import Collection

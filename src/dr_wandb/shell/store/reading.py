@@ -187,7 +187,7 @@ def _losses(
             continue
         now = tracked.get(run_id, RunTracking(run_id=run_id))
         if before.snapshot is not None and now.snapshot is None:
-            yield f"{store.runs_path} lacks run {run_id!r}, which is gone upstream: restore it"
+            yield f"run {run_id!r} is missing in {store.runs_path} and gone upstream: restore it"
         had, has = (run.history.rows if run.history else 0 for run in (before, now))
         if has < had:
             yield (

@@ -97,7 +97,7 @@ class _Survey:
         self.everything = False
 
     def ask(self, query: ListingQuery) -> int | None:
-        """Ask until the answer is complete. Returns how many runs of the source's count lack.
+        """Ask until the answer is complete. Returns how many of the runs it counts are missing.
 
         None where the source does not count: then nothing says that an answer is complete.
         """

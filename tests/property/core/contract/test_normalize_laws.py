@@ -331,7 +331,7 @@ def test_foreign_values_have_one_documented_form(value: Any, safe: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [Fraction(1, 3), 1 + 2j], ids=["fraction", "complex"])
-def test_numbers_that_json_lacks_keep_their_value(value: Any) -> None:
+def test_numbers_that_json_does_not_have_keep_their_value(value: Any) -> None:
     assert json_safe(value) in (str(value), repr(value))
 
 

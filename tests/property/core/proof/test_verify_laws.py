@@ -427,7 +427,7 @@ ended = [("end", run_id, "finished") for run_id in IDS]
 
 @given(st.lists(happenings, max_size=8), histories, requests | st.just({}), then_happens)
 @example(
-    # An answer cut short, and a count that is as much too low: they agree, but rows lack.
+    # An answer cut short, and a count that is as much too low: they agree, but rows are missing.
     [("log", "a", 4), ("late", "a", 1), ("offset", "a", -1), ("shorten", "a", 4, 9)],
     [],
     {},
@@ -443,7 +443,7 @@ ended = [("end", run_id, "finished") for run_id in IDS]
 def test_a_run_is_fully_exported_only_if_a_full_reconcile_gives_the_same_rows(
     begun: list[Event], events: list[Event], last: dict[str, Any], then: list[Event]
 ) -> None:
-    """Else somebody deletes a run of which rows are lacking."""
+    """Else somebody deletes a run of which rows are missing."""
     events = [*begun, *ended, *events]
     everything = [*events, ("sync", last), *then]
     if any(event[0] == "untimed" for event in everything):

@@ -268,7 +268,7 @@ def test_the_place_of_a_line_is_the_place_of_its_row(raw_row: dict[str, Any]) ->
 
 
 @given(st.lists(st.tuples(st.none() | some.ints, st.none() | some.timestamps), max_size=6))
-def test_rows_are_ordered_by_step_then_timestamp_as_numbers_what_lacks_one_last(
+def test_rows_are_ordered_by_step_then_timestamp_as_numbers_rows_without_one_last(
     places: list[tuple[int | None, float | None]],
 ) -> None:
     def key(place: tuple[int | None, float | None]) -> Any:

@@ -161,7 +161,7 @@ def test_rows_of_different_steps_or_moments_are_two(one: HistoryRow, other: Hist
 
 
 def test_a_row_that_is_exported_and_live_has_the_members_of_both() -> None:
-    """Only the exported one was kept: what it lacked was gone."""
+    """Only the exported one was kept: what it did not have was gone."""
     exported, live = at(1, "1", a=0.1, b=1), at(1, "1", a=0.10000000149011612, c=2)
     assert join([Copy(live, True, 0), Copy(exported, False, 0)]) == [at(1, "1", a=0.1, b=1, c=2)]
 

@@ -110,7 +110,7 @@ def test_rows_compared_with_themselves_differ_in_nothing(side: list[bytes]) -> N
 
 
 @given(sides, sides)
-def test_comparison_counts_the_pairs_that_lack_a_side(held: list[bytes], came: list[bytes]) -> None:
+def test_comparison_counts_the_pairs_with_one_side(held: list[bytes], came: list[bytes]) -> None:
     found = compare_rows(held, came)
     pairs = list(pair_rows(held, came))
     less = sum(bool(ours and theirs and not holds_members(theirs, ours)) for ours, theirs in pairs)

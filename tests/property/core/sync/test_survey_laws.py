@@ -125,7 +125,7 @@ def test_ids_are_asked_for_in_batches_each_once(few: set[str], many: int) -> Non
 
 
 @given(questions(), st.data())
-def test_a_listing_is_not_believed_exactly_when_it_lacks_most_runs(
+def test_a_listing_is_not_believed_exactly_when_most_runs_are_missing(
     question: Any, data: Any
 ) -> None:
     request, state = question

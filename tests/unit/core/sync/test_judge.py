@@ -181,7 +181,7 @@ def test_run_with_a_row_without_a_step_is_read_whole_as_no_tail_brings_that_row(
     assert export.lines == run.expected()
 
 
-def test_run_is_read_whole_at_once_when_its_tail_lacks_a_held_row() -> None:
+def test_run_is_read_whole_at_once_when_a_held_row_is_missing_in_its_tail() -> None:
     run, export = held_run(4)
 
     # The tail comes without the row at its first step, though there are as many as are listed.
@@ -289,7 +289,7 @@ def test_tail_that_does_not_reach_the_last_step_is_behind_whatever_its_count() -
 def test_run_is_read_whole_when_it_is_behind_a_listing_that_has_not_moved() -> None:
     run, export = held_run(4)
 
-    # A row is logged below the last step. The tail lacks it, so the run is behind.
+    # A row is logged below the last step. It is not in the tail, so the run is behind.
     run.happen(("late", 1))
     assert export.sync(run) == Synced(0, [(3, 4)], "behind")
 
@@ -347,13 +347,13 @@ def test_rewound_run_keeps_its_rows_for_ten_minutes() -> None:
     assert later(export, run, 9 * MINUTE) == WAITING
     assert steps(export) == [0, 1, 2, 3, 4, 5]
 
-    # Ten minutes count from the first read that lacked the rows, not from the last one.
+    # Ten minutes count from the first read without the rows, not from the last one.
     assert later(export, run, MINUTE) == PROVEN
     assert steps(export) == [0, 1, 2, 3]
     assert proven_step(export) == 3
 
 
-def test_rewritten_run_keeps_its_rows_unmixed_until_a_second_read_lacks_them() -> None:
+def test_rewritten_run_keeps_its_rows_unmixed_until_a_second_read_is_without_them() -> None:
     run, export = held_run(4)
     before = export.lines
 
@@ -419,7 +419,7 @@ def test_waiting_begins_again_when_the_state_does_not_say_which_rows_are_missing
     assert export.lines == []
 
 
-def test_waiting_begins_again_when_the_second_read_lacks_other_rows() -> None:
+def test_waiting_begins_again_when_other_rows_are_missing_in_the_second_read() -> None:
     run, export = held_run(6)
 
     # The run is rewound to step 4, and before the next sync to step 2.
@@ -480,11 +480,11 @@ def test_waiting_outlasts_an_error() -> None:
     assert steps(export) == [0, 1, 2, 3]
 
 
-def test_run_is_short_when_rows_lack_and_nothing_that_is_listed_speaks_for_it() -> None:
+def test_run_is_short_when_rows_are_missing_and_nothing_that_is_listed_speaks_for_it() -> None:
     # The count is too low by two: four are listed, six came.
     run, export = held_run(6, offset=-2)
 
-    # An answer of four rows has as many as are listed. But it lacks two and has no others.
+    # An answer of four rows has as many as are listed. But two are missing and there are no others.
     run.left_out = [2, 3]
     assert read_whole(export, run) == SHORT
     assert steps(export) == [0, 1, 2, 3, 4, 5]
@@ -568,7 +568,7 @@ def test_answer_with_steps_is_short_when_no_step_is_listed_any_more() -> None:
 def test_short_answers_that_fit_are_united() -> None:
     run, export = held_run(4)
 
-    # Two rows are logged. The answer has them, and lacks one that is held.
+    # Two rows are logged. The answer has them, and one that is held is missing.
     run.happen(("log", 2, 1))
     run.left_out = [1]
     assert read_whole(export, run) == SHORT
@@ -609,14 +609,14 @@ def test_run_fails_when_rows_under_a_selection_would_have_to_be_united() -> None
     assert export.sync(run, TO_100) == PROVEN
     before = export.lines
 
-    # An answer has two new rows and lacks a held one: rows that a selection dropped may lack, too.
+    # An answer has two new rows and a held one is missing: so may rows that a selection dropped.
     run.happen(("log", 2, 1))
     run.left_out = [1]
     assert export.sync(run, TO_100, reconcile=True) == FAILED
     assert export.lines == before
 
 
-def test_run_fails_when_it_lacks_rows_that_another_source_gave() -> None:
+def test_run_fails_when_rows_that_another_source_gave_are_missing() -> None:
     run, export = held_run(4)
     before = export.lines
 
@@ -721,10 +721,10 @@ def test_acceptance_begins_again_when_the_difference_changes() -> None:
     assert short_by(export) == 3
 
 
-def test_acceptance_begins_again_when_an_answer_lacks_a_row_of_the_one_before() -> None:
+def test_acceptance_begins_again_when_a_row_of_the_answer_before_is_missing() -> None:
     run, export = held_run(6)
 
-    # Each answer lacks one row, the first another one than the others.
+    # One row is missing in each answer, in the first another one than in the others.
     run.left_out = [1]
     assert read_whole(export, run) == SHORT
     run.left_out = [2]
@@ -789,10 +789,10 @@ def test_third_short_answer_replaces_what_is_held_when_it_has_a_witness() -> Non
     assert short_by(export) == 1
 
 
-def test_third_short_answer_takes_no_row_away_when_one_of_them_lacks_a_row_of_another() -> None:
+def test_third_short_answer_takes_no_row_away_when_one_is_without_a_row_of_another() -> None:
     run, export = held_run(6)
 
-    # The run is rewound. The first answer lacks another of the rows that are left.
+    # The run is rewound. The first answer is without another of the rows that are left.
     run.happen(("rewind", 4))
     run.left_out = [1]
     assert export.sync(run) == SHORT
@@ -835,7 +835,7 @@ def test_third_short_answer_replaces_what_is_held_when_it_conflicts() -> None:
 def test_third_short_answer_counts_as_adding_rows_that_came_with_the_first() -> None:
     run, export = held_run(4)
 
-    # Two rows come that were not held, and one lacks. The union holds all of them.
+    # Two rows come that were not held, and one is missing. The union holds all of them.
     run.happen(("log", 2, 1))
     run.left_out = [1]
     assert read_whole(export, run) == SHORT
@@ -866,14 +866,14 @@ def test_third_short_answer_takes_no_row_away_within_ten_minutes_of_the_first() 
 def test_short_answers_are_counted_from_one_again_after_a_proof() -> None:
     run, export = held_run(6, offset=-2)
 
-    # Two answers lack the same rows, and a third has all of them.
+    # The same rows are missing in two answers, and a third has all of them.
     run.left_out = [2, 3]
     assert read_whole(export, run) == SHORT
     assert later(export, run) == SHORT
     run.left_out = []
     assert later(export, run) == PROVEN
 
-    # The next one that lacks them is the first of three.
+    # The next one without them is the first of three.
     run.left_out = [2, 3]
     assert read_whole(export, run, after=APART) == SHORT
     assert later(export, run) == SHORT
@@ -885,7 +885,7 @@ def test_short_answers_are_counted_from_one_again_after_a_proof() -> None:
 def test_short_answers_are_counted_from_one_again_after_an_acceptance() -> None:
     run, export = held_run(6)
 
-    # Three answers lack a row that stays, as nothing speaks against it.
+    # A row is missing in three answers and stays, as nothing speaks against it.
     run.left_out = [2]
     assert read_whole(export, run) == SHORT
     assert later(export, run) == SHORT
@@ -907,7 +907,7 @@ def test_short_answers_are_counted_from_one_again_after_an_acceptance() -> None:
 # A count that is not known
 
 
-def test_unknown_count_is_proven_when_no_held_row_lacks() -> None:
+def test_unknown_count_is_proven_when_no_held_row_is_missing() -> None:
     run, export = held_run(4, counted=False)
 
     # Two rows are logged. No tail could be checked, so the run is read whole.
@@ -917,7 +917,7 @@ def test_unknown_count_is_proven_when_no_held_row_lacks() -> None:
     assert short_by(export) is None
 
 
-def test_unknown_count_is_short_when_a_held_row_lacks() -> None:
+def test_unknown_count_is_short_when_a_held_row_is_missing() -> None:
     run, export = held_run(4, counted=False)
 
     # Two rows are logged, and one that is held does not come: both sides are held.
@@ -988,7 +988,7 @@ def test_other_selection_takes_the_place_of_the_old_one_when_it_is_proven() -> N
 def test_other_selection_leaves_what_is_held_when_its_first_answer_is_short() -> None:
     run, export = held_run(6)
 
-    # Fewer rows are wanted, and the answer lacks one of them.
+    # Fewer rows are wanted, and one of them is missing in the answer.
     run.left_out = [4]
     assert export.sync(run, FROM_3) == SHORT
     assert steps(export) == [0, 1, 2, 3, 4, 5]
@@ -1137,12 +1137,12 @@ def test_tail_is_no_second_look() -> None:
     assert later(export, run) == Synced(0, [], "proven")
 
 
-def test_difference_is_confirmed_when_three_looks_only_lack_held_rows() -> None:
+def test_difference_is_confirmed_when_three_looks_are_only_without_held_rows() -> None:
     # The summary is ahead of the last row.
     run, export = held_run(6, summary="later")
     before = export.lines
 
-    # Each look lacks two rows that are held, without a reason.
+    # Two rows that are held are missing in each look, without a reason.
     run.left_out = [2, 3]
     assert export.sync(run) == SHORT
     assert later(export, run) == SHORT
@@ -1356,7 +1356,7 @@ def test_rows_come_when_an_accepted_count_came_true() -> None:
     assert later(export, run) == PROVEN
     assert short_by(export) is None
 
-    # Three rows are logged, and the answer lacks two of them.
+    # Three rows are logged, and two of them are missing in the answer.
     run.happen(("log", 3, 1))
     run.left_out = [4, 5]
     later(export, run)

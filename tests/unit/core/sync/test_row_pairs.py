@@ -1,4 +1,4 @@
-"""Held and received rows, paired: which are the same, and which the other side lacks."""
+"""Held and received rows, paired: which are the same, and which have no partner."""
 
 from collections.abc import Iterable
 
@@ -40,7 +40,7 @@ def test_same_row_is_the_same_step_and_time_whatever_it_holds() -> None:
     assert list(pair_rows([held], [came])) == [(held, came)]
 
 
-def test_rows_that_one_side_lacks_come_in_stored_order() -> None:
+def test_rows_that_one_side_does_not_have_come_in_stored_order() -> None:
     held, came = lines([0, 1, 3]), lines([1, 2, 3, 4])
     assert list(pair_rows(held, came)) == [
         (held[0], None),
@@ -122,7 +122,7 @@ def test_rows_of_a_step_with_very_many_rows_are_all_paired() -> None:
 # Comparisons
 
 
-def test_comparison_counts_what_each_side_lacks() -> None:
+def test_comparison_counts_the_rows_missing_on_each_side() -> None:
     found = compare_rows(lines([0, 1, 2]), lines([1, 3, 4, 5]))
     assert (found.missing_rows, found.adds, found.conflicts) == (2, 3, False)
 
@@ -140,7 +140,7 @@ def test_missing_rows_are_digested_alike_whatever_came_beside_them() -> None:
     assert one.missing_digest != other.missing_digest
 
 
-def test_step_conflicts_when_each_side_has_a_row_there_that_the_other_lacks() -> None:
+def test_step_conflicts_when_each_side_has_a_row_there_that_the_other_has_not() -> None:
     assert compare_rows([line(1, 1.5)], [line(1, 2.5)]).conflicts
     assert compare_rows([line(1, 1.5)], [line(1, None)]).conflicts
     assert not compare_rows([line(1, 1.5)], [line(1, 1.5), line(1, 2.5)]).conflicts

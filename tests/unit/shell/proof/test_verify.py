@@ -260,7 +260,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
             "changes.jsonl line 2: the last line is cut short",
         ],
     ),
-    "a log that lacks a sync": (
+    "a log without one of the syncs": (
         lambda: with_lines("changes.jsonl", lambda lines: lines.pop(0)),
         [
             "changes.jsonl: has 1 lines, 100 bytes; manifest.json says 2, 209",

@@ -6,7 +6,7 @@ Rules (measured with wandb 0.31.0)
   share a step.
 - The range follows how dense the run's steps are, the cap how large its rows: sparse steps do not
   cost a request per thousand, large rows do not make one huge answer.
-- `lastStep` can be stale: where rows lack, steps beyond it are asked for too.
+- `lastStep` can be stale: if rows are missing, steps beyond it are asked for too.
 """
 
 from collections.abc import Callable, Iterator, Sequence

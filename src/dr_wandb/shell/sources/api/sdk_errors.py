@@ -4,7 +4,7 @@ Rules
 - The status of an answer that wandb-core tried again is in the text alone, and in the text of
   files (0.29) not even there: what was tried again inside is worth another try.
 - Only the words that wandb-core puts around an answer are read, never the answer's own, but for
-  those of a permission that lacks: a GraphQL answer of status 200 says so in no other way.
+  those of a missing permission: a GraphQL answer of status 200 says so in no other way.
 """
 
 import re

@@ -227,7 +227,7 @@ class FolderScan:
     def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
         """Read a file behind those of the same run that were begun before it.
 
-        Raises OSError where it cannot be read, or lacks rows that it had.
+        Raises OSError if it cannot be read, or if rows that it had are missing.
         """
         file = start.file
         base = "" if before is None else digest_of_fold(before)
@@ -244,7 +244,7 @@ class FolderScan:
                 reading = read_file(data, known.reading, release)
             if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
                 missing = known.reading.fold.rows - reading.fold.rows
-                raise OSError(f"it lacks {count(missing, 'row')} that it had: bring it back")
+                raise OSError(f"{count(missing, 'row')} that it had are missing: bring it back")
             self._known[file.name] = KnownFile(
                 size=file.size,
                 modified_ns=file.modified_ns,

@@ -45,7 +45,7 @@ class Recorder:
     """A source that says what another says, and makes `folder` a recording of it at `close()`.
 
     recorded_at: the clock of the sync, which a replay goes by. secrets: texts that must not be
-    recorded, such as the API key in use; what is passed on lacks them too. As a context manager
+    recorded, such as the API key in use; what is passed on has none too. As a context manager
     it closes at the end, and aborts on an exception. Closing, aborting and constructing raise
     DrWandbError where the folder holds something other than a recording or cannot be written.
     """

@@ -189,7 +189,9 @@ def test_file_that_was_replaced_by_one_of_the_same_size_and_time_is_noticed(
     assert json.loads(rows[-1])["step"] == 8
 
 
-def test_rows_stay_when_a_file_lacks_some_that_it_had(folder: Path, data_root: Path) -> None:
+def test_rows_stay_when_some_are_missing_in_a_file_that_had_them(
+    folder: Path, data_root: Path
+) -> None:
     """A file that was cut off by a copy took the rows along that the export had."""
     put(folder, "run", whole_run(steps=range(9)))
     sync_folder(folder, data_root)
@@ -197,7 +199,7 @@ def test_rows_stay_when_a_file_lacks_some_that_it_had(folder: Path, data_root: P
     for _ in range(4):
         summary = sync_folder(folder, data_root)
         assert [failed.run_id for failed in summary.failures] == ["run"]
-        assert "lacks 5 rows that it had" in summary.failures[0].reason
+        assert "5 rows that it had are missing" in summary.failures[0].reason
         assert summary.history_count == 9
     put(folder, "run", whole_run(steps=range(10)))
     assert before.exists()

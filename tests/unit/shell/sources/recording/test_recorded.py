@@ -128,7 +128,7 @@ def test_complete_listing_answers_narrower_queries_with_their_counts(folder: Pat
     assert counts(replayed, RunsById(run_ids=("first", "gone"))) == {(1, 3)}
 
 
-def test_listing_that_lacks_runs_answers_only_itself(folder: Path) -> None:
+def test_listing_with_missing_runs_answers_only_itself(folder: Path) -> None:
     """Runs that the source counted and did not show may be among those asked for."""
 
     class Hiding(MemorySource):
