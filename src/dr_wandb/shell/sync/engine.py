@@ -42,7 +42,7 @@ NARROWER = "%s rows that the selection no longer admits leave the export"
 
 
 def utc_now() -> datetime:
-    """Return the present."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
@@ -51,7 +51,7 @@ class ExportEngine:
 
     source: where runs come from, or a function that opens it; the W&B API by default.
     clock: asked once a sync; by default a recording's own time, else the present.
-    progress: told after each run that needed a request.
+    progress: called after each run that needed a request.
     record: a folder to write what the source says into; the source is closed at the end then.
     workers: how many runs are fetched at once.
     wait: pauses before a further attempt.
@@ -78,9 +78,9 @@ class ExportEngine:
         self._wait = wait
 
     def export(self) -> ExportSummary:
-        """Do one sync and return what it did, also where some runs failed.
+        """Do one sync and return what it did, also if some runs failed.
 
-        Raises DrWandbError where the sync as a whole could not be done; the export is then as it
+        Raises DrWandbError if the sync as a whole could not be done; the export is then as it
         was, and what was fetched is kept for the next try.
         """
         folder = self.store.export_dir
@@ -90,13 +90,13 @@ class ExportEngine:
             with staging(folder) as scratch, SnapshotSpool(scratch) as spool, ExitStack() as files:
                 stored = self._read(scratch)
                 history = files.enter_context(HistoryFile(stored, self.request, scratch))
-                with opened(self._source, self.request, scratch) as source:
-                    exported_at = self._now(source)
-                    with recorded(source, self._record, self.request, exported_at) as heard:
-                        listing = self._list(heard, stored, spool)
-                        plan = self._plan(stored, listing, heard.kind, exported_at)
-                        sync = _Sync(self.request, stored, listing, plan, heard.kind, exported_at)
-                        results = self._fetch(heard, sync, history, scratch)
+                with opened(self._source, self.request, scratch) as origin:
+                    exported_at = self._now(origin)
+                    with recorded(origin, self._record, self.request, exported_at) as source:
+                        listing = self._list(source, stored, spool)
+                        plan = self._plan(stored, listing, source.kind, exported_at)
+                        sync = _Sync(self.request, stored, listing, plan, source.kind, exported_at)
+                        results = self._fetch(source, sync, history, scratch)
                 assembler = Assembler(
                     stored, self.request, spool, history, scratch, exported_at=exported_at
                 )

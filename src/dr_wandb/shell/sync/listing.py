@@ -49,8 +49,7 @@ class ProjectListing(Record, frozen=True, kw_only=True):
 
     `asked` are the tracked runs that would have been listed if they were there; `outside` are those
     that are listed but not in scope. `unread`: what does not read of some of these runs, by id.
-    `unlisted` is how many runs the source counts but did not
-    list, however often it was asked.
+    `unlisted` is how many runs the source counts but did not list, however often it was asked.
     """
 
     runs: tuple[RunListing, ...]
@@ -61,7 +60,7 @@ class ProjectListing(Record, frozen=True, kw_only=True):
     unlisted: int = 0
 
 
-class _Told(NamedTuple):
+class _ListedRun(NamedTuple):
     """What an answer says of a run: its listing, if it is in scope, and what of it does not read.
 
     Without a listing nothing of it reads.
@@ -97,73 +96,73 @@ class _Survey:
         self.everything = False
 
     def ask(self, query: ListingQuery) -> int | None:
-        """Ask until the answer is complete. Returns how many of the runs it counts are missing.
+        """Ask until the answer is complete. Returns how many runs are counted, but missing in it.
 
-        None where the source does not count: then nothing says that an answer is complete.
+        None if the source does not count: then nothing says that an answer is complete.
         """
-        answered: dict[str, _Told] = {}
-        lacking: int | None = None
+        answered: dict[str, _ListedRun] = {}
+        missing: int | None = None
         for attempt in range(1, ATTEMPTS + 1):
-            told: dict[str, _Told] = {}
+            listed: dict[str, _ListedRun] = {}
             try:
-                pages = [(page.matching, page.disturbed) for page in self._pages(query, told)]
+                pages = [(page.matching, page.disturbed) for page in self._pages(query, listed)]
             except SourceError as error:
                 if attempt == ATTEMPTS or not error.retryable:
                     raise DrWandbError(
                         Unreachable(host=self.source.address, detail=str(error))
                     ) from error
-                answered |= told
+                answered |= listed
                 self.wait(attempt)
                 continue
             counts = {matching for matching, _ in pages}
             if None in counts or not counts:
-                answered, lacking = told, None
+                answered, missing = listed, None
                 break
-            if counts == {len(told)} and not any(disturbed for _, disturbed in pages):
-                answered, lacking = told, 0
+            if counts == {len(listed)} and not any(disturbed for _, disturbed in pages):
+                answered, missing = listed, 0
                 break
-            answered |= told
-            lacking = max(0, max(count or 0 for count in counts) - len(answered))
+            answered |= listed
+            missing = max(0, max(count or 0 for count in counts) - len(answered))
             if attempt < ATTEMPTS:
                 self.wait(attempt)
         self._keep(answered)
         if isinstance(query, EveryRun):
-            self._everything_is_told(answered, certain=lacking == 0)
-        return lacking
+            self._everything_is_listed(answered, certain=missing == 0)
+        return missing
 
-    def _pages(self, query: ListingQuery, told: dict[str, _Told]) -> Iterator[RunPage]:
-        """Read an answer; `told` gets what it says of each run."""
+    def _pages(self, query: ListingQuery, listed: dict[str, _ListedRun]) -> Iterator[RunPage]:
+        """Read an answer; `listed` gets what it says of each run."""
         for page in one_ahead(self.source.list_runs(query)):
             for raw_run in page.runs:
-                run_id, what = self._take(raw_run, query, page.left_out)
-                told[run_id] = what
+                run_id, run = self._take(raw_run, query, page.left_out)
+                listed[run_id] = run
             for run_id, why in page.unread.items():
-                told[run_id] = _Told(None, broken=why)
+                listed[run_id] = _ListedRun(None, broken=why)
             if not isinstance(query, RunsById):
                 self.total = page.total if page.total is not None else self.total
             yield page
 
     def _take(
         self, raw_run: RawRun, query: ListingQuery, left_out: Collection[str]
-    ) -> tuple[str, _Told]:
+    ) -> tuple[str, _ListedRun]:
         run_id = str(raw_run.get("name"))
         address = {"entity": self.request.entity, "project": self.request.project}
         try:
             run, unread = normalize_what_reads(raw_run, **address)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return run_id, _Told(None, broken=str(error) or type(error).__name__)
+            return run_id, _ListedRun(None, broken=str(error) or type(error).__name__)
         logged_at = list_run(run, "").last_logged_at if unread else None
         if left_out or unread:
             run = self._with_stored(run, {*left_out, *unread})
         inside = self._in_scope(run, query)
         if not inside and run.run_id not in self.state.runs:
-            return run.run_id, _Told(None, inside=False)
+            return run.run_id, _ListedRun(None, inside=False)
         encoded = encode_run(run)
         self.spool.put(run.run_id, encoded)
         listing = list_run(run, fingerprint_encoded(encoded, run))
         if unread:  # what is stored of a summary says nothing of the rows that there are now
             listing = replace(listing, last_logged_at=logged_at)
-        return run.run_id, _Told(listing, inside=inside, broken="; ".join(unread.values()))
+        return run.run_id, _ListedRun(listing, inside=inside, broken="; ".join(unread.values()))
 
     def _with_stored(self, run: WandbRun, left_out: Collection[str]) -> WandbRun:
         """Return a run with what is stored of the fields that the source does not know."""
@@ -183,20 +182,20 @@ class _Survey:
         known = self.state.runs.get(run.run_id)
         return not self.everything and known is not None and not known.out_of_scope_since
 
-    def _keep(self, answered: Mapping[str, _Told]) -> None:
+    def _keep(self, answered: Mapping[str, _ListedRun]) -> None:
         """Take over the runs of an answer; what was said last of a run counts."""
-        for run_id, told in answered.items():
+        for run_id, run in answered.items():
             self.broken.pop(run_id, None)
             self.runs.pop(run_id, None)
             self.inside.discard(run_id)
-            if told.listing is not None:
-                self.runs[run_id] = told.listing
-            if told.broken and (told.inside or told.listing is not None):
-                self.broken[run_id] = told.broken
-            if told.inside:
+            if run.listing is not None:
+                self.runs[run_id] = run.listing
+            if run.broken and (run.inside or run.listing is not None):
+                self.broken[run_id] = run.broken
+            if run.inside:
                 self.inside.add(run_id)
 
-    def _everything_is_told(self, answered: Mapping[str, _Told], *, certain: bool) -> None:
+    def _everything_is_listed(self, answered: Mapping[str, _ListedRun], *, certain: bool) -> None:
         """Believe of filters what W&B says now, not what was taken for granted of a run by id."""
         self.everything = True
         if certain and self.request.scope is not None and self.request.scope.filters is not None:
@@ -211,21 +210,21 @@ class _Survey:
             self.ask(RunsById(run_ids=tuple(sorted(self.broken))))
 
     def ask_all(self, queries: Iterable[ListingQuery]) -> tuple[int | None, set[str]]:
-        """Ask several queries. Returns how many runs lack, and the ids asked for that are certain.
+        """Ask several queries. Returns how many runs are missing, and the ids that are certain.
 
-        None where the source does not count.
+        None if the source does not count. Certain ids were asked for and completely answered.
         """
-        lacking: int | None = 0
+        missing: int | None = 0
         certain: set[str] = set()
         for query in queries:
-            lacks = self.ask(query)
-            lacking = None if lacks is None or lacking is None else lacking + lacks
-            if isinstance(query, RunsById) and lacks == 0:
+            unlisted = self.ask(query)
+            missing = None if unlisted is None or missing is None else missing + unlisted
+            if isinstance(query, RunsById) and unlisted == 0:
                 certain.update(query.run_ids)
-        return lacking, certain
+        return missing, certain
 
     @property
-    def told(self) -> set[str]:
+    def answered(self) -> set[str]:
         """Return the ids of the runs that some answer showed and that are to be followed."""
         return self.runs.keys() | self.broken.keys()
 
@@ -239,25 +238,25 @@ def list_project(
     *,
     wait: Pause = pause,
 ) -> ProjectListing:
-    """Ask what the plan for the listing says, and everything where the counts disagree.
+    """Ask what the plan for the listing says, and everything if the counts disagree.
 
     held: gives the stored runs, for fields that the source does not know.
 
-    Raises DrWandbError where the source cannot be asked at all.
+    Raises DrWandbError if the source cannot be asked at all.
     """
     survey = _Survey(source, request, state, spool, held, wait)
     everything = EveryRun(scope=request.scope)
     queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
-    lacking, asked = survey.ask_all(queries)
+    missing, asked = survey.ask_all(queries)
     followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
-    expected = (followed - (asked | survey.told)) | (survey.inside & survey.told)
+    expected = (followed - (asked | survey.answered)) | (survey.inside & survey.answered)
     if not survey.everything and survey.total not in (None, len(expected)):
-        lacking, _ = survey.ask_all([everything])
+        missing, _ = survey.ask_all([everything])
     survey.ask_broken_again()
     if survey.everything:
-        asked = set(state.runs) if lacking == 0 else set()
+        asked = set(state.runs) if missing == 0 else set()
         if request.scope is not None:
-            _, asked = survey.ask_all(by_id(state.runs.keys() - survey.told))
+            _, asked = survey.ask_all(by_id(state.runs.keys() - survey.answered))
     return ProjectListing(
         runs=tuple(survey.runs.values()),
         failures=tuple(_failures(survey.broken, survey.runs)),
@@ -268,7 +267,7 @@ def list_project(
             if run_id in state.runs and state.runs[run_id].source in ("", source.kind)
         ),
         outside=frozenset(survey.runs.keys() - survey.inside),
-        unlisted=lacking or 0,
+        unlisted=missing or 0,
     )
 
 
