@@ -23,9 +23,9 @@ from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import ORDER, RECORD_FILE
 from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
-from dr_wandb.shell.sync.held import HeldRuns
 from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.sync.spool import SnapshotSpool
+from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 
 def verify_export(store: ExportStore) -> VerifyReport:
@@ -116,9 +116,9 @@ def compare_with_source(
         with (
             opened(source, request, scratch) as asked,
             SnapshotSpool(scratch) as spool,
-            HeldRuns(store.runs_path, places) as held,
+            StoredRuns(store.runs_path, places) as stored,
         ):
-            listing = list_project(asked, request, state, spool, held.get, wait=wait)
+            listing = list_project(asked, request, state, spool, stored.get, wait=wait)
             return compare(
                 checked,
                 listing.runs,

@@ -27,14 +27,14 @@ from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.conclude import Conclusion, conclude
 from dr_wandb.shell.sync.fetch import WORKERS, Fetcher, FetchJob, in_threads, processes_for
-from dr_wandb.shell.sync.held import HeldRuns
-from dr_wandb.shell.sync.held_rows import HeldRows
 from dr_wandb.shell.sync.history_file import HistoryFile
 from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.sync.processes import Processes
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.spool import SnapshotSpool
+from dr_wandb.shell.sync.stored_histories import StoredHistories
+from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 Clock = Callable[[], datetime]
 
@@ -129,9 +129,9 @@ class ExportEngine:
         for notice in stored.notices:
             LOGGER.warning("%s", notice)
         places = {run_id: run.snapshot for run_id, run in stored.state.runs.items() if run.snapshot}
-        with HeldRuns(stored.runs_path, places) as held:
+        with StoredRuns(stored.runs_path, places) as runs:
             listing = list_project(
-                source, self.request, stored.state, spool, held.get, wait=self._wait
+                source, self.request, stored.state, spool, runs.get, wait=self._wait
             )
         LOGGER.info(
             "Listed %s runs of %s/%s for %s",
@@ -181,7 +181,7 @@ class ExportEngine:
                     source,
                     self.request,
                     scratch,
-                    held=HeldRows(sync.stored, scratch),
+                    stored=StoredHistories(sync.stored, scratch),
                     now=sync.exported_at,
                     wait=self._wait,
                     use_earlier=self._record is None,

@@ -43,7 +43,6 @@ from dr_wandb.shell.sources import (
     with_files,
 )
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.sync.held_rows import HeldRows
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
 from dr_wandb.shell.sync.processes import Processes, count_cores
 from dr_wandb.shell.sync.segments import (
@@ -55,6 +54,7 @@ from dr_wandb.shell.sync.segments import (
     write_segment,
     write_segment_of_files,
 )
+from dr_wandb.shell.sync.stored_histories import StoredHistories
 
 WORKERS = 16
 """Eight for each of two sessions: wandb-core takes at most 10 requests at a time for one `Api`
@@ -117,9 +117,9 @@ FetchResult = Result[Fetched, FetchFailure]
 class Fetcher:
     """Fetches the runs of one sync into a staging folder, until it is closed.
 
-    held: the rows that are stored. now: the time of this sync. use_earlier: whether segments of an
-    interrupted sync serve; a recording needs to hear everything from the source. processes: write
-    the segments of runs whose rows are all in files, while this one goes on fetching.
+    stored: the rows that the export has. now: the time of this sync. use_earlier: whether segments
+    of an interrupted sync serve; a recording needs every answer of the source. processes: write the
+    segments of runs whose rows are all in files, while this one goes on fetching.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Fetcher:
         request: ExportRequest,
         folder: Path,
         *,
-        held: HeldRows,
+        stored: StoredHistories,
         now: str,
         wait: Pause = pause,
         use_earlier: bool = True,
@@ -138,7 +138,7 @@ class Fetcher:
         self._request = request
         self._folder = folder
         self._wait = wait
-        self._held = held
+        self._stored = stored
         self._now = now
         self._use_earlier = use_earlier
         self._processes = processes or Processes(0)
@@ -268,7 +268,7 @@ class Fetcher:
         if holds_another_run(before, job.listing, self._source.kind):
             return None
         selection = self._request.selection
-        return self._held.compare(
+        return self._stored.compare(
             job.listing.run_id,
             before.history,
             segment,
@@ -283,7 +283,7 @@ class Fetcher:
         before = job.before
         if before is None or before.history is None or before.rows is not None:
             return None
-        return self._held.describe(job.listing.run_id, before.history)
+        return self._stored.describe(job.listing.run_id, before.history)
 
     def _read_segment(
         self, job: FetchJob, fetch: HistoryFetch, attempt: int, *, again: bool = False

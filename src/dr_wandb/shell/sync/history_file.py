@@ -24,9 +24,9 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.fetch import Fetched
-from dr_wandb.shell.sync.held_rows import HeldRows
 from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
+from dr_wandb.shell.sync.stored_histories import StoredHistories
 
 if TYPE_CHECKING:
     from dr_wandb.core.contract.fetch_window import Received
@@ -83,7 +83,7 @@ class HistoryFile:
         self._next = 0
         self._places: dict[str, ByteRange | None] = {}
         self._old_rows = stored.old_rows
-        self._held = HeldRows(stored, folder)
+        self._histories = StoredHistories(stored, folder)
         self.reshaped: dict[str, Received] = {}
 
     def __enter__(self) -> "HistoryFile":
@@ -218,7 +218,10 @@ class HistoryFile:
         """Write the rows that came, and the held ones that did not."""
 
         def united() -> Iterator[bytes]:
-            with self._held.lines(run_id, stored) as held, closing(segment.lines()) as received:
+            with (
+                self._histories.lines(run_id, stored) as held,
+                closing(segment.lines()) as received,
+            ):
                 yield from unite_rows(held, received)
 
         skip = 0 if self._last is None else max(0, sum(1 for _ in united()) - self._last)

@@ -35,7 +35,7 @@ ATTEMPTS = 3
 Pause = Callable[[int], None]
 """Waits before a further attempt; takes the number of attempts made."""
 
-Held = Callable[[str], WandbRun | None]
+FindStored = Callable[[str], WandbRun | None]
 """Returns the stored run with this id, None if there is none."""
 
 
@@ -80,14 +80,14 @@ class _Survey:
         request: ExportRequest,
         state: ExportState,
         spool: SnapshotSpool,
-        held: Held,
+        find_stored: FindStored,
         wait: Pause,
     ) -> None:
         self.source = source
         self.request = request
         self.state = state
         self.spool = spool
-        self.held = held
+        self.find_stored = find_stored
         self.wait = wait
         self.runs: dict[str, RunListing] = {}
         self.broken: dict[str, str] = {}
@@ -169,7 +169,7 @@ class _Survey:
         tracking = self.state.runs.get(run.run_id)
         if tracking is None or is_another_run(tracking, list_run(run, ""), self.source.kind):
             return run
-        stored = self.held(run.run_id)
+        stored = self.find_stored(run.run_id)
         return run if stored is None else with_stored(run, stored, left_out)
 
     def _in_scope(self, run: WandbRun, query: ListingQuery) -> bool:
@@ -234,17 +234,17 @@ def list_project(
     request: ExportRequest,
     state: ExportState,
     spool: SnapshotSpool,
-    held: Held,
+    find_stored: FindStored,
     *,
     wait: Pause = pause,
 ) -> ProjectListing:
     """Ask what the plan for the listing says, and everything if the counts disagree.
 
-    held: gives the stored runs, for fields that the source does not know.
+    find_stored: gives the stored runs, for fields that the source does not know.
 
     Raises DrWandbError if the source cannot be asked at all.
     """
-    survey = _Survey(source, request, state, spool, held, wait)
+    survey = _Survey(source, request, state, spool, find_stored, wait)
     everything = EveryRun(scope=request.scope)
     queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
     missing, asked = survey.ask_all(queries)

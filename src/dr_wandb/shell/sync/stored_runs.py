@@ -11,7 +11,7 @@ from dr_wandb.core.sync.codec import decode_snapshot
 from dr_wandb.shell.store import disk
 
 
-class HeldRuns:
+class StoredRuns:
     """The runs in a stored `runs.jsonl`, which is opened once one is asked for.
 
     places: where each lies, by its id. Used as a context manager.
@@ -33,7 +33,7 @@ class HeldRuns:
         snapshot = decode_snapshot(line).value_or(None)
         return None if snapshot is None else snapshot.run
 
-    def __enter__(self) -> "HeldRuns":
+    def __enter__(self) -> "StoredRuns":
         return self
 
     def __exit__(

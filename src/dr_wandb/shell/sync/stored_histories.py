@@ -1,4 +1,4 @@
-"""The rows that an export holds, read while others are fetched, to be compared with what came."""
+"""The stored rows of an export, read while others are fetched, to be compared with what came."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,8 +15,8 @@ from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
 
 
-class HeldRows:
-    """The stored rows of an export. Several threads may ask at once.
+class StoredHistories:
+    """The histories in a stored `history.jsonl`. Several threads may ask at once.
 
     folder: where rows of an earlier shape are rewritten for the time in which they are compared.
     """
