@@ -37,7 +37,8 @@ from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
 from dr_wandb.shell.store.store import load_document
-from dr_wandb.shell.sync.segments import SegmentHeader, SegmentWriter, find_segment, segment_path
+from dr_wandb.shell.sync.segment_writer import SegmentWriter
+from dr_wandb.shell.sync.segments import SegmentHeader, find_segment, segment_path
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "fixtures/recorded/tiny-vision"

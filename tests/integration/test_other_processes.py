@@ -185,7 +185,7 @@ def test_after_a_full_disk_the_next_sync_of_this_process_goes_on(
     errors = []
     with monkeypatch.context() as patch:
         patch.setattr(watched, "ask", lambda self, function, *arguments: None)
-        patch.setattr(segments._SegmentFile, "write", refuse)
+        patch.setattr(segments.SegmentFile, "write", refuse)
         with pytest.raises(DrWandbError, match="No space left") as raised:
             exports.sync()
         if kept:

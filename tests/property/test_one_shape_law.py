@@ -30,7 +30,8 @@ from dr_wandb.shell.sources import EncodableRows
 from dr_wandb.shell.sources.api.parquet import read_parquet
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from dr_wandb.shell.sync.segments import SegmentHeader, SegmentWriter, write_segment
+from dr_wandb.shell.sync.segment_writer import SegmentWriter, write_segment
+from dr_wandb.shell.sync.segments import SegmentHeader
 from tests.memory_source import MemorySource
 from tests.property import strategies as some
 from tests.server.history import encode_row, flat_row

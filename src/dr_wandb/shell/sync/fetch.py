@@ -45,15 +45,12 @@ from dr_wandb.shell.sources import (
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
 from dr_wandb.shell.sync.processes import Processes, count_cores
-from dr_wandb.shell.sync.segments import (
-    Segment,
-    SegmentHeader,
+from dr_wandb.shell.sync.segment_writer import (
     SegmentWriter,
-    find_segment,
-    move_segment,
     write_segment,
     write_segment_of_files,
 )
+from dr_wandb.shell.sync.segments import Segment, SegmentHeader, find_segment, move_segment
 from dr_wandb.shell.sync.stored_histories import StoredHistories
 
 WORKERS = 16

@@ -39,7 +39,8 @@ from dr_wandb.core.sync.columns import StoredRows
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
-from dr_wandb.shell.sync.segments import Segment, SegmentHeader, SegmentWriter
+from dr_wandb.shell.sync.segment_writer import SegmentWriter
+from dr_wandb.shell.sync.segments import Segment, SegmentHeader
 
 SNAPSHOTS_FILE = "reshaped-runs.jsonl"
 

@@ -16,7 +16,8 @@ from dr_wandb.core.sync.columns import encode_raw_rows
 from dr_wandb.core.sync.merge import EncodedRows, Tally, encode_rows, measure_from
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.sync.segments import SegmentHeader, SegmentWriter, find_segment
+from dr_wandb.shell.sync.segment_writer import SegmentWriter
+from dr_wandb.shell.sync.segments import SegmentHeader, find_segment
 from tests.arrived_rows import joined_rows, lines_of, received
 from tests.property import strategies as some
 

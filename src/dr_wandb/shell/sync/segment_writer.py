@@ -1,0 +1,218 @@
+"""Write the rows of one fetch as a segment.
+
+Rules
+- The same rows give the same bytes, in whatever order and batches they come.
+- Rows that rise from batch to batch are written as they come; others are sorted on disk first. No
+  run has to fit into memory.
+- Copies of one row are joined before the selection is made.
+- A segment that is not finished leaves nothing behind.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from heapq import merge
+from itertools import chain, groupby
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+from uuid import uuid4
+
+from dr_wandb.core.sync.copies import ReceivedRow, arrival_order, joined
+from dr_wandb.core.sync.merge import (
+    EncodedRows,
+    SelectedRows,
+    Tally,
+    received_row,
+    select_line,
+    steps_rise,
+)
+from dr_wandb.shell.sources import EncodableRows, FileBatch, HistoryFiles
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.sorting import ExternalSorter
+from dr_wandb.shell.sync.segments import Segment, SegmentFile, SegmentHeader, segment_path
+
+
+def write_segment(
+    folder: Path,
+    header: SegmentHeader,
+    batches: Callable[[], Generator[FileBatch]],
+) -> Segment:
+    """Write the rows of some files as a segment. Raises SourceError if they do not read.
+
+    batches: reads the files, as often as it is called. Nearly all files hold rows that rise; then
+    what the selection does not admit is not even encoded.
+    """
+    for rising in (True, False):
+        with (
+            suppress(RowsNotRisingError),
+            closing(batches()) as found,
+            SegmentWriter(folder, header, rising=rising) as writer,
+        ):
+            for batch in found:
+                writer.add(batch)
+            return writer.finish()
+    raise AssertionError("a writer that takes rows in any order refused some")
+
+
+def write_segment_of_files(folder: Path, header: SegmentHeader, files: HistoryFiles) -> Segment:
+    """Write the rows of some files as a segment: the work that another process is asked for."""
+    return write_segment(folder, header, files.batches)
+
+
+class RowsNotRisingError(Exception):
+    """Rows came that may be copies of others, and the writer relied on there being none."""
+
+
+class SegmentWriter:
+    """Takes the batches of one fetch, in any order, and writes them as a segment.
+
+    Rows that rise from batch to batch, as nearly all do, go straight into the file. The others are
+    sorted apart and joined with them at the end, whole; what the selection admits of them is
+    written last.
+
+    rising: only rows that rise will come, from files. Then the selection is made batch by batch,
+    and `add` raises RowsNotRisingError if another row comes.
+
+    Used as a context manager: what is not finished leaves nothing behind.
+    """
+
+    def __init__(self, folder: Path, header: SegmentHeader, *, rising: bool = False) -> None:
+        self._folder = folder
+        self._header = header
+        self._rising = rising
+        self._path = segment_path(folder, header)
+        self._sorter: ExternalSorter[ReceivedRow] = ExternalSorter(
+            folder, self._new_part().name, key=arrival_order, revive=ReceivedRow._make
+        )
+        self._files = [SegmentFile(self._new_part(), header)]
+        self._tally = Tally(header.mark)
+        self._last_step: int | None = None
+        self._live_from: int | None = None
+        self._exported: list[tuple[int, int]] = []
+        self._in_order = True
+
+    def _new_part(self) -> Path:
+        return self._folder / f"{self._path.stem}.{uuid4().hex}.part"
+
+    def __enter__(self) -> "SegmentWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with ExitStack() as stack:  # each of them, whatever becomes of the others
+            stack.callback(self._sorter.close)
+            for file in self._files:
+                stack.callback(file.discard)
+
+    def add(self, batch: EncodableRows) -> None:
+        """Take the rows of one batch but those outside the window."""
+        header = self._header
+        if self._rising and not header.selection.admits_whole_rows:
+            chosen = cast("FileBatch", batch).select(header.run.run_id, header.selection)
+            self._require(self._follows(chosen.steps, batch.live))
+            self._append(chosen, chosen.admitted, batch)
+            return
+        encoded = batch.encode(header.run.run_id)
+        if self._follows(encoded.steps, batch.live):
+            self._append(encoded, len(encoded.steps), batch)
+        else:
+            self._require(not self._rising)
+            self._sort(encoded.rows(live=batch.live, file=batch.file))
+
+    def _require(self, fits: bool) -> None:
+        if not fits:
+            raise RowsNotRisingError
+
+    def _sort(self, rows: Iterable[ReceivedRow]) -> None:
+        for row in rows:
+            if self._header.window.has(row.step):
+                self._in_order = False
+                self._sorter.add(row, len(row.content))
+
+    def _follows(self, steps: Sequence[int | None], live: bool) -> bool:
+        """Say whether rows can be written behind those that were: exported ones, then live ones."""
+        if not steps:
+            return True
+        if self._live_from is not None and not live:
+            return False
+        inside = self._header.window.has
+        return steps_rise(steps, self._last_step) and inside(steps[0]) and inside(steps[-1])
+
+    def _append(self, rows: EncodedRows | SelectedRows, lines: int, batch: EncodableRows) -> None:
+        if not rows.steps:
+            return
+        file = self._files[0]
+        if batch.live and self._live_from is None:
+            self._live_from = file.length
+        elif not batch.live and (not self._exported or self._exported[-1][1] != batch.file):
+            self._exported.append((file.length, batch.file))
+        file.write(rows.lines, lines)
+        self._tally.add_rising(rows)
+        self._last_step = rows.steps[-1]
+
+    def finish(self) -> Segment:
+        """Write the segment and give it its name."""
+        selects = not self._rising and not self._header.selection.admits_whole_rows
+        if selects or not self._in_order:
+            self._merge()
+        return self._files[-1].finish(self._path, self._tally.received())
+
+    def _merge(self) -> None:
+        """Write what was sorted, and what was in order, into another file."""
+        self._tally = Tally(self._header.mark)
+        self._files.append(SegmentFile(self._new_part(), self._header))
+        rows = joined(merge(self._appended(), self._sorter, key=arrival_order))
+        for chunk, count in disk.gathered(self._selected(rows)):
+            self._files[-1].write(chunk, count)
+
+    def _appended(self) -> Iterator[ReceivedRow]:
+        at = 0
+        files = deque([*self._exported, (self._files[0].length, 0)])
+        for line in self._files[0].lines():
+            while len(files) > 1 and files[1][0] <= at:
+                files.popleft()
+            live = self._live_from is not None and at >= self._live_from
+            yield received_row(line, live=live, file=files[0][1])
+            at += len(line)
+
+    def _selected(self, rows: Iterable[ReceivedRow]) -> Iterator[bytes]:
+        """Give what is wanted of joined rows, in the order in which it is stored."""
+        if self._header.selection.admits_whole_rows:
+            yield from map(self._select, rows)
+            return
+        for _, group in groupby(rows, key=itemgetter(0)):
+            yield from self._select_alike(group)
+
+    def _select(self, row: ReceivedRow) -> bytes:
+        self._tally.add(row)
+        return select_line(row.content, self._header.selection)
+
+    def _select_alike(self, rows: Iterator[ReceivedRow]) -> Iterator[bytes]:
+        """Give what is wanted of rows with one key, which only their bytes put in order."""
+        first, second = next(rows), next(rows, None)
+        if second is not None:
+            return self._sorted_lines(chain((first, second), rows))
+        line = self._select(first)
+        return iter((line,) if line else ())
+
+    def _sorted_lines(self, rows: Iterable[ReceivedRow]) -> Iterator[bytes]:
+        """Give what is wanted of rows with one key; a run without steps is all such rows."""
+        lines: ExternalSorter[tuple[bytes]] = ExternalSorter(
+            self._folder, self._new_part().name, key=itemgetter(0), revive=_as_line
+        )
+        with closing(lines):
+            for row in rows:
+                if line := self._select(row):
+                    lines.add((line,), len(line))
+            yield from (line for (line,) in lines)
+
+
+def _as_line(plain: tuple[Any, ...]) -> tuple[bytes]:
+    (line,) = plain
+    return (line,)
