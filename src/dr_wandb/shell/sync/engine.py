@@ -26,7 +26,8 @@ from dr_wandb.shell.store.staging import finish_interrupted, staging
 from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.conclude import Conclusion, conclude
-from dr_wandb.shell.sync.fetch import WORKERS, Fetcher, FetchJob, in_threads, processes_for
+from dr_wandb.shell.sync.fetch import Fetcher, processes_for
+from dr_wandb.shell.sync.fetch_job import FetchJob
 from dr_wandb.shell.sync.history_file import HistoryFile
 from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
 from dr_wandb.shell.sync.processes import Processes
@@ -35,6 +36,7 @@ from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfet
 from dr_wandb.shell.sync.spool import SnapshotSpool
 from dr_wandb.shell.sync.stored_histories import StoredHistories
 from dr_wandb.shell.sync.stored_runs import StoredRuns
+from dr_wandb.shell.sync.threads import WORKERS, in_threads
 
 Clock = Callable[[], datetime]
 

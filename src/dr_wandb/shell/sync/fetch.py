@@ -1,4 +1,4 @@
-"""Fetch many runs at once, each into its own segment, and judge what came.
+"""Fetch runs, each into its own segment, and read again what failed or came short.
 
 Rules
 - One run's failure never touches another's success.
@@ -10,29 +10,23 @@ Rules
 - A segment that an earlier, interrupted sync left is used if it answers the same question.
 """
 
-import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
 
 from msgspec.structs import replace
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
-from dr_wandb.core.contract.evidence import Evidence, Standing
+from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import EVERYTHING, ExportRequest
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking, holds_another_run
-from dr_wandb.core.sync.case import Answer
-from dr_wandb.core.sync.judge import judge
-from dr_wandb.core.sync.plan import FetchKind, HistoryFetch, RunPlan
-from dr_wandb.core.sync.row_pairs import Comparison, compare_rows
-from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.sync.plan import FetchKind, HistoryFetch
+from dr_wandb.core.sync.row_pairs import compare_rows
+from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
     FileBatch,
@@ -43,6 +37,8 @@ from dr_wandb.shell.sources import (
     with_files,
 )
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.sync.fetch_job import Fetched, FetchFailure, FetchJob, FetchResult
+from dr_wandb.shell.sync.judging import AnswerJudge
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
 from dr_wandb.shell.sync.processes import Processes, count_cores
 from dr_wandb.shell.sync.segment_writer import (
@@ -53,10 +49,6 @@ from dr_wandb.shell.sync.segment_writer import (
 from dr_wandb.shell.sync.segments import Segment, SegmentHeader, find_segment, move_segment
 from dr_wandb.shell.sync.stored_histories import StoredHistories
 
-WORKERS = 16
-"""Eight for each of two sessions: wandb-core takes at most 10 requests at a time for one `Api`
-(wandb 0.31.0), and a second one is opened where the first is full."""
-
 SEEN_AGAIN = (FetchKind.AGAIN, FetchKind.LOOK)
 """Reads that say that rows are as they were some time before."""
 
@@ -65,50 +57,6 @@ ROWS_PER_PROCESS = 100_000
 
 MOST_PROCESSES = 3
 """This process fetches and puts together what that many write."""
-
-Job = TypeVar("Job")
-Outcome = TypeVar("Outcome")
-
-
-class FetchJob(Record, frozen=True, kw_only=True):
-    """One run that needs a request: its plan, its listing, and what is known of it."""
-
-    plan: RunPlan
-    listing: RunListing
-    before: RunTracking | None
-
-
-class FetchFailure(Record, frozen=True, kw_only=True):
-    """Why a run could not be fetched.
-
-    `evidence` is there if its answers were judged. `refused`: W&B lists it, but gives no history.
-    """
-
-    reason: str
-    evidence: Evidence | None = None
-    refused: bool = False
-
-
-class Fetched(Record, frozen=True, kw_only=True):
-    """What one run's fetch brought: the rows of `window`, and its metadata where it was read.
-
-    `judged` says which of them, and of the stored ones, are to be held; `added` of them were not.
-    """
-
-    segment: Segment | None = None
-    window: FetchWindow = WHOLE_RUN
-    judged: Judged | None = None
-    added: int = 0
-    metadata: Mapping[str, Any] | None = None
-    metadata_read: bool = False
-
-    @property
-    def keeps_rows(self) -> bool:
-        """Say whether any of the rows are to be held."""
-        return self.judged is not None and self.judged.keep != Keep.HELD
-
-
-FetchResult = Result[Fetched, FetchFailure]
 
 
 class Fetcher:
@@ -135,8 +83,7 @@ class Fetcher:
         self._request = request
         self._folder = folder
         self._wait = wait
-        self._stored = stored
-        self._now = now
+        self._judge = AnswerJudge(stored, request.selection, source.kind, now)
         self._use_earlier = use_earlier
         self._processes = processes or Processes(0)
         self._with_files = with_files(source)
@@ -211,7 +158,7 @@ class Fetcher:
         A recording keeps one answer for each window, so what it hears is read once.
         """
         segment = self._read_segment(job, fetch, attempt)
-        part, verdict = self._judge(job, fetch, segment)
+        part, verdict = self._judge.judge(job, fetch, segment)
         short = isinstance(verdict, Judged) and verdict.standing == Standing.SHORT
         if not short or not self._use_earlier:
             return part, verdict
@@ -226,61 +173,8 @@ class Fetcher:
             more = compare_rows(first, second)
         if more.missing_rows or not more.adds:
             return part, verdict
-        better = self._judge(job, fetch, again)
+        better = self._judge.judge(job, fetch, again)
         return better if isinstance(better[1], Judged) else (part, verdict)
-
-    def _judge(
-        self, job: FetchJob, fetch: HistoryFetch, segment: Segment
-    ) -> tuple[Fetched, Verdict]:
-        before = job.before
-        evidence = before.evidence if before is not None else None
-        comparison = self._compare(job, fetch, segment)
-        answer = Answer(
-            window=fetch.window,
-            tail=fetch.tail,
-            received=segment.received,
-            rows=segment.rows,
-            digest=segment.digest,
-            begins_as_before=evidence is not None
-            and segment.begins_with(evidence.answer_rows, evidence.answer_digest),
-            comparison=comparison,
-            stored=self._describe_stored(job),
-        )
-        added = comparison.adds if comparison is not None else segment.rows
-        part = Fetched(segment=segment, window=fetch.window, added=added)
-        return part, judge(
-            job.listing,
-            answer,
-            before,
-            selection=self._request.selection,
-            source=self._source.kind,
-            now=self._now,
-        )
-
-    def _compare(self, job: FetchJob, fetch: HistoryFetch, segment: Segment) -> Comparison | None:
-        """Compare what came with what is stored, if that is of the same run and selection."""
-        before = job.before
-        if before is None or before.history is None:
-            return Comparison(adds=segment.rows) if fetch.tail else None
-        if holds_another_run(before, job.listing, self._source.kind):
-            return None
-        selection = self._request.selection
-        return self._stored.compare(
-            job.listing.run_id,
-            before.history,
-            segment,
-            under=before.rows.selection if before.rows is not None else EVERYTHING,
-            selection=selection,
-            start=fetch.window.start if fetch.tail else None,
-            last_step=job.listing.last_step,
-        )
-
-    def _describe_stored(self, job: FetchJob) -> HistoryPosition | None:
-        """Describe stored rows of which the state does not, such as those of 3.0.3."""
-        before = job.before
-        if before is None or before.history is None or before.rows is not None:
-            return None
-        return self._stored.describe(job.listing.run_id, before.history)
 
     def _read_segment(
         self, job: FetchJob, fetch: HistoryFetch, attempt: int, *, again: bool = False
@@ -360,41 +254,3 @@ def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
         if job.plan.history is not None and job.listing.terminal
     ]
     return min(cores, MOST_PROCESSES, len(counts), sum(counts) // ROWS_PER_PROCESS)
-
-
-def in_threads(
-    jobs: Iterable[Job], work: Callable[[Job], Outcome], workers: int = WORKERS
-) -> Iterator[tuple[Job, Outcome]]:
-    """Do the work of all jobs on a few threads; give each answer as it comes.
-
-    The threads are daemons: an interrupt does not wait for them. An exception in `work` ends the
-    iteration with it.
-    """
-    waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Job, Outcome | None, BaseException | None]] = queue.SimpleQueue()
-    count = 0
-    for job in jobs:
-        waiting.put(job)
-        count += 1
-
-    def serve() -> None:
-        while (job := waiting.get()) is not None:
-            try:
-                done.put((job, work(job), None))
-            except BaseException as error:
-                done.put((job, None, error))
-
-    threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(workers, count))]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(count):
-            job, answer, error = done.get()
-            if error is not None:
-                raise error
-            yield job, answer  # type: ignore[misc]
-    finally:
-        while not waiting.empty():
-            waiting.get()
-        for _ in threads:
-            waiting.put(None)

@@ -23,7 +23,7 @@ from dr_wandb.core.sync.verdict import Keep
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
-from dr_wandb.shell.sync.fetch import Fetched
+from dr_wandb.shell.sync.fetch_job import Fetched
 from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
 from dr_wandb.shell.sync.stored_histories import StoredHistories

@@ -8,7 +8,7 @@ from returns.pipeline import is_successful
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.shell.sync.fetch import Fetched, FetchResult
+from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult
 from dr_wandb.shell.sync.listing import ProjectListing
 
 

@@ -1,0 +1,56 @@
+"""What a fetch is asked for, and what it brings: one run at a time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from returns.result import Result
+
+from dr_wandb.core.contract.evidence import Evidence
+from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.sync.plan import RunPlan
+from dr_wandb.core.sync.verdict import Judged, Keep
+from dr_wandb.shell.sync.segments import Segment
+
+
+class FetchJob(Record, frozen=True, kw_only=True):
+    """One run that needs a request: its plan, its listing, and what is known of it."""
+
+    plan: RunPlan
+    listing: RunListing
+    before: RunTracking | None
+
+
+class FetchFailure(Record, frozen=True, kw_only=True):
+    """Why a run could not be fetched.
+
+    `evidence` is there if its answers were judged. `refused`: W&B lists it, but gives no history.
+    """
+
+    reason: str
+    evidence: Evidence | None = None
+    refused: bool = False
+
+
+class Fetched(Record, frozen=True, kw_only=True):
+    """What one run's fetch brought: the rows of `window`, and its metadata where it was read.
+
+    `judged` says which of them, and of the stored ones, are to be held; `added` of them were not.
+    """
+
+    segment: Segment | None = None
+    window: FetchWindow = WHOLE_RUN
+    judged: Judged | None = None
+    added: int = 0
+    metadata: Mapping[str, Any] | None = None
+    metadata_read: bool = False
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Say whether any of the rows are to be held."""
+        return self.judged is not None and self.judged.keep != Keep.HELD
+
+
+FetchResult = Result[Fetched, FetchFailure]

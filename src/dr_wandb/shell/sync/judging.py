@@ -1,0 +1,86 @@
+"""Bring an answer before the judge: with what is stored of its run, and what is known of it.
+
+Rules
+- Rows are compared only with those of the same run; of a run that was made again there are none.
+- Stored rows of which the state says nothing, such as those of 3.0.3, are described from the file.
+- Nothing is decided here, and nothing is read from the source.
+"""
+
+from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.state import HistoryPosition, holds_another_run
+from dr_wandb.core.sync.case import Answer
+from dr_wandb.core.sync.judge import judge
+from dr_wandb.core.sync.plan import HistoryFetch
+from dr_wandb.core.sync.row_pairs import Comparison
+from dr_wandb.core.sync.verdict import Verdict
+from dr_wandb.shell.sync.fetch_job import Fetched, FetchJob
+from dr_wandb.shell.sync.segments import Segment
+from dr_wandb.shell.sync.stored_histories import StoredHistories
+
+
+class AnswerJudge:
+    """Judges the segments of one sync. Several threads may ask at once.
+
+    selection: of the request. source: the kind of source that answers. now: the time of this sync.
+    """
+
+    def __init__(
+        self, stored: StoredHistories, selection: HistorySelection, source: str, now: str
+    ) -> None:
+        self._stored = stored
+        self._selection = selection
+        self._source = source
+        self._now = now
+
+    def judge(
+        self, job: FetchJob, fetch: HistoryFetch, segment: Segment
+    ) -> tuple[Fetched, Verdict]:
+        """Judge the rows that a segment brought; returns what was fetched, too."""
+        before = job.before
+        evidence = before.evidence if before is not None else None
+        comparison = self._compare(job, fetch, segment)
+        answer = Answer(
+            window=fetch.window,
+            tail=fetch.tail,
+            received=segment.received,
+            rows=segment.rows,
+            digest=segment.digest,
+            begins_as_before=evidence is not None
+            and segment.begins_with(evidence.answer_rows, evidence.answer_digest),
+            comparison=comparison,
+            stored=self._describe_stored(job),
+        )
+        added = comparison.adds if comparison is not None else segment.rows
+        part = Fetched(segment=segment, window=fetch.window, added=added)
+        return part, judge(
+            job.listing,
+            answer,
+            before,
+            selection=self._selection,
+            source=self._source,
+            now=self._now,
+        )
+
+    def _compare(self, job: FetchJob, fetch: HistoryFetch, segment: Segment) -> Comparison | None:
+        """Compare what came with what is stored, if that is of the same run and selection."""
+        before = job.before
+        if before is None or before.history is None:
+            return Comparison(adds=segment.rows) if fetch.tail else None
+        if holds_another_run(before, job.listing, self._source):
+            return None
+        return self._stored.compare(
+            job.listing.run_id,
+            before.history,
+            segment,
+            under=before.rows.selection if before.rows is not None else EVERYTHING,
+            selection=self._selection,
+            start=fetch.window.start if fetch.tail else None,
+            last_step=job.listing.last_step,
+        )
+
+    def _describe_stored(self, job: FetchJob) -> HistoryPosition | None:
+        """Describe stored rows of which the state does not, such as those of 3.0.3."""
+        before = job.before
+        if before is None or before.history is None or before.rows is not None:
+            return None
+        return self._stored.describe(job.listing.run_id, before.history)
