@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from dr_wandb.core.contract.failures import DrWandbError, Locked
-from dr_wandb.core.sync.judge import SHORT_SYNCS
+from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from tests import syncing
 from tests.property.machine.project import ProjectRules, runs
 from tests.property.machine.view import View

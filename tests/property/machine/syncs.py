@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from dr_wandb import ExportSummary
 from dr_wandb.core.contract.failures import DrWandbError, RunsVanished, Unreachable
 from dr_wandb.core.contract.request import SyncMode
-from dr_wandb.core.sync.judge import SHORT_SYNCS
+from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from tests import syncing
 from tests.property.machine.convergence import Convergence, Look, behind, check_marks
 from tests.property.machine.files import (

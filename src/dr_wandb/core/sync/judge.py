@@ -35,24 +35,22 @@ when what is held has caught up with that, the proof moves on.
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.evidence import (
-    NO_DIFFERENCE,
-    SECOND_LOOK,
-    Evidence,
-    Look,
-    Standing,
-    earlier_of,
-    later_by,
-)
+from dr_wandb.core.contract.evidence import SECOND_LOOK, Evidence, Standing, later_by
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.state import HistoryPosition, RunTracking
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.case import Answer, Case
+from dr_wandb.core.sync.next_evidence import (
+    SHORT_SYNCS,
+    evidence_of,
+    next_look,
+    short_evidence,
+    waiting_evidence,
+    why_short,
+    with_difference,
+)
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
-
-SHORT_SYNCS = 3
-"""Syncs in a row that have to leave the same, until it is accepted that no more comes."""
 
 MISSED_SYNCS = 3
 """Syncs in a row that may leave a run behind one listing, until it is read whole."""
@@ -122,34 +120,26 @@ def _proven(case: Case) -> Judged:
 def _moved(case: Case, keep: Keep, position: HistoryPosition) -> Judged:
     """Let the position move to where all that is listed is held, but what is accepted."""
     standing = Standing.ACCEPTED if position.short_by else Standing.PROVEN
-    evidence = _evidence(case, standing)
+    evidence = evidence_of(case, standing)
     if standing == Standing.ACCEPTED:
-        evidence = replace(_with_difference(case, evidence, position.rows), reads=0)
+        evidence = replace(with_difference(case, evidence, position.rows), reads=0)
     return Judged(
         keep=keep,
         position=position,
         evidence=evidence,
-        look=_look(case, position),
+        look=next_look(case, position),
     )
 
 
 def _waiting(case: Case) -> Judged:
     kind = "rewritten" if case.adds else "shrunk" if case.received.rows else "emptied"
-    again = case.waited_for
     comparison = case.answer.comparison
     fits = comparison is not None and not comparison.conflicts and not case.apart and case.adds
-    evidence = replace(
-        _evidence(case, Standing.WAITING),
-        kind=case.evidence.kind if again else kind,
-        missing_digest=case.missing_digest,
-        missing_rows=case.missing_rows,
-        since=earlier_of(case.evidence.since, case.now) if again else case.now,
-    )
     return Judged(
         keep=Keep.BOTH if fits else Keep.HELD,
         position=case.position,
         held=case.united() if fits else case.still_held,
-        evidence=evidence,
+        evidence=waiting_evidence(case, kind),
         look=case.look_before,
         reason=f"{count(case.missing_rows, 'row')} held did not come ({kind}): "
         "they stay until a read ten minutes later does not bring them either",
@@ -157,14 +147,14 @@ def _waiting(case: Case) -> Judged:
 
 
 def _short(case: Case) -> Verdict:
-    evidence = _answers_in_a_row(case)
+    evidence = short_evidence(case)
     goes = evidence.answers >= SHORT_SYNCS and case.speaks_against_held(evidence)
     held: HistoryPosition | None
     # Held rows are missing in three answers, and there is a reason to believe these.
     waited = later_by(SECOND_LOOK, evidence.since, case.now)
     if goes and waited and (case.missing_rows or case.apart):
         held = case.answer_as_held()
-        evidence = replace(_with_difference(case, evidence, held.rows), reads=SHORT_SYNCS)
+        evidence = replace(with_difference(case, evidence, held.rows), reads=SHORT_SYNCS)
         return _accepted(case, case.keep_received, held, evidence)
     if case.apart:
         keep, held, rows = Keep.HELD, case.still_held, case.received.rows
@@ -182,7 +172,7 @@ def _short(case: Case) -> Verdict:
             f"{case.listed}",
             evidence,
         )
-    evidence = _with_difference(case, evidence, rows)
+    evidence = with_difference(case, evidence, rows)
     pending = not waited and (case.apart or (goes and case.missing_rows > 0))
     if case.apart and case.missing_rows and not case.another and not goes:
         pending = True  # nothing says that these rows are gone
@@ -194,25 +184,7 @@ def _short(case: Case) -> Verdict:
         held=held,
         evidence=evidence,
         look=case.look_before,
-        reason=_why_short(case, evidence),
-    )
-
-
-def _answers_in_a_row(case: Case) -> Evidence:
-    """Return what this short answer says together with the ones before it."""
-    known, reached = case.evidence, case.reaches_last_step
-    again = known.standing in (Standing.SHORT, Standing.FAILED, Standing.ACCEPTED)
-    again = again and known.reads + known.answers > 0
-    again = again and case.answer.begins_as_before and known.reached == reached
-    answers = known.answers + 1 if again else 1
-    return replace(
-        _evidence(case, Standing.SHORT),
-        answer_rows=case.answer.rows,
-        answer_digest=case.answer.digest,
-        reached=reached,
-        answers=answers if reached else 0,
-        added=case.adds or (again and known.added),
-        since=earlier_of(known.since, case.now) if again else case.now,
+        reason=why_short(case, evidence),
     )
 
 
@@ -228,8 +200,8 @@ def _accepted(case: Case, keep: Keep, held: HistoryPosition | None, evidence: Ev
         keep=keep,
         position=position,
         evidence=evidence,
-        look=_look(case, position, confirmed=True),
-        reason=f"accepted as short: {_why_short(case, evidence)}",
+        look=next_look(case, position, confirmed=True),
+        reason=f"accepted as short: {why_short(case, evidence)}",
     )
 
 
@@ -256,7 +228,7 @@ def _behind(
         target, misses = counts, 1
     if misses >= MISSED_SYNCS:
         return ReadWhole(reason=f"behind a listing of {target.line_count} lines for too long")
-    evidence = replace(_evidence(case, Standing.BEHIND), target=target, misses=misses)
+    evidence = replace(evidence_of(case, Standing.BEHIND), target=target, misses=misses)
     return Judged(
         keep=Keep.RECEIVED_AND_BELOW,
         position=position,
@@ -274,54 +246,5 @@ def _caught_up(case: Case, lines: int | None, last_step: int | None, now: Histor
 
 
 def _rejected(case: Case, reason: str, evidence: Evidence | None = None) -> Rejected:
-    known = evidence or _evidence(case, Standing.FAILED)
+    known = evidence or evidence_of(case, Standing.FAILED)
     return Rejected(reason=reason, evidence=replace(known, standing=Standing.FAILED, reads=0))
-
-
-def _evidence(case: Case, standing: Standing) -> Evidence:
-    """Return evidence of this run and selection that says no more than a standing."""
-    return Evidence(standing=standing, created_at=case.listing.created_at, selection=case.selection)
-
-
-def _with_difference(case: Case, evidence: Evidence, rows: int) -> Evidence:
-    """Return the evidence with how many lines more are listed than rows are held now."""
-    difference = None if case.count is None else case.count - rows
-    known = case.evidence
-    again = known.reads and known.difference == difference
-    if not evidence.standing.stands:
-        again = again and case.answer.begins_as_before and known.reached == evidence.reached
-    return replace(
-        evidence,
-        missing_rows=case.missing_rows,
-        difference=difference,
-        reads=min(SHORT_SYNCS, known.reads + 1) if again else 1,
-    )
-
-
-def _look(case: Case, position: HistoryPosition, *, confirmed: bool = False) -> Look | None:
-    """Return what is seen of a difference between the listing and what is held by a proof."""
-    difference = position.difference(case.listing.counts)
-    if difference == NO_DIFFERENCE:
-        return None
-    look = case.look_before
-    if look is None or look.difference != difference:
-        at = case.now if confirmed else None
-        return Look(difference=difference, since=case.now, confirmed_at=at)
-    if not case.answer.window.whole:
-        return look
-    if look.confirmed_at is None:
-        seen = confirmed or look.due(case.now)
-        return replace(look, confirmed_at=case.now) if seen else look
-    return replace(look, ended=look.ended or look.due(case.now))
-
-
-def _why_short(case: Case, evidence: Evidence) -> str:
-    if evidence.difference is not None and evidence.difference > 0:
-        short_by = count(evidence.difference, "row")
-        return f"{short_by} short of the {case.count} lines that are listed"
-    if not case.reaches_last_step:
-        last = case.received.last_step
-        got = "no rows" if not case.received.rows else f"rows up to step {last}"
-        listed = "no step" if case.listing.last_step is None else f"step {case.listing.last_step}"
-        return f"received {got}, but {listed} is listed"
-    return f"{count(evidence.missing_rows, 'row')} that the export holds did not come"

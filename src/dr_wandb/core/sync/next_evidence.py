@@ -1,0 +1,101 @@
+"""What a sync knows of a run after an answer, given what was known before it.
+
+Rules
+- Short answers in a row agree if each begins with the one before, and all or none reach the last
+  step. One that does not agree is the first of a new row, with its own time.
+- Reads in a row agree if they leave the same difference between the lines that are listed and the
+  rows that are held; short ones have to agree as answers too.
+- A run waits since the first read without just these rows.
+- A look is of one difference that a proof leaves: it is confirmed by a later whole read, and ends
+  with one a day after that. Another difference is another look.
+"""
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.evidence import NO_DIFFERENCE, Evidence, Look, Standing, earlier_of
+from dr_wandb.core.contract.state import HistoryPosition
+from dr_wandb.core.contract.words import count
+from dr_wandb.core.sync.case import Case
+
+SHORT_SYNCS = 3
+"""Syncs in a row that have to leave the same, until it is accepted that no more comes."""
+
+
+def evidence_of(case: Case, standing: Standing) -> Evidence:
+    """Return evidence of this run and selection that says no more than a standing."""
+    return Evidence(standing=standing, created_at=case.listing.created_at, selection=case.selection)
+
+
+def waiting_evidence(case: Case, kind: str) -> Evidence:
+    """Return that the run waits: since the first read without just these rows, for its reason."""
+    known, again = case.evidence, case.waited_for
+    return replace(
+        evidence_of(case, Standing.WAITING),
+        kind=known.kind if again else kind,
+        missing_digest=case.missing_digest,
+        missing_rows=case.missing_rows,
+        since=earlier_of(known.since, case.now) if again else case.now,
+    )
+
+
+def short_evidence(case: Case) -> Evidence:
+    """Return what this short answer says together with the ones before it."""
+    known, reached = case.evidence, case.reaches_last_step
+    again = known.standing in (Standing.SHORT, Standing.FAILED, Standing.ACCEPTED)
+    again = again and known.reads + known.answers > 0
+    again = again and case.answer.begins_as_before and known.reached == reached
+    answers = known.answers + 1 if again else 1
+    return replace(
+        evidence_of(case, Standing.SHORT),
+        answer_rows=case.answer.rows,
+        answer_digest=case.answer.digest,
+        reached=reached,
+        answers=answers if reached else 0,
+        added=case.adds or (again and known.added),
+        since=earlier_of(known.since, case.now) if again else case.now,
+    )
+
+
+def with_difference(case: Case, evidence: Evidence, rows: int) -> Evidence:
+    """Return the evidence with how many lines more are listed than rows are held now."""
+    difference = None if case.count is None else case.count - rows
+    known = case.evidence
+    again = known.reads and known.difference == difference
+    if not evidence.standing.stands:
+        again = again and case.answer.begins_as_before and known.reached == evidence.reached
+    return replace(
+        evidence,
+        missing_rows=case.missing_rows,
+        difference=difference,
+        reads=min(SHORT_SYNCS, known.reads + 1) if again else 1,
+    )
+
+
+def next_look(case: Case, position: HistoryPosition, *, confirmed: bool = False) -> Look | None:
+    """Return what is seen of a difference between the listing and what is held by a proof."""
+    difference = position.difference(case.listing.counts)
+    if difference == NO_DIFFERENCE:
+        return None
+    look = case.look_before
+    if look is None or look.difference != difference:
+        at = case.now if confirmed else None
+        return Look(difference=difference, since=case.now, confirmed_at=at)
+    if not case.answer.window.whole:
+        return look
+    if look.confirmed_at is None:
+        seen = confirmed or look.due(case.now)
+        return replace(look, confirmed_at=case.now) if seen else look
+    return replace(look, ended=look.ended or look.due(case.now))
+
+
+def why_short(case: Case, evidence: Evidence) -> str:
+    """Say for people why a run is short."""
+    if evidence.difference is not None and evidence.difference > 0:
+        short_by = count(evidence.difference, "row")
+        return f"{short_by} short of the {case.count} lines that are listed"
+    if not case.reaches_last_step:
+        last = case.received.last_step
+        got = "no rows" if not case.received.rows else f"rows up to step {last}"
+        listed = "no step" if case.listing.last_step is None else f"step {case.listing.last_step}"
+        return f"received {got}, but {listed} is listed"
+    return f"{count(evidence.missing_rows, 'row')} that the export holds did not come"
