@@ -66,6 +66,22 @@ def test_refusal_is_one_line_for_all_runs_and_code_3(project: Project, command: 
     assert "failed" not in done.stderr
 
 
+def test_refusal_is_one_line_while_it_is_recorded_and_in_the_recording(
+    project: Project, command: Command
+) -> None:
+    """The recorder forgot that it was a refusal: a line for each run, and no snapshot refreshed."""
+    for number in range(3):
+        project.add_run(f"run-{number:02}").log({"loss": 1})
+    command.server.faults.add(of_a_history, Status(402), times=None)
+    recorded = command.history("--record", "tape")
+    replayed = command.history("--source", "replay:tape", name="again")
+    for done in (recorded, replayed):
+        assert done.code == 3
+        assert done.stderr.count("lists 3 runs but refuses their history") == 1
+        assert done.summary["refused"] == ["run-00", "run-01", "run-02"]
+        assert done.summary["run_count"] == 3
+
+
 def test_doctor_tells_a_project_that_is_not_listed_from_a_history_that_is_not_given(
     project: Project, command: Command
 ) -> None:

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -32,13 +32,12 @@ from dr_wandb.shell.sources.recording.recording import (
     RowLine,
     encode_record,
     name_of,
+    with_failure,
 )
 from dr_wandb.shell.sources.recording.writer import HeardListing, RecordingWriter
 
 _IDENTITY = ("name", "id")
 """Members of a node by which it is asked for again: never changed but to be valid text."""
-
-_A = TypeVar("_A", HistoryAnswer, MetadataAnswer)
 
 
 class Recorder:
@@ -136,7 +135,7 @@ class Recorder:
                     yield RowBatch(rows=rows, live=batch.live, file=batch.file)
             except SourceError as error:
                 failure = self._clean_error(error)
-                self._writer.keep_history(_failed(answer, str(failure)), None)
+                self._writer.keep_history(with_failure(answer, failure), None)
                 raise failure from None
             self._writer.keep_history(answer, part)
 
@@ -147,7 +146,7 @@ class Recorder:
             metadata = self._source.read_metadata(run)
         except SourceError as error:
             failure = self._clean_error(error)
-            self._writer.keep_metadata(_failed(answer, str(failure)))
+            self._writer.keep_metadata(with_failure(answer, failure))
             raise failure from None
         if metadata is not None:
             answer = replace(answer, metadata=self._clean(json_safe(metadata)))
@@ -195,8 +194,4 @@ class Recorder:
 
     def _clean_error(self, error: SourceError) -> SourceError:
         reason = scrub_text(clean_text(str(error)), self._secrets)
-        return SourceError(reason, retryable=error.retryable)
-
-
-def _failed(answer: _A, reason: str) -> _A:
-    return replace(answer, failed=reason)
+        return SourceError(reason, retryable=error.retryable, refused=error.refused)

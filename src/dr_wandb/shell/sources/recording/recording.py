@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
+from dr_wandb.shell.sources import SourceError
 
 RECORDING_VERSION = 3
 """What we write, as `schema_version`. A newer one is refused. In 2 no field is left out, since each
@@ -52,6 +54,7 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _ROWS_NAME = re.compile(r"[0-9a-f]{32}\.jsonl")
 
 _R = TypeVar("_R", bound=Record)
+Answer = TypeVar("Answer", "HistoryAnswer", "MetadataAnswer")
 
 
 class RecordingHead(Record, frozen=True, kw_only=True):
@@ -97,7 +100,10 @@ class RunLine(Record, frozen=True, kw_only=True):
 
 
 class HistoryAnswer(Record, frozen=True, kw_only=True):
-    """A line of `history.jsonl`: `rows` lines in `file`, or the reason why there are none."""
+    """A line of `history.jsonl`: `rows` lines in `file`, or the reason why there are none.
+
+    `refused` is there where the source does not give the history to whoever asked.
+    """
 
     run_id: str
     storage_id: str | None = None
@@ -105,6 +111,7 @@ class HistoryAnswer(Record, frozen=True, kw_only=True):
     rows: int = 0
     file: str | None = None
     failed: str | None = None
+    refused: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class RowLine(Record, omit_defaults=True, frozen=True, kw_only=True):
@@ -122,6 +129,19 @@ class MetadataAnswer(Record, frozen=True, kw_only=True):
     storage_id: str | None = None
     metadata: dict[str, Any] | None = None
     failed: str | None = None
+    refused: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+def with_failure(answer: Answer, error: SourceError) -> Answer:
+    """Return an answer that says why there is none."""
+    refused = True if error.refused else msgspec.UNSET
+    return replace(answer, failed=str(error), refused=refused)
+
+
+def failure_of(answer: HistoryAnswer | MetadataAnswer) -> SourceError:
+    """Return the error that an answer without data stands for."""
+    reason = answer.failed or "no reason recorded"
+    return SourceError(reason, retryable=False, refused=answer.refused is True)
 
 
 def encode_record(record: Record) -> bytes:

@@ -21,7 +21,7 @@ from dr_wandb.core.contract.failures import DrWandbError, NotRecorded
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.normalize import whole_step
-from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from dr_wandb.shell.sources import RowBatch, RunPage
 from dr_wandb.shell.sources.recording.listing import RecordedListing
 from dr_wandb.shell.sources.recording.recording import (
     HISTORY_FILE,
@@ -29,6 +29,7 @@ from dr_wandb.shell.sources.recording.recording import (
     HistoryAnswer,
     MetadataAnswer,
     RowLine,
+    failure_of,
     find_rows,
     read_head,
     read_lines,
@@ -87,7 +88,7 @@ class RecordedSource:
         """Read the rows inside a window, as they were read for it or else for the widest one."""
         path, answer = self._find_history(run, window)
         if path is None:
-            raise SourceError(answer.failed or "no reason recorded", retryable=False)
+            raise failure_of(answer)
         exact = answer.window == window
         rows: list[Mapping[str, Any]] = []
         live, file = True, 0
@@ -108,7 +109,7 @@ class RecordedSource:
             if _same_run(run.storage_id, storage_id):
                 (answer,) = read_lines_at(self._folder / METADATA_FILE, [offset], _METADATA)
                 if answer.failed is not None:
-                    raise SourceError(answer.failed, retryable=False)
+                    raise failure_of(answer)
                 return answer.metadata
         raise self._not_recorded(f"the metadata of run {run.run_id!r}")
 
