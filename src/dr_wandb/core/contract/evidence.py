@@ -103,8 +103,8 @@ NO_DIFFERENCE = Difference()
 class Look(Record, frozen=True, kw_only=True):
     """What was seen of a difference that a proof has left.
 
-    `since`: the read that left it. `confirmed_at`: the later one that left it again. `ended`: so
-    did one more, a day after that.
+    `since`: the last read that left it and was no second look: the first one, or a later tail.
+    `confirmed_at`: the whole read that left it again. `ended`: so did one more, a day after that.
     """
 
     difference: Difference
@@ -114,9 +114,11 @@ class Look(Record, frozen=True, kw_only=True):
 
     def due(self, now: str) -> bool:
         """Say whether the run is to be read once more on account of it."""
-        if self.confirmed_at is None:
-            return later_by(SECOND_LOOK, self.since, now)
-        return not self.ended and later_by(LAST_LOOK, self.confirmed_at, now)
+        if not later_by(SECOND_LOOK, self.since, now):
+            return False
+        return self.confirmed_at is None or (
+            not self.ended and later_by(LAST_LOOK, self.confirmed_at, now)
+        )
 
 
 def difference_between(

@@ -81,7 +81,7 @@ def next_look(case: Case, position: HistoryPosition, *, confirmed: bool = False)
         at = case.now if confirmed else None
         return Look(difference=difference, since=case.now, confirmed_at=at)
     if not case.answer.window.whole:
-        return look
+        return replace(look, since=case.now)
     if look.confirmed_at is None:
         seen = confirmed or look.due(case.now)
         return replace(look, confirmed_at=case.now) if seen else look

@@ -1137,6 +1137,22 @@ def test_tail_is_no_second_look() -> None:
     assert later(export, run) == Synced(0, [], "proven")
 
 
+def test_second_look_comes_ten_minutes_after_a_tail_that_left_the_difference_too() -> None:
+    run, export = held_run(4, offset=-1)
+    run.happen(("log", 2, 1))
+    assert export.sync(run) == Synced(0, [(3, 6)], "proven")
+    assert later(export, run, 1 * MINUTE) == Synced(0, [], "proven")
+    assert later(export, run) == PROVEN
+
+    # So does the one a day after a confirmation.
+    run.wait(25 * HOUR)
+    run.happen(("log", 1, 1))
+    assert export.sync(run) == Synced(0, [(5, 7)], "proven")
+    assert later(export, run, 1 * MINUTE) == Synced(0, [], "proven")
+    assert later(export, run) == PROVEN
+    assert later(export, run, 25 * HOUR) == Synced(0, [], "proven")
+
+
 def test_difference_is_confirmed_when_three_looks_are_only_without_held_rows() -> None:
     # The summary is ahead of the last row.
     run, export = held_run(6, summary="later")
