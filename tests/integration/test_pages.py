@@ -207,3 +207,34 @@ def test_large_runs_are_transferred_once(exports: Exports, monkeypatch: pytest.M
     exports.sync(mode="metadata")
     sent = sum(one.bytes_sent for one in exports.server.requests_of("Runs"))
     assert sent < 1.2 * 10 * 100_000
+
+
+@pytest.mark.parametrize("config_bytes", [0, 3_000_000], ids=["small runs", "a run a page"])
+@pytest.mark.parametrize("number", [0, 2, 5])
+def test_run_that_is_null_hides_no_other_one(
+    exports: Exports, number: int, config_bytes: int
+) -> None:
+    """A page of one run that was null ended the listing; with 30 runs none was exported."""
+    names = add_runs(exports, 6, config_bytes)
+    (missing,) = (run for run in exports.project.runs if run.run_id == names[number])
+    missing.is_null = True
+    summary = exports.sync(mode="metadata")
+    assert sorted(exports.runs()) == [name for name in names if name != names[number]]
+    assert summary.unlisted_count == 1
+
+    missing.is_null = False
+    assert exports.sync(mode="metadata").complete
+    assert sorted(exports.runs()) == names
+
+
+def test_listing_ends_when_the_server_ignores_cursors(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gave the first page for ever."""
+    add_runs(exports, 20)
+    monkeypatch.setattr("tests.server.resolve.offset_after", lambda after: 0)
+    exports.server.max_per_page = 5
+    summary = exports.sync(mode="metadata")
+    assert len(exports.runs()) < 20
+    assert summary.unlisted_count == 20 - len(exports.runs())
+    assert len(exports.server.requests_of("Runs")) < 40

@@ -191,7 +191,7 @@ FIELDS: dict[str, dict[str, Resolver]] = {
     },
     "Page": {"edges": _edges, "pageInfo": _page_info},
     "Edge": {
-        "node": lambda edge, *_: edge[0],
+        "node": lambda edge, *_: None if getattr(edge[0].value, "is_null", False) else edge[0],
         "cursor": lambda edge, *_: cursor(edge[1]),
     },
     "PageInfo": {

@@ -27,8 +27,9 @@ class Run:
     history_keys, parquet_history: AUTO, or what is answered instead (None is null).
     line_count_offset is added to historyLineCount; last_step_override replaces lastStep.
     live_from is the position of the first row that is not exported, served_from of the first
-    row that `history` answers. live_item makes an item of `liveData` from the members of a row that
-    were asked for. Numbers count runs as they were created.
+    row that `history` answers. is_null: a page of runs has null in its place. live_item makes an
+    item of `liveData` from the members of a row that were asked for. Numbers count runs as they
+    were created.
     """
 
     NO_STEP: Final = Marker.NO_STEP
@@ -78,6 +79,7 @@ class Run:
         self.group, self.job_type, self.notes = group, job_type, notes
         self.description, self.sweep_name, self.commit = description, sweep_name, commit
         self.host, self.read_only = host, False
+        self.is_null = False
         self.number = self.world.next_number()
         path = f"Run:v1:{run_id}:{project.name}:{project.entity}".encode()
         self.storage_id = storage_id or base64.b64encode(path).decode()

@@ -8,7 +8,8 @@ Rules
   one. So each page begins with the last run of the one before. A page of one large run brings only
   the name of that one, from the same request.
 - A run that cannot be served even alone is named by a page that asks for its name only, and left
-  unread; the listing goes on behind it.
+  unread; the listing goes on behind it. So it does behind a run that W&B gives as null.
+- A server whose pages get no further has told all that it tells.
 - Which fields are left out is decided by `core.sync.left_out`, before the first page of an answer.
 """
 
@@ -40,6 +41,9 @@ from dr_wandb.shell.sources.api.translation import TooMuchError, UnknownFieldsEr
 NAMING_ATTEMPTS = 2
 """Tries to learn the name of a run that could not be served: a server that is down is told soon."""
 
+MOST_STALLED = 3
+"""Pages in a row that may get no further: a server that ignores cursors gives them for ever."""
+
 LEFT_OUT = "%s does not know %s of a run: left out, and runs that are held keep the stored values"
 UNCOUNTED = "%s does not count runs: nothing says that a listing is complete"
 
@@ -49,7 +53,7 @@ _NAMES_ONLY = frozenset(LISTED) - {"id", "name"}
 class _Place(NamedTuple):
     """Where an answer goes on: after `cursor`, where `before` is the cursor of the run before.
 
-    last: the id of the run at `cursor`. None, all three, at the beginning.
+    last: the id of the run at `cursor`, None if W&B gave none. None, all three, at the beginning.
     """
 
     cursor: str | None = None
@@ -73,10 +77,23 @@ class _Answer(NamedTuple):
     unread: str = ""
 
     @property
+    def runs(self) -> list[Mapping[str, Any]]:
+        """Return the runs that are given; one may be null instead."""
+        return [edge["node"] for edge in self.edges if edge.get("node")]
+
+    @property
+    def cursors(self) -> list[object]:
+        """Return the cursors of the runs, null or not."""
+        return [edge.get("cursor") for edge in self.edges]
+
+    @property
     def place(self) -> _Place:
-        """Return where the answer goes on."""
-        before = self.edges[-2]["cursor"] if len(self.edges) > 1 else self.after
-        return _Place(self.edges[-1]["cursor"], before, self.edges[-1]["node"]["name"])
+        """Return where the answer goes on. Raises SourceError if that is not told."""
+        cursor = self.edges[-1].get("cursor")
+        if not cursor:
+            raise SourceError("W&B answered with a page that does not say where it ends")
+        before = self.edges[-2].get("cursor") if len(self.edges) > 1 else self.after
+        return _Place(cursor, before, _name_of(self.edges[-1]))
 
 
 class RunPages:
@@ -98,10 +115,13 @@ class RunPages:
             "scope": json.dumps(scope_filters(scope_of(query))),
         }
         place: _Place = _Place()
-        more, unread = True, 0
+        more, unread, stalled = True, 0, 0
+        cursors: set[object] = set()
         while more:
             answer = self._ask(fixed, place)
             page = self._page(answer, place)
+            stalled = stalled + 1 if cursors.issuperset(answer.cursors) else 0
+            cursors.update(answer.cursors)
             if not page.unread:
                 unread = 0
             elif not self._unread.issuperset(page.unread):  # not one that is asked for once more
@@ -114,21 +134,22 @@ class RunPages:
                     retryable=False,
                 )
             yield page
-            more = answer.more and (bool(page.runs) or bool(page.unread))
-            if answer.more and answer.again and not more:
+            behind = len(answer.edges) > (answer.again and not page.disturbed)
+            more = answer.more and behind and stalled < MOST_STALLED
+            if answer.more and answer.again and not behind:
                 self._size, more = note_capped(self._size), True
             elif more:
                 place = answer.place
 
     def _page(self, answer: _Answer, place: _Place) -> RunPage:
-        project, nodes = answer.project, [edge["node"] for edge in answer.edges]
+        project, nodes = answer.project, answer.runs
         disturbed = place.last is not None and answer.first != place.last
         new = nodes[1:] if answer.again and not disturbed else nodes
         return RunPage(
             runs=[] if answer.unread else [self._with_url(node) for node in new],
             unread={str(node["name"]): answer.unread for node in new} if answer.unread else {},
-            matching=project.get("matching"),
-            total=project.get("total"),
+            matching=_count(project.get("matching")),
+            total=_count(project.get("total")),
             disturbed=disturbed,
             left_out=tuple(sorted(self._left_out - {COUNTS})),
         )
@@ -166,7 +187,7 @@ class RunPages:
                 document = runs_document(self._left_out, name_before="before" in page)
                 return self._tried(document, page, attempts)
             except UnknownFieldsError as error:
-                if place.last is not None:  # one answer leaves out the same fields on each page
+                if place.cursor is not None:  # one answer leaves out the same fields on each page
                     self._leave_out(error)
                     raise SourceError(str(error)) from error
                 self._leave_out(error)
@@ -220,7 +241,7 @@ class RunPages:
             raise SourceError("W&B answered without a listing")
         edges = _edges(runs)
         firsts = edges if again else _edges(project.get("before") or {})
-        first = firsts[0]["node"]["name"] if firsts else None
+        first = _name_of(firsts[0]) if firsts else None
         more = bool((runs.get("pageInfo") or {}).get("hasNextPage"))
         return _Answer(project, edges, more, after, again=again, first=first)
 
@@ -232,4 +253,13 @@ class RunPages:
 
 
 def _edges(runs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [edge for edge in runs.get("edges") or () if edge and edge.get("node")]
+    return [edge for edge in runs.get("edges") or () if edge]
+
+
+def _name_of(edge: Mapping[str, Any]) -> str | None:
+    node = edge.get("node")
+    return node["name"] if node else None
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int else None
