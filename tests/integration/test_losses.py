@@ -368,6 +368,34 @@ def test_rows_beyond_a_stale_last_step_are_read(exports: Exports, stale: int) ->
 
 
 @pytest.mark.parametrize("kind", ["live", "partly exported"])
+def test_held_rows_stay_when_a_listing_is_old_and_no_answer_is(exports: Exports, kind: str) -> None:
+    """Rows beyond the listed last step were not asked for, and taken for gone the second time."""
+    run = add_run(exports)
+    if kind != "live":
+        run.export_parquet(upto=5)
+    exports.sync()
+    run.line_count_offset, run.last_step_override = -3, 6
+    for _ in range(4):
+        exports.server.clock.advance(660)
+        assert exports.sync().complete
+        assert exports.steps("run") == list(range(10))
+    run.line_count_offset, run.last_step_override = 0, None
+    exports.sync()
+    exports.assert_converged()
+
+
+@pytest.mark.parametrize("upto", [8, 10])
+def test_live_row_without_a_step_is_found_beside_exported_ones(exports: Exports, upto: int) -> None:
+    """W&B's list of live rows may not name it: it was short by a row for ever."""
+    run = add_run(exports)
+    run.log({"loss": 0.5}, step=run.NO_STEP)
+    run.export_parquet(upto=upto)
+    assert exports.sync().complete
+    assert exports.steps("run") == [*range(10), None]
+    exports.assert_converged()
+
+
+@pytest.mark.parametrize("kind", ["live", "partly exported"])
 @pytest.mark.parametrize(
     "selection", [keep(min_step=3), keep(max_step=8), keep(min_step=3, max_step=9)]
 )

@@ -196,7 +196,7 @@ class Fetcher:
         earlier = find_segment(self._folder, header) if serves else None
         if earlier is not None:
             return earlier
-        parts = self._parts(job.listing, window, attempt)
+        parts = self._parts(_as_far_as_held(job), window, attempt)
         with SegmentWriter(self._folder, header) as writer:
             for part in parts:
                 if isinstance(part, HistoryFiles):  # then it is the only one
@@ -235,6 +235,19 @@ class Fetcher:
     def _require_going_on(self) -> None:
         if self._stopped.is_set():
             raise SourceError("the sync has ended", retryable=False)
+
+
+def _as_far_as_held(job: FetchJob) -> RunListing:
+    """Return the listing, with the last step that is held if it lists an earlier one.
+
+    Live rows are asked for up to the last step. A listing may be old: rows beyond it that are not
+    asked for would be taken for gone.
+    """
+    held = job.before.rows if job.before is not None else None
+    listed = job.listing.last_step
+    if held is None or held.last_step is None or (listed is not None and listed >= held.last_step):
+        return job.listing
+    return replace(job.listing, last_step=held.last_step)
 
 
 def _mark_of(job: FetchJob) -> int | None:

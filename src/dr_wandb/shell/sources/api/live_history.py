@@ -5,6 +5,8 @@ Rules
   too (`liveData`), but with an item for each live row, of which there may be many thousand.
 - The list is read only if Parquet was, to begin where it ends. Its items are objects or JSON text,
   with an integer, a double or no step.
+- A row without a step may be missing in the list. A more careful read asks for these rows too,
+  which stand at step 0.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -52,13 +54,21 @@ class LiveHistory:
         if last + 1 < end and (incomplete or not window.whole):
             yield from reader.read(max(start, last + 1), end, None)
 
-    def first_step(self, run: RunListing) -> int:
-        """Return the smallest step that is not exported. Rows without a step count as step 0."""
+    def read_without_step(self, run: RunListing) -> Iterator[RowBatch]:
+        """Read the live rows at step 0, and those without a step."""
+        reader = LiveReader(lambda low, high, rows: self._read_page(run.run_id, low, high, rows))
+        yield from reader.read(0, 1, None)
+
+    def first_step(self, run: RunListing) -> int | None:
+        """Return the smallest step that is not exported, None if all are.
+
+        Rows without a step count as step 0.
+        """
         variables = {"runName": run.run_id, "liveKeys": ["_step"]}
         exports = self._ask_run(LIVE_STEPS, variables).get("parquetHistory")
         if not isinstance(exports, Mapping):
             raise SourceError("W&B answered without a list of exports")
-        return min(map(_step_of, exports.get("liveData") or ()), default=0)
+        return min(map(_step_of, exports.get("liveData") or ()), default=None)
 
     def _read_page(self, run_id: str, low: int, high: int, rows: int) -> list[str]:
         variables = {"run": run_id, "minStep": low, "maxStep": high, "pageSize": rows}

@@ -101,10 +101,13 @@ class ApiSource:
         if run.terminal:
             _import_arrow_ahead()
         live = LiveHistory(self._ask_run)
-        exported, has_live = yield from self._read_exported(run, window)
-        if has_live:
-            start = max(0, live.first_step(run)) if exported else 0
-            yield from live.read(run, window, attempt, start, exported)
+        careful = attempt > 0 or None
+        exported, has_live = yield from self._read_exported(run, window, has_live=careful)
+        first = live.first_step(run) if has_live and exported else 0
+        if careful and first != 0:
+            yield from live.read_without_step(run)
+        if has_live and first is not None:
+            yield from live.read(run, window, attempt, max(0, first), exported)
 
     def _read_tail(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int
