@@ -84,10 +84,14 @@ class Bench:
 
     def use(self, tool: str, data_root: Path, *flags: str) -> Usage:
         """Do one sync and return what it used."""
-        arguments = [*self._tools[tool].command, ENTITY, PROJECT, "--name", NAME, "--quiet"]
+        sync = (ENTITY, PROJECT, "--name", NAME, "--quiet", "--data-root", str(data_root))
+        return self.run(tool, *sync, *flags)
+
+    def run(self, tool: str, *arguments: str) -> Usage:
+        """Run one command and return what it used."""
         work = self.new_folder()
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(work), **self._environment}
-        command = [*arguments, "--data-root", str(data_root), *flags]
+        command = [*self._tools[tool].command, *arguments]
         usage, _ = run_measured(command, folder=work, environment=environment)
         shutil.rmtree(work)
         return usage
@@ -271,7 +275,7 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
-    only: Literal["rows", "tails", "listings"] | None = None,
+    only: Literal["rows", "tails", "listings", "folders"] | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -288,13 +292,14 @@ def main(
         How often each pair is measured.
     only
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
-        gained, or listings of many runs and of large ones.
+        gained, listings of many runs and of large ones, or folders of offline runs.
     publish
         Put the table into docs/performance.md.
     """
     if publish and only:
         raise SystemExit("--publish is for all figures")
     tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool), BEFORE: tool_of(BEFORE, before)}
+    from benchmarks.folders import measure_folders
     from benchmarks.listings import measure_listings
 
     plain = Workload(runs=200, rows_per_run=max(10, round(5_000 * scale)))
@@ -308,6 +313,8 @@ def main(
             figures += measure_tails(bench, rounds)
         if only in (None, "listings"):
             figures += measure_listings(bench, scale, rounds)
+        if only in (None, "folders"):
+            figures += measure_folders(bench, scale, rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)
