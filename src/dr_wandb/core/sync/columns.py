@@ -24,7 +24,7 @@ from dr_wandb.core.contract.row_shape import OWN_METADATA, OWN_PREFIX, settle
 from dr_wandb.core.contract.select import select_names
 from dr_wandb.core.contract.values import EXACT_INTEGERS, MAX_DEPTH, clean_text, json_safe, number
 from dr_wandb.core.sync.codec import decode_row, has_shape, locate, raw_row_of
-from dr_wandb.core.sync.merge import EncodedRows, encode_rows
+from dr_wandb.core.sync.merge import EncodedRows, SelectedRows, encode_rows
 
 Cells = Sequence[Any]
 """The values of one column, JSON-safe, None where a row has none."""
@@ -76,6 +76,10 @@ class RowBatch(Record, frozen=True, kw_only=True):
     def encode(self, run_id: str) -> EncodedRows:
         """Return the rows as lines."""
         return encode_raw_rows(self.rows, run_id)
+
+    def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
+        """Return what a selection admits of the rows, as lines."""
+        return self.encode(run_id).select(selection)
 
 
 class StoredRows(NamedTuple):

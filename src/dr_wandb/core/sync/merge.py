@@ -54,6 +54,13 @@ class EncodedRows(NamedTuple):
         for line, step, timestamp in zip(lines, self.steps, self.timestamps, strict=True):
             yield ReceivedRow(row_key(step, timestamp), live, file, line, timestamp)
 
+    def select(self, selection: HistorySelection) -> "SelectedRows":
+        """Return what a selection admits of the rows."""
+        whole = self.lines.splitlines(keepends=True)
+        lines = [select_line(line, selection) for line in whole]
+        admitted = sum(map(bool, lines))
+        return SelectedRows(b"".join(lines), admitted, self.steps, self.first, self.last)
+
 
 class SelectedRows(NamedTuple):
     """What a selection admits of some rows: `admitted` lines. The rest is of the whole rows.

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import free_key
-from dr_wandb.core.sync.merge import EncodedRows, SelectedRows, select_line
+from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.api.arrow import encode_batch, select_batch, whole_steps
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds, python_values
@@ -70,10 +70,7 @@ class ColumnBatch:
         except _REFUSALS as error:
             raise _unreadable(error) from error
         if selected is None or steps is None:
-            whole = self.encode(run_id)
-            lines = [select_line(line, selection) for line in whole.lines.splitlines(keepends=True)]
-            count = sum(map(bool, lines))
-            return SelectedRows(b"".join(lines), count, whole.steps, whole.first, whole.last)
+            return self.encode(run_id).select(selection)
         first, last = (
             ColumnBatch(self._columns.slice(at, 1)).encode(run_id).lines for at in (0, rows - 1)
         )
