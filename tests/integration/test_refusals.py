@@ -97,3 +97,125 @@ def test_doctor_tells_a_project_that_is_not_listed_from_a_history_that_is_not_gi
     assert "402" in lines["history"]
     assert "what its plan allows" in lines["history"]
     assert command("doctor", "entity", "elsewhere").code == 11
+
+
+def of_rows(request: Request) -> bool:
+    return request.operation in {"RunParquetHistory", "HistoryPage"}
+
+
+def of_a_metadata_file(request: Request) -> bool:
+    return request.operation == "RunFiles"
+
+
+@pytest.mark.parametrize("mode", ["metadata", "history"])
+def test_metadata_files_that_are_refused_leave_the_history_and_what_is_held(
+    exports: Exports, mode: str
+) -> None:
+    """No history was asked for, and the message said that the history is refused."""
+    runs = [exports.project.add_run(f"run-{number}") for number in range(3)]
+    for run in runs:
+        run.metadata = {"host": "a"}
+        run.log({"loss": 1})
+    exports.sync(mode=mode, include_metadata=True)
+    for run in runs:
+        run.log({"loss": 2})
+        run.metadata = {"host": "b"}
+        run.tags.append("later")
+    exports.server.faults.add(of_a_metadata_file, Status(403), times=None)
+    for _ in range(2):
+        summary = exports.sync(mode=mode, include_metadata=True)
+        assert (summary.refused, summary.failures, summary.complete) == ((), (), False)
+        failed = [failure.run_id for failure in summary.metadata_failures]
+        assert failed == [run.run_id for run in runs]
+        assert exports.asked["RunFiles"] == len(runs)
+        held = exports.runs().values()
+        assert [run["metadata"] for run in held] == [{"host": "a"}] * 3
+        assert {tuple(run["tags"]) for run in held} == {("later",)}
+        if mode == "history":
+            assert len(exports.rows()) == 6
+
+    exports.server.faults.clear()
+    assert exports.sync(mode=mode, include_metadata=True).complete
+    assert [run["metadata"] for run in exports.runs().values()] == [{"host": "b"}] * 3
+    assert exports.sync(mode=mode, include_metadata=True).complete
+    assert exports.asked == {}
+
+
+@pytest.mark.parametrize("code", [403, 404, 500])
+def test_metadata_file_that_cannot_be_downloaded_leaves_the_history(
+    exports: Exports, code: int
+) -> None:
+    """One bad file kept the whole history of its run out of the export."""
+    runs = [exports.project.add_run(name) for name in ("a", "b")]
+    for run in runs:
+        run.metadata = {"host": run.run_id}
+        run.log({"loss": 1})
+    runs[0].metadata_status = code
+    summary = exports.sync(include_metadata=True)
+    (failed,) = summary.metadata_failures
+    assert failed.run_id == "a"
+    assert str(code) in failed.reason
+    assert (summary.failures, summary.complete) == ((), False)
+    assert (exports.steps("a"), exports.steps("b")) == ([0], [0])
+    assert exports.runs()["a"]["metadata"] is None
+    assert exports.runs()["b"]["metadata"] == {"host": "b"}
+
+    runs[0].metadata_status = 200
+    assert exports.sync(include_metadata=True).complete
+    assert exports.runs()["a"]["metadata"] == {"host": "a"}
+
+
+def test_metadata_comes_once_if_the_history_is_refused(exports: Exports) -> None:
+    """It was downloaded at every sync, and dropped."""
+    run = exports.project.add_run("held")
+    run.metadata = {"host": "a"}
+    run.log({"loss": 1})
+    exports.sync(include_metadata=True)
+    exports.server.clock.advance(60)
+    run.metadata = {"host": "b"}
+    run.log({"loss": 2})
+    new = exports.project.add_run("new")
+    new.metadata = {"host": "c"}
+    new.log({"loss": 1})
+    fault = exports.server.faults.add(of_rows, Status(403), times=None)
+    summary = exports.sync(include_metadata=True)
+    assert summary.refused == ("held", "new")
+    assert exports.runs()["held"]["metadata"] == {"host": "b"}
+    assert exports.runs()["new"]["metadata"] == {"host": "c"}
+    exports.sync(include_metadata=True)
+    assert "RunFiles" not in exports.asked
+
+    exports.server.faults.remove(fault)
+    assert exports.sync(include_metadata=True).complete
+    assert "RunFiles" not in exports.asked
+    exports.assert_converged(include_metadata=True)
+
+
+def test_metadata_comes_after_all_if_the_history_failed(exports: Exports) -> None:
+    """A run that failed keeps its snapshot, so its metadata is read again, whatever came of it."""
+    run = exports.project.add_run("run")
+    run.metadata = {"host": "a"}
+    run.log({"loss": 1})
+    exports.sync(include_metadata=True)
+    exports.server.clock.advance(60)
+    run.metadata = {"host": "b"}
+    run.log({"loss": 2})
+    exports.server.faults.add(of_rows, GraphQLErrors(["try later"]), times=None)
+    assert exports.sync(include_metadata=True).failures
+    exports.server.faults.clear()
+    assert exports.sync(include_metadata=True).complete
+    assert exports.runs()["run"]["metadata"] == {"host": "b"}
+
+
+def test_refusal_of_metadata_files_is_one_line_for_all_runs(
+    project: Project, command: Command
+) -> None:
+    for number in range(12):
+        project.add_run(f"run-{number:02}").log({"loss": 1})
+    command.server.faults.add(of_a_metadata_file, Status(403), times=None)
+    done = command.history("--include-metadata")
+    assert done.code == 3
+    assert len(done.rows()) == 12
+    assert "the metadata file of 12 runs did not come" in done.stderr
+    assert "refuses their history" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if "metadata file" in line]) == 1

@@ -90,6 +90,8 @@ class RunTracking(Record, frozen=True, kw_only=True):
     `source` is the kind of source it was last seen by, `rows_from` that which its rows came from,
     "" for the same. `position` is the last proof; `held` describes the rows that are in the file,
     if they are others than it says. `evidence` and `look` are what is known beyond it.
+    `refused`: the last `failure` is that W&B refuses its history; all else was read.
+    `metadata_failure` is why its metadata file did not come; what is held of it stays.
     `unread` is what of its listing did not read. `of_earlier_run`: the rows in the file are of
     another run that had the id before. `missing_since` and `out_of_scope_since` are the syncs that
     first found it gone upstream, or outside of the scope.
@@ -115,7 +117,9 @@ class RunTracking(Record, frozen=True, kw_only=True):
     rows_from: str = ""
     of_earlier_run: bool = False
     failure: str | None = None
+    refused: bool = False
     unread: str | None = None
+    metadata_failure: str | None = None
     missing_since: str | None = None
     out_of_scope_since: str | None = None
 
@@ -185,6 +189,8 @@ class RunTracking(Record, frozen=True, kw_only=True):
         if not self.terminal or self.seen is None or (self.failure or self.unread):
             return False
         if self.metadata_included != request.include_metadata or self.snapshot is None:
+            return False
+        if request.include_metadata and self.metadata_failure is not None:
             return False
         if self.fingerprint != self.seen.fingerprint:  # an older snapshot was put back
             return False

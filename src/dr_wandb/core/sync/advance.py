@@ -34,8 +34,8 @@ class RunOutcome(Record, frozen=True, kw_only=True):
     """What came of one listed run: rows that were judged, a failure, or neither.
 
     `evidence`: what the answers of a failed run say. `refused`: it failed because W&B refuses to
-    give its history. `unread`: what of its listing does not read. `outside`: it is not in the
-    scope any more.
+    give its history. `unread`: what of its listing does not read. `metadata_failure`: why its
+    metadata file did not come. `outside`: it is not in the scope any more.
     """
 
     listing: RunListing
@@ -44,6 +44,7 @@ class RunOutcome(Record, frozen=True, kw_only=True):
     evidence: Evidence | None = None
     refused: bool = False
     unread: str | None = None
+    metadata_failure: str | None = None
     outside: bool = False
 
 
@@ -72,7 +73,9 @@ def advance_runs(
         tracked[run_id] = advance_run(request, before.get(run_id), outcome, source, exported_at)
     for failed in broken:
         known = before.get(failed.run_id) or RunTracking(run_id=failed.run_id, source=source)
-        tracked[failed.run_id] = replace(known, failure=failed.reason, missing_since=None)
+        tracked[failed.run_id] = replace(
+            known, failure=failed.reason, refused=False, missing_since=None
+        )
     return tracked
 
 
@@ -85,7 +88,10 @@ def advance_run(
 ) -> RunTracking:
     """Return the tracking of a listed run after its fetch; byte ranges are those of before."""
     after = _advance_run(request, before, outcome, source, exported_at)
-    return after if after.unread == outcome.unread else replace(after, unread=outcome.unread)
+    said = (outcome.unread, outcome.refused, outcome.metadata_failure)
+    if said == (after.unread, after.refused, after.metadata_failure):
+        return after
+    return replace(after, unread=said[0], refused=said[1], metadata_failure=said[2])
 
 
 def _advance_run(

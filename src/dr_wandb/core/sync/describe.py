@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
@@ -120,6 +121,7 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
         ],
         "waiting",
     )
+    yield from _without_metadata(summary.metadata_failures)
     if summary.refused:
         refused = count(len(summary.refused), "run")
         yield (
@@ -141,6 +143,20 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
             f"of {waiting} rows that are held did not come again; they stay until a sync at least "
             "ten minutes later does not get them either"
         )
+
+
+def _without_metadata(failures: Iterable[FailedRun]) -> Iterator[str]:
+    """Say of which runs the metadata file did not come: in one line for each reason."""
+    runs: dict[str, list[str]] = {}
+    for failed in failures:
+        runs.setdefault(failed.reason, []).append(failed.run_id)
+    reasons = sorted(runs, key=lambda reason: -len(runs[reason]))
+    for reason in reasons[:MOST_NAMED]:
+        run_ids = runs[reason]
+        named = f"run {run_ids[0]!r}" if len(run_ids) == 1 else count(len(run_ids), "run")
+        yield f"the metadata file of {named} did not come ({reason}); what is held of it stays"
+    if others := sum(len(runs[reason]) for reason in reasons[MOST_NAMED:]):
+        yield f"nor did that of {count(others, 'other run')}"
 
 
 def describe_accepted(outcomes: Iterable[RunOutcome]) -> Iterator[str]:

@@ -131,7 +131,8 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     aside. `unlisted_count` is how many runs W&B counts but did not list. `short` runs brought fewer
     rows than are listed, `waiting` ones not all rows that are held, of `unread` ones a part does
     not read; the rest is exported. `refused` are the runs whose history W&B refuses to give,
-    `refusal` is why.
+    `refusal` is why. Of `metadata_failures` the metadata file did not come; what is held of it
+    stays, and the rest is exported.
     """
 
     name: str
@@ -160,14 +161,15 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     short: tuple[ShortRun, ...] = ()
     waiting: tuple[WaitingRun, ...] = ()
     unread: tuple[FailedRun, ...] = ()
+    metadata_failures: tuple[FailedRun, ...] = ()
     refused: tuple[str, ...] = ()
     refusal: str | None = None
 
     @property
     def complete(self) -> bool:
         """Say whether every run that W&B has was read, with all that it lists."""
-        unproven = self.failures or self.unread or self.short or self.waiting or self.refused
-        return not unproven and not self.unlisted_count
+        unread = self.failures or self.unread or self.metadata_failures or self.refused
+        return not (unread or self.short or self.waiting or self.unlisted_count)
 
 
 def summarize(
@@ -237,6 +239,11 @@ def summarize(
             FailedRun(run_id=outcome.listing.run_id, reason=outcome.unread)
             for outcome in told
             if outcome.unread is not None
+        ),
+        metadata_failures=tuple(
+            FailedRun(run_id=outcome.listing.run_id, reason=outcome.metadata_failure)
+            for outcome in told
+            if outcome.metadata_failure is not None
         ),
         refused=tuple(outcome.listing.run_id for outcome in refused),
         refusal=refused[0].failure if refused else None,

@@ -209,7 +209,9 @@ def _metadata_may_differ(
         return True
     seen = (tracking.seen.state, tracking.seen.heartbeat_at)
     now = (listing.state, listing.heartbeat_at)
-    return not tracking.metadata_included or tracking.failure is not None or seen != now
+    failed = tracking.failure is not None and not tracking.refused
+    failed = failed or tracking.metadata_failure is not None
+    return not tracking.metadata_included or failed or seen != now
 
 
 def _plan_history(

@@ -199,12 +199,12 @@ class Assembler:
             return False
         if result.outcome.failure is not None and not result.outcome.refused:
             return False
-        if result.fetched is not None and result.fetched.metadata_read:
+        if result.metadata is not None and result.metadata.read:
             return True
-        return (
-            tracking.fingerprint != result.outcome.listing.fingerprint
-            or tracking.metadata_included != self._request.include_metadata
-        )
+        if tracking.fingerprint != result.outcome.listing.fingerprint:
+            return True
+        wanted = tracking.metadata_included != self._request.include_metadata
+        return wanted and result.outcome.metadata_failure is None
 
     def _new_snapshot(
         self, tracking: RunTracking, result: RunResult, old: IO[bytes] | None
@@ -217,10 +217,10 @@ class Assembler:
             return line, replace(tracking, fingerprint=mark, metadata_included=False)
         run = self._spool.get(tracking.run_id)
         if self._request.include_metadata:
-            metadata: Mapping[str, Any] | None = stored.run.metadata if stored is not None else None
-            if result.fetched is not None and result.fetched.metadata_read:
-                metadata = result.fetched.metadata
-            run = replace(run, metadata=None if metadata is None else json_safe(metadata))
+            content: Mapping[str, Any] | None = stored.run.metadata if stored is not None else None
+            if result.metadata is not None and result.metadata.read:
+                content = result.metadata.content
+            run = replace(run, metadata=None if content is None else json_safe(content))
         known = bool(tracking.fingerprint)
         if stored is not None and known and fingerprint(stored.run) == fingerprint(run):
             line = encode_line(stored)
@@ -230,7 +230,9 @@ class Assembler:
             unknown = before.fields_to_read if before is not None else ()
             if stored is not None and (changed := compare_runs(stored.run, run, unknown)):
                 self._changed[tracking.run_id] = changed
-        included = self._request.include_metadata and result.outcome.failure is None
+        included = self._request.include_metadata
+        if result.outcome.metadata_failure is not None:
+            included = tracking.metadata_included
         return line, replace(
             tracking, fingerprint=result.outcome.listing.fingerprint, metadata_included=included
         )

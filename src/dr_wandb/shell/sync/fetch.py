@@ -1,7 +1,8 @@
 """Fetch runs, each into its own segment, and read again what failed or came short.
 
 Rules
-- One run's failure never touches another's success.
+- One run's failure never touches another's success, nor does the failure of its metadata file
+  touch its history.
 - A run whose answer is an error, or excludes what is held, is tried three times within about ten
   seconds; then it has failed, with its reason. What may pass by waiting, the source has waited for
   itself.
@@ -11,13 +12,15 @@ Rules
 """
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from msgspec.structs import replace
-from returns.result import Failure, Success
+from returns.pipeline import is_successful
+from returns.result import Failure, Result, Success
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import DrWandbError
@@ -37,7 +40,14 @@ from dr_wandb.shell.sources import (
     with_files,
 )
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.sync.fetch_job import Fetched, FetchFailure, FetchJob, FetchResult
+from dr_wandb.shell.sync.fetch_job import (
+    Fetched,
+    FetchFailure,
+    FetchJob,
+    FetchResult,
+    HistoryResult,
+    Metadata,
+)
 from dr_wandb.shell.sync.judging import AnswerJudge
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
 from dr_wandb.shell.sync.processes import Processes, count_cores
@@ -57,6 +67,8 @@ ROWS_PER_PROCESS = 100_000
 
 MOST_PROCESSES = 3
 """This process fetches and puts together what that many write."""
+
+T = TypeVar("T")
 
 
 class Fetcher:
@@ -98,6 +110,28 @@ class Fetcher:
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
+        metadata: Metadata | None = None
+        history: HistoryResult | None = None
+        if job.plan.metadata:
+            metadata = self._fetch_metadata(job)
+        if job.plan.history is not None:
+            planned = job.plan.history
+            history = self._try(job, lambda attempt: self._read_history(job, planned, attempt))
+        return FetchResult(history=history, metadata=metadata)
+
+    def _fetch_metadata(self, job: FetchJob) -> Metadata:
+        def read(attempt: int) -> Result[Metadata, FetchFailure]:
+            return Success(Metadata(content=self._source.read_metadata(job.listing)))
+
+        answer = self._try(job, read)
+        if is_successful(answer):
+            return answer.unwrap()
+        return Metadata(failure=answer.failure().reason)
+
+    def _try(
+        self, job: FetchJob, read: Callable[[int], Result[T, FetchFailure]]
+    ) -> Result[T, FetchFailure]:
+        """Read a part of one run, and again if it fails. read: takes the attempts made."""
         failure = FetchFailure(reason="never tried")
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -105,7 +139,7 @@ class Fetcher:
             if self._stopped.is_set():
                 break
             try:
-                result = self._attempt(job, attempt)
+                result = read(attempt)
             except SourceError as error:
                 failure = FetchFailure(reason=str(error), refused=error.refused)
                 if not error.retryable:
@@ -125,16 +159,7 @@ class Fetcher:
                     failure = reason
         return Failure(failure)
 
-    def _attempt(self, job: FetchJob, attempt: int) -> FetchResult:
-        metadata = self._source.read_metadata(job.listing) if job.plan.metadata else None
-        fetched: FetchResult = Success(Fetched())
-        if job.plan.history is not None:
-            fetched = self._read_history(job, job.plan.history, attempt)
-        return fetched.map(
-            lambda part: replace(part, metadata=metadata, metadata_read=job.plan.metadata)
-        )
-
-    def _read_history(self, job: FetchJob, fetch: HistoryFetch, attempt: int) -> FetchResult:
+    def _read_history(self, job: FetchJob, fetch: HistoryFetch, attempt: int) -> HistoryResult:
         part, verdict = self._read_and_judge(job, fetch, attempt)
         if isinstance(verdict, ReadWhole):
             LOGGER.debug("run %r is read whole: %s", job.listing.run_id, verdict.reason)

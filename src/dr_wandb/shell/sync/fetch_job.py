@@ -24,7 +24,7 @@ class FetchJob(Record, frozen=True, kw_only=True):
 
 
 class FetchFailure(Record, frozen=True, kw_only=True):
-    """Why a run could not be fetched.
+    """Why the history of a run could not be fetched.
 
     `evidence` is there if its answers were judged. `refused`: W&B lists it, but gives no history.
     """
@@ -34,8 +34,23 @@ class FetchFailure(Record, frozen=True, kw_only=True):
     refused: bool = False
 
 
+class Metadata(Record, frozen=True, kw_only=True):
+    """What came of reading the metadata file of a run: its `content`, or why it did not come.
+
+    `content` is None if the run has no such file.
+    """
+
+    content: Mapping[str, Any] | None = None
+    failure: str | None = None
+
+    @property
+    def read(self) -> bool:
+        """Say whether the answer came."""
+        return self.failure is None
+
+
 class Fetched(Record, frozen=True, kw_only=True):
-    """What one run's fetch brought: the rows of `window`, and its metadata where it was read.
+    """The rows of `window` that the fetch of one run brought.
 
     `judged` says which of them, and of the stored ones, are to be held; `added` of them were not.
     """
@@ -44,8 +59,6 @@ class Fetched(Record, frozen=True, kw_only=True):
     window: FetchWindow = WHOLE_RUN
     judged: Judged | None = None
     added: int = 0
-    metadata: Mapping[str, Any] | None = None
-    metadata_read: bool = False
 
     @property
     def keeps_rows(self) -> bool:
@@ -53,4 +66,11 @@ class Fetched(Record, frozen=True, kw_only=True):
         return self.judged is not None and self.judged.keep != Keep.HELD
 
 
-FetchResult = Result[Fetched, FetchFailure]
+HistoryResult = Result[Fetched, FetchFailure]
+
+
+class FetchResult(Record, frozen=True, kw_only=True):
+    """What the fetch of one run brought; each part is None if the plan did not ask for it."""
+
+    history: HistoryResult | None = None
+    metadata: Metadata | None = None

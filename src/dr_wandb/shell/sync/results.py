@@ -8,7 +8,7 @@ from returns.pipeline import is_successful
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult
+from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult, Metadata
 from dr_wandb.shell.sync.listing import ProjectListing
 
 
@@ -17,6 +17,7 @@ class RunResult(Record, frozen=True, kw_only=True):
 
     outcome: RunOutcome
     fetched: Fetched | None = None
+    metadata: Metadata | None = None
 
 
 def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
@@ -35,17 +36,22 @@ def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
 
 def result_of(outcome: RunOutcome, fetched: FetchResult) -> RunResult:
     """Return the result of a run once it was fetched."""
-    if not is_successful(fetched):
-        failure = fetched.failure()
+    metadata = fetched.metadata
+    if metadata is not None:
+        outcome = replace(outcome, metadata_failure=metadata.failure)
+    if fetched.history is None:
+        return RunResult(outcome=outcome, metadata=metadata)
+    if not is_successful(fetched.history):
+        failure = fetched.history.failure()
         failed = replace(
             outcome,
             failure=failure.reason,
             evidence=failure.evidence,
             refused=failure.refused,
         )
-        return RunResult(outcome=failed)
-    part = fetched.unwrap()
-    return RunResult(outcome=replace(outcome, judged=part.judged), fetched=part)
+        return RunResult(outcome=failed, metadata=metadata)
+    part = fetched.history.unwrap()
+    return RunResult(outcome=replace(outcome, judged=part.judged), fetched=part, metadata=metadata)
 
 
 def failures_in(results: Mapping[str, RunResult]) -> Iterator[FailedRun]:

@@ -56,3 +56,14 @@ def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> Non
 def test_one_control_character_in_a_run_id_does_not_reach_the_terminal(tmp_path: Path) -> None:
     run = ShortRun(run_id="a\x1b[2J", short_by=1, reason=REASON)
     assert all("\x1b" not in line for line in describe_unproven(summary_of(tmp_path, short=(run,))))
+
+
+def test_metadata_files_that_did_not_come_have_a_line_for_each_reason(tmp_path: Path) -> None:
+    failures = [FailedRun(run_id=f"r{number:02}", reason="HTTP 403") for number in range(3)]
+    failures += [FailedRun(run_id=f"s{number:02}", reason=f"no {number}") for number in range(12)]
+    lines = list(describe_unproven(summary_of(tmp_path, metadata_failures=tuple(failures))))
+    held = "what is held of it stays"
+    assert lines[0] == f"the metadata file of 3 runs did not come (HTTP 403); {held}"
+    assert lines[1] == f"the metadata file of run 's00' did not come (no 0); {held}"
+    assert lines[-1] == "nor did that of 3 other runs"
+    assert len(lines) == MOST_NAMED + 1
