@@ -86,7 +86,7 @@ def test_listing_that_fails_leaves_the_export_as_it_was(
     server.faults.add("Runs", Status(503), times=None)
     project.runs[0].log({"loss": 2.5})
     done = command.history()
-    assert_told(done, 5, "cannot reach 127.0.0.1", "503")
+    assert_told(done, 5, "127.0.0.1", "gives no usable answer", "503")
     assert done.seconds < 30
     assert command.left_behind() == before
     server.faults.clear()

@@ -11,7 +11,7 @@ from dr_wandb.core.contract.failures import DrWandbError, Unreachable
 from dr_wandb.core.sync import paging
 from dr_wandb.core.sync.paging import FIRST_RUNS, PAGE_BYTES
 from dr_wandb.shell.sources.api import run_pages
-from tests.server import Drop, Request, Status, Truncate
+from tests.server import Drop, GraphQLErrors, Request, Status, Truncate
 from tests.server.resolve import offset_after
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def test_small_runs_come_in_full_pages(exports: Exports) -> None:
 
 
 @pytest.mark.parametrize(
-    "action", [Status(500), Status(502), Status(504), Truncate(0.5), Drop()], ids=str
+    "action",
+    [Status(500), Status(502), Status(504), Truncate(0.5), Drop(), GraphQLErrors(["too large"])],
+    ids=str,
 )
 def test_page_that_cannot_be_served_is_asked_for_in_halves(exports: Exports, action: Any) -> None:
     """Five tries of the same 500 runs ended the sync, and every one after it."""
@@ -117,6 +119,52 @@ def test_run_that_cannot_be_served_fails_alone(
     assert sorted(exports.runs()) == names
 
 
+@pytest.mark.parametrize("data", [None, {"project": {"runs": None}}], ids=["no data", "no runs"])
+def test_run_that_is_answered_with_errors_fails_alone(exports: Exports, data: Any) -> None:
+    """One run whose config the server could not load kept every run from being listed."""
+    names = add_runs(exports, 30)
+    errors = GraphQLErrors(["Error 1040: could not load config"], data=data)
+    exports.server.faults.add(brings(17), errors, times=None)
+    summary = exports.sync(mode="metadata")
+    (failed,) = summary.failures
+    assert failed.run_id == "run-017"
+    assert "could not load config" in failed.reason
+    assert sorted(exports.runs()) == [name for name in names if name != "run-017"]
+    exports.server.faults.clear()
+    assert exports.sync(mode="metadata").failures == ()
+    assert sorted(exports.runs()) == names
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'Cannot query field "runs" on type "Project".',
+        "Syntax Error GraphQL (3:1) Unexpected Name",
+        "project entity/project not found",
+        "invalid filter: unknown operator $has",
+    ],
+)
+def test_page_is_not_asked_for_in_halves_if_fewer_runs_cannot_help(
+    exports: Exports, message: str
+) -> None:
+    add_runs(exports, 30)
+    exports.server.faults.add("Runs", GraphQLErrors([message]), times=None)
+    with pytest.raises(DrWandbError) as error:
+        exports.sync(mode="metadata")
+    assert message.split("(")[0] in str(error.value)
+    assert "cannot reach" not in str(error.value)
+    assert "gives no usable answer" in str(error.value)
+    assert error.value.exit_code == 5
+    assert len(exports.server.requests_of("Runs")) == 3, "tried three times, as it is"
+
+
+def test_errors_that_pass_do_not_end_the_listing(exports: Exports) -> None:
+    names = add_runs(exports, 5)
+    exports.server.faults.add("Runs", GraphQLErrors(["try later"]), times=4)
+    assert exports.sync(mode="metadata").complete
+    assert sorted(exports.runs()) == names
+
+
 def test_many_runs_that_cannot_be_served_do_not_end_the_listing(
     exports: Exports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +205,7 @@ def test_listing_ends_when_no_run_can_be_served(
         exports.sync(mode="metadata")
     assert isinstance(error.value.failure, Unreachable)
     assert "HTTP 504" in str(error.value)
+    assert "check the network" not in str(error.value), "something did answer"
     assert len(exports.server.requests_of("Runs")) < 30
 
 

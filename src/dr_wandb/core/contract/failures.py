@@ -103,13 +103,22 @@ class KeyRefused(Failure, tag="key_refused", frozen=True, kw_only=True):
 
 
 class Unreachable(Failure, tag="unreachable", frozen=True, kw_only=True):
-    """No answer, or none that can be used, however often it was asked."""
+    """No answer, or none that can be used, however often it was asked.
+
+    `answered`: the host is there, so that the network is not the trouble.
+    """
 
     host: str
     detail: str = ""
+    answered: bool = False
 
     def describe(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
+        if self.answered:
+            return (
+                f"{self.host} gives no usable answer{detail}\n"
+                "try again later; what was already fetched is kept for next time"
+            )
         return (
             f"cannot reach {self.host}{detail}\n"
             "check the network and WANDB_BASE_URL; what was already fetched is kept for next time"

@@ -97,12 +97,21 @@ class SourceError(Exception):
     """One call failed; the message is the reason, for people. It may be worth another try.
 
     `refused`: the source is there, but does not give this to whoever asks. Then it is not.
+    `answered`: the source is there, and said something that is of no use.
     """
 
-    def __init__(self, reason: str, *, retryable: bool = True, refused: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retryable: bool = True,
+        refused: bool = False,
+        answered: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.retryable = retryable and not refused
         self.refused = refused
+        self.answered = answered or refused
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.failures import DrWandbError, FailedRun, Unreachable
+from dr_wandb.core.contract.failures import DrWandbError, FailedRun, Failure, Unreachable
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import Record, WandbRun
@@ -108,9 +108,7 @@ class _Survey:
                 pages = [(page.matching, page.disturbed) for page in self._pages(query, listed)]
             except SourceError as error:
                 if attempt == ATTEMPTS or not error.retryable:
-                    raise DrWandbError(
-                        Unreachable(host=self.source.address, detail=str(error))
-                    ) from error
+                    raise DrWandbError(self._why_not_listed(error)) from error
                 answered |= listed
                 self.wait(attempt)
                 continue
@@ -129,6 +127,10 @@ class _Survey:
         if isinstance(query, EveryRun):
             self._everything_is_listed(answered, certain=missing == 0)
         return missing
+
+    def _why_not_listed(self, error: SourceError) -> Failure:
+        host = self.source.address
+        return Unreachable(host=host, detail=str(error), answered=error.answered)
 
     def _pages(self, query: ListingQuery, listed: dict[str, _ListedRun]) -> Iterator[RunPage]:
         """Read an answer; `listed` gets what it says of each run."""

@@ -126,11 +126,15 @@ class Pacer:
         except ThrottledError as error:
             since = self._clock() if trouble.throttled_at is None else trouble.throttled_at
             waited = self._clock() - since
-            raise SourceError(f"throttled by W&B for {waited:.0f} s", retryable=False) from error
+            raise SourceError(
+                f"throttled by W&B for {waited:.0f} s", retryable=False, answered=True
+            ) from error
         except PassingError as error:
             often = "once" if trouble.attempts == 1 else f"{trouble.attempts} times"
             raise SourceError(
-                f"{error} (tried {often} in {trouble.spent:.0f} s)", retryable=False
+                f"{error} (tried {often} in {trouble.spent:.0f} s)",
+                retryable=False,
+                answered=error.answered,
             ) from error
 
     def refused_inside(self, refusals: int) -> None:

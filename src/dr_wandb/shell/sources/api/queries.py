@@ -13,7 +13,7 @@ query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, 
     runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
       edges {
         cursor
-        node { %(fields)s }
+        %(node)s
       }
       pageInfo { endCursor hasNextPage }
     }
@@ -28,10 +28,13 @@ _BEFORE = """before: runs(filters: $filters, after: $before, first: 1, order: $o
     }"""
 
 
-def runs_document(left_out: Collection[str], *, name_before: bool = False) -> str:
+def runs_document(
+    left_out: Collection[str], *, name_before: bool = False, cursors_only: bool = False
+) -> str:
     """Return the document for one page of runs, without some fields of `LISTED` or `COUNTS`.
 
-    name_before: it also asks for the name of the run after the cursor `before`.
+    name_before: it also asks for the name of the run after the cursor `before`. cursors_only: it
+    asks nothing of the runs themselves.
     """
     fields = [field for field in LISTED if field not in left_out]
     own = [field for field in fields if "." not in field]
@@ -44,7 +47,7 @@ def runs_document(left_out: Collection[str], *, name_before: bool = False) -> st
         f"{', $before: String' if name_before else ''}",
         "before": _BEFORE if name_before else "",
         "counts": _COUNTS if counted else "",
-        "fields": " ".join(own),
+        "node": "" if cursors_only else f"node {{ {' '.join(own)} }}",
     }
 
 

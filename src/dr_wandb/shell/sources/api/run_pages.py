@@ -7,8 +7,10 @@ Rules
 - W&B's cursors are offsets in disguise: a run that is deleted meanwhile makes paging skip another
   one. So each page begins with the last run of the one before. A page of one large run brings only
   the name of that one, from the same request.
+- So is a page that is answered with GraphQL errors, if fewer runs might help.
 - A run that cannot be served even alone is named by a page that asks for its name only, and left
-  unread; the listing goes on behind it. So it does behind a run that W&B gives as null.
+  unread; the listing goes on behind it. If not even the name can be had, only the cursor is asked
+  for, and the run is one that is counted but not listed, as one that W&B gives as null.
 - A server whose pages get no further has told all that it tells.
 - Which fields are left out is decided by `core.sync.left_out`, before the first page of an answer.
 """
@@ -36,7 +38,7 @@ from dr_wandb.shell.sources.api.filters import query_filters, scope_filters
 from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
 from dr_wandb.shell.sources.api.queries import runs_document
 from dr_wandb.shell.sources.api.session import ApiSession
-from dr_wandb.shell.sources.api.translation import TooMuchError, UnknownFieldsError
+from dr_wandb.shell.sources.api.translation import TooMuchError, UnknownFieldsError, UnservedError
 
 NAMING_ATTEMPTS = 2
 """Tries to learn the name of a run that could not be served: a server that is down is told soon."""
@@ -132,6 +134,7 @@ class RunPages:
                     f"{unread} runs in a row could not be served, each asked for alone: "
                     f"{answer.unread}",
                     retryable=False,
+                    answered=True,
                 )
             yield page
             behind = len(answer.edges) > (answer.again and not page.disturbed)
@@ -167,7 +170,7 @@ class RunPages:
             try:
                 document, length = self._send(page, place, ATTEMPTS if size.alone else 1)
             except SourceError as error:
-                if not isinstance(error.__cause__, TooMuchError):
+                if not (isinstance(error, UnservedError) or _is_too_much(error)):
                     raise
                 smaller = note_refused(size)
                 if smaller is None:
@@ -222,12 +225,19 @@ class RunPages:
 
     def _name_unread(self, page: Mapping[str, Any], error: SourceError) -> _Answer:
         """Return an answer that names the run which could not be served alone, and why."""
-        document = runs_document(self._left_out | _NAMES_ONLY, name_before="before" in page)
+        before = "before" in page
+        document = runs_document(self._left_out | _NAMES_ONLY, name_before=before)
         try:
-            named, _ = self._session.measured(document, page, NAMING_ATTEMPTS)
-        except SourceError:
+            try:
+                named, _ = self._session.measured(document, page, NAMING_ATTEMPTS)
+            except UnservedError:
+                document = runs_document(self._left_out, name_before=before, cursors_only=True)
+                named, _ = self._session.measured(document, page, NAMING_ATTEMPTS)
+        except SourceError as why:
             raise SourceError(
-                f"not even one run could be listed: {error}", retryable=False
+                f"not even one run could be listed: {error}",
+                retryable=why.retryable,
+                answered=error.answered,
             ) from error
         reason = f"W&B could not serve this run, even alone: {error}"
         return self._read(named, page["cursor"], again=False)._replace(unread=reason)
@@ -238,7 +248,7 @@ class RunPages:
             raise DrWandbError(NoProject(**self._names))
         runs = project.get("runs")
         if not isinstance(runs, Mapping):
-            raise SourceError("W&B answered without a listing")
+            raise SourceError("W&B answered without a listing", answered=True)
         edges = _edges(runs)
         firsts = edges if again else _edges(project.get("before") or {})
         first = _name_of(firsts[0]) if firsts else None
@@ -250,6 +260,11 @@ class RunPages:
         project = "/".join(quote(part, safe="") for part in names)
         run = quote(str(node.get("name")), safe="")
         return {**node, "url": f"{self._session.app_url}{project}/runs/{run}"}
+
+
+def _is_too_much(error: SourceError) -> bool:
+    """Say whether the last try ended in trouble that might not come with fewer runs."""
+    return isinstance(error.__cause__, TooMuchError)
 
 
 def _edges(runs: Mapping[str, Any]) -> list[Mapping[str, Any]]:

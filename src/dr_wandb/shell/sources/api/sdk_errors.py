@@ -15,6 +15,7 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.mailbox import MailboxClosedError
 
 from dr_wandb.core.contract.failures import Failure, KeyRefused, NoApiKey, Unreachable
+from dr_wandb.core.contract.server_words import is_graphql_errors
 from dr_wandb.core.sync.scrub import scrub_text
 
 SDK_ERRORS = (
@@ -105,6 +106,12 @@ def is_refusal(error: BaseException) -> bool:
     return status_of(error) in REFUSED_STATUS or bool(_REFUSED.search(text))
 
 
+def has_answered(error: BaseException) -> bool:
+    """Say whether the host is there: it answered with a status, or with GraphQL errors."""
+    text = str(error.__cause__ or error)
+    return bool(status_of(error) or _RETRIED.search(text) or is_graphql_errors(text))
+
+
 def _trouble_of_status(status: int) -> Trouble:
     if status == THROTTLED_STATUS:
         return Trouble.THROTTLED
@@ -158,4 +165,4 @@ def explain(error: BaseException, host: str) -> Failure:
     rejected_locally = isinstance(error, AuthenticationError) and error.__cause__ is None
     if rejected_locally:
         return KeyRefused(host=host, detail=reason)
-    return Unreachable(host=host, detail=reason)
+    return Unreachable(host=host, detail=reason, answered=has_answered(error))

@@ -92,7 +92,9 @@ class ApiSession:
         try:
             api = self._pacer.send(self._open, attempts=OPENING_ATTEMPTS)
         except SourceError as error:
-            raise DrWandbError(Unreachable(host=self.host, detail=str(error))) from error
+            raise DrWandbError(
+                Unreachable(host=self.host, detail=str(error), answered=error.answered)
+            ) from error
         self.host = host_of(str(api.settings["base_url"]))
         return api
 
@@ -167,7 +169,7 @@ class ApiSession:
                 raise DrWandbError(KeyRefused(host=self.host)) from error
             raise translate(error) from error
         if not isinstance(answer, dict):
-            raise SourceError("W&B answered without data")
+            raise SourceError("W&B answered without data", answered=True)
         return answer, size
 
     def close(self) -> None:

@@ -1,10 +1,12 @@
 """Errors of the SDK as those that the pacer, and whoever asked, go by."""
 
+from dr_wandb.core.contract.server_words import may_be_about_one_run
 from dr_wandb.core.sync.left_out import unknown_fields
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import LateError, PassingError, ThrottledError
 from dr_wandb.shell.sources.api.sdk_errors import (
     Trouble,
+    has_answered,
     is_late,
     is_refusal,
     may_be_too_much,
@@ -21,26 +23,36 @@ class LateAnswerError(TooMuchError, LateError):
     """A request was not answered in time; it might be if less was asked for."""
 
 
+class UnservedError(SourceError):
+    """An answer of GraphQL errors; there might be none if fewer runs were asked for."""
+
+
 class UnknownFieldsError(SourceError):
     """A document names fields that the server does not know: `fields`, see left_out.py."""
 
     def __init__(self, reason: str, fields: tuple[str, ...]) -> None:
-        super().__init__(reason)
+        super().__init__(reason, answered=True)
         self.fields = fields
 
 
 def translate(error: BaseException) -> SourceError:
     """Return what an error of the SDK is to the pacer and to whoever asked."""
-    reason = reason_of(error.__cause__ or error)
+    reason, there = reason_of(error.__cause__ or error), has_answered(error)
     match trouble_of(error):
         case Trouble.THROTTLED:
-            return ThrottledError(reason)
+            return ThrottledError(reason, answered=True)
         case Trouble.PASSING:
             if is_late(error):
                 return LateAnswerError(reason)
-            return TooMuchError(reason) if may_be_too_much(error) else PassingError(reason)
+            kind = TooMuchError if may_be_too_much(error) else PassingError
+            return kind(reason, answered=there)
         case Trouble.FINAL:
-            fields = unknown_fields(str(error.__cause__ or error))
+            text = str(error.__cause__ or error)
+            fields = unknown_fields(text)
             if fields:
                 return UnknownFieldsError(reason, fields)
-            return SourceError(reason, refused=is_refusal(error))
+            if is_refusal(error):
+                return SourceError(reason, refused=True)
+            if may_be_about_one_run(text):
+                return UnservedError(reason, answered=True)
+            return SourceError(reason, answered=there)
