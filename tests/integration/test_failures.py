@@ -470,6 +470,34 @@ def test_fault_that_passes_costs_nothing_but_time(
     assert summary.history_count == 12
 
 
+@pytest.mark.parametrize("action", [Status(504), Status(502), Truncate(0.5), Drop()], ids=str)
+def test_page_of_history_that_cannot_be_served_is_asked_for_with_fewer_rows(
+    exports: Exports, action: Any
+) -> None:
+    """Five tries of the same 1,000 rows failed the run, and so at every sync."""
+    exports.project.add_run("run").log_all({"loss": step} for step in range(1200))
+
+    def too_large(request: Request) -> bool:
+        return request.operation == "HistoryPage" and request.variables["pageSize"] > 300
+
+    fault = exports.server.faults.add(too_large, action, times=None)
+    summary = exports.sync()
+    assert (summary.failures, summary.short) == ((), ())
+    assert exports.steps("run") == list(range(1200))
+    assert fault.hits <= 6, "each try is sent twice by wandb-core"
+    assert exports.asked["HistoryPage"] < 25
+
+
+def test_run_whose_history_is_never_served_fails_after_the_usual_tries(exports: Exports) -> None:
+    exports.project.add_run("run").log({"loss": 1})
+    fault = exports.server.faults.add("HistoryPage", Status(504), times=None)
+    (failed,) = exports.sync().failures
+    assert "tried 5 times" in failed.reason
+    assert fault.hits == 10
+    sizes = [one.variables["pageSize"] for one in exports.server.requests_of("HistoryPage")]
+    assert sizes[::2] == [1000, 250, 62, 15, 10]
+
+
 def test_throttled_server_is_waited_for(
     server: StandInServer, project: Project, command: Command
 ) -> None:

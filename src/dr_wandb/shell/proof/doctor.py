@@ -63,7 +63,8 @@ def _check_sdk() -> Check:
 
 
 def _check_server(entity: str, project: str | None, timeout_seconds: int) -> Iterator[Check]:
-    from dr_wandb.shell.sources.api.session import ApiSession, configured_address, host_of
+    from dr_wandb.shell.sources.api.addresses import configured_address, host_of
+    from dr_wandb.shell.sources.api.session import ApiSession
 
     address = configured_address()
     host = host_of(address)

@@ -6,6 +6,8 @@ Rules (measured with wandb 0.31.0)
   share a step.
 - The range follows how dense the run's steps are, the cap how large its rows: sparse steps do not
   cost a request per thousand, large rows do not make one huge answer.
+- A page that W&B cannot serve is asked for again with fewer rows. Later pages grow again, but at
+  most to half of what could not be served, or to what was.
 - `lastStep` can be stale: if rows are missing, steps beyond it are asked for too.
 """
 
@@ -29,8 +31,22 @@ PAGE_BYTES = 8 << 20
 
 _ROWS = msgspec.json.Decoder(dict[str, Any])
 
-ReadPage = Callable[[int, int, int], Sequence[str]]
-"""Asks for the rows with min_step <= step < max_step, at most so many."""
+LEAST_ROWS = 10
+"""A page of fewer rows would not be served either."""
+
+SHRINKING = 4
+"""Five tries lead from 1,000 rows a page to 10."""
+
+ReadPage = Callable[[int, int, int], tuple[Sequence[str], int]]
+"""Asks for the rows with min_step <= step < max_step, at most so many.
+
+Returns them, and how many were asked for in the end.
+"""
+
+
+def fewer_rows(rows: int) -> int:
+    """Return how many rows to ask for after a page of `rows` could not be served."""
+    return max(min(rows, LEAST_ROWS), rows // SHRINKING)
 
 
 class LiveReader:
@@ -40,6 +56,7 @@ class LiveReader:
         self._read_page = read_page
         self._most_rows = most_rows
         self._cap = min(FIRST_CAP, most_rows)
+        self._most_served = 0
         self.rows = 0
 
     def read(self, start: int, stop: int, expected: int | None) -> Iterator[RowBatch]:
@@ -62,11 +79,13 @@ class LiveReader:
         waiting = [(start, stop)]
         while waiting:
             low, high = waiting.pop()
-            cap = self._cap
-            texts = self._read_page(low, high, cap)
+            texts, cap = self._served_page(low, high, self._cap)
             while len(texts) >= cap and high - low == 1:
-                cap *= 10
-                texts = self._read_page(low, high, cap)
+                asked = 10 * cap
+                texts, cap = self._served_page(low, high, asked)
+                if len(texts) >= cap < asked:
+                    reason = f"step {low} has more rows than W&B can serve: {cap} or more"
+                    raise SourceError(reason, retryable=False)
             rows = _decode_all(texts)
             if len(texts) >= cap:
                 middle = _middle(rows, low, high)
@@ -76,11 +95,20 @@ class LiveReader:
             self.rows += len(rows)
             yield RowBatch(rows=rows, live=True)
 
+    def _served_page(self, low: int, high: int, cap: int) -> tuple[Sequence[str], int]:
+        """Read a page, and remember if W&B served it only with fewer rows."""
+        texts, served = self._read_page(low, high, cap)
+        self._most_served = max(self._most_served, len(texts))
+        if served < cap:
+            self._most_rows = min(self._most_rows, max(self._most_served, cap // 2))
+            self._cap = served
+        return texts, served
+
     def _adapt(self, texts: Sequence[str]) -> None:
         """Let the next page hold more rows, or fewer, by the size of these."""
         if texts:
             fitting = PAGE_BYTES * len(texts) // max(1, sum(map(len, texts)))
-            self._cap = max(10, min(self._most_rows, 4 * self._cap, fitting))
+            self._cap = max(LEAST_ROWS, min(self._most_rows, 4 * self._cap, fitting))
 
 
 def _decode_all(texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,22 +9,33 @@ Rules
   which stand at step 0.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import RowBatch, SourceError
-from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader
+from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader, fewer_rows
 from dr_wandb.shell.sources.api.queries import HISTORY_PAGE, LIVE_STEPS
+from dr_wandb.shell.sources.api.session import Smaller
 
 CAREFUL_ROWS = (MOST_ROWS, 1_000, 250)
 """Most rows in a page of live history, by attempt: a server may cap answers without a word."""
 
-AskRun = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Sends a GraphQL document about one run, and returns the run in the answer."""
+
+class AskRun(Protocol):
+    """Sends a GraphQL document about one run, and returns the run in the answer.
+
+    smaller: gives the variables of the next try if an answer may have been too large.
+    """
+
+    def __call__(
+        self, document: str, variables: Mapping[str, Any], smaller: Smaller | None = None
+    ) -> Mapping[str, Any]:
+        """Raise SourceError if there is no such answer."""
+        ...
 
 
 class LiveHistory:
@@ -70,12 +81,20 @@ class LiveHistory:
             raise SourceError("W&B answered without a list of exports")
         return min(map(_step_of, exports.get("liveData") or ()), default=None)
 
-    def _read_page(self, run_id: str, low: int, high: int, rows: int) -> list[str]:
+    def _read_page(self, run_id: str, low: int, high: int, rows: int) -> tuple[list[str], int]:
+        """Read a page, with fewer rows at each further try; returns how many it asked for too."""
+        asked = rows
+
+        def smaller(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+            nonlocal asked
+            asked = fewer_rows(asked)
+            return {**variables, "pageSize": asked}
+
         variables = {"run": run_id, "minStep": low, "maxStep": high, "pageSize": rows}
-        page = self._ask_run(HISTORY_PAGE, variables).get("history")
+        page = self._ask_run(HISTORY_PAGE, variables, smaller).get("history")
         if page is None:
             raise SourceError("W&B answered without a history")
-        return list(page)
+        return list(page), asked
 
 
 def has_step(batch: RowBatch, step: int) -> bool:

@@ -16,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from sys import getsizeof
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import wandb
 
@@ -26,6 +25,7 @@ from dr_wandb.core.sync.deadline import request_seconds
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.api.addresses import host_of
 from dr_wandb.shell.sources.api.pacing import Pacer
 from dr_wandb.shell.sources.api.queries import VIEWER
 from dr_wandb.shell.sources.api.refusals import LOGS, RefusalWatch
@@ -38,9 +38,12 @@ from dr_wandb.shell.sources.api.sdk_errors import (
     trouble_of,
 )
 from dr_wandb.shell.sources.api.services import Services, handle_of
-from dr_wandb.shell.sources.api.translation import translate
+from dr_wandb.shell.sources.api.translation import TooMuchError, translate
 
 T = TypeVar("T")
+
+Smaller = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Gives the variables of the next try, after those of one whose answer may have been too large."""
 
 _FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
 _QUIET = ("WANDB_SILENT", "WANDB_ERROR_REPORTING")
@@ -142,12 +145,24 @@ class ApiSession:
         """
         return self._pacer.send(request)
 
-    def query(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def query(
+        self, document: str, variables: Mapping[str, Any], smaller: Smaller | None = None
+    ) -> dict[str, Any]:
         """Send one GraphQL query and return its `data`.
 
         Raises DrWandbError where the key is refused, SourceError for everything else.
         """
-        return self.send(lambda: self._query(document, variables)[0])
+        asked = variables
+
+        def request() -> dict[str, Any]:
+            nonlocal asked
+            try:
+                return self._query(document, asked)[0]
+            except TooMuchError:
+                asked = asked if smaller is None else smaller(asked)
+                raise
+
+        return self.send(request)
 
     def measured(
         self, document: str, variables: Mapping[str, Any], attempts: int
@@ -275,15 +290,3 @@ def _settings(timeout_seconds: int) -> Any:
 
 def _decode(text: str) -> tuple[Any, int]:
     return decode_json(text, "W&B's answer"), getsizeof(text)
-
-
-def configured_address() -> str:
-    """Return the address of W&B that the SDK is configured for, without a user and password."""
-    address = os.environ.get("WANDB_BASE_URL") or str(wandb.Settings().base_url)
-    scheme = urlsplit(address).scheme or "https"
-    return f"{scheme}://{host_of(address)}"
-
-
-def host_of(address: str) -> str:
-    """Return host and port of an address, without the user and password that it may have."""
-    return urlsplit(address).netloc.rpartition("@")[2] or address

@@ -24,7 +24,7 @@ from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
 from dr_wandb.shell.sources.api.queries import LIVE_STEPS, RUN_FILE
 from dr_wandb.shell.sources.api.run_pages import RunPages
-from dr_wandb.shell.sources.api.session import ApiSession
+from dr_wandb.shell.sources.api.session import ApiSession, Smaller
 
 PAGE_LIMIT = 1000
 """The most runs that W&B is documented to serve in a page."""
@@ -151,8 +151,11 @@ class ApiSource:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _ask_run(self, document: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self._run_of(self._session.query(document, {**self._names(), **variables}))
+    def _ask_run(
+        self, document: str, variables: Mapping[str, Any], smaller: Smaller | None = None
+    ) -> Mapping[str, Any]:
+        named = {**self._names(), **variables}
+        return self._run_of(self._session.query(document, named, smaller))
 
     def require_history(self, run_id: str) -> None:
         """Ask for the list of exports of a run, which is where W&B may refuse a history.

@@ -9,26 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api.live import FIRST_CAP, PAGE_BYTES, LiveReader
+from dr_wandb.shell.sources.api.live import FIRST_CAP, PAGE_BYTES, LiveReader, fewer_rows
 
 
 class Server:
-    """Rows of one run, as texts; a page holds the first so many of a range of steps."""
+    """Rows of one run, as texts; a page holds the first so many of a range of steps.
 
-    def __init__(self, steps: list[int], padding: int = 0) -> None:
+    most: it does not serve larger pages.
+    """
+
+    def __init__(self, steps: list[int], padding: int = 0, most: int = 10**9) -> None:
         self.rows = [(step, number) for number, step in enumerate(sorted(steps))]
         self.padding = "x" * padding
         self.pages: list[tuple[int, int, int, int]] = []
         self.largest = 0
+        self.most = most
+        self.refused = 0
 
-    def read_page(self, low: int, high: int, cap: int) -> list[str]:
+    def read_page(self, low: int, high: int, cap: int) -> tuple[list[str], int]:
+        while cap > self.most:
+            cap = fewer_rows(cap)
+            self.refused += 1
         found = [row for row in self.rows if low <= row[0] < high][:cap]
         texts = [
             json.dumps({"_step": step, "n": number, "pad": self.padding}) for step, number in found
         ]
         self.pages.append((low, high, cap, len(texts)))
         self.largest = max(self.largest, sum(map(len, texts)))
-        return texts
+        return texts, cap
 
     def read(
         self, start: int, stop: int, expected: int | None, most_rows: int = 10_000
@@ -103,6 +111,37 @@ def test_small_rows_make_large_pages() -> None:
     assert max(rows for *_, rows in server.pages) > 2 * FIRST_CAP
 
 
+@given(steps, st.integers(10, 70))
+def test_every_row_comes_once_if_large_pages_are_not_served(logged: list[int], most: int) -> None:
+    server = Server(logged, most=most)
+    if max(Counter(logged).values(), default=0) >= 10:
+        return
+    assert Counter(server.read(0, 2**40, None, most_rows=80)) == Counter(server.rows)
+
+
+def test_step_with_more_rows_than_can_be_served_is_said_so() -> None:
+    server = Server([3] * 100, most=50)
+    with pytest.raises(SourceError, match="step 3 has more rows than W&B can serve"):
+        server.read(0, 5, None)
+
+
+def test_pages_stay_below_what_could_not_be_served() -> None:
+    server = Server(list(range(20_000)), most=300)
+    assert len(server.read(0, 20_000, 20_000)) == 20_000
+    assert server.refused <= 4
+    assert len(server.pages) < 250
+
+
+def test_pages_grow_again_after_trouble_that_passed() -> None:
+    server = Server(list(range(50_000)), most=100)
+    reader = LiveReader(server.read_page)
+    batches = reader.read(0, 50_000, 50_000)
+    rows = len(next(batches).rows)
+    server.most = 10**9
+    assert rows + sum(len(batch.rows) for batch in batches) == 50_000
+    assert len(server.pages) < 300
+
+
 def test_an_empty_range_costs_at_most_one_page() -> None:
     server = Server([])
     assert server.read(0, 2**40, None) == []
@@ -112,7 +151,7 @@ def test_an_empty_range_costs_at_most_one_page() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
 def test_a_row_that_does_not_read_is_an_error_of_this_call(text: str) -> None:
-    reader = LiveReader(lambda low, high, cap: [text])
+    reader = LiveReader(lambda low, high, cap: ([text], cap))
     with pytest.raises(SourceError):
         list(reader.read(0, 10, 1))
 
@@ -121,8 +160,8 @@ def test_rows_without_an_integer_step_are_split_by_the_range() -> None:
     """The server knows where a row lies even if its text does not say."""
     texts: list[Any] = [json.dumps({"n": number}) for number in range(8)]
 
-    def read_page(low: int, high: int, cap: int) -> list[str]:
-        return texts[low:high][:cap]
+    def read_page(low: int, high: int, cap: int) -> tuple[list[str], int]:
+        return texts[low:high][:cap], cap
 
     reader = LiveReader(read_page, most_rows=3)
     assert sorted(row["n"] for batch in reader.read(0, 8, None) for row in batch.rows) == [
