@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dr_wandb.core.contract.failures import DrWandbError
 from tests.server import GraphQLErrors, Request, Status
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ REFUSALS = {
     "403": Status(403),
     "403, with a reason": Status(403, body=DENIED),
     "a GraphQL permission error": GraphQLErrors(["permission denied"]),
+    "other words for it": GraphQLErrors(["You do not have permission to access this run"]),
 }
 
 
@@ -53,6 +55,23 @@ def test_history_that_is_refused_leaves_what_is_held_and_refreshes_snapshots(
     exports.assert_converged()
 
 
+@pytest.mark.parametrize("operation", ["RunParquetHistory", "HistoryPage"])
+def test_key_that_is_refused_at_a_history_ends_the_sync(exports: Exports, operation: str) -> None:
+    """Each run was tried three times, and failed by itself."""
+    runs = [exports.project.add_run(f"run-{number}") for number in range(20)]
+    for run in runs:
+        run.log({"loss": 1})
+    exports.sync()
+    before = exports.history()
+    for run in runs:
+        run.log({"loss": 2})
+    exports.server.faults.add(operation, Status(401), times=None)
+    with pytest.raises(DrWandbError, match="the key was refused") as error:
+        exports.sync(sync_mode="full_reconcile")
+    assert error.value.exit_code == 4
+    assert exports.history() == before
+
+
 def test_refusal_is_one_line_for_all_runs_and_code_3(project: Project, command: Command) -> None:
     for number in range(12):
         project.add_run(f"run-{number:02}").log({"loss": 1})
@@ -61,7 +80,7 @@ def test_refusal_is_one_line_for_all_runs_and_code_3(project: Project, command: 
     assert done.code == 3
     told = [line for line in done.stderr.splitlines() if "refuses" in line]
     assert len(told) == 1
-    assert "W&B lists 12 runs but refuses their history" in told[0]
+    assert "W&B lists 12 runs but refuses their history (HTTP 402: scripted answer 402)" in told[0]
     assert len(done.summary["refused"]) == 12
     assert "failed" not in done.stderr
 

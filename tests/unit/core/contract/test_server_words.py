@@ -2,7 +2,7 @@
 
 import pytest
 
-from dr_wandb.core.contract.server_words import may_be_about_one_run
+from dr_wandb.core.contract.server_words import may_be_about_one_run, refuses
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,40 @@ def test_errors_may_be_about_one_run(text: str) -> None:
 )
 def test_other_errors_are_about_the_whole_request(text: str) -> None:
     assert not may_be_about_one_run(text)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "permission denied",
+        "PERMISSION_ERROR",
+        "You do not have permission to access this",
+        "user does not have read permission for run history",
+        "It appears that you do not have permission to access the requested resource.",
+        "insufficient permissions",
+        "Forbidden",
+        "access denied",
+        "not authorized",
+        "payment required",
+        "Permission Denied: run history requires a paid plan",
+        "run history is not available on your plan",
+    ],
+)
+def test_refusal_is_known_by_its_words(message: str) -> None:
+    for text in (f"input: {message}\n", f"input:3:5: {message}\n", f"input: project.run {message}"):
+        assert refuses(text)
+        assert not may_be_about_one_run(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input: storage error: open /var/gorilla/history: permission denied\n",
+        "input: could not load config\n",
+        "input: rate limited\n",
+        "file transfer: download: failed to download: status: 403 Forbidden",
+        "permission denied",
+    ],
+)
+def test_other_errors_are_no_refusal(text: str) -> None:
+    assert not refuses(text)

@@ -24,7 +24,6 @@ from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
 from dr_wandb.shell.sources.api.sdk_errors import SDK_ERRORS, Trouble, reason_of, trouble_of_text
 from dr_wandb.shell.sources.api.session import ApiSession
-from dr_wandb.shell.sources.api.translation import translate
 
 _FILE = "downloaded"
 
@@ -120,7 +119,7 @@ class Downloads:
                 raise PassingError(reason)
         answer = outcome[0]
         if isinstance(answer, SDK_ERRORS):
-            raise translate(answer) from answer
+            raise self._session.translate(answer) from answer
         if isinstance(answer, BaseException):
             raise answer
         return answer

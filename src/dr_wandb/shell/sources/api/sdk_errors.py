@@ -7,6 +7,7 @@ Rules
   those of a missing permission: a GraphQL answer of status 200 says so in no other way.
 """
 
+import json
 import re
 from enum import Enum
 
@@ -15,7 +16,7 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.mailbox import MailboxClosedError
 
 from dr_wandb.core.contract.failures import Failure, KeyRefused, NoApiKey, Unreachable
-from dr_wandb.core.contract.server_words import is_graphql_errors
+from dr_wandb.core.contract.server_words import is_graphql_errors, refuses
 from dr_wandb.core.sync.scrub import scrub_text
 
 SDK_ERRORS = (
@@ -30,6 +31,7 @@ SDK_ERRORS = (
 
 THROTTLED_STATUS = 429
 UNAVAILABLE_STATUS = 503
+KEY_REFUSED_STATUS = 401
 REFUSED_STATUS = frozenset({402, 403})
 PASSING_STATUS = frozenset({408, *range(500, 600)} - {501, 505})
 
@@ -50,10 +52,8 @@ _RETRIED = re.compile(
     r"\s+while retrying: (?:HTTP|unexpected HTTP status) (\d{3})\b"
 )
 _FILE_STATUS = re.compile(r"^file transfer: download: failed to download: status: (\d{3})\b")
-_REFUSED = re.compile(
-    r"^returned error 40[23]\b|^(?:input: |\[).*(?:permission[ _](?:denied|error)|not permitted)",
-    re.IGNORECASE | re.DOTALL,
-)
+_RETURNED = re.compile(r"^returned error (\d{3})\b(?:: )?(.*)", re.DOTALL)
+"""How wandb-core tells of the status and the body of an answer that it does not try again."""
 _PREFIX = re.compile(r"^giving up after \d+ attempt\(s\):? ?(?:while retrying: )?(?=\S)")
 
 
@@ -103,13 +103,24 @@ def is_refusal(error: BaseException) -> bool:
     text = str(error.__cause__ or error)
     if _FILE_STATUS.search(text):
         return False
-    return status_of(error) in REFUSED_STATUS or bool(_REFUSED.search(text))
+    return _told_status(error) in REFUSED_STATUS or refuses(text)
+
+
+def is_refusal_of_key(error: BaseException) -> bool:
+    """Say whether W&B does not take the key in use any more."""
+    return _told_status(error) == KEY_REFUSED_STATUS
+
+
+def _told_status(error: BaseException) -> int:
+    """Return the HTTP status behind an error, also if it is in the text only; 0 if none is."""
+    returned = _RETURNED.match(str(error.__cause__ or error))
+    return int(returned[1]) if returned else status_of(error)
 
 
 def has_answered(error: BaseException) -> bool:
     """Say whether the host is there: it answered with a status, or with GraphQL errors."""
     text = str(error.__cause__ or error)
-    return bool(status_of(error) or _RETRIED.search(text) or is_graphql_errors(text))
+    return bool(_told_status(error) or _RETRIED.search(text) or is_graphql_errors(text))
 
 
 def _trouble_of_status(status: int) -> Trouble:
@@ -148,8 +159,21 @@ def reason_of(error: BaseException) -> str:
     if gave_up >= 0:
         text = text[gave_up:]
     text = text.partition(" while retrying: Post ")[0]
+    returned = _RETURNED.match(text)
+    if returned:
+        text = f"HTTP {returned[1]}: {_said_in(returned[2])}".removesuffix(": ")
     text = scrub_text(_PREFIX.sub("", text))
     return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _said_in(body: str) -> str:
+    """Return the messages in the body of an answer, or the body if it has none."""
+    try:
+        errors = json.loads(body)["errors"]
+        said = "; ".join(str(error["message"]) for error in errors)
+    except (ValueError, TypeError, KeyError):
+        return body
+    return said or body
 
 
 def explain(error: BaseException, host: str) -> Failure:

@@ -33,8 +33,8 @@ from dr_wandb.shell.sources.api.sdk_errors import (
     SDK_ERRORS,
     Trouble,
     explain,
+    is_refusal_of_key,
     nobody_there,
-    status_of,
     trouble_of,
 )
 from dr_wandb.shell.sources.api.services import Services, handle_of
@@ -180,12 +180,16 @@ class ApiSession:
                     document, variables, timeout=self._timeout, parse=_decode
                 )
         except SDK_ERRORS as error:
-            if status_of(error) == 401:
-                raise DrWandbError(KeyRefused(host=self.host)) from error
-            raise translate(error) from error
+            raise self.translate(error) from error
         if not isinstance(answer, dict):
             raise SourceError("W&B answered without data", answered=True)
         return answer, size
+
+    def translate(self, error: BaseException) -> Exception:
+        """Return what an error of the SDK is: one of the sync if the key is refused."""
+        if is_refusal_of_key(error):
+            return DrWandbError(KeyRefused(host=self.host))
+        return translate(error)
 
     def close(self) -> None:
         """End all waits and give the service back; the last session of this process stops it."""
