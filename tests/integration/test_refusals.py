@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.failures import ASK_FOR_ACCESS, DrWandbError
 from tests.server import GraphQLErrors, Request, Status
 
 if TYPE_CHECKING:
@@ -53,6 +53,22 @@ def test_history_that_is_refused_leaves_what_is_held_and_refreshes_snapshots(
     exports.server.faults.remove(fault)
     assert exports.sync().complete
     exports.assert_converged()
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_listing_that_is_refused_is_no_access(exports: Exports, kind: str) -> None:
+    """It was said that W&B cannot be reached, and to check the network."""
+    exports.project.add_run("run").log({"loss": 1})
+    exports.sync()
+    exports.server.clear_requests()
+    exports.server.faults.add("Runs", REFUSALS[kind], times=None)
+    with pytest.raises(DrWandbError) as error:
+        exports.sync()
+    assert error.value.exit_code == 4
+    said, remedy = str(error.value).splitlines()
+    assert said.startswith(f"entity/{exports.project.name} is not listed: ")
+    assert remedy == ASK_FOR_ACCESS
+    assert len(exports.server.requests_of("Runs")) == 1
 
 
 @pytest.mark.parametrize("operation", ["RunParquetHistory", "HistoryPage"])

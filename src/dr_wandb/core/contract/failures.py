@@ -10,6 +10,8 @@ from typing import Any
 
 from dr_wandb.core.contract.records import Record
 
+ASK_FOR_ACCESS = "ask the owner of the project for access, or see what its plan allows"
+
 
 class Failure(Record, tag_field="kind", frozen=True, kw_only=True):
     """Base of the failures that end a sync."""
@@ -77,6 +79,17 @@ class NoProject(Failure, tag="no_project", frozen=True, kw_only=True):
             f"no project {self.project} in {self.entity}, or no access to it\n"
             "check both names, and that the API key belongs to a member of the entity"
         )
+
+
+class AccessRefused(Failure, tag="access_refused", frozen=True, kw_only=True):
+    """W&B is there, and the project may be; its runs are not listed for the key in use."""
+
+    entity: str
+    project: str
+    detail: str
+
+    def describe(self) -> str:
+        return f"{self.entity}/{self.project} is not listed: {self.detail}\n{ASK_FOR_ACCESS}"
 
 
 class NoApiKey(Failure, tag="no_api_key", frozen=True, kw_only=True):
@@ -296,6 +309,7 @@ EXIT_CODES: dict[type[Failure], int] = {
     InvalidRequest: EXIT_USAGE,
     WrongExport: EXIT_USAGE,
     NoProject: 4,
+    AccessRefused: 4,
     NoApiKey: 4,
     KeyRefused: 4,
     Unreachable: 5,

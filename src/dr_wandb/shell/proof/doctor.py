@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, NoApiKey
+from dr_wandb.core.contract.failures import ASK_FOR_ACCESS, DrWandbError, KeyRefused, NoApiKey
 from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.request import ExportRequest, InvalidRequestError
 from dr_wandb.core.contract.words import size_in_words
@@ -24,8 +24,6 @@ from dr_wandb.shell.sources import SourceError
 if TYPE_CHECKING:
     from dr_wandb.shell.sources.api.session import ApiSession
     from dr_wandb.shell.sources.api.source import ApiSource
-
-REFUSED_REMEDY = "ask the owner of the project for access, or see what its plan allows"
 
 LOWEST_WANDB = (0, 29)
 """The first SDK whose Parquet download and service calls are sound for this use."""
@@ -140,7 +138,7 @@ def _check_project(
         yield Check(name="project", found=said, remedy=remedy)
         return
     except SourceError as error:
-        remedy = REFUSED_REMEDY if error.refused else "try again later"
+        remedy = ASK_FOR_ACCESS if error.refused else "try again later"
         yield Check(name="project", found=f"{name}, {error}", remedy=remedy)
         return
     yield Check(name="project", found=f"{name}, {'?' if page.total is None else page.total} runs")
@@ -153,7 +151,7 @@ def _check_history(source: "ApiSource", run_id: str) -> Check:
         source.require_history(run_id)
     except SourceError as error:
         found = f"that of run {run_id!r} is not given, {error}"
-        remedy = REFUSED_REMEDY if error.refused else "try again later"
+        remedy = ASK_FOR_ACCESS if error.refused else "try again later"
         return Check(name="history", found=found, remedy=remedy)
     return Check(name="history", found=f"that of run {run_id!r} is given")
 

@@ -17,7 +17,13 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.failures import DrWandbError, FailedRun, Failure, Unreachable
+from dr_wandb.core.contract.failures import (
+    AccessRefused,
+    DrWandbError,
+    FailedRun,
+    Failure,
+    Unreachable,
+)
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import Record, WandbRun
@@ -129,6 +135,9 @@ class _Survey:
         return missing
 
     def _why_not_listed(self, error: SourceError) -> Failure:
+        if error.refused:
+            entity, project = self.request.entity, self.request.project
+            return AccessRefused(entity=entity, project=project, detail=str(error))
         host = self.source.address
         return Unreachable(host=host, detail=str(error), answered=error.answered)
 

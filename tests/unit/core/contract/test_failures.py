@@ -7,6 +7,7 @@ import pytest
 from dr_wandb.core.contract import failures
 from dr_wandb.core.contract.failures import (
     EXIT_CODES,
+    AccessRefused,
     DamagedFile,
     DiskRefused,
     DrWandbError,
@@ -33,11 +34,13 @@ EXAMPLES: list[tuple[Failure, int]] = [
     (InvalidRequest(problems=("name must not be blank", "mode must be one of a, b")), 2),
     (WrongExport(path="data/a/state.json", found="ml/moe", wanted="ml/base"), 2),
     (NoProject(entity="ml", project="moe"), 4),
+    (AccessRefused(entity="ml", project="moe", detail="HTTP 403"), 4),
     (NoApiKey(host="api.wandb.ai"), 4),
     (KeyRefused(host="api.wandb.ai"), 4),
     (KeyRefused(host="api.wandb.ai", detail="expired"), 4),
     (Unreachable(host="api.wandb.ai", detail="HTTP 503"), 5),
     (Unreachable(host="api.wandb.ai"), 5),
+    (Unreachable(host="api.wandb.ai", detail="HTTP 503", answered=True), 5),
     (ServerTooOld(host="wandb.example", fields=("historyKeys", "state")), 5),
     (DamagedFile(path="data/a/runs.jsonl", line=3, reason="torn", remedy="restore it"), 6),
     (DamagedFile(path="data/a/state.json", reason="torn", remedy="restore it"), 6),
