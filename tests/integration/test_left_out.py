@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError, ServerTooOld
+from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.sync.left_out import REQUIRED
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sources.recording.source import RecordedSource
@@ -134,6 +135,38 @@ def test_field_is_reported_once_a_sync(exports: Exports, caplog: pytest.LogCaptu
     asked = exports.server.requests_of("Runs")[before:]
     assert sum("notes" in one.document for one in asked) == 1
     assert sum("tags" in one.document.split() for one in asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "scope"),
+    [("tags", {"tags": ["x"]}), ("group", {"groups": ["x"]}), ("sweepName", {"sweeps": ["x"]})],
+    ids=["tag", "group", "sweep"],
+)
+def test_scope_of_a_field_that_is_not_known_is_judged_by_the_server(
+    exports: Exports, caplog: pytest.LogCaptureFixture, field: str, scope: dict[str, Any]
+) -> None:
+    """Every run was dropped after the server had admitted it: exit 0, and nothing exported."""
+    said = {"tags": ["x"], "group": "x", "sweep_name": "x"}
+    for number in range(3):
+        add_run(exports, f"in-{number}")
+        for name, value in said.items():
+            setattr(exports.project.runs[-1], name, value)
+        add_run(exports, f"out-{number}")
+    forget(exports, field)
+    wanted = RunScope(**scope)
+    with caplog.at_level(logging.WARNING):
+        assert exports.sync(mode="metadata", scope=wanted).complete
+    assert sorted(exports.runs()) == ["in-0", "in-1", "in-2"]
+    told = [one.getMessage() for one in caplog.records if "filter alone" in one.getMessage()]
+    assert len(told) == 1
+    assert f"does not know {field} of a run" in told[0]
+
+    exports.server.clock.advance(60)
+    assert exports.sync(mode="metadata", scope=wanted).out_of_scope_count == 0
+    for name in said:
+        setattr(exports.project.runs[0], name, [] if name == "tags" else None)
+    summary = exports.sync(mode="metadata", scope=wanted, sync_mode="detect_changes")
+    assert (summary.out_of_scope_count, len(exports.runs())) == (1, 3)
 
 
 def test_runs_are_listed_by_a_server_that_does_not_count_them(exports: Exports) -> None:

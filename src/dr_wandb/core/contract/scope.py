@@ -4,10 +4,11 @@ Rules
 - Several values of one field widen the scope, several fields narrow it.
 - A scope says what is taken up. What was taken up once is kept, also when it leaves the scope.
 - Two scopes that say the same compare equal: values are sorted and unique, times are normalized.
-- `filters` is judged by W&B alone; everything else here, for every source alike.
+- `filters` is judged by W&B alone; everything else here, for every source alike, but for fields of
+  a run that the server does not know: there its own filter decides.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import force_setattr, replace
@@ -18,6 +19,9 @@ from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.values import clean_text, decode_json
 
 _NAMES = ("states", "tags", "groups", "sweeps", "run_ids")
+_LISTED_AS = {"tags": "tags", "group": "groups", "sweepName": "sweeps"}
+"""Fields of a listed run that a server may not know, by the field of a scope that they decide."""
+
 _TIMES = ("created_after", "created_before")
 
 
@@ -76,6 +80,15 @@ class RunScope(Record, frozen=True, kw_only=True):
     def named(self) -> "RunScope":
         """Return the part that can be judged without W&B."""
         return replace(self, filters=None)
+
+    def unseen(self, left_out: Collection[str]) -> tuple[str, ...]:
+        """Return the fields of a listed run that were left out, and that this scope asks about."""
+        asked = (field for field, name in _LISTED_AS.items() if getattr(self, name))
+        return tuple(field for field in asked if field in left_out)
+
+    def without(self, fields: Collection[str]) -> "RunScope":
+        """Return the part of it that does not ask about these fields of a listed run."""
+        return replace(self, **{_LISTED_AS[field]: () for field in fields})
 
     def admits(self, run: WandbRun) -> bool:
         """Say whether a run is in scope, `filters` aside."""

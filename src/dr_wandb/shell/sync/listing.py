@@ -5,8 +5,8 @@ Rules
 - If the source's count of all runs in scope disagrees with what is tracked, all are listed.
 - A run whose node does not read is asked for again by itself, then reported; the others go on.
 - Snapshots are spooled to disk as they come; only their listings stay in memory.
-- Each run is looked at again for whether it is in scope. One that is not stays only if it is
-  tracked.
+- Each run is looked at again for whether it is in scope, as far as its listing says. One that is
+  not stays only if it is tracked.
 - A held run keeps the stored values of fields that the source does not know (left_out.py).
 """
 
@@ -33,10 +33,13 @@ from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.survey import by_id, plan_listing
 from dr_wandb.shell.ahead import one_ahead
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
 from dr_wandb.shell.sync.spool import SnapshotSpool
 
 ATTEMPTS = 3
+
+UNSEEN = "%s does not know %s of a run: its own filter alone decides which runs are in scope"
 
 Pause = Callable[[int], None]
 """Waits before a further attempt; takes the number of attempts made."""
@@ -100,6 +103,7 @@ class _Survey:
         self.inside: set[str] = set()
         self.total: int | None = None
         self.everything = False
+        self.unseen: set[str] = set()
 
     def ask(self, query: ListingQuery) -> int | None:
         """Ask until the answer is complete. Returns how many runs are counted, but missing in it.
@@ -165,7 +169,7 @@ class _Survey:
         logged_at = list_run(run, "").last_logged_at if unread else None
         if left_out or unread:
             run = self._with_stored(run, {*left_out, *unread})
-        inside = self._in_scope(run, query)
+        inside = self._in_scope(run, query, left_out)
         if not inside and run.run_id not in self.state.runs:
             return run.run_id, _ListedRun(None, inside=False)
         encoded = encode_run(run)
@@ -183,12 +187,17 @@ class _Survey:
         stored = self.find_stored(run.run_id)
         return run if stored is None else with_stored(run, stored, left_out)
 
-    def _in_scope(self, run: WandbRun, query: ListingQuery) -> bool:
-        """Say whether a run is in scope; filters that only W&B can judge, by how it came."""
+    def _in_scope(self, run: WandbRun, query: ListingQuery, left_out: Collection[str]) -> bool:
+        """Say whether a run is in scope; what only W&B can judge, by how it came."""
         scope = self.request.scope
-        if scope is None or not scope.admits(run):
+        unseen = scope.unseen(left_out) if scope is not None else ()
+        if new := [field for field in unseen if field not in self.unseen]:
+            LOGGER.warning(UNSEEN, self.source.address, ", ".join(new))
+            self.unseen.update(new)
+        if scope is None or not scope.without(unseen).admits(run):
             return scope is None
-        if scope.filters is None or not isinstance(query, RunsById) or run.run_id in self.inside:
+        judged_here = scope.filters is None and not unseen
+        if judged_here or not isinstance(query, RunsById) or run.run_id in self.inside:
             return True
         known = self.state.runs.get(run.run_id)
         return not self.everything and known is not None and not known.out_of_scope_since
@@ -209,7 +218,8 @@ class _Survey:
     def _everything_is_listed(self, answered: Mapping[str, _ListedRun], *, certain: bool) -> None:
         """Believe of filters what W&B says now, not what was taken for granted of a run by id."""
         self.everything = True
-        if certain and self.request.scope is not None and self.request.scope.filters is not None:
+        scope = self.request.scope
+        if certain and scope is not None and (scope.filters is not None or self.unseen):
             self.inside &= answered.keys()
 
     def ask_broken_again(self) -> None:
