@@ -179,3 +179,21 @@ def test_command_verifies_and_tells_the_status(
     assert damaged.code != 0
     assert "the last line is cut short" in damaged.stdout
     assert "Traceback" not in damaged.stderr
+
+
+def test_run_that_is_short_by_its_last_step_is_said_to_be_so(
+    project: Project, command: Command
+) -> None:
+    """`status` and `verify` said that it was 0 rows short."""
+    run = project.add_run("run")
+    run.log_all({"loss": step} for step in range(10))
+    run.finish()
+    run.last_step_override = 50
+    for standing in ("short of what is listed", "short of what is listed", "accepted as short"):
+        command.history()
+        status = command("status", "n").stdout
+        assert f"{standing}: 1 run" in status
+        assert "'run': step 50 is listed, and was not reached" in status
+    verified = command("verify", "n", "--against-server").stdout
+    assert "step 50 is listed, and was not reached, accepted as short" in verified
+    assert "0 rows short" not in verified + status

@@ -17,6 +17,7 @@ from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import HistoryPosition, RunTracking, is_another_run
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
+from dr_wandb.core.proof.status import shortage_of
 
 
 def compare(
@@ -126,9 +127,10 @@ def _reasons_of_standing(tracking: RunTracking) -> Iterator[str]:
         yield f"{missing} did not come again, and wait for a read that shows that they are gone"
     elif evidence is not None and evidence.standing == Standing.FAILED:
         yield "what was listed last could not be read"
-    elif tracking.short_by is not None:
-        accepted = ", accepted as such" if tracking.standing.stands else ""
-        yield f"{count(tracking.short_by, 'row')} short{accepted}"
+    elif (shortage := shortage_of(tracking)) is not None:
+        accepted = tracking.standing.stands
+        as_such = ", accepted as such" if tracking.short_by else ", accepted as short"
+        yield f"{shortage}{as_such if accepted else ''}"
 
 
 def _reasons_of_rows(

@@ -25,11 +25,12 @@ class ExportStatus(Record, frozen=True, kw_only=True):
 
     `selection` and `scope` are in words. `file_bytes`: each visible file. `created_at`: the first
     sync, `changed_at`: the last that changed what is exported, `looked_at`: the last of all,
-    `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`, `behind`
-    `short` and `waiting` ones are told by run id; `accepted` are the short runs of which no more is
-    waited for. `missing` and `out_of_scope` runs have the time they were
-    first found so. `sync` is who is at work now, or what an interrupted sync has left. `problem` is
-    why the export does not read; the other fields are then as far as they are known.
+    `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
+    `behind`, `short` and `waiting` ones are told by run id, with `shortages` in words; `accepted`
+    are the short runs of which no more is waited for. `missing` and `out_of_scope` runs have the
+    time they were first found so. `sync` is who is at work now, or what an interrupted sync has
+    left. `problem` is why the export does not read; the other fields are then as far as they are
+    known.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     failed: dict[str, str] = msgspec.field(default_factory=dict)
     behind: dict[str, str] = msgspec.field(default_factory=dict)
     short: dict[str, int] = msgspec.field(default_factory=dict)
+    shortages: dict[str, str] = msgspec.field(default_factory=dict)
     accepted: tuple[str, ...] = ()
     waiting: dict[str, str] = msgspec.field(default_factory=dict)
     missing: dict[str, str] = msgspec.field(default_factory=dict)
@@ -99,6 +101,7 @@ def sum_up(
         failed={run_id: run.failure for run_id, run in runs.items() if run.failure},
         behind={run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))},
         short={run_id: run.short_by for run_id, run in runs.items() if run.short_by is not None},
+        shortages={run_id: said for run_id, run in runs.items() if (said := shortage_of(run))},
         accepted=tuple(
             run_id
             for run_id, run in runs.items()
@@ -149,6 +152,20 @@ def lag_of(run: RunTracking) -> str | None:
     return f"{count(lines - expected, 'row')} behind"
 
 
+def shortage_of(run: RunTracking) -> str | None:
+    """Say what a run is short of, None if it is not."""
+    if run.short_by is None or run.short_by > 0:
+        return None if run.short_by is None else f"{count(run.short_by, 'row')} short"
+    listed = run.seen.last_step if run.seen is not None else None
+    reached = run.rows.last_step if run.rows is not None else None
+    if listed is not None and (reached is None or reached < listed):
+        return f"step {listed} is listed, and was not reached"
+    missing = run.evidence.missing_rows if run.evidence is not None else 0
+    if missing:
+        return f"{count(missing, 'row')} that the export holds did not come again"
+    return "it did not come as it is listed"
+
+
 def describe_status(status: ExportStatus) -> tuple[str, ...]:
     """Say all that is known of one export, in lines of text."""
     return tuple(_describe(status))
@@ -180,10 +197,9 @@ def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "still alive at the last look", [(run_id, "") for run_id in status.alive]
     yield "failed last time", list(status.failed.items())
     yield "behind at the last look", list(status.behind.items())
-    short = {run: f"{count(rows, 'row')} short" for run, rows in status.short.items()}
-    accepted = {*status.accepted}
-    yield "short of what is listed", [part for part in short.items() if part[0] not in accepted]
-    yield "accepted as short", [part for part in short.items() if part[0] in accepted]
+    short, accepted = status.shortages.items(), {*status.accepted}
+    yield "short of what is listed", [part for part in short if part[0] not in accepted]
+    yield "accepted as short", [part for part in short if part[0] in accepted]
     yield "waiting for a second read", list(status.waiting.items())
     yield "gone upstream, kept", [(run, f"since {at}") for run, at in status.missing.items()]
     yield "out of scope, kept", [(run, f"since {at}") for run, at in status.out_of_scope.items()]

@@ -134,7 +134,7 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     if summary.short:
         short = count(len(summary.short), "run")
         yield (
-            f"of {short} fewer rows came than are listed; they are in the export, and accepted as "
+            f"of {short} less came than is listed; what came is in the export, and accepted as "
             "short after three syncs that find no more"
         )
     if summary.waiting:

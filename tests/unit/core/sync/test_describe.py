@@ -34,7 +34,7 @@ def test_ten_short_runs_have_a_line_each_and_the_others_are_counted(tmp_path: Pa
     more = list(describe_unproven(summary_of(tmp_path, short=tuple(map(short, range(13))))))
     assert more[:MOST_NAMED] == ten[:MOST_NAMED]
     assert more[MOST_NAMED] == "and 3 more short runs"
-    assert more[MOST_NAMED + 1].startswith("of 13 runs fewer rows came than are listed")
+    assert more[MOST_NAMED + 1].startswith("of 13 runs less came than is listed")
 
 
 def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.evidence import Evidence, Standing
+from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.state import HistoryPosition, RunTracking
 from dr_wandb.core.contract.words import ago, scope_in_words, size_in_words
-from dr_wandb.core.proof.status import describe_status, describe_statuses
+from dr_wandb.core.proof.status import describe_status, describe_statuses, shortage_of
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.shell.proof.status import find_exports, read_status
 from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
@@ -266,3 +270,35 @@ def test_scope_is_told_in_words() -> None:
         "tag x or y; group g; sweep s; run r; created before 2026-01-01T00:00:00Z; "
         'filter {"state":"finished"}'
     )
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reached", "words"),
+    [
+        (None, 9, None),
+        (Evidence(standing=Standing.SHORT, difference=2), 9, "2 rows short"),
+        (Evidence(standing=Standing.SHORT), 5, "step 9 is listed, and was not reached"),
+        (Evidence(standing=Standing.SHORT), None, "step 9 is listed, and was not reached"),
+        (
+            Evidence(standing=Standing.SHORT, missing_rows=1),
+            9,
+            "1 row that the export holds did not come again",
+        ),
+        (Evidence(standing=Standing.ACCEPTED), 9, "it did not come as it is listed"),
+    ],
+)
+def test_shortage_names_what_is_missing(
+    evidence: Evidence | None, reached: int | None, words: str | None
+) -> None:
+    run = RunTracking(
+        run_id="run",
+        seen=RunListing(run_id="run", last_step=9),
+        position=HistoryPosition(last_step=reached),
+        evidence=evidence,
+    )
+    assert shortage_of(run) == words
+    if words is None:
+        return
+    unseen = shortage_of(replace(run, seen=None, position=None))
+    assert unseen is not None
+    assert "is listed" not in unseen or "as it is listed" in unseen
