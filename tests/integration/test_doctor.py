@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.server import Request, Status
 from tests.server.stand_in import API_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.integration.conftest import Command, Outcome
     from tests.server import Project
 
@@ -98,3 +101,56 @@ def test_data_root_that_cannot_be_used_is_named(project: Project, command: Comma
     done = command("doctor", "entity", "project", "--data-root", "file/below")
     assert done.code == 11
     assert "is not a folder: give another --data-root" in lines(done)["data root"]
+
+
+def add_three(project: Project) -> None:
+    """Add runs a, b and c with a row each; that of c is exported."""
+    for day, name in enumerate("abc", 1):
+        project.add_run(name, created_at=f"2026-01-0{day}T00:00:00").log({"loss": 1})
+    project.runs[2].finish()
+    project.runs[2].export_parquet()
+
+
+def of_run(run_id: str, operation: str) -> Callable[[Request], bool]:
+    return lambda one: one.run_id == run_id and one.operation == operation
+
+
+def test_history_is_asked_of_the_oldest_run_and_of_the_newest_with_rows(
+    project: Project, command: Command
+) -> None:
+    add_three(project)
+    project.add_run("empty", created_at="2026-01-04T00:00:00")
+    told = lines(command("doctor", "entity", "project"))
+    assert told["history"] == "that of run 'a' and of 'c' is given: ok"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "operation", "words"),
+    [
+        ("a", "HistoryPage", ("that of run 'a' is not given", "403")),
+        ("c", "HistoryPage", ("that of run 'c' is not given", "403")),
+        ("c", "RunParquetHistory", ("that of run 'c' is not given", "403")),
+        ("c", "download", ("that of run 'c' is given, but not the Parquet file",)),
+    ],
+)
+def test_history_that_a_sync_would_not_get_is_named(
+    project: Project, command: Command, run_id: str, operation: str, words: tuple[str, ...]
+) -> None:
+    """Doctor asked for the list of exports of the oldest run alone, and all was well."""
+    add_three(project)
+    command.server.faults.add(of_run(run_id, operation), Status(403), times=None)
+    done = command("doctor", "entity", "project")
+    said = lines(done)["history"]
+    assert done.code == 11
+    assert all(word in said for word in words)
+    assert "what its plan allows" in said
+
+
+def test_download_that_cannot_be_judged_is_no_refusal(project: Project, command: Command) -> None:
+    run = project.add_run("run")
+    run.log({"loss": 1})
+    run.export_parquet()
+    command.server.faults.add("download", Status(500), times=None)
+    done = command("doctor", "entity", "project")
+    assert done.code == 0
+    assert "whether its exported rows can be downloaded is not known" in done.stdout

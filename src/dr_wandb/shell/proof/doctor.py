@@ -122,7 +122,10 @@ def _check_access(
 def _check_project(
     session: "ApiSession", entity: str, project: str, timeout_seconds: int
 ) -> Iterator[Check]:
-    """List the project, and ask for the history of its first run: one may be given alone."""
+    """List the project, and ask for the history of two runs: one may be given without the other.
+
+    These are the oldest run and the newest with rows, since an access may be to some runs only.
+    """
     from dr_wandb.core.contract.listing import EveryRun
     from dr_wandb.shell.sources.api.source import ApiSource
 
@@ -142,18 +145,33 @@ def _check_project(
         yield Check(name="project", found=f"{name}, {error}", remedy=remedy)
         return
     yield Check(name="project", found=f"{name}, {'?' if page.total is None else page.total} runs")
-    for run in page.runs[:1]:
-        yield _check_history(source, str(run.get("name")))
+    if page.runs:
+        yield _check_history(source, str(page.runs[0].get("name")))
 
 
-def _check_history(source: "ApiSource", run_id: str) -> Check:
+def _check_history(source: "ApiSource", oldest: str) -> Check:
+    from dr_wandb.shell.sources.api.downloads import Exported
+
+    run_id = oldest
     try:
-        source.require_history(run_id)
-    except SourceError as error:
-        found = f"that of run {run_id!r} is not given, {error}"
-        remedy = ASK_FOR_ACCESS if error.refused else "try again later"
-        return Check(name="history", found=found, remedy=remedy)
-    return Check(name="history", found=f"that of run {run_id!r} is given")
+        files = source.require_history(oldest)
+        newest = source.newest_run_with_rows()
+        if newest not in (None, oldest) and files is not Exported.REFUSED:
+            run_id = str(newest)
+            files = source.require_history(run_id)
+    except (SourceError, DrWandbError) as error:
+        refused = isinstance(error, DrWandbError) or error.refused
+        found = f"that of run {run_id!r} is not given, {str(error).splitlines()[0]}"
+        return Check(
+            name="history", found=found, remedy=ASK_FOR_ACCESS if refused else "try again later"
+        )
+    if files is Exported.REFUSED:
+        found = f"that of run {run_id!r} is given, but not the Parquet file of its exported rows"
+        return Check(name="history", found=found, remedy=ASK_FOR_ACCESS)
+    named = repr(oldest) if run_id == oldest else f"{oldest!r} and of {run_id!r}"
+    unknown = files is Exported.UNKNOWN
+    note = " (whether its exported rows can be downloaded is not known)" if unknown else ""
+    return Check(name="history", found=f"that of run {named} is given{note}")
 
 
 def _place_of_key(host: str) -> str:

@@ -13,22 +13,41 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from tempfile import mkdtemp
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.sync.deadline import begin_progress, note_bytes, reason_to_give_up
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
-from dr_wandb.shell.sources.api.sdk_errors import SDK_ERRORS, Trouble, reason_of, trouble_of_text
+from dr_wandb.shell.sources.api.sdk_errors import (
+    REFUSED_STATUS,
+    SDK_ERRORS,
+    Trouble,
+    reason_of,
+    trouble_of_text,
+)
 from dr_wandb.shell.sources.api.session import ApiSession
 
 _FILE = "downloaded"
 
 LOOK_SECONDS = 0.2
 """From one look at a download to the next."""
+
+
+class Exported(Enum):
+    """Whether the exported rows of a run are given."""
+
+    NONE = "there are none"
+    GIVEN = "given"
+    REFUSED = "refused"
+    UNKNOWN = "not known"
 
 
 class Downloads:
@@ -140,6 +159,24 @@ class _UntilGivenUp:
         if self._given_up.is_set():
             raise SourceError("the download was given up")
         return getattr(self._service, name)
+
+
+def ask_for_file(address: str, timeout_seconds: int) -> Exported:
+    """Ask for the first byte of an exported file, to find out whether it is given.
+
+    The SDK downloads files as a whole only. It may go through another proxy, or trust other
+    certificates, so nothing but a refusal counts as one.
+    """
+    if urlsplit(address).scheme not in ("http", "https"):
+        return Exported.UNKNOWN
+    request = Request(address, headers={"Range": "bytes=0-0"})
+    try:
+        with urlopen(request, timeout=timeout_seconds):
+            return Exported.GIVEN
+    except HTTPError as error:
+        return Exported.REFUSED if error.code in REFUSED_STATUS else Exported.UNKNOWN
+    except (OSError, ValueError):
+        return Exported.UNKNOWN
 
 
 def _missing(reasons: list[str]) -> SourceError:

@@ -75,6 +75,18 @@ query RunParquetHistory($entity: String!, $project: String!, $runName: String!,
 """
 """`liveData` has one item for each row that is not exported to Parquet yet."""
 
+EXPORTED_FILES = """
+query RunParquetHistory($entity: String!, $project: String!, $runName: String!,
+    $liveKeys: [String!]!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $runName) {
+      parquetHistory(liveKeys: $liveKeys) { parquetUrls }
+    }
+  }
+}
+"""
+"""The addresses of a run's Parquet files; who has one may download it for some time."""
+
 RUN_FILE = """
 query RunFiles($project: String!, $entity: String!, $name: String!, $fileNames: [String]) {
   project(name: $project, entityName: $entity) {

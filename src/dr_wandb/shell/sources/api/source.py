@@ -18,11 +18,13 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.values import decode_json
+from dr_wandb.core.sync.left_out import COUNTS, LISTED
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
-from dr_wandb.shell.sources.api.downloads import Downloads
+from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
+from dr_wandb.shell.sources.api.live import BEYOND
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
-from dr_wandb.shell.sources.api.queries import LIVE_STEPS, RUN_FILE
+from dr_wandb.shell.sources.api.queries import EXPORTED_FILES, HISTORY_PAGE, RUN_FILE, runs_document
 from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession, Smaller
 
@@ -32,6 +34,9 @@ PAGE_LIMIT = 1000
 READERS = 2
 """Parquet files that are read here at once, of all that are downloaded: one is encoded, which is
 work for one thread at a time anyway, while the other is read or written."""
+
+NEWEST_RUNS = 20
+"""Runs among which one with rows is looked for, to ask whether histories are given."""
 
 METADATA_FILE = "wandb-metadata.json"
 
@@ -47,6 +52,7 @@ class ApiSource:
         self._session = session
         self._entity = request.entity
         self._project = request.project
+        self._timeout = request.timeout_seconds
         most = min(request.runs_per_page, PAGE_LIMIT - 1)
         self._run_pages = RunPages(session, self._entity, self._project, most)
         self._downloads = Downloads(session, request)
@@ -157,12 +163,31 @@ class ApiSource:
         named = {**self._names(), **variables}
         return self._run_of(self._session.query(document, named, smaller))
 
-    def require_history(self, run_id: str) -> None:
-        """Ask for the list of exports of a run, which is where W&B may refuse a history.
+    def require_history(self, run_id: str) -> Exported:
+        """Ask for what a sync reads of a history: the list of exports, live rows, and a file.
 
-        Raises SourceError; `refused` if the run is there and its history is not given.
+        Returns what is known of the file. Raises SourceError; `refused` if the run is there and its
+        history is not given.
         """
-        self._ask_run(LIVE_STEPS, {"runName": run_id, "liveKeys": ["_step"]})
+        exports = self._ask_run(EXPORTED_FILES, {"runName": run_id, "liveKeys": ["_step"]})
+        page = {"run": run_id, "minStep": 0, "maxStep": BEYOND, "pageSize": 1}
+        self._ask_run(HISTORY_PAGE, page)
+        addresses = (exports.get("parquetHistory") or {}).get("parquetUrls")
+        return ask_for_file(str(addresses[0]), self._timeout) if addresses else Exported.NONE
+
+    def newest_run_with_rows(self) -> str | None:
+        """Return the id of the newest run that has rows, None if none of the last ones has any."""
+        left_out = {*LISTED, COUNTS} - {"name", "historyLineCount"}
+        page = {
+            **self._names(),
+            "order": "-created_at",
+            "filters": "{}",
+            "perPage": NEWEST_RUNS,
+        }
+        answer = self._session.query(runs_document(left_out), page)
+        edges = ((answer.get("project") or {}).get("runs") or {}).get("edges") or ()
+        nodes = [edge["node"] for edge in edges if edge and edge.get("node")]
+        return next((str(run["name"]) for run in nodes if run.get("historyLineCount")), None)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Read the run's metadata file. The SDK's own property hides every error as None."""
