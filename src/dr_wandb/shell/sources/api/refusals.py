@@ -1,7 +1,8 @@
 """Learn of refusals that wandb-core waits out by itself, from its own log.
 
 wandb-core obeys `Retry-After`, however long it is: no setting shortens that wait or turns it off
-(0 tries again means 20), and nothing comes up until it is over (wandb 0.29 to 0.31). All that it
+(0 tries again means 20), and nothing comes up until it is over, or until the request is given up
+after `--timeout-seconds` (wandb 0.29 to 0.31). All that it
 says at once is a line in its log, which lies in the session's private folder. The line does not
 say how long it waits, or which request it was.
 """
