@@ -254,3 +254,6 @@ def test_refusal_of_metadata_files_is_one_line_for_all_runs(
     assert "the metadata file of 12 runs did not come" in done.stderr
     assert "refuses their history" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if "metadata file" in line]) == 1
+    assert "without their last metadata file: 12 runs" in command("status", "n").stdout
+    verified = command("verify", "n", "--against-server").stdout
+    assert verified.count("its metadata file did not come: scripted answer 403") == 12

@@ -105,6 +105,8 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
         yield f"failed last time: {tracking.failure}"
     if tracking.unread is not None:
         yield f"a part of it does not read: {tracking.unread}"
+    if tracking.metadata_failure is not None:
+        yield f"its metadata file did not come: {tracking.metadata_failure}"
     if not listing.terminal:
         yield f"still {listing.state}" if listing.state else "W&B does not tell its state"
     elif not listing.fingerprint or listing.fingerprint != tracking.fingerprint:

@@ -27,7 +27,8 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     sync, `changed_at`: the last that changed what is exported, `looked_at`: the last of all,
     `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
     `behind`, `short` and `waiting` ones are told by run id, with `shortages` in words; `accepted`
-    are the short runs of which no more is waited for. `missing` and `out_of_scope` runs have the
+    are the short runs of which no more is waited for; of `metadata_failed` ones the metadata file
+    did not come. `missing` and `out_of_scope` runs have the
     time they were first found so. `sync` is who is at work now, or what an interrupted sync has
     left. `problem` is why the export does not read; the other fields are then as far as they are
     known.
@@ -51,6 +52,7 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     looked_seconds_ago: int | None = None
     alive: tuple[str, ...] = ()
     failed: dict[str, str] = msgspec.field(default_factory=dict)
+    metadata_failed: dict[str, str] = msgspec.field(default_factory=dict)
     behind: dict[str, str] = msgspec.field(default_factory=dict)
     short: dict[str, int] = msgspec.field(default_factory=dict)
     shortages: dict[str, str] = msgspec.field(default_factory=dict)
@@ -99,6 +101,9 @@ def sum_up(
             run_id for run_id, run in runs.items() if not run.terminal and not run.missing_since
         ),
         failed={run_id: run.failure for run_id, run in runs.items() if run.failure},
+        metadata_failed={
+            run_id: run.metadata_failure for run_id, run in runs.items() if run.metadata_failure
+        },
         behind={run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))},
         short={run_id: run.short_by for run_id, run in runs.items() if run.short_by is not None},
         shortages={run_id: said for run_id, run in runs.items() if (said := shortage_of(run))},
@@ -196,6 +201,7 @@ def _describe(status: ExportStatus) -> Iterator[str]:
 def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "still alive at the last look", [(run_id, "") for run_id in status.alive]
     yield "failed last time", list(status.failed.items())
+    yield "without their last metadata file", list(status.metadata_failed.items())
     yield "behind at the last look", list(status.behind.items())
     short, accepted = status.shortages.items(), {*status.accepted}
     yield "short of what is listed", [part for part in short if part[0] not in accepted]
