@@ -155,9 +155,9 @@ def _check_history(source: "ApiSource", oldest: str) -> Check:
     run_id = oldest
     try:
         files = source.require_history(oldest)
-        newest = source.newest_run_with_rows()
-        if newest not in (None, oldest) and files is not Exported.REFUSED:
-            run_id = str(newest)
+        newest = source.newest_run_with_rows(besides=oldest)
+        if newest is not None and files is not Exported.REFUSED:
+            run_id = newest
             files = source.require_history(run_id)
     except (SourceError, DrWandbError) as error:
         refused = isinstance(error, DrWandbError) or error.refused

@@ -51,6 +51,8 @@ _RETRIED = re.compile(
     r"giving up after \d+ attempt\(s\)(?:: unexpected HTTP status \d+[^\n]*)?"
     r"\s+while retrying: (?:HTTP|unexpected HTTP status) (\d{3})\b"
 )
+_XML = ": body: <"
+"""The body of a storage's refusal follows, with ids of its own in it."""
 _FILE_STATUS = re.compile(r"^file transfer: download: failed to download: status: (\d{3})\b")
 _RETURNED = re.compile(r"^returned error (\d{3})\b(?:: )?(.*)", re.DOTALL)
 """How wandb-core tells of the status and the body of an answer that it does not try again."""
@@ -155,6 +157,7 @@ def reason_of(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if text.endswith(_TOO_SLOW) or _BUSY in text:
         return "no whole answer in time; --timeout-seconds sets how long it may take"
+    text = text.partition(_XML)[0]
     gave_up = text.rfind(_GAVE_UP)
     if gave_up >= 0:
         text = text[gave_up:]
@@ -163,6 +166,9 @@ def reason_of(error: BaseException) -> str:
     if returned:
         text = f"HTTP {returned[1]}: {_said_in(returned[2])}".removesuffix(": ")
     text = scrub_text(_PREFIX.sub("", text))
+    status = status_of(error)
+    if status and not text.startswith("HTTP "):
+        text = f"HTTP {status}: {text}"
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 

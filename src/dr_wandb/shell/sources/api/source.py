@@ -175,8 +175,8 @@ class ApiSource:
         addresses = (exports.get("parquetHistory") or {}).get("parquetUrls")
         return ask_for_file(str(addresses[0]), self._timeout) if addresses else Exported.NONE
 
-    def newest_run_with_rows(self) -> str | None:
-        """Return the id of the newest run that has rows, None if none of the last ones has any."""
+    def newest_run_with_rows(self, besides: str) -> str | None:
+        """Return the id of the newest run that has rows, None if no other of the last ones has."""
         left_out = {*LISTED, COUNTS} - {"name", "historyLineCount"}
         page = {
             **self._names(),
@@ -187,7 +187,8 @@ class ApiSource:
         answer = self._session.query(runs_document(left_out), page)
         edges = ((answer.get("project") or {}).get("runs") or {}).get("edges") or ()
         nodes = [edge["node"] for edge in edges if edge and edge.get("node")]
-        return next((str(run["name"]) for run in nodes if run.get("historyLineCount")), None)
+        names = (str(run["name"]) for run in nodes if run.get("historyLineCount"))
+        return next((name for name in names if name != besides), None)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Read the run's metadata file. The SDK's own property hides every error as None."""
