@@ -23,7 +23,8 @@ from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import ORDER, RECORD_FILE
 from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
-from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
+from dr_wandb.shell.sync.listing import Pause, list_project, pause
+from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.spool import SnapshotSpool
 from dr_wandb.shell.sync.stored_runs import StoredRuns
 

@@ -29,8 +29,9 @@ from dr_wandb.shell.sync.conclude import Conclusion, conclude
 from dr_wandb.shell.sync.fetch import Fetcher, processes_for
 from dr_wandb.shell.sync.fetch_job import FetchJob
 from dr_wandb.shell.sync.history_file import HistoryFile
-from dr_wandb.shell.sync.listing import Pause, ProjectListing, list_project, pause
+from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.processes import Processes
+from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.spool import SnapshotSpool

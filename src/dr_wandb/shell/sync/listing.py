@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.failures import (
@@ -26,7 +25,7 @@ from dr_wandb.core.contract.failures import (
 )
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.contract.normalize import normalize_what_reads
-from dr_wandb.core.contract.records import Record, WandbRun
+from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, is_another_run
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
@@ -35,6 +34,7 @@ from dr_wandb.core.sync.survey import by_id, plan_listing
 from dr_wandb.shell.ahead import one_ahead
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
+from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.spool import SnapshotSpool
 
 ATTEMPTS = 3
@@ -51,22 +51,6 @@ FindStored = Callable[[str], WandbRun | None]
 def pause(attempts: int) -> None:
     """Wait a second, then two: three attempts are over within about ten seconds."""
     time.sleep(float(attempts))
-
-
-class ProjectListing(Record, frozen=True, kw_only=True):
-    """What the listing of a sync brought.
-
-    `asked` are the tracked runs that would have been listed if they were there; `outside` are those
-    that are listed but not in scope. `unread`: what does not read of some of these runs, by id.
-    `unlisted` is how many runs the source counts but did not list, however often it was asked.
-    """
-
-    runs: tuple[RunListing, ...]
-    failures: tuple[FailedRun, ...] = ()
-    unread: Mapping[str, str] = msgspec.field(default_factory=dict)
-    asked: frozenset[str] = frozenset()
-    outside: frozenset[str] = frozenset()
-    unlisted: int = 0
 
 
 class _ListedRun(NamedTuple):

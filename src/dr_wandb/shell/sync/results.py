@@ -9,7 +9,7 @@ from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult, Metadata
-from dr_wandb.shell.sync.listing import ProjectListing
+from dr_wandb.shell.sync.project_listing import ProjectListing
 
 
 class RunResult(Record, frozen=True, kw_only=True):

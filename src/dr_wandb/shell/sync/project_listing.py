@@ -1,0 +1,25 @@
+"""What the listing of a sync brought."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from dr_wandb.core.contract.failures import FailedRun
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import Record
+
+
+class ProjectListing(Record, frozen=True, kw_only=True):
+    """What the listing of a sync brought.
+
+    `asked` are the tracked runs that would have been listed if they were there; `outside` are those
+    that are listed but not in scope. `unread`: what does not read of some of these runs, by id.
+    `unlisted` is how many runs the source counts but did not list, however often it was asked.
+    """
+
+    runs: tuple[RunListing, ...]
+    failures: tuple[FailedRun, ...] = ()
+    unread: Mapping[str, str] = msgspec.field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
+    unlisted: int = 0
