@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.shell.sources.api import session as api_session
+from dr_wandb.shell.sources.api import wandb_core
 from dr_wandb.shell.sources.api.queries import VIEWER
 from dr_wandb.shell.sources.api.session import ApiSession
 from tests.integration.conftest import PRIVATE
@@ -79,8 +79,8 @@ def test_small_project_is_synced_through_one_session(
 def test_session_ends_though_wandb_core_does_not(
     session: ApiSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_session, "TEARDOWN_SECONDS", 0.5)
-    core = api_session._core()
+    monkeypatch.setattr(wandb_core, "TEARDOWN_SECONDS", 0.5)
+    core = wandb_core._core()
     os.kill(core.pid, signal.SIGSTOP)
     session.close()
     assert core.returncode == -signal.SIGKILL
@@ -95,9 +95,9 @@ def test_session_ends_though_wandb_core_does_not(
 def test_wandb_that_does_not_end_is_not_waited_for(
     teardown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_session.wandb, "teardown", teardown)
-    monkeypatch.setattr(api_session, "_core", lambda: None)  # it would set wandb up for the others
-    monkeypatch.setattr(api_session, "TEARDOWN_SECONDS", 0.2)
+    monkeypatch.setattr(wandb_core.wandb, "teardown", teardown)
+    monkeypatch.setattr(wandb_core, "_core", lambda: None)  # it would set wandb up for the others
+    monkeypatch.setattr(wandb_core, "TEARDOWN_SECONDS", 0.2)
     started = time.monotonic()
-    api_session._tear_down()
+    wandb_core._tear_down()
     assert time.monotonic() - started < 60

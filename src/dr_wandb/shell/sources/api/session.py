@@ -9,10 +9,8 @@ session's pacer, which does the waiting and the trying again.
 """
 
 import os
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
-from importlib import import_module
+from contextlib import AbstractContextManager
 from pathlib import Path
 from sys import getsizeof
 from typing import Any, TypeVar
@@ -21,14 +19,11 @@ import wandb
 
 from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, Unreachable
 from dr_wandb.core.contract.values import decode_json
-from dr_wandb.core.sync.deadline import request_seconds
-from dr_wandb.shell.ahead import begin
-from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.addresses import host_of
 from dr_wandb.shell.sources.api.pacing import Pacer
 from dr_wandb.shell.sources.api.queries import VIEWER
-from dr_wandb.shell.sources.api.refusals import LOGS, RefusalWatch
+from dr_wandb.shell.sources.api.refusals import RefusalWatch
 from dr_wandb.shell.sources.api.sdk_errors import (
     SDK_ERRORS,
     Trouble,
@@ -39,26 +34,12 @@ from dr_wandb.shell.sources.api.sdk_errors import (
 )
 from dr_wandb.shell.sources.api.services import Services, handle_of
 from dr_wandb.shell.sources.api.translation import TooMuchError, translate
+from dr_wandb.shell.sources.api.wandb_core import borrow_service
 
 T = TypeVar("T")
 
 Smaller = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Gives the variables of the next try, after those of one whose answer may have been too large."""
-
-_FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
-_QUIET = ("WANDB_SILENT", "WANDB_ERROR_REPORTING")
-_SERVICE = "WANDB_SERVICE"
-"""Set by the SDK once its service runs, in this process or the one that started it."""
-
-_RETRIES = 1
-_RETRY_SECONDS = 1.0
-"""The least that wandb-core takes: 0 means its defaults, 20 tries and 2 s; parts of a second are
-cut off (wandb 0.29 and 0.31). So an error comes up after a second, or after `Retry-After`, which
-`RefusalWatch` learns of before."""
-
-TEARDOWN_SECONDS = 5.0
-"""How long wandb-core may take to end. Interrupted in the middle of downloads it sometimes never
-does, and the SDK waits for it (wandb 0.31.0)."""
 
 OPENING_ATTEMPTS = 3
 """A wrong address is told within seconds."""
@@ -73,7 +54,7 @@ class ApiSession:
         self.private = private
         self._timeout = timeout_seconds
         self._pacer = Pacer(max_rate=max_rate, timeout_seconds=timeout_seconds)
-        self._service = _borrow_service(private, timeout_seconds)
+        self._service = borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
         self._services: Services | None = None
         self._watch: RefusalWatch | None = None
@@ -201,95 +182,6 @@ class ApiSession:
         service, self._service = self._service, None
         if service is not None:
             service.give_back()
-
-
-class _Service:
-    """The service that was started here, and the environment of the process before that."""
-
-    def __init__(self, private: Path, timeout_seconds: int) -> None:
-        self._saved = {name: os.environ.get(name) for name in (*_FOLDERS, *_QUIET, _SERVICE)}
-        self.sessions = 0
-        for name in _FOLDERS:
-            folder = private / name.lower()
-            folder.mkdir(parents=True, exist_ok=True)
-            os.environ[name] = str(folder.resolve())
-        self.logs = Path(os.environ["WANDB_CACHE_DIR"]) / LOGS
-        os.environ["WANDB_SILENT"] = "true"
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        started = begin(lambda: wandb.setup(settings=_settings(timeout_seconds)))
-        import_module("wandb.apis.public")  # takes as long as wandb-core, which is waited for idly
-        started()
-
-    def give_back(self) -> None:
-        """Count one session less; stop the service and restore the environment after the last."""
-        global _running
-        with _service_lock:
-            self.sessions -= 1
-            if self.sessions:
-                return
-            _running = None
-            try:
-                _tear_down()
-            finally:
-                for name, value in self._saved.items():
-                    if value is None:
-                        os.environ.pop(name, None)
-                    else:
-                        os.environ[name] = value
-
-
-def _tear_down() -> None:
-    """Stop the service, and end wandb-core where it takes too long."""
-
-    def work() -> None:
-        try:
-            wandb.teardown()
-        except (Exception, SystemExit):  # it ends Python with the exit code of wandb-core
-            LOGGER.debug("wandb-core did not end well", exc_info=True)
-
-    core = _core()
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(TEARDOWN_SECONDS)
-    if thread.is_alive() and core is not None:
-        core.kill()
-        thread.join(TEARDOWN_SECONDS)
-
-
-def _core() -> Any:
-    """Return the process of wandb-core, None where the SDK keeps it elsewhere than 0.29 to 0.31."""
-    with suppress(AttributeError):
-        return wandb.setup()._connection._proc._process
-    return None
-
-
-_service_lock = threading.Lock()
-_running: _Service | None = None
-
-
-def _borrow_service(private: Path, timeout_seconds: int) -> _Service | None:
-    """Return the service of this process, started if need be; None where wandb runs already."""
-    global _running
-    with _service_lock:
-        if _running is None:
-            if _SERVICE in os.environ:
-                return None
-            _running = _Service(private, timeout_seconds)
-        _running.sessions += 1
-        return _running
-
-
-def _settings(timeout_seconds: int) -> Any:
-    return wandb.Settings(
-        silent=True,
-        x_graphql_retry_max=_RETRIES,
-        x_graphql_retry_wait_min_seconds=_RETRY_SECONDS,
-        x_graphql_retry_wait_max_seconds=_RETRY_SECONDS,
-        x_graphql_timeout_seconds=request_seconds(timeout_seconds),
-        x_file_transfer_retry_max=_RETRIES,
-        x_file_transfer_retry_wait_min_seconds=_RETRY_SECONDS,
-        x_file_transfer_retry_wait_max_seconds=_RETRY_SECONDS,
-    )
 
 
 def _decode(text: str) -> tuple[Any, int]:
