@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wandb.proto import wandb_internal_pb2 as pb
+from wandb.proto.wandb_telemetry_pb2 import TelemetryRecord
 
 HEADER = b":W&B" + (0xBEE1).to_bytes(2, "little") + b"\x00"
 BLOCK = 32 * 1024
@@ -222,6 +223,13 @@ def console_record(text: str, *, seconds: int = 0, error: bool = False) -> bytes
 def exit_record(code: int = 0, *, runtime: int = 0) -> bytes:
     """Return the end of the process."""
     return record(exit=pb.RunExitRecord(exit_code=code, runtime=runtime))
+
+
+def telemetry_record(version: str = "", *, resumed: bool = False, **fields: Any) -> bytes:
+    """Return what the program is; `fields` are those of TelemetryRecord."""
+    telemetry = TelemetryRecord(cli_version=version, **fields)
+    telemetry.feature.resumed = resumed
+    return record(telemetry=telemetry)
 
 
 def environment_record(**fields: Any) -> bytes:

@@ -4,6 +4,8 @@ Rules
 - Reading may stop at any record and go on from the fold that was made so far.
 - Config and summary are kept as the server keeps them, which wandb-core and the SDKs before it do
   in different ways: a file without a producer is of the latter.
+- A later file that resumes its run keeps the earlier config. Its run record says so (SDK 0.30 and
+  later), or a telemetry record that comes after it: until then the config is kept both ways.
 """
 
 import math
@@ -14,6 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.row_shape import OWN_METADATA
 from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.offline.records import (
     Change,
@@ -25,9 +28,17 @@ from dr_wandb.core.offline.records import (
     RunFileRecord,
     RunRecord,
     SummaryRecord,
+    TelemetryRecord,
     json_or_text,
 )
 from dr_wandb.core.offline.run import NOBODY, UNKNOWN_PRODUCER, RunFold
+from dr_wandb.core.offline.telemetry import (
+    RESUMED,
+    Telemetry,
+    has_feature,
+    merged,
+    sdk_version,
+)
 from dr_wandb.core.offline.tree import Leaf, Path, Tree
 
 
@@ -40,6 +51,8 @@ def behind(before: RunFold) -> RunFold:
         preempting=False,
         is_new_file=True,
         has_new_summary=False,
+        telemetry={},
+        resumed_leaves=None,
     )
 
 
@@ -49,6 +62,7 @@ class Folder:
     def __init__(self, before: RunFold) -> None:
         self._fold = before
         self._config = Tree(before.config_leaves)
+        self._resumed = None if before.resumed_leaves is None else Tree(before.resumed_leaves)
         self._summary = Tree(before.summary_leaves)
         self._system = dict(before.system)
         self._host = deepcopy(before.host)
@@ -75,6 +89,8 @@ class Folder:
                 self._fold = replace(self._fold, producer=producer)
             case ExitRecord():
                 self._fold = replace(self._fold, exit=self._fold.exit or record)
+            case TelemetryRecord(telemetry=telemetry):
+                self._add_telemetry(telemetry)
             case PreemptingRecord():
                 self._fold = replace(self._fold, preempting=True)
             case _:
@@ -131,8 +147,9 @@ class Folder:
         """Return what was folded so far. Nothing may be added afterwards."""
         return replace(
             self._fold,
-            config_leaves=tuple(sorted(self._config.leaves(), key=_path_of)),
-            summary_leaves=tuple(sorted(self._summary_leaves(), key=_path_of)),
+            config_leaves=_sorted(self._config.leaves()),
+            resumed_leaves=None if self._resumed is None else _sorted(self._resumed.leaves()),
+            summary_leaves=_sorted(self._summary_leaves()),
             summaries=self._summaries,
             system=self._system,
             host=self._host,
@@ -157,24 +174,47 @@ class Folder:
             branch_points=points,
             is_new_file=False,
         )
+        self._add_telemetry(record.telemetry)
 
     def _begin_config(self, record: RunRecord) -> None:
-        """Begin the config of a file; of an earlier one stays what a resumed run does not set."""
+        """Begin the config of a file; if it resumes the run, what it does not set stays."""
         earlier = tuple(self._config.leaves())
-        self._config = Tree()
+        self._config, self._resumed = Tree(), None
         self._change_config(record.config)
-        if record.resumes:
-            own = {path[0] for path, _ in self._config.leaves()}
-            for path, value in earlier:
-                if path[0] not in own:
-                    self._config.set(path, value)
+        if earlier:
+            own = {path[0] for path, _ in self._config.leaves()} | {OWN_METADATA}
+            kept = (leaf for leaf in earlier if leaf[0][0] not in own or leaf[0][:2] in _CHARTS)
+            self._resumed = Tree([*kept, *self._config.leaves()])
+        if record.resumes or has_feature(self._fold.telemetry, RESUMED):
+            self._resume()
+
+    def _resume(self) -> None:
+        """Take the config as that of a resumed run."""
+        if self._resumed is None:
+            return
+        own = [leaf for leaf in self._config.leaves() if leaf[0][0] == OWN_METADATA]
+        self._config, self._resumed = self._resumed, None
+        if not self.is_of_core and sdk_version(self._fold.telemetry) < KEEPS_CHARTS:
+            self._config.remove((OWN_METADATA,))
+            for path, value in own:
+                self._config.set(path, value)
 
     def _change_config(self, change: Change) -> None:
-        put = self._config.spread if self._fold.producer else self._config.set
-        for path, text in change.set:
-            put(path, plain_form(json_or_text(text)))
-        for path in change.removed:
-            self._config.remove(path)
+        said = [(path, plain_form(json_or_text(text))) for path, text in change.set]
+        for config in (self._config, self._resumed):
+            if config is None:
+                continue
+            for path, value in said:
+                leaves = self._fold.producer or path == (OWN_METADATA,)
+                (config.spread if leaves else config.set)(path, value)
+            for path in change.removed:
+                config.remove(path)
+
+    def _add_telemetry(self, telemetry: Telemetry) -> None:
+        if telemetry:
+            self._fold = replace(self._fold, telemetry=merged(self._fold.telemetry, telemetry))
+        if has_feature(telemetry, RESUMED):
+            self._resume()
 
     def _change_summary(self, change: Change) -> None:
         """Change the summary. Its values are decoded at the end: most are set again and again."""
@@ -207,12 +247,19 @@ class Folder:
         return [(path, value) for path, value in decoded if value is not None]
 
 
+_CHARTS = frozenset((OWN_METADATA, key) for key in ("visualize", "viz", "mask/class_labels"))
+"""What stays of `_wandb` in the config of a resumed run: all else is told by each session."""
+
+KEEPS_CHARTS = (0, 16)
+"""The first version of W&B's Python client that kept the charts of a run that it resumed."""
+
 _STEP = ("_step",)
 """In the summary always the step of the last row."""
 
 
 def _members_of(record: RunRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__struct_fields__ if name != "config"}
+    names = (name for name in record.__struct_fields__ if name not in ("config", "telemetry"))
+    return {name: getattr(record, name) for name in names}
 
 
 def _merge(known: dict[str, Any], told: Any) -> None:
@@ -223,6 +270,10 @@ def _merge(known: dict[str, Any], told: Any) -> None:
             _merge(inner, value)
         else:
             known[key] = deepcopy(value)
+
+
+def _sorted(leaves: Iterable[Leaf]) -> tuple[Leaf, ...]:
+    return tuple(sorted(leaves, key=_path_of))
 
 
 def _path_of(leaf: Leaf) -> Path:

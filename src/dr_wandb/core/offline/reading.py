@@ -18,7 +18,12 @@ from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.folding import Folder
 from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
 from dr_wandb.core.offline.parts import Records, sort_records
-from dr_wandb.core.offline.records import HistoryRecord, RunRecord, decode_record
+from dr_wandb.core.offline.records import (
+    HistoryRecord,
+    RunRecord,
+    TelemetryRecord,
+    decode_record,
+)
 from dr_wandb.core.offline.rows import (
     ColumnRows,
     inside,
@@ -30,6 +35,7 @@ from dr_wandb.core.offline.rows import (
     with_steps,
 )
 from dr_wandb.core.offline.run import RunFold
+from dr_wandb.core.offline.telemetry import RESUMED, has_feature
 from dr_wandb.core.sync.columns import RowBatch
 
 MARKS = 8
@@ -171,10 +177,23 @@ def streams_of(data: Buffer, reading: FileReading) -> Iterator[SystemSample | Co
 
 
 def identify(data: Buffer) -> RunRecord | None:
-    """Return the first record that says what the run is called, None where there is none."""
+    """Return the first record that says what the run is called, None if there is none.
+
+    Whether a resumed run counts on is told by telemetry, which comes before the first row.
+    """
+    run: RunRecord | None = None
     for frames in read_parts(data, len(HEADER), BLOCK):
-        for payload in sort_records(data, frames).others:
+        records = sort_records(data, frames)
+        for payload in records.others:
             match decode_record(payload):
-                case Success(RunRecord() as run):
-                    return run
-    return None
+                case Success(RunRecord() as first) if run is None:
+                    run = first
+                case Success(TelemetryRecord(telemetry=told)) if run and has_feature(told, RESUMED):
+                    return replace(run, counts_on=True)
+                case _:
+                    pass
+            if run is not None and not run.resumes:
+                return run
+        if run is not None and (len(records.rows.starts) or records.odd):
+            return run
+    return run

@@ -3,7 +3,7 @@
 Rules
 - Every payload gives a record or the reason why it does not read; none raises.
 - Text that is not UTF-8 keeps its bytes as escapes. JSON is left as it is until it is needed.
-- Kinds that say nothing of a run's data (files, artifacts, telemetry, ...) are `OtherRecord`.
+- Kinds that say nothing of a run's data (files, artifacts, ...) are `OtherRecord`.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from msgspec import field
 from returns.result import Failure, Result, Success
 
 from dr_wandb.core.contract.records import Record
@@ -18,6 +19,7 @@ from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.offline.host import as_metadata
 from dr_wandb.core.offline.schema import record_class, text_of
+from dr_wandb.core.offline.telemetry import telemetry_of
 from dr_wandb.core.offline.tree import Path, Tree
 
 
@@ -40,7 +42,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     """What a run is called; "" where it is not said. Comes again when some of it changes.
 
     started_at: epoch seconds and nanoseconds, None where there are none. resumes: it goes on where
-    an earlier file of it ended.
+    an earlier file of it ended. counts_on: its steps do so already, since a server said where.
     """
 
     run_id: str = ""
@@ -55,6 +57,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
     commit: str = ""
     started_at: tuple[int, int] | None = None
     resumes: bool = False
+    counts_on: bool = False
+    telemetry: Mapping[str, Any] = field(default_factory=dict)
     branch_point: BranchPoint | None = None
     config: Change = Change()
 
@@ -100,6 +104,12 @@ class HostRecord(Record, frozen=True, kw_only=True):
     metadata: Mapping[str, Any]
 
 
+class TelemetryRecord(Record, frozen=True, kw_only=True):
+    """What the program is and used, as `telemetry.py` keeps it."""
+
+    telemetry: Mapping[str, Any]
+
+
 class OtherRecord(Record, frozen=True, kw_only=True):
     """A record without data of a run, or of a kind that came after this tool."""
 
@@ -115,6 +125,7 @@ RunFileRecord = (
     | SystemSample
     | ConsoleText
     | HostRecord
+    | TelemetryRecord
     | OtherRecord
 )
 
@@ -168,6 +179,7 @@ def _run(message: Any) -> RunRecord:
         commit=text_of(message.git.commit),
         started_at=(start.seconds, start.nanos) if message.HasField("start_time") else None,
         resumes=message.resume or message.resumed,
+        telemetry=telemetry_of(message.telemetry),
         branch_point=BranchPoint(
             run_id=text_of(point.run),
             metric=text_of(point.metric),
@@ -240,5 +252,6 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "output_raw": _console,
     "header": lambda message: HeaderRecord(producer=text_of(message.version_info.producer)),
     "preempting": lambda message: PreemptingRecord(),
+    "telemetry": lambda message: TelemetryRecord(telemetry=telemetry_of(message)),
     "environment": lambda message: HostRecord(metadata=as_metadata(message)),
 }

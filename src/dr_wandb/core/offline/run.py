@@ -3,8 +3,8 @@
 Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sync`)
 - A run that was resumed has several files, folded one behind the other in the order in which they
   were begun. Rows add up; names that are set stay until others are set; the config is that of the
-  later file, over that of the earlier one where it resumes it; summary and state are those of the
-  last one that says something of them.
+  later file, over that of the earlier one if it resumes the run; summary and state are those of
+  the last one that says something of them.
 - A fold can be kept: its values are JSON-safe, and it is the same when it is read again.
 - What comes out is a run as a GraphQL node, so that it is normalized like those of the API.
 """
@@ -40,7 +40,8 @@ class RunFold(Record, frozen=True, kw_only=True):
     rows: how many; last_step: the highest, end_step: that of the last row. moment: the latest time
     that is named, in epoch seconds. unreadable: how many records that are whole did not read.
     is_new_file: the last file has not named its run yet; has_new_summary: it has said something of
-    the summary.
+    the summary. telemetry: what the last file says of its program. resumed_leaves: the config in
+    case the last file turns out to resume the run, None if that is known.
     """
 
     producer: str = UNKNOWN_PRODUCER
@@ -62,6 +63,8 @@ class RunFold(Record, frozen=True, kw_only=True):
     unreadable: int = 0
     is_new_file: bool = True
     has_new_summary: bool = False
+    telemetry: dict[str, Any] = field(default_factory=dict)
+    resumed_leaves: tuple[Leaf, ...] | None = None
 
     @property
     def config(self) -> dict[str, Any]:

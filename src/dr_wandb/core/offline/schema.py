@@ -22,6 +22,7 @@ Record
   4 output OutputRecord | kind
   5 config ConfigRecord | kind
   7 stats StatsRecord | kind
+  11 telemetry TelemetryRecord | kind
   13 output_raw OutputRecord | kind
   17 run RunRecord | kind
   18 exit RunExitRecord | kind
@@ -42,6 +43,7 @@ RunRecord
   12 sweep_id bytes
   17 start_time Timestamp
   18 resumed bool
+  19 telemetry TelemetryRecord
   21 git GitRepoRecord
   23 branch_point BranchPoint
   24 resume bool
@@ -92,6 +94,7 @@ HeaderRecord
 VersionInfo
   1 producer bytes
 RunPreemptingRecord
+TelemetryRecord
 EnvironmentRecord
   1 os bytes
   2 python bytes

@@ -25,6 +25,7 @@ from tests.wandb_file import (
     row_record,
     run_record,
     summary_record,
+    telemetry_record,
     wire_field,
 )
 
@@ -65,7 +66,11 @@ summaries = st.builds(
 simple_summaries = st.builds(summary_record, changes)
 rows = st.builds(lambda step: row_record({"_step": step, "a": 1}), st.integers(0, 9))
 others = st.sampled_from(
-    [run_record(config={"a": 1}), config_record({"b": 2}), exit_record(1), b"\x08\x01", b"\xff"]
+    [
+        *(run_record(config={"a": 1}), config_record({"b": 2}), exit_record(1)),
+        *(telemetry_record("0.31.0"), telemetry_record(resumed=True)),
+        *(b"\x08\x01", b"\xff"),
+    ]
 )
 records = st.builds(
     beside,

@@ -36,6 +36,7 @@ from tests.wandb_file import (
     run_record,
     stats_record,
     summary_record,
+    telemetry_record,
     wire_field,
 )
 
@@ -214,6 +215,7 @@ others = st.one_of(
     st.builds(stats_record, st.integers(0, 2 * 10**9), cpu=st.floats(0, 100)),
     st.builds(console_record, notes, error=st.booleans()),
     st.builds(exit_record, st.integers(-1, 2)),
+    st.builds(telemetry_record, resumed=st.booleans()),
     st.just(record(metric=pb.MetricRecord(name="loss"))),
     st.just(record(final=pb.FinalRecord())),
     st.sampled_from([b"", b"\xff", b"\x08", wire_field(999, b"new")]),

@@ -24,6 +24,9 @@ from dr_wandb.shell.store import disk
 INDEX_FILE = ".offline.json"
 TAIL_BYTES = 1 << 12
 
+FORM = 1
+"""What a fold means. It goes up when that changes, so that all files are read again."""
+
 
 class KnownFile(Record, frozen=True, kw_only=True):
     """A file and what was read of it.
@@ -41,9 +44,10 @@ class KnownFile(Record, frozen=True, kw_only=True):
 
 
 class OfflineIndex(Record, frozen=True, kw_only=True):
-    """The files by their names below `folder`. version: of the tool that read them."""
+    """The files by their names below `folder`. version, form: of the tool that read them."""
 
     version: str
+    form: int = 0
     folder: str
     files: Mapping[str, KnownFile]
 
@@ -56,14 +60,14 @@ def load_index(path: Path, folder: Path) -> Mapping[str, KnownFile]:
     """Load what is known of the files below a folder, nothing where that is not known."""
     with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
         index = _DECODER.decode(path.read_bytes())
-        if index.version == VERSION and index.folder == _spell(folder):
+        if (index.version, index.form) == (VERSION, FORM) and index.folder == _spell(folder):
             return index.files
     return {}
 
 
 def save_index(path: Path, folder: Path, files: Mapping[str, KnownFile]) -> None:
     """Remember what is known, if it is something new. Where that fails, nothing is lost."""
-    index = OfflineIndex(version=VERSION, folder=_spell(folder), files=files)
+    index = OfflineIndex(version=VERSION, form=FORM, folder=_spell(folder), files=files)
     content = _ENCODER.encode(index)
     with suppress(OSError):
         if path.read_bytes() == content:

@@ -49,8 +49,9 @@ def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
     """Return what is known before a file is read: what the files of its run before it say."""
     if before is None:
         return FileReading()
-    resumes = start.named is not None and start.named.resumes
-    return FileReading(fold=behind(before.fold), numbered_on=resumes)
+    named = start.named
+    numbered_on = named is not None and named.resumes and not named.counts_on
+    return FileReading(fold=behind(before.fold), numbered_on=numbered_on)
 
 
 Wanted = Callable[[str, str], bool]
@@ -149,7 +150,8 @@ class FolderScan:
             with mapped(file) as (data, _):
                 if known is not None and is_as_known(file, data, known):
                     same = known.size == file.size
-                    named = known.named if same else known.named or identify(data)
+                    final = known.named is not None and not known.named.resumes
+                    named = known.named if same or final else identify(data)
                     return start_of(file, named, data)
                 problem = header_problem(data)
                 if problem is not None:

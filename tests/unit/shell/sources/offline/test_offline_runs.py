@@ -9,7 +9,7 @@ import pytest
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.offline.folding import behind
-from dr_wandb.core.offline.reading import FileReading, read_file, rows_of
+from dr_wandb.core.offline.reading import FileReading, identify, read_file, rows_of
 from dr_wandb.core.offline.records import BranchPoint
 from dr_wandb.core.offline.run import RunFold, state_of
 from dr_wandb.core.offline.tree import Tree
@@ -25,6 +25,7 @@ from tests.wandb_file import (
     row_record,
     run_record,
     summary_record,
+    telemetry_record,
 )
 
 CORE, LEGACY = header_record(), header_record("")
@@ -189,6 +190,80 @@ def test_resumed_run_keeps_the_config_that_it_does_not_set_and_names() -> None:
     assert fold.summary == {"_step": 0}
     assert fold.run is not None
     assert (fold.run.notes, fold.run.tags, fold.run.display_name) == ("new", ("x",), "one")
+
+
+RESUMED = telemetry_record("0.25.0", resumed=True)
+
+
+@pytest.mark.parametrize(
+    ("later", "config"),
+    [
+        ([run_record(), RESUMED], {"lr": 0.1, "net": {"depth": 3, "act": "relu"}}),
+        ([run_record(config={"net": {"depth": 5}}), RESUMED], {"lr": 0.1, "net": {"depth": 5}}),
+        ([run_record(), config_record({"lr": 2}), RESUMED, config_record({"q": 1})],
+         {"lr": 2, "net": {"depth": 3, "act": "relu"}, "q": 1}),
+        ([run_record(), config_record(removed=["net"]), RESUMED], {"lr": 0.1}),
+        ([run_record(), telemetry_record("0.25.0"), RESUMED, RESUMED],
+         {"lr": 0.1, "net": {"depth": 3, "act": "relu"}}),
+        ([run_record(config={"q": 1}), telemetry_record("0.25.0")], {"q": 1}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("header", [CORE, LEGACY])
+def test_config_is_kept_when_telemetry_says_that_the_run_was_resumed(
+    later: list[bytes], config: dict[str, Any], header: bytes
+) -> None:
+    """A run that was resumed by a script which set no config lost all of it (SDK before 0.30)."""
+    first = fold_of(run_record(config={"lr": 0.1, "net": {"depth": 3, "act": "relu"}}))
+    for border in range(len(later) + 1):  # wherever a sync came between
+        pieces = FileReading(fold=behind(first))
+        for some in (later[:border], later):
+            pieces = read_file(file_of([header, *some]), pieces)
+        assert pieces.fold.config == config
+
+
+@pytest.mark.parametrize(
+    ("header", "version", "charts"),
+    [
+        (CORE, "0.25.0", {"visualize": {"old": 1, "new": 1}}),
+        (LEGACY, "0.16.6", {"visualize": {"old": 1, "new": 1}}),
+        (LEGACY, "0.15.12", {"visualize": {"new": 1}}),
+    ],
+)
+def test_resumed_config_keeps_charts_but_nothing_else_of_the_session_before(
+    header: bytes, version: str, charts: dict[str, Any]
+) -> None:
+    first = fold_of(
+        run_record(config={"_wandb": {"code_path": "a.py"}}),
+        config_record({("_wandb", "visualize", "old"): 1}),
+        header=header,
+    )
+    assert first.config == {"_wandb": {"code_path": "a.py", "visualize": {"old": 1}}}
+    later = [
+        header,
+        run_record(config={"_wandb": {}}),
+        config_record({("_wandb", "visualize", "new"): 1}),
+        telemetry_record(version, resumed=True),
+    ]
+    fold = read_file(file_of(later), FileReading(fold=behind(first))).fold
+    assert fold.config == {"_wandb": charts}
+
+
+@pytest.mark.parametrize(
+    ("payloads", "counts_on"),
+    [
+        ([run_record(resume=True), RESUMED, A_ROW], True),
+        ([run_record(resume=True), A_ROW, exit_record()], False),
+        ([run_record(resume=True)], False),
+        ([run_record(), RESUMED], False),
+    ],
+)
+def test_steps_of_a_run_that_was_resumed_online_count_on_by_themselves(
+    payloads: list[bytes], counts_on: bool
+) -> None:
+    """A run that was killed has rows that W&B never got; those of the resumed one moved behind."""
+    run = identify(file_of([CORE, *payloads]))
+    assert run is not None
+    assert run.counts_on == counts_on
 
 
 def test_resumed_run_without_rows_keeps_its_summary() -> None:

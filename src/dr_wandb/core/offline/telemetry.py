@@ -1,0 +1,82 @@
+"""What a file says of the program that wrote it: its versions, its imports, what it used.
+
+Rules
+- Telemetry is kept as W&B's clients upload it, as `_wandb.t` of the config: under the numbers of
+  its fields, flags as the sorted list of those that are set (measured with SDK 0.10.33 to 0.31.0).
+- Fields are taken by their numbers, so those that newer or older SDKs have are kept too.
+- Each record adds to those before it. What cannot be decoded says nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from dr_wandb.core.offline.schema import text_of
+
+Telemetry = Mapping[str, Any]
+"""The value of `_wandb.t`: a list of numbers, a text, or for labels an object of texts."""
+
+IMPORTS_INIT, IMPORTS_FINISH, FEATURE, ENV = "1", "2", "3", "8"
+PYTHON_VERSION, CLI_VERSION, HUGGINGFACE_VERSION, CORE_VERSION = "4", "5", "6", "12"
+
+_FLAGS = frozenset({IMPORTS_INIT, IMPORTS_FINISH, FEATURE, ENV, "10", "11"})
+_LABEL, _INFO = "9", "200"
+
+OFFLINE, RESUMED = 4, 5
+"""Numbers of features."""
+
+
+def telemetry_of(message: Any) -> dict[str, Any]:
+    """Return what a telemetry record says."""
+    found: dict[str, Any] = {}
+    for field in UnknownFieldSet(message):
+        key = str(field.field_number)
+        if key == _INFO:
+            continue
+        if isinstance(field.data, int):
+            found[key] = field.data
+        elif isinstance(field.data, bytes):
+            value = _value(type(message), key, field.data)
+            if value:
+                found = merged(found, {key: value})
+    return found
+
+
+def _value(empty: Any, key: str, raw: bytes) -> Any:
+    """Return a text, or what an inner message has; empty: a message without fields of its own."""
+    if key not in _FLAGS and key != _LABEL:
+        return text_of(raw)
+    try:
+        inner = list(UnknownFieldSet(empty.FromString(raw)))
+    except DecodeError:
+        return None
+    if key == _LABEL:
+        return {str(i.field_number): text_of(i.data) for i in inner if isinstance(i.data, bytes)}
+    return sorted({i.field_number for i in inner if i.data})
+
+
+def merged(before: Telemetry, said: Telemetry) -> dict[str, Any]:
+    """Return telemetry with what a further record says: flags and labels add up."""
+    found = dict(before)
+    for key, value in said.items():
+        held = found.get(key)
+        if isinstance(held, list) and isinstance(value, list):
+            found[key] = sorted({*held, *value})
+        elif isinstance(held, dict) and isinstance(value, dict):
+            found[key] = {**held, **value}
+        else:
+            found[key] = value
+    return found
+
+
+def has_feature(telemetry: Telemetry, feature: int) -> bool:
+    """Say whether a feature was used."""
+    return feature in telemetry.get(FEATURE, ())
+
+
+def sdk_version(telemetry: Telemetry) -> tuple[int, ...]:
+    """Return the first two numbers of the version of the SDK, () if it is not known."""
+    numbers = str(telemetry.get(CLI_VERSION, "")).split(".")[:2]
+    return tuple(map(int, numbers)) if all(number.isdecimal() for number in numbers) else ()
