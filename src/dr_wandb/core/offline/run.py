@@ -16,6 +16,7 @@ from msgspec import field
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
+from dr_wandb.core.offline.telemetry import sdk_version
 from dr_wandb.core.offline.tree import Leaf, as_object
 
 RUNNING_SECONDS = 300.0
@@ -26,6 +27,9 @@ CRASHED = 254
 
 UNKNOWN_PRODUCER = "unknown"
 """Where the header is lost: taken for wandb-core, which wrote all files since SDK 0.18."""
+
+TELLS_RUNTIME = (0, 12)
+"""The first version of the SDK that measures the runtime."""
 
 NOBODY = RunRecord()
 
@@ -77,9 +81,13 @@ class RunFold(Record, frozen=True, kw_only=True):
         members = as_object(self.summary_leaves)
         if self.end_step is not None and (self.producer or self.summaries):
             members["_step"] = self.end_step
-        if self.exit is not None and not self.producer:
+        if self.exit is not None and not self.producer and self._tells_runtime(self.exit):
             members["_wandb"] = {"runtime": self.exit.runtime}
         return members
+
+    def _tells_runtime(self, end: ExitRecord) -> bool:
+        """Say whether the client measured its runtime; a runtime of 0 is not in the file."""
+        return end.runtime != 0 or sdk_version(self.telemetry) >= TELLS_RUNTIME
 
 
 def state_of(fold: RunFold, idle_seconds: float) -> str:

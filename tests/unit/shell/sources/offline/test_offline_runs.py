@@ -149,6 +149,28 @@ def test_summary_of_an_old_file_is_its_last_record_and_the_runtime() -> None:
     assert fold.summary == {"a": 2, "n": None, "_step": 0, "_wandb": {"runtime": 7}}
 
 
+@pytest.mark.parametrize(
+    ("version", "runtime", "own"),
+    [
+        ("0.10.31", 0, None),
+        ("", 0, None),
+        ("0.12.0", 0, {"runtime": 0}),
+        ("0.17.9", 5, {"runtime": 5}),
+        ("", 5, {"runtime": 5}),
+    ],
+)
+def test_runtime_is_in_the_summary_if_the_client_measured_it(
+    version: str, runtime: int, own: dict[str, int] | None
+) -> None:
+    """Runs of SDK 0.10 and 0.11, which measure none, were said to have taken no time."""
+    said = telemetry_record(version)
+    end = exit_record(0, runtime=runtime)
+    for before in ({}, {"_wandb": {"runtime": 17}}):
+        last = summary_record({"a": 1, **before}, flat=True)
+        summary = fold_of(run_record(), said, end, last, header=LEGACY).summary
+        assert summary == {"a": 1, **before, **({} if own is None else {"_wandb": own})}
+
+
 def test_old_file_of_a_killed_process_has_no_summary() -> None:
     assert fold_of(run_record(), A_ROW, header=LEGACY).summary == {}
 
