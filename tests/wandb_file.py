@@ -232,6 +232,28 @@ def telemetry_record(version: str = "", *, resumed: bool = False, **fields: Any)
     return record(telemetry=telemetry)
 
 
+def metric_record(
+    name: str = "",
+    *,
+    glob: str = "",
+    axis: str = "",
+    summary: Sequence[str] | None = None,
+    defined: bool = True,
+    replaces: bool = False,
+    goal: int = 0,
+    **options: bool,
+) -> bytes:
+    """Return the definition of a metric. summary: such as "min"; options: such as `hidden`."""
+    metric = pb.MetricRecord(name=name, glob_name=glob, step_metric=axis)
+    metric.goal = pb.MetricRecord.MetricGoal.ValueType(goal)
+    metric.options.CopyFrom(pb.MetricOptions(defined=defined, **options))
+    if summary is not None:
+        metric.summary.CopyFrom(pb.MetricSummary(**dict.fromkeys(summary, True)))
+    if replaces:
+        metric._control.overwrite = True
+    return record(metric=metric)
+
+
 def environment_record(**fields: Any) -> bytes:
     """Return what is known of the machine; `fields` are those of EnvironmentRecord."""
     return record(environment=pb.EnvironmentRecord(**fields))
@@ -272,6 +294,13 @@ def write_run(
     if modified_ns is not None:
         os.utime(path, ns=(modified_ns, modified_ns))
     return path
+
+
+def write_summary(path: Path, content: bytes) -> None:
+    """Write the `wandb-summary.json` that lies beside the file of a run."""
+    place = path.parent / "files" / "wandb-summary.json"
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(content)
 
 
 def write_metadata(path: Path, content: bytes) -> None:

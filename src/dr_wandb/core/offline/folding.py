@@ -4,8 +4,6 @@ Rules
 - Reading may stop at any record and go on from the fold that was made so far.
 - Config and summary are kept as the server keeps them, which wandb-core and the SDKs before it do
   in different ways: a file without a producer is of the latter.
-- A later file that resumes its run keeps the earlier config. Its run record says so (SDK 0.30 and
-  later), or a telemetry record that comes after it: until then the config is kept both ways.
 """
 
 import math
@@ -16,14 +14,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.plain import plain_form
-from dr_wandb.core.contract.row_shape import OWN_METADATA
 from dr_wandb.core.contract.streams import SystemSample
+from dr_wandb.core.offline.config import KEEPS_CHARTS, Config
+from dr_wandb.core.offline.metrics import REPLACES_SUMMARIES, Metric, define, define_with_axis
 from dr_wandb.core.offline.records import (
     Change,
     ConfigRecord,
     ExitRecord,
     HeaderRecord,
     HostRecord,
+    MetricRecord,
     PreemptingRecord,
     RunFileRecord,
     RunRecord,
@@ -35,24 +35,34 @@ from dr_wandb.core.offline.run import NOBODY, UNKNOWN_PRODUCER, RunFold
 from dr_wandb.core.offline.telemetry import (
     RESUMED,
     Telemetry,
+    core_version,
     has_feature,
     merged,
     sdk_version,
 )
-from dr_wandb.core.offline.tree import Leaf, Path, Tree
+from dr_wandb.core.offline.tree import Leaf, Path, Tree, in_order
 
 
 def behind(before: RunFold) -> RunFold:
     """Return the fold with which a further file of a run is begun: the run is alive again."""
+    leaves = before.summary_leaves
+    if not before.producer:  # some of it is in no record
+        leaves = tuple(((key,), value) for key, value in before.summary.items() if key != "_step")
     return replace(
         before,
+        summary_leaves=in_order(leaves),
         producer=UNKNOWN_PRODUCER,
         exit=None,
         preempting=False,
         is_new_file=True,
         has_new_summary=False,
-        telemetry={},
+        tells_summary=False,
         resumed_leaves=None,
+        earlier_summary=(),
+        telemetry={},
+        metrics=(),
+        globs=(),
+        replay=None,
     )
 
 
@@ -61,13 +71,14 @@ class Folder:
 
     def __init__(self, before: RunFold) -> None:
         self._fold = before
-        self._config = Tree(before.config_leaves)
-        self._resumed = None if before.resumed_leaves is None else Tree(before.resumed_leaves)
+        self._config = Config(before.config_leaves, before.resumed_leaves)
         self._summary = Tree(before.summary_leaves)
         self._system = dict(before.system)
         self._host = deepcopy(before.host)
+        self._metrics = {metric.name: metric for metric in before.metrics}
+        self._globs = {glob.glob: glob for glob in before.globs}
         self._records = before.records
-        self._summaries = before.summaries
+        self._tells_summary = before.tells_summary
         self._moment = before.moment
 
     def add(self, record: RunFileRecord) -> None:
@@ -79,12 +90,14 @@ class Folder:
             case RunRecord():
                 self._add_run(record)
             case ConfigRecord(change=change):
-                self._change_config(change)
+                self._config.change(change, leaf_by_leaf=self.is_of_core)
             case SystemSample(timestamp=timestamp, values=values):
                 self._system.update(plain_form(dict(values)))
                 self.see(timestamp)
             case HostRecord(metadata=metadata):
                 _merge(self._host, metadata)
+            case MetricRecord(metric=metric):
+                self._define(metric)
             case HeaderRecord(producer=producer):
                 self._fold = replace(self._fold, producer=producer)
             case ExitRecord():
@@ -99,7 +112,7 @@ class Folder:
     def add_summaries(self, count: int, last: Mapping[Path, bytes]) -> None:
         """Take changes of a summary of wandb-core: how many, and the last text of each path."""
         self._records += count
-        self._summaries += count
+        self._tells_summary = True
         self._begin_summary()
         self._set_summary(last.items())
 
@@ -147,12 +160,14 @@ class Folder:
         """Return what was folded so far. Nothing may be added afterwards."""
         return replace(
             self._fold,
-            config_leaves=_sorted(self._config.leaves()),
-            resumed_leaves=None if self._resumed is None else _sorted(self._resumed.leaves()),
-            summary_leaves=_sorted(self._summary_leaves()),
-            summaries=self._summaries,
+            config_leaves=self._config.leaves,
+            resumed_leaves=self._config.resumed_leaves,
+            summary_leaves=in_order(self._summary_leaves()),
+            tells_summary=self._tells_summary,
             system=self._system,
             host=self._host,
+            metrics=tuple(self._metrics.values()),
+            globs=tuple(self._globs.values()),
             records=self._records,
             moment=self._moment,
         )
@@ -163,9 +178,9 @@ class Folder:
         if record.branch_point is not None and record.branch_point not in points:
             points = (*points, record.branch_point)
         if fold.is_new_file:
-            self._begin_config(record)
+            self._config.begin(record.config, leaf_by_leaf=self.is_of_core)
         elif not fold.producer:
-            self._change_config(record.config)
+            self._config.change(record.config, leaf_by_leaf=False)
         said = {key: value for key, value in _members_of(record).items() if value}
         self._fold = replace(
             fold,
@@ -175,50 +190,32 @@ class Folder:
             is_new_file=False,
         )
         self._add_telemetry(record.telemetry)
-
-    def _begin_config(self, record: RunRecord) -> None:
-        """Begin the config of a file; if it resumes the run, what it does not set stays."""
-        earlier = tuple(self._config.leaves())
-        self._config, self._resumed = Tree(), None
-        self._change_config(record.config)
-        if earlier:
-            own = {path[0] for path, _ in self._config.leaves()} | {OWN_METADATA}
-            kept = (leaf for leaf in earlier if leaf[0][0] not in own or leaf[0][:2] in _CHARTS)
-            self._resumed = Tree([*kept, *self._config.leaves()])
-        if record.resumes or has_feature(self._fold.telemetry, RESUMED):
+        if record.resumes:
             self._resume()
-
-    def _resume(self) -> None:
-        """Take the config as that of a resumed run."""
-        if self._resumed is None:
-            return
-        own = [leaf for leaf in self._config.leaves() if leaf[0][0] == OWN_METADATA]
-        self._config, self._resumed = self._resumed, None
-        if not self.is_of_core and sdk_version(self._fold.telemetry) < KEEPS_CHARTS:
-            self._config.remove((OWN_METADATA,))
-            for path, value in own:
-                self._config.set(path, value)
-
-    def _change_config(self, change: Change) -> None:
-        said = [(path, plain_form(json_or_text(text))) for path, text in change.set]
-        for config in (self._config, self._resumed):
-            if config is None:
-                continue
-            for path, value in said:
-                leaves = self._fold.producer or path == (OWN_METADATA,)
-                (config.spread if leaves else config.set)(path, value)
-            for path in change.removed:
-                config.remove(path)
 
     def _add_telemetry(self, telemetry: Telemetry) -> None:
         if telemetry:
             self._fold = replace(self._fold, telemetry=merged(self._fold.telemetry, telemetry))
-        if has_feature(telemetry, RESUMED):
+        if has_feature(self._fold.telemetry, RESUMED):
             self._resume()
+
+    def _resume(self) -> None:
+        version = sdk_version(self._fold.telemetry)
+        self._config.resume(keeps_charts=self.is_of_core or version >= KEEPS_CHARTS)
+
+    def _define(self, metric: Metric) -> None:
+        known = self._metrics if metric.name else self._globs
+        if self.is_of_core:
+            adds = core_version(self._fold.producer) != REPLACES_SUMMARIES
+            define(known, metric, adds_summaries=adds)
+        elif metric.name:
+            define_with_axis(known, metric)
+        elif metric.glob:
+            define(known, metric)
 
     def _change_summary(self, change: Change) -> None:
         """Change the summary. Its values are decoded at the end: most are set again and again."""
-        self._summaries += 1
+        self._tells_summary = True
         self._begin_summary()
         if not self._fold.producer:
             self._summary = Tree()  # each record is the whole summary
@@ -234,7 +231,8 @@ class Folder:
     def _begin_summary(self) -> None:
         """Forget the summary of an earlier file when this one has something to say."""
         if not self._fold.has_new_summary:
-            self._fold = replace(self._fold, has_new_summary=True)
+            earlier = () if self.is_of_core else in_order(self._summary.leaves())
+            self._fold = replace(self._fold, has_new_summary=True, earlier_summary=earlier)
             self._summary = Tree()
 
     def _summary_leaves(self) -> list[Leaf]:
@@ -246,12 +244,6 @@ class Folder:
             return decoded
         return [(path, value) for path, value in decoded if value is not None]
 
-
-_CHARTS = frozenset((OWN_METADATA, key) for key in ("visualize", "viz", "mask/class_labels"))
-"""What stays of `_wandb` in the config of a resumed run: all else is told by each session."""
-
-KEEPS_CHARTS = (0, 16)
-"""The first version of W&B's Python client that kept the charts of a run that it resumed."""
 
 _STEP = ("_step",)
 """In the summary always the step of the last row."""
@@ -270,11 +262,3 @@ def _merge(known: dict[str, Any], told: Any) -> None:
             _merge(inner, value)
         else:
             known[key] = deepcopy(value)
-
-
-def _sorted(leaves: Iterable[Leaf]) -> tuple[Leaf, ...]:
-    return tuple(sorted(leaves, key=_path_of))
-
-
-def _path_of(leaf: Leaf) -> Path:
-    return leaf[0]

@@ -17,6 +17,7 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.folding import Folder
 from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
+from dr_wandb.core.offline.legacy import Replay, replayed
 from dr_wandb.core.offline.parts import Records, sort_records
 from dr_wandb.core.offline.records import (
     HistoryRecord,
@@ -92,11 +93,26 @@ def read_file(
     return replace(
         before,
         end=begin,
-        fold=folder.fold,
+        fold=_with_replay(folder.fold, data, begin, before.fold.replay, after_part),
         lost=tuple(lost),
         torn=torn,
         marks=(*marks[:1], *marks[1:][-MARKS:]),
     )
+
+
+def _with_replay(
+    fold: RunFold,
+    data: Buffer,
+    end: int,
+    before: Replay | None,
+    after_part: Callable[[], None],
+) -> RunFold:
+    """Go over the rows once more if W&B's client made something of them that no record says."""
+    if not fold.needs_replay:
+        return replace(fold, replay=None)
+    has_metrics = bool(fold.metrics or fold.globs)
+    replay = replayed(data, end, before or Replay(), has_metrics=has_metrics, after_part=after_part)
+    return replace(fold, replay=replay)
 
 
 def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:

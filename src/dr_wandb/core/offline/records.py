@@ -18,6 +18,7 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.offline.host import as_metadata
+from dr_wandb.core.offline.metrics import Metric, metric_of
 from dr_wandb.core.offline.schema import record_class, text_of
 from dr_wandb.core.offline.telemetry import telemetry_of
 from dr_wandb.core.offline.tree import Path, Tree
@@ -110,6 +111,12 @@ class TelemetryRecord(Record, frozen=True, kw_only=True):
     telemetry: Mapping[str, Any]
 
 
+class MetricRecord(Record, frozen=True, kw_only=True):
+    """A definition of a metric."""
+
+    metric: Metric
+
+
 class OtherRecord(Record, frozen=True, kw_only=True):
     """A record without data of a run, or of a kind that came after this tool."""
 
@@ -126,6 +133,7 @@ RunFileRecord = (
     | ConsoleText
     | HostRecord
     | TelemetryRecord
+    | MetricRecord
     | OtherRecord
 )
 
@@ -253,5 +261,6 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "header": lambda message: HeaderRecord(producer=text_of(message.version_info.producer)),
     "preempting": lambda message: PreemptingRecord(),
     "telemetry": lambda message: TelemetryRecord(telemetry=telemetry_of(message)),
+    "metric": lambda message: MetricRecord(metric=metric_of(message)),
     "environment": lambda message: HostRecord(metadata=as_metadata(message)),
 }

@@ -125,6 +125,28 @@ def last_values(records: Records) -> dict[Path, bytes] | None:
     return last_of_each(records.part, items)
 
 
+def last_of_rows(records: Records) -> dict[Path, bytes] | None:
+    """Return the last JSON text of each key of the rows of a part.
+
+    None if that cannot be told from their items, or if a value lies inside of another one.
+    """
+    found: dict[Path, bytes] = {}
+    for some in _pieces(records):
+        _, _, begins, stops = some.rows
+        items, unfit = find_items(some.part, begins, stops, has_step=True)
+        last = None if unfit.any() else last_of_each(some.part, items)
+        if last is None or any(len(path) > 1 for path in last):
+            return None
+        found.update(last)
+    return None if records.odd else found
+
+
+def rows_one_by_one(records: Records) -> Iterator[Mapping[str, Any]]:
+    """Give the rows of a part as their records say them."""
+    rows = map(records.row, range(len(records.rows.starts)))
+    yield from (row for row in chain(rows, map(row_of, records.odd)) if row is not None)
+
+
 def read_rows(records: Records, window: FetchWindow) -> Iterator[RowBatch | ColumnRows]:
     """Read the rows of a part whose step lies in the window."""
     odd = [row for content in records.odd if (row := row_of(content)) is not None]

@@ -6,7 +6,6 @@ Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sy
   later file, over that of the earlier one if it resumes the run; summary and state are those of
   the last one that says something of them.
 - A fold can be kept: its values are JSON-safe, and it is the same when it is read again.
-- What comes out is a run as a GraphQL node, so that it is normalized like those of the API.
 """
 
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 from msgspec import field
 
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.offline.host import time_of
+from dr_wandb.core.offline.legacy import Replay
+from dr_wandb.core.offline.metrics import Metric
 from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
-from dr_wandb.core.offline.telemetry import sdk_version
+from dr_wandb.core.offline.telemetry import RESUMED, has_feature, sdk_version
 from dr_wandb.core.offline.tree import Leaf, as_object
 
 RUNNING_SECONDS = 300.0
@@ -37,15 +37,17 @@ NOBODY = RunRecord()
 class RunFold(Record, frozen=True, kw_only=True):
     """What the files of a run say, as far as they were read.
 
-    producer: the version of wandb-core that wrote the last file, "" for older ones. run: what it
-    is called. started_at: when the first file was begun, in epoch seconds and nanoseconds.
-    config_leaves, summary_leaves: as they are at the end; summaries: how many records changed the
-    summary. system: the last sample of each system metric. host: what is known of the machine.
-    rows: how many; last_step: the highest, end_step: that of the last row. moment: the latest time
-    that is named, in epoch seconds. unreadable: how many records that are whole did not read.
-    is_new_file: the last file has not named its run yet; has_new_summary: it has said something of
-    the summary. telemetry: what the last file says of its program. resumed_leaves: the config in
-    case the last file turns out to resume the run, None if that is known.
+    producer: the version of wandb-core that wrote the last file, "" for older ones. run: what it is
+    called. started_at: when the first file was begun, in epoch seconds and nanoseconds.
+    config_leaves, summary_leaves: as they are at the end. system: the last sample of each system
+    metric. host: what is known of the machine. rows: how many; last_step: the highest, end_step:
+    that of the last row. moment: the latest time that is named, in epoch seconds. unreadable: how
+    many records that are whole did not read. is_new_file: the last file has not named its run yet;
+    has_new_summary: it has said something of the summary, be it by rows; tells_summary: by a
+    record. resumed_leaves: the config in case the last file turns out to resume the run, None if
+    that is known; earlier_summary: the summary of the files before it. telemetry, metrics, globs:
+    what the last file says of its program, and of the metrics that it defines. replay: what W&B's
+    Python client made of its rows, if that is needed.
     """
 
     producer: str = UNKNOWN_PRODUCER
@@ -54,7 +56,6 @@ class RunFold(Record, frozen=True, kw_only=True):
     branch_points: tuple[BranchPoint, ...] = ()
     config_leaves: tuple[Leaf, ...] = ()
     summary_leaves: tuple[Leaf, ...] = ()
-    summaries: int = 0
     system: dict[str, Any] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
     exit: ExitRecord | None = None
@@ -67,8 +68,13 @@ class RunFold(Record, frozen=True, kw_only=True):
     unreadable: int = 0
     is_new_file: bool = True
     has_new_summary: bool = False
-    telemetry: dict[str, Any] = field(default_factory=dict)
+    tells_summary: bool = False
     resumed_leaves: tuple[Leaf, ...] | None = None
+    earlier_summary: tuple[Leaf, ...] = ()
+    telemetry: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    globs: tuple[Metric, ...] = ()
+    replay: Replay | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -79,11 +85,27 @@ class RunFold(Record, frozen=True, kw_only=True):
     def summary(self) -> dict[str, Any]:
         """Return the summary as the server shows it."""
         members = as_object(self.summary_leaves)
-        if self.end_step is not None and (self.producer or self.summaries):
+        if self.replay is not None and self.lacks_summary:
+            resumes = has_feature(self.telemetry, RESUMED)
+            members = {
+                **(as_object(self.earlier_summary) if resumes else {}),
+                **self.replay.summary,
+            }
+        if self.end_step is not None and (self.producer or members):
             members["_step"] = self.end_step
         if self.exit is not None and not self.producer and self._tells_runtime(self.exit):
             members["_wandb"] = {"runtime": self.exit.runtime}
         return members
+
+    @property
+    def lacks_summary(self) -> bool:
+        """Say whether the last file is one of the Python client, which ended before its summary."""
+        return not self.producer and self.has_new_summary and not self.tells_summary
+
+    @property
+    def needs_replay(self) -> bool:
+        """Say whether something is to be had only from what the Python client made of rows."""
+        return self.lacks_summary
 
     def _tells_runtime(self, end: ExitRecord) -> bool:
         """Say whether the client measured its runtime; a runtime of 0 is not in the file."""
@@ -100,28 +122,3 @@ def state_of(fold: RunFold, idle_seconds: float) -> str:
     if fold.preempting:
         return "preempted"
     return "crashed" if code in (None, CRASHED) else "failed"
-
-
-def as_node(run_id: str, fold: RunFold, state: str) -> dict[str, Any]:
-    """Return a run as the API has it. What only a server knows is not there."""
-    named = fold.run or NOBODY
-    started = None if fold.started_at is None else fold.started_at[0]
-    moments = [moment for moment in (started, fold.moment) if moment is not None]
-    return {
-        "name": run_id,
-        "displayName": named.display_name or None,
-        "state": state,
-        "createdAt": None if started is None else time_of(started, 0),
-        "heartbeatAt": time_of(int(max(moments)), 0) if moments else None,
-        "tags": list(named.tags),
-        "notes": named.notes or None,
-        "group": named.group or None,
-        "jobType": named.job_type or None,
-        "sweepName": named.sweep or None,
-        "commit": named.commit or None,
-        "config": {key: {"value": value} for key, value in fold.config.items()},
-        "summaryMetrics": fold.summary,
-        "systemMetrics": fold.system or None,
-        "historyLineCount": fold.rows,
-        "historyKeys": {"lastStep": -1 if fold.last_step is None else fold.last_step},
-    }

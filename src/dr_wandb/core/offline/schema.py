@@ -23,6 +23,7 @@ Record
   5 config ConfigRecord | kind
   7 stats StatsRecord | kind
   11 telemetry TelemetryRecord | kind
+  12 metric MetricRecord | kind
   13 output_raw OutputRecord | kind
   17 run RunRecord | kind
   18 exit RunExitRecord | kind
@@ -95,6 +96,29 @@ VersionInfo
   1 producer bytes
 RunPreemptingRecord
 TelemetryRecord
+MetricRecord
+  1 name bytes
+  2 glob_name bytes
+  4 step_metric bytes
+  6 options MetricOptions
+  7 summary MetricSummary
+  8 goal int32
+  9 _control MetricControl
+MetricOptions
+  1 step_sync bool
+  2 hidden bool
+  3 defined bool
+MetricSummary
+  1 min bool
+  2 max bool
+  3 mean bool
+  4 best bool
+  5 last bool
+  6 none bool
+  7 copy bool
+  8 first bool
+MetricControl
+  1 overwrite bool
 EnvironmentRecord
   1 os bytes
   2 python bytes

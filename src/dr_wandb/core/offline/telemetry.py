@@ -24,8 +24,8 @@ PYTHON_VERSION, CLI_VERSION, HUGGINGFACE_VERSION, CORE_VERSION = "4", "5", "6", 
 _FLAGS = frozenset({IMPORTS_INIT, IMPORTS_FINISH, FEATURE, ENV, "10", "11"})
 _LABEL, _INFO = "9", "200"
 
-OFFLINE, RESUMED = 4, 5
-"""Numbers of features."""
+RESUMED = 5
+"""The number of the feature that a run was resumed."""
 
 
 def telemetry_of(message: Any) -> dict[str, Any]:
@@ -78,5 +78,14 @@ def has_feature(telemetry: Telemetry, feature: int) -> bool:
 
 def sdk_version(telemetry: Telemetry) -> tuple[int, ...]:
     """Return the first two numbers of the version of the SDK, () if it is not known."""
-    numbers = str(telemetry.get(CLI_VERSION, "")).split(".")[:2]
+    return _first_two(str(telemetry.get(CLI_VERSION, "")))
+
+
+def core_version(producer: str) -> tuple[int, ...]:
+    """Return the first two numbers of the version of wandb-core, () if it is not known."""
+    return _first_two(producer)
+
+
+def _first_two(version: str) -> tuple[int, ...]:
+    numbers = version.split(".")[:2]
     return tuple(map(int, numbers)) if all(number.isdecimal() for number in numbers) else ()

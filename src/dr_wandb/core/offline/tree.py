@@ -83,3 +83,12 @@ def as_object(leaves: Iterable[Leaf]) -> dict[str, Any]:
             inner = inner.setdefault(key, {})
         inner[path[-1]] = value
     return members
+
+
+def in_order(leaves: Iterable[Leaf]) -> tuple[Leaf, ...]:
+    """Return leaves in the order of their paths."""
+    return tuple(sorted(leaves, key=_path_of))
+
+
+def _path_of(leaf: Leaf) -> Path:
+    return leaf[0]

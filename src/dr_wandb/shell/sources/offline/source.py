@@ -22,10 +22,11 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.words import count, printable
+from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading, rows_of, streams_of
-from dr_wandb.core.offline.run import as_node
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
+from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.files import MappedFile, RunFile, mapped
 from dr_wandb.shell.sources.offline.found import FoundRun
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
@@ -104,7 +105,9 @@ class OfflineSource:
         _require_one_project(found.runs)
         self._unread = found.unread
         listed = [
-            _Listed(run, as_node(run.run_id, run.fold, run.state(self._now_ns)))
+            _Listed(
+                run, as_node(run.run_id, run.fold, run.state(self._now_ns), summary_beside(run))
+            )
             for run in found.runs
         ]
         listed.sort(key=lambda entry: (entry.node["createdAt"] or "", entry.found.run_id))

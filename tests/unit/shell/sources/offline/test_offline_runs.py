@@ -171,10 +171,6 @@ def test_runtime_is_in_the_summary_if_the_client_measured_it(
         assert summary == {"a": 1, **before, **({} if own is None else {"_wandb": own})}
 
 
-def test_old_file_of_a_killed_process_has_no_summary() -> None:
-    assert fold_of(run_record(), A_ROW, header=LEGACY).summary == {}
-
-
 # --- resumed runs
 
 

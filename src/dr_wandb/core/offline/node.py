@@ -1,0 +1,61 @@
+"""A run as the API has it, made of what its files say.
+
+Rules
+- What comes out is a GraphQL node, so that it is normalized like those of the API.
+- A file that ended before its summary takes that which W&B's client wrote beside it, if it is not
+  older than the rows of the file.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.offline.host import time_of
+from dr_wandb.core.offline.run import NOBODY, RunFold
+
+
+def as_node(
+    run_id: str, fold: RunFold, state: str, beside: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a run as the API has it. What only a server knows is not there.
+
+    beside: the summary that lies beside the last file, None if there is none.
+    """
+    named = fold.run or NOBODY
+    started = None if fold.started_at is None else fold.started_at[0]
+    moments = [moment for moment in (started, fold.moment) if moment is not None]
+    return {
+        "name": run_id,
+        "displayName": named.display_name or None,
+        "state": state,
+        "createdAt": None if started is None else time_of(started, 0),
+        "heartbeatAt": time_of(int(max(moments)), 0) if moments else None,
+        "tags": list(named.tags),
+        "notes": named.notes or None,
+        "group": named.group or None,
+        "jobType": named.job_type or None,
+        "sweepName": named.sweep or None,
+        "commit": named.commit or None,
+        "config": {key: {"value": value} for key, value in fold.config.items()},
+        "summaryMetrics": _summary(fold, beside),
+        "systemMetrics": fold.system or None,
+        "historyLineCount": fold.rows,
+        "historyKeys": {"lastStep": -1 if fold.last_step is None else fold.last_step},
+    }
+
+
+def _summary(fold: RunFold, beside: Mapping[str, Any] | None) -> dict[str, Any]:
+    summary = fold.summary
+    if beside is None or not fold.lacks_summary or not _is_as_new(beside, summary):
+        return summary
+    members: dict[str, Any] = plain_form(dict(beside))
+    return members
+
+
+def _is_as_new(beside: Mapping[str, Any], summary: Mapping[str, Any]) -> bool:
+    """Say whether a summary is as new as that of the rows: by its time, else by its step."""
+    for key in ("_timestamp", "_step"):
+        told, last = beside.get(key), summary.get(key)
+        if isinstance(told, int | float) and isinstance(last, int | float):
+            return told >= last
+    return False

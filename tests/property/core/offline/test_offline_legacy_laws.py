@@ -1,0 +1,106 @@
+"""Laws of files of W&B's Python client (SDK 0.17 and before): what it made of rows."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.offline.folding import behind
+from dr_wandb.core.offline.legacy import Replay, replayed
+from dr_wandb.core.offline.parts import row_of
+from dr_wandb.core.offline.reading import FileReading, read_file
+from tests.wandb_file import (
+    config_record,
+    exit_record,
+    file_of,
+    header_record,
+    history_record,
+    item,
+    metric_record,
+    row_record,
+    run_record,
+    summary_record,
+    telemetry_record,
+)
+
+KEYS = ("loss", "val/acc", "val/f1", "x.y", "nested", "_own")
+values = st.one_of(
+    st.integers(-3, 3),
+    st.floats(width=16),
+    st.sampled_from([None, True, "text", {}, [1], 10**400, float("nan"), float("inf")]),
+    st.sampled_from([{"a": 1}, {"a": {"b": 2.5}, "c": 1}, {"_type": "image-file", "size": 3}]),
+)
+rows = st.dictionaries(st.sampled_from(KEYS), values, max_size=4)
+summaries = st.lists(
+    st.sampled_from(["min", "max", "mean", "best", "last", "none", "copy"]), max_size=2, unique=True
+)
+
+
+def row_at(step: int, row: dict[str, Any]) -> bytes:
+    return row_record({**row, "_step": step, "_timestamp": 1e9 + step}, flat=True)
+
+
+metrics = st.builds(
+    metric_record,
+    st.sampled_from([*KEYS, "nested.a", "x\\.y", "epoch"]),
+    axis=st.sampled_from(["", "epoch", "loss"]),
+    summary=st.none() | summaries,
+    replaces=st.booleans(),
+    goal=st.integers(0, 2),
+)
+globs = st.builds(
+    metric_record,
+    glob=st.sampled_from(["*", "val/*", "nested.*", "odd"]),
+    axis=st.sampled_from(["", "epoch"]),
+    summary=st.none() | summaries,
+)
+others = st.one_of(
+    st.builds(telemetry_record, st.sampled_from(["0.15.12", ""]), resumed=st.booleans()),
+    st.sampled_from([run_record(), config_record({"a": 1}, flat=True), exit_record(1, runtime=2)]),
+    st.sampled_from([b"\xff", history_record([item("typed", number=0.5)])]),
+    st.sampled_from([history_record([item(("loss", "deep"), "1"), item("_step", "3")])]),
+)
+
+
+@st.composite
+def files(draw: Any, *, defines: bool = True) -> list[bytes]:
+    """Records of a file: rows, definitions, and seldom the summary of a session that ended."""
+    kinds = [st.builds(row_at, st.integers(0, 9), rows)] * 3 + [others]
+    kinds += [metrics, globs] if defines else []
+    payloads = draw(st.lists(st.one_of(kinds), max_size=10))
+    if draw(st.integers(0, 4)) == 0:
+        payloads.insert(draw(st.integers(0, len(payloads))), summary_record({"a": 1}, flat=True))
+    return [header_record(""), *payloads]
+
+
+@given(files(), files(), st.data())
+def test_reading_a_file_of_the_python_client_in_pieces_is_reading_it_at_once(
+    first: list[bytes], payloads: list[bytes], data: st.DataObject
+) -> None:
+    before = FileReading(fold=behind(read_file(file_of(first), FileReading()).fold))
+    at_once = read_file(file_of(payloads), before).fold
+    pieces = before
+    for border in sorted(data.draw(st.lists(st.integers(1, len(payloads)), max_size=2))):
+        pieces = as_kept(read_file(file_of(payloads[:border]), pieces))
+    assert as_kept(read_file(file_of(payloads), pieces)).fold == at_once
+    event(f"replayed: {at_once.replay is not None}")
+
+
+def as_kept(reading: FileReading) -> FileReading:
+    """Return a reading as it comes back from the index."""
+    return msgspec.json.decode(msgspec.json.encode(reading), type=FileReading)
+
+
+@given(files(defines=False))
+def test_summary_without_definitions_is_the_last_value_of_each_key(payloads: list[bytes]) -> None:
+    content = file_of(payloads)
+    last: dict[str, Any] = {}
+    for payload in payloads:
+        last.update(row_of(payload) or {})
+    for has_metrics in (False, True):  # all rows at once, or record by record
+        replay = replayed(
+            content, len(content), Replay(), has_metrics=has_metrics, after_part=lambda: None
+        )
+        assert replay.summary == {key: plain_form(value) for key, value in last.items()}
