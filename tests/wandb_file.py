@@ -264,6 +264,11 @@ def wire_field(number: int, content: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
+def flags(*numbers: int) -> bytes:
+    """Return a message in which the booleans of these numbers are true."""
+    return b"".join(_varint(number << 3) + b"\x01" for number in numbers)
+
+
 def _varint(value: int) -> bytes:
     head = bytearray()
     while value >= 0x80:

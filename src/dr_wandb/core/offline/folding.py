@@ -62,6 +62,7 @@ def behind(before: RunFold) -> RunFold:
         telemetry={},
         metrics=(),
         globs=(),
+        environments={},
         replay=None,
     )
 
@@ -75,6 +76,7 @@ class Folder:
         self._summary = Tree(before.summary_leaves)
         self._system = dict(before.system)
         self._host = deepcopy(before.host)
+        self._environments = deepcopy(before.environments)
         self._metrics = {metric.name: metric for metric in before.metrics}
         self._globs = {glob.glob: glob for glob in before.globs}
         self._records = before.records
@@ -94,8 +96,9 @@ class Folder:
             case SystemSample(timestamp=timestamp, values=values):
                 self._system.update(plain_form(dict(values)))
                 self.see(timestamp)
-            case HostRecord(metadata=metadata):
+            case HostRecord(metadata=metadata, writer_id=writer):
                 _merge(self._host, metadata)
+                _merge(self._environments, {writer: metadata})
             case MetricRecord(metric=metric):
                 self._define(metric)
             case HeaderRecord(producer=producer):
@@ -168,6 +171,7 @@ class Folder:
             host=self._host,
             metrics=tuple(self._metrics.values()),
             globs=tuple(self._globs.values()),
+            environments=self._environments,
             records=self._records,
             moment=self._moment,
         )

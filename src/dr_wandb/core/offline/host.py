@@ -46,9 +46,12 @@ def _as_json(value: Any) -> Any:
 
 
 def time_of(seconds: int, nanos: int) -> str:
-    """Return a moment as UTC, ISO 8601, with nine digits of a second where it has parts of one."""
+    """Return a moment as UTC, ISO 8601, with as many groups of three digits as its second needs."""
     try:
         moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     except (OverflowError, OSError, ValueError):
         return f"{seconds} seconds"
-    return f"{moment}.{nanos:09}Z" if nanos else f"{moment}Z"
+    digits = f"{nanos:09}"
+    while digits.endswith("000"):
+        digits = digits[:-3]
+    return f"{moment}.{digits}Z" if digits else f"{moment}Z"

@@ -1,10 +1,17 @@
-"""How a script defined its metrics.
+"""How a script defined its metrics, as W&B's clients upload it: `_wandb.m` of the config.
 
 Rules (measured with SDK 0.10.33 to 0.31.0)
+- A metric is an object under the numbers of the fields of `MetricRecord`, and names its axis by
+  the place of that in the list, from 1 on.
+- The Python client lists metrics in the order in which it first knows them, an axis that was not
+  defined before its metric. wandb-core lists them in random order, an axis right behind the first
+  metric that needs it; here they are in the order in which they were defined.
 - A definition adds to those before it, or replaces them if the script said so (`overwrite`).
-- The Python client defines an axis too, if that was not done before.
+- wandb-core keeps neither `best` nor `copy` of a summary, and lists a glob only if it did not
+  write the metrics that match it into the file.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,13 +19,18 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.offline.schema import text_of
 
-DEFINED = 3
-"""The number of the option that a script defined the metric itself."""
+STEP_SYNC, HIDDEN, DEFINED = 1, 2, 3
+"""Numbers of options."""
 
 MIN, MAX, MEAN, BEST, LAST, NONE, COPY, FIRST = range(1, 9)
 """Numbers of summaries."""
 
 MAXIMIZE = 2
+
+_OF_CORE = frozenset({MIN, MAX, MEAN, LAST, NONE, FIRST})
+
+LISTS_GLOBS = (0, 21)
+"""The first version of wandb-core that can leave globs to the server."""
 
 REPLACES_SUMMARIES = (0, 18)
 """The version of wandb-core in which a definition replaces the summaries of one before."""
@@ -87,3 +99,58 @@ def define_with_axis(known: dict[str, Metric], said: Metric) -> None:
     if said.axis and said.axis not in known and said.axis != said.name:
         known[said.axis] = Metric(name=said.axis)
     define(known, said)
+
+
+def listed_by_python(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
+    """Return the list that the Python client uploads."""
+    listed = list(metrics)
+    places = {metric.name: place for place, metric in enumerate(listed, 1)}
+    entries = []
+    for metric in listed:
+        entry = _entry(metric, places)
+        entries.append({key: value for key, value in entry.items() if value not in ([], 0, "")})
+    return entries
+
+
+def listed_by_core(
+    metrics: Iterable[Metric], globs: Iterable[Metric], version: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Return the list that wandb-core uploads, in an order of its own."""
+    metrics = tuple(metrics)
+    known = {metric.name: _of_core(metric) for metric in metrics}
+    left = [_of_core(glob) for glob in globs if not _is_expanded(glob, metrics)]
+    places: dict[str, int] = {}
+    listed: list[Metric] = []
+    for first in [*known.values(), *(left if version >= LISTS_GLOBS else ())]:
+        metric = first
+        while (key := metric.name or metric.glob) and key not in places:
+            listed.append(metric)
+            places[key] = len(listed)
+            metric = known.get(metric.axis, Metric(name=metric.axis))
+    return [
+        {key: value for key, value in _entry(metric, places).items() if value not in (0, "")}
+        for metric in listed
+    ]
+
+
+def _is_expanded(glob: Metric, metrics: Iterable[Metric]) -> bool:
+    """Say whether there is a metric that was made of a glob: it was not `defined` by itself."""
+    return any(DEFINED not in one.options and glob.matches(one.name) for one in metrics)
+
+
+def _of_core(metric: Metric) -> Metric:
+    """Return a definition as wandb-core keeps it: those with a name are `defined`."""
+    options = {*metric.options} - {DEFINED} | ({DEFINED} if metric.name else set())
+    summary = _OF_CORE & {*(metric.summary or ())}
+    return replace(metric, options=tuple(sorted(options)), summary=tuple(sorted(summary)))
+
+
+def _entry(metric: Metric, places: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "1": metric.name,
+        "2": metric.glob,
+        "5": places.get(metric.axis, 0) if metric.axis else 0,
+        "6": list(metric.options),
+        "7": list(metric.summary or ()),
+        "8": metric.goal,
+    }

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.row_shape import OWN_METADATA
 from dr_wandb.core.offline.host import time_of
+from dr_wandb.core.offline.own_config import own_config
 from dr_wandb.core.offline.run import NOBODY, RunFold
 
 
@@ -36,12 +38,18 @@ def as_node(
         "jobType": named.job_type or None,
         "sweepName": named.sweep or None,
         "commit": named.commit or None,
-        "config": {key: {"value": value} for key, value in fold.config.items()},
+        "config": {key: {"value": value} for key, value in _config(fold).items()},
         "summaryMetrics": _summary(fold, beside),
         "systemMetrics": fold.system or None,
         "historyLineCount": fold.rows,
         "historyKeys": {"lastStep": -1 if fold.last_step is None else fold.last_step},
     }
+
+
+def _config(fold: RunFold) -> dict[str, Any]:
+    config = fold.config
+    own, added = config.get(OWN_METADATA, {}), own_config(fold)
+    return {**config, OWN_METADATA: {**own, **added}} if isinstance(own, dict) and added else config
 
 
 def _summary(fold: RunFold, beside: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -100,9 +100,10 @@ class ExitRecord(Record, frozen=True, kw_only=True):
 
 
 class HostRecord(Record, frozen=True, kw_only=True):
-    """What `wandb-metadata.json` holds of the machine and the program."""
+    """What `wandb-metadata.json` holds of the machine and the program. writer_id: who says it."""
 
     metadata: Mapping[str, Any]
+    writer_id: str = ""
 
 
 class TelemetryRecord(Record, frozen=True, kw_only=True):
@@ -246,6 +247,11 @@ def _console(message: Any) -> ConsoleText:
     )
 
 
+def _host(message: Any) -> HostRecord:
+    members = as_metadata(message)
+    return HostRecord(metadata=members, writer_id=members.get("writerId", ""))
+
+
 _STDERR = 0
 
 
@@ -262,5 +268,5 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "preempting": lambda message: PreemptingRecord(),
     "telemetry": lambda message: TelemetryRecord(telemetry=telemetry_of(message)),
     "metric": lambda message: MetricRecord(metric=metric_of(message)),
-    "environment": lambda message: HostRecord(metadata=as_metadata(message)),
+    "environment": _host,
 }

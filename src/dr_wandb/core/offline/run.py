@@ -16,7 +16,7 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.offline.legacy import Replay
 from dr_wandb.core.offline.metrics import Metric
 from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
-from dr_wandb.core.offline.telemetry import RESUMED, has_feature, sdk_version
+from dr_wandb.core.offline.telemetry import OFFLINE, RESUMED, has_feature, sdk_version
 from dr_wandb.core.offline.tree import Leaf, as_object
 
 RUNNING_SECONDS = 300.0
@@ -45,9 +45,9 @@ class RunFold(Record, frozen=True, kw_only=True):
     many records that are whole did not read. is_new_file: the last file has not named its run yet;
     has_new_summary: it has said something of the summary, be it by rows; tells_summary: by a
     record. resumed_leaves: the config in case the last file turns out to resume the run, None if
-    that is known; earlier_summary: the summary of the files before it. telemetry, metrics, globs:
-    what the last file says of its program, and of the metrics that it defines. replay: what W&B's
-    Python client made of its rows, if that is needed.
+    that is known; earlier_summary: the summary of the files before it. telemetry, metrics, globs,
+    environments: what the last file says of its program, of the metrics that it defines, and of the
+    machine by who says it. replay: what W&B's Python client made of its rows, if that is needed.
     """
 
     producer: str = UNKNOWN_PRODUCER
@@ -74,6 +74,7 @@ class RunFold(Record, frozen=True, kw_only=True):
     telemetry: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
     globs: tuple[Metric, ...] = ()
+    environments: dict[str, Any] = field(default_factory=dict)
     replay: Replay | None = None
 
     @property
@@ -103,9 +104,15 @@ class RunFold(Record, frozen=True, kw_only=True):
         return not self.producer and self.has_new_summary and not self.tells_summary
 
     @property
+    def expands_globs(self) -> bool:
+        """Say whether the Python client made metrics of the keys of rows, as it does online."""
+        of_python = not self.producer and bool(self.globs)
+        return of_python and not has_feature(self.telemetry, OFFLINE)
+
+    @property
     def needs_replay(self) -> bool:
         """Say whether something is to be had only from what the Python client made of rows."""
-        return self.lacks_summary
+        return self.expands_globs or self.lacks_summary
 
     def _tells_runtime(self, end: ExitRecord) -> bool:
         """Say whether the client measured its runtime; a runtime of 0 is not in the file."""

@@ -146,6 +146,7 @@ EnvironmentRecord
   24 gpu_nvidia repeated GpuNvidiaInfo
   25 cuda_version bytes
   27 slurm repeated SlurmEntry
+  199 writer_id bytes
 DiskEntry
   1 key bytes
   2 value DiskInfo

@@ -24,8 +24,11 @@ PYTHON_VERSION, CLI_VERSION, HUGGINGFACE_VERSION, CORE_VERSION = "4", "5", "6", 
 _FLAGS = frozenset({IMPORTS_INIT, IMPORTS_FINISH, FEATURE, ENV, "10", "11"})
 _LABEL, _INFO = "9", "200"
 
-RESUMED = 5
-"""The number of the feature that a run was resumed."""
+OFFLINE, RESUMED = 4, 5
+"""Numbers of features."""
+
+JUPYTER, KAGGLE = 1, 2
+"""Numbers of environments."""
 
 
 def telemetry_of(message: Any) -> dict[str, Any]:

@@ -1,0 +1,263 @@
+"""What W&B's clients add to the config, as SDK 0.10.12 to 0.31.0 sent it for the same records."""
+
+from typing import Any
+
+import pytest
+
+from dr_wandb.core.contract.normalize import normalize_run
+from dr_wandb.core.offline.folding import behind
+from dr_wandb.core.offline.node import as_node
+from dr_wandb.core.offline.reading import FileReading, read_file
+from tests.wandb_file import (
+    TelemetryRecord,
+    config_record,
+    environment_record,
+    file_of,
+    flags,
+    header_record,
+    metric_record,
+    row_record,
+    run_record,
+    telemetry_record,
+    wire_field,
+)
+
+LEGACY = header_record("")
+STARTED = "2026-01-01T00:00:00.250001"
+SECONDS = 1_767_225_600
+RUN = run_record(started=STARTED, config={"_wandb": {}})
+
+
+def own(*payloads: bytes, before: tuple[bytes, ...] = ()) -> dict[str, Any]:
+    """Return `_wandb` of the config of a run, {} if it has none."""
+    reading = FileReading()
+    if before:
+        reading = FileReading(fold=behind(read_file(file_of(before), reading).fold))
+    fold = read_file(file_of(payloads), reading).fold
+    run = normalize_run(as_node("run", fold, "finished"), entity="e", project="p")
+    found: dict[str, Any] = run.wandb_config.get("_wandb", {})
+    return found
+
+
+def telemetry(version: str, *features: int) -> bytes:
+    """Return what SDK 0.13 and later say of the program, flags that are gone since among it."""
+    fields = [
+        *(wire_field(1, flags(55, 5, 1)), wire_field(2, flags(55, 3))),
+        *(
+            wire_field(3, flags(*features)),
+            wire_field(4, b"3.9.18"),
+            wire_field(5, version.encode()),
+        ),
+        *(wire_field(8, flags(5)), wire_field(10, flags())),
+        *(wire_field(9, wire_field(2, b"a label")), wire_field(200, b"")),
+    ]
+    return wire_field(11, b"".join(fields))
+
+
+# --- versions and telemetry
+
+
+@pytest.mark.parametrize(
+    ("version", "start"),
+    [
+        ("0.10.33", {}),
+        ("0.12.21", {"start_time": SECONDS}),
+        ("0.13.11", {"start_time": SECONDS + 0.250001}),
+        ("0.15.12", {"start_time": SECONDS + 0.250001}),
+        ("0.16.6", {"start_time": SECONDS}),
+        ("0.17.9", {"start_time": SECONDS}),
+    ],
+)
+def test_own_config_of_the_python_client(version: str, start: dict[str, Any]) -> None:
+    """`wandb_config` was empty: no run could be told by the version that made it."""
+    assert own(LEGACY, RUN, telemetry(version, 16, 23)) == {
+        "cli_version": version,
+        "python_version": "3.9.18",
+        "is_jupyter_run": False,
+        "is_kaggle_kernel": False,
+        "framework": "tensorflow",
+        "t": {
+            "1": [1, 5, 55],
+            "2": [3, 55],
+            "3": [16, 23],
+            "4": "3.9.18",
+            "5": version,
+            "8": [5],
+            "9": {"2": "a label"},
+        },
+        **start,
+    }
+
+
+@pytest.mark.parametrize(
+    ("producer", "has_machine"), [("0.18.7+8c5b31a", False), ("0.21.4+c93d859", True)]
+)
+def test_own_config_of_wandb_core(producer: str, has_machine: bool) -> None:
+    machine = [
+        environment_record(host="vm", cpu_count=2, writer_id="w"),
+        environment_record(memory={"total": 5}, writer_id="w"),
+    ]
+    version = producer.partition("+")[0]
+    found = own(header_record(producer), RUN, *machine, telemetry(version, 16))
+    assert found == {
+        "cli_version": version,
+        "python_version": "3.9.18",
+        "t": {
+            "1": [1, 5, 55],
+            "2": [3, 55],
+            "3": [16],
+            "4": "3.9.18",
+            "5": version,
+            "8": [5],
+            "9": {"2": "a label"},
+            "12": version,
+        },
+        "m": [],
+    } | (
+        {"e": {"w": {"host": "vm", "cpu_count": 2, "memory": {"total": "5"}, "writerId": "w"}}}
+        if has_machine
+        else {}
+    )
+
+
+def test_telemetry_adds_up() -> None:
+    said = [
+        telemetry("0.13.0", 16),
+        telemetry("0.13.11", 2),
+        wire_field(11, wire_field(3, b"\xff")),
+    ]
+    told = own(LEGACY, RUN, *said)["t"]
+    assert (told["3"], told["5"]) == ([2, 16], "0.13.11")
+
+
+def test_telemetry_in_the_run_record_counts() -> None:
+    run = run_record(telemetry=TelemetryRecord(cli_version="0.17.9", env={"jupyter": True}))
+    found = own(LEGACY, run)
+    assert (found["cli_version"], found["is_jupyter_run"]) == ("0.17.9", True)
+
+
+def test_own_config_is_that_of_the_last_session() -> None:
+    first = (LEGACY, RUN, telemetry("0.15.12", 16), metric_record("loss"))
+    found = own(LEGACY, run_record(), telemetry_record("0.17.9", resumed=True), before=first)
+    assert (found["t"]["3"], found["cli_version"]) == ([5], "0.17.9")
+    assert "m" not in found
+
+
+def test_own_config_keeps_what_the_file_says() -> None:
+    """SDK 0.10.0 to 0.10.19 write all of it; custom charts are in the file with every SDK."""
+    written = {"cli_version": "0.10.12", "python_version": "3.7.16", "is_jupyter_run": False}
+    chart = config_record({("_wandb", "visualize", "roc"): {"panel_type": "Vega2"}})
+    run = run_record(config={"_wandb": written})
+    assert own(LEGACY, run) == written
+    assert own(LEGACY, run, chart) == {**written, "visualize": {"roc": {"panel_type": "Vega2"}}}
+    assert own(header_record(), RUN, telemetry("0.31.0", 16), chart)["visualize"]
+
+
+@pytest.mark.parametrize("header", [LEGACY, header_record()])
+def test_own_config_is_empty_if_a_file_says_nothing_of_it(header: bytes) -> None:
+    assert own(header, run_record(config={"a": 1})) == {}
+
+
+# --- metrics
+
+DEFINITIONS = [
+    metric_record("loss", axis="epoch", summary=["min"], step_sync=True),
+    metric_record("acc", summary=["max", "mean"]),
+    metric_record("h", hidden=True),
+    metric_record("goal", summary=["best"], goal=2),
+    metric_record("twice", summary=["min"]),
+    metric_record("twice", summary=["max"]),
+    metric_record("none", summary=["none"]),
+    metric_record("ow", axis="epoch", step_sync=True),
+    metric_record("ow", summary=["copy"], replaces=True),
+]
+
+
+def test_metrics_of_the_python_client() -> None:
+    """An axis that was not defined is put in before its metric."""
+    assert own(LEGACY, RUN, *DEFINITIONS)["m"] == [
+        {"1": "epoch"},
+        {"1": "loss", "5": 1, "6": [1, 3], "7": [1]},
+        {"1": "acc", "6": [3], "7": [2, 3]},
+        {"1": "h", "6": [2, 3]},
+        {"1": "goal", "6": [3], "7": [4], "8": 2},
+        {"1": "twice", "6": [3], "7": [1, 2]},
+        {"1": "none", "6": [3], "7": [6]},
+        {"1": "ow", "6": [3], "7": [7]},
+    ]
+
+
+@pytest.mark.parametrize(("producer", "twice"), [("0.18.7+1", [2]), ("0.31.0+1", [1, 2])])
+def test_metrics_of_wandb_core(producer: str, twice: list[int]) -> None:
+    """An axis is put in behind the first metric that needs it; `best` and `copy` are dropped."""
+    assert own(header_record(producer), RUN, *DEFINITIONS)["m"] == [
+        {"1": "loss", "5": 2, "6": [1, 3], "7": [1]},
+        {"1": "epoch", "6": [], "7": []},
+        {"1": "acc", "6": [3], "7": [2, 3]},
+        {"1": "h", "6": [2, 3], "7": []},
+        {"1": "goal", "6": [3], "7": [], "8": 2},
+        {"1": "twice", "6": [3], "7": twice},
+        {"1": "none", "6": [3], "7": [6]},
+        {"1": "ow", "6": [3], "7": []},
+    ]
+
+
+GLOBS = [
+    metric_record("loss"),
+    metric_record(glob="val/*", axis="epoch", step_sync=True),
+    metric_record(glob="*", summary=["max"]),
+]
+ROWS = [
+    row_record({"loss": 1, "_own": 1, "_step": 0}, flat=True),
+    row_record({"val/f1": 1, "deep": {"a": 1, "b.c": 2}, "val/acc": 1, "_step": 1}, flat=True),
+    row_record({"val/acc": 2, "epoch": 1, "_step": 2}, flat=True),
+]
+EXPANDED = [
+    {"1": "loss", "6": [3]},
+    {"1": "epoch"},
+    {"1": "val/f1", "5": 2, "6": [1]},
+    {"1": "deep.a", "7": [2]},
+    {"1": "deep.b\\.c", "7": [2]},
+    {"1": "val/acc", "5": 2, "6": [1]},
+]
+
+
+@pytest.mark.parametrize("telling", [[], [telemetry_record("0.17.9")]])
+def test_globs_of_the_python_client_are_metrics_once_a_row_has_them(telling: list[bytes]) -> None:
+    assert own(LEGACY, RUN, *telling, *GLOBS, *ROWS)["m"] == EXPANDED
+
+
+def test_globs_of_a_run_that_was_offline_are_none() -> None:
+    """`wandb sync` of such a file does not look for them."""
+    offline = telemetry_record("0.17.9", feature={"offline": True})
+    assert own(LEGACY, RUN, *GLOBS, *ROWS, offline)["m"] == [{"1": "loss", "6": [3]}]
+
+
+@pytest.mark.parametrize(
+    ("producer", "made", "listed"),
+    [
+        ("0.18.7+1", [], []),
+        ("0.31.0+1", [], [{"2": "val/*", "5": 1, "6": [1], "7": []}]),
+        ("0.25.0+1", ["val/f1"], [{"1": "val/f1", "5": 1, "6": [1, 3], "7": []}]),
+    ],
+)
+def test_globs_of_wandb_core_are_listed_unless_the_file_has_what_they_made(
+    producer: str, made: list[str], listed: list[dict[str, Any]]
+) -> None:
+    """SDK 0.31 leaves them to the server; others write the metrics that match into the file."""
+    written = [
+        metric_record(key, axis="epoch", summary=[], defined=False, replaces=True, step_sync=True)
+        for key in made
+    ]
+    glob = metric_record(glob="val/*", axis="epoch", step_sync=True)
+    found = own(header_record(producer), RUN, metric_record("epoch"), glob, *written)["m"]
+    assert found == [{"1": "epoch", "6": [3], "7": []}, *listed]
+
+
+def test_a_chain_of_axes_ends() -> None:
+    chain = [metric_record(f"m{number}", axis=f"m{number + 1}") for number in range(2_000)]
+    loop = [metric_record("m2000", axis="m0"), metric_record("self", axis="self")]
+    for header in (LEGACY, header_record()):
+        found = own(header, RUN, *chain, *loop)["m"]
+        assert len(found) == 2_002
+        assert found[-1]["5"] == 2_002
