@@ -4,9 +4,11 @@ A test module subclasses `SourceContract` and gives a fixture `make_source`: a f
 a described project and returns a source of it. The fixture closes what it made.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,7 +86,14 @@ def expected_rows(run: RunDescription, window: FetchWindow = WHOLE) -> list[byte
         step = raw_row.get("_step", 0)
         if step >= (window.start or 0) and (window.stop is None or step < window.stop):
             lines.append(received(normalize_row(raw_row, run.run_id)))
-    return lines_of(lines)
+    return lines_of(joined_rows(lines))
+
+
+def numbered(run: RunDescription) -> RunDescription:
+    """Return a run whose rows without a step are 0, 1, 2, ..."""
+    numbers = itertools.count()
+    rows = (row if "_step" in row else {**row, "_step": next(numbers)} for row in run.rows)
+    return replace(run, rows=tuple(rows))
 
 
 class SourceContract:
@@ -92,11 +101,17 @@ class SourceContract:
 
     has_server: runs have what only a server gives them, a storage id and a user. Without one both
     are None, always. has_exports: rows that were exported are told apart from live ones. Without
-    that all are live.
+    that all are live. has_stepless: rows without a step have none; else they are
+    numbered.
     """
 
     has_server = True
     has_exports = True
+    has_stepless = True
+
+    def expected_rows(self, run: RunDescription, window: FetchWindow = WHOLE) -> list[bytes]:
+        """Return the rows of a description that this source gives for a window."""
+        return expected_rows(run if self.has_stepless else numbered(run), window)
 
     @pytest.fixture
     def source(self, make_source: SourceFactory) -> Source:
@@ -199,15 +214,15 @@ class SourceContract:
         self, source: Source, described: RunDescription, window: FetchWindow
     ) -> None:
         run = list_all(source)[described.run_id]
-        assert read_rows(source, run, window) == expected_rows(described, window)
+        assert read_rows(source, run, window) == self.expected_rows(described, window)
 
     @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
     def test_history_is_the_same_at_a_further_attempt(
         self, source: Source, described: RunDescription
     ) -> None:
         run = list_all(source)[described.run_id]
-        assert read_rows(source, run, attempt=1) == expected_rows(described)
-        assert read_rows(source, run, attempt=2) == expected_rows(described)
+        assert read_rows(source, run, attempt=1) == self.expected_rows(described)
+        assert read_rows(source, run, attempt=2) == self.expected_rows(described)
 
     def test_history_says_which_rows_are_exported(self, source: Source) -> None:
         run = list_all(source)["wholly-exported"]
@@ -221,7 +236,7 @@ class SourceContract:
         batches = source.read_history(run, WHOLE, 0)
         next(batches)
         del batches
-        assert read_rows(source, run) == expected_rows(PROJECT.run("odd"))
+        assert read_rows(source, run) == self.expected_rows(PROJECT.run("odd"))
 
     def test_history_of_a_run_that_is_not_there_fails(self, source: Source) -> None:
         gone = RunListing(run_id="no such run", storage_id="none")
@@ -233,7 +248,7 @@ class SourceContract:
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda run: read_rows(source, run), runs))
         for run, rows in zip(runs, answers, strict=True):
-            assert rows == expected_rows(PROJECT.run(run.run_id))
+            assert rows == self.expected_rows(PROJECT.run(run.run_id))
 
     # --- metadata
 
@@ -254,7 +269,7 @@ class SourceContract:
         for described in HOSTILE_PROJECT.runs:
             found = list_nodes(source, RunsById(run_ids=(described.run_id,)))
             assert [node["name"] for node in found] == [described.run_id]
-            assert read_rows(source, runs[described.run_id]) == expected_rows(described)
+            assert read_rows(source, runs[described.run_id]) == self.expected_rows(described)
             assert source.read_metadata(runs[described.run_id]) == described.metadata
 
 

@@ -69,6 +69,7 @@ def write_project(described: ProjectDescription, folder: Path) -> None:
 class TestOfflineSource(SourceContract):
     has_server = False
     has_exports = False
+    has_stepless = False
 
     @pytest.fixture
     def make_source(self, tmp_path: Path) -> SourceFactory:

@@ -56,6 +56,7 @@ def behind(before: RunFold) -> RunFold:
         preempting=False,
         is_new_file=True,
         has_new_summary=False,
+        stepless=0,
         tells_summary=False,
         resumed_leaves=None,
         earlier_summary=(),
@@ -68,7 +69,10 @@ def behind(before: RunFold) -> RunFold:
 
 
 class Folder:
-    """Folds records, from nothing or from where an earlier fold ended."""
+    """Folds records, from nothing or from where an earlier fold ended.
+
+    stepless: how many rows of the file have no step of their own.
+    """
 
     def __init__(self, before: RunFold) -> None:
         self._fold = before
@@ -80,6 +84,7 @@ class Folder:
         self._metrics = {metric.name: metric for metric in before.metrics}
         self._globs = {glob.glob: glob for glob in before.globs}
         self._records = before.records
+        self.stepless = before.stepless
         self._tells_summary = before.tells_summary
         self._moment = before.moment
 
@@ -173,6 +178,7 @@ class Folder:
             globs=tuple(self._globs.values()),
             environments=self._environments,
             records=self._records,
+            stepless=self.stepless,
             moment=self._moment,
         )
 

@@ -47,11 +47,13 @@ class Mark(Record, frozen=True, kw_only=True):
     """A place between two records.
 
     below: the highest step before it; after: the step of the row before it; None without one.
+    stepless: how many rows of the file before it have no step of their own.
     """
 
     offset: int
     below: int | None
     after: int | None
+    stepless: int = 0
 
 
 class FileReading(Record, frozen=True, kw_only=True):
@@ -82,7 +84,13 @@ def read_file(
     torn: LostBytes | None = None
     begin = before.end
     for frames in read_parts(data, begin):
-        marks.append(Mark(offset=begin, below=folder.last_step, after=folder.end_step))
+        mark = Mark(
+            offset=begin,
+            below=folder.last_step,
+            after=folder.end_step,
+            stepless=folder.stepless,
+        )
+        marks.append(mark)
         _fold(sort_records(data, frames), folder, before.numbered_on)
         torn = next((loss for loss in frames.lost if loss.torn), None)
         for loss in frames.lost:
@@ -135,10 +143,11 @@ def _fold(records: Records, folder: Folder, numbered_on: bool) -> None:
         folder.add_summaries(changes, last)
     else:
         _fold_each(records.contents(records.summaries), folder)
-    for told in look_at(records):
+    for told in look_at(records, folder.stepless):
         steps = rising(told.steps, folder.end_step) if numbered_on else told.steps
         known = [step for step in steps if step is not None]
         folder.add_rows(len(steps), max(known, default=None), known[-1] if known else None)
+        folder.stepless = told.stepless
         folder.see(told.moment)
         folder.skip(told.unreadable)
 
@@ -159,27 +168,28 @@ def rows_of(
 ) -> Iterator[RowBatch | ColumnRows]:
     """Read the rows that a reading counted whose step lies in the window."""
     content = memoryview(data)[: reading.end]
-    begin, last = _begin(reading, window)
-    for frames in read_parts(content, begin):
-        records = sort_records(content, frames)
-        if not reading.numbered_on:
-            yield from read_rows(records, window)
-            continue
-        for batch in read_rows(records, FetchWindow()):
-            steps = rising(steps_of(batch), last)
-            last = steps[-1]
-            wanted = inside(with_steps(batch, steps), window)
+    mark = _begin(reading, window)
+    last, stepless = mark.after, mark.stepless
+    as_read = FetchWindow() if reading.numbered_on else window
+    for frames in read_parts(content, mark.offset):
+        for found, count in read_rows(sort_records(content, frames), as_read, stepless):
+            wanted, stepless = found, count
+            if reading.numbered_on and found.size:
+                steps = rising(steps_of(found), last)
+                last = steps[-1]
+                wanted = inside(with_steps(found, steps), window)
             if wanted.size:
                 yield wanted
 
 
-def _begin(reading: FileReading, window: FetchWindow) -> tuple[int, int | None]:
-    """Return where to begin so that no row of the window is missed, and the step before that."""
+def _begin(reading: FileReading, window: FetchWindow) -> Mark:
+    """Return where to begin so that no row of the window is missed."""
     start = window.low
     for mark in reversed(reading.marks):
         if mark.below is not None and mark.below < start:
-            return mark.offset, mark.after
-    return len(HEADER), reading.marks[0].after if reading.marks else None
+            return mark
+    after = reading.marks[0].after if reading.marks else None
+    return Mark(offset=len(HEADER), below=None, after=after)
 
 
 def streams_of(data: Buffer, reading: FileReading) -> Iterator[SystemSample | ConsoleText]:

@@ -206,7 +206,7 @@ def _history(message: Any) -> HistoryRecord:
     for item in message.item:
         (row.spread if item.nested_key else row.set)(path_of(item), _value(item))
     members = row.members()
-    if "_step" not in members and message.step.num:
+    if members.get("_step") is None and message.HasField("step"):
         members["_step"] = message.step.num
     return HistoryRecord(row=members)
 

@@ -3,6 +3,7 @@
 Rules
 - A row is what `decode_record` says of its record; the fast way gives the same or does not decide.
 - What is not written as the SDK writes it (one JSON text for each key) takes the slow way.
+- A row without a step of its own is numbered by how many such rows of its file come before it.
 
 A million records of eight values take the protobuf library 10 seconds to be looked at from Python
 (protobuf 7, msgspec 0.22). Here their values are found with NumPy and decoded a column at a time.
@@ -58,29 +59,36 @@ class ColumnRows(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What is told of some rows without reading them whole, and how many of them do not read."""
+    """What is told of some rows without reading them whole, and how many of them do not read.
+
+    stepless: how many rows up to these have no step of their own.
+    """
 
     steps: list[int | None]
     moment: float | None
     unreadable: int
+    stepless: int
 
 
-def look_at(records: Records) -> Iterator[Told]:
-    """Look at the rows of a part."""
+def look_at(records: Records, stepless: int) -> Iterator[Told]:
+    """Look at the rows of a part, before which so many have no step of their own."""
     for some in _pieces(records):
-        yield _told(some)
+        told = _told(some, stepless)
+        stepless = told.stepless
+        yield told
     odd = [row for content in records.odd if (row := row_of(content)) is not None]
-    yield Told([step_of(row) for row in odd], _latest(map(_moment_of, odd)), 0)
+    steps, stepless = count_on([row.get("_step") for row in odd], stepless)
+    yield Told(_integers(steps), _latest(map(_moment_of, odd)), 0, stepless)
 
 
-def _told(records: Records) -> Told:
+def _told(records: Records, stepless: int) -> Told:
     _, _, begins, stops = records.rows
     items, unfit = find_items(records.part, begins, stops, has_step=True)
     steps, moments = own_columns(records.part, items, unfit, ("_step", "_timestamp"))
     if None in steps:
         unfit |= np.array([step is None for step in steps], np.bool_)
     if not unfit.any() and {*map(type, steps)} == {int}:
-        return Told(steps, _latest(moments), 0)
+        return Told(steps, _latest(moments), 0, stepless)
     unreadable = set()
     for place in np.flatnonzero(unfit).tolist():
         row = records.row(place)
@@ -88,8 +96,9 @@ def _told(records: Records) -> Told:
             unreadable.add(place)
         else:
             steps[place], moments[place] = row.get("_step"), row.get("_timestamp")
-    read = [_integer(step) for place, step in enumerate(steps) if place not in unreadable]
-    return Told(read, _latest(moments), len(unreadable))
+    read = [step for place, step in enumerate(steps) if place not in unreadable]
+    counted, stepless = count_on(read, stepless)
+    return Told(_integers(counted), _latest(moments), len(unreadable), stepless)
 
 
 def _latest(moments: Iterable[Any]) -> float | None:
@@ -147,13 +156,44 @@ def rows_one_by_one(records: Records) -> Iterator[Mapping[str, Any]]:
     yield from (row for row in chain(rows, map(row_of, records.odd)) if row is not None)
 
 
-def read_rows(records: Records, window: FetchWindow) -> Iterator[RowBatch | ColumnRows]:
-    """Read the rows of a part whose step lies in the window."""
+def read_rows(
+    records: Records, window: FetchWindow, stepless: int = 0
+) -> Iterator[tuple[RowBatch | ColumnRows, int]]:
+    """Read the rows of a part whose step lies in the window.
+
+    stepless: how many rows before the part have no step of their own. With each batch comes that
+    number behind it.
+    """
     odd = [row for content in records.odd if (row := row_of(content)) is not None]
     for batch in chain(map(_read_some, _pieces(records)), [RowBatch(rows=odd)]):
-        wanted = inside(batch, window)
-        if wanted.size:
-            yield wanted
+        numbered, stepless = _numbered(batch, stepless)
+        yield inside(numbered, window), stepless
+
+
+def _numbered(batch: RowBatch | ColumnRows, stepless: int) -> tuple[RowBatch | ColumnRows, int]:
+    """Give steps to the rows that have none of their own; those by columns all have one."""
+    if not isinstance(batch, RowBatch):
+        return batch, stepless
+    steps, after = count_on([row.get("_step") for row in batch.rows], stepless)
+    if after == stepless:
+        return batch, stepless
+    rows = zip(batch.rows, steps, strict=True)
+    return RowBatch(rows=[{**row, "_step": step} for row, step in rows]), after
+
+
+def count_on(steps: Sequence[Any], stepless: int) -> tuple[list[Any], int]:
+    """Give each step that is None its number, and how many of these there are then.
+
+    wandb-core does so when it sends rows without a step (shared mode, SDK 0.31.0): they are 0, 1,
+    2, ... by themselves, for each session.
+    """
+    if None not in steps:
+        return list(steps), stepless
+    counted = []
+    for step in steps:
+        counted.append(stepless if step is None else step)
+        stepless += step is None
+    return counted, stepless
 
 
 def _read_some(records: Records) -> RowBatch | ColumnRows:
@@ -192,7 +232,7 @@ def steps_of(batch: RowBatch | ColumnRows) -> list[int | None]:
     """Return the steps of the rows of a batch."""
     if isinstance(batch, RowBatch):
         return [step_of(row) for row in batch.rows]
-    return [_integer(step) for step in batch.columns["_step"]]
+    return _integers(batch.columns["_step"])
 
 
 def with_steps(batch: RowBatch | ColumnRows, steps: Sequence[int]) -> RowBatch | ColumnRows:
@@ -216,6 +256,10 @@ def rising(steps: Iterable[int | None], after: int | None) -> list[int]:
 def step_of(row: Mapping[str, Any]) -> int | None:
     """Return the step of a row, None where it has none that a record can hold."""
     return _integer(row.get("_step"))
+
+
+def _integers(steps: Iterable[Any]) -> list[int | None]:
+    return [_integer(step) for step in steps]
 
 
 def _integer(value: Any) -> int | None:

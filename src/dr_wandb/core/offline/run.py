@@ -41,13 +41,14 @@ class RunFold(Record, frozen=True, kw_only=True):
     called. started_at: when the first file was begun, in epoch seconds and nanoseconds.
     config_leaves, summary_leaves: as they are at the end. system: the last sample of each system
     metric. host: what is known of the machine. rows: how many; last_step: the highest, end_step:
-    that of the last row. moment: the latest time that is named, in epoch seconds. unreadable: how
-    many records that are whole did not read. is_new_file: the last file has not named its run yet;
-    has_new_summary: it has said something of the summary, be it by rows; tells_summary: by a
-    record. resumed_leaves: the config in case the last file turns out to resume the run, None if
-    that is known; earlier_summary: the summary of the files before it. telemetry, metrics, globs,
-    environments: what the last file says of its program, of the metrics that it defines, and of the
-    machine by who says it. replay: what W&B's Python client made of its rows, if that is needed.
+    that of the last row; stepless: how many rows of the last file have no step of their own.
+    moment: the latest time that is named, in epoch seconds. unreadable: how many records that are
+    whole did not read. is_new_file: the last file has not named its run yet; has_new_summary: it
+    has said something of the summary, be it by rows; tells_summary: by a record. resumed_leaves:
+    the config in case the last file turns out to resume the run, None if that is known;
+    earlier_summary: the summary of the files before it. telemetry, metrics, globs, environments:
+    what the last file says of its program, of the metrics that it defines, and of the machine by
+    who says it. replay: what W&B's Python client made of its rows, if that is needed.
     """
 
     producer: str = UNKNOWN_PRODUCER
@@ -64,6 +65,7 @@ class RunFold(Record, frozen=True, kw_only=True):
     rows: int = 0
     last_step: int | None = None
     end_step: int | None = None
+    stepless: int = 0
     moment: float | None = None
     unreadable: int = 0
     is_new_file: bool = True

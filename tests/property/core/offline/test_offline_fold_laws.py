@@ -1,5 +1,6 @@
 """Law of folding `.wandb` files: many records at once make what they make one by one."""
 
+import itertools
 from typing import Any
 
 from hypothesis import event, example, given
@@ -65,7 +66,10 @@ summaries = st.builds(
     st.booleans(),
 )
 simple_summaries = st.builds(summary_record, changes)
-rows = st.builds(lambda step: row_record({"_step": step, "a": 1}), st.integers(0, 9))
+rows = st.builds(
+    lambda step: row_record({**({} if step is None else {"_step": step}), "a": 1}),
+    st.none() | st.integers(0, 9) | st.integers(0, 9),
+)
 others = st.sampled_from(
     [
         *(run_record(config={"a": 1}), config_record({"b": 2}), exit_record(1)),
@@ -83,15 +87,17 @@ records = st.builds(
 def folded_one_by_one(payloads: list[bytes]) -> RunFold:
     folder = Folder(RunFold())
     steps: list[int | None] = []
+    numbers = itertools.count()
     for payload in payloads:
         match decode_record(payload):
             case Success(HistoryRecord(row=row)):
-                steps.append(step_of(row))
+                steps.append(next(numbers) if row.get("_step") is None else step_of(row))
             case Success(record):
                 folder.add(record)
             case _:
                 folder.skip()
     known = [step for step in steps if step is not None]
+    folder.stepless = next(numbers)
     folder.add_rows(len(steps), max(known, default=None), known[-1] if known else None)
     return folder.fold
 

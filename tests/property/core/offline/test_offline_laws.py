@@ -1,5 +1,6 @@
 """Laws of reading `.wandb` files: framing, damage, going on, rows by columns, the schema."""
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,9 +31,9 @@ from tests.wandb_file import (
     file_of,
     history_record,
     item,
+    items_of,
     places_of,
     record,
-    row_record,
     run_record,
     stats_record,
     summary_record,
@@ -200,10 +201,13 @@ removals = st.lists(keys, max_size=2)
 notes = st.sampled_from(["", "x", "ü" * 40, "y" * 5_000, "z" * 33_000])
 
 
-def row_at(step: int, note: str = "", late: float = 0.0) -> bytes:
+def row_at(step: int, note: str = "", told: str = "twice") -> bytes:
+    """A row whose step is told by an item and beside the items, by one of these, or by none."""
     noted = {"note": note} if note else {}
-    moment = 1_767_225_600.5 + step + late
-    return row_record({"_step": step, "_timestamp": moment, "loss": step / 3, **noted})
+    row = {"_timestamp": 1_767_225_600.5 + step, "loss": step / 3, **noted}
+    own = {"_step": step} if told in ("twice", "item") else {}
+    beside = step if told in ("twice", "beside") else None
+    return history_record(items_of({**own, **row}), step=beside)
 
 
 others = st.one_of(
@@ -226,7 +230,9 @@ others = st.one_of(
 def files(draw: Any, *, rising: bool = False) -> list[bytes]:
     """Records of a run: rows in the order of their steps or in any, and others between them."""
     drawn = draw(st.lists(st.integers(0, 9), max_size=8))
-    rows = [row_at(step, draw(notes)) for step in (sorted(drawn) if rising else drawn)]
+    ways = ["twice"] * 3 + ["item", "beside"] + ([] if rising else ["none"])
+    told = st.sampled_from(["none"] if rising and draw(st.integers(0, 4)) == 0 else ways)
+    rows = [row_at(step, draw(notes), draw(told)) for step in (sorted(drawn) if rising else drawn)]
     return [
         payload
         for place in range(len(rows) + 1)
@@ -243,7 +249,11 @@ def lines_of(data: bytes, reading: FileReading, window: FetchWindow = WHOLE) -> 
 def lines_by_record(payloads: Sequence[bytes], window: FetchWindow = WHOLE) -> list[bytes]:
     """Return the rows of records that are decoded one by one."""
     raw_rows = [row for payload in payloads if (row := row_of(payload)) is not None]
-    rows = [normalize_row(raw_row, RUN_ID) for raw_row in raw_rows]
+    numbers = itertools.count()
+    numbered = [
+        {**row, "_step": next(numbers)} if row.get("_step") is None else row for row in raw_rows
+    ]
+    rows = [normalize_row(raw_row, RUN_ID) for raw_row in numbered]
     return sorted(encode_line(row)[:-1] for row in rows if window.has(row.step))
 
 

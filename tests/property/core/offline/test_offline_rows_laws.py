@@ -1,5 +1,6 @@
 """Law of the rows of `.wandb` files: those by columns are those of the records, byte for byte."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -147,22 +148,30 @@ def histories(draw: Any) -> list[bytes]:
 # --- the law
 
 
-def lines_by_record(payloads: Sequence[bytes], window: FetchWindow) -> list[bytes]:
+def lines_by_record(
+    payloads: Sequence[bytes], window: FetchWindow, stepless: int = 0
+) -> list[bytes]:
     raw_rows = [row for payload in payloads if (row := row_of(payload)) is not None]
-    rows = [normalize_row(raw_row, RUN_ID) for raw_row in raw_rows]
+    numbers = itertools.count(stepless)
+    numbered = [
+        {**row, "_step": next(numbers)} if row.get("_step") is None else row for row in raw_rows
+    ]
+    rows = [normalize_row(raw_row, RUN_ID) for raw_row in numbered]
     return sorted(encode_line(row) for row in rows if window.has(row.step))
 
 
-def batches_of(payloads: Sequence[bytes], window: FetchWindow) -> list[Any]:
+def batches_of(payloads: Sequence[bytes], window: FetchWindow, stepless: int = 0) -> list[Any]:
     data = file_of(payloads)
     records = sort_records(data, read_frames(data, len(HEADER), len(data)))
-    return list(read_rows(records, window))
+    return [batch for batch, _ in read_rows(records, window, stepless) if batch.size]
 
 
-def assert_as_by_record(payloads: Sequence[bytes], window: FetchWindow = WHOLE) -> list[Any]:
+def assert_as_by_record(
+    payloads: Sequence[bytes], window: FetchWindow = WHOLE, stepless: int = 0
+) -> list[Any]:
     """Compare the rows that are read with those of their records; gives the batches back."""
     found = []
-    batches = batches_of(payloads, window)
+    batches = batches_of(payloads, window, stepless)
     for batch in batches:
         rows = [normalize_row(row, RUN_ID) for row in batch.rows]
         encoded = batch.encode(RUN_ID)
@@ -171,17 +180,17 @@ def assert_as_by_record(payloads: Sequence[bytes], window: FetchWindow = WHOLE) 
         assert list(encoded.timestamps) == [row.timestamp for row in rows]
         assert {*map(type, encoded.steps)} <= {int, type(None)}
         found += [line for line in encoded.lines.split(b"\n") if line]
-    assert sorted(line + b"\n" for line in found) == lines_by_record(payloads, window)
+    assert sorted(line + b"\n" for line in found) == lines_by_record(payloads, window, stepless)
     return batches
 
 
-@given(histories(), windows, st.sampled_from([1, 2, 3, 8192]))
+@given(histories(), windows, st.sampled_from([1, 2, 3, 8192]), st.integers(0, 3))
 def test_rows_by_columns_are_the_rows_of_their_records(
-    payloads: list[bytes], window: FetchWindow, at_once: int
+    payloads: list[bytes], window: FetchWindow, at_once: int, stepless: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offline_rows, "ROWS_AT_ONCE", at_once)
-        batches = assert_as_by_record(payloads, window)
+        batches = assert_as_by_record(payloads, window, stepless)
     columns = any(isinstance(batch, ColumnRows) for batch in batches)
     event("by columns" if columns else "one by one")
 

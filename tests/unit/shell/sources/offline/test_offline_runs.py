@@ -69,6 +69,40 @@ def test_row_of_an_old_file_keeps_empty_objects() -> None:
     assert row == {"_step": 0, "e": {}, "m": {"o": 3}}
 
 
+def test_row_without_a_step_takes_that_beside_its_items() -> None:
+    """Rows of the log format that W&B prepares had no step; neither had step 0 anywhere."""
+    logged = [history_record([item("a", "1")], step=step) for step in (0, 5, 10)]
+    payloads = [*logged, history_record([item("_step", "null")], step=12)]
+    assert [row["_step"] for row in rows(*payloads)] == [0, 5, 10, 12]
+    fold = fold_of(*payloads)
+    assert (fold.last_step, fold.end_step, fold.stepless) == (12, 12, 0)
+
+
+def test_rows_without_any_step_are_numbered() -> None:
+    """Rows of shared mode had no step, so that they could not be told apart; W&B numbers them."""
+    logged = [history_record([item("a", str(value))]) for value in (7, 8, 9)]
+    payloads = [*logged[:2], row_record({"_step": 40}), history_record([]), *logged[2:]]
+    assert [row["_step"] for row in rows(*payloads)] == [0, 1, 40, 2, 3]
+    fold = fold_of(*payloads)
+    assert (fold.rows, fold.last_step, fold.end_step, fold.stepless) == (5, 40, 3, 4)
+    assert fold.summary == {"_step": 3}
+
+
+def test_rows_without_a_step_are_numbered_anew_in_each_file_unless_it_resumes() -> None:
+    first = FileReading(fold=fold_of(run_record(), history_record([]), history_record([])))
+    again = FileReading(fold=behind(first.fold))
+    payloads = [run_record(), history_record([]), history_record([])]
+    assert [row["_step"] for row in rows(*payloads, before=again)] == [0, 1]
+    resumed = FileReading(fold=behind(first.fold), numbered_on=True)
+    assert [row["_step"] for row in rows(*payloads, before=resumed)] == [2, 3]
+
+
+def test_row_whose_step_is_no_number_has_none() -> None:
+    (row,) = rows(history_record([item("_step", '"x"'), item("a", "1")]))
+    assert row["_step"] == "x"
+    assert fold_of(history_record([item("_step", '"x"')])).stepless == 0
+
+
 # --- the config
 
 
