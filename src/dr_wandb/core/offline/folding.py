@@ -7,7 +7,7 @@ Rules
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -50,6 +50,7 @@ def behind(before: RunFold) -> RunFold:
         leaves = tuple(((key,), value) for key, value in before.summary.items() if key != "_step")
     return replace(
         before,
+        config_leaves=before.final_leaves,
         summary_leaves=in_order(leaves),
         producer=UNKNOWN_PRODUCER,
         exit=None,
@@ -57,6 +58,8 @@ def behind(before: RunFold) -> RunFold:
         is_new_file=True,
         has_new_summary=False,
         stepless=0,
+        follows=None,
+        tells_telemetry=False,
         tells_summary=False,
         resumed_leaves=None,
         earlier_summary=(),
@@ -111,6 +114,7 @@ class Folder:
             case ExitRecord():
                 self._fold = replace(self._fold, exit=self._fold.exit or record)
             case TelemetryRecord(telemetry=telemetry):
+                self._fold = replace(self._fold, tells_telemetry=True)
                 self._add_telemetry(telemetry)
             case PreemptingRecord():
                 self._fold = replace(self._fold, preempting=True)
@@ -124,19 +128,23 @@ class Folder:
         self._begin_summary()
         self._set_summary(last.items())
 
-    def add_rows(self, count: int, highest: int | None, end: int | None) -> None:
-        """Take rows: how many, the highest step among them, and that of the last that has one."""
-        if not count:
+    def add_rows(self, steps: Sequence[int | None]) -> None:
+        """Take rows by their steps."""
+        if not steps:
             return
         self._begin_summary()
-        self._records += count
-        fold = self._fold
-        steps = [step for step in (fold.last_step, highest) if step is not None]
+        self._records += len(steps)
+        self._fold = fold = replace(self._fold, rows=self._fold.rows + len(steps))
+        known = [step for step in steps if step is not None]
+        if not known:
+            return
+        before = fold.last_step
+        follows = before is not None and known[0] > before
         self._fold = replace(
             fold,
-            rows=fold.rows + count,
-            last_step=max(steps, default=None),
-            end_step=fold.end_step if end is None else end,
+            last_step=max(known if before is None else (before, *known)),
+            end_step=known[-1],
+            follows=follows if fold.follows is None else fold.follows,
         )
 
     def see(self, moment: float | None) -> None:

@@ -145,8 +145,7 @@ def _fold(records: Records, folder: Folder, numbered_on: bool) -> None:
         _fold_each(records.contents(records.summaries), folder)
     for told in look_at(records, folder.stepless):
         steps = rising(told.steps, folder.end_step) if numbered_on else told.steps
-        known = [step for step in steps if step is not None]
-        folder.add_rows(len(steps), max(known, default=None), known[-1] if known else None)
+        folder.add_rows(steps)
         folder.stepless = told.stepless
         folder.see(told.moment)
         folder.skip(told.unreadable)

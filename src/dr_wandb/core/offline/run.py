@@ -41,14 +41,15 @@ class RunFold(Record, frozen=True, kw_only=True):
     called. started_at: when the first file was begun, in epoch seconds and nanoseconds.
     config_leaves, summary_leaves: as they are at the end. system: the last sample of each system
     metric. host: what is known of the machine. rows: how many; last_step: the highest, end_step:
-    that of the last row; stepless: how many rows of the last file have no step of their own.
-    moment: the latest time that is named, in epoch seconds. unreadable: how many records that are
-    whole did not read. is_new_file: the last file has not named its run yet; has_new_summary: it
-    has said something of the summary, be it by rows; tells_summary: by a record. resumed_leaves:
-    the config in case the last file turns out to resume the run, None if that is known;
-    earlier_summary: the summary of the files before it. telemetry, metrics, globs, environments:
-    what the last file says of its program, of the metrics that it defines, and of the machine by
-    who says it. replay: what W&B's Python client made of its rows, if that is needed.
+    that of the last row; stepless: how many rows of the last file have no step of their own;
+    follows: its first step is higher than those before, None without a row. moment: the latest time
+    that is named, in epoch seconds. unreadable: how many records that are whole did not read.
+    is_new_file: the last file has not named its run yet; has_new_summary: it has said something of
+    the summary, be it by rows; tells_summary: by a record. resumed_leaves: the config in case the
+    last file turns out to resume the run, None if that is known; earlier_summary: the summary of
+    the files before it. telemetry, metrics, globs, environments: what the last file says of its
+    program (tells_telemetry: by a record of its own), of the metrics that it defines, and of the
+    machine by who says it. replay: what W&B's Python client made of its rows, if that is needed.
     """
 
     producer: str = UNKNOWN_PRODUCER
@@ -66,6 +67,8 @@ class RunFold(Record, frozen=True, kw_only=True):
     last_step: int | None = None
     end_step: int | None = None
     stepless: int = 0
+    follows: bool | None = None
+    tells_telemetry: bool = False
     moment: float | None = None
     unreadable: int = 0
     is_new_file: bool = True
@@ -82,18 +85,32 @@ class RunFold(Record, frozen=True, kw_only=True):
     @property
     def config(self) -> dict[str, Any]:
         """Return the config, with W&B's own key."""
-        return as_object(self.config_leaves)
+        return as_object(self.final_leaves)
+
+    @property
+    def final_leaves(self) -> tuple[Leaf, ...]:
+        """Return the leaves of the config, given all that is known of whether the run resumes."""
+        if self.resumed_leaves is not None and self.resumes:
+            return self.resumed_leaves
+        return self.config_leaves
+
+    @property
+    def resumes(self) -> bool:
+        """Say whether the last file resumes the run, as its telemetry tells.
+
+        SDK 0.10.19 and before wrote none, and SDK 0.11 and before at the end alone. Without any,
+        rows behind those of the file before say so: a run that is begun again begins at step 0.
+        """
+        silent = not self.producer and not self.tells_telemetry
+        return has_feature(self.telemetry, RESUMED) or (silent and bool(self.follows))
 
     @property
     def summary(self) -> dict[str, Any]:
         """Return the summary as the server shows it."""
         members = as_object(self.summary_leaves)
         if self.replay is not None and self.lacks_summary:
-            resumes = has_feature(self.telemetry, RESUMED)
-            members = {
-                **(as_object(self.earlier_summary) if resumes else {}),
-                **self.replay.summary,
-            }
+            earlier = as_object(self.earlier_summary) if self.resumes else {}
+            members = {**earlier, **self.replay.summary}
         if self.end_step is not None and (self.producer or members):
             members["_step"] = self.end_step
         if self.exit is not None and not self.producer and self._tells_runtime(self.exit):

@@ -96,9 +96,8 @@ def folded_one_by_one(payloads: list[bytes]) -> RunFold:
                 folder.add(record)
             case _:
                 folder.skip()
-    known = [step for step in steps if step is not None]
     folder.stepless = next(numbers)
-    folder.add_rows(len(steps), max(known, default=None), known[-1] if known else None)
+    folder.add_rows(steps)
     return folder.fold
 
 

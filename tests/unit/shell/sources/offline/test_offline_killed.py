@@ -135,6 +135,38 @@ def test_summary_of_a_killed_session_begins_with_that_before_if_it_was_resumed(
     }
 
 
+OLD = {"config": {"lr": 0.1, "net": {"x": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("said", "step", "resumed"),
+    [
+        ([], 1, True),
+        ([], 3, True),  # the file before lost its end
+        ([], 0, False),
+        ([telemetry_record("0.13.11")], 1, False),
+    ],
+)
+def test_file_without_telemetry_resumes_its_run_if_its_rows_go_on(
+    said: list[bytes], step: int, resumed: bool
+) -> None:
+    """SDK 0.10 noted nothing, or at the end alone: config and summary of the run were lost."""
+    first = [run_record(**OLD), row(0, loss=1.0), summary_record({"best": 7}, flat=True)]
+    before = read_file(file_of([LEGACY, *first]), FileReading()).fold
+    for more in ([], [row(9, loss=0.1)]):
+        later = [run_record(config={"net": {"y": 2}}), *said, row(step, loss=0.5), *more]
+        fold = read_file(file_of([LEGACY, *later]), FileReading(fold=behind(before))).fold
+        assert fold.config == {"net": {"y": 2}, **({"lr": 0.1} if resumed else {})}
+        assert ("best" in fold.summary) == resumed
+        assert ("lr" in behind(fold).config) == resumed
+
+
+def test_file_of_wandb_core_without_telemetry_does_not_resume_its_run() -> None:
+    first = read_file(file_of([run_record(**OLD), row(0)]), FileReading()).fold
+    later = file_of([header_record(), run_record(), row(1)])
+    assert read_file(later, FileReading(fold=behind(first))).fold.config == {}
+
+
 def listed_summary(folder: Path) -> dict[str, Any]:
     request = ExportRequest(entity="e", project="project", name="x", data_root=folder)
     (page,) = OfflineSource(folder, request).list_runs(EveryRun())
