@@ -32,7 +32,8 @@ OWN_PREFIX = f"{OWN_METADATA}."
 MOST_LEVELS = 150
 """Levels of nesting that are looked at; what lies deeper is kept as its JSON text."""
 
-_UNION = "_type_"
+UNION = "_type_"
+"""How the names of the members of a value of mixed type begin."""
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 Path = tuple[str, ...]
@@ -69,7 +70,7 @@ def is_union(names: Iterable[Any]) -> bool:
     """Say whether these are the members of a value of mixed type."""
     found = False
     for name in names:
-        if type(name) is not str or not name.startswith(_UNION):
+        if type(name) is not str or not name.startswith(UNION):
             return False
         found = True
     return found

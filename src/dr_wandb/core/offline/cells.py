@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from dr_wandb.core.contract.row_shape import OWN_METADATA
+from dr_wandb.core.contract.row_shape import OWN_METADATA, UNION
 from dr_wandb.core.offline.framing import Bytes, Offsets
 from dr_wandb.core.offline.records import json_or_text
 from dr_wandb.core.offline.schema import text_of
@@ -212,8 +212,11 @@ def _in_one_array(
 def _flat(columns: Mapping[Path, Cells]) -> dict[str, Cells] | None:
     """Return the columns under the flat keys of rows; None if that depends on the row.
 
-    What lies below a path with a `_type` makes one column of objects.
+    What lies below a path with a `_type` makes one column of objects. A `_type` that is an object,
+    and alternatives of a union, take the slow way.
     """
+    if any(_is_odd(path) for path in columns):
+        return None
     typed = {path[:-1] for path in columns if path[-1] == "_type"} - {(), (OWN_METADATA,)}
     flat: dict[str, Cells] = {}
     inside: dict[Path, dict[Path, Cells]] = {}
@@ -231,6 +234,11 @@ def _flat(columns: Mapping[Path, Cells]) -> dict[str, Cells] | None:
         if flat.setdefault(".".join(owner), objects) is not objects:
             return None
     return flat
+
+
+def _is_odd(path: Path) -> bool:
+    """Say whether a path leads into a `_type`, or into the alternatives of a union."""
+    return "_type" in path[1:-1] or any(key.startswith(UNION) for key in path[1:])
 
 
 def _nested(columns: Mapping[Path, Cells]) -> dict[str, Cells]:

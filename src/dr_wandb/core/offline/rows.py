@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.row_shape import settle
 from dr_wandb.core.contract.values import number
 from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
 from dr_wandb.core.offline.parts import Records, row_of
@@ -263,5 +264,7 @@ def _integers(steps: Iterable[Any]) -> list[int | None]:
 
 
 def _integer(value: Any) -> int | None:
+    if type(value) is dict:
+        value = settle(value)  # a number in the alternatives of a union
     safe = number(value) if type(value) is float else value
     return safe if type(safe) is int else None

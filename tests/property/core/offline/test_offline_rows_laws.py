@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import pytest
@@ -27,7 +28,9 @@ from tests.wandb_file import (
     file_of,
     history_record,
     item,
+    items_of,
     record,
+    row_record,
     wire_field,
 )
 
@@ -51,6 +54,12 @@ NAMES = (
     *("k" * length for length in (7, 8, 9, 15, 16, 17, 23, 24, 25, 126, 127, 128, 200)),
     "k" * 12 + "j" + "k" * 11,
 )
+MEDIA: tuple[KeyPath, ...] = (
+    *(("m", "_type"), ("m", "path"), ("m", "in", "x"), ("m", "in", "_type"), ("n", "_type")),
+    *(("d", "m", "_type"), ("d", "m", "size"), ("d", "x"), ("d", "n", "path"), ("d", "_type")),
+    *(("m", "_type", "x"), ("m", "_type_x"), ("_type",), ("_type_x",), ("_wandb", "_type")),
+    *(("m.path",), ("d.m",), ("d.m.size",), ("d", "m.size")),
+)
 PATHS: tuple[KeyPath, ...] = (
     *((name,) for name in NAMES),
     ("a", "b"),
@@ -59,6 +68,7 @@ PATHS: tuple[KeyPath, ...] = (
     ("b", "c"),
     ("_wandb", "x"),
     ("_step", "inner"),
+    *MEDIA,
     tuple("abcdefgh"),
     tuple("abcdefghi"),
 )
@@ -71,6 +81,8 @@ ODD_TEXTS = (
     *("nope", "nul", " ", " 1 ", "1\n", "\t2", "01", "1.", "+1", ".5", "-", "{", "]", "1]", "1,2"),
     *('"text"', '"a,b"', '"["', '"ü"', '"\\ud800"', '"\x00"', '""', '"\\u0000"', '"1"'),
     *('{"x":null}', '{"x":{"y":null}}', '{"a":1,"a":2}', "[1,null]", '{"b":1}'),
+    *('{"_type":"image-file"}', '{"_type":null,"a":1}', '[{"_type":"image-file","size":1}]'),
+    *('{"m":{"_type":"table","x":{"y":1}}}', '{"_type":{"x":1}}', '{"_type_x":1}'),
     json.dumps("x" * 70),
     json.dumps(list(range(40))),
 )
@@ -120,12 +132,17 @@ TRAILERS = (
 )
 
 paths = st.sampled_from(PATHS + OWN)
+media_texts = st.sampled_from(['"image-file"', '"table"', "1", "null", '{"x":1}'])
 
 
 @st.composite
 def histories(draw: Any) -> list[bytes]:
     """Rows of a run: most have the same columns, each in an order of its own."""
     columns = draw(st.lists(st.tuples(paths, columns_of_texts), max_size=5))
+    if draw(st.booleans()):
+        typed = draw(st.lists(st.sampled_from(MEDIA), max_size=6))
+        texts = {path: media_texts if path[-1] == "_type" else small_texts for path in typed}
+        columns += texts.items()
     columns += [(path, draw(columns_of_texts)) for path in OWN if draw(st.booleans())]
     has_steps = draw(st.integers(0, 5)) > 0
     payloads = []
@@ -193,6 +210,67 @@ def test_rows_by_columns_are_the_rows_of_their_records(
         batches = assert_as_by_record(payloads, window, stepless)
     columns = any(isinstance(batch, ColumnRows) for batch in batches)
     event("by columns" if columns else "one by one")
+
+
+media = st.fixed_dictionaries(
+    {"_type": st.sampled_from(["image-file", "histogram"])},
+    optional={
+        "path": st.sampled_from(["a.png", None]),
+        "size": st.integers(0, 9),
+        "in": st.sampled_from([{"x": 1}, {"_type": "table", "rows": [1]}, {"x.y": {}}, [{}]]),
+    },
+)
+plain = st.sampled_from([1, 0.5, "text", None, [1, {"_type": "image-file", "b": None}], [[]], {}])
+members = st.recursive(
+    plain | media,
+    lambda inner: st.dictionaries(
+        st.sampled_from(["a", "b", "img", "x.y", "m"]), inner, max_size=3
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["a", "img", "m", "a.b"]), members), max_size=4),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_row_of_media_is_what_was_logged_in_whatever_order_its_leaves_are(
+    logged: list[dict[str, Any]], alike: bool, random: Random
+) -> None:
+    """wandb-core writes each member of a media object by itself, in random order."""
+    rows = [{**row, "_step": step} for step, row in enumerate(logged * (3 if alike else 1))]
+    payloads = []
+    for row in rows:
+        leaves = items_of(row, split=True)
+        random.shuffle(leaves)
+        payloads.append(history_record(leaves))
+    found = [line for batch in assert_as_by_record(payloads) for line in lines_in(batch)]
+    assert found == [encode_line(normalize_row(row, RUN_ID)) for row in rows]
+
+
+def lines_in(batch: Any) -> list[bytes]:
+    lines: list[bytes] = batch.encode(RUN_ID).lines.splitlines(keepends=True)
+    return lines
+
+
+def test_media_are_read_by_columns() -> None:
+    """A table, an image in an object, and a list of images, as the SDK writes them."""
+    image = {"_type": "image-file", "path": "media/1.png", "size": 3}
+    rows = [
+        {
+            "img": image,
+            "eval": {"img": {**image, "size": step}, "acc": 0.5},
+            "imgs": [image, image],
+            "table": {"_type": "table-file", "ncols": 2, "parts": {"_type": "joined", "n": step}},
+            "_step": step,
+        }
+        for step in range(100)
+    ]
+    payloads = [row_record(row, seed=number, split=True) for number, row in enumerate(rows)]
+    (batch,) = assert_as_by_record(payloads)
+    assert lines_in(batch) == [encode_line(normalize_row(row, RUN_ID)) for row in rows]
+    assert isinstance(batch, ColumnRows)
 
 
 def rows_with(key: KeyPath, *texts: str) -> list[bytes]:
