@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.plain import plain_form
 from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.offline.config import KEEPS_CHARTS, Config
+from dr_wandb.core.offline.host import merge_into
 from dr_wandb.core.offline.metrics import REPLACES_SUMMARIES, Metric, define, define_with_axis
 from dr_wandb.core.offline.records import (
     Change,
@@ -34,11 +35,11 @@ from dr_wandb.core.offline.records import (
 from dr_wandb.core.offline.run import NOBODY, UNKNOWN_PRODUCER, RunFold
 from dr_wandb.core.offline.telemetry import (
     RESUMED,
-    Telemetry,
     core_version,
     has_feature,
     merged,
     sdk_version,
+    telemetry_of,
 )
 from dr_wandb.core.offline.tree import Leaf, Path, Tree, in_order
 
@@ -67,6 +68,7 @@ def behind(before: RunFold) -> RunFold:
         metrics=(),
         globs=(),
         environments={},
+        earlier_host=before.host,
         replay=None,
     )
 
@@ -82,7 +84,8 @@ class Folder:
         self._config = Config(before.config_leaves, before.resumed_leaves)
         self._summary = Tree(before.summary_leaves)
         self._system = dict(before.system)
-        self._host = deepcopy(before.host)
+        self._telemetry: list[bytes] = []
+        self._resumes = False
         self._environments = deepcopy(before.environments)
         self._metrics = {metric.name: metric for metric in before.metrics}
         self._globs = {glob.glob: glob for glob in before.globs}
@@ -105,17 +108,16 @@ class Folder:
                 self._system.update(plain_form(dict(values)))
                 self.see(timestamp)
             case HostRecord(metadata=metadata, writer_id=writer):
-                _merge(self._host, metadata)
-                _merge(self._environments, {writer: metadata})
+                merge_into(self._environments, {writer: metadata})
             case MetricRecord(metric=metric):
                 self._define(metric)
             case HeaderRecord(producer=producer):
                 self._fold = replace(self._fold, producer=producer)
             case ExitRecord():
                 self._fold = replace(self._fold, exit=self._fold.exit or record)
-            case TelemetryRecord(telemetry=telemetry):
+            case TelemetryRecord(telemetry=raw):
                 self._fold = replace(self._fold, tells_telemetry=True)
-                self._add_telemetry(telemetry)
+                self._telemetry.append(raw)
             case PreemptingRecord():
                 self._fold = replace(self._fold, preempting=True)
             case _:
@@ -174,14 +176,18 @@ class Folder:
     @property
     def fold(self) -> RunFold:
         """Return what was folded so far. Nothing may be added afterwards."""
+        telemetry = merged(self._fold.telemetry, telemetry_of(self._telemetry))
+        if self._resumes or has_feature(telemetry, RESUMED):
+            keeps_charts = self.is_of_core or sdk_version(telemetry) >= KEEPS_CHARTS
+            self._config.resume(keeps_charts=keeps_charts)
         return replace(
             self._fold,
+            telemetry=telemetry,
             config_leaves=self._config.leaves,
             resumed_leaves=self._config.resumed_leaves,
             summary_leaves=in_order(self._summary_leaves()),
             tells_summary=self._tells_summary,
             system=self._system,
-            host=self._host,
             metrics=tuple(self._metrics.values()),
             globs=tuple(self._globs.values()),
             environments=self._environments,
@@ -207,19 +213,8 @@ class Folder:
             branch_points=points,
             is_new_file=False,
         )
-        self._add_telemetry(record.telemetry)
-        if record.resumes:
-            self._resume()
-
-    def _add_telemetry(self, telemetry: Telemetry) -> None:
-        if telemetry:
-            self._fold = replace(self._fold, telemetry=merged(self._fold.telemetry, telemetry))
-        if has_feature(self._fold.telemetry, RESUMED):
-            self._resume()
-
-    def _resume(self) -> None:
-        version = sdk_version(self._fold.telemetry)
-        self._config.resume(keeps_charts=self.is_of_core or version >= KEEPS_CHARTS)
+        self._telemetry.append(record.telemetry)
+        self._resumes |= record.resumes
 
     def _define(self, metric: Metric) -> None:
         known = self._metrics if metric.name else self._globs
@@ -270,13 +265,3 @@ _STEP = ("_step",)
 def _members_of(record: RunRecord) -> dict[str, Any]:
     names = (name for name in record.__struct_fields__ if name not in ("config", "telemetry"))
     return {name: getattr(record, name) for name in names}
-
-
-def _merge(known: dict[str, Any], told: Any) -> None:
-    """Merge what is told of a machine, member by member."""
-    for key, value in told.items():
-        inner = known.get(key)
-        if isinstance(inner, dict) and isinstance(value, dict):
-            _merge(inner, value)
-        else:
-            known[key] = deepcopy(value)

@@ -1,6 +1,7 @@
 """What a `.wandb` file says of the machine and the program, and when."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,3 +56,13 @@ def time_of(seconds: int, nanos: int) -> str:
     while digits.endswith("000"):
         digits = digits[:-3]
     return f"{moment}.{digits}Z" if digits else f"{moment}Z"
+
+
+def merge_into(known: dict[str, Any], told: Mapping[str, Any]) -> None:
+    """Merge what is told of a machine into what is known of it, member by member."""
+    for key, value in told.items():
+        inner = known.get(key)
+        if isinstance(inner, dict) and isinstance(value, Mapping):
+            merge_into(inner, value)
+        else:
+            known[key] = deepcopy(value)

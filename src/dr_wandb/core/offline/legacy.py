@@ -49,7 +49,7 @@ MOST_LEVELS = 100
 Tracked = tuple[tuple[Path, str], ...]
 
 
-class Replay(Record, frozen=True, kw_only=True):
+class Replay(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the client made of a file up to a place.
 
     tracked: numbers that definitions ask for, as text, by their paths in the summary.

@@ -11,7 +11,7 @@ Rules (measured with SDK 0.10.33 to 0.31.0)
   write the metrics that match it into the file.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ REPLACES_SUMMARIES = (0, 18)
 """The version of wandb-core in which a definition replaces the summaries of one before."""
 
 
-class Metric(Record, frozen=True, kw_only=True):
+class Metric(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A definition. Either `name` or `glob` is set. axis: its own step metric, "" for none.
 
     options, summary: the numbers of those that are set; summary is None if nothing is said of it.
@@ -108,29 +108,34 @@ def listed_by_python(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
     entries = []
     for metric in listed:
         entry = _entry(metric, places)
-        entries.append({key: value for key, value in entry.items() if value not in ([], 0, "")})
+        entry |= {"6": list(metric.options)} if metric.options else {}
+        entry |= {"7": list(metric.summary)} if metric.summary else {}
+        entries.append(entry)
     return entries
 
 
 def listed_by_core(
-    metrics: Iterable[Metric], globs: Iterable[Metric], version: tuple[int, ...]
+    metrics: Sequence[Metric], globs: Iterable[Metric], version: tuple[int, ...]
 ) -> list[dict[str, Any]]:
     """Return the list that wandb-core uploads, in an order of its own."""
-    metrics = tuple(metrics)
-    known = {metric.name: _of_core(metric) for metric in metrics}
-    left = [_of_core(glob) for glob in globs if not _is_expanded(glob, metrics)]
+    known = {metric.name: metric for metric in metrics}
+    left = [glob for glob in globs if not _is_expanded(glob, metrics)]
     places: dict[str, int] = {}
     listed: list[Metric] = []
-    for first in [*known.values(), *(left if version >= LISTS_GLOBS else ())]:
+    for first in [*metrics, *(left if version >= LISTS_GLOBS else ())]:
         metric = first
         while (key := metric.name or metric.glob) and key not in places:
             listed.append(metric)
             places[key] = len(listed)
             metric = known.get(metric.axis, Metric(name=metric.axis))
-    return [
-        {key: value for key, value in _entry(metric, places).items() if value not in (0, "")}
-        for metric in listed
-    ]
+    entries = []
+    for metric in listed:
+        defined = {DEFINED} if metric.name in known else set()  # whatever its record says
+        options = {*metric.options} - {DEFINED} | defined
+        summary = _OF_CORE.intersection(metric.summary or ())
+        lists = {"6": sorted(options), "7": sorted(summary)}
+        entries.append(_entry(metric, places) | lists)
+    return entries
 
 
 def _is_expanded(glob: Metric, metrics: Iterable[Metric]) -> bool:
@@ -138,19 +143,10 @@ def _is_expanded(glob: Metric, metrics: Iterable[Metric]) -> bool:
     return any(DEFINED not in one.options and glob.matches(one.name) for one in metrics)
 
 
-def _of_core(metric: Metric) -> Metric:
-    """Return a definition as wandb-core keeps it: those with a name are `defined`."""
-    options = {*metric.options} - {DEFINED} | ({DEFINED} if metric.name else set())
-    summary = _OF_CORE & {*(metric.summary or ())}
-    return replace(metric, options=tuple(sorted(options)), summary=tuple(sorted(summary)))
-
-
 def _entry(metric: Metric, places: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "1": metric.name,
-        "2": metric.glob,
-        "5": places.get(metric.axis, 0) if metric.axis else 0,
-        "6": list(metric.options),
-        "7": list(metric.summary or ()),
-        "8": metric.goal,
-    }
+    entry: dict[str, Any] = {"1": metric.name} if metric.name else {"2": metric.glob}
+    if metric.axis:
+        entry["5"] = places[metric.axis]
+    if metric.goal:
+        entry["8"] = metric.goal
+    return entry

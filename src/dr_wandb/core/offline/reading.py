@@ -36,14 +36,14 @@ from dr_wandb.core.offline.rows import (
     with_steps,
 )
 from dr_wandb.core.offline.run import RunFold
-from dr_wandb.core.offline.telemetry import RESUMED, has_feature
+from dr_wandb.core.offline.telemetry import RESUMED, has_feature, telemetry_of
 from dr_wandb.core.sync.columns import RowBatch
 
 MARKS = 8
 """How many places of a file are remembered to read on from, beside its beginning."""
 
 
-class Mark(Record, frozen=True, kw_only=True):
+class Mark(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A place between two records.
 
     below: the highest step before it; after: the step of the row before it; None without one.
@@ -56,7 +56,7 @@ class Mark(Record, frozen=True, kw_only=True):
     stepless: int = 0
 
 
-class FileReading(Record, frozen=True, kw_only=True):
+class FileReading(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How far a file was read, and what was found so far.
 
     end: where reading goes on. fold: the run up to here. lost: bytes that are not read again.
@@ -213,8 +213,9 @@ def identify(data: Buffer) -> RunRecord | None:
             match decode_record(payload):
                 case Success(RunRecord() as first) if run is None:
                     run = first
-                case Success(TelemetryRecord(telemetry=told)) if run and has_feature(told, RESUMED):
-                    return replace(run, counts_on=True)
+                case Success(TelemetryRecord(telemetry=raw)) if run is not None:
+                    if has_feature(telemetry_of([raw]), RESUMED):
+                        return replace(run, counts_on=True)
                 case _:
                     pass
             if run is not None and not run.resumes:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from msgspec import field
 from returns.result import Failure, Result, Success
 
 from dr_wandb.core.contract.records import Record
@@ -20,11 +19,10 @@ from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.offline.host import as_metadata
 from dr_wandb.core.offline.metrics import Metric, metric_of
 from dr_wandb.core.offline.schema import record_class, text_of
-from dr_wandb.core.offline.telemetry import telemetry_of
 from dr_wandb.core.offline.tree import Path, Tree
 
 
-class Change(Record, frozen=True, kw_only=True):
+class Change(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Members of an object that are set, in order, to JSON texts, and then those that go."""
 
     set: tuple[tuple[Path, bytes], ...] = ()
@@ -39,7 +37,7 @@ class BranchPoint(Record, frozen=True, kw_only=True):
     value: float | None
 
 
-class RunRecord(Record, frozen=True, kw_only=True):
+class RunRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a run is called; "" where it is not said. Comes again when some of it changes.
 
     started_at: epoch seconds and nanoseconds, None where there are none. resumes: it goes on where
@@ -59,7 +57,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     started_at: tuple[int, int] | None = None
     resumes: bool = False
     counts_on: bool = False
-    telemetry: Mapping[str, Any] = field(default_factory=dict)
+    telemetry: bytes = b""
     branch_point: BranchPoint | None = None
     config: Change = Change()
 
@@ -107,9 +105,9 @@ class HostRecord(Record, frozen=True, kw_only=True):
 
 
 class TelemetryRecord(Record, frozen=True, kw_only=True):
-    """What the program is and used, as `telemetry.py` keeps it."""
+    """What the program is and used, as `telemetry.py` reads it."""
 
-    telemetry: Mapping[str, Any]
+    telemetry: bytes
 
 
 class MetricRecord(Record, frozen=True, kw_only=True):
@@ -188,7 +186,7 @@ def _run(message: Any) -> RunRecord:
         commit=text_of(message.git.commit),
         started_at=(start.seconds, start.nanos) if message.HasField("start_time") else None,
         resumes=message.resume or message.resumed,
-        telemetry=telemetry_of(message.telemetry),
+        telemetry=message.telemetry,
         branch_point=BranchPoint(
             run_id=text_of(point.run),
             metric=text_of(point.metric),
@@ -266,7 +264,7 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "output_raw": _console,
     "header": lambda message: HeaderRecord(producer=text_of(message.version_info.producer)),
     "preempting": lambda message: PreemptingRecord(),
-    "telemetry": lambda message: TelemetryRecord(telemetry=telemetry_of(message)),
+    "telemetry": lambda message: TelemetryRecord(telemetry=message),
     "metric": lambda message: MetricRecord(metric=metric_of(message)),
     "environment": _host,
 }

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import field
 
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.offline.host import merge_into
 from dr_wandb.core.offline.legacy import Replay
 from dr_wandb.core.offline.metrics import Metric
 from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
@@ -34,22 +35,23 @@ TELLS_RUNTIME = (0, 12)
 NOBODY = RunRecord()
 
 
-class RunFold(Record, frozen=True, kw_only=True):
+class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the files of a run say, as far as they were read.
 
     producer: the version of wandb-core that wrote the last file, "" for older ones. run: what it is
     called. started_at: when the first file was begun, in epoch seconds and nanoseconds.
     config_leaves, summary_leaves: as they are at the end. system: the last sample of each system
-    metric. host: what is known of the machine. rows: how many; last_step: the highest, end_step:
-    that of the last row; stepless: how many rows of the last file have no step of their own;
-    follows: its first step is higher than those before, None without a row. moment: the latest time
-    that is named, in epoch seconds. unreadable: how many records that are whole did not read.
-    is_new_file: the last file has not named its run yet; has_new_summary: it has said something of
-    the summary, be it by rows; tells_summary: by a record. resumed_leaves: the config in case the
-    last file turns out to resume the run, None if that is known; earlier_summary: the summary of
-    the files before it. telemetry, metrics, globs, environments: what the last file says of its
-    program (tells_telemetry: by a record of its own), of the metrics that it defines, and of the
-    machine by who says it. replay: what W&B's Python client made of its rows, if that is needed.
+    metric. earlier_host: what the files before the last say of the machine. rows: how many;
+    last_step: the highest, end_step: that of the last row; stepless: how many rows of the last file
+    have no step of their own; follows: its first step is higher than those before, None without a
+    row. moment: the latest time that is named, in epoch seconds. unreadable: how many records that
+    are whole did not read. is_new_file: the last file has not named its run yet; has_new_summary:
+    it has said something of the summary, be it by rows; tells_summary: by a record. resumed_leaves:
+    the config in case the last file turns out to resume the run, None if that is known;
+    earlier_summary: the summary of the files before it. telemetry, metrics, globs, environments:
+    what the last file says of its program (tells_telemetry: by a record of its own), of the metrics
+    that it defines, and of the machine by who says it. replay: what W&B's Python client made of its
+    rows, if that is needed.
     """
 
     producer: str = UNKNOWN_PRODUCER
@@ -59,7 +61,7 @@ class RunFold(Record, frozen=True, kw_only=True):
     config_leaves: tuple[Leaf, ...] = ()
     summary_leaves: tuple[Leaf, ...] = ()
     system: dict[str, Any] = field(default_factory=dict)
-    host: dict[str, Any] = field(default_factory=dict)
+    earlier_host: dict[str, Any] = field(default_factory=dict)
     exit: ExitRecord | None = None
     preempting: bool = False
     records: int = 0
@@ -81,6 +83,14 @@ class RunFold(Record, frozen=True, kw_only=True):
     globs: tuple[Metric, ...] = ()
     environments: dict[str, Any] = field(default_factory=dict)
     replay: Replay | None = None
+
+    @property
+    def host(self) -> dict[str, Any]:
+        """Return what is known of the machine and the program."""
+        host: dict[str, Any] = {}
+        for told in (self.earlier_host, *self.environments.values()):
+            merge_into(host, told)
+        return host
 
     @property
     def config(self) -> dict[str, Any]:

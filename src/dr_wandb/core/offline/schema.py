@@ -3,7 +3,8 @@
 Names and numbers are those of `wandb/proto/wandb_internal.proto` (wandb 0.29 to 0.31; older files
 have the same numbers). Text is declared as bytes, which are the same on the wire: text that is not
 UTF-8 is no reason to lose a record. Fields that are not named here are passed over. The schema
-lives in a pool of its own, so reading files needs no wandb and disturbs none.
+lives in a pool of its own, so reading files needs no wandb and disturbs none. Telemetry is left as
+it is, since its fields come and go (`telemetry.py`).
 """
 
 from functools import cache
@@ -22,7 +23,7 @@ Record
   4 output OutputRecord | kind
   5 config ConfigRecord | kind
   7 stats StatsRecord | kind
-  11 telemetry TelemetryRecord | kind
+  11 telemetry bytes | kind
   12 metric MetricRecord | kind
   13 output_raw OutputRecord | kind
   17 run RunRecord | kind
@@ -44,7 +45,7 @@ RunRecord
   12 sweep_id bytes
   17 start_time Timestamp
   18 resumed bool
-  19 telemetry TelemetryRecord
+  19 telemetry bytes
   21 git GitRepoRecord
   23 branch_point BranchPoint
   24 resume bool
@@ -95,7 +96,7 @@ HeaderRecord
 VersionInfo
   1 producer bytes
 RunPreemptingRecord
-TelemetryRecord
+Nothing
 MetricRecord
   1 name bytes
   2 glob_name bytes
@@ -193,9 +194,20 @@ _TYPES = {
 @cache
 def record_class() -> Any:
     """Return the class of a whole record. What it parses, it parses as wandb's own class does."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.Record"))
+
+
+@cache
+def nothing_class() -> Any:
+    """Return the class of a message that knows no field: what it parses is known by numbers."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.Nothing"))
+
+
+@cache
+def _pool() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(_file())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Record"))
+    return pool
 
 
 def text_of(raw: bytes) -> str:

@@ -7,13 +7,13 @@ Rules
 - Each record adds to those before it. What cannot be decoded says nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from dr_wandb.core.offline.schema import text_of
+from dr_wandb.core.offline.schema import nothing_class, text_of
 
 Telemetry = Mapping[str, Any]
 """The value of `_wandb.t`: a list of numbers, a text, or for labels an object of texts."""
@@ -31,33 +31,43 @@ JUPYTER, KAGGLE = 1, 2
 """Numbers of environments."""
 
 
-def telemetry_of(message: Any) -> dict[str, Any]:
-    """Return what a telemetry record says."""
-    found: dict[str, Any] = {}
-    for field in UnknownFieldSet(message):
-        key = str(field.field_number)
-        if key == _INFO:
-            continue
-        if isinstance(field.data, int):
-            found[key] = field.data
-        elif isinstance(field.data, bytes):
-            value = _value(type(message), key, field.data)
-            if value:
-                found = merged(found, {key: value})
-    return found
+def telemetry_of(raws: Iterable[bytes]) -> dict[str, Any]:
+    """Return what telemetry records say together."""
+    found: dict[str, list[Any]] = {}
+    for number, content in _fields(raws):
+        found.setdefault(str(number), []).append(content)
+    values = ((key, _value(key, contents)) for key, contents in found.items() if key != _INFO)
+    return {key: value for key, value in values if value}
 
 
-def _value(empty: Any, key: str, raw: bytes) -> Any:
-    """Return a text, or what an inner message has; empty: a message without fields of its own."""
-    if key not in _FLAGS and key != _LABEL:
-        return text_of(raw)
+def _fields(raws: Iterable[bytes]) -> list[tuple[int, Any]]:
+    """Return numbers and contents of the fields of messages; those that are none are left out.
+
+    Messages that are put behind each other are one, which takes less time to look at.
+    """
+    whole = b"".join(raw for raw in raws if _is_message(raw))
+    fields = UnknownFieldSet(nothing_class().FromString(whole))
+    return [(field.field_number, field.data) for field in fields]
+
+
+def _is_message(raw: bytes) -> bool:
     try:
-        inner = list(UnknownFieldSet(empty.FromString(raw)))
+        nothing_class().FromString(raw)
     except DecodeError:
-        return None
+        return False
+    return True
+
+
+def _value(key: str, contents: Sequence[Any]) -> Any:
+    """Return a number or a text, or what an inner message has that comes in several pieces."""
+    if not all(isinstance(content, bytes) for content in contents):
+        return contents[-1]
+    if key not in _FLAGS and key != _LABEL:
+        return next((text_of(content) for content in reversed(contents) if content), "")
+    inner = _fields(contents)
     if key == _LABEL:
-        return {str(i.field_number): text_of(i.data) for i in inner if isinstance(i.data, bytes)}
-    return sorted({i.field_number for i in inner if i.data})
+        return {str(number): text_of(text) for number, text in inner if isinstance(text, bytes)}
+    return sorted({number for number, is_set in inner if is_set})
 
 
 def merged(before: Telemetry, said: Telemetry) -> dict[str, Any]:
