@@ -37,8 +37,11 @@ Cells = list[Any]
 _PLAIN = frozenset({int, float, bool, type(None)})
 
 
-def columns_of(part: Bytes, items: Items, unfit: Flags) -> dict[str, Cells] | None:
-    """Make columns of the items of the rows that are fit; None where columns make no sense."""
+def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict[str, Cells] | None:
+    """Make columns of the items of the rows that are fit; None where columns make no sense.
+
+    There is one of steps always, which are those beside the items if these tell none.
+    """
     fit = ~unfit
     keep = fit[items.owners]
     if not keep.all():
@@ -62,9 +65,19 @@ def columns_of(part: Bytes, items: Items, unfit: Flags) -> dict[str, Cells] | No
         columns[path] = (
             cells if not unfit.any() else [c for c, f in zip(cells, fit.tolist(), strict=True) if f]
         )
-    if None in columns.get(("_step",), [None]):
-        return None  # the number of the step is elsewhere, if it is anywhere
+    if any(path[0] == "_step" and len(path) > 1 for path in columns):
+        return None
+    steps = columns.get(("_step",)) or [None] * int(fit.sum())
+    columns[("_step",)] = own_or_beside(steps, beside[fit])
     return _flat(columns)
+
+
+def own_or_beside(steps: Cells, beside: Offsets) -> Cells:
+    """Return steps, those that are None as they are told beside the items, -1 for not at all."""
+    if None not in steps:
+        return steps
+    told = zip(steps, beside.tolist(), strict=True)
+    return [other if own is None and other >= 0 else own for own, other in told]
 
 
 def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:

@@ -18,7 +18,13 @@ import numpy as np
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.row_shape import settle
 from dr_wandb.core.contract.values import number
-from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
+from dr_wandb.core.offline.cells import (
+    Cells,
+    columns_of,
+    last_of_each,
+    own_columns,
+    own_or_beside,
+)
 from dr_wandb.core.offline.parts import Records, row_of
 from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import find_items
@@ -84,10 +90,10 @@ def look_at(records: Records, stepless: int) -> Iterator[Told]:
 
 def _told(records: Records, stepless: int) -> Told:
     _, _, begins, stops = records.rows
-    items, unfit = find_items(records.part, begins, stops, has_step=True)
+    items, unfit, beside = find_items(records.part, begins, stops, has_step=True)
     steps, moments = own_columns(records.part, items, unfit, ("_step", "_timestamp"))
     if None in steps:
-        unfit |= np.array([step is None for step in steps], np.bool_)
+        steps = own_or_beside(steps, beside)
     if not unfit.any() and {*map(type, steps)} == {int}:
         return Told(steps, _latest(moments), 0, stepless)
     unreadable = set()
@@ -129,7 +135,7 @@ def last_values(records: Records) -> dict[Path, bytes] | None:
     None where that is not all they do, or their order matters.
     """
     _, _, begins, stops = records.summaries
-    items, unfit = find_items(records.part, begins, stops, has_step=False)
+    items, unfit, _ = find_items(records.part, begins, stops, has_step=False)
     if unfit.any():
         return None
     return last_of_each(records.part, items)
@@ -143,7 +149,7 @@ def last_of_rows(records: Records) -> dict[Path, bytes] | None:
     found: dict[Path, bytes] = {}
     for some in _pieces(records):
         _, _, begins, stops = some.rows
-        items, unfit = find_items(some.part, begins, stops, has_step=True)
+        items, unfit, _ = find_items(some.part, begins, stops, has_step=True)
         last = None if unfit.any() else last_of_each(some.part, items)
         if last is None or any(len(path) > 1 for path in last):
             return None
@@ -172,14 +178,13 @@ def read_rows(
 
 
 def _numbered(batch: RowBatch | ColumnRows, stepless: int) -> tuple[RowBatch | ColumnRows, int]:
-    """Give steps to the rows that have none of their own; those by columns all have one."""
-    if not isinstance(batch, RowBatch):
-        return batch, stepless
-    steps, after = count_on([row.get("_step") for row in batch.rows], stepless)
-    if after == stepless:
-        return batch, stepless
-    rows = zip(batch.rows, steps, strict=True)
-    return RowBatch(rows=[{**row, "_step": step} for row, step in rows]), after
+    """Give steps to the rows that have none of their own."""
+    if isinstance(batch, RowBatch):
+        raw_steps = [row.get("_step") for row in batch.rows]
+    else:
+        raw_steps = batch.columns["_step"] if batch.size else []
+    steps, after = count_on(raw_steps, stepless)
+    return batch if after == stepless else with_steps(batch, steps), after
 
 
 def count_on(steps: Sequence[Any], stepless: int) -> tuple[list[Any], int]:
@@ -200,8 +205,8 @@ def count_on(steps: Sequence[Any], stepless: int) -> tuple[list[Any], int]:
 def _read_some(records: Records) -> RowBatch | ColumnRows:
     """Read rows in their order; those that are not fit for columns one by one."""
     _, _, begins, stops = records.rows
-    items, unfit = find_items(records.part, begins, stops, has_step=True)
-    columns = columns_of(records.part, items, unfit)
+    items, unfit, beside = find_items(records.part, begins, stops, has_step=True)
+    columns = columns_of(records.part, items, unfit, beside)
     if columns is None:
         unfit, columns = np.ones_like(unfit), {}
     found = ColumnRows(columns, int((~unfit).sum()))
@@ -236,7 +241,7 @@ def steps_of(batch: RowBatch | ColumnRows) -> list[int | None]:
     return _integers(batch.columns["_step"])
 
 
-def with_steps(batch: RowBatch | ColumnRows, steps: Sequence[int]) -> RowBatch | ColumnRows:
+def with_steps(batch: RowBatch | ColumnRows, steps: Sequence[Any]) -> RowBatch | ColumnRows:
     """Return the rows with other steps."""
     if isinstance(batch, RowBatch):
         rows = zip(batch.rows, steps, strict=True)

@@ -48,6 +48,17 @@ class Items(NamedTuple):
     value_ends: Offsets
 
 
+class Found(NamedTuple):
+    """What was found in many histories or summaries: their items, and which have more than these.
+
+    beside: the step that a history has beside its items, -1 for none.
+    """
+
+    items: Items
+    unfit: Flags
+    beside: Offsets
+
+
 class Kinds(NamedTuple):
     """What many records are: the tag of the one field that each has, and where its content lies.
 
@@ -99,15 +110,14 @@ def _behind_others(part: Bytes, at: Offsets, ends: Offsets) -> Offsets:
     return at
 
 
-def find_items(
-    part: Bytes, begins: Offsets, stops: Offsets, *, has_step: bool
-) -> tuple[Items, Flags]:
-    """Find the items of histories or summaries; the flags say which have more than these.
+def find_items(part: Bytes, begins: Offsets, stops: Offsets, *, has_step: bool) -> Found:
+    """Find the items of histories or summaries.
 
     An item that is found has nested keys, or one key, and then its JSON text, and nothing else.
-    has_step: a history has the number of its step beside them, which does not count.
+    has_step: they are histories, which may have a step beside their items.
     """
     unfit = np.zeros(len(begins), np.bool_)
+    beside = np.full(len(begins), -1, np.int64)
     found: list[Items] = []
     owners = np.arange(len(begins), dtype=np.int64)
     at = begins
@@ -124,8 +134,14 @@ def find_items(
         after = inside + lengths
         items = tag == ITEM
         fit = (lengths >= 0) & (after <= stops)
-        fit &= (items | (tag == STEP)) if has_step else items
+        told = fit & (tag == STEP) if has_step else np.zeros_like(fit)
+        fit &= items | told
         unfit[owners[~fit]] = True
+        if told.any():
+            owner = owners[told]
+            unfit[owner[beside[owner] >= 0]] = True
+            beside[owner] = _numbers(part, inside[told], after[told])
+            unfit[owner[beside[owner] < 0]] = True
         owner, begin, end = _those(items & fit, owners, inside, after)
         keys_end = _after_keys(part, begin, end)
         value_lengths, value = _lengths(part, keys_end + 2)
@@ -139,7 +155,15 @@ def find_items(
         found.append(Items(*_those(whole, owner, begin, keys_end, value, end)))
         owners, at, stops = _those(fit, owners, after, stops)
     columns = zip(*found, strict=True) if found else [[np.empty(0, np.int64)]] * 5
-    return Items(*map(np.concatenate, columns)), unfit
+    beside[unfit] = -1
+    return Found(Items(*map(np.concatenate, columns)), unfit, beside)
+
+
+def _numbers(part: Bytes, begin: Offsets, end: Offsets) -> Offsets:
+    """Return the numbers of steps, -1 for what is not written as one."""
+    numbers, after = _lengths(part, begin + 1)
+    written = (part.take(begin, mode="clip") == NUM) & (after == end)
+    return np.where(begin == end, 0, np.where(written, numbers, -1))
 
 
 def _those(which: Flags, *columns: Offsets) -> Sequence[Offsets]:

@@ -15,6 +15,7 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import rows as offline_rows
 from dr_wandb.core.offline.framing import read_frames
 from dr_wandb.core.offline.parts import row_of, sort_records
+from dr_wandb.core.offline.reading import FileReading, read_file, rows_of
 from dr_wandb.core.offline.rows import (
     ColumnRows,
     read_rows,
@@ -331,6 +332,43 @@ def test_odd_item_is_read_as_by_its_record(content: bytes) -> None:
     for rows in ([odd], [odd, *others], [*others, odd], [odd, odd]):
         assert_as_by_record(rows)
         assert_as_by_record(rows, FetchWindow(start=1))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(b"", b"\x08\x07", b"\x08\x00", b"\x08\x80\x01", b"\x08\xff\xff\xff\x7f"),
+        *(b"\x08\x80\x80\x80\x80\x40", b"\x08" + b"\xff" * 9 + b"\x01", b"\x08\x80\x80\x00"),
+        *(b"\x08\x01\x08\x02", b"\x10\x01", b"\x08\x01\x10\x01", b"\x08", b"\x08\x80", b"\x0a\x00"),
+    ],
+)
+@pytest.mark.parametrize("own", [b"", wire_field(1, wire_field(2, b"_step") + b"\x82\x01\x015")])
+def test_step_beside_the_items_is_read_as_by_its_record(told: bytes, own: bytes) -> None:
+    loss = wire_field(1, wire_field(2, b"loss") + b"\x82\x01\x012")
+    step = wire_field(2, told)
+    rows = [wire_field(2, part) for part in (loss + own + step, step + loss + own, loss + own)]
+    twice = wire_field(2, step + loss + own + wire_field(2, b"\x08\x03"))
+    for payloads in (rows, [*rows, twice], [twice, rows[2]], [rows[0]]):
+        assert_as_by_record(payloads)
+        assert_as_by_record(payloads, FetchWindow(start=1, stop=100), stepless=1)
+        assert_counted_as_read(payloads)
+
+
+def assert_counted_as_read(payloads: Sequence[bytes]) -> None:
+    data = file_of(payloads)
+    reading = read_file(data, FileReading())
+    steps = [row.get("_step") for batch in rows_of(data, reading, WHOLE) for row in batch.rows]
+    assert (reading.fold.rows, reading.fold.end_step) == (len(steps), (steps or [None])[-1])
+    assert reading.fold.last_step == max(steps, default=None)
+
+
+@pytest.mark.parametrize("step", [None, 3])
+def test_rows_without_a_step_of_their_own_are_read_by_columns(step: int | None) -> None:
+    """Rows of shared mode took ten times longer than others."""
+    rows = [history_record([item("loss", "0.5")], step=step) for _ in range(100)]
+    (batch,) = assert_as_by_record(rows, stepless=7)
+    assert isinstance(batch, ColumnRows)
+    assert batch.columns["_step"] == ([step] * 100 if step else list(range(7, 107)))
 
 
 def test_usual_rows_are_read_by_columns() -> None:
