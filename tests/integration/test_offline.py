@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import wandb
 from wandb.proto.wandb_internal_pb2 import RunRecord
 
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
@@ -51,6 +53,9 @@ LONG_AGO = 1_767_225_600
 
 LOGGED = {"rich": RICH_STEPS, "mixed": MIXED_STEPS, "many": MANY_STEPS, "typed": TYPED_STEPS}
 """The runs that the stand-in server holds too."""
+
+OFFLINE_FEATURE = 4
+"""The number that telemetry has for a run in offline mode."""
 
 TELLS_RESUMED = "resume" in RunRecord.DESCRIPTOR.fields_by_name
 """Whether the SDK writes down that a run goes on (0.31 does, 0.29 does not: it begins anew)."""
@@ -284,6 +289,22 @@ def test_values_of_a_run_are_those_of_its_script(logged: Logged, tmp_path: Path)
     }
     assert {name: summary.get(name) for name in wanted} == wanted
     assert not {"words", "hushed", "none", ""} & summary.keys()
+
+
+def test_own_config_says_versions_metrics_and_machine(logged: Logged, tmp_path: Path) -> None:
+    """Nothing said which SDK had made a run, nor what `define_metric` had asked for."""
+    sync(logged.copy(tmp_path, "rich"), tmp_path / "data")
+    own = runs_in(tmp_path / "data")["rich"]["wandb_config"]["_wandb"]
+    assert own["cli_version"] == own["t"]["5"] == wandb.__version__
+    assert own["python_version"] == platform.python_version()
+    assert OFFLINE_FEATURE in own["t"]["3"]
+    metrics = {entry.get("1") or entry["2"]: entry for entry in own["m"]}
+    assert {"loss", "acc", "hushed", "lastly", "copied", "epoch"} <= metrics.keys()
+    assert metrics["acc"] == {"1": "acc", "6": [3], "7": [2, 3]}
+    assert metrics["hushed"]["7"] == [6]
+    assert own["m"][metrics["val/*" if "val/*" in metrics else "val/f1"]["5"] - 1]["1"] == "epoch"
+    (machine,) = own["e"].values()
+    assert machine["startedAt"].endswith("Z")
 
 
 # How runs end.

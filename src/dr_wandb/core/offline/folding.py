@@ -217,14 +217,14 @@ class Folder:
         self._resumes |= record.resumes
 
     def _define(self, metric: Metric) -> None:
+        if not metric.name and not metric.glob:
+            return  # an axis by itself
         known = self._metrics if metric.name else self._globs
-        if self.is_of_core:
+        if metric.name and not self.is_of_core:
+            define_with_axis(known, metric)
+        else:
             adds = core_version(self._fold.producer) != REPLACES_SUMMARIES
             define(known, metric, adds_summaries=adds)
-        elif metric.name:
-            define_with_axis(known, metric)
-        elif metric.glob:
-            define(known, metric)
 
     def _change_summary(self, change: Change) -> None:
         """Change the summary. Its values are decoded at the end: most are set again and again."""

@@ -52,7 +52,7 @@ def own_config(fold: RunFold) -> dict[str, Any]:
 
 
 def _of_core(fold: RunFold) -> dict[str, Any]:
-    version = core_version(fold.producer)
+    version = core_version(fold.producer) or sdk_version(fold.telemetry)
     metrics = listed_by_core(fold.metrics, fold.globs, version)
     if not fold.telemetry:
         return {"m": metrics} if metrics else {}
@@ -60,7 +60,7 @@ def _of_core(fold: RunFold) -> dict[str, Any]:
     if fold.producer != UNKNOWN_PRODUCER:
         told[CORE_VERSION] = fold.producer.partition("+")[0]
     added = {**_versions(fold), "t": told, "m": metrics}
-    if fold.environments and (version or sdk_version(told)) >= SENDS_MACHINE:
+    if fold.environments and version >= SENDS_MACHINE:
         added["e"] = fold.environments
     return added
 

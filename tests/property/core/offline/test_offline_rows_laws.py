@@ -362,6 +362,29 @@ def assert_counted_as_read(payloads: Sequence[bytes]) -> None:
     assert reading.fold.last_step == max(steps, default=None)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"a": {"_type": {"x": 1}}},
+        {"a": {"_type_x": 1}},
+        {"a": {"b": 1}, "a.b": 2},
+        {"a": {"b": {"_type": "image-file"}}, "a.b": 2},
+        {"_step": {"x": 1}},
+    ],
+)
+def test_rows_whose_shape_depends_on_the_row_are_read_one_by_one(row: dict[str, Any]) -> None:
+    rows = [row_record({"_step": step, "x": 1.5, **row}, split=True) for step in range(3)]
+    (batch,) = assert_as_by_record(rows)
+    assert not isinstance(batch, ColumnRows)
+
+
+def test_objects_of_which_some_have_a_type_are_read_one_by_one() -> None:
+    image = {"_type": "image-file", "size": 1}
+    rows = [row_record({"_step": n, "a": image if n else {"size": 1}}, split=True) for n in (0, 1)]
+    (batch,) = assert_as_by_record(rows)
+    assert not isinstance(batch, ColumnRows)
+
+
 @pytest.mark.parametrize("step", [None, 3])
 def test_rows_without_a_step_of_their_own_are_read_by_columns(step: int | None) -> None:
     """Rows of shared mode took ten times longer than others."""
@@ -373,7 +396,7 @@ def test_rows_without_a_step_of_their_own_are_read_by_columns(step: int | None) 
 
 def test_usual_rows_are_read_by_columns() -> None:
     """The laws above would hold of a reader that is slow for all rows."""
-    rows = rows_with(("a", "b"), *(str(number / 7) for number in range(500)))
+    rows = rows_with(("a", "b"), *(f"{number / 7:.12f}" for number in range(500)))
     batches = assert_as_by_record([*rows, exit_record()], FetchWindow(start=3))
     assert [type(batch) for batch in batches] == [ColumnRows]
 

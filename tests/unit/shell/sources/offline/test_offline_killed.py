@@ -105,6 +105,13 @@ def test_summary_of_a_killed_run_follows_its_defined_metrics() -> None:
     assert late == {**expected, "nested": {"a": 7}}
 
 
+def test_summary_of_a_nested_metric_that_is_copied_is_its_last_value() -> None:
+    definition = metric_record("deep.a", summary=["copy"])
+    logged = row(0, deep={"a": 1, "b": 2}, huge=10**400)
+    fold = fold_of(definition, metric_record("huge", summary=["max"]), logged)
+    assert fold.summary == {"deep": {"a": 1}, "_timestamp": 1000.5, "_step": 0}
+
+
 def test_summary_record_counts_if_there_is_one() -> None:
     fold = fold_of(row(0, loss=1), summary_record({"loss": 2, "_step": 0}, flat=True), row(1, x=1))
     assert fold.summary == {"loss": 2, "_step": 1}

@@ -130,6 +130,28 @@ def test_telemetry_adds_up() -> None:
     assert (told["3"], told["5"]) == ([2, 16], "0.13.11")
 
 
+def test_telemetry_adds_up_when_a_file_is_read_in_two_pieces() -> None:
+    label = wire_field(11, wire_field(9, wire_field(3, b"new")) + flags(77) + b"\x0b\x0c")
+    payloads = [LEGACY, RUN, telemetry("0.13.0", 16), telemetry("0.13.11", 2), label]
+    at_once = read_file(file_of(payloads), FileReading()).fold
+    pieces = read_file(file_of(payloads[:3]), FileReading())
+    assert read_file(file_of(payloads), pieces).fold == at_once
+    assert at_once.telemetry["9"] == {"2": "a label", "3": "new"}
+    assert at_once.telemetry["77"] == 1
+
+
+def test_own_config_of_a_file_whose_header_is_lost_is_that_of_wandb_core() -> None:
+    """Which version wrote it is told by telemetry."""
+    found = own(RUN, telemetry("0.31.0", 16), *GLOBS, environment_record(host="vm", writer_id="w"))
+    assert (found["e"], "12" in found["t"]) == ({"w": {"host": "vm", "writerId": "w"}}, False)
+    assert {"2": "val/*", "5": 3, "6": [1], "7": []} in found["m"]
+
+
+@pytest.mark.parametrize("header", [LEGACY, header_record()])
+def test_axis_by_itself_is_no_metric(header: bytes) -> None:
+    assert own(header, RUN, metric_record(axis="epoch"), metric_record("a"))["m"][0]["1"] == "a"
+
+
 def test_telemetry_in_the_run_record_counts() -> None:
     run = run_record(telemetry=TelemetryRecord(cli_version="0.17.9", env={"jupyter": True}))
     found = own(LEGACY, run)

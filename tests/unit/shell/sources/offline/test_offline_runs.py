@@ -307,6 +307,8 @@ def test_resumed_config_keeps_charts_but_nothing_else_of_the_session_before(
         ([run_record(resume=True), A_ROW, exit_record()], False),
         ([run_record(resume=True)], False),
         ([run_record(), RESUMED], False),
+        ([RESUMED, run_record(resume=True), telemetry_record("0.31.0"), A_ROW], False),
+        ([run_record(resume=True), run_record(), *[A_ROW] * 999, RESUMED], False),
     ],
 )
 def test_steps_of_a_run_that_was_resumed_online_count_on_by_themselves(
