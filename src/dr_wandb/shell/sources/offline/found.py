@@ -12,7 +12,7 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.core.offline.run import NOBODY, RunFold, state_of
 from dr_wandb.shell.sources.offline.files import RunFile
-from dr_wandb.shell.sources.offline.index import KnownFile, digest_of_tail
+from dr_wandb.shell.sources.offline.index import Known, digest_of_tail
 
 
 class FoundFile(Record, frozen=True, kw_only=True):
@@ -65,14 +65,14 @@ class FoundRuns(NamedTuple):
     runs: Sequence[FoundRun]
     unread: Mapping[str, str]
     notices: Sequence[FileNotice]
-    known: Mapping[str, KnownFile]
+    known: Known
     left_out: Collection[tuple[str, str]]
 
 
 class StartedFile(NamedTuple):
     """A file, and what its first records call its run.
 
-    mark: what copies of it have too, also shorter ones; tail: what copies of the same size have.
+    mark: what copies of it have too, also shorter ones; tail: the digest of its last bytes.
     """
 
     file: RunFile
@@ -104,8 +104,9 @@ def lost_in(reading: FileReading) -> list[LostBytes]:
 def start_of(file: RunFile, named: RunRecord | None, data: memoryview) -> StartedFile:
     """Mark a file by the moment at which it was begun; if that is lost, by its content."""
     begun = named.started_at if named is not None else None
-    tail = f"{file.size} {digest_of_tail(data, file.size)}"
-    return StartedFile(file, named, tail if begun is None else mark_of(begun), tail)
+    tail = digest_of_tail(data, file.size)
+    mark = f"ends {file.size} {tail}" if begun is None else mark_of(begun)
+    return StartedFile(file, named, mark, tail)
 
 
 def mark_of(begun: tuple[int, int]) -> str:

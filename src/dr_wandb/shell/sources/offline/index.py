@@ -40,30 +40,58 @@ class KnownFile(Record, frozen=True, kw_only=True):
     reading: FileReading
 
 
-class OfflineIndex(Record, frozen=True, kw_only=True):
-    """The files by their names below `folder`. version: of the tool that read them."""
+class ComparedFile(Record, frozen=True, kw_only=True):
+    """A file that was compared with another one. tail: the digest of its last bytes."""
+
+    name: str
+    size: int
+    modified_ns: int
+    tail: str
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """Whether one file is a copy of another one, or of the beginning of it."""
+
+    part: ComparedFile
+    whole: ComparedFile
+    copy: bool
+
+
+class Known(Record, frozen=True, kw_only=True):
+    """What is remembered: the files by their names below the folder, and how they compare."""
+
+    files: Mapping[str, KnownFile] = {}
+    comparisons: tuple[Comparison, ...] = ()
+
+
+class OfflineIndex(Known, frozen=True, kw_only=True):
+    """What is remembered of `folder`. version: of the tool that read the files."""
 
     version: str
     folder: str
-    files: Mapping[str, KnownFile]
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(OfflineIndex)
 
 
-def load_index(path: Path, folder: Path) -> Mapping[str, KnownFile]:
-    """Load what is known of the files below a folder, nothing where that is not known."""
+def load_index(path: Path, folder: Path) -> Known:
+    """Load what is known of the files below a folder, nothing if that is not known."""
     with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
         index = _DECODER.decode(path.read_bytes())
         if index.version == VERSION and index.folder == _spell(folder):
-            return index.files
-    return {}
+            return Known(files=index.files, comparisons=index.comparisons)
+    return Known()
 
 
-def save_index(path: Path, folder: Path, files: Mapping[str, KnownFile]) -> None:
-    """Remember what is known, if it is something new. Where that fails, nothing is lost."""
-    index = OfflineIndex(version=VERSION, folder=_spell(folder), files=files)
+def save_index(path: Path, folder: Path, known: Known) -> None:
+    """Remember what is known, if it is something new. If that fails, nothing is lost."""
+    index = OfflineIndex(
+        version=VERSION,
+        folder=_spell(folder),
+        files=known.files,
+        comparisons=known.comparisons,
+    )
     content = _ENCODER.encode(index)
     with suppress(OSError):
         if path.read_bytes() == content:

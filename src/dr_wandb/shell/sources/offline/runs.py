@@ -2,12 +2,11 @@
 
 Rules
 - A file that was read before and is the same is not read again; one that has grown is read on.
-- Files of one run are joined in the order in which they were begun. Of several files that were
-  begun by one process at one moment, which are copies, the longest is read.
+- Files of one run are joined in the order in which they were begun. Of copies the longest is read.
 - Whatever is wrong with a file is told, and costs nothing but what is in that place.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dr_wandb.core.offline.found import FileNotice, FolderContent
 from dr_wandb.core.offline.framing import header_problem
 from dr_wandb.core.offline.reading import FileReading, identify, read_file
 from dr_wandb.core.offline.run import state_of
+from dr_wandb.shell.sources.offline.copies import by_names, sort_out
 from dr_wandb.shell.sources.offline.files import RunFile, find_run_files, mapped
 from dr_wandb.shell.sources.offline.found import (
     FoundFile,
@@ -32,6 +32,8 @@ from dr_wandb.shell.sources.offline.found import (
     start_of,
 )
 from dr_wandb.shell.sources.offline.index import (
+    Comparison,
+    Known,
     KnownFile,
     digest_of_fold,
     digest_of_tail,
@@ -57,10 +59,6 @@ Wanted = Callable[[str, str], bool]
 """Says whether files of this entity and project are wanted; "" where a file names none."""
 
 
-def _longest_first(start: StartedFile) -> tuple[int, bool, str]:
-    return -start.file.size, start.begun is None, start.file.name
-
-
 def _by_run(
     known: Mapping[str, KnownFile],
 ) -> dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]]:
@@ -79,17 +77,19 @@ class FolderScan:
     def __init__(
         self,
         folder: Path,
-        known: Mapping[str, KnownFile],
+        known: Known,
         wanted: Wanted = lambda entity, project: True,
         now_ns: int | None = None,
     ) -> None:
         self._folder = folder
-        self._before = known
-        self._of_run = _by_run(known)
+        self._before = known.files
+        self._compared_before = by_names(known.comparisons)
+        self._of_run = _by_run(known.files)
         self._wanted = wanted
         self._now_ns = now_ns
         self._left_out: set[tuple[str, str]] = set()
         self._known: dict[str, KnownFile] = {}
+        self._comparisons: list[Comparison] = []
         self._notices: list[FileNotice] = []
         self._unread: dict[str, str] = {}
 
@@ -115,7 +115,7 @@ class FolderScan:
             runs=found,
             unread=self._unread,
             notices=self._notices,
-            known=self._known,
+            known=Known(files=self._known, comparisons=tuple(self._comparisons)),
             left_out=self._left_out,
         )
 
@@ -163,7 +163,7 @@ class FolderScan:
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
         together = self._without_copies(starts)
-        if gone := self._gone(run_id, together):
+        if gone := self._gone(run_id, starts, together):
             self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
             for name in (gone, *(start.file.name for start in together)):
                 self._remember(name)
@@ -189,39 +189,33 @@ class FolderScan:
 
     def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
         """Return the files in the order in which they were begun, each one once."""
-        kept: dict[str, StartedFile] = {}
-        tails: dict[str, StartedFile] = {}
-        for start in sorted(starts, key=_longest_first):
-            first = kept.get(start.mark) or tails.get(start.tail)
-            if first is None:
-                kept[start.mark] = tails[start.tail] = start
-            elif self._begins_like(start, first):
-                text = f"is a copy of {first.file.name}, or of the beginning of it: left out"
-                self._tell(start.file.name, text, serious=False)
-            else:
-                text = f"was begun at the moment of {first.file.name}, but is other: left out"
-                self._tell(start.file.name, text)
-        return in_order(list(kept.values()))
+        found = sort_out(starts, self._compared_before)
+        self._comparisons += found.comparisons
+        for start, of in found.copies:
+            text = f"is a copy of {of.file.name}, or of the beginning of it: left out"
+            self._tell(start.file.name, text, serious=False)
+        for start, other in found.alike:
+            text = f"was begun at the moment of {other.file.name} and differs: both are read"
+            self._tell(start.file.name, text, serious=False)
+        return in_order(found.kept)
 
-    def _begins_like(self, short: StartedFile, long: StartedFile) -> bool:
-        """Say whether a file ends like the beginning of another one that is not shorter."""
-        if short.tail == long.tail:
-            return True
-        try:
-            with mapped(long.file) as (data, _):
-                return f"{short.file.size} {digest_of_tail(data, short.file.size)}" == short.tail
-        except OSError:
-            return False
-
-    def _gone(self, run_id: str, starts: Sequence[StartedFile]) -> str | None:
+    def _gone(
+        self, run_id: str, starts: Sequence[StartedFile], kept: Sequence[StartedFile]
+    ) -> str | None:
         """Return a file that a run had and has not any more, while others of it are there.
 
-        Its rows are in the export; without it they would be taken for gone.
+        Its rows are in the export; without it they would be taken for gone. A file that was moved
+        is there under another name, and was begun at the same moment. kept: those of the files
+        that are no copies.
         """
-        marks = {start.mark for start in starts}
+        names = {start.file.name for start in starts}
+        moved = Counter(start.mark for start in kept if start.file.name not in self._before)
         for name, begun, place in self._of_run.get(run_id, ()):
-            if mark_of(begun) not in marks and place == starts[0].place:
+            if name in names or place != starts[0].place:
+                continue
+            if not moved[mark_of(begun)]:
                 return name
+            moved[mark_of(begun)] -= 1
         return None
 
     def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
@@ -278,7 +272,7 @@ class FolderScan:
 
 def look_into(folder: Path, now_ns: int) -> FolderContent:
     """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
-    found = FolderScan(folder, {}, now_ns=now_ns).scan()
+    found = FolderScan(folder, Known(), now_ns=now_ns).scan()
     runs = sorted(
         (on_disk(run, now_ns) for run in found.runs),
         key=lambda run: (run.created_at or "", run.run_id),

@@ -28,7 +28,7 @@ from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
 from dr_wandb.shell.sources.offline.files import MappedFile, RunFile, mapped
 from dr_wandb.shell.sources.offline.found import FoundRun
-from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
+from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FolderScan
 
 RUNS_PER_PAGE = 500
@@ -90,7 +90,7 @@ class OfflineSource:
     @cached_property
     def _listed(self) -> Mapping[str, _Listed]:
         """Read the folder, once, and return the runs by their ids, oldest first."""
-        known = {} if self._index is None else load_index(self._index, self._folder)
+        known = Known() if self._index is None else load_index(self._index, self._folder)
         found = FolderScan(self._folder, known, self._wants, self._now_ns).scan()
         if self._index is not None and self._keep:
             save_index(self._index, self._folder, found.known)
