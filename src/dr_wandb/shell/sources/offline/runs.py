@@ -15,10 +15,12 @@ from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.folding import behind
 from dr_wandb.core.offline.found import FileNotice, FolderContent
 from dr_wandb.core.offline.framing import header_problem
+from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading, identify, read_file
 from dr_wandb.core.offline.run import state_of
 from dr_wandb.shell.sources.offline.copies import by_names, sort_out
-from dr_wandb.shell.sources.offline.files import RunFile, find_run_files, mapped
+from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, why
+from dr_wandb.shell.sources.offline.files import RunFile, mapped, run_id_of
 from dr_wandb.shell.sources.offline.found import (
     FoundFile,
     FoundRun,
@@ -26,7 +28,6 @@ from dr_wandb.shell.sources.offline.found import (
     StartedFile,
     apart,
     in_order,
-    lost_in,
     mark_of,
     on_disk,
     start_of,
@@ -39,12 +40,9 @@ from dr_wandb.shell.sources.offline.index import (
     digest_of_tail,
     is_as_known,
 )
-
-MOST_TOLD = 10
-"""So many places where a file is damaged are told one by one."""
+from dr_wandb.shell.sources.offline.losses import losses_of
 
 NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
-STILL_WRITTEN = "is still being written; what is missing at its end comes with the next sync"
 
 
 def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
@@ -95,15 +93,17 @@ class FolderScan:
 
     def scan(self) -> FoundRuns:
         """Read all files. Raises DrWandbError where there is no folder."""
-        files = find_run_files(self._folder, self._tell_error)
-        if not files:
-            self._tell(str(self._folder), "holds no .wandb file")
+        files, missed = discover(self._folder)
+        for found in missed:
+            self._miss(found)
+        if not files and not missed:
+            self._tell(clean_text(str(self._folder)), "holds no .wandb file")
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         for file in files:
             start = self._look_at(file)
             if start is not None and self._is_wanted(start.run_id, *start.place):
                 runs[start.run_id].append(start)
-        found = [
+        read = [
             run
             for run_id, starts in runs.items()
             for together in apart(starts)
@@ -112,7 +112,7 @@ class FolderScan:
             and self._is_wanted(run_id, *run.place)
         ]
         return FoundRuns(
-            runs=found,
+            runs=read,
             unread=self._unread,
             notices=self._notices,
             known=Known(files=self._known, comparisons=tuple(self._comparisons)),
@@ -129,13 +129,29 @@ class FolderScan:
     def _tell(self, name: str, text: str, *, serious: bool = True) -> None:
         self._notices.append(FileNotice(name=name, text=text, serious=serious))
 
-    def _tell_error(self, error: OSError) -> None:
-        self._tell(clean_text(str(error.filename)), f"cannot be read: {error.strerror or error}")
+    def _miss(self, found: OutOfReach) -> None:
+        """Let the run of what is out of reach fail; of a folder, all runs that were read in it."""
+        reason = f"{found.shown} {found.reason}"
+        inside = f"{found.name}/" if found.name else ""
+        known = [name for name in self._before if name.startswith(inside) or name == found.name]
+        for name in known:
+            self._fail(name, run_id_of(name), reason)
+        if not known and found.run_id is not None:
+            self._fail(found.name, found.run_id, reason)
+        elif not known:
+            self._tell(found.shown, found.reason)
 
-    def _fail(self, run_id: str, file: RunFile, error: OSError) -> None:
-        reason = f"{file.shown} cannot be read: {error.strerror or error}"
-        self._unread[run_id] = clean_text(reason)
-        self._remember(file.name)
+    def _fail(self, name: str, run_id: str, reason: str) -> None:
+        """Let the run of a file fail, if it is wanted. run_id: as the name of the file tells."""
+        known = self._before.get(name)
+        named = known.named if known is not None else None
+        if named is None or self._is_wanted(named.run_id, named.entity, named.project):
+            told = run_id if named is None else named.run_id or run_id
+            self._unread[told] = reason
+        self._remember(name)
+
+    def _fail_to_read(self, file: RunFile, error: OSError) -> None:
+        self._fail(file.name, file.run_id, clean_text(f"{file.shown} {why(error)}"))
 
     def _remember(self, name: str) -> None:
         """Keep what is known of a file that is not read this time."""
@@ -152,13 +168,20 @@ class FolderScan:
                     named = known.named if same else known.named or identify(data)
                     return start_of(file, named, data)
                 problem = header_problem(data)
-                if problem is not None:
-                    self._tell(file.name, problem)
-                    return None
-                return start_of(file, identify(data), data)
+                if problem is None:
+                    return start_of(file, identify(data), data)
+                self._tell_no_run(file, problem, bytes(data[:HEAD_BYTES]))
         except OSError as error:
-            self._fail(file.run_id, file, error)
-            return None
+            self._fail_to_read(file, error)
+        return None
+
+    def _tell_no_run(self, file: RunFile, problem: str, head: bytes) -> None:
+        """Say why a file is no `.wandb` file. Its run fails if the content is elsewhere."""
+        elsewhere = out_of_reach(head)
+        if elsewhere is not None:
+            self._fail(file.name, file.run_id, f"{file.shown} {elsewhere}")
+        else:
+            self._tell(file.name, problem)
 
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
@@ -173,9 +196,11 @@ class FolderScan:
             try:
                 reading = self._read(start, before)
             except OSError as error:
-                self._fail(run_id, start.file, error)
+                self._unread[run_id] = clean_text(f"{start.file.shown} {why(error)}")
+                self._remember(start.file.name)
                 return None
-            self._tell_losses(start.file, reading, before)
+            is_written_to = self._is_written_to(start.file, reading)
+            self._notices += losses_of(start.file, reading, before, is_written_to)
             if start.named is None and reading.fold.run is None and reading.fold.records:
                 self._tell(start.file.name, "does not say its project: taken in")
             if reading.fold.records > (before.fold.records if before is not None else 0):
@@ -248,21 +273,6 @@ class FolderScan:
                 reading=reading,
             )
         return reading
-
-    def _tell_losses(self, file: RunFile, reading: FileReading, before: FileReading | None) -> None:
-        losses = lost_in(reading)
-        for lost in losses[:MOST_TOLD]:
-            if lost.torn and self._is_written_to(file, reading):
-                self._tell(file.name, STILL_WRITTEN, serious=False)
-                continue
-            records = f": {count(lost.records, 'record')} or more lost" if lost.records else ""
-            text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
-            self._tell(file.name, text)
-        if len(losses) > MOST_TOLD:
-            self._tell(file.name, f"is damaged in {len(losses) - MOST_TOLD} more places")
-        unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
-        if unreadable:
-            self._tell(file.name, f"{count(unreadable, 'record')} cannot be decoded")
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:
         if self._now_ns is None:
