@@ -19,7 +19,15 @@ from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
 from dr_wandb.core.offline.tree import Leaf, as_object
 
 RUNNING_SECONDS = 300.0
-"""A file without an exit record that was written to so lately belongs to a run that goes on."""
+"""A run without an exit record goes on if its file was written to within this time."""
+
+LAG_SECONDS = 86_400.0
+"""... and if the latest moment that its records name is not older than this.
+
+A copy or a clone is written to just now, whatever its age. A record may be older than the write
+that brings it: the SDK writes blocks of 32 KiB, which a slow script fills in hours, and the clocks
+of the machine and of this one may differ, also by a time zone that is set wrongly.
+"""
 
 CRASHED = 254
 """The exit code that the server takes for a crash."""
@@ -79,16 +87,27 @@ class RunFold(Record, frozen=True, kw_only=True):
         return members
 
 
-def state_of(fold: RunFold, idle_seconds: float) -> str:
-    """Return the state of a run as W&B calls it, given how long ago its file was written to."""
+def state_of(fold: RunFold, modified: float, now: float) -> str:
+    """Return the state of a run as W&B calls it.
+
+    modified: when its last file was written to; now: the present, both in epoch seconds.
+    """
     code = None if fold.exit is None else fold.exit.exit_code
     if code == 0:
         return "finished"
-    if code is None and abs(idle_seconds) < RUNNING_SECONDS:  # clocks of machines differ
+    if code is None and _goes_on(fold, modified, now):
         return "running"
     if fold.preempting:
         return "preempted"
     return "crashed" if code in (None, CRASHED) else "failed"
+
+
+def _goes_on(fold: RunFold, modified: float, now: float) -> bool:
+    """Say whether the process may be alive. If no record names a moment, the file alone says it."""
+    started = [fold.started_at, None if fold.run is None else fold.run.started_at]
+    moments = [fold.moment, *(moment[0] for moment in started if moment is not None)]
+    latest = max((moment for moment in moments if moment is not None), default=now)
+    return abs(now - modified) < RUNNING_SECONDS and now - latest < LAG_SECONDS
 
 
 def as_node(run_id: str, fold: RunFold, state: str) -> dict[str, Any]:

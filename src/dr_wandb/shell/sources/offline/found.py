@@ -46,7 +46,7 @@ class FoundRun(Record, frozen=True, kw_only=True):
 
     def state(self, now_ns: int) -> str:
         """Return the state as W&B calls it."""
-        return state_of(self.fold, (now_ns - self.files[-1].file.modified_ns) / 1e9)
+        return state_of(self.fold, self.files[-1].file.modified_ns / 1e9, now_ns / 1e9)
 
     @property
     def place(self) -> tuple[str, str]:

@@ -277,7 +277,7 @@ class FolderScan:
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:
         if self._now_ns is None:
             return False
-        return state_of(reading.fold, (self._now_ns - file.modified_ns) / 1e9) == "running"
+        return state_of(reading.fold, file.modified_ns / 1e9, self._now_ns / 1e9) == "running"
 
 
 def look_into(folder: Path, now_ns: int) -> FolderContent:

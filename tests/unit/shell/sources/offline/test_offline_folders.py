@@ -10,6 +10,8 @@ import pytest
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.words import printable
+from dr_wandb.shell.sources.offline.index import Known
+from dr_wandb.shell.sources.offline.runs import FolderScan
 from tests.unit.offline_folders import (
     LATER,
     NOW_NS,
@@ -210,6 +212,19 @@ def test_resumed_run_is_running_when_its_last_file_was_written_to_just_now(folde
     put(folder, "run", payloads, begun="later", modified_ns=NOW_NS - 299 * 10**9)
     assert run_of(open_folder(folder)).state == "running"
     assert run_of(open_folder(folder, now_ns=NOW_NS + 10**9)).state == "crashed"
+
+
+def test_copied_folder_is_not_running(folder: Path) -> None:
+    """All runs of a folder that was copied a minute ago were running, and none was whole."""
+    copied = NOW_NS + 30 * 86_400 * 10**9
+    content = file_of([header_record(), run_record(), *rows_of(range(5))])[:-3]
+    put(folder, "run", content, modified_ns=copied)
+    assert run_of(open_folder(folder, now_ns=copied + 10**9)).state == "crashed"
+    (notice,) = FolderScan(folder, Known(), now_ns=copied + 10**9).scan().notices
+    assert "the last record is cut off" in notice.text
+    put(folder, "run", content, modified_ns=NOW_NS)
+    (notice,) = FolderScan(folder, Known(), now_ns=NOW_NS + 10**9).scan().notices
+    assert "is still being written" in notice.text
 
 
 def test_resumed_run_is_as_it_was_when_its_last_file_has_no_record(folder: Path) -> None:
