@@ -24,9 +24,16 @@ def is_copy(part: Buffer, whole: Buffer, after_piece: Callable[[], None] = lambd
     """
     if len(part) <= len(HEADER):
         return False
-    return _same(part, whole, 0, len(part), after_piece) or _has_all_records(
-        part, whole, after_piece
-    )
+    if begins_with(whole, part, after_piece):
+        return True
+    return _has_all_records(part, whole, after_piece)
+
+
+def begins_with(
+    whole: Buffer, part: Buffer, after_piece: Callable[[], None] = lambda: None
+) -> bool:
+    """Say whether one file is byte for byte the beginning of another one."""
+    return _same(part, whole, 0, len(part), after_piece)
 
 
 def _has_all_records(part: Buffer, whole: Buffer, after_piece: Callable[[], None]) -> bool:

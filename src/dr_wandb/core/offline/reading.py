@@ -52,7 +52,8 @@ class FileReading(Record, frozen=True, kw_only=True):
 
     end: where reading goes on. fold: the run up to here. lost: bytes that are not read again.
     torn: what could not be read at the end, and may be whole when the file has grown. numbered_on:
-    the rows get steps behind those of the file before, since they resume it.
+    the rows get steps behind those of the file before, since they resume it. remarks: what is to
+    be reported of files beside it, each remark beginning with the name of one.
     """
 
     end: int = len(HEADER)
@@ -61,6 +62,7 @@ class FileReading(Record, frozen=True, kw_only=True):
     torn: LostBytes | None = None
     marks: tuple[Mark, ...] = ()
     numbered_on: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def read_file(

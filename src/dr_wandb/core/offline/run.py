@@ -82,7 +82,7 @@ class RunFold(Record, frozen=True, kw_only=True):
         members = as_object(self.summary_leaves)
         if self.end_step is not None and (self.producer or self.summaries):
             members["_step"] = self.end_step
-        if self.exit is not None and not self.producer:
+        if self.exit is not None and self.exit.runtime and not self.producer:
             members["_wandb"] = {"runtime": self.exit.runtime}
         return members
 

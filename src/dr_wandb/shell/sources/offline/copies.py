@@ -1,4 +1,4 @@
-"""Leave out files that are copies of others of the same run.
+"""Leave out files that are copies of others of the same run, and notice those that are gone.
 
 Rules
 - Only files that may have been begun at the same moment are compared, and by their bytes.
@@ -6,13 +6,13 @@ Rules
   grown, are not compared again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from dr_wandb.core.offline.copies import is_copy
 from dr_wandb.shell.sources.offline.files import mapped
-from dr_wandb.shell.sources.offline.found import StartedFile
-from dr_wandb.shell.sources.offline.index import ComparedFile, Comparison, digest_of_tail
+from dr_wandb.shell.sources.offline.found import StartedFile, mark_of
+from dr_wandb.shell.sources.offline.index import ComparedFile, Comparison, KnownFile, digest_of_tail
 
 
 class Copy(NamedTuple):
@@ -77,6 +77,8 @@ def _longest_first(start: StartedFile) -> tuple[int, bool, str]:
 
 
 def _may_be_copies(one: StartedFile, other: StartedFile) -> bool:
+    if type(one.file) is not type(other.file):
+        return False
     return one.begun is None or other.begun is None or one.begun == other.begun
 
 
@@ -93,7 +95,7 @@ def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Compa
                 free_one()
                 free_other()
 
-            copy = is_copy(short, long, release)
+            copy = part.file.is_copy(short, long, release)
     except OSError:
         return None
     return Comparison(part=_seen(part), whole=_seen(whole), copy=copy)
@@ -116,3 +118,44 @@ def _seen(start: StartedFile) -> ComparedFile:
         modified_ns=start.file.modified_ns,
         tail=start.tail,
     )
+
+
+class Part(NamedTuple):
+    """A file of a run that was read before: its name, when it was begun, and its project."""
+
+    name: str
+    begun: tuple[int, int]
+    place: tuple[str, str]
+
+
+def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
+    """Return the files that were read before by the ids of their runs."""
+    found: dict[str, list[Part]] = defaultdict(list)
+    for name, file in known.items():
+        if file.named is not None and file.named.started_at is not None:
+            place = (file.named.entity, file.named.project)
+            found[file.named.run_id].append(Part(name, file.named.started_at, place))
+    return found
+
+
+def gone_file(
+    starts: Sequence[StartedFile],
+    kept: Sequence[StartedFile],
+    parts: Sequence[Part],
+    known: Collection[str],
+) -> str | None:
+    """Return a file that a run had and has not any more, while others of it are there.
+
+    Its rows are in the export; without it they would be taken for gone. A file that was moved is
+    there under another name, and was begun at the same moment. kept: the files of the run that are
+    no copies. parts: those that it had. known: the names of all files that were read before.
+    """
+    names = {start.file.name for start in starts}
+    moved = Counter(start.mark for start in kept if start.file.name not in known)
+    for part in parts:
+        if part.name in names or part.place != starts[0].place:
+            continue
+        if not moved[mark_of(part.begun)]:
+            return part.name
+        moved[mark_of(part.begun)] -= 1
+    return None

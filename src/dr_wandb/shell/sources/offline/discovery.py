@@ -1,7 +1,8 @@
 """Find the run files below a folder: one for each time that a run was begun or resumed.
 
 `wandb/` holds `run-<time>-<id>` and `offline-run-<time>-<id>`, each with `run-<id>.wandb`, and a
-link `latest-run` to one of them (wandb 0.12 to 0.31).
+link `latest-run` to one of them (wandb 0.10 to 0.31); `core/offline/old_folder.py` says what SDKs
+before that wrote. A folder that holds a `.wandb` file is none of those.
 
 Rules
 - Links to folders are not followed. A file with several names is one file.
@@ -12,16 +13,20 @@ Rules
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
 from dr_wandb.core.contract.values import clean_text
+from dr_wandb.core.offline.old_folder import BESIDE, HISTORY, name_run
 from dr_wandb.core.offline.pointers import STAND_INS, dead_link
-from dr_wandb.shell.sources.offline.files import SUFFIX, RunFile, run_id_of
+from dr_wandb.shell.sources.offline.files import SUFFIX, folder_name, run_id_of
+from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
+from dr_wandb.shell.sources.offline.old_folders import OldFolder
 
-_RUN_FOLDER = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(.+)", re.DOTALL)
+_RUN_FOLDER = re.compile(r"(?:offline-|dry)?run-\d{8}_\d{6}-(.+)", re.DOTALL)
+_OLD_FILES = BESIDE | {HISTORY}
 
 
 class OutOfReach(NamedTuple):
@@ -38,10 +43,14 @@ class OutOfReach(NamedTuple):
 
 
 class Discovery(NamedTuple):
-    """What lies below a folder, in the order of the names."""
+    """What lies below a folder, in the order of the names.
+
+    hollow: the names of run folders that hold no run file at all.
+    """
 
     files: list[RunFile]
     out_of_reach: list[OutOfReach]
+    hollow: list[str]
 
 
 def discover(folder: Path) -> Discovery:
@@ -53,31 +62,27 @@ def discover(folder: Path) -> Discovery:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             problem = f"{clean_text(str(folder))} cannot be read: {error.strerror}"
         raise DrWandbError(InvalidRequest(problems=(problem,))) from error
-    found: dict[tuple[int, int], RunFile] = {}
-    out_of_reach = []
+    files: dict[tuple[int, int], RunFile] = {}
+    out_of_reach, hollow = [], []
     for place in sorted(_places(folder), key=lambda place: place.parts):
-        if isinstance(place.status, str):
-            out_of_reach.append(
-                OutOfReach(place.name, clean_text(place.path), place.run_id, place.status)
-            )
+        if place.reason is not None:
+            shown = clean_text(place.path)
+            out_of_reach.append(OutOfReach(place.name, shown, place.run_id, place.reason))
+        elif place.file is None:
+            hollow.append(place.name)
         else:
-            status = place.status
-            file = RunFile(
-                name=place.name,
-                location=place.path,
-                size=status.st_size,
-                modified_ns=status.st_mtime_ns,
-            )
-            found.setdefault((status.st_dev, status.st_ino), file)
-    return Discovery(list(found.values()), out_of_reach)
+            files.setdefault(place.inode, place.file)
+    return Discovery(list(files.values()), out_of_reach, hollow)
 
 
 class _Place(NamedTuple):
-    """A path that is a run file, or why it is none that can be read."""
+    """A path with a run file, with none (`file` is None), or with one that cannot be read."""
 
     path: str
     name: str
-    status: os.stat_result | str
+    file: RunFile | None = None
+    inode: tuple[int, int] = (0, 0)
+    reason: str | None = None
     run_id: str | None = None
 
     @property
@@ -89,7 +94,7 @@ class _Place(NamedTuple):
 def _places(folder: Path) -> Iterator[_Place]:
     top = str(folder)
     if folder.is_file():
-        yield _Place(top, clean_text(folder.name), folder.stat())
+        yield from _one_file(folder)
         return
     waiting = [top]
     while waiting:
@@ -101,12 +106,43 @@ def _places(folder: Path) -> Iterator[_Place]:
         except OSError as error:
             yield _closed_folder(inside, below, error)
             continue
+        old: list[os.DirEntry[str]] = []
+        found = False
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(entry.path)
-            elif entry.name.endswith(SUFFIX) and (place := _look_at(entry, below)) is not None:
-                yield place
-        yield from _stand_ins(entries, below)
+            elif entry.name.endswith(SUFFIX):
+                place = _look_at(entry, below)
+                if place is not None:
+                    found = True
+                    yield place
+            elif entry.name in _OLD_FILES:
+                old.append(entry)
+            elif f"{SUFFIX}." in entry.name and _stands_in(entry.name, entries):
+                found = True
+                yield _stand_in(entry, below)
+        if not found:
+            yield from _old_or_hollow(inside, below, old)
+
+
+def _one_file(path: Path) -> Iterator[_Place]:
+    if path.name == HISTORY:
+        with os.scandir(path.parent) as listed:
+            entries = [entry for entry in listed if entry.name in _OLD_FILES]
+        yield _look_at_old(str(path.parent), "", entries)
+        return
+    status = path.stat()
+    yield _wandb_file(str(path), clean_text(path.name), status)
+
+
+def _wandb_file(path: str, name: str, status: os.stat_result) -> _Place:
+    file = WandbFile(
+        name=name,
+        location=path,
+        size=status.st_size,
+        modified_ns=status.st_mtime_ns,
+    )
+    return _Place(path, name, file, (status.st_dev, status.st_ino))
 
 
 def _look_at(entry: os.DirEntry[str], below: str) -> _Place | None:
@@ -115,37 +151,84 @@ def _look_at(entry: os.DirEntry[str], below: str) -> _Place | None:
     try:
         status = entry.stat()
     except OSError as error:
-        return _Place(entry.path, name, _why(entry.path, error), run_id_of(entry.path))
+        why_not = _why(entry.path, error)
+        return _Place(entry.path, name, reason=why_not, run_id=run_id_of(entry.path))
     if stat.S_ISREG(status.st_mode):
-        return _Place(entry.path, name, status)
+        return _wandb_file(entry.path, name, status)
     if stat.S_ISDIR(status.st_mode):
         return None
+    return _Place(entry.path, name, reason=_no_file(status), run_id=run_id_of(entry.path))
+
+
+def _old_or_hollow(path: str, below: str, old: Sequence[os.DirEntry[str]]) -> Iterator[_Place]:
+    """Say what a folder is that holds no `.wandb` file: of an old SDK, hollow, or no run folder."""
+    called = _RUN_FOLDER.fullmatch(folder_name(path))
+    if old and (called is not None or any(entry.name == HISTORY for entry in old)):
+        yield _look_at_old(path, below, old)
+    elif called is not None:
+        yield _Place(path, clean_text(below))
+
+
+def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> _Place:
+    """Say what a folder of an old SDK holds, by the sizes and times of its files."""
+    location, name = f"{path}/{HISTORY}", _join(below, HISTORY)
+    run_id = name_run(folder_name(path), None).run_id
+    history: os.stat_result | None = None
+    beside, written_ns = [], 0
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if entry.name == HISTORY:
+                return _Place(location, name, reason=_why(location, error), run_id=run_id)
+            continue
+        written_ns = max(written_ns, status.st_mtime_ns)
+        if entry.name != HISTORY:
+            beside.append(f"{entry.name} {status.st_size} {status.st_mtime_ns}")
+        elif stat.S_ISREG(status.st_mode):
+            history = status
+        else:
+            return _Place(location, name, reason=_no_file(status), run_id=run_id)
+    at = history if history is not None else Path(path).stat()
+    file = OldFolder(
+        name=name,
+        location=location,
+        size=0 if history is None else history.st_size,
+        modified_ns=0 if history is None else history.st_mtime_ns,
+        beside="\n".join(beside),
+        written_ns=written_ns,
+    )
+    return _Place(location, name, file, (at.st_dev, at.st_ino))
+
+
+def _stands_in(name: str, entries: Sequence[os.DirEntry[str]]) -> bool:
+    """Say whether a file is called as one that stands for a `.wandb` file which is not there."""
+    instead, _, suffix = name.rpartition(".")
+    if not instead.endswith(SUFFIX) or suffix not in STAND_INS:
+        return False
+    return all(entry.name != instead for entry in entries)
+
+
+def _stand_in(entry: os.DirEntry[str], below: str) -> _Place:
+    instead, _, suffix = entry.name.rpartition(".")
+    run_id = run_id_of(entry.path.removesuffix(f".{suffix}"))
+    reason = f"is {STAND_INS[suffix]}"
+    return _Place(entry.path, _join(below, instead), reason=reason, run_id=run_id)
+
+
+def _no_file(status: os.stat_result) -> str:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "thing of another kind")
-    return _Place(entry.path, name, f"is no file but a {kind}", run_id_of(entry.path))
+    return f"is no file but a {kind}"
 
 
 def _join(below: str, name: str) -> str:
     return clean_text(f"{below}/{name}" if below else name)
 
 
-def _stand_ins(entries: Iterable[os.DirEntry[str]], below: str) -> Iterator[_Place]:
-    """Give the files that stand for a `.wandb` file which is not there."""
-    named = [entry for entry in entries if f"{SUFFIX}." in entry.name]
-    if not named:
-        return
-    there = {entry.name for entry in entries}
-    for entry in named:
-        instead, _, suffix = entry.name.rpartition(".")
-        what = STAND_INS.get(suffix)
-        if instead.endswith(SUFFIX) and what is not None and instead not in there:
-            run_id = run_id_of(entry.path.removesuffix(f".{suffix}"))
-            yield _Place(entry.path, _join(below, instead), f"is {what}", run_id)
-
-
 def _closed_folder(path: str, below: str, error: OSError) -> _Place:
     told = _RUN_FOLDER.fullmatch(path.rpartition("/")[2])
     run_id = None if told is None else clean_text(told[1])
-    return _Place(path, clean_text(below), why(error), run_id)
+    return _Place(path, clean_text(below), reason=why(error), run_id=run_id)
 
 
 def why(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""A `.wandb` file as it is on the disk, and its content."""
+"""A file as it is on the disk, and its content."""
 
 import mmap
 import re
@@ -12,8 +12,6 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.values import clean_text
 
 SUFFIX = ".wandb"
-METADATA_FILE = "wandb-metadata.json"
-
 
 _BEGUN = re.compile(r"(?<=run-)\d{8}_\d{6}(?=-)")
 
@@ -25,8 +23,14 @@ def run_id_of(path: str) -> str:
     return clean_text(told or folder.rpartition("/")[2])
 
 
-class RunFile(Record, frozen=True, kw_only=True):
-    """One file as it is on the disk. `name` is its path below the folder that was searched."""
+def folder_name(path: str) -> str:
+    """Return the name of a folder, also of one that is given as `.`."""
+    name = path.rpartition("/")[2]
+    return clean_text(Path(path).resolve().name if name in ("", ".", "..") else name)
+
+
+class FileOnDisk(Record, frozen=True, kw_only=True):
+    """A file as it is on the disk. `name` is its path below the folder that was searched."""
 
     name: str
     location: str
@@ -34,30 +38,20 @@ class RunFile(Record, frozen=True, kw_only=True):
     modified_ns: int
 
     @property
-    def path(self) -> Path:
-        """Return the path."""
-        return Path(self.location)
-
-    @property
-    def run_id(self) -> str:
-        """Return the id that the name of the file tells."""
-        return run_id_of(self.location)
+    def folder(self) -> str:
+        """Return the path of the folder that it lies in."""
+        return self.location.rpartition("/")[0]
 
     @property
     def begun(self) -> str | None:
-        """Return the time that the name of its folder tells, None where it tells none."""
-        told = _BEGUN.search(self.path.parent.name)
+        """Return the time that the name of its folder tells, None if it tells none."""
+        told = _BEGUN.search(self.folder.rpartition("/")[2])
         return told[0] if told is not None else None
 
     @property
     def shown(self) -> str:
         """Return the path as text that can be told and kept."""
         return clean_text(self.location)
-
-    @property
-    def metadata_path(self) -> Path:
-        """Return where W&B's own `wandb-metadata.json` of this file lies, if there is one."""
-        return self.path.parent / "files" / METADATA_FILE
 
 
 def _keep() -> None:
@@ -75,7 +69,7 @@ class MappedFile(NamedTuple):
 
 
 @contextmanager
-def mapped(file: RunFile) -> Iterator[MappedFile]:
+def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
     """Give the content of a file as long as it was when it was found, without reading it at once.
 
     Raises OSError where it cannot be read, or has become shorter.
@@ -83,11 +77,11 @@ def mapped(file: RunFile) -> Iterator[MappedFile]:
     if not file.size:
         yield MappedFile(memoryview(b""), _keep)
         return
-    with file.path.open("rb") as stream:
+    with Path(file.location).open("rb") as stream:
         try:
             content = mmap.mmap(stream.fileno(), file.size, access=mmap.ACCESS_READ)
         except ValueError as error:
-            raise OSError(f"the file {file.path} became shorter while it was read") from error
+            raise OSError(f"the file {file.location} became shorter while it was read") from error
     view = memoryview(content)
     release = partial(content.madvise, mmap.MADV_DONTNEED) if _CAN_RELEASE else _keep
     try:

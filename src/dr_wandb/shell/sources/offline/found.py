@@ -11,7 +11,7 @@ from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.core.offline.run import NOBODY, RunFold, state_of
-from dr_wandb.shell.sources.offline.files import RunFile
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.index import Known, digest_of_tail
 
 
@@ -46,7 +46,7 @@ class FoundRun(Record, frozen=True, kw_only=True):
 
     def state(self, now_ns: int) -> str:
         """Return the state as W&B calls it."""
-        return state_of(self.fold, self.files[-1].file.modified_ns / 1e9, now_ns / 1e9)
+        return state_of(self.fold, self.files[-1].file.written_ns / 1e9, now_ns / 1e9)
 
     @property
     def place(self) -> tuple[str, str]:

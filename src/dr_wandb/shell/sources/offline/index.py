@@ -18,7 +18,7 @@ from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources.offline.files import RunFile
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.store import disk
 
 INDEX_FILE = ".offline.json"
@@ -29,7 +29,8 @@ class KnownFile(Record, frozen=True, kw_only=True):
     """A file and what was read of it.
 
     tail: the digest of the last bytes before `reading.end`. base: the digest of what the earlier
-    files of the same run said, "" for the first. named: what the file calls its run.
+    files of the same run said, "" for the first. named: what the file calls its run. beside: of
+    which files beside it that is known.
     """
 
     size: int
@@ -38,6 +39,7 @@ class KnownFile(Record, frozen=True, kw_only=True):
     base: str
     named: RunRecord | None
     reading: FileReading
+    beside: str = ""
 
 
 class ComparedFile(Record, frozen=True, kw_only=True):

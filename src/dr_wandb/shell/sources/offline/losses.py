@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.found import FileNotice
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.shell.sources.offline.files import RunFile
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import lost_in
 
 MOST_REPORTED = 10
@@ -17,7 +17,7 @@ STILL_WRITTEN = "is still being written; what is missing at its end comes with t
 def losses_of(
     file: RunFile, reading: FileReading, before: FileReading | None, is_written_to: bool
 ) -> Iterator[FileNotice]:
-    """Give a notice for each byte range that was lost, and one for records that do not decode.
+    """Give a notice for each byte range, all records and each file beside it that do not read.
 
     before: the reading of the file of the same run that was begun before it.
     """
@@ -35,3 +35,7 @@ def losses_of(
     unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
     if unreadable:
         yield FileNotice(name=file.name, text=f"{count(unreadable, 'record')} cannot be decoded")
+    folder = file.name.rpartition("/")[0]
+    for remark in reading.remarks:
+        name, _, text = remark.partition(" ")
+        yield FileNotice(name=f"{folder}/{name}" if folder else name, text=text)

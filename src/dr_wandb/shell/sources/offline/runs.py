@@ -6,21 +6,21 @@ Rules
 - Whatever is wrong with a file is told, and costs nothing but what is in that place.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.folding import behind
 from dr_wandb.core.offline.found import FileNotice, FolderContent
-from dr_wandb.core.offline.framing import header_problem
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
-from dr_wandb.core.offline.reading import FileReading, identify, read_file
+from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
-from dr_wandb.shell.sources.offline.copies import by_names, sort_out
+from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
 from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, why
-from dr_wandb.shell.sources.offline.files import RunFile, mapped, run_id_of
+from dr_wandb.shell.sources.offline.files import mapped, run_id_of
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import (
     FoundFile,
     FoundRun,
@@ -28,7 +28,6 @@ from dr_wandb.shell.sources.offline.found import (
     StartedFile,
     apart,
     in_order,
-    mark_of,
     on_disk,
     start_of,
 )
@@ -42,31 +41,21 @@ from dr_wandb.shell.sources.offline.index import (
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
 
+HOLLOW = "is a run folder without its .wandb file: there is nothing to export"
 NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
 
 
 def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
     """Return what is known before a file is read: what the files of its run before it say."""
+    begin = start.file.first_byte
     if before is None:
-        return FileReading()
+        return FileReading(end=begin)
     resumes = start.named is not None and start.named.resumes
-    return FileReading(fold=behind(before.fold), numbered_on=resumes)
+    return FileReading(end=begin, fold=behind(before.fold), numbered_on=resumes)
 
 
 Wanted = Callable[[str, str], bool]
 """Says whether files of this entity and project are wanted; "" where a file names none."""
-
-
-def _by_run(
-    known: Mapping[str, KnownFile],
-) -> dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]]:
-    """Return the names, moments and places of the files of each run that are known."""
-    found: dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]] = defaultdict(list)
-    for name, file in known.items():
-        if file.named is not None and file.named.started_at is not None:
-            place = (file.named.entity, file.named.project)
-            found[file.named.run_id].append((name, file.named.started_at, place))
-    return found
 
 
 class FolderScan:
@@ -82,7 +71,7 @@ class FolderScan:
         self._folder = folder
         self._before = known.files
         self._compared_before = by_names(known.comparisons)
-        self._of_run = _by_run(known.files)
+        self._of_run = by_run(known.files)
         self._wanted = wanted
         self._now_ns = now_ns
         self._left_out: set[tuple[str, str]] = set()
@@ -93,11 +82,16 @@ class FolderScan:
 
     def scan(self) -> FoundRuns:
         """Read all files. Raises DrWandbError where there is no folder."""
-        files, missed = discover(self._folder)
+        files, missed, hollow = discover(self._folder)
         for found in missed:
             self._miss(found)
-        if not files and not missed:
-            self._tell(clean_text(str(self._folder)), "holds no .wandb file")
+        if hollow:
+            others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
+            self._tell(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
+        elif not files and not missed:
+            self._tell(
+                clean_text(str(self._folder)), "holds no .wandb file and no older run folder"
+            )
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         for file in files:
             start = self._look_at(file)
@@ -164,12 +158,12 @@ class FolderScan:
         try:
             with mapped(file) as (data, _):
                 if known is not None and is_as_known(file, data, known):
-                    same = known.size == file.size
-                    named = known.named if same else known.named or identify(data)
+                    same = known.size == file.size and known.beside == file.beside
+                    named = known.named if same else file.identify(data)
                     return start_of(file, named, data)
-                problem = header_problem(data)
+                problem = file.problem(data)
                 if problem is None:
-                    return start_of(file, identify(data), data)
+                    return start_of(file, file.identify(data), data)
                 self._tell_no_run(file, problem, bytes(data[:HEAD_BYTES]))
         except OSError as error:
             self._fail_to_read(file, error)
@@ -186,7 +180,8 @@ class FolderScan:
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
         together = self._without_copies(starts)
-        if gone := self._gone(run_id, starts, together):
+        gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._before)
+        if gone is not None:
             self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
             for name in (gone, *(start.file.name for start in together)):
                 self._remember(name)
@@ -224,25 +219,6 @@ class FolderScan:
             self._tell(start.file.name, text, serious=False)
         return in_order(found.kept)
 
-    def _gone(
-        self, run_id: str, starts: Sequence[StartedFile], kept: Sequence[StartedFile]
-    ) -> str | None:
-        """Return a file that a run had and has not any more, while others of it are there.
-
-        Its rows are in the export; without it they would be taken for gone. A file that was moved
-        is there under another name, and was begun at the same moment. kept: those of the files
-        that are no copies.
-        """
-        names = {start.file.name for start in starts}
-        moved = Counter(start.mark for start in kept if start.file.name not in self._before)
-        for name, begun, place in self._of_run.get(run_id, ()):
-            if name in names or place != starts[0].place:
-                continue
-            if not moved[mark_of(begun)]:
-                return name
-            moved[mark_of(begun)] -= 1
-        return None
-
     def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
         """Read a file behind those of the same run that were begun before it.
 
@@ -254,13 +230,13 @@ class FolderScan:
         mine = known is not None and known.base == base and known.named == start.named
         with mapped(file) as (data, release):
             if known is None or not mine or not is_as_known(file, data, known):
-                reading = read_file(data, _beginning(start, before), release)
-            elif file.size == known.size:
+                reading = file.read(data, _beginning(start, before), release)
+            elif (file.size, file.beside) == (known.size, known.beside):
                 reading = known.reading
             elif known.reading.lost or known.reading.fold.unreadable:
-                reading = read_file(data, _beginning(start, before), release)  # may be mended
+                reading = file.read(data, _beginning(start, before), release)  # may be mended
             else:
-                reading = read_file(data, known.reading, release)
+                reading = file.read(data, known.reading, release)
             if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
                 lacking = known.reading.fold.rows - reading.fold.rows
                 raise OSError(f"it lacks {count(lacking, 'row')} that it had: bring it back")
@@ -271,13 +247,14 @@ class FolderScan:
                 base=base,
                 named=start.named,
                 reading=reading,
+                beside=file.beside,
             )
         return reading
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:
         if self._now_ns is None:
             return False
-        return state_of(reading.fold, file.modified_ns / 1e9, self._now_ns / 1e9) == "running"
+        return state_of(reading.fold, file.written_ns / 1e9, self._now_ns / 1e9) == "running"
 
 
 def look_into(folder: Path, now_ns: int) -> FolderContent:

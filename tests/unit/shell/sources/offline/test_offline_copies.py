@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.offline.copies import is_copy
-from dr_wandb.shell.sources.offline import copies as offline_copies
+from dr_wandb.shell.sources.offline import forms
 from dr_wandb.shell.sources.offline.index import load_index, save_index
 from tests.syncing import NAME
 from tests.unit.offline_folders import (
@@ -170,7 +170,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(part))
         return is_copy(part, *more)
 
-    monkeypatch.setattr(offline_copies, "is_copy", counting)
+    monkeypatch.setattr(forms, "is_copy", counting)
     return sizes
 
 

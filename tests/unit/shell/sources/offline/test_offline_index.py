@@ -9,7 +9,7 @@ import pytest
 from dr_wandb import ExportEngine, SyncMode
 from dr_wandb.core.offline.framing import HEADER
 from dr_wandb.core.offline.reading import FileReading, read_file
-from dr_wandb.shell.sources.offline import runs as offline_runs
+from dr_wandb.shell.sources.offline import forms
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FoundRuns
 from dr_wandb.shell.sources.offline.source import OfflineSource
@@ -51,7 +51,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         calls.append((before.end, reading.end))
         return reading
 
-    monkeypatch.setattr(offline_runs, "read_file", counting)
+    monkeypatch.setattr(forms, "read_file", counting)
     return calls
 
 

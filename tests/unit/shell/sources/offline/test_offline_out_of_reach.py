@@ -219,4 +219,4 @@ def test_scan_lists_runs_that_cannot_be_read(folder: Path) -> None:
 def test_folder_without_a_run_file_is_reported(folder: Path) -> None:
     folder.mkdir()
     (folder / "notes.txt").write_text("")
-    assert told(scan(folder)) == ["wandb holds no .wandb file"]
+    assert told(scan(folder)) == ["wandb holds no .wandb file and no older run folder"]
