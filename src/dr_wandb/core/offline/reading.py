@@ -16,7 +16,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.folding import Folder
-from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
+from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_frames, read_parts
 from dr_wandb.core.offline.parts import Records, sort_records
 from dr_wandb.core.offline.records import HistoryRecord, RunRecord, decode_record
 from dr_wandb.core.offline.rows import (
@@ -174,9 +174,26 @@ def streams_of(data: Buffer, reading: FileReading) -> Iterator[SystemSample | Co
 
 def identify(data: Buffer) -> RunRecord | None:
     """Return the first record that says what the run is called, None where there is none."""
+    first = _named_at_once(data)
+    if first is not None:
+        return first
     for frames in read_parts(data, len(HEADER), BLOCK):
         for payload in sort_records(data, frames).others:
             match decode_record(payload):
                 case Success(RunRecord() as run):
                     return run
+    return None
+
+
+FIRST_RECORDS = 4
+"""The SDK names the run in the first or second record."""
+
+
+def _named_at_once(data: Buffer) -> RunRecord | None:
+    """Return what the first records call the run, which is most of what a small file costs."""
+    frames = read_frames(data, len(HEADER), min(len(data), BLOCK))
+    for start, end in zip(frames.starts[:FIRST_RECORDS], frames.ends[:FIRST_RECORDS], strict=True):
+        match decode_record(bytes(data[start:end])):
+            case Success(RunRecord() as run):
+                return run
     return None

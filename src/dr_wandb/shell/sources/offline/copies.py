@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from dr_wandb.shell.sources.offline.files import mapped
-from dr_wandb.shell.sources.offline.found import StartedFile, mark_of
+from dr_wandb.shell.sources.offline.found import StartedFile
 from dr_wandb.shell.sources.offline.index import ComparedFile, Comparison, KnownFile, digest_of_tail
 
 
@@ -45,6 +45,8 @@ def by_names(comparisons: Sequence[Comparison]) -> Remembered:
 
 def sort_out(starts: Sequence[StartedFile], before: Remembered) -> Sorted:
     """Sort the files of one run. The longest of several copies is kept."""
+    if len(starts) == 1:
+        return Sorted(starts, (), (), ())
     kept: list[StartedFile] = []
     copies: list[Copy] = []
     alike: list[Copy] = []
@@ -89,6 +91,7 @@ def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Compa
     try:
         if seen is not None and seen.part == _seen(part) and _is_still(seen, whole):
             return seen
+        one, other = _seen(part), _seen(whole)
         with mapped(part.file) as (short, free_one), mapped(whole.file) as (long, free_other):
 
             def release() -> None:
@@ -98,17 +101,16 @@ def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Compa
             copy = part.file.is_copy(short, long, release)
     except OSError:
         return None
-    return Comparison(part=_seen(part), whole=_seen(whole), copy=copy)
+    return Comparison(part=one, whole=other, copy=copy)
 
 
 def _is_still(seen: Comparison, whole: StartedFile) -> bool:
     """Say whether a file is the one that was compared; a copy stays one when the other grows."""
-    if seen.whole == _seen(whole):
-        return True
-    if not seen.copy or whole.file.size <= seen.whole.size:
+    if whole.file.size == seen.whole.size:
+        return seen.whole == _seen(whole)
+    if not seen.copy or whole.file.size < seen.whole.size:
         return False
-    with mapped(whole.file) as (data, _):
-        return digest_of_tail(data, seen.whole.size) == seen.whole.tail
+    return _tail(whole, seen.whole.size) == seen.whole.tail
 
 
 def _seen(start: StartedFile) -> ComparedFile:
@@ -116,8 +118,13 @@ def _seen(start: StartedFile) -> ComparedFile:
         name=start.file.name,
         size=start.file.size,
         modified_ns=start.file.modified_ns,
-        tail=start.tail,
+        tail=_tail(start, start.file.size),
     )
+
+
+def _tail(start: StartedFile, end: int) -> str:
+    with mapped(start.file) as (data, _):
+        return digest_of_tail(data, end)
 
 
 class Part(NamedTuple):
@@ -151,11 +158,11 @@ def gone_file(
     no copies. parts: those that it had. known: the names of all files that were read before.
     """
     names = {start.file.name for start in starts}
-    moved = Counter(start.mark for start in kept if start.file.name not in known)
+    moved = Counter(start.begun for start in kept if start.file.name not in known)
     for part in parts:
         if part.name in names or part.place != starts[0].place:
             continue
-        if not moved[mark_of(part.begun)]:
+        if not moved[part.begun]:
             return part.name
-        moved[mark_of(part.begun)] -= 1
+        moved[part.begun] -= 1
     return None

@@ -141,6 +141,8 @@ def _wandb_file(path: str, name: str, status: os.stat_result) -> _Place:
         location=path,
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
+        inode=status.st_ino,
+        changed_ns=status.st_ctime_ns,
     )
     return _Place(path, name, file, (status.st_dev, status.st_ino))
 
@@ -184,7 +186,9 @@ def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> 
             continue
         written_ns = max(written_ns, status.st_mtime_ns)
         if entry.name != HISTORY:
-            beside.append(f"{entry.name} {status.st_size} {status.st_mtime_ns}")
+            beside.append(
+                f"{entry.name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            )
         elif stat.S_ISREG(status.st_mode):
             history = status
         else:
@@ -195,6 +199,8 @@ def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> 
         location=location,
         size=0 if history is None else history.st_size,
         modified_ns=0 if history is None else history.st_mtime_ns,
+        inode=at.st_ino,
+        changed_ns=0 if history is None else history.st_ctime_ns,
         beside="\n".join(beside),
         written_ns=written_ns,
     )

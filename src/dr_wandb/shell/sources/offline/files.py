@@ -1,6 +1,7 @@
 """A file as it is on the disk, and its content."""
 
 import mmap
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,10 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.values import clean_text
 
 SUFFIX = ".wandb"
+
+SMALL_BYTES = 1 << 16
+"""A file of at most this size is read; a larger one is mapped, which costs more for a small one."""
+
 
 _BEGUN = re.compile(r"(?<=run-)\d{8}_\d{6}(?=-)")
 
@@ -30,12 +35,18 @@ def folder_name(path: str) -> str:
 
 
 class FileOnDisk(Record, frozen=True, kw_only=True):
-    """A file as it is on the disk. `name` is its path below the folder that was searched."""
+    """A file as it is on the disk. `name` is its path below the folder that was searched.
+
+    inode, changed_ns: what the file system gives another value when the file is replaced, or
+    written to whatever its times say.
+    """
 
     name: str
     location: str
     size: int
     modified_ns: int
+    inode: int = 0
+    changed_ns: int = 0
 
     @property
     def folder(self) -> str:
@@ -70,19 +81,25 @@ class MappedFile(NamedTuple):
 
 @contextmanager
 def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
-    """Give the content of a file as long as it was when it was found, without reading it at once.
+    """Give the content of a file as long as it was when it was found.
 
-    Raises OSError where it cannot be read, or has become shorter.
+    A large file is not read at once. Raises OSError if it cannot be read, or has become shorter.
     """
     if not file.size:
         yield MappedFile(memoryview(b""), _keep)
         return
-    with Path(file.location).open("rb") as stream:
-        try:
-            content = mmap.mmap(stream.fileno(), file.size, access=mmap.ACCESS_READ)
-        except ValueError as error:
-            raise OSError(f"the file {file.location} became shorter while it was read") from error
-    view = memoryview(content)
+    descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if file.size <= SMALL_BYTES:
+            view, content = memoryview(_read_all(descriptor, file)), None
+        else:
+            content = _map(descriptor, file)
+            view = memoryview(content)
+    finally:
+        os.close(descriptor)
+    if content is None:
+        yield MappedFile(view, _keep)
+        return
     release = partial(content.madvise, mmap.MADV_DONTNEED) if _CAN_RELEASE else _keep
     try:
         yield MappedFile(view, release)
@@ -90,3 +107,24 @@ def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
         with suppress(BufferError):  # the traceback of an error still holds parts of it
             view.release()
             content.close()
+
+
+def _read_all(descriptor: int, file: FileOnDisk) -> bytes:
+    content = os.read(descriptor, file.size)
+    while len(content) < file.size:
+        more = os.read(descriptor, file.size - len(content))
+        if not more:
+            raise _shorter(file)
+        content += more
+    return content
+
+
+def _map(descriptor: int, file: FileOnDisk) -> mmap.mmap:
+    try:
+        return mmap.mmap(descriptor, file.size, access=mmap.ACCESS_READ)
+    except ValueError as error:
+        raise _shorter(file) from error
+
+
+def _shorter(file: FileOnDisk) -> OSError:
+    return OSError(f"the file {file.location} became shorter while it was read")

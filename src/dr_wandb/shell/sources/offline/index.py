@@ -1,8 +1,9 @@
 """What is remembered of `.wandb` files between syncs, so that they are not read again.
 
-It is a cache, in a hidden file of the export: what is missing or does not fit is read anew. A file
-is taken for what it was if its size, its time and its last bytes are the same; one that has grown
-is read on from where reading ended, if the bytes before that place are the same.
+It is a cache, in a hidden file of the export: what is missing or does not fit is read again. A file
+is not even opened if nothing of it changed that the file system keeps. Otherwise it is taken for
+what it was if its size, its time and its last bytes are the same; one that has grown is read on
+from where reading ended, if the bytes before that offset are the same.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ class KnownFile(Record, frozen=True, kw_only=True):
 
     tail: the digest of the last bytes before `reading.end`. base: the digest of what the earlier
     files of the same run said, "" for the first. named: what the file calls its run. beside: of
-    which files beside it that is known.
+    which files beside it that is known. inode, changed_ns: see `FileOnDisk`.
     """
 
     size: int
@@ -40,6 +41,8 @@ class KnownFile(Record, frozen=True, kw_only=True):
     named: RunRecord | None
     reading: FileReading
     beside: str = ""
+    inode: int = 0
+    changed_ns: int = 0
 
 
 class ComparedFile(Record, frozen=True, kw_only=True):
@@ -116,6 +119,17 @@ def digest_of_tail(data: memoryview, end: int) -> str:
 def digest_of_fold(reading: FileReading) -> str:
     """Return a digest of what a file and those before it say of their run."""
     return hashlib.blake2b(_ENCODER.encode(reading.fold), digest_size=16).hexdigest()
+
+
+def is_untouched(file: RunFile, known: KnownFile) -> bool:
+    """Say whether nothing of a file changed, so that it need not be opened."""
+    return (
+        file.size == known.size
+        and file.modified_ns == known.modified_ns
+        and file.changed_ns == known.changed_ns
+        and file.inode == known.inode
+        and file.beside == known.beside
+    )
 
 
 def is_as_known(file: RunFile, data: memoryview, known: KnownFile) -> bool:

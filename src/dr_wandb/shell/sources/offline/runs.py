@@ -6,20 +6,16 @@ Rules
 - Whatever is wrong with a file is told, and costs nothing but what is in that place.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from dr_wandb.core.contract.values import clean_text
-from dr_wandb.core.contract.words import count
-from dr_wandb.core.offline.folding import behind
 from dr_wandb.core.offline.found import FileNotice, FolderContent
-from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
 from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, why
-from dr_wandb.shell.sources.offline.files import mapped, run_id_of
+from dr_wandb.shell.sources.offline.files import run_id_of
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import (
     FoundFile,
@@ -29,33 +25,16 @@ from dr_wandb.shell.sources.offline.found import (
     apart,
     in_order,
     on_disk,
-    start_of,
 )
 from dr_wandb.shell.sources.offline.index import (
     Comparison,
     Known,
-    KnownFile,
-    digest_of_fold,
-    digest_of_tail,
-    is_as_known,
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
+from dr_wandb.shell.sources.offline.reader import FileReader, Wanted
 
 HOLLOW = "is a run folder without its .wandb file: there is nothing to export"
 NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
-
-
-def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
-    """Return what is known before a file is read: what the files of its run before it say."""
-    begin = start.file.first_byte
-    if before is None:
-        return FileReading(end=begin)
-    resumes = start.named is not None and start.named.resumes
-    return FileReading(end=begin, fold=behind(before.fold), numbered_on=resumes)
-
-
-Wanted = Callable[[str, str], bool]
-"""Says whether files of this entity and project are wanted; "" where a file names none."""
 
 
 class FolderScan:
@@ -75,7 +54,7 @@ class FolderScan:
         self._wanted = wanted
         self._now_ns = now_ns
         self._left_out: set[tuple[str, str]] = set()
-        self._known: dict[str, KnownFile] = {}
+        self._reader = FileReader(known.files, wanted)
         self._comparisons: list[Comparison] = []
         self._notices: list[FileNotice] = []
         self._unread: dict[str, str] = {}
@@ -93,8 +72,9 @@ class FolderScan:
                 clean_text(str(self._folder)), "holds no .wandb file and no older run folder"
             )
         runs: dict[str, list[StartedFile]] = defaultdict(list)
+        called = Counter(file.run_id for file in files)
         for file in files:
-            start = self._look_at(file)
+            start = self._look_at(file, alone=called[file.run_id] == 1)
             if start is not None and self._is_wanted(start.run_id, *start.place):
                 runs[start.run_id].append(start)
         read = [
@@ -109,7 +89,7 @@ class FolderScan:
             runs=read,
             unread=self._unread,
             notices=self._notices,
-            known=Known(files=self._known, comparisons=tuple(self._comparisons)),
+            known=Known(files=self._reader.known, comparisons=tuple(self._comparisons)),
             left_out=self._left_out,
         )
 
@@ -142,40 +122,22 @@ class FolderScan:
         if named is None or self._is_wanted(named.run_id, named.entity, named.project):
             told = run_id if named is None else named.run_id or run_id
             self._unread[told] = reason
-        self._remember(name)
+        self._reader.keep(name)
 
-    def _fail_to_read(self, file: RunFile, error: OSError) -> None:
-        self._fail(file.name, file.run_id, clean_text(f"{file.shown} {why(error)}"))
-
-    def _remember(self, name: str) -> None:
-        """Keep what is known of a file that is not read this time."""
-        if name in self._before:
-            self._known[name] = self._before[name]
-
-    def _look_at(self, file: RunFile) -> StartedFile | None:
-        """Find out whose file it is; None where it is nobody's."""
-        known = self._before.get(file.name)
+    def _look_at(self, file: RunFile, *, alone: bool) -> StartedFile | None:
+        """Find out whose file it is; None if it is nobody's, or cannot be read."""
         try:
-            with mapped(file) as (data, _):
-                if known is not None and is_as_known(file, data, known):
-                    same = known.size == file.size and known.beside == file.beside
-                    named = known.named if same else file.identify(data)
-                    return start_of(file, named, data)
-                problem = file.problem(data)
-                if problem is None:
-                    return start_of(file, file.identify(data), data)
-                self._tell_no_run(file, problem, bytes(data[:HEAD_BYTES]))
+            found = self._reader.look_at(file, alone=alone)
         except OSError as error:
-            self._fail_to_read(file, error)
-        return None
-
-    def _tell_no_run(self, file: RunFile, problem: str, head: bytes) -> None:
-        """Say why a file is no `.wandb` file. Its run fails if the content is elsewhere."""
-        elsewhere = out_of_reach(head)
-        if elsewhere is not None:
-            self._fail(file.name, file.run_id, f"{file.shown} {elsewhere}")
+            self._fail(file.name, file.run_id, clean_text(f"{file.shown} {why(error)}"))
+            return None
+        if isinstance(found, StartedFile):
+            return found
+        if found.elsewhere is not None:
+            self._fail(file.name, file.run_id, f"{file.shown} {found.elsewhere}")
         else:
-            self._tell(file.name, problem)
+            self._tell(file.name, found.problem)
+        return None
 
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
@@ -184,15 +146,15 @@ class FolderScan:
         if gone is not None:
             self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
             for name in (gone, *(start.file.name for start in together)):
-                self._remember(name)
+                self._reader.keep(name)
             return None
         for start in together:
             before = files[-1].reading if files else None
             try:
-                reading = self._read(start, before)
+                reading = self._reader.read(start, before)
             except OSError as error:
                 self._unread[run_id] = clean_text(f"{start.file.shown} {why(error)}")
-                self._remember(start.file.name)
+                self._reader.keep(start.file.name)
                 return None
             is_written_to = self._is_written_to(start.file, reading)
             self._notices += losses_of(start.file, reading, before, is_written_to)
@@ -212,44 +174,13 @@ class FolderScan:
         found = sort_out(starts, self._compared_before)
         self._comparisons += found.comparisons
         for start, of in found.copies:
+            self._reader.forget(start.file.name)
             text = f"is a copy of {of.file.name}, or of the beginning of it: left out"
             self._tell(start.file.name, text, serious=False)
         for start, other in found.alike:
             text = f"was begun at the moment of {other.file.name} and differs: both are read"
             self._tell(start.file.name, text, serious=False)
         return in_order(found.kept)
-
-    def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
-        """Read a file behind those of the same run that were begun before it.
-
-        Raises OSError where it cannot be read, or lacks rows that it had.
-        """
-        file = start.file
-        base = "" if before is None else digest_of_fold(before)
-        known = self._before.get(file.name)
-        mine = known is not None and known.base == base and known.named == start.named
-        with mapped(file) as (data, release):
-            if known is None or not mine or not is_as_known(file, data, known):
-                reading = file.read(data, _beginning(start, before), release)
-            elif (file.size, file.beside) == (known.size, known.beside):
-                reading = known.reading
-            elif known.reading.lost or known.reading.fold.unreadable:
-                reading = file.read(data, _beginning(start, before), release)  # may be mended
-            else:
-                reading = file.read(data, known.reading, release)
-            if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
-                lacking = known.reading.fold.rows - reading.fold.rows
-                raise OSError(f"it lacks {count(lacking, 'row')} that it had: bring it back")
-            self._known[file.name] = KnownFile(
-                size=file.size,
-                modified_ns=file.modified_ns,
-                tail=digest_of_tail(data, reading.end),
-                base=base,
-                named=start.named,
-                reading=reading,
-                beside=file.beside,
-            )
-        return reading
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:
         if self._now_ns is None:

@@ -161,6 +161,18 @@ def test_copy_takes_the_place_of_the_file_that_is_gone(folder: Path, data_root: 
     assert (summary.failures, summary.history_count) == ((), 5)
 
 
+def test_copy_of_another_name_is_no_part_of_its_run(folder: Path, data_root: Path) -> None:
+    """The run failed for ever when a backup of its file was deleted."""
+    path = put(folder, "run", whole_run())
+    backup = path.with_name("backup.wandb")
+    backup.write_bytes(path.read_bytes())
+    for _ in range(2):
+        assert sync_folder(folder, data_root).history_count == 5
+    backup.unlink()
+    summary = sync_folder(folder, data_root)
+    assert (summary.failures, summary.reused_count) == ((), 1)
+
+
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the sizes of files whose bytes are compared, from now on."""

@@ -250,14 +250,15 @@ ALONE = "a step that is an object"
 
 def refuse(patch: pytest.MonkeyPatch, path: Path) -> None:
     """Let a file be one that cannot be opened. (Whoever is root may open any.)"""
-    opens: Any = Path.open
+    opens: Any = os.open
+    path.chmod(0o600)
 
-    def opened(self: Path, *arguments: Any, **options: Any) -> Any:
-        if self == path:
-            raise PermissionError(13, "Permission denied", str(path))
-        return opens(self, *arguments, **options)
+    def opened(place: Any, *arguments: Any, **options: Any) -> Any:
+        if place == str(path):
+            raise PermissionError(13, "Permission denied", place)
+        return opens(place, *arguments, **options)
 
-    patch.setattr(Path, "open", opened)
+    patch.setattr(os, "open", opened)
 
 
 def test_file_that_cannot_be_opened_is_a_failed_run_that_keeps_its_rows(
