@@ -185,15 +185,16 @@ def identify(data: Buffer) -> RunRecord | None:
     return None
 
 
-FIRST_RECORDS = 4
-"""The SDK names the run in the first or second record."""
+FIRST_RECORDS, FIRST_BYTES = 4, 1 << 12
+"""The SDK names the run in the first or second record, which are short for most runs."""
 
 
 def _named_at_once(data: Buffer) -> RunRecord | None:
     """Return what the first records call the run, which is most of what a small file costs."""
-    frames = read_frames(data, len(HEADER), min(len(data), BLOCK))
+    head = memoryview(data)[:FIRST_BYTES]
+    frames = read_frames(head, len(HEADER), len(head))
     for start, end in zip(frames.starts[:FIRST_RECORDS], frames.ends[:FIRST_RECORDS], strict=True):
-        match decode_record(bytes(data[start:end])):
+        match decode_record(bytes(head[start:end])):
             case Success(RunRecord() as run):
                 return run
     return None

@@ -7,6 +7,7 @@ before that wrote. A folder that holds a `.wandb` file is none of those.
 Rules
 - Links to folders are not followed. A file with several names is one file.
 - What is called like a run file and cannot be read as one is found too, with the reason.
+- In a run folder with a `.wandb` file, the SDK's own folders are not searched.
 - Nothing is opened: a pipe would block, and a link is only asked for its target.
 """
 
@@ -27,6 +28,9 @@ from dr_wandb.shell.sources.offline.old_folders import OldFolder
 
 _RUN_FOLDER = re.compile(r"(?:offline-|dry)?run-\d{8}_\d{6}-(.+)", re.DOTALL)
 _OLD_FILES = BESIDE | {HISTORY}
+
+_OWN_FOLDERS = frozenset({"files", "logs", "tmp"})
+"""What the SDK makes in a run folder beside the run file. There may be many files in it."""
 
 
 class OutOfReach(NamedTuple):
@@ -107,10 +111,11 @@ def _places(folder: Path) -> Iterator[_Place]:
             yield _closed_folder(inside, below, error)
             continue
         old: list[os.DirEntry[str]] = []
+        inner: list[os.DirEntry[str]] = []
         found = False
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
+                inner.append(entry)
             elif entry.name.endswith(SUFFIX):
                 place = _look_at(entry, below)
                 if place is not None:
@@ -121,6 +126,8 @@ def _places(folder: Path) -> Iterator[_Place]:
             elif f"{SUFFIX}." in entry.name and _stands_in(entry.name, entries):
                 found = True
                 yield _stand_in(entry, below)
+        is_run = found and _RUN_FOLDER.fullmatch(inside.rpartition("/")[2])
+        waiting += [entry.path for entry in inner if not is_run or entry.name not in _OWN_FOLDERS]
         if not found:
             yield from _old_or_hollow(inside, below, old)
 

@@ -93,7 +93,7 @@ class OfflineSource:
         """Read the folder, once, and return the runs by their ids, oldest first."""
         known = Known() if self._index is None else load_index(self._index, self._folder)
         found = FolderScan(self._folder, known, self._wants, self._now_ns).scan()
-        if self._index is not None and self._keep:
+        if self._index is not None and self._keep and found.known != known:
             save_index(self._index, self._folder, found.known)
         for notice in found.notices:
             tell = LOGGER.warning if notice.serious else LOGGER.info

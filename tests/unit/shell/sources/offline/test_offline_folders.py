@@ -55,6 +55,28 @@ def test_runs_are_found_wherever_they_lie(folder: Path) -> None:
     assert set(runs_of(open_folder(folder))) == {"a", "b", "c"}
 
 
+def test_folders_of_the_sdk_in_a_run_folder_are_not_searched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with a hundred thousand images was searched for run files in every sync."""
+    path = put(folder, "a", whole_run("a"))
+    for name in ("files", "logs", "tmp", "mine"):
+        (path.parent / name).mkdir()
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def counting(place: str) -> object:
+        listed.append(Path(place).name)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    put(path.parent / "mine", "b", whole_run("b"))
+    put(folder / "files", "c", whole_run("c"))
+    assert set(runs_of(open_folder(folder))) == {"a", "b", "c"}
+    assert {"files", "mine"} < set(listed)
+    assert not {"logs", "tmp"} & set(listed)
+
+
 def test_one_run_folder_and_one_file_hold_their_run(folder: Path) -> None:
     path = put(folder, "a", whole_run("a"))
     put(folder, "b", whole_run("b"))
