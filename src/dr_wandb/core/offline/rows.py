@@ -16,10 +16,11 @@ import numpy as np
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.values import number
-from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, own_columns
+from dr_wandb.core.offline import few
+from dr_wandb.core.offline.cells import Cells, columns_of, last_of_each, overlap, own_columns
 from dr_wandb.core.offline.parts import Records, row_of
 from dr_wandb.core.offline.tree import Path
-from dr_wandb.core.offline.wire import find_items
+from dr_wandb.core.offline.wire import Flags, find_items
 from dr_wandb.core.sync.columns import (
     RowBatch,
     encode_columns,
@@ -74,9 +75,7 @@ def look_at(records: Records) -> Iterator[Told]:
 
 
 def _told(records: Records) -> Told:
-    _, _, begins, stops = records.rows
-    items, unfit = find_items(records.part, begins, stops, has_step=True)
-    steps, moments = own_columns(records.part, items, unfit, ("_step", "_timestamp"))
+    (steps, moments), unfit = _own_numbers(records, ("_step", "_timestamp"))
     if None in steps:
         unfit |= np.array([step is None for step in steps], np.bool_)
     if not unfit.any() and {*map(type, steps)} == {int}:
@@ -90,6 +89,15 @@ def _told(records: Records) -> Told:
             steps[place], moments[place] = row.get("_step"), row.get("_timestamp")
     read = [_integer(step) for place, step in enumerate(steps) if place not in unreadable]
     return Told(read, _latest(moments), len(unreadable))
+
+
+def _own_numbers(records: Records, keys: Sequence[str]) -> tuple[list[Cells], Flags]:
+    """Return the values at some of W&B's own keys, and in which rows they are not to be trusted."""
+    _, _, begins, stops = records.rows
+    if len(begins) <= few.FEW:
+        return few.own_numbers(records.contents(records.rows), keys)
+    items, unfit = find_items(records.part, begins, stops, has_step=True)
+    return own_columns(records.part, items, unfit, keys), unfit
 
 
 def _latest(moments: Iterable[Any]) -> float | None:
@@ -119,6 +127,9 @@ def last_values(records: Records) -> dict[Path, bytes] | None:
     None where that is not all they do, or their order matters.
     """
     _, _, begins, stops = records.summaries
+    if len(begins) <= few.FEW:
+        texts = few.last_texts(records.contents(records.summaries))
+        return None if texts is None or overlap(texts) else texts
     items, unfit = find_items(records.part, begins, stops, has_step=False)
     if unfit.any():
         return None
