@@ -24,7 +24,9 @@ from tests.wandb_file import (
     write_run,
 )
 
-NOW_NS = 1_800_000_000 * 10**9
+NOW_NS = 1_767_445_200 * 10**9
+"""Half an hour after the run was begun that is running."""
+
 HOUR_NS = 3600 * 10**9
 
 EXIT_CODES = {"finished": 0, "failed": 1}

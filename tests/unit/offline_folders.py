@@ -12,7 +12,7 @@ from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.shell.progress import ProgressCallback, say_nothing
 from dr_wandb.shell.sources.offline.found import FoundRuns
-from dr_wandb.shell.sources.offline.index import INDEX_FILE
+from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.contract.source_contract import list_all, list_nodes, read_rows
@@ -43,7 +43,7 @@ def let_rest(path: Path) -> None:
 
 def scan(folder: Path, before: FoundRuns | None = None) -> FoundRuns:
     """Read a folder, knowing what was known of it before."""
-    return FolderScan(folder, before.known if before is not None else {}).scan()
+    return FolderScan(folder, before.known if before is not None else Known()).scan()
 
 
 def told(found: FoundRuns) -> list[str]:

@@ -50,7 +50,7 @@ def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict
     count = len(unfit)
     if groups is None or len(groups) * count > MOST_ABSENT * max(len(items.owners), 1):
         return None
-    if any(len(path) > 1 for path in groups) and _overlap(groups):
+    if any(len(path) > 1 for path in groups) and overlap(groups):
         return None
     columns: dict[Path, Cells] = {}
     for path, places in groups.items():
@@ -83,7 +83,7 @@ def own_or_beside(steps: Cells, beside: Offsets) -> Cells:
 def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
     """Return the last JSON text of each path, None where a value lies inside of another one."""
     groups = _by_path(part, items)
-    if groups is None or _overlap(groups):
+    if groups is None or overlap(groups):
         return None
     found = {}
     for path, places in groups.items():
@@ -166,7 +166,7 @@ def _path(keys: bytes) -> Path:
     return tuple(path)
 
 
-def _overlap(paths: Mapping[Path, Any]) -> bool:
+def overlap(paths: Mapping[Path, Any]) -> bool:
     """Say whether a value lies inside of another one, so that their order matters."""
     return any(path[:depth] in paths for path in paths for depth in range(1, len(path)))
 

@@ -81,9 +81,15 @@ def header_problem(data: Buffer) -> str | None:
         return None
     if HEADER.startswith(head):
         return f"ends within its header of {len(HEADER)} bytes"
-    if head[:-1] == HEADER[:-1]:
-        return f"is a .wandb file of version {head[-1]}, which this tool does not know"
+    if is_of_another_version(head):
+        return f"is a .wandb file of version {head[-1]}: this tool reads version {HEADER[-1]} only"
     return "is not a .wandb file"
+
+
+def is_of_another_version(data: Buffer) -> bool:
+    """Say whether these first bytes are those of a `.wandb` file of another version."""
+    head = bytes(data[: len(HEADER)])
+    return len(head) == len(HEADER) and head[:-1] == HEADER[:-1] and head != HEADER
 
 
 def read_frames(data: Buffer, begin: int, end: int) -> Frames:

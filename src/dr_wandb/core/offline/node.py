@@ -54,7 +54,7 @@ def _config(fold: RunFold) -> dict[str, Any]:
 
 def _summary(fold: RunFold, beside: Mapping[str, Any] | None) -> dict[str, Any]:
     summary = fold.summary
-    if beside is None or not fold.lacks_summary or not _is_as_new(beside, summary):
+    if beside is None or not fold.has_no_summary or not _is_as_new(beside, summary):
         return summary
     members: dict[str, Any] = plain_form(dict(beside))
     return members

@@ -16,7 +16,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.folding import Folder
-from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_parts
+from dr_wandb.core.offline.framing import BLOCK, HEADER, Buffer, LostBytes, read_frames, read_parts
 from dr_wandb.core.offline.legacy import Replay, replayed
 from dr_wandb.core.offline.parts import Records, sort_records
 from dr_wandb.core.offline.records import (
@@ -61,7 +61,8 @@ class FileReading(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     end: where reading goes on. fold: the run up to here. lost: bytes that are not read again.
     torn: what could not be read at the end, and may be whole when the file has grown. numbered_on:
-    the rows get steps behind those of the file before, since they resume it.
+    the rows get steps behind those of the file before, since they resume it. remarks: what is to
+    be reported of files beside it, each remark beginning with the name of one.
     """
 
     end: int = len(HEADER)
@@ -70,6 +71,7 @@ class FileReading(Record, frozen=True, kw_only=True, omit_defaults=True):
     torn: LostBytes | None = None
     marks: tuple[Mark, ...] = ()
     numbered_on: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def read_file(
@@ -207,6 +209,9 @@ def identify(data: Buffer) -> RunRecord | None:
     Whether a resumed run counts on is told by telemetry, which comes before the first row.
     """
     run: RunRecord | None = None
+    first = _named_at_once(data)
+    if first is not None and not first.resumes:
+        return first
     for frames in read_parts(data, len(HEADER), BLOCK):
         records = sort_records(data, frames)
         for payload in records.others:
@@ -223,3 +228,18 @@ def identify(data: Buffer) -> RunRecord | None:
         if run is not None and (len(records.rows.starts) or records.odd):
             return run
     return run
+
+
+FIRST_RECORDS, FIRST_BYTES = 4, 1 << 12
+"""The SDK names the run in the first or second record, which are short for most runs."""
+
+
+def _named_at_once(data: Buffer) -> RunRecord | None:
+    """Return what the first records call the run, which is most of what a small file costs."""
+    head = memoryview(data)[:FIRST_BYTES]
+    frames = read_frames(head, len(HEADER), len(head))
+    for start, end in zip(frames.starts[:FIRST_RECORDS], frames.ends[:FIRST_RECORDS], strict=True):
+        match decode_record(bytes(head[start:end])):
+            case Success(RunRecord() as run):
+                return run
+    return None

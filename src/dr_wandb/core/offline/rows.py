@@ -18,16 +18,19 @@ import numpy as np
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.row_shape import settle
 from dr_wandb.core.contract.values import number
+from dr_wandb.core.offline import few
 from dr_wandb.core.offline.cells import (
     Cells,
     columns_of,
     last_of_each,
+    overlap,
     own_columns,
     own_or_beside,
 )
+from dr_wandb.core.offline.framing import Offsets
 from dr_wandb.core.offline.parts import Records, row_of
 from dr_wandb.core.offline.tree import Path
-from dr_wandb.core.offline.wire import find_items
+from dr_wandb.core.offline.wire import Flags, find_items
 from dr_wandb.core.sync.columns import (
     RowBatch,
     encode_columns,
@@ -89,9 +92,7 @@ def look_at(records: Records, stepless: int) -> Iterator[Told]:
 
 
 def _told(records: Records, stepless: int) -> Told:
-    _, _, begins, stops = records.rows
-    items, unfit, beside = find_items(records.part, begins, stops, has_step=True)
-    steps, moments = own_columns(records.part, items, unfit, ("_step", "_timestamp"))
+    (steps, moments), unfit, beside = _own_numbers(records, ("_step", "_timestamp"))
     if None in steps:
         steps = own_or_beside(steps, beside)
     if not unfit.any() and {*map(type, steps)} == {int}:
@@ -106,6 +107,18 @@ def _told(records: Records, stepless: int) -> Told:
     read = [step for place, step in enumerate(steps) if place not in unreadable]
     counted, stepless = count_on(read, stepless)
     return Told(_integers(counted), _latest(moments), len(unreadable), stepless)
+
+
+def _own_numbers(records: Records, keys: Sequence[str]) -> tuple[list[Cells], Flags, Offsets]:
+    """Return the values at some of W&B's own keys, and in which rows they are not to be trusted.
+
+    Then come the steps that the rows have beside their items, -1 for none.
+    """
+    _, _, begins, stops = records.rows
+    if len(begins) <= few.FEW:
+        return few.own_numbers(records.contents(records.rows), keys)
+    items, unfit, beside = find_items(records.part, begins, stops, has_step=True)
+    return own_columns(records.part, items, unfit, keys), unfit, beside
 
 
 def _latest(moments: Iterable[Any]) -> float | None:
@@ -135,6 +148,9 @@ def last_values(records: Records) -> dict[Path, bytes] | None:
     None where that is not all they do, or their order matters.
     """
     _, _, begins, stops = records.summaries
+    if len(begins) <= few.FEW:
+        texts = few.last_texts(records.contents(records.summaries))
+        return None if texts is None or overlap(texts) else texts
     items, unfit, _ = find_items(records.part, begins, stops, has_step=False)
     if unfit.any():
         return None

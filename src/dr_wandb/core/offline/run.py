@@ -21,7 +21,15 @@ from dr_wandb.core.offline.telemetry import OFFLINE, RESUMED, has_feature, sdk_v
 from dr_wandb.core.offline.tree import Leaf, as_object
 
 RUNNING_SECONDS = 300.0
-"""A file without an exit record that was written to so lately belongs to a run that goes on."""
+"""A run without an exit record goes on if its file was written to within this time."""
+
+LAG_SECONDS = 86_400.0
+"""... and if the latest moment that its records name is not older than this.
+
+A copy or a clone is written to just now, whatever its age. A record may be older than the write
+that brings it: the SDK writes blocks of 32 KiB, which a slow script fills in hours, and the clocks
+of the machine and of this one may differ, also by a time zone that is set wrongly.
+"""
 
 CRASHED = 254
 """The exit code that the server takes for a crash."""
@@ -118,7 +126,7 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
     def summary(self) -> dict[str, Any]:
         """Return the summary as the server shows it."""
         members = as_object(self.summary_leaves)
-        if self.replay is not None and self.lacks_summary:
+        if self.replay is not None and self.has_no_summary:
             earlier = as_object(self.earlier_summary) if self.resumes else {}
             members = {**earlier, **self.replay.summary}
         if self.end_step is not None and (self.producer or members):
@@ -128,7 +136,7 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
         return members
 
     @property
-    def lacks_summary(self) -> bool:
+    def has_no_summary(self) -> bool:
         """Say whether the last file is one of the Python client, which ended before its summary."""
         return not self.producer and self.has_new_summary and not self.tells_summary
 
@@ -141,20 +149,31 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def needs_replay(self) -> bool:
         """Say whether something is to be had only from what the Python client made of rows."""
-        return self.expands_globs or self.lacks_summary
+        return self.expands_globs or self.has_no_summary
 
     def _tells_runtime(self, end: ExitRecord) -> bool:
         """Say whether the client measured its runtime; a runtime of 0 is not in the file."""
         return end.runtime != 0 or sdk_version(self.telemetry) >= TELLS_RUNTIME
 
 
-def state_of(fold: RunFold, idle_seconds: float) -> str:
-    """Return the state of a run as W&B calls it, given how long ago its file was written to."""
+def state_of(fold: RunFold, modified: float, now: float) -> str:
+    """Return the state of a run as W&B calls it.
+
+    modified: when its last file was written to; now: the present, both in epoch seconds.
+    """
     code = None if fold.exit is None else fold.exit.exit_code
     if code == 0:
         return "finished"
-    if code is None and abs(idle_seconds) < RUNNING_SECONDS:  # clocks of machines differ
+    if code is None and _goes_on(fold, modified, now):
         return "running"
     if fold.preempting:
         return "preempted"
     return "crashed" if code in (None, CRASHED) else "failed"
+
+
+def _goes_on(fold: RunFold, modified: float, now: float) -> bool:
+    """Say whether the process may be alive. If no record names a moment, the file alone says it."""
+    started = [fold.started_at, None if fold.run is None else fold.run.started_at]
+    moments = [fold.moment, *(moment[0] for moment in started if moment is not None)]
+    latest = max((moment for moment in moments if moment is not None), default=now)
+    return abs(now - modified) < RUNNING_SECONDS and now - latest < LAG_SECONDS

@@ -100,12 +100,12 @@ def _behind_others(part: Bytes, at: Offsets, ends: Offsets) -> Offsets:
     """Pass over fields of a record that say nothing of a run, as far as they are whole."""
     for _ in range(3):
         tag = _two_bytes(part, at)
-        lengths, begins = _lengths(part, at + 2)
-        after = begins + lengths
-        other = (tag == INFO) | (tag == CONTROL) | (tag == UUID)
-        other &= (at < ends) & (lengths >= 0) & (after <= ends)
+        other = ((tag == INFO) | (tag == CONTROL) | (tag == UUID)) & (at < ends)
         if not other.any():
             break
+        lengths, begins = _lengths(part, at + 2)
+        after = begins + lengths
+        other &= (lengths >= 0) & (after <= ends)
         at = np.where(other, after, at)
     return at
 

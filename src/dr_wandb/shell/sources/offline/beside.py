@@ -12,7 +12,7 @@ SUMMARY_FILE = "wandb-summary.json"
 
 def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
     """Return the summary beside the last file of a run, None if it is not needed or not there."""
-    if not run.fold.lacks_summary:
+    if not run.fold.has_no_summary:
         return None
     path = run.files[-1].file.metadata_path.with_name(SUMMARY_FILE)
     with suppress(OSError, ValueError):  # a process that was killed may leave half of it

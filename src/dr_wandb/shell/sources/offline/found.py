@@ -11,8 +11,8 @@ from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.core.offline.run import NOBODY, RunFold, state_of
-from dr_wandb.shell.sources.offline.files import RunFile
-from dr_wandb.shell.sources.offline.index import KnownFile, digest_of_tail
+from dr_wandb.shell.sources.offline.forms import RunFile
+from dr_wandb.shell.sources.offline.index import Known
 
 
 class FoundFile(Record, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class FoundRun(Record, frozen=True, kw_only=True):
 
     def state(self, now_ns: int) -> str:
         """Return the state as W&B calls it."""
-        return state_of(self.fold, (now_ns - self.files[-1].file.modified_ns) / 1e9)
+        return state_of(self.fold, self.files[-1].file.written_ns / 1e9, now_ns / 1e9)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -65,20 +65,15 @@ class FoundRuns(NamedTuple):
     runs: Sequence[FoundRun]
     unread: Mapping[str, str]
     notices: Sequence[FileNotice]
-    known: Mapping[str, KnownFile]
+    known: Known
     left_out: Collection[tuple[str, str]]
 
 
 class StartedFile(NamedTuple):
-    """A file, and what its first records call its run.
-
-    mark: what copies of it have too, also shorter ones; tail: what copies of the same size have.
-    """
+    """A file, and what its first records call its run."""
 
     file: RunFile
     named: RunRecord | None
-    mark: str
-    tail: str
 
     @property
     def run_id(self) -> str:
@@ -101,18 +96,6 @@ def lost_in(reading: FileReading) -> list[LostBytes]:
     return [*reading.lost, *([] if reading.torn is None else [reading.torn])]
 
 
-def start_of(file: RunFile, named: RunRecord | None, data: memoryview) -> StartedFile:
-    """Mark a file by the moment at which it was begun; if that is lost, by its content."""
-    begun = named.started_at if named is not None else None
-    tail = f"{file.size} {digest_of_tail(data, file.size)}"
-    return StartedFile(file, named, tail if begun is None else mark_of(begun), tail)
-
-
-def mark_of(begun: tuple[int, int]) -> str:
-    """Return what files that were begun at this moment have in common."""
-    return f"begun {begun}"
-
-
 def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
     """Order the files of a run by when they were begun.
 
@@ -130,6 +113,8 @@ def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
 
 def apart(starts: Sequence[StartedFile]) -> list[list[StartedFile]]:
     """Tell files of one run id apart if they are of different projects."""
+    if len(starts) == 1:
+        return [list(starts)]
     places = [start.place for start in starts]
     entities, projects = ({*filter(None, names)} for names in zip(*places, strict=True))
     if len(entities) < 2 and len(projects) < 2:

@@ -1,8 +1,9 @@
 """What is remembered of `.wandb` files between syncs, so that they are not read again.
 
-It is a cache, in a hidden file of the export: what is missing or does not fit is read anew. A file
-is taken for what it was if its size, its time and its last bytes are the same; one that has grown
-is read on from where reading ended, if the bytes before that place are the same.
+It is a cache, in a hidden file of the export: what is missing or does not fit is read again. A file
+is not even opened if nothing of it changed that the file system keeps. Otherwise it is taken for
+what it was if its size, its time and its last bytes are the same; one that has grown is read on
+from where reading ended, if the bytes before that offset are the same.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources.offline.files import RunFile
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.store import disk
 
 INDEX_FILE = ".offline.json"
@@ -32,7 +33,8 @@ class KnownFile(Record, frozen=True, kw_only=True):
     """A file and what was read of it.
 
     tail: the digest of the last bytes before `reading.end`. base: the digest of what the earlier
-    files of the same run said, "" for the first. named: what the file calls its run.
+    files of the same run said, "" for the first. named: what the file calls its run. beside: of
+    which files beside it that is known. inode, changed_ns: see `FileOnDisk`.
     """
 
     size: int
@@ -41,33 +43,65 @@ class KnownFile(Record, frozen=True, kw_only=True):
     base: str
     named: RunRecord | None
     reading: FileReading
+    beside: str = ""
+    inode: int = 0
+    changed_ns: int = 0
 
 
-class OfflineIndex(Record, frozen=True, kw_only=True):
-    """The files by their names below `folder`. version, form: of the tool that read them."""
+class ComparedFile(Record, frozen=True, kw_only=True):
+    """A file that was compared with another one. tail: the digest of its last bytes."""
+
+    name: str
+    size: int
+    modified_ns: int
+    tail: str
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """Whether one file is a copy of another one, or of the beginning of it."""
+
+    part: ComparedFile
+    whole: ComparedFile
+    copy: bool
+
+
+class Known(Record, frozen=True, kw_only=True):
+    """What is remembered: the files by their names below the folder, and how they compare."""
+
+    files: Mapping[str, KnownFile] = {}
+    comparisons: tuple[Comparison, ...] = ()
+
+
+class OfflineIndex(Known, frozen=True, kw_only=True):
+    """What is remembered of `folder`. version, form: of the tool that read them."""
 
     version: str
     form: int = 0
     folder: str
-    files: Mapping[str, KnownFile]
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(OfflineIndex)
 
 
-def load_index(path: Path, folder: Path) -> Mapping[str, KnownFile]:
-    """Load what is known of the files below a folder, nothing where that is not known."""
+def load_index(path: Path, folder: Path) -> Known:
+    """Load what is known of the files below a folder, nothing if that is not known."""
     with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
         index = _DECODER.decode(path.read_bytes())
         if (index.version, index.form) == (VERSION, FORM) and index.folder == _spell(folder):
-            return index.files
-    return {}
+            return Known(files=index.files, comparisons=index.comparisons)
+    return Known()
 
 
-def save_index(path: Path, folder: Path, files: Mapping[str, KnownFile]) -> None:
-    """Remember what is known, if it is something new. Where that fails, nothing is lost."""
-    index = OfflineIndex(version=VERSION, form=FORM, folder=_spell(folder), files=files)
+def save_index(path: Path, folder: Path, known: Known) -> None:
+    """Remember what is known, if it is something new. If that fails, nothing is lost."""
+    index = OfflineIndex(
+        version=VERSION,
+        form=FORM,
+        folder=_spell(folder),
+        files=known.files,
+        comparisons=known.comparisons,
+    )
     content = _ENCODER.encode(index)
     with suppress(OSError):
         if path.read_bytes() == content:
@@ -90,6 +124,17 @@ def digest_of_tail(data: memoryview, end: int) -> str:
 def digest_of_fold(reading: FileReading) -> str:
     """Return a digest of what a file and those before it say of their run."""
     return hashlib.blake2b(_ENCODER.encode(reading.fold), digest_size=16).hexdigest()
+
+
+def is_untouched(file: RunFile, known: KnownFile) -> bool:
+    """Say whether nothing of a file changed, so that it need not be opened."""
+    return (
+        file.size == known.size
+        and file.modified_ns == known.modified_ns
+        and file.changed_ns == known.changed_ns
+        and file.inode == known.inode
+        and file.beside == known.beside
+    )
 
 
 def is_as_known(file: RunFile, data: memoryview, known: KnownFile) -> bool:

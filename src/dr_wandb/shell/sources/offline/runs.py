@@ -2,23 +2,21 @@
 
 Rules
 - A file that was read before and is the same is not read again; one that has grown is read on.
-- Files of one run are joined in the order in which they were begun. Of several files that were
-  begun by one process at one moment, which are copies, the longest is read.
+- Files of one run are joined in the order in which they were begun. Of copies the longest is read.
 - Whatever is wrong with a file is told, and costs nothing but what is in that place.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from dr_wandb.core.contract.values import clean_text
-from dr_wandb.core.contract.words import count
-from dr_wandb.core.offline.folding import behind
 from dr_wandb.core.offline.found import FileNotice, FolderContent
-from dr_wandb.core.offline.framing import header_problem
-from dr_wandb.core.offline.reading import FileReading, identify, read_file
+from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
-from dr_wandb.shell.sources.offline.files import RunFile, find_run_files, mapped
+from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
+from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, why
+from dr_wandb.shell.sources.offline.files import run_id_of
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import (
     FoundFile,
     FoundRun,
@@ -26,52 +24,17 @@ from dr_wandb.shell.sources.offline.found import (
     StartedFile,
     apart,
     in_order,
-    lost_in,
-    mark_of,
     on_disk,
-    start_of,
 )
 from dr_wandb.shell.sources.offline.index import (
-    KnownFile,
-    digest_of_fold,
-    digest_of_tail,
-    is_as_known,
+    Comparison,
+    Known,
 )
+from dr_wandb.shell.sources.offline.losses import losses_of
+from dr_wandb.shell.sources.offline.reader import FileReader, Wanted
 
-MOST_TOLD = 10
-"""So many places where a file is damaged are told one by one."""
-
+HOLLOW = "is a run folder without its .wandb file: there is nothing to export"
 NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
-STILL_WRITTEN = "is still being written; what is missing at its end comes with the next sync"
-
-
-def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
-    """Return what is known before a file is read: what the files of its run before it say."""
-    if before is None:
-        return FileReading()
-    named = start.named
-    numbered_on = named is not None and named.resumes and not named.counts_on
-    return FileReading(fold=behind(before.fold), numbered_on=numbered_on)
-
-
-Wanted = Callable[[str, str], bool]
-"""Says whether files of this entity and project are wanted; "" where a file names none."""
-
-
-def _longest_first(start: StartedFile) -> tuple[int, bool, str]:
-    return -start.file.size, start.begun is None, start.file.name
-
-
-def _by_run(
-    known: Mapping[str, KnownFile],
-) -> dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]]:
-    """Return the names, moments and places of the files of each run that are known."""
-    found: dict[str, list[tuple[str, tuple[int, int], tuple[str, str]]]] = defaultdict(list)
-    for name, file in known.items():
-        if file.named is not None and file.named.started_at is not None:
-            place = (file.named.entity, file.named.project)
-            found[file.named.run_id].append((name, file.named.started_at, place))
-    return found
 
 
 class FolderScan:
@@ -80,31 +43,41 @@ class FolderScan:
     def __init__(
         self,
         folder: Path,
-        known: Mapping[str, KnownFile],
+        known: Known,
         wanted: Wanted = lambda entity, project: True,
         now_ns: int | None = None,
     ) -> None:
         self._folder = folder
-        self._before = known
-        self._of_run = _by_run(known)
+        self._before = known.files
+        self._compared_before = by_names(known.comparisons)
+        self._of_run = by_run(known.files)
         self._wanted = wanted
         self._now_ns = now_ns
         self._left_out: set[tuple[str, str]] = set()
-        self._known: dict[str, KnownFile] = {}
+        self._reader = FileReader(known.files, wanted)
+        self._comparisons: list[Comparison] = []
         self._notices: list[FileNotice] = []
         self._unread: dict[str, str] = {}
 
     def scan(self) -> FoundRuns:
         """Read all files. Raises DrWandbError where there is no folder."""
-        files = find_run_files(self._folder, self._tell_error)
-        if not files:
-            self._tell(str(self._folder), "holds no .wandb file")
+        files, missed, hollow = discover(self._folder)
+        for found in missed:
+            self._miss(found)
+        if hollow:
+            others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
+            self._tell(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
+        elif not files and not missed:
+            self._tell(
+                clean_text(str(self._folder)), "holds no .wandb file and no older run folder"
+            )
         runs: dict[str, list[StartedFile]] = defaultdict(list)
+        called = Counter(file.run_id for file in files)
         for file in files:
-            start = self._look_at(file)
+            start = self._look_at(file, alone=called[file.run_id] == 1)
             if start is not None and self._is_wanted(start.run_id, *start.place):
                 runs[start.run_id].append(start)
-        found = [
+        read = [
             run
             for run_id, starts in runs.items()
             for together in apart(starts)
@@ -113,10 +86,10 @@ class FolderScan:
             and self._is_wanted(run_id, *run.place)
         ]
         return FoundRuns(
-            runs=found,
+            runs=read,
             unread=self._unread,
             notices=self._notices,
-            known=self._known,
+            known=Known(files=self._reader.known, comparisons=tuple(self._comparisons)),
             left_out=self._left_out,
         )
 
@@ -130,54 +103,61 @@ class FolderScan:
     def _tell(self, name: str, text: str, *, serious: bool = True) -> None:
         self._notices.append(FileNotice(name=name, text=text, serious=serious))
 
-    def _tell_error(self, error: OSError) -> None:
-        self._tell(clean_text(str(error.filename)), f"cannot be read: {error.strerror or error}")
+    def _miss(self, found: OutOfReach) -> None:
+        """Let the run of what is out of reach fail; of a folder, all runs that were read in it."""
+        reason = f"{found.shown} {found.reason}"
+        inside = f"{found.name}/" if found.name else ""
+        known = [name for name in self._before if name.startswith(inside) or name == found.name]
+        for name in known:
+            self._fail(name, run_id_of(name), reason)
+        if not known and found.run_id is not None:
+            self._fail(found.name, found.run_id, reason)
+        elif not known:
+            self._tell(found.shown, found.reason)
 
-    def _fail(self, run_id: str, file: RunFile, error: OSError) -> None:
-        reason = f"{file.shown} cannot be read: {error.strerror or error}"
-        self._unread[run_id] = clean_text(reason)
-        self._remember(file.name)
+    def _fail(self, name: str, run_id: str, reason: str) -> None:
+        """Let the run of a file fail, if it is wanted. run_id: as the name of the file tells."""
+        known = self._before.get(name)
+        named = known.named if known is not None else None
+        if named is None or self._is_wanted(named.run_id, named.entity, named.project):
+            told = run_id if named is None else named.run_id or run_id
+            self._unread[told] = reason
+        self._reader.keep(name)
 
-    def _remember(self, name: str) -> None:
-        """Keep what is known of a file that is not read this time."""
-        if name in self._before:
-            self._known[name] = self._before[name]
-
-    def _look_at(self, file: RunFile) -> StartedFile | None:
-        """Find out whose file it is; None where it is nobody's."""
-        known = self._before.get(file.name)
+    def _look_at(self, file: RunFile, *, alone: bool) -> StartedFile | None:
+        """Find out whose file it is; None if it is nobody's, or cannot be read."""
         try:
-            with mapped(file) as (data, _):
-                if known is not None and is_as_known(file, data, known):
-                    same = known.size == file.size
-                    final = known.named is not None and not known.named.resumes
-                    named = known.named if same or final else identify(data)
-                    return start_of(file, named, data)
-                problem = header_problem(data)
-                if problem is not None:
-                    self._tell(file.name, problem)
-                    return None
-                return start_of(file, identify(data), data)
+            found = self._reader.look_at(file, alone=alone)
         except OSError as error:
-            self._fail(file.run_id, file, error)
+            self._fail(file.name, file.run_id, clean_text(f"{file.shown} {why(error)}"))
             return None
+        if isinstance(found, StartedFile):
+            return found
+        if found.elsewhere is not None:
+            self._fail(file.name, file.run_id, f"{file.shown} {found.elsewhere}")
+        else:
+            self._tell(file.name, found.problem)
+        return None
 
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
         together = self._without_copies(starts)
-        if gone := self._gone(run_id, together):
+        gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._before)
+        if gone is not None:
             self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
             for name in (gone, *(start.file.name for start in together)):
-                self._remember(name)
+                self._reader.keep(name)
             return None
         for start in together:
             before = files[-1].reading if files else None
             try:
-                reading = self._read(start, before)
+                reading = self._reader.read(start, before)
             except OSError as error:
-                self._fail(run_id, start.file, error)
+                self._unread[run_id] = clean_text(f"{start.file.shown} {why(error)}")
+                self._reader.keep(start.file.name)
                 return None
-            self._tell_losses(start.file, reading, before)
+            is_written_to = self._is_written_to(start.file, reading)
+            self._notices += losses_of(start.file, reading, before, is_written_to)
             if start.named is None and reading.fold.run is None and reading.fold.records:
                 self._tell(start.file.name, "does not say its project: taken in")
             if reading.fold.records > (before.fold.records if before is not None else 0):
@@ -191,96 +171,26 @@ class FolderScan:
 
     def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
         """Return the files in the order in which they were begun, each one once."""
-        kept: dict[str, StartedFile] = {}
-        tails: dict[str, StartedFile] = {}
-        for start in sorted(starts, key=_longest_first):
-            first = kept.get(start.mark) or tails.get(start.tail)
-            if first is None:
-                kept[start.mark] = tails[start.tail] = start
-            elif self._begins_like(start, first):
-                text = f"is a copy of {first.file.name}, or of the beginning of it: left out"
-                self._tell(start.file.name, text, serious=False)
-            else:
-                text = f"was begun at the moment of {first.file.name}, but is other: left out"
-                self._tell(start.file.name, text)
-        return in_order(list(kept.values()))
-
-    def _begins_like(self, short: StartedFile, long: StartedFile) -> bool:
-        """Say whether a file ends like the beginning of another one that is not shorter."""
-        if short.tail == long.tail:
-            return True
-        try:
-            with mapped(long.file) as (data, _):
-                return f"{short.file.size} {digest_of_tail(data, short.file.size)}" == short.tail
-        except OSError:
-            return False
-
-    def _gone(self, run_id: str, starts: Sequence[StartedFile]) -> str | None:
-        """Return a file that a run had and has not any more, while others of it are there.
-
-        Its rows are in the export; without it they would be taken for gone.
-        """
-        marks = {start.mark for start in starts}
-        for name, begun, place in self._of_run.get(run_id, ()):
-            if mark_of(begun) not in marks and place == starts[0].place:
-                return name
-        return None
-
-    def _read(self, start: StartedFile, before: FileReading | None) -> FileReading:
-        """Read a file behind those of the same run that were begun before it.
-
-        Raises OSError if it cannot be read, or if rows that it had are missing.
-        """
-        file = start.file
-        base = "" if before is None else digest_of_fold(before)
-        known = self._before.get(file.name)
-        mine = known is not None and known.base == base and known.named == start.named
-        with mapped(file) as (data, release):
-            if known is None or not mine or not is_as_known(file, data, known):
-                reading = read_file(data, _beginning(start, before), release)
-            elif file.size == known.size:
-                reading = known.reading
-            elif known.reading.lost or known.reading.fold.unreadable:
-                reading = read_file(data, _beginning(start, before), release)  # may be mended
-            else:
-                reading = read_file(data, known.reading, release)
-            if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
-                missing = known.reading.fold.rows - reading.fold.rows
-                raise OSError(f"{count(missing, 'row')} that it had are missing: bring it back")
-            self._known[file.name] = KnownFile(
-                size=file.size,
-                modified_ns=file.modified_ns,
-                tail=digest_of_tail(data, reading.end),
-                base=base,
-                named=start.named,
-                reading=reading,
-            )
-        return reading
-
-    def _tell_losses(self, file: RunFile, reading: FileReading, before: FileReading | None) -> None:
-        losses = lost_in(reading)
-        for lost in losses[:MOST_TOLD]:
-            if lost.torn and self._is_written_to(file, reading):
-                self._tell(file.name, STILL_WRITTEN, serious=False)
-                continue
-            records = f": {count(lost.records, 'record')} or more lost" if lost.records else ""
-            text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
-            self._tell(file.name, text)
-        if len(losses) > MOST_TOLD:
-            self._tell(file.name, f"is damaged in {len(losses) - MOST_TOLD} more places")
-        unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
-        if unreadable:
-            self._tell(file.name, f"{count(unreadable, 'record')} cannot be decoded")
+        found = sort_out(starts, self._compared_before)
+        self._comparisons += found.comparisons
+        for start, of in found.copies:
+            self._reader.forget(start.file.name)
+            text = f"is a copy of {of.file.name}, or of the beginning of it: left out"
+            self._tell(start.file.name, text, serious=False)
+        for start, other in found.alike:
+            text = f"was begun at the moment of {other.file.name} and differs: both are read"
+            self._tell(start.file.name, text, serious=False)
+        return in_order(found.kept)
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:
         if self._now_ns is None:
             return False
-        return state_of(reading.fold, (self._now_ns - file.modified_ns) / 1e9) == "running"
+        return state_of(reading.fold, file.written_ns / 1e9, self._now_ns / 1e9) == "running"
 
 
 def look_into(folder: Path, now_ns: int) -> FolderContent:
     """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
-    found = FolderScan(folder, {}, now_ns=now_ns).scan()
+    found = FolderScan(folder, Known(), now_ns=now_ns).scan()
     runs = sorted(
         (on_disk(run, now_ns) for run in found.runs),
         key=lambda run: (run.created_at or "", run.run_id),

@@ -23,13 +23,14 @@ from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.words import count, printable
 from dr_wandb.core.offline.node import as_node
-from dr_wandb.core.offline.reading import FileReading, rows_of, streams_of
+from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside
-from dr_wandb.shell.sources.offline.files import MappedFile, RunFile, mapped
+from dr_wandb.shell.sources.offline.files import MappedFile, mapped
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import FoundRun
-from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
+from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FolderScan
 
 RUNS_PER_PAGE = 500
@@ -91,9 +92,9 @@ class OfflineSource:
     @cached_property
     def _listed(self) -> Mapping[str, _Listed]:
         """Read the folder, once, and return the runs by their ids, oldest first."""
-        known = {} if self._index is None else load_index(self._index, self._folder)
+        known = Known() if self._index is None else load_index(self._index, self._folder)
         found = FolderScan(self._folder, known, self._wants, self._now_ns).scan()
-        if self._index is not None and self._keep:
+        if self._index is not None and self._keep and found.known != known:
             save_index(self._index, self._folder, found.known)
         for notice in found.notices:
             tell = LOGGER.warning if notice.serious else LOGGER.info
@@ -138,7 +139,7 @@ class OfflineSource:
         """Read the rows of all files of a run, as far as the listing counted them."""
         for file, reading in self._files(run):
             with _readable(file) as (data, release):
-                rows = rows_of(data, reading, window)
+                rows = file.rows(data, reading, window)
                 while (batch := self._next(rows)) is not None:
                     yield batch
                     release()
@@ -177,7 +178,7 @@ class OfflineSource:
     def _streams(self, run: RunListing) -> Iterator[SystemSample | ConsoleText]:
         for file, reading in self._files(run):
             with _readable(file) as (data, _):
-                yield from streams_of(data, reading)
+                yield from file.streams(data, reading)
 
     def _files(self, run: RunListing) -> list[tuple[RunFile, FileReading]]:
         return [(file.file, file.reading) for file in self._found(run).found.files]
@@ -211,7 +212,7 @@ def _readable(file: RunFile) -> Iterator[MappedFile]:
         with mapped(file) as content:
             yield content
     except OSError as error:
-        reason = clean_text(f"{file.path} cannot be read: {error.strerror or error}")
+        reason = clean_text(f"{file.shown} cannot be read: {error.strerror or error}")
         raise SourceError(reason, retryable=False) from error
 
 

@@ -10,6 +10,8 @@ import pytest
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.words import printable
+from dr_wandb.shell.sources.offline.index import Known
+from dr_wandb.shell.sources.offline.runs import FolderScan
 from tests.unit.offline_folders import (
     LATER,
     NOW_NS,
@@ -51,6 +53,28 @@ def test_runs_are_found_wherever_they_lie(folder: Path) -> None:
     (folder / "notes.txt").write_text("not a run")
     (folder / "run-a.wandb.synced").write_bytes(b"")
     assert set(runs_of(open_folder(folder))) == {"a", "b", "c"}
+
+
+def test_folders_of_the_sdk_in_a_run_folder_are_not_searched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with a hundred thousand images was searched for run files in every sync."""
+    path = put(folder, "a", whole_run("a"))
+    for name in ("files", "logs", "tmp", "mine"):
+        (path.parent / name).mkdir()
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def counting(place: str) -> object:
+        listed.append(Path(place).name)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    put(path.parent / "mine", "b", whole_run("b"))
+    put(folder / "files", "c", whole_run("c"))
+    assert set(runs_of(open_folder(folder))) == {"a", "b", "c"}
+    assert {"files", "mine"} < set(listed)
+    assert not {"logs", "tmp"} & set(listed)
 
 
 def test_one_run_folder_and_one_file_hold_their_run(folder: Path) -> None:
@@ -210,6 +234,19 @@ def test_resumed_run_is_running_when_its_last_file_was_written_to_just_now(folde
     put(folder, "run", payloads, begun="later", modified_ns=NOW_NS - 299 * 10**9)
     assert run_of(open_folder(folder)).state == "running"
     assert run_of(open_folder(folder, now_ns=NOW_NS + 10**9)).state == "crashed"
+
+
+def test_copied_folder_is_not_running(folder: Path) -> None:
+    """All runs of a folder that was copied a minute ago were running, and none was whole."""
+    copied = NOW_NS + 30 * 86_400 * 10**9
+    content = file_of([header_record(), run_record(), *rows_of(range(5))])[:-3]
+    put(folder, "run", content, modified_ns=copied)
+    assert run_of(open_folder(folder, now_ns=copied + 10**9)).state == "crashed"
+    (notice,) = FolderScan(folder, Known(), now_ns=copied + 10**9).scan().notices
+    assert "the last record is cut off" in notice.text
+    put(folder, "run", content, modified_ns=NOW_NS)
+    (notice,) = FolderScan(folder, Known(), now_ns=NOW_NS + 10**9).scan().notices
+    assert "is still being written" in notice.text
 
 
 def test_resumed_run_is_as_it_was_when_its_last_file_has_no_record(folder: Path) -> None:

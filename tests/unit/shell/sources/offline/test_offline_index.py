@@ -1,6 +1,7 @@
 """What is remembered of `.wandb` files between syncs, and what is read again."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from dr_wandb import ExportEngine, SyncMode
 from dr_wandb.core.offline.framing import HEADER
 from dr_wandb.core.offline.reading import FileReading, read_file
-from dr_wandb.shell.sources.offline import runs as offline_runs
+from dr_wandb.shell.sources.offline import forms
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FoundRuns
 from dr_wandb.shell.sources.offline.source import OfflineSource
@@ -51,7 +52,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         calls.append((before.end, reading.end))
         return reading
 
-    monkeypatch.setattr(offline_runs, "read_file", counting)
+    monkeypatch.setattr(forms, "read_file", counting)
     return calls
 
 
@@ -92,6 +93,40 @@ def test_file_that_did_not_change_is_not_read_again(
     assert sync_folder(folder, data_root).reused_count == 3
     assert read == []
     assert visible(data_root / NAME) == before
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the run files that are opened, from now on."""
+    names: list[str] = []
+    opens: Any = os.open
+
+    def counting(place: Any, *arguments: Any, **options: Any) -> Any:
+        if str(place).endswith(".wandb"):
+            names.append(Path(place).name)
+        return opens(place, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", counting)
+    return names
+
+
+@pytest.mark.parametrize("rows", [5, 3000])
+def test_file_is_opened_once_and_not_again_while_it_is_untouched(
+    folder: Path, opened: list[str], rows: int
+) -> None:
+    """Thousands of files that nobody writes to were opened in each sync, twice."""
+    path = put(folder, "a", whole_run("a", range(rows)))
+    put(folder, "b", whole_run("b"))
+    first = scan(folder)
+    assert sorted(opened) == ["run-a.wandb", "run-b.wandb"]
+    opened.clear()
+    second = scan(folder, first)
+    assert opened == []
+    assert (second.known, content_of(second)) == (first.known, content_of(first))
+    path.chmod(0o600)
+    third = scan(folder, second)
+    assert opened == ["run-a.wandb"]
+    assert content_of(third) == content_of(first)
 
 
 def test_what_is_told_of_a_file_is_told_again_though_it_is_not_read_again(folder: Path) -> None:

@@ -3,6 +3,7 @@
 The cases of rows, configs and summaries were measured: the SDK's own upload of the same records.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -30,6 +31,13 @@ from tests.wandb_file import (
 
 CORE, LEGACY = header_record(), header_record("")
 A_ROW = row_record({"_step": 0, "a": 1})
+PREEMPTING = record(preempting=pb.RunPreemptingRecord())
+
+STARTED = 1_767_225_600.0
+"""When the runs of these tests were begun."""
+
+DAY = 86_400.0
+A_LATER_ROW = row_record({"_step": 0, "_timestamp": STARTED + DAY})
 
 
 def fold_of(*payloads: bytes, header: bytes = CORE) -> RunFold:
@@ -343,15 +351,44 @@ def test_fork_is_noted() -> None:
         ([exit_record(254)], 0.0, "crashed"),
         ([], 299.0, "running"),
         ([], 300.0, "crashed"),
-        ([record(preempting=pb.RunPreemptingRecord())], 299.0, "running"),
-        ([record(preempting=pb.RunPreemptingRecord())], 300.0, "preempted"),
-        ([record(preempting=pb.RunPreemptingRecord()), exit_record(1)], 0.0, "preempted"),
-        ([record(preempting=pb.RunPreemptingRecord()), exit_record(0)], 0.0, "finished"),
+        ([PREEMPTING], 299.0, "running"),
+        ([PREEMPTING], 300.0, "preempted"),
+        ([PREEMPTING, exit_record(1)], 0.0, "preempted"),
+        ([PREEMPTING, exit_record(0)], 0.0, "finished"),
         ([exit_record(1), exit_record(0)], 0.0, "failed"),
     ],
 )
 def test_state_is_that_of_the_server(records: list[bytes], idle: float, state: str) -> None:
-    assert state_of(fold_of(run_record(), *records), idle) == state
+    fold = fold_of(run_record(), *records)
+    assert state_of(fold, STARTED + 600.0, STARTED + 600.0 + idle) == state
+
+
+@pytest.mark.parametrize(
+    ("records", "later", "state"),
+    [
+        ([run_record()], DAY - 1, "running"),
+        ([run_record()], DAY, "crashed"),
+        ([run_record(), A_LATER_ROW], 2 * DAY - 1, "running"),
+        ([run_record(), A_LATER_ROW], 2 * DAY, "crashed"),
+        ([run_record(started=None), A_LATER_ROW], 2 * DAY, "crashed"),
+        ([run_record(), PREEMPTING], 5_000 * DAY, "preempted"),
+        ([run_record(), row_record({"_step": 0, "_timestamp": 9e10})], 5_000 * DAY, "running"),
+        ([run_record(started=None), A_ROW], 5_000 * DAY, "running"),
+    ],
+)
+def test_file_that_was_written_to_just_now_is_running_if_its_records_are_of_late(
+    records: list[bytes], later: float, state: str
+) -> None:
+    """Each folder of a fresh clone was running, though its runs had ended years ago."""
+    now = STARTED + later
+    assert state_of(fold_of(*records), now, now) == state
+
+
+def test_resumed_run_goes_on_though_its_first_file_is_old() -> None:
+    first = fold_of(run_record(), A_ROW)
+    started = datetime.fromtimestamp(STARTED + 30 * DAY, UTC).isoformat()
+    fold = reading_of([run_record(started=started)], first, resumes=False).fold
+    assert state_of(fold, STARTED + 30 * DAY, STARTED + 30 * DAY + 9) == "running"
 
 
 # --- trees

@@ -1,0 +1,229 @@
+"""Read `wandb-history.jsonl`, the history of a run from before `.wandb` files: a row a line.
+
+Rules
+- Reading may stop at the end of any line and go on there when the file has grown: the result is
+  that of reading it at once.
+- A line that is no JSON object is counted and named; everything else is kept. The last line may be
+  cut off, and whole later. A last line that is a whole object is a row, also without its end.
+- A row is counted and read by the same rule, so that the count is always that of the rows.
+- Memory does not grow with the file: a part of it is looked at in one go.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.values import decode_json
+from dr_wandb.core.offline.framing import Buffer, LostBytes
+from dr_wandb.core.offline.reading import MARKS, FileReading, Mark
+from dr_wandb.core.offline.rows import step_of
+from dr_wandb.core.offline.run import RunFold
+from dr_wandb.core.offline.tree import Tree
+from dr_wandb.core.sync.columns import RowBatch
+
+PART_BYTES = 1 << 20
+"""How much is looked at in one go."""
+
+LONGEST_LINE = 1 << 26
+"""A longer line is no row."""
+
+MOST_LOST = 1000
+"""At most this many byte ranges that do not read are remembered; further ones are counted."""
+
+Row = Mapping[str, Any]
+
+NO_ROW = "this line is no JSON object"
+TOO_LONG = f"this line is longer than {LONGEST_LINE} bytes"
+CUT_OFF = "the last line is cut off"
+
+
+class LineRows(NamedTuple):
+    """The rows of a part of a file, and what in it is none. end: where reading goes on."""
+
+    rows: list[dict[str, Any]]
+    lost: list[LostBytes]
+    end: int
+
+
+def read_lines(
+    data: Buffer,
+    before: FileReading,
+    is_repeated: Callable[[Row], bool],
+    after_part: Callable[[], None] = lambda: None,
+) -> FileReading:
+    """Read a history, or what has come since an earlier reading of it.
+
+    is_repeated: says of the first row of the file whether it is the last of an earlier file, as
+    the SDK writes it when a run is resumed. after_part: called when a part is not needed any more.
+    """
+    fold, lost, marks = before.fold, list(before.lost), list(before.marks)
+    begin = before.end or _behind_repeated(data, is_repeated)
+    torn: LostBytes | None = None
+    last: dict[str, Any] = {}
+    for part in line_parts(data, begin):
+        marks.append(Mark(offset=begin, below=fold.last_step, after=fold.end_step))
+        fold = _with_rows(fold, part.rows)
+        for row in part.rows:
+            last.update(row)
+        torn = next((loss for loss in part.lost if loss.torn), None)
+        for loss in part.lost:
+            if len(lost) < MOST_LOST and not loss.torn:
+                lost.append(loss)
+            elif not loss.torn:
+                fold = replace(fold, unreadable=fold.unreadable + loss.records)
+        begin = part.end
+        after_part()
+    return replace(
+        before,
+        end=begin,
+        fold=_with_last_values(fold, last),
+        lost=tuple(lost),
+        torn=torn,
+        marks=(*marks[:1], *marks[1:][-MARKS:]),
+    )
+
+
+def _behind_repeated(data: Buffer, is_repeated: Callable[[Row], bool]) -> int:
+    """Return where the first row begins that is not repeated."""
+    end = _end_of_line(data, 0)
+    row = _row_of(bytes(data[:end])) if end <= LONGEST_LINE else None
+    return end if row is not None and is_repeated(row) else 0
+
+
+def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[RowBatch]:
+    """Read the rows that a reading counted whose step lies in the window."""
+    if not reading.marks:
+        return
+    marks = [mark for mark in reading.marks if mark.below is not None and mark.below < window.low]
+    begin = (marks[-1] if marks else reading.marks[0]).offset
+    for part in line_parts(memoryview(data)[: reading.end], begin):
+        rows = [row for row in part.rows if window.has(step_of(row))]
+        if rows:
+            yield RowBatch(rows=rows)
+
+
+def line_parts(data: Buffer, begin: int) -> Iterator[LineRows]:
+    """Read all lines from `begin` on, a part of the file at a time."""
+    view = memoryview(data)
+    while begin < len(view):
+        content = _whole_lines(view, begin)
+        if content is None:
+            part = _too_long(view, begin)
+        else:
+            part = _rows_in(content, begin, is_last=begin + len(content) == len(view))
+        yield part
+        if part.end == begin or (part.lost and part.lost[-1].torn):
+            return
+        begin = part.end
+
+
+def _whole_lines(view: memoryview, begin: int) -> bytes | None:
+    """Return as many whole lines as fit a part, or all that is left; None if one is too long."""
+    size = PART_BYTES
+    while True:
+        content = bytes(view[begin : begin + size])
+        if begin + size >= len(view) and len(content) <= LONGEST_LINE:
+            return content
+        end = content.rfind(b"\n") + 1
+        if end:
+            return content[:end]
+        if size >= LONGEST_LINE:
+            return None
+        size *= 4
+
+
+def _rows_in(content: bytes, begin: int, *, is_last: bool) -> LineRows:
+    rows: list[dict[str, Any]] = []
+    lost: list[LostBytes] = []
+    at = 0
+    while at < len(content):
+        end = content.find(b"\n", at) + 1 or len(content)
+        line = content[at:end].strip(b" \t\r\n\x00")  # a crash leaves zeros
+        row = _row_of(line) if line else None
+        if row is not None:
+            rows.append(row)
+        elif line and is_last and content[end - 1] != _NEWLINE:
+            lost.append(_loss(begin + at, end - at, CUT_OFF, torn=True))
+            return LineRows(rows, lost, begin + at)
+        elif line:
+            _add(lost, _loss(begin + at, end - at, NO_ROW))
+        at = end
+    return LineRows(rows, lost, begin + len(content))
+
+
+_NEWLINE = 10
+
+
+def _row_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = decode_json(line, "a line")
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _too_long(view: memoryview, begin: int) -> LineRows:
+    end = _end_of_line(view, begin)
+    torn = end == len(view) and view[end - 1] != _NEWLINE
+    loss = _loss(begin, end - begin, TOO_LONG, torn=torn)
+    return LineRows([], [loss], begin if torn else end)
+
+
+def _end_of_line(data: Buffer, begin: int) -> int:
+    """Return the offset behind the line that begins at an offset."""
+    view = memoryview(data)
+    for at in range(begin, len(view), PART_BYTES):
+        found = bytes(view[at : at + PART_BYTES]).find(b"\n")
+        if found >= 0:
+            return at + found + 1
+    return len(view)
+
+
+def _loss(offset: int, length: int, reason: str, *, torn: bool = False) -> LostBytes:
+    return LostBytes(offset=offset, length=length, reason=reason, torn=torn)
+
+
+def _add(lost: list[LostBytes], loss: LostBytes) -> None:
+    """Add a loss to those before it, as one if it goes on with the last."""
+    last = lost[-1] if lost else None
+    if last is not None and last.offset + last.length == loss.offset:
+        lost[-1] = replace(last, length=last.length + loss.length, records=last.records + 1)
+    else:
+        lost.append(loss)
+
+
+def _with_rows(fold: RunFold, rows: list[dict[str, Any]]) -> RunFold:
+    if not rows:
+        return fold
+    steps = [step for row in rows if (step := step_of(row)) is not None]
+    moments = [moment for row in rows if (moment := moment_of(row)) is not None]
+    return replace(
+        fold,
+        rows=fold.rows + len(rows),
+        records=fold.records + len(rows),
+        last_step=max(
+            [*steps, *([] if fold.last_step is None else [fold.last_step])], default=None
+        ),
+        end_step=steps[-1] if steps else fold.end_step,
+        moment=max([*moments, *([] if fold.moment is None else [fold.moment])], default=None),
+    )
+
+
+def _with_last_values(fold: RunFold, last: dict[str, Any]) -> RunFold:
+    """Return a fold whose summary is that of the rows, over what it was before them."""
+    if not last:
+        return fold
+    summary = Tree(fold.summary_leaves)
+    for key, value in plain_form(last).items():
+        summary.set((key,), value)
+    return replace(fold, summary_leaves=tuple(sorted(summary.leaves(), key=lambda leaf: leaf[0])))
+
+
+def moment_of(row: Row) -> float | None:
+    """Return the time of a row or a sample in epoch seconds, None if it names none."""
+    moment: Any = row.get("_timestamp")
+    is_number = isinstance(moment, int | float) and not isinstance(moment, bool)
+    return float(moment) if is_number and 0 < moment < 1e11 else None

@@ -1,0 +1,168 @@
+"""Leave out files that are copies of others of the same run, and notice those that are gone.
+
+Rules
+- Only files that may have been begun at the same moment are compared, and by their bytes.
+- A verdict is remembered: two files that did not change, or of which the longer one has only
+  grown, are not compared again.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from dr_wandb.shell.sources.offline.files import mapped
+from dr_wandb.shell.sources.offline.found import StartedFile
+from dr_wandb.shell.sources.offline.index import ComparedFile, Comparison, KnownFile, digest_of_tail
+
+
+class Copy(NamedTuple):
+    """A file that holds nothing but what another one holds too."""
+
+    file: StartedFile
+    of: StartedFile
+
+
+class Sorted(NamedTuple):
+    """The files of a run that are no copies, and those that are; what was found out about them.
+
+    alike: files that were begun at the moment of another one, and are none of its copies.
+    """
+
+    kept: Sequence[StartedFile]
+    copies: Sequence[Copy]
+    alike: Sequence[Copy]
+    comparisons: Sequence[Comparison]
+
+
+Remembered = Mapping[tuple[str, str], Comparison]
+"""Verdicts by the names of the two files, that of the possible copy first."""
+
+
+def by_names(comparisons: Sequence[Comparison]) -> Remembered:
+    """Return verdicts by the names of the files."""
+    return {(seen.part.name, seen.whole.name): seen for seen in comparisons}
+
+
+def sort_out(starts: Sequence[StartedFile], before: Remembered) -> Sorted:
+    """Sort the files of one run. The longest of several copies is kept."""
+    if len(starts) == 1:
+        return Sorted(starts, (), (), ())
+    kept: list[StartedFile] = []
+    copies: list[Copy] = []
+    alike: list[Copy] = []
+    comparisons: list[Comparison] = []
+
+    def holds(whole: StartedFile, part: StartedFile) -> bool:
+        verdict = _compare(part, whole, before)
+        if verdict is not None:
+            comparisons.append(verdict)
+        return verdict is not None and verdict.copy
+
+    for start in sorted(starts, key=_longest_first):
+        candidates = [other for other in kept if _may_be_copies(start, other)]
+        of = next((other for other in candidates if holds(other, start)), None)
+        if of is not None:
+            copies.append(Copy(start, of))
+            continue
+        for other in candidates:
+            if holds(start, other):  # a longer one that is damaged
+                kept.remove(other)
+                copies.append(Copy(other, start))
+            elif other.begun == start.begun is not None:
+                alike.append(Copy(start, other))
+        kept.append(start)
+    return Sorted(kept, copies, alike, comparisons)
+
+
+def _longest_first(start: StartedFile) -> tuple[int, bool, str]:
+    return -start.file.size, start.begun is None, start.file.name
+
+
+def _may_be_copies(one: StartedFile, other: StartedFile) -> bool:
+    if type(one.file) is not type(other.file):
+        return False
+    return one.begun is None or other.begun is None or one.begun == other.begun
+
+
+def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Comparison | None:
+    """Say whether a file is a copy, None if one of them cannot be read: that is told elsewhere."""
+    names = part.file.name, whole.file.name
+    seen = before.get(names)
+    try:
+        if seen is not None and seen.part == _seen(part) and _is_still(seen, whole):
+            return seen
+        one, other = _seen(part), _seen(whole)
+        with mapped(part.file) as (short, free_one), mapped(whole.file) as (long, free_other):
+
+            def release() -> None:
+                free_one()
+                free_other()
+
+            copy = part.file.is_copy(short, long, release)
+    except OSError:
+        return None
+    return Comparison(part=one, whole=other, copy=copy)
+
+
+def _is_still(seen: Comparison, whole: StartedFile) -> bool:
+    """Say whether a file is the one that was compared; a copy stays one when the other grows."""
+    if whole.file.size == seen.whole.size:
+        return seen.whole == _seen(whole)
+    if not seen.copy or whole.file.size < seen.whole.size:
+        return False
+    return _tail(whole, seen.whole.size) == seen.whole.tail
+
+
+def _seen(start: StartedFile) -> ComparedFile:
+    return ComparedFile(
+        name=start.file.name,
+        size=start.file.size,
+        modified_ns=start.file.modified_ns,
+        tail=_tail(start, start.file.size),
+    )
+
+
+def _tail(start: StartedFile, end: int) -> str:
+    with mapped(start.file) as (data, _):
+        return digest_of_tail(data, end)
+
+
+class Part(NamedTuple):
+    """A file of a run that was read before: its name, when it was begun, and its project."""
+
+    name: str
+    begun: tuple[int, int]
+    place: tuple[str, str]
+
+
+def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
+    """Return the files that were read before by the ids of their runs."""
+    found: dict[str, list[Part]] = defaultdict(list)
+    for name, file in known.items():
+        if file.named is not None and file.named.started_at is not None:
+            place = (file.named.entity, file.named.project)
+            found[file.named.run_id].append(Part(name, file.named.started_at, place))
+    return found
+
+
+def gone_file(
+    starts: Sequence[StartedFile],
+    kept: Sequence[StartedFile],
+    parts: Sequence[Part],
+    known: Collection[str],
+) -> str | None:
+    """Return a file that a run had and has not any more, while others of it are there.
+
+    Its rows are in the export; without it they would be taken for gone. A file that was moved is
+    there under another name, and was begun at the same moment. kept: the files of the run that are
+    no copies. parts: those that it had. known: the names of all files that were read before.
+    """
+    names = {start.file.name for start in starts}
+    moved = Counter(start.begun for start in kept if start.file.name not in known)
+    for part in parts:
+        if part.name in names or part.place != starts[0].place:
+            continue
+        if not moved[part.begun]:
+            return part.name
+        moved[part.begun] -= 1
+    return None

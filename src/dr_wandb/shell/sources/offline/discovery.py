@@ -1,0 +1,268 @@
+"""Find the run files below a folder: one for each time that a run was begun or resumed.
+
+`wandb/` holds `run-<time>-<id>` and `offline-run-<time>-<id>`, each with `run-<id>.wandb`, and a
+link `latest-run` to one of them (wandb 0.10 to 0.31); `core/offline/old_folder.py` says what SDKs
+before that wrote. A folder that holds a `.wandb` file is none of those.
+
+Rules
+- Links to folders are not followed. A file with several names is one file.
+- What is called like a run file and cannot be read as one is found too, with the reason.
+- In a run folder with a `.wandb` file, the SDK's own folders are not searched.
+- Nothing is opened: a pipe would block, and a link is only asked for its target.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.contract.values import clean_text
+from dr_wandb.core.offline.old_folder import BESIDE, HISTORY, name_run
+from dr_wandb.core.offline.pointers import STAND_INS, dead_link
+from dr_wandb.shell.sources.offline.files import SUFFIX, folder_name, run_id_of
+from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
+from dr_wandb.shell.sources.offline.old_folders import OldFolder
+
+_RUN_FOLDER = re.compile(r"(?:offline-|dry)?run-\d{8}_\d{6}-(.+)", re.DOTALL)
+_OLD_FILES = BESIDE | {HISTORY}
+
+_OWN_FOLDERS = frozenset({"files", "logs", "tmp"})
+"""What the SDK makes in a run folder beside the run file. There may be many files in it."""
+
+
+class OutOfReach(NamedTuple):
+    """A file, or a folder, that should hold runs and cannot be read.
+
+    name: its path below the folder that was searched. shown: the whole path, as text. run_id: of
+    the run, None if no name tells it. reason: what follows the path in a sentence.
+    """
+
+    name: str
+    shown: str
+    run_id: str | None
+    reason: str
+
+
+class Discovery(NamedTuple):
+    """What lies below a folder, in the order of the names.
+
+    hollow: the names of run folders that hold no run file at all.
+    """
+
+    files: list[RunFile]
+    out_of_reach: list[OutOfReach]
+    hollow: list[str]
+
+
+def discover(folder: Path) -> Discovery:
+    """Find all run files. Raises DrWandbError if there is no folder."""
+    try:
+        folder.stat()
+    except OSError as error:
+        problem = f"there is no folder {clean_text(str(folder))} with offline runs"
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            problem = f"{clean_text(str(folder))} cannot be read: {error.strerror}"
+        raise DrWandbError(InvalidRequest(problems=(problem,))) from error
+    files: dict[tuple[int, int], RunFile] = {}
+    out_of_reach, hollow = [], []
+    for place in sorted(_places(folder), key=lambda place: place.parts):
+        if place.reason is not None:
+            shown = clean_text(place.path)
+            out_of_reach.append(OutOfReach(place.name, shown, place.run_id, place.reason))
+        elif place.file is None:
+            hollow.append(place.name)
+        else:
+            files.setdefault(place.inode, place.file)
+    return Discovery(list(files.values()), out_of_reach, hollow)
+
+
+class _Place(NamedTuple):
+    """A path with a run file, with none (`file` is None), or with one that cannot be read."""
+
+    path: str
+    name: str
+    file: RunFile | None = None
+    inode: tuple[int, int] = (0, 0)
+    reason: str | None = None
+    run_id: str | None = None
+
+    @property
+    def parts(self) -> list[str]:
+        """Return the names of the path, by which places are ordered."""
+        return self.path.split("/")
+
+
+def _places(folder: Path) -> Iterator[_Place]:
+    top = str(folder)
+    if folder.is_file():
+        yield from _one_file(folder)
+        return
+    waiting = [top]
+    while waiting:
+        inside = waiting.pop()
+        below = inside[len(top) :].lstrip("/")
+        try:
+            with os.scandir(inside) as listed:
+                entries = list(listed)
+        except OSError as error:
+            yield _closed_folder(inside, below, error)
+            continue
+        old: list[os.DirEntry[str]] = []
+        inner: list[os.DirEntry[str]] = []
+        found = False
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry)
+            elif entry.name.endswith(SUFFIX):
+                place = _look_at(entry, below)
+                if place is not None:
+                    found = True
+                    yield place
+            elif entry.name in _OLD_FILES:
+                old.append(entry)
+            elif f"{SUFFIX}." in entry.name and _stands_in(entry.name, entries):
+                found = True
+                yield _stand_in(entry, below)
+        is_run = found and _RUN_FOLDER.fullmatch(inside.rpartition("/")[2])
+        waiting += [entry.path for entry in inner if not is_run or entry.name not in _OWN_FOLDERS]
+        if not found:
+            yield from _old_or_hollow(inside, below, old)
+
+
+def _one_file(path: Path) -> Iterator[_Place]:
+    if path.name == HISTORY:
+        with os.scandir(path.parent) as listed:
+            entries = [entry for entry in listed if entry.name in _OLD_FILES]
+        yield _look_at_old(str(path.parent), "", entries)
+        return
+    status = path.stat()
+    yield _wandb_file(str(path), clean_text(path.name), status)
+
+
+def _wandb_file(path: str, name: str, status: os.stat_result) -> _Place:
+    file = WandbFile(
+        name=name,
+        location=path,
+        size=status.st_size,
+        modified_ns=status.st_mtime_ns,
+        inode=status.st_ino,
+        changed_ns=status.st_ctime_ns,
+    )
+    return _Place(path, name, file, (status.st_dev, status.st_ino))
+
+
+def _look_at(entry: os.DirEntry[str], below: str) -> _Place | None:
+    """Say what an entry is that is called like a run file, None for a link to a folder."""
+    name = _join(below, entry.name)
+    try:
+        status = entry.stat()
+    except OSError as error:
+        why_not = _why(entry.path, error)
+        return _Place(entry.path, name, reason=why_not, run_id=run_id_of(entry.path))
+    if stat.S_ISREG(status.st_mode):
+        return _wandb_file(entry.path, name, status)
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    return _Place(entry.path, name, reason=_no_file(status), run_id=run_id_of(entry.path))
+
+
+def _old_or_hollow(path: str, below: str, old: Sequence[os.DirEntry[str]]) -> Iterator[_Place]:
+    """Say what a folder is that holds no `.wandb` file: of an old SDK, hollow, or no run folder."""
+    called = _RUN_FOLDER.fullmatch(folder_name(path))
+    if old and (called is not None or any(entry.name == HISTORY for entry in old)):
+        yield _look_at_old(path, below, old)
+    elif called is not None:
+        yield _Place(path, clean_text(below))
+
+
+def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> _Place:
+    """Say what a folder of an old SDK holds, by the sizes and times of its files."""
+    location, name = f"{path}/{HISTORY}", _join(below, HISTORY)
+    run_id = name_run(folder_name(path), None).run_id
+    history: os.stat_result | None = None
+    beside, written_ns = [], 0
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if entry.name == HISTORY:
+                return _Place(location, name, reason=_why(location, error), run_id=run_id)
+            continue
+        written_ns = max(written_ns, status.st_mtime_ns)
+        if entry.name != HISTORY:
+            beside.append(
+                f"{entry.name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            )
+        elif stat.S_ISREG(status.st_mode):
+            history = status
+        else:
+            return _Place(location, name, reason=_no_file(status), run_id=run_id)
+    at = history if history is not None else Path(path).stat()
+    file = OldFolder(
+        name=name,
+        location=location,
+        size=0 if history is None else history.st_size,
+        modified_ns=0 if history is None else history.st_mtime_ns,
+        inode=at.st_ino,
+        changed_ns=0 if history is None else history.st_ctime_ns,
+        beside="\n".join(beside),
+        written_ns=written_ns,
+    )
+    return _Place(location, name, file, (at.st_dev, at.st_ino))
+
+
+def _stands_in(name: str, entries: Sequence[os.DirEntry[str]]) -> bool:
+    """Say whether a file is called as one that stands for a `.wandb` file which is not there."""
+    instead, _, suffix = name.rpartition(".")
+    if not instead.endswith(SUFFIX) or suffix not in STAND_INS:
+        return False
+    return all(entry.name != instead for entry in entries)
+
+
+def _stand_in(entry: os.DirEntry[str], below: str) -> _Place:
+    instead, _, suffix = entry.name.rpartition(".")
+    run_id = run_id_of(entry.path.removesuffix(f".{suffix}"))
+    reason = f"is {STAND_INS[suffix]}"
+    return _Place(entry.path, _join(below, instead), reason=reason, run_id=run_id)
+
+
+def _no_file(status: os.stat_result) -> str:
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "thing of another kind")
+    return f"is no file but a {kind}"
+
+
+def _join(below: str, name: str) -> str:
+    return clean_text(f"{below}/{name}" if below else name)
+
+
+def _closed_folder(path: str, below: str, error: OSError) -> _Place:
+    told = _RUN_FOLDER.fullmatch(path.rpartition("/")[2])
+    run_id = None if told is None else clean_text(told[1])
+    return _Place(path, clean_text(below), reason=why(error), run_id=run_id)
+
+
+def why(error: OSError) -> str:
+    """Say why something cannot be read, and what to do about it."""
+    text = f"cannot be read: {error.strerror or error}"
+    return f"{text}; let this user read it" if isinstance(error, PermissionError) else text
+
+
+def _why(path: str, error: OSError) -> str:
+    try:
+        target = str(Path(path).readlink())
+    except OSError:
+        return why(error)
+    if isinstance(error, FileNotFoundError):
+        return clean_text(dead_link(target))
+    return clean_text(f"is a link to {target}, which {why(error)}")
+
+
+_KINDS = {
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}

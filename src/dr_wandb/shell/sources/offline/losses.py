@@ -1,0 +1,41 @@
+"""What is reported of a file of which something could not be read."""
+
+from collections.abc import Iterator
+
+from dr_wandb.core.contract.words import count
+from dr_wandb.core.offline.found import FileNotice
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.shell.sources.offline.forms import RunFile
+from dr_wandb.shell.sources.offline.found import lost_in
+
+MOST_REPORTED = 10
+"""At most this many damaged byte ranges of a file are reported one by one."""
+
+STILL_WRITTEN = "is still being written; what is missing at its end comes with the next sync"
+
+
+def losses_of(
+    file: RunFile, reading: FileReading, before: FileReading | None, is_written_to: bool
+) -> Iterator[FileNotice]:
+    """Give a notice for each byte range, all records and each file beside it that do not read.
+
+    before: the reading of the file of the same run that was begun before it.
+    """
+    losses = lost_in(reading)
+    for lost in losses[:MOST_REPORTED]:
+        if lost.torn and is_written_to:
+            yield FileNotice(name=file.name, text=STILL_WRITTEN, serious=False)
+            continue
+        records = f": {count(lost.records, 'record')} or more lost" if lost.records else ""
+        text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
+        yield FileNotice(name=file.name, text=text)
+    if len(losses) > MOST_REPORTED:
+        text = f"is damaged in {len(losses) - MOST_REPORTED} more places"
+        yield FileNotice(name=file.name, text=text)
+    unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
+    if unreadable:
+        yield FileNotice(name=file.name, text=f"{count(unreadable, 'record')} cannot be decoded")
+    folder = file.name.rpartition("/")[0]
+    for remark in reading.remarks:
+        name, _, text = remark.partition(" ")
+        yield FileNotice(name=f"{folder}/{name}" if folder else name, text=text)

@@ -1,0 +1,183 @@
+"""Run folders from before `.wandb` files: find what lies beside a history, and read it.
+
+Rules
+- Only the files that the SDK writes are opened, each by its fixed name, and only regular ones.
+- A file that is too large, or no YAML or JSON object, is reported and costs only what is in it.
+- YAML makes plain values: no tag is obeyed, and what aliases would multiply is refused.
+"""
+
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.streams import ConsoleText, SystemSample
+from dr_wandb.core.contract.values import clean_text, decode_json
+from dr_wandb.core.offline.copies import begins_with
+from dr_wandb.core.offline.lines import line_parts, read_lines, rows_in_lines
+from dr_wandb.core.offline.old_folder import (
+    CONFIG,
+    EVENTS,
+    METADATA,
+    SUMMARY,
+    Beside,
+    name_run,
+    repeats,
+    sample_of,
+    with_beside,
+)
+from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.records import RunRecord
+from dr_wandb.shell.sources import HistoryBatch
+from dr_wandb.shell.sources.offline.files import FileOnDisk, folder_name, mapped
+from dr_wandb.shell.sources.offline.yaml_values import yaml_members
+
+MOST_BYTES: Mapping[str, int] = {CONFIG: 1 << 24, SUMMARY: 1 << 26, METADATA: 1 << 24}
+"""A larger file is none that the SDK wrote."""
+
+LAST_BYTES = 1 << 16
+"""How much of the end of the events is looked at first to find the last line."""
+
+CONSOLE = "output.log"
+
+
+class OldFolder(FileOnDisk, frozen=True, kw_only=True):
+    """A folder of SDK 0.9 or older. The file is its history, which may not be there yet.
+
+    beside: the digest of the sizes and times of the other files. written_ns: when the latest of
+    all was written to.
+    """
+
+    beside: str
+    written_ns: int
+
+    first_byte = 0
+
+    @property
+    def run_id(self) -> str:
+        """Return the id that the name of the folder tells."""
+        return name_run(self._called, None).run_id
+
+    @property
+    def metadata_path(self) -> Path:
+        """Return where `wandb-metadata.json` lies, if there is one."""
+        return Path(self.folder) / METADATA
+
+    @property
+    def _called(self) -> str:
+        return folder_name(self.folder)
+
+    def problem(self, data: memoryview) -> str | None:
+        """Say why this is no history. Any text may be one, but for a pointer or a packed file."""
+        return out_of_reach(bytes(data[:HEAD_BYTES]))
+
+    def identify(self, data: memoryview) -> RunRecord:
+        """Return what the run is called."""
+        metadata, _ = self._json(METADATA)
+        return name_run(self._called, metadata)
+
+    def read(
+        self, data: memoryview, before: FileReading, release: Callable[[], None]
+    ) -> FileReading:
+        """Read the rows, or what has come since, and all that lies beside them."""
+        beside = self._beside()
+        named = name_run(self._called, beside.metadata)
+        fold = before.fold
+
+        def is_repeated(row: Mapping[str, Any]) -> bool:
+            return repeats(row, fold, beside.metadata)
+
+        return with_beside(read_lines(data, before, is_repeated, release), named, beside)
+
+    def rows(
+        self, data: memoryview, reading: FileReading, window: FetchWindow
+    ) -> Iterator[HistoryBatch]:
+        """Read the rows that a reading counted whose step lies in the window."""
+        return rows_in_lines(data, reading, window)
+
+    def streams(
+        self, data: memoryview, reading: FileReading
+    ) -> Iterator[SystemSample | ConsoleText]:
+        """Read the samples of the machine and the console output; that has no times."""
+        events = self._other(EVENTS)
+        if events is not None:
+            with mapped(events) as (lines, _):
+                for part in line_parts(lines, 0):
+                    yield from map(sample_of, part.rows)
+        console = self._other(CONSOLE)
+        if console is not None:
+            with Path(console.location).open("rb") as stream:
+                for line in stream:
+                    text = line.decode("utf-8", "backslashreplace")
+                    yield ConsoleText(timestamp=None, error=False, text=text)
+
+    def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
+        """Say whether the history is the beginning of another one."""
+        return len(data) > 0 and begins_with(whole, data, release)
+
+    def _beside(self) -> Beside:
+        """Read the files beside the history."""
+        metadata, *remarks = self._json(METADATA)
+        summary, *more = self._json(SUMMARY)
+        config, *most = self._load(CONFIG, yaml_members)
+        told = tuple(remark for remark in (*remarks, *more, *most) if remark is not None)
+        return Beside(metadata, config, summary, self._last_sample(), told)
+
+    def _json(self, name: str) -> tuple[Mapping[str, Any] | None, str | None]:
+        return self._load(name, _json_members)
+
+    def _load(
+        self, name: str, decode: Callable[[bytes, str], Mapping[str, Any]]
+    ) -> tuple[Mapping[str, Any] | None, str | None]:
+        """Return what a file holds, and why it does not read."""
+        try:
+            file = self._other(name)
+            if file is None:
+                return None, None
+            if file.size > MOST_BYTES[name]:
+                return None, f"{name} is larger than {MOST_BYTES[name]} bytes: left out"
+            with mapped(file) as (data, _):
+                content = bytes(data)
+            return decode(content, name), None
+        except OSError as error:
+            return None, f"{name} cannot be read: {error.strerror or error}"
+        except ValueError as error:
+            return None, clean_text(str(error))
+
+    def _last_sample(self) -> Mapping[str, Any] | None:
+        """Return the last whole line of the events."""
+        try:
+            events = self._other(EVENTS)
+            if events is None:
+                return None
+            with mapped(events) as (data, _):
+                begin = max(0, len(data) - LAST_BYTES)
+                rows = [row for part in line_parts(data, begin) for row in part.rows]
+        except OSError:
+            return None
+        return rows[-1] if rows else None
+
+    def _other(self, name: str) -> FileOnDisk | None:
+        """Return a file beside the history, None if it is not there."""
+        location = f"{self.folder}/{name}"
+        try:
+            status = Path(location).stat()
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no file")
+        return FileOnDisk(
+            name=name,
+            location=location,
+            size=status.st_size,
+            modified_ns=status.st_mtime_ns,
+        )
+
+
+def _json_members(content: bytes, name: str) -> Mapping[str, Any]:
+    value = decode_json(content, name)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is not an object")
+    return value

@@ -1,0 +1,143 @@
+"""Read run files one by one, and remember what was read.
+
+Rules
+- A file that was read before and is the same is not read again, and not opened if nothing of it
+  changed; one that has grown is read on.
+- A file that is the only one of its run is opened once: it is read when it is looked at.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from dr_wandb.core.contract.words import count
+from dr_wandb.core.offline.folding import behind
+from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.shell.sources.offline.files import mapped
+from dr_wandb.shell.sources.offline.forms import RunFile
+from dr_wandb.shell.sources.offline.found import StartedFile
+from dr_wandb.shell.sources.offline.index import (
+    KnownFile,
+    digest_of_fold,
+    digest_of_tail,
+    is_as_known,
+    is_untouched,
+)
+
+Wanted = Callable[[str, str], bool]
+"""Says whether files of this entity and project are wanted; "" if a file names none."""
+
+
+class NoRun(NamedTuple):
+    """Why a file is none of its form. elsewhere: why its content is elsewhere, if it is."""
+
+    problem: str
+    elsewhere: str | None
+
+
+def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
+    """Return what is known before a file is read: what the files of its run before it say."""
+    begin = start.file.first_byte
+    if before is None:
+        return FileReading(end=begin)
+    named = start.named
+    numbered_on = named is not None and named.resumes and not named.counts_on
+    return FileReading(end=begin, fold=behind(before.fold), numbered_on=numbered_on)
+
+
+def _base_of(before: FileReading | None) -> str:
+    return "" if before is None else digest_of_fold(before)
+
+
+class FileReader:
+    """Reads the files of one folder. known: what is known of those that were read or kept."""
+
+    def __init__(self, before: Mapping[str, KnownFile], wanted: Wanted) -> None:
+        self.known: dict[str, KnownFile] = {}
+        self._before = before
+        self._wanted = wanted
+        self._early: dict[str, FileReading] = {}
+
+    def keep(self, name: str) -> None:
+        """Keep what was known of a file, which does not count as read this time."""
+        self.forget(name)
+        if name in self._before:
+            self.known[name] = self._before[name]
+
+    def forget(self, name: str) -> None:
+        """Forget what was read of a file that is no part of its run."""
+        self._early.pop(name, None)
+        self.known.pop(name, None)
+
+    def look_at(self, file: RunFile, *, alone: bool) -> StartedFile | NoRun:
+        """Find out whose file it is. Raises OSError if it cannot be read.
+
+        alone: no other file is called like one of its run.
+        """
+        known = self._before.get(file.name)
+        if known is not None and is_untouched(file, known):
+            return StartedFile(file, known.named)
+        with mapped(file) as (data, release):
+            if known is None or not is_as_known(file, data, known):
+                problem = file.problem(data)
+                if problem is not None:
+                    return NoRun(problem, out_of_reach(bytes(data[:HEAD_BYTES])))
+                named = file.identify(data)
+            elif (known.size, known.beside) == (file.size, file.beside):
+                named = known.named
+            else:
+                named = file.identify(data)
+            start = StartedFile(file, named)
+            if alone and self._wanted(*start.place):
+                self._early[file.name] = self._read_content(start, None, data, release)
+            return start
+
+    def read(self, start: StartedFile, before: FileReading | None) -> FileReading:
+        """Read a file behind those of the same run that were begun before it.
+
+        Raises OSError if it cannot be read, or is without rows that it had.
+        """
+        file = start.file
+        early = self._early.pop(file.name, None)
+        if early is not None and before is None:
+            return early
+        known = self._before.get(file.name)
+        if known is not None and is_untouched(file, known) and known.base == _base_of(before):
+            self.known[file.name] = known
+            return known.reading
+        with mapped(file) as (data, release):
+            return self._read_content(start, before, data, release)
+
+    def _read_content(
+        self,
+        start: StartedFile,
+        before: FileReading | None,
+        data: memoryview,
+        release: Callable[[], None],
+    ) -> FileReading:
+        file, base = start.file, _base_of(before)
+        known = self._before.get(file.name)
+        mine = known is not None and known.base == base and known.named == start.named
+        if known is None or not mine or not is_as_known(file, data, known):
+            reading = file.read(data, _beginning(start, before), release)
+        elif (file.size, file.beside) == (known.size, known.beside):
+            reading = known.reading
+        elif known.reading.lost or known.reading.fold.unreadable:
+            reading = file.read(data, _beginning(start, before), release)  # may be mended
+        else:
+            reading = file.read(data, known.reading, release)
+        if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
+            missing = known.reading.fold.rows - reading.fold.rows
+            raise OSError(f"{count(missing, 'row')} that it had are missing: bring it back")
+        self.known[file.name] = KnownFile(
+            size=file.size,
+            modified_ns=file.modified_ns,
+            tail=digest_of_tail(data, reading.end),
+            base=base,
+            named=start.named,
+            reading=reading,
+            beside=file.beside,
+            inode=file.inode,
+            changed_ns=file.changed_ns,
+        )
+        return reading

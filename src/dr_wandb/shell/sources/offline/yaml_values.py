@@ -1,0 +1,74 @@
+"""Read YAML that others wrote, as plain values.
+
+Rules
+- No tag makes an object: what has one is the text, the list or the mapping that it is written as.
+- An alias stands for a value that is written elsewhere, so a small file may be a huge value, or
+  one that contains itself. Such a file is refused before anything looks at all of it.
+- libyaml reads at most 1,000 levels of nesting; without it, Python's limit holds.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+MOST_VALUES = 1 << 20
+"""At most this many values, each alias counted as what it stands for."""
+
+
+_OF_ODD_SCALARS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What PyYAML raises of a text that its tag does not allow, such as `!!bool maybe`."""
+
+
+def yaml_members(content: bytes, name: str) -> Mapping[str, Any]:
+    """Return the members of a YAML mapping. Raises ValueError that begins with `name`."""
+    import yaml
+
+    try:
+        value = yaml.load(content, Loader=_loader())
+    except (yaml.YAMLError, *_OF_ODD_SCALARS) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name} is not valid YAML: {reason}") from None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is not a mapping")
+    if _count(value, {}) > MOST_VALUES:
+        raise ValueError(f"{name} stands for more than {MOST_VALUES} values, or for itself")
+    return value
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Count the values in a value; too many if it contains itself."""
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MOST_VALUES + 1  # if it is met again inside of itself
+        members = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(member, known) for member in members)
+    return known[id(value)]
+
+
+@cache
+def _loader() -> Any:
+    """Return the safe loader of libyaml, which makes plain values of what has a tag."""
+    import yaml
+
+    safe_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # if there is no libyaml
+
+    class PlainLoader(safe_loader):  # type: ignore[misc]
+        """Makes plain values of what has a tag that it does not know."""
+
+    def plain(loader: Any, _: str, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        return loader.construct_scalar(node)
+
+    PlainLoader.add_multi_constructor("", plain)
+    return PlainLoader

@@ -1,0 +1,222 @@
+"""Runs whose file is there and cannot be read: they fail, and the reason says what to do."""
+
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dr_wandb.core.contract.listing import EveryRun
+from dr_wandb.core.offline.found import describe_folder
+from dr_wandb.shell.sources.offline.runs import look_into
+from tests.unit.offline_folders import (
+    NOW_NS,
+    open_folder,
+    put,
+    runs_of,
+    scan,
+    sync_folder,
+    told,
+    whole_run,
+)
+from tests.wandb_file import HEADER, file_of
+
+CONTENTS: dict[str, tuple[bytes, str]] = {
+    "git-lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "is a pointer of git-lfs: get it with `git lfs pull`",
+    ),
+    "git-annex, unlocked": (
+        b"/annex/objects/SHA256E-s12--4d7a.wandb\n",
+        "is a pointer of git-annex: get it with `git annex get`",
+    ),
+    "git-annex, no links": (
+        b"../../.git/annex/objects/Xx/9q/SHA256E-s12--4d7a.wandb",
+        "get the file with `git annex get`",
+    ),
+    "git-crypt": (b"\x00GITCRYPT\x00\x01\x02", "unlock it with `git-crypt unlock`"),
+    "gzip": (b"\x1f\x8b\x08\x00rest", "is compressed with gzip: unpack it"),
+    "zstd": (b"\x28\xb5\x2f\xfdrest", "is compressed with zstd: unpack it"),
+    "version": (HEADER[:6] + b"\x01" + file_of(whole_run())[7:], "is a .wandb file of version 1"),
+}
+"""What lies where a `.wandb` file should be, and what is said of it."""
+
+
+def failed_runs(folder: Path) -> dict[str, str]:
+    """Return the runs of a folder that fail, each with its reason."""
+    (page,) = open_folder(folder).list_runs(EveryRun())
+    return dict(page.unread)
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_run_fails_when_its_content_is_elsewhere(folder: Path, data_root: Path, kind: str) -> None:
+    """A clone without its large files seemed to be a project without these runs: code 0."""
+    content, reason = CONTENTS[kind]
+    path = put(folder, "run", content)
+    put(folder, "other", whole_run("other"))
+    summary = sync_folder(folder, data_root)
+    assert not summary.complete
+    (failure,) = summary.failures
+    assert (failure.run_id, summary.history_count) == ("run", 5)
+    assert failure.reason.startswith(str(path))
+    assert reason in failure.reason
+    path.write_bytes(file_of(whole_run()))
+    summary = sync_folder(folder, data_root)
+    assert (summary.failures, summary.history_count) == ((), 10)
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_run_keeps_its_rows_when_its_file_becomes_a_pointer(
+    folder: Path, data_root: Path, kind: str
+) -> None:
+    put(folder, "run", whole_run())
+    sync_folder(folder, data_root)
+    put(folder, "run", CONTENTS[kind][0])
+    for _ in range(4):
+        summary = sync_folder(folder, data_root)
+        assert [failure.run_id for failure in summary.failures] == ["run"]
+        assert (summary.history_count, summary.missing_count) == (5, 0)
+
+
+LINKS = {
+    "nowhere.wandb": "is a link to nowhere.wandb, which is not there",
+    "../.git/annex/objects/Xx/9q/SHA256E-s1--4d.wandb": "get the file with `git annex get`",
+    "/home/me/project/.dvc/cache/files/md5/ab/cd": "get the file with `dvc pull`",
+    "run-run.wandb": "is a link to run-run.wandb, which cannot be read: Too many levels",
+}
+
+
+@pytest.mark.parametrize("target", LINKS)
+def test_run_fails_when_its_file_is_a_link_that_leads_nowhere(folder: Path, target: str) -> None:
+    put(folder, "other", whole_run("other"))
+    (folder / "run-run.wandb").symlink_to(target)
+    (reason,) = failed_runs(folder).values()
+    assert reason.startswith(f"{folder}/run-run.wandb is a link")
+    assert LINKS[target] in reason
+    assert list(runs_of(open_folder(folder))) == ["other"]
+
+
+@pytest.mark.parametrize("suffix", ["dvc", "gz", "zst"])
+def test_run_fails_when_another_file_stands_for_its_own(folder: Path, suffix: str) -> None:
+    path = put(folder, "run", whole_run())
+    path.with_name(f"run-run.wandb.{suffix}").write_bytes(b"outs:\n- md5: abc\n")
+    assert failed_runs(folder) == {}
+    path.unlink()
+    assert list(failed_runs(folder)) == ["run"]
+
+
+def test_file_that_is_marked_as_synced_stands_for_nothing(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "run-run.wandb.synced").write_bytes(b"")
+    assert failed_runs(folder) == {}
+
+
+def test_pipe_and_socket_are_not_opened(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a pipe that nobody writes to would wait for ever."""
+    folder.mkdir()
+    os.mkfifo(folder / "run-pipe.wandb")
+    monkeypatch.chdir(folder)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("run-socket.wandb")
+        failed = failed_runs(folder)
+    assert failed.keys() == {"pipe", "socket"}
+    assert failed["pipe"].endswith("is no file but a pipe")
+
+
+def test_folder_called_like_a_file_is_searched(folder: Path) -> None:
+    put(folder / "runs.wandb", "run", whole_run())
+    (folder / "linked.wandb").symlink_to(folder / "runs.wandb")
+    assert list(runs_of(open_folder(folder))) == ["run"]
+    assert failed_runs(folder) == {}
+
+
+# --- folders that cannot be listed
+
+
+def refuse(patch: pytest.MonkeyPatch, closed: Path) -> None:
+    """Let a folder be one that cannot be listed. (Whoever is root may list any.)"""
+    scandir: Any = os.scandir
+
+    def refusing(place: Any) -> Any:
+        if place == str(closed):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    patch.setattr(os, "scandir", refusing)
+
+
+def test_run_fails_when_its_folder_cannot_be_listed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(folder, "a-b", whole_run("a-b"))
+    put(folder, "other", whole_run("other"))
+    refuse(monkeypatch, path.parent)
+    reason = f"{path.parent} cannot be read: Permission denied; let this user read it"
+    assert failed_runs(folder) == {"a-b": reason}
+    assert list(runs_of(open_folder(folder))) == ["other"]
+
+
+def test_runs_fail_that_were_read_in_a_folder_that_cannot_be_listed_now(
+    folder: Path, data_root: Path
+) -> None:
+    """A share that was unplugged for a moment marked its runs as gone."""
+    put(folder / "share", "file", whole_run("one"))
+    put(folder / "share", "two", whole_run("two"))
+    put(folder, "other", whole_run("other"))
+    sync_folder(folder, data_root)
+    with pytest.MonkeyPatch.context() as patch:
+        refuse(patch, folder / "share")
+        summary = sync_folder(folder, data_root)
+    assert sorted(failure.run_id for failure in summary.failures) == ["one", "two"]
+    assert (summary.history_count, summary.missing_count) == (15, 0)
+    assert sync_folder(folder, data_root).failures == ()
+
+
+def test_folder_that_cannot_be_listed_is_reported_when_nobody_knows_its_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(folder / "share", "run", whole_run())
+    put(folder, "other", whole_run("other"))
+    refuse(monkeypatch, folder / "share")
+    with caplog.at_level(logging.WARNING):
+        assert list(runs_of(open_folder(folder))) == ["other"]
+    (line,) = caplog.messages
+    assert line.startswith(f"{folder}/share cannot be read: Permission denied")
+
+
+# --- whose run it is
+
+
+def test_run_of_another_project_does_not_fail(folder: Path) -> None:
+    """A pointer in a folder of another project would fail every sync of this one."""
+    put(folder, "run", whole_run(project="other"))
+    put(folder, "run", CONTENTS["git-lfs"][0], begun="later")
+    before = scan(folder)
+    assert before.unread.keys() == {"run"}
+    put(folder, "run", CONTENTS["git-lfs"][0])
+    source = open_folder(folder)
+    assert list(runs_of(source)) == []
+
+
+def test_run_is_called_as_its_file_said_before(folder: Path, data_root: Path) -> None:
+    path = put(folder, "file", whole_run("inside"))
+    sync_folder(folder, data_root)
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert [failure.run_id for failure in sync_folder(folder, data_root).failures] == ["inside"]
+
+
+def test_scan_lists_runs_that_cannot_be_read(folder: Path) -> None:
+    path = put(folder, "run", CONTENTS["git-lfs"][0])
+    lines = describe_folder(look_into(folder, NOW_NS))
+    assert f"run 'run': {path} is a pointer of git-lfs: get it with `git lfs pull`" in lines
+
+
+def test_folder_without_a_run_file_is_reported(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "notes.txt").write_text("")
+    assert told(scan(folder)) == ["wandb holds no .wandb file and no older run folder"]
