@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SUMMARY_FIELDS = {
     "unread",
+    "metadata_failures",
     "short",
     "waiting",
     "refused",

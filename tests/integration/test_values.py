@@ -265,12 +265,13 @@ def test_metadata_survives(exports: Exports) -> None:
     second.metadata = {"host": "b"}
     second.metadata_status = 404
     summary = exports.sync(include_metadata=True)
-    assert [failed.run_id for failed in summary.failures] == ["second"]
+    assert [failed.run_id for failed in summary.metadata_failures] == ["second"]
+    assert (summary.failures, summary.complete) == ((), False)
     stored = {"host": "ü", "args": ["--lr", "1e-3"], "gpu": {"count": 8}, "none": None}
     assert exports.runs()["first"]["metadata"] == stored
     second.metadata_status = 200
     summary = exports.sync(include_metadata=True)
-    assert summary.failures == ()
+    assert summary.complete
     assert exports.runs()["second"]["metadata"] == {"host": "b"}
     exports.sync()
     assert [run["metadata"] for run in exports.runs().values()] == [None, None]

@@ -178,6 +178,7 @@ class Convergence:
         self.history = look.request.mode == ExportMode.HISTORY
         self.failed = {failure.run_id for failure in summary.failures}
         self.unread = {run.run_id for run in summary.unread}
+        self.without_metadata = {run.run_id for run in summary.metadata_failures}
         self.unproven = {run.run_id for run in (*summary.short, *summary.waiting)} | behind(after)
         followed = look.present - look.before.outside.keys()
         # What W&B counts and the sync did not see, and what it takes for counted and is not.
@@ -247,12 +248,13 @@ class Convergence:
             # Exception 3: runs that came short, or lost rows by one answer, lose none by it. What
             # is held of a run that was made again stays as it is until the new one is proven.
             assert missing_rows(run.held[1], run.after[1]) == set(), run_id
-            snapshot = run.after[0] == wanted or run_id in self.unread
+            snapshot = run.after[0] == wanted or run_id in self.unread | self.without_metadata
             assert snapshot or run.after == run.held, run_id
             return
-        if run_id in self.unread:
+        if run_id in self.unread | self.without_metadata:
             # Exception 3: what does not read keeps its stored value.
-            fields = ("config", "wandb_config")
+            fields = ["config", "wandb_config"] if run_id in self.unread else []
+            fields += ["metadata"] if run_id in self.without_metadata else []
             assert run.after[0] is not None
             assert without(run.after[0], fields) == without(wanted, fields), run_id
         else:
