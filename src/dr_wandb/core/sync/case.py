@@ -226,13 +226,15 @@ class Case:
         came = self.answer_as_held(0)
         held = self.held or HistoryPosition()
         last = max(came, held, key=_end_of)
+        comparison = self.answer.comparison
+        without_step = comparison.missing_without_step if comparison is not None else 0
         at_last = [rows.boundary_rows for rows in (came, held) if rows.last_step == last.last_step]
         return replace(
             last,
             selection=self.selection,
             rows=self.received.rows + self.missing_rows,
             boundary_rows=max(at_last),
-            without_step=max(came.without_step or 0, held.without_step or 0),
+            without_step=self.received.without_step + without_step,
             listed=self.listing.counts,
             short_by=0,
         )

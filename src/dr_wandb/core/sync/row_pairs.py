@@ -27,12 +27,14 @@ MOST_AT_A_STEP = 256
 class Comparison(Record, frozen=True, kw_only=True):
     """How the rows of an answer differ from those that are held.
 
-    `missing_rows`: held rows that did not come; `missing_digest` is theirs. `adds`: rows that came
-    and are not held. `conflicts`: there is a step at which each side has a row that the
-    other does not have. `beyond`: all missing rows have steps above the last one that is listed.
+    `missing_rows`: held rows that did not come; `missing_digest` is theirs, `missing_without_step`
+    of them have no step. `adds`: rows that came and are not held. `conflicts`: there is a step at
+    which each side has a row that the other does not have. `beyond`: all missing rows have steps
+    above the last one that is listed.
     """
 
     missing_rows: int = 0
+    missing_without_step: int = 0
     missing_digest: str = ""
     adds: int = 0
     conflicts: bool = False
@@ -102,7 +104,7 @@ def compare_rows(
     came are no news: they were left out.
     """
     digest = hashlib.blake2b(digest_size=16)
-    missing_rows = adds = count = early = 0
+    missing_rows = missing_without_step = adds = count = early = 0
     conflicts, beyond = False, True
     unpaired: tuple[int | None, bool, bool] = (None, False, False)
     for ours, theirs in pair_rows(held, received):
@@ -116,6 +118,7 @@ def compare_rows(
         step_missing, step, _, _ = place_of(line)[1]
         if ours is not None:
             missing_rows += 1
+            missing_without_step += step_missing and theirs is None
             digest.update(ours)
             beyond = beyond and not step_missing and last_step is not None and step > last_step
         if theirs is not None:
@@ -129,6 +132,7 @@ def compare_rows(
         adds -= early
     return Comparison(
         missing_rows=missing_rows,
+        missing_without_step=missing_without_step,
         missing_digest=digest.hexdigest() if missing_rows else "",
         adds=adds,
         conflicts=conflicts,

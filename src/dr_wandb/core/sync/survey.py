@@ -21,7 +21,7 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
-from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 
 LATE_RUNS = timedelta(hours=1)
@@ -87,9 +87,17 @@ def by_id(run_ids: Collection[str]) -> tuple[RunsById, ...]:
 def check_vanished(
     request: ExportRequest, state: ExportState, plan: SyncPlan
 ) -> RunsVanished | None:
-    """Return what is wrong with a listing that has suddenly lost most of the runs, or all."""
+    """Return what is wrong with a listing that has suddenly lost most of the runs, or all.
+
+    A run that failed and of which nothing is held is no loss.
+    """
     gone = {RunAction.MISSING, RunAction.PRUNE}
-    vanished = sum(run.action in gone and run.run_id in state.present for run in plan.runs)
-    if request.allow_empty or 2 * vanished <= len(state.present):
+    known = {run_id for run_id, run in state.present.items() if not _failed_with_nothing(run)}
+    vanished = sum(run.action in gone and run.run_id in known for run in plan.runs)
+    if request.allow_empty or 2 * vanished <= len(known):
         return None
-    return RunsVanished(name=request.name, vanished=vanished, known=len(state.present))
+    return RunsVanished(name=request.name, vanished=vanished, known=len(known))
+
+
+def _failed_with_nothing(run: RunTracking) -> bool:
+    return run.failure is not None and run.snapshot is None and run.history is None

@@ -140,7 +140,10 @@ def test_union_is_sorted_and_has_each_row_of_both_once(
     assert not Counter(came) - Counter(united)
     again = compare_rows(held, united)
     assert (again.missing_rows, again.adds) == (0, len(united) - len(held))
-    assert len(united) == len(came) + compare_rows(held, came).missing_rows
+    found = compare_rows(held, came)
+    assert len(united) == len(came) + found.missing_rows
+    stepless = sum(place_of(line)[1][0] for line in came) + found.missing_without_step
+    assert sum(place_of(line)[1][0] for line in united) == stepless
 
 
 @given(distinct_sides, distinct_sides)

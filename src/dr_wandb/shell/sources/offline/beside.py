@@ -1,13 +1,16 @@
 """Files that W&B's client wrote beside a `.wandb` file."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
-from dr_wandb.core.contract.values import decode_json
+from dr_wandb.core.contract.values import clean_text, decode_json
+from dr_wandb.core.contract.words import printable
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources.offline.found import FoundRun
 
 SUMMARY_FILE = "wandb-summary.json"
+
+UNREAD = "%s does not read (%s): the summary is made of the rows"
 
 
 def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
@@ -15,7 +18,15 @@ def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
     if not run.fold.has_no_summary:
         return None
     path = run.files[-1].file.metadata_path.with_name(SUMMARY_FILE)
-    with suppress(OSError, ValueError):  # a process that was killed may leave half of it
-        summary = decode_json(path.read_bytes(), str(path))
-        return summary if isinstance(summary, Mapping) else None
-    return None
+    try:
+        summary = decode_json(path.read_bytes(), "it")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # a process that was killed may leave half of it
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        LOGGER.warning(UNREAD, printable(clean_text(str(path))), why)
+        return None
+    if not isinstance(summary, Mapping):
+        LOGGER.warning(UNREAD, printable(clean_text(str(path))), "it is no object")
+        return None
+    return summary

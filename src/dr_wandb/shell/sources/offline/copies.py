@@ -74,8 +74,9 @@ def sort_out(starts: Sequence[StartedFile], before: Remembered) -> Sorted:
     return Sorted(kept, copies, alike, comparisons)
 
 
-def _longest_first(start: StartedFile) -> tuple[int, bool, str]:
-    return -start.file.size, start.begun is None, start.file.name
+def _longest_first(start: StartedFile) -> tuple[int, bool, bool, str]:
+    """Order files by size; of equal ones that in a run folder has W&B's other files beside it."""
+    return -start.file.size, start.begun is None, start.file.begun is None, start.file.name
 
 
 def _may_be_copies(one: StartedFile, other: StartedFile) -> bool:

@@ -60,7 +60,8 @@ class Discovery(NamedTuple):
 def discover(folder: Path) -> Discovery:
     """Find all run files. Raises DrWandbError if there is no folder."""
     try:
-        folder.stat()
+        if stat.S_ISDIR(folder.stat().st_mode):
+            os.scandir(folder).close()
     except OSError as error:
         problem = f"there is no folder {clean_text(str(folder))} with offline runs"
         if not isinstance(error, FileNotFoundError | NotADirectoryError):

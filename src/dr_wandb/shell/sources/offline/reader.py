@@ -117,7 +117,8 @@ class FileReader:
     ) -> FileReading:
         file, base = start.file, _base_of(before)
         known = self._before.get(file.name)
-        mine = known is not None and known.base == base and known.named == start.named
+        mine = known is not None and known.base == base
+        mine = mine and known is not None and start.named in (None, known.named)
         if known is None or not mine or not is_as_known(file, data, known):
             reading = file.read(data, _beginning(start, before), release)
         elif (file.size, file.beside) == (known.size, known.beside):

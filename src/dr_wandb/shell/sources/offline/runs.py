@@ -133,8 +133,14 @@ class FolderScan:
             return None
         if isinstance(found, StartedFile):
             return found
+        known = self._before.get(file.name)
         if found.elsewhere is not None:
             self._fail(file.name, file.run_id, f"{file.shown} {found.elsewhere}")
+        elif known is not None and known.reading.fold.rows:
+            reason = (
+                f"{file.shown} {found.problem}: the rows that it had are missing, bring it back"
+            )
+            self._fail(file.name, file.run_id, reason)
         else:
             self._tell(file.name, found.problem)
         return None

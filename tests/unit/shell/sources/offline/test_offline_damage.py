@@ -137,8 +137,9 @@ def test_run_that_had_rows_keeps_them_when_its_file_is_emptied(
     put(folder, "other", whole_run("other"))
     sync_folder(folder, tmp_path)
     put(folder, "run", HEADER)
-    summary = sync_folder(folder, tmp_path, allow_empty=True)
-    assert (summary.run_count, summary.history_count, summary.missing_count) == (2, 10, 1)
+    summary = sync_folder(folder, tmp_path)
+    assert [failed.run_id for failed in summary.failures] == ["run"]
+    assert (summary.run_count, summary.history_count, summary.missing_count) == (2, 10, 0)
 
 
 # --- the middle of a file

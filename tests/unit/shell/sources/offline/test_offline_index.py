@@ -18,6 +18,7 @@ from tests.syncing import NAME, request_for, visible
 from tests.unit.offline_folders import (
     LATER,
     LONG_AGO_NS,
+    let_rest,
     put,
     scan,
     sync_folder,
@@ -239,6 +240,23 @@ def test_rows_stay_when_some_are_missing_in_a_file_that_had_them(
     put(folder, "run", whole_run(steps=range(10)))
     assert before.exists()
     assert sync_folder(folder, data_root).history_count == 10
+
+
+@pytest.mark.parametrize("left", [b"", file_of([]), file_of([header_record()])])
+def test_rows_stay_when_a_file_that_had_some_is_emptied(
+    folder: Path, data_root: Path, left: bytes
+) -> None:
+    """The run was marked as gone, and `--prune` took its rows."""
+    path = put(folder, "run", whole_run())
+    put(folder, "other", whole_run("other"))
+    sync_folder(folder, data_root)
+    path.write_bytes(left)
+    let_rest(path)
+    for _ in range(2):
+        summary = sync_folder(folder, data_root, prune=True)
+        assert [failed.run_id for failed in summary.failures] == ["run"]
+        assert "bring it back" in summary.failures[0].reason
+        assert (summary.history_count, summary.missing_count) == (10, 0)
 
 
 def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Path) -> None:
