@@ -15,9 +15,9 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
+from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sync import engine, fetch, segments
-from dr_wandb.shell.sync.processes import Processes
 from tests.server.faults import Truncate
 
 if TYPE_CHECKING:

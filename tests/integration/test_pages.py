@@ -287,3 +287,22 @@ def test_listing_ends_when_the_server_ignores_cursors(
     assert len(exports.runs()) < 20
     assert summary.unlisted_count == 20 - len(exports.runs())
     assert len(exports.server.requests_of("Runs")) < 40
+
+
+def test_run_that_is_not_even_named_is_counted_and_the_listing_goes_on(exports: Exports) -> None:
+    """A page is answered with errors as soon as anything of that run is asked for."""
+    names = add_runs(exports, 30)
+
+    def touches(request: Request) -> bool:
+        if request.operation != "Runs" or "node {" not in request.document.split("runs(")[-1]:
+            return False
+        filters = json.loads(request.variables["filters"])
+        asked = filters.get("name", {}).get("$in", [f"run-{one:03}" for one in range(1000)])
+        start = offset_after(request.variables["cursor"])
+        return "run-017" in asked[start : start + request.variables["perPage"]]
+
+    exports.server.faults.add(touches, GraphQLErrors(["could not load run"]), times=None)
+    summary = exports.sync(mode="metadata")
+    assert (summary.failures, summary.unlisted_count) == ((), 1)
+    assert sorted(exports.runs()) == [name for name in names if name != "run-017"]
+    assert len(exports.server.requests_of("Runs")) < 100

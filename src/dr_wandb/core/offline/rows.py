@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import settle
 from dr_wandb.core.contract.values import number
 from dr_wandb.core.offline import few
@@ -38,7 +39,7 @@ from dr_wandb.core.sync.columns import (
     fit_for_columns,
     safe_cells,
 )
-from dr_wandb.core.sync.merge import EncodedRows
+from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 
 ROWS_AT_ONCE = 8192
 
@@ -66,6 +67,10 @@ class ColumnRows(NamedTuple):
             return encode_raw_rows(self.rows, run_id)
         columns = {key: safe_cells(cells) for key, cells in self.columns.items()}
         return encode_columns(columns, self.size, run_id)
+
+    def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
+        """Return what a selection admits of the rows, as lines."""
+        return self.encode(run_id).select(selection)
 
 
 class Told(NamedTuple):

@@ -20,6 +20,7 @@ from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.sync.columns import RowBatch
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
+from dr_wandb.shell.processes import Processes
 
 RawRun = Mapping[str, Any]
 """A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""
@@ -167,7 +168,12 @@ class Source(Protocol):
 
 
 class FileSource(Source, Protocol):
-    """A source whose rows may lie in files, so that they can be read in another process."""
+    """A source whose rows may lie in files, so that they can be read in another process.
+
+    processes: those that helped to list, and can help to read; None if there are none.
+    """
+
+    processes: Processes | None
 
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int

@@ -16,8 +16,9 @@ from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import check_vanished
+from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
-from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources import Source, with_files
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.lock import locked
 from dr_wandb.shell.store.reading import StoredExport, read_export
@@ -30,14 +31,13 @@ from dr_wandb.shell.sync.fetch import Fetcher, processes_for
 from dr_wandb.shell.sync.fetch_job import FetchJob
 from dr_wandb.shell.sync.history_file import HistoryFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
-from dr_wandb.shell.sync.processes import Processes
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.spool import SnapshotSpool
 from dr_wandb.shell.sync.stored_histories import StoredHistories
 from dr_wandb.shell.sync.stored_runs import StoredRuns
-from dr_wandb.shell.sync.threads import WORKERS, in_threads
+from dr_wandb.shell.threads import WORKERS, in_threads
 
 Clock = Callable[[], datetime]
 
@@ -178,7 +178,7 @@ class ExportEngine:
             history.begin(sync.advance(results), waiting)
         rows = 0
         with (
-            closing(Processes(processes_for(source, jobs))) as processes,
+            closing(_processes_for(source, jobs)) as processes,
             closing(
                 Fetcher(
                     source,
@@ -239,6 +239,13 @@ class ExportEngine:
         text = normalize_time(moment or (self._clock or utc_now)())
         assert text is not None
         return text
+
+
+def _processes_for(source: Source, jobs: list[FetchJob]) -> Processes:
+    """Return processes for these jobs: those that helped to list, or as many as pay."""
+    files = with_files(source)
+    ready = files.processes if files is not None else None
+    return ready or Processes(processes_for(source, jobs))
 
 
 class _Sync(NamedTuple):

@@ -30,6 +30,7 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.sync.plan import FetchKind, HistoryFetch
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
+from dr_wandb.shell.processes import Processes, count_cores
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
     FileBatch,
@@ -50,7 +51,6 @@ from dr_wandb.shell.sync.fetch_job import (
 )
 from dr_wandb.shell.sync.judging import AnswerJudge
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
-from dr_wandb.shell.sync.processes import Processes, count_cores
 from dr_wandb.shell.sync.segment_writer import (
     SegmentWriter,
     write_segment,

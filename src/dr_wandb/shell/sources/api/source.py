@@ -47,6 +47,7 @@ class ApiSource:
     kind = "api"
     lists_at_once = False
     recorded_at = None
+    processes = None
 
     def __init__(self, session: ApiSession, request: ExportRequest) -> None:
         self._session = session

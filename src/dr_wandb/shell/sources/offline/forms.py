@@ -16,7 +16,7 @@ from dr_wandb.core.offline.framing import HEADER, header_problem
 from dr_wandb.core.offline.old_folder import METADATA
 from dr_wandb.core.offline.reading import FileReading, identify, read_file, rows_of, streams_of
 from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.shell.sources import HistoryBatch
+from dr_wandb.shell.sources import FileBatch
 from dr_wandb.shell.sources.offline.files import FileOnDisk, run_id_of
 from dr_wandb.shell.sources.offline.old_folders import OldFolder
 
@@ -58,7 +58,7 @@ class WandbFile(FileOnDisk, frozen=True, kw_only=True):
 
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
-    ) -> Iterator[HistoryBatch]:
+    ) -> Iterator[FileBatch]:
         """Read the rows that a reading counted whose step lies in the window."""
         return rows_of(data, reading, window)
 

@@ -30,7 +30,7 @@ from dr_wandb.core.offline.old_folder import (
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.shell.sources import HistoryBatch
+from dr_wandb.shell.sources import FileBatch
 from dr_wandb.shell.sources.offline.files import FileOnDisk, folder_name, mapped
 from dr_wandb.shell.sources.offline.yaml_values import yaml_members
 
@@ -93,7 +93,7 @@ class OldFolder(FileOnDisk, frozen=True, kw_only=True):
 
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
-    ) -> Iterator[HistoryBatch]:
+    ) -> Iterator[FileBatch]:
         """Read the rows that a reading counted whose step lies in the window."""
         return rows_in_lines(data, reading, window)
 

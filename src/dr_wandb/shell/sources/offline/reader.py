@@ -3,16 +3,18 @@
 Rules
 - A file that was read before and is the same is not read again, and not opened if nothing of it
   changed; one that has grown is read on.
-- A file that is the only one of its run is opened once: it is read when it is looked at.
+- A file that is the only one of its run is opened once: it is read when it is looked at. Of many
+  such files other processes read some, where there are cores for them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.folding import behind
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.shell.processes import Processes, count_cores
 from dr_wandb.shell.sources.offline.files import mapped
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import StartedFile
@@ -23,9 +25,11 @@ from dr_wandb.shell.sources.offline.index import (
     is_as_known,
     is_untouched,
 )
+from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
+from dr_wandb.shell.threads import in_threads
 
-Wanted = Callable[[str, str], bool]
-"""Says whether files of this entity and project are wanted; "" if a file names none."""
+BYTES_PER_PROCESS = 16 << 20
+"""So much takes a core longer than the start of a process, 0.4 s."""
 
 
 class NoRun(NamedTuple):
@@ -49,14 +53,56 @@ def _base_of(before: FileReading | None) -> str:
     return "" if before is None else digest_of_fold(before)
 
 
+Begin = Callable[[int], Processes]
+"""Begins so many processes, and ends them later."""
+
+
+class Look(NamedTuple):
+    """What a look at a file has found, and what is known of it if it was read."""
+
+    found: StartedFile | NoRun
+    known: KnownFile | None
+
+
+def look_at_alone(file: RunFile, known: KnownFile | None, wanted: Wanted) -> Look:
+    """Look at the only file of a run: the work that another process is asked for."""
+    reader = FileReader({} if known is None else {file.name: known}, wanted)
+    found = reader.look_at(file, alone=True)
+    return Look(found, reader.known.get(file.name))
+
+
 class FileReader:
     """Reads the files of one folder. known: what is known of those that were read or kept."""
 
-    def __init__(self, before: Mapping[str, KnownFile], wanted: Wanted) -> None:
+    def __init__(self, before: Mapping[str, KnownFile], wanted: Wanted = ANY) -> None:
         self.known: dict[str, KnownFile] = {}
         self._before = before
         self._wanted = wanted
         self._early: dict[str, FileReading] = {}
+        self._ahead: dict[str, Look] = {}
+
+    def read_ahead(self, files: Iterable[RunFile], begin: Begin) -> None:
+        """Let other processes look at files that are alone, if that pays for their start.
+
+        What does not come from there is read here, when its turn comes.
+        """
+        unread = [file for file in files if not self._is_untouched(file)]
+        pays = sum(file.size for file in unread) // BYTES_PER_PROCESS
+        count = min(count_cores(), len(unread), pays)
+        if count < 2:
+            return
+
+        def ask(file: RunFile) -> Look | None:
+            return processes.ask(look_at_alone, file, self._before.get(file.name), self._wanted)
+
+        processes = begin(count)
+        for file, look in in_threads(unread, ask, count):
+            if look is not None:
+                self._ahead[file.name] = look
+
+    def _is_untouched(self, file: RunFile) -> bool:
+        known = self._before.get(file.name)
+        return known is not None and is_untouched(file, known)
 
     def keep(self, name: str) -> None:
         """Keep what was known of a file, which does not count as read this time."""
@@ -77,6 +123,12 @@ class FileReader:
         known = self._before.get(file.name)
         if known is not None and is_untouched(file, known):
             return StartedFile(file, known.named)
+        look = self._ahead.pop(file.name, None)
+        if look is not None:
+            if look.known is not None:
+                self.known[file.name] = look.known
+                self._early[file.name] = look.known.reading
+            return look.found
         with mapped(file) as (data, release):
             if known is None or not is_as_known(file, data, known):
                 problem = file.problem(data)
@@ -88,7 +140,7 @@ class FileReader:
             else:
                 named = file.identify(data)
             start = StartedFile(file, named)
-            if alone and self._wanted(*start.place):
+            if alone and self._wanted.admits(*start.place):
                 self._early[file.name] = self._read_content(start, None, data, release)
             return start
 

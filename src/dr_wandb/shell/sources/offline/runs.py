@@ -7,12 +7,14 @@ Rules
 """
 
 from collections import Counter, defaultdict
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.found import FileNotice, FolderContent
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
+from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
 from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, why
 from dr_wandb.shell.sources.offline.files import run_id_of
@@ -31,21 +33,29 @@ from dr_wandb.shell.sources.offline.index import (
     Known,
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
-from dr_wandb.shell.sources.offline.reader import FileReader, Wanted
+from dr_wandb.shell.sources.offline.reader import Begin, FileReader
+from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
 HOLLOW = "is a run folder without its .wandb file: there is nothing to export"
 NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
 
 
+def _none(count: int) -> Processes:
+    """Begin no process: everything is read here."""
+    return Processes(0)
+
+
 class FolderScan:
-    """Reads the `.wandb` files below a folder."""
+    """Reads the run files below a folder. begin: begins processes that read some of them."""
 
     def __init__(
         self,
         folder: Path,
         known: Known,
-        wanted: Wanted = lambda entity, project: True,
+        wanted: Wanted = ANY,
         now_ns: int | None = None,
+        *,
+        begin: Begin = _none,
     ) -> None:
         self._folder = folder
         self._before = known.files
@@ -53,6 +63,7 @@ class FolderScan:
         self._of_run = by_run(known.files)
         self._wanted = wanted
         self._now_ns = now_ns
+        self._begin = begin
         self._left_out: set[tuple[str, str]] = set()
         self._reader = FileReader(known.files, wanted)
         self._comparisons: list[Comparison] = []
@@ -73,6 +84,8 @@ class FolderScan:
             )
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         called = Counter(file.run_id for file in files)
+        alone = [file for file in files if called[file.run_id] == 1]
+        self._reader.read_ahead(alone, self._begin)
         for file in files:
             start = self._look_at(file, alone=called[file.run_id] == 1)
             if start is not None and self._is_wanted(start.run_id, *start.place):
@@ -95,7 +108,7 @@ class FolderScan:
 
     def _is_wanted(self, run_id: str, entity: str, project: str) -> bool:
         """Say whether a run is wanted; a name may come later than the first record of it."""
-        if self._wanted(entity, project):
+        if self._wanted.admits(entity, project):
             return True
         self._left_out.add((run_id, "/".join(filter(None, (entity, project)))))
         return False
@@ -196,7 +209,12 @@ class FolderScan:
 
 def look_into(folder: Path, now_ns: int) -> FolderContent:
     """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
-    found = FolderScan(folder, Known(), now_ns=now_ns).scan()
+    with ExitStack() as stack:
+
+        def begin(count: int) -> Processes:
+            return stack.enter_context(closing(Processes(count)))
+
+        found = FolderScan(folder, Known(), now_ns=now_ns, begin=begin).scan()
     runs = sorted(
         (on_disk(run, now_ns) for run in found.runs),
         key=lambda run: (run.created_at or "", run.run_id),

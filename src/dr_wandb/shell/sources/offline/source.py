@@ -9,8 +9,9 @@ Rules
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,14 +25,16 @@ from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.words import count, printable
 from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources import HistoryBatch, RunPage, SourceError
+from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.files import MappedFile, mapped
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import FoundRun
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FolderScan
+from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
 RUNS_PER_PAGE = 500
 
@@ -47,6 +50,21 @@ class _Listed(NamedTuple):
 
     found: FoundRun
     node: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFiles(HistoryFiles):
+    """The files of one run, each with how far it was read."""
+
+    parts: Sequence[tuple[RunFile, FileReading]]
+
+    def batches(self) -> Generator[FileBatch]:
+        """Read the rows in the order of the files."""
+        for file, reading in self.parts:
+            with _readable(file) as (data, release):
+                for batch in file.rows(data, reading, self.window):
+                    yield batch
+                    release()
 
 
 class OfflineSource:
@@ -76,6 +94,7 @@ class OfflineSource:
         self._now_ns = time.time_ns() if now_ns is None else now_ns
         self._readers = threading.BoundedSemaphore(READERS)
         self._unread: Mapping[str, str] = {}
+        self.processes: Processes | None = None
 
     @classmethod
     def open(cls, request: ExportRequest, folder: Path, private: Path) -> "OfflineSource":
@@ -93,7 +112,9 @@ class OfflineSource:
     def _listed(self) -> Mapping[str, _Listed]:
         """Read the folder, once, and return the runs by their ids, oldest first."""
         known = Known() if self._index is None else load_index(self._index, self._folder)
-        found = FolderScan(self._folder, known, self._wants, self._now_ns).scan()
+        found = FolderScan(
+            self._folder, known, _wanted(self._request), self._now_ns, begin=self._begin
+        ).scan()
         if self._index is not None and self._keep and found.known != known:
             save_index(self._index, self._folder, found.known)
         for notice in found.notices:
@@ -137,14 +158,26 @@ class OfflineSource:
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
         """Read the rows of all files of a run, as far as the listing counted them."""
-        for file, reading in self._files(run):
-            with _readable(file) as (data, release):
-                rows = file.rows(data, reading, window)
-                while (batch := self._next(rows)) is not None:
-                    yield batch
-                    release()
+        return self.read_files(self._run_files(run, window))
 
-    def _next(self, batches: Iterator[HistoryBatch]) -> HistoryBatch | None:
+    def read_history_or_files(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryFiles]:
+        """Give the files, which hold every answer."""
+        yield self._run_files(run, window)
+
+    def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
+        """Read the rows of such files, of few at once."""
+        with closing(files.batches()) as batches:
+            while (batch := self._next(batches)) is not None:
+                yield batch
+
+    def _run_files(self, run: RunListing, window: FetchWindow) -> "RunFiles":
+        parts = tuple((file.file, file.reading) for file in self._found(run).found.files)
+        paths = [Path(file.location) for file, _ in parts]
+        return RunFiles(paths=paths, window=window, parts=parts)
+
+    def _next(self, batches: Iterator[FileBatch]) -> FileBatch | None:
         with self._readers:
             return next(batches, None)
 
@@ -173,7 +206,13 @@ class OfflineSource:
         return (said for said in self._streams(run) if isinstance(said, ConsoleText))
 
     def close(self) -> None:
-        """Do nothing: between two questions no file is open."""
+        """End the processes. Between two questions no file is open."""
+        if self.processes is not None:
+            self.processes.close()
+
+    def _begin(self, count: int) -> Processes:
+        self.processes = Processes(count)
+        return self.processes
 
     def _streams(self, run: RunListing) -> Iterator[SystemSample | ConsoleText]:
         for file, reading in self._files(run):
@@ -189,10 +228,9 @@ class OfflineSource:
             raise SourceError(f"{self._folder} holds no such run", retryable=False)
         return entry
 
-    def _wants(self, entity: str, project: str) -> bool:
-        request = self._request
-        mine = entity in ("", request.entity) and project in ("", request.project)
-        return mine or request.any_project
+
+def _wanted(request: ExportRequest) -> Wanted:
+    return ANY if request.any_project else Wanted(request.entity, request.project)
 
 
 def _require_one_project(runs: Sequence[FoundRun]) -> None:

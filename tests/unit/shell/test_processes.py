@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.shell.sync import processes as other
-from dr_wandb.shell.sync.processes import Processes, count_cores
+from dr_wandb.shell import processes as other
+from dr_wandb.shell.processes import Processes, count_cores
 
 PATIENCE_SECONDS = 60.0
 
@@ -260,7 +260,7 @@ def test_closing_at_once_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> N
 
 ASKER = """
 import os, time
-from dr_wandb.shell.sync.processes import Processes
+from dr_wandb.shell.processes import Processes
 print(Processes(1).ask(os.getpid), flush=True)
 time.sleep(600)
 """

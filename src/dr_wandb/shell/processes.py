@@ -30,7 +30,7 @@ _SERVE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = {path!a}
-from dr_wandb.shell.sync.processes import serve
+from dr_wandb.shell.processes import serve
 serve()
 """
 """An interrupt is for the process that asks. Nothing is imported from where it happens to run."""
