@@ -23,7 +23,8 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.select import select_rows
 from dr_wandb.core.contract.values import json_safe, spell_number
-from dr_wandb.core.offline.reading import FileReading, read_file, rows_of
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.wandb_file import read_file, rows_of
 from dr_wandb.core.sync.codec import encode_line, row_key
 from dr_wandb.core.sync.columns import RowBatch, StoredRows
 from dr_wandb.shell.sources import EncodableRows

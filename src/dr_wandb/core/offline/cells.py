@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from dr_wandb.core.contract.row_shape import OWN_METADATA, UNION
 from dr_wandb.core.offline.framing import Bytes, Offsets
-from dr_wandb.core.offline.records import json_or_text
-from dr_wandb.core.offline.schema import text_of
+from dr_wandb.core.offline.text import json_or_text, text_of
 from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import NESTED_KEY, Flags, Items
 

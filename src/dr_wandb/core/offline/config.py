@@ -13,7 +13,8 @@ from collections.abc import Iterable
 
 from dr_wandb.core.contract.plain import plain_form
 from dr_wandb.core.contract.row_shape import OWN_METADATA
-from dr_wandb.core.offline.records import Change, json_or_text
+from dr_wandb.core.offline.records import Change
+from dr_wandb.core.offline.text import json_or_text
 from dr_wandb.core.offline.tree import Leaf, Tree, in_order
 
 KEEPS_CHARTS = (0, 16)

@@ -10,7 +10,8 @@ Rules
 
 from collections.abc import Callable, Iterator
 
-from dr_wandb.core.offline.framing import HEADER, Buffer, Frames, read_parts
+from dr_wandb.core.offline.framing import Frames, read_parts
+from dr_wandb.core.offline.header import HEADER, Buffer
 
 PIECE_BYTES = 1 << 20
 """How much of two files is compared in one go."""

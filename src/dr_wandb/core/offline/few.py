@@ -15,9 +15,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from dr_wandb.core.offline.cells import Cells
+from dr_wandb.core.offline.decoding import path_of
 from dr_wandb.core.offline.framing import Offsets
-from dr_wandb.core.offline.records import json_or_text, path_of
 from dr_wandb.core.offline.schema import record_class
+from dr_wandb.core.offline.text import json_or_text
 from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import Flags
 

@@ -30,47 +30,12 @@ from dr_wandb.core.offline.records import (
     RunRecord,
     SummaryRecord,
     TelemetryRecord,
-    json_or_text,
 )
-from dr_wandb.core.offline.run import NOBODY, UNKNOWN_PRODUCER, RunFold
-from dr_wandb.core.offline.telemetry import (
-    RESUMED,
-    core_version,
-    has_feature,
-    merged,
-    sdk_version,
-    telemetry_of,
-)
+from dr_wandb.core.offline.run import NOBODY, RunFold
+from dr_wandb.core.offline.telemetry import RESUMED, core_version, has_feature, merged, sdk_version
+from dr_wandb.core.offline.telemetry_fields import telemetry_of
+from dr_wandb.core.offline.text import json_or_text
 from dr_wandb.core.offline.tree import Leaf, Path, Tree, in_order
-
-
-def behind(before: RunFold) -> RunFold:
-    """Return the fold with which a further file of a run is begun: the run is alive again."""
-    leaves = before.summary_leaves
-    if not before.producer:  # some of it is in no record
-        leaves = tuple(((key,), value) for key, value in before.summary.items() if key != "_step")
-    return replace(
-        before,
-        config_leaves=before.final_leaves,
-        summary_leaves=in_order(leaves),
-        producer=UNKNOWN_PRODUCER,
-        exit=None,
-        preempting=False,
-        is_new_file=True,
-        has_new_summary=False,
-        stepless=0,
-        follows=None,
-        tells_telemetry=False,
-        tells_summary=False,
-        resumed_leaves=None,
-        earlier_summary=(),
-        telemetry={},
-        metrics=(),
-        globs=(),
-        environments={},
-        earlier_host=before.host,
-        replay=None,
-    )
 
 
 class Folder:

@@ -19,10 +19,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from dr_wandb.core.contract.records import Record
-
-HEADER = b":W&B\xe1\xbe\x00"
-"""The first seven bytes of a file: a name, a number and the version of the format."""
+from dr_wandb.core.offline.header import Buffer
+from dr_wandb.core.offline.lost_bytes import LostBytes
 
 BLOCK = 1 << 15
 PIECE_HEAD, TYPE_AT = 7, 6
@@ -33,22 +31,8 @@ _HEAD = Struct("<IHB")
 PART_BYTES = 1 << 22
 """How much is looked at in one go."""
 
-Buffer = bytes | memoryview
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
-
-
-class LostBytes(Record, frozen=True, kw_only=True):
-    """Bytes of a file that could not be read as records, and why.
-
-    `records`: at least so many were lost. `torn`: it is the end of the file, which may change.
-    """
-
-    offset: int
-    length: int
-    reason: str
-    records: int = 1
-    torn: bool = False
 
 
 class Payload(NamedTuple):
@@ -70,26 +54,6 @@ class Frames(NamedTuple):
     joined: Sequence[Payload]
     lost: Sequence[LostBytes]
     end: int
-
-
-def header_problem(data: Buffer) -> str | None:
-    """Say why these first bytes of a file are not those of a `.wandb` file, None where they are."""
-    head = bytes(data[: len(HEADER)])
-    if not head:
-        return "is empty"
-    if head == HEADER:
-        return None
-    if HEADER.startswith(head):
-        return f"ends within its header of {len(HEADER)} bytes"
-    if is_of_another_version(head):
-        return f"is a .wandb file of version {head[-1]}: this tool reads version {HEADER[-1]} only"
-    return "is not a .wandb file"
-
-
-def is_of_another_version(data: Buffer) -> bool:
-    """Say whether these first bytes are those of a `.wandb` file of another version."""
-    head = bytes(data[: len(HEADER)])
-    return len(head) == len(HEADER) and head[:-1] == HEADER[:-1] and head != HEADER
 
 
 def read_frames(data: Buffer, begin: int, end: int) -> Frames:

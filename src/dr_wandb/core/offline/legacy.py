@@ -13,12 +13,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from msgspec import field
 from returns.result import Success
 
 from dr_wandb.core.contract.plain import plain_form
-from dr_wandb.core.contract.records import Record
-from dr_wandb.core.offline.framing import HEADER, Buffer, Frames, read_parts
+from dr_wandb.core.offline.decoding import decode_record
+from dr_wandb.core.offline.framing import Frames, read_parts
+from dr_wandb.core.offline.header import Buffer
 from dr_wandb.core.offline.metrics import (
     BEST,
     COPY,
@@ -34,32 +34,14 @@ from dr_wandb.core.offline.metrics import (
     define_with_axis,
 )
 from dr_wandb.core.offline.parts import sort_records
-from dr_wandb.core.offline.records import (
-    HistoryRecord,
-    MetricRecord,
-    decode_record,
-    json_or_text,
-)
+from dr_wandb.core.offline.records import HistoryRecord, MetricRecord
 from dr_wandb.core.offline.rows import last_of_rows, rows_one_by_one
+from dr_wandb.core.offline.run import Replay
+from dr_wandb.core.offline.text import json_or_text
 from dr_wandb.core.offline.tree import Path
 
 MOST_LEVELS = 100
 """Levels of nesting that are looked at for metrics."""
-
-Tracked = tuple[tuple[Path, str], ...]
-
-
-class Replay(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """What the client made of a file up to a place.
-
-    tracked: numbers that definitions ask for, as text, by their paths in the summary.
-    """
-
-    end: int = len(HEADER)
-    summary: dict[str, Any] = field(default_factory=dict)
-    metrics: tuple[Metric, ...] = ()
-    globs: tuple[Metric, ...] = ()
-    tracked: Tracked = ()
 
 
 def replayed(

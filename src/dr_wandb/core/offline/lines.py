@@ -17,10 +17,11 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.plain import plain_form
 from dr_wandb.core.contract.values import decode_json
-from dr_wandb.core.offline.framing import Buffer, LostBytes
+from dr_wandb.core.offline.header import Buffer
+from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.reading import MARKS, FileReading, Mark
-from dr_wandb.core.offline.rows import step_of
 from dr_wandb.core.offline.run import RunFold
+from dr_wandb.core.offline.steps import moment_of, step_of
 from dr_wandb.core.offline.tree import Tree
 from dr_wandb.core.sync.columns import RowBatch
 
@@ -220,10 +221,3 @@ def _with_last_values(fold: RunFold, last: dict[str, Any]) -> RunFold:
     for key, value in plain_form(last).items():
         summary.set((key,), value)
     return replace(fold, summary_leaves=tuple(sorted(summary.leaves(), key=lambda leaf: leaf[0])))
-
-
-def moment_of(row: Row) -> float | None:
-    """Return the time of a row or a sample in epoch seconds, None if it names none."""
-    moment: Any = row.get("_timestamp")
-    is_number = isinstance(moment, int | float) and not isinstance(moment, bool)
-    return float(moment) if is_number and 0 < moment < 1e11 else None

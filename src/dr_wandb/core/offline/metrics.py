@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.offline.schema import text_of
+from dr_wandb.core.offline.text import text_of
 
 STEP_SYNC, HIDDEN, DEFINED = 1, 2, 3
 """Numbers of options."""

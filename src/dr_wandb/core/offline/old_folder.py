@@ -20,11 +20,10 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.plain import plain_form
 from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.contract.values import clean_text
-from dr_wandb.core.offline.lines import moment_of
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import ExitRecord, RunRecord
-from dr_wandb.core.offline.rows import step_of
 from dr_wandb.core.offline.run import NOBODY, RunFold
+from dr_wandb.core.offline.steps import moment_of, step_of
 from dr_wandb.core.offline.tree import Leaf
 
 HISTORY, EVENTS = "wandb-history.jsonl", "wandb-events.jsonl"

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from returns.result import Success
 
-from dr_wandb.core.offline.framing import Buffer, Bytes, Frames, Offsets
-from dr_wandb.core.offline.records import HistoryRecord, decode_record
+from dr_wandb.core.offline.decoding import decode_record
+from dr_wandb.core.offline.framing import Bytes, Frames, Offsets
+from dr_wandb.core.offline.header import Buffer
+from dr_wandb.core.offline.records import HistoryRecord
 from dr_wandb.core.offline.wire import HISTORY, ROOM, SUMMARY, Flags, find_kinds
 
 

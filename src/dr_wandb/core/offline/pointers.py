@@ -8,7 +8,7 @@ Rules
 
 from collections.abc import Mapping
 
-from dr_wandb.core.offline.framing import header_problem, is_of_another_version
+from dr_wandb.core.offline.header import header_problem, is_of_another_version
 
 _BEGINNINGS: Mapping[bytes, str] = {
     b"version https://git-lfs.github.com/spec/": "a pointer of git-lfs: get it with `git lfs pull`",

@@ -1,25 +1,16 @@
-"""The records of a `.wandb` file, as values.
+"""The records of a `.wandb` file, as values; `decoding.py` makes them of bytes.
 
 Rules
-- Every payload gives a record or the reason why it does not read; none raises.
-- Text that is not UTF-8 keeps its bytes as escapes. JSON is left as it is until it is needed.
 - Kinds that say nothing of a run's data (files, artifacts, ...) are `OtherRecord`.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from google.protobuf.message import DecodeError
-from returns.result import Failure, Result, Success
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
-from dr_wandb.core.contract.values import decode_json
-from dr_wandb.core.offline.host import as_metadata
-from dr_wandb.core.offline.metrics import Metric, metric_of
-from dr_wandb.core.offline.schema import record_class, text_of
-from dr_wandb.core.offline.tree import Path, Tree
+from dr_wandb.core.offline.metrics import Metric
+from dr_wandb.core.offline.tree import Path
 
 
 class Change(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,7 +96,7 @@ class HostRecord(Record, frozen=True, kw_only=True):
 
 
 class TelemetryRecord(Record, frozen=True, kw_only=True):
-    """What the program is and used, as `telemetry.py` reads it."""
+    """What the program is and used, as `telemetry_fields.py` reads it."""
 
     telemetry: bytes
 
@@ -135,136 +126,3 @@ RunFileRecord = (
     | MetricRecord
     | OtherRecord
 )
-
-
-def decode_record(payload: bytes) -> Result[RunFileRecord, str]:
-    """Decode the content of one record, or say why it does not read."""
-    try:
-        message = record_class().FromString(payload)
-    except DecodeError as error:
-        return Failure(f"the record does not read: {error}")
-    kind = message.WhichOneof("kind")
-    try:
-        return Success(_DECODERS[kind](getattr(message, kind)) if kind else OtherRecord())
-    except ValueError as error:
-        return Failure(str(error))
-
-
-def json_or_text(raw: bytes) -> Any:
-    """Decode JSON; what is none is kept as text rather than lost."""
-    try:
-        return decode_json(raw, "a value")
-    except ValueError:
-        return text_of(raw)
-
-
-def path_of(item: Any) -> Path:
-    """Return the keys of an item. It has either `nested_key`, or `key` in older files."""
-    return tuple(map(text_of, item.nested_key)) or (text_of(item.key),)
-
-
-def _change(message: Any) -> Change:
-    return Change(
-        set=tuple((path_of(item), item.value_json) for item in message.update),
-        removed=tuple(path_of(item) for item in message.remove),
-    )
-
-
-def _run(message: Any) -> RunRecord:
-    point = message.branch_point
-    start = message.start_time
-    return RunRecord(
-        run_id=text_of(message.run_id),
-        entity=text_of(message.entity),
-        project=text_of(message.project),
-        display_name=text_of(message.display_name),
-        notes=text_of(message.notes),
-        tags=tuple(map(text_of, message.tags)),
-        group=text_of(message.run_group),
-        job_type=text_of(message.job_type),
-        sweep=text_of(message.sweep_id),
-        commit=text_of(message.git.commit),
-        started_at=(start.seconds, start.nanos) if message.HasField("start_time") else None,
-        resumes=message.resume or message.resumed,
-        telemetry=message.telemetry,
-        branch_point=BranchPoint(
-            run_id=text_of(point.run),
-            metric=text_of(point.metric),
-            value=point.value if math.isfinite(point.value) else None,
-        )
-        if message.HasField("branch_point")
-        else None,
-        config=_change(message.config),
-    )
-
-
-def _history(message: Any) -> HistoryRecord:
-    """Make a row of its items. wandb-core writes leaves, at `nested_key`; Python whole values."""
-    row = Tree()
-    for item in message.item:
-        (row.spread if item.nested_key else row.set)(path_of(item), _value(item))
-    members = row.members()
-    if members.get("_step") is None and message.HasField("step"):
-        members["_step"] = message.step.num
-    return HistoryRecord(row=members)
-
-
-def _value(item: Any) -> Any:
-    """Return the value of a history item: a JSON text, or one of the typed fields."""
-    if item.value_json:
-        return json_or_text(item.value_json)
-    kind = item.WhichOneof("typed")
-    if kind == "json":
-        return json_or_text(item.json)
-    if kind == "text":
-        return text_of(item.text)
-    return getattr(item, kind) if kind not in (None, "none") else None
-
-
-def _exit(message: Any) -> ExitRecord:
-    return ExitRecord(exit_code=message.exit_code, runtime=message.runtime)
-
-
-def _seconds(message: Any) -> float | None:
-    if not message.HasField("timestamp"):
-        return None
-    moment: float = message.timestamp.seconds + message.timestamp.nanos / 1e9
-    return moment
-
-
-def _system(message: Any) -> SystemSample:
-    values = {f"system.{text_of(item.key)}": json_or_text(item.value_json) for item in message.item}
-    return SystemSample(timestamp=_seconds(message), values=values)
-
-
-def _console(message: Any) -> ConsoleText:
-    return ConsoleText(
-        timestamp=_seconds(message),
-        error=message.output_type == _STDERR,
-        text=text_of(message.line),
-    )
-
-
-def _host(message: Any) -> HostRecord:
-    members = as_metadata(message)
-    return HostRecord(metadata=members, writer_id=members.get("writerId", ""))
-
-
-_STDERR = 0
-
-
-_DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
-    "run": _run,
-    "config": lambda message: ConfigRecord(change=_change(message)),
-    "summary": lambda message: SummaryRecord(change=_change(message)),
-    "history": _history,
-    "exit": _exit,
-    "stats": _system,
-    "output": _console,
-    "output_raw": _console,
-    "header": lambda message: HeaderRecord(producer=text_of(message.version_info.producer)),
-    "preempting": lambda message: PreemptingRecord(),
-    "telemetry": lambda message: TelemetryRecord(telemetry=message),
-    "metric": lambda message: MetricRecord(metric=metric_of(message)),
-    "environment": _host,
-}

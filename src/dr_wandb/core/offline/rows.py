@@ -17,8 +17,6 @@ import numpy as np
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.contract.row_shape import settle
-from dr_wandb.core.contract.values import number
 from dr_wandb.core.offline import few
 from dr_wandb.core.offline.cells import (
     Cells,
@@ -30,6 +28,7 @@ from dr_wandb.core.offline.cells import (
 )
 from dr_wandb.core.offline.framing import Offsets
 from dr_wandb.core.offline.parts import Records, row_of
+from dr_wandb.core.offline.steps import as_step, step_of
 from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import Flags, find_items
 from dr_wandb.core.sync.columns import (
@@ -280,17 +279,5 @@ def rising(steps: Iterable[int | None], after: int | None) -> list[int]:
     return risen
 
 
-def step_of(row: Mapping[str, Any]) -> int | None:
-    """Return the step of a row, None where it has none that a record can hold."""
-    return _integer(row.get("_step"))
-
-
 def _integers(steps: Iterable[Any]) -> list[int | None]:
-    return [_integer(step) for step in steps]
-
-
-def _integer(value: Any) -> int | None:
-    if type(value) is dict:
-        value = settle(value)  # a number in the alternatives of a union
-    safe = number(value) if type(value) is float else value
-    return safe if type(safe) is int else None
+    return [as_step(step) for step in steps]

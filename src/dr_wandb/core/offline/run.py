@@ -11,14 +11,15 @@ Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sy
 from typing import Any
 
 from msgspec import field
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.offline.header import HEADER
 from dr_wandb.core.offline.host import merge_into
-from dr_wandb.core.offline.legacy import Replay
 from dr_wandb.core.offline.metrics import Metric
 from dr_wandb.core.offline.records import BranchPoint, ExitRecord, RunRecord
 from dr_wandb.core.offline.telemetry import OFFLINE, RESUMED, has_feature, sdk_version
-from dr_wandb.core.offline.tree import Leaf, as_object
+from dr_wandb.core.offline.tree import Leaf, Path, as_object, in_order
 
 RUNNING_SECONDS = 300.0
 """A run without an exit record goes on if its file was written to within this time."""
@@ -41,6 +42,22 @@ TELLS_RUNTIME = (0, 12)
 """The first version of the SDK that measures the runtime."""
 
 NOBODY = RunRecord()
+
+Tracked = tuple[tuple[Path, str], ...]
+"""Numbers as text, by their paths in a summary."""
+
+
+class Replay(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """What W&B's Python client made of the rows of a file up to an offset, see legacy.py.
+
+    tracked: numbers that definitions of metrics ask for.
+    """
+
+    end: int = len(HEADER)
+    summary: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    globs: tuple[Metric, ...] = ()
+    tracked: Tracked = ()
 
 
 class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -154,6 +171,35 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
     def _tells_runtime(self, end: ExitRecord) -> bool:
         """Say whether the client measured its runtime; a runtime of 0 is not in the file."""
         return end.runtime != 0 or sdk_version(self.telemetry) >= TELLS_RUNTIME
+
+
+def behind(before: RunFold) -> RunFold:
+    """Return the fold with which a further file of a run is begun: the run is alive again."""
+    leaves = before.summary_leaves
+    if not before.producer:  # some of it is in no record
+        leaves = tuple(((key,), value) for key, value in before.summary.items() if key != "_step")
+    return replace(
+        before,
+        config_leaves=before.final_leaves,
+        summary_leaves=in_order(leaves),
+        producer=UNKNOWN_PRODUCER,
+        exit=None,
+        preempting=False,
+        is_new_file=True,
+        has_new_summary=False,
+        stepless=0,
+        follows=None,
+        tells_telemetry=False,
+        tells_summary=False,
+        resumed_leaves=None,
+        earlier_summary=(),
+        telemetry={},
+        metrics=(),
+        globs=(),
+        environments={},
+        earlier_host=before.host,
+        replay=None,
+    )
 
 
 def state_of(fold: RunFold, modified: float, now: float) -> str:

@@ -4,7 +4,7 @@ Names and numbers are those of `wandb/proto/wandb_internal.proto` (wandb 0.29 to
 have the same numbers). Text is declared as bytes, which are the same on the wire: text that is not
 UTF-8 is no reason to lose a record. Fields that are not named here are passed over. The schema
 lives in a pool of its own, so reading files needs no wandb and disturbs none. Telemetry is left as
-it is, since its fields come and go (`telemetry.py`).
+it is, since its fields come and go (`telemetry_fields.py`).
 """
 
 from functools import cache
@@ -208,11 +208,6 @@ def _pool() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(_file())
     return pool
-
-
-def text_of(raw: bytes) -> str:
-    """Return text; bytes that are not UTF-8 become escapes."""
-    return raw.decode("utf-8", "backslashreplace")
 
 
 def _file() -> FileDescriptorProto:

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from returns.result import Success
 
+from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.folding import Folder
 from dr_wandb.core.offline.framing import read_parts
 from dr_wandb.core.offline.parts import sort_records
-from dr_wandb.core.offline.reading import FileReading, read_file
-from dr_wandb.core.offline.records import HistoryRecord, decode_record
-from dr_wandb.core.offline.rows import (
-    step_of,
-)
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.records import HistoryRecord
 from dr_wandb.core.offline.run import RunFold
+from dr_wandb.core.offline.steps import step_of
+from dr_wandb.core.offline.wandb_file import read_file
 from tests.wandb_file import (
     KeyPath,
     config_record,

@@ -13,11 +13,13 @@ from wandb.proto import wandb_internal_pb2 as pb
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.offline.framing import Frames, header_problem, read_parts
+from dr_wandb.core.offline.decoding import decode_record
+from dr_wandb.core.offline.framing import Frames, read_parts
+from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.parts import row_of
-from dr_wandb.core.offline.reading import FileReading, identify, read_file, rows_of, streams_of
-from dr_wandb.core.offline.records import decode_record
+from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.schema import record_class
+from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of, streams_of
 from dr_wandb.core.sync.codec import encode_line
 from tests.property.strategies import RUN_ID
 from tests.wandb_file import (

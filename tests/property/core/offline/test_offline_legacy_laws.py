@@ -7,10 +7,11 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from dr_wandb.core.contract.plain import plain_form
-from dr_wandb.core.offline.folding import behind
-from dr_wandb.core.offline.legacy import Replay, replayed
+from dr_wandb.core.offline.legacy import replayed
 from dr_wandb.core.offline.parts import row_of
-from dr_wandb.core.offline.reading import FileReading, read_file
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.run import Replay, behind
+from dr_wandb.core.offline.wandb_file import read_file
 from tests.wandb_file import (
     config_record,
     exit_record,

@@ -12,7 +12,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.offline import lines
 from dr_wandb.core.offline.lines import read_lines, rows_in_lines
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.core.offline.rows import step_of
+from dr_wandb.core.offline.steps import step_of
 
 STEPS = st.one_of(st.none(), st.integers(0, 20), st.just("odd"))
 

@@ -15,11 +15,9 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import rows as offline_rows
 from dr_wandb.core.offline.framing import read_frames
 from dr_wandb.core.offline.parts import row_of, sort_records
-from dr_wandb.core.offline.reading import FileReading, read_file, rows_of
-from dr_wandb.core.offline.rows import (
-    ColumnRows,
-    read_rows,
-)
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.rows import ColumnRows, read_rows
+from dr_wandb.core.offline.wandb_file import read_file, rows_of
 from dr_wandb.core.sync.codec import encode_line
 from tests.property.strategies import RUN_ID, json_values
 from tests.wandb_file import (

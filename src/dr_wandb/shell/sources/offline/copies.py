@@ -99,7 +99,7 @@ def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Compa
                 free_one()
                 free_other()
 
-            copy = part.file.is_copy(short, long, release)
+            copy = part.file.decoder.is_copy(short, long, release)
     except OSError:
         return None
     return Comparison(part=one, whole=other, copy=copy)

@@ -23,8 +23,7 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.old_folder import BESIDE, HISTORY, name_run
 from dr_wandb.core.offline.pointers import STAND_INS, dead_link
 from dr_wandb.shell.sources.offline.files import SUFFIX, folder_name, run_id_of
-from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
-from dr_wandb.shell.sources.offline.old_folders import OldFolder
+from dr_wandb.shell.sources.offline.forms import OldFolder, RunFile, WandbFile
 
 _RUN_FOLDER = re.compile(r"(?:offline-|dry)?run-\d{8}_\d{6}-(.+)", re.DOTALL)
 _OLD_FILES = BESIDE | {HISTORY}

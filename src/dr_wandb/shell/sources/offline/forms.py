@@ -1,24 +1,59 @@
 """The two forms in which a session of a run lies on the disk.
 
 Rules
-- A session is a `.wandb` file, or a folder from before these with a history of lines
-  (`old_folders.py`). Everything else asks a `RunFile`, whichever form it has.
-- The content is given as one buffer that is as long as the file was when it was found.
+- A session is a `.wandb` file, or a folder from before these with a history of lines. Everything
+  else asks a `RunFile`, whichever form it has.
+- What is known of a file without opening it is here. Its content is the matter of a decoder, which
+  brings NumPy and protobuf: it is imported when the first file is opened, so a sync that finds
+  every file as it was does without.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
-from dr_wandb.core.offline.copies import is_copy
-from dr_wandb.core.offline.framing import HEADER, header_problem
-from dr_wandb.core.offline.old_folder import METADATA
-from dr_wandb.core.offline.reading import FileReading, identify, read_file, rows_of, streams_of
+from dr_wandb.core.offline.header import HEADER
+from dr_wandb.core.offline.old_folder import METADATA, name_run
+from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.sources import FileBatch
-from dr_wandb.shell.sources.offline.files import FileOnDisk, run_id_of
-from dr_wandb.shell.sources.offline.old_folders import OldFolder
+from dr_wandb.shell.sources.offline.files import FileOnDisk, folder_name, run_id_of
+
+
+class Decoder(Protocol):
+    """Decodes the content of one file, given as a buffer of the length that it was found with."""
+
+    def problem(self, data: memoryview) -> str | None:
+        """Say why this is no file of its form, None if it is one."""
+        ...
+
+    def identify(self, data: memoryview) -> RunRecord | None:
+        """Return what the run is called, None if the file does not say it."""
+        ...
+
+    def read(
+        self, data: memoryview, before: FileReading, release: Callable[[], None]
+    ) -> FileReading:
+        """Read the file, or what has come since an earlier reading of it."""
+        ...
+
+    def rows(
+        self, data: memoryview, reading: FileReading, window: FetchWindow
+    ) -> Iterator[FileBatch]:
+        """Read the rows that a reading counted whose step lies in the window."""
+        ...
+
+    def streams(
+        self, data: memoryview, reading: FileReading
+    ) -> Iterator[SystemSample | ConsoleText]:
+        """Read the samples of the machine and the console output."""
+        ...
+
+    def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
+        """Say whether the file holds nothing that another one does not hold too."""
+        ...
 
 
 class WandbFile(FileOnDisk, frozen=True, kw_only=True):
@@ -42,35 +77,47 @@ class WandbFile(FileOnDisk, frozen=True, kw_only=True):
         """Return where W&B's own `wandb-metadata.json` of this file lies, if there is one."""
         return Path(self.folder) / "files" / METADATA
 
-    def problem(self, data: memoryview) -> str | None:
-        """Say why this is no `.wandb` file, None if it is one."""
-        return header_problem(data)
+    @property
+    def decoder(self) -> Decoder:
+        """Import what decodes `.wandb` files, and return it."""
+        from dr_wandb.shell.sources.offline.wandb_decoder import WandbDecoder
 
-    def identify(self, data: memoryview) -> RunRecord | None:
-        """Return what the run is called, None if the file does not say it."""
-        return identify(data)
+        return WandbDecoder()
 
-    def read(
-        self, data: memoryview, before: FileReading, release: Callable[[], None]
-    ) -> FileReading:
-        """Read the file, or what has come since an earlier reading of it."""
-        return read_file(data, before, release)
 
-    def rows(
-        self, data: memoryview, reading: FileReading, window: FetchWindow
-    ) -> Iterator[FileBatch]:
-        """Read the rows that a reading counted whose step lies in the window."""
-        return rows_of(data, reading, window)
+class OldFolder(FileOnDisk, frozen=True, kw_only=True):
+    """A folder of SDK 0.9 or older. The file is its history, which may not be there yet.
 
-    def streams(
-        self, data: memoryview, reading: FileReading
-    ) -> Iterator[SystemSample | ConsoleText]:
-        """Read the samples of the machine and the console output."""
-        return streams_of(data, reading)
+    beside: the digest of the sizes and times of the other files. written_ns: when the latest of
+    all was written to.
+    """
 
-    def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
-        """Say whether the file holds nothing that another one does not hold too."""
-        return is_copy(data, whole, release)
+    beside: str
+    written_ns: int
+
+    first_byte = 0
+
+    @property
+    def called(self) -> str:
+        """Return the name of the folder."""
+        return folder_name(self.folder)
+
+    @property
+    def run_id(self) -> str:
+        """Return the id that the name of the folder tells."""
+        return name_run(self.called, None).run_id
+
+    @property
+    def metadata_path(self) -> Path:
+        """Return where `wandb-metadata.json` lies, if there is one."""
+        return Path(self.folder) / METADATA
+
+    @property
+    def decoder(self) -> Decoder:
+        """Import what decodes old folders, and return it."""
+        from dr_wandb.shell.sources.offline.old_folder_decoder import OldFolderDecoder
+
+        return OldFolderDecoder(self)
 
 
 RunFile = WandbFile | OldFolder

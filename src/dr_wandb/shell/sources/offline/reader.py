@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from dr_wandb.core.contract.words import count
-from dr_wandb.core.offline.folding import behind
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.run import behind
 from dr_wandb.shell.processes import Processes, count_cores
 from dr_wandb.shell.sources.offline.files import mapped
 from dr_wandb.shell.sources.offline.forms import RunFile
@@ -131,14 +131,14 @@ class FileReader:
             return look.found
         with mapped(file) as (data, release):
             if known is None or not is_as_known(file, data, known):
-                problem = file.problem(data)
+                problem = file.decoder.problem(data)
                 if problem is not None:
                     return NoRun(problem, out_of_reach(bytes(data[:HEAD_BYTES])))
-                named = file.identify(data)
+                named = file.decoder.identify(data)
             elif (known.size, known.beside) == (file.size, file.beside):
                 named = known.named
             else:
-                named = file.identify(data)
+                named = file.decoder.identify(data)
             start = StartedFile(file, named)
             if alone and self._wanted.admits(*start.place):
                 self._early[file.name] = self._read_content(start, None, data, release)
@@ -172,13 +172,13 @@ class FileReader:
         mine = known is not None and known.base == base
         mine = mine and known is not None and start.named in (None, known.named)
         if known is None or not mine or not is_as_known(file, data, known):
-            reading = file.read(data, _beginning(start, before), release)
+            reading = file.decoder.read(data, _beginning(start, before), release)
         elif (file.size, file.beside) == (known.size, known.beside):
             reading = known.reading
         elif known.reading.lost or known.reading.fold.unreadable:
-            reading = file.read(data, _beginning(start, before), release)  # may be mended
+            reading = file.decoder.read(data, _beginning(start, before), release)  # may be mended
         else:
-            reading = file.read(data, known.reading, release)
+            reading = file.decoder.read(data, known.reading, release)
         if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
             missing = known.reading.fold.rows - reading.fold.rows
             raise OSError(f"{count(missing, 'row')} that it had are missing: bring it back")

@@ -62,7 +62,7 @@ class RunFiles(HistoryFiles):
         """Read the rows in the order of the files."""
         for file, reading in self.parts:
             with _readable(file) as (data, release):
-                for batch in file.rows(data, reading, self.window):
+                for batch in file.decoder.rows(data, reading, self.window):
                     yield batch
                     release()
 
@@ -217,7 +217,7 @@ class OfflineSource:
     def _streams(self, run: RunListing) -> Iterator[SystemSample | ConsoleText]:
         for file, reading in self._files(run):
             with _readable(file) as (data, _):
-                yield from file.streams(data, reading)
+                yield from file.decoder.streams(data, reading)
 
     def _files(self, run: RunListing) -> list[tuple[RunFile, FileReading]]:
         return [(file.file, file.reading) for file in self._found(run).found.files]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.offline.copies import is_copy
-from dr_wandb.shell.sources.offline import forms
+from dr_wandb.shell.sources.offline import wandb_decoder
 from dr_wandb.shell.sources.offline.index import load_index, save_index
 from tests.syncing import NAME
 from tests.unit.offline_folders import (
@@ -182,7 +182,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(part))
         return is_copy(part, *more)
 
-    monkeypatch.setattr(forms, "is_copy", counting)
+    monkeypatch.setattr(wandb_decoder, "is_copy", counting)
     return sizes
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from dr_wandb import ExportEngine, SyncMode
-from dr_wandb.core.offline.framing import HEADER
-from dr_wandb.core.offline.reading import FileReading, read_file
-from dr_wandb.shell.sources.offline import forms
+from dr_wandb.core.offline.header import HEADER
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.wandb_file import read_file
+from dr_wandb.shell.sources.offline import wandb_decoder
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FoundRuns
 from dr_wandb.shell.sources.offline.source import OfflineSource
@@ -53,7 +54,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         calls.append((before.end, reading.end))
         return reading
 
-    monkeypatch.setattr(forms, "read_file", counting)
+    monkeypatch.setattr(wandb_decoder, "read_file", counting)
     return calls
 
 

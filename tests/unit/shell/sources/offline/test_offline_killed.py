@@ -10,9 +10,9 @@ import pytest
 
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.offline.folding import behind
-from dr_wandb.core.offline.reading import FileReading, read_file
-from dr_wandb.core.offline.run import RunFold
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.run import RunFold, behind
+from dr_wandb.core.offline.wandb_file import read_file
 from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.wandb_file import (
     exit_record,

@@ -12,7 +12,7 @@ from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import lines
 from dr_wandb.core.sync.codec import encode_line
-from dr_wandb.shell.sources.offline import old_folders
+from dr_wandb.shell.sources.offline import old_folder_decoder
 from dr_wandb.shell.sources.offline.index import load_index, save_index
 from tests.contract.project import PROJECT, RunDescription
 from tests.contract.source_contract import WINDOWS, expected_rows, read_rows
@@ -268,7 +268,7 @@ def test_history_that_grew_is_read_on(
         begins.append(before.end)
         return lines.read_lines(data, before, *more)
 
-    monkeypatch.setattr(old_folders, "read_lines", counting)
+    monkeypatch.setattr(old_folder_decoder, "read_lines", counting)
     for end in range(1, 12):
         put_old(folder, history=rows_of(range(end)), summary={"end": end, "_step": end - 1})
         sync_folder(folder, data_root)
@@ -517,7 +517,9 @@ def test_file_beside_that_is_too_large_or_no_file_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = put_old(folder, history=rows_of([0]))
-    monkeypatch.setattr(old_folders, "MOST_BYTES", dict.fromkeys(old_folders.MOST_BYTES, 10))
+    monkeypatch.setattr(
+        old_folder_decoder, "MOST_BYTES", dict.fromkeys(old_folder_decoder.MOST_BYTES, 10)
+    )
     (place / "wandb-summary.json").mkdir()
     (place / "wandb-metadata.json").unlink()
     assert told(scan(folder)) == [

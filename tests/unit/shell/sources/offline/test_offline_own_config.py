@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.contract.normalize import normalize_run
-from dr_wandb.core.offline.folding import behind
 from dr_wandb.core.offline.node import as_node
-from dr_wandb.core.offline.reading import FileReading, read_file
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.run import behind
+from dr_wandb.core.offline.wandb_file import read_file
 from tests.wandb_file import (
     TelemetryRecord,
     config_record,

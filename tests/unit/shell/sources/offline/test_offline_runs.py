@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.offline.folding import behind
-from dr_wandb.core.offline.reading import FileReading, identify, read_file, rows_of
+from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import BranchPoint
-from dr_wandb.core.offline.run import RunFold, state_of
+from dr_wandb.core.offline.run import RunFold, behind, state_of
 from dr_wandb.core.offline.tree import Tree
+from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of
 from tests.wandb_file import (
     config_record,
     exit_record,

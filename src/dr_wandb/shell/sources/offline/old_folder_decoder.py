@@ -31,7 +31,8 @@ from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.sources import FileBatch
-from dr_wandb.shell.sources.offline.files import FileOnDisk, folder_name, mapped
+from dr_wandb.shell.sources.offline.files import FileOnDisk, mapped
+from dr_wandb.shell.sources.offline.forms import OldFolder
 from dr_wandb.shell.sources.offline.yaml_values import yaml_members
 
 MOST_BYTES: Mapping[str, int] = {CONFIG: 1 << 24, SUMMARY: 1 << 26, METADATA: 1 << 24}
@@ -43,31 +44,11 @@ LAST_BYTES = 1 << 16
 CONSOLE = "output.log"
 
 
-class OldFolder(FileOnDisk, frozen=True, kw_only=True):
-    """A folder of SDK 0.9 or older. The file is its history, which may not be there yet.
+class OldFolderDecoder:
+    """Decodes the history of one folder, and the files beside it."""
 
-    beside: the digest of the sizes and times of the other files. written_ns: when the latest of
-    all was written to.
-    """
-
-    beside: str
-    written_ns: int
-
-    first_byte = 0
-
-    @property
-    def run_id(self) -> str:
-        """Return the id that the name of the folder tells."""
-        return name_run(self._called, None).run_id
-
-    @property
-    def metadata_path(self) -> Path:
-        """Return where `wandb-metadata.json` lies, if there is one."""
-        return Path(self.folder) / METADATA
-
-    @property
-    def _called(self) -> str:
-        return folder_name(self.folder)
+    def __init__(self, folder: OldFolder) -> None:
+        self._folder = folder
 
     def problem(self, data: memoryview) -> str | None:
         """Say why this is no history. Any text may be one, but for a pointer or a packed file."""
@@ -76,14 +57,14 @@ class OldFolder(FileOnDisk, frozen=True, kw_only=True):
     def identify(self, data: memoryview) -> RunRecord:
         """Return what the run is called."""
         metadata, _ = self._json(METADATA)
-        return name_run(self._called, metadata)
+        return name_run(self._folder.called, metadata)
 
     def read(
         self, data: memoryview, before: FileReading, release: Callable[[], None]
     ) -> FileReading:
         """Read the rows, or what has come since, and all that lies beside them."""
         beside = self._beside()
-        named = name_run(self._called, beside.metadata)
+        named = name_run(self._folder.called, beside.metadata)
         fold = before.fold
 
         def is_repeated(row: Mapping[str, Any]) -> bool:
@@ -161,7 +142,7 @@ class OldFolder(FileOnDisk, frozen=True, kw_only=True):
 
     def _other(self, name: str) -> FileOnDisk | None:
         """Return a file beside the history, None if it is not there."""
-        location = f"{self.folder}/{name}"
+        location = f"{self._folder.folder}/{name}"
         try:
             status = Path(location).stat()
         except FileNotFoundError:

@@ -1,0 +1,59 @@
+"""Decode what a file says of the program that wrote it, as `telemetry.py` describes it.
+
+Rules
+- Fields are taken by their numbers, so those that newer or older SDKs have are kept too.
+- What cannot be decoded says nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from dr_wandb.core.offline.schema import nothing_class
+from dr_wandb.core.offline.telemetry import ENV, FEATURE, IMPORTS_FINISH, IMPORTS_INIT
+from dr_wandb.core.offline.text import text_of
+
+_FLAGS = frozenset({IMPORTS_INIT, IMPORTS_FINISH, FEATURE, ENV, "10", "11"})
+_LABEL, _INFO = "9", "200"
+
+
+def telemetry_of(raws: Iterable[bytes]) -> dict[str, Any]:
+    """Return what telemetry records say together."""
+    found: dict[str, list[Any]] = {}
+    for number, content in _fields(raws):
+        found.setdefault(str(number), []).append(content)
+    values = ((key, _value(key, contents)) for key, contents in found.items() if key != _INFO)
+    return {key: value for key, value in values if value}
+
+
+def _fields(raws: Iterable[bytes]) -> list[tuple[int, Any]]:
+    """Return numbers and contents of the fields of messages; those that are none are left out.
+
+    Messages that are put behind each other are one, which takes less time to look at.
+    """
+    whole = b"".join(raw for raw in raws if _is_message(raw))
+    fields = UnknownFieldSet(nothing_class().FromString(whole))
+    told = ((field.field_number, field.data) for field in fields)
+    return [(number, content) for number, content in told if isinstance(content, int | bytes)]
+
+
+def _is_message(raw: bytes) -> bool:
+    try:
+        nothing_class().FromString(raw)
+    except DecodeError:
+        return False
+    return True
+
+
+def _value(key: str, contents: Sequence[Any]) -> Any:
+    """Return a number or a text, or what an inner message has that comes in several pieces."""
+    if not all(isinstance(content, bytes) for content in contents):
+        return contents[-1]
+    if key not in _FLAGS and key != _LABEL:
+        return next((text_of(content) for content in reversed(contents) if content), "")
+    inner = _fields(contents)
+    if key == _LABEL:
+        return {str(number): text_of(text) for number, text in inner if isinstance(text, bytes)}
+    return sorted({number for number, is_set in inner if is_set})

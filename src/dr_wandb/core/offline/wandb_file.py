@@ -1,0 +1,210 @@
+"""Read a `.wandb` file: what it says of its run, its rows, and what else was logged.
+
+Rules
+- Reading may stop at the end of any record and go on there when the file has grown: the result is
+  that of reading it at once.
+- What does not read is counted and named; everything else is kept.
+- A row is counted and read by the same rule, so that the count is always that of the rows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec.structs import replace
+from returns.result import Success
+
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.streams import ConsoleText, SystemSample
+from dr_wandb.core.offline.decoding import decode_record
+from dr_wandb.core.offline.folding import Folder
+from dr_wandb.core.offline.framing import BLOCK, read_frames, read_parts
+from dr_wandb.core.offline.header import HEADER, Buffer
+from dr_wandb.core.offline.legacy import replayed
+from dr_wandb.core.offline.lost_bytes import LostBytes
+from dr_wandb.core.offline.parts import Records, sort_records
+from dr_wandb.core.offline.reading import MARKS, FileReading, Mark
+from dr_wandb.core.offline.records import HistoryRecord, RunRecord, TelemetryRecord
+from dr_wandb.core.offline.rows import (
+    ColumnRows,
+    inside,
+    last_values,
+    look_at,
+    read_rows,
+    rising,
+    steps_of,
+    with_steps,
+)
+from dr_wandb.core.offline.run import Replay, RunFold
+from dr_wandb.core.offline.telemetry import RESUMED, has_feature
+from dr_wandb.core.offline.telemetry_fields import telemetry_of
+from dr_wandb.core.sync.columns import RowBatch
+
+
+def read_file(
+    data: Buffer, before: FileReading, after_part: Callable[[], None] = lambda: None
+) -> FileReading:
+    """Read a file, or what has come since an earlier reading of it.
+
+    after_part: called when a part of the file is not needed any more.
+    """
+    folder = Folder(before.fold)
+    lost, marks = list(before.lost), list(before.marks)
+    torn: LostBytes | None = None
+    begin = before.end
+    for frames in read_parts(data, begin):
+        mark = Mark(
+            offset=begin,
+            below=folder.last_step,
+            after=folder.end_step,
+            stepless=folder.stepless,
+        )
+        marks.append(mark)
+        _fold(sort_records(data, frames), folder, before.numbered_on)
+        torn = next((loss for loss in frames.lost if loss.torn), None)
+        for loss in frames.lost:
+            if not loss.torn:
+                _add_loss(lost, loss)
+        begin = frames.end
+        after_part()
+    return replace(
+        before,
+        end=begin,
+        fold=_with_replay(folder.fold, data, begin, before.fold.replay, after_part),
+        lost=tuple(lost),
+        torn=torn,
+        marks=(*marks[:1], *marks[1:][-MARKS:]),
+    )
+
+
+def _with_replay(
+    fold: RunFold,
+    data: Buffer,
+    end: int,
+    before: Replay | None,
+    after_part: Callable[[], None],
+) -> RunFold:
+    """Go over the rows once more if W&B's client made something of them that no record says."""
+    if not fold.needs_replay:
+        return replace(fold, replay=None)
+    has_metrics = bool(fold.metrics or fold.globs)
+    replay = replayed(data, end, before or Replay(), has_metrics=has_metrics, after_part=after_part)
+    return replace(fold, replay=replay)
+
+
+def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:
+    """Add a loss to those before it, as one where it goes on with the last."""
+    last = lost[-1] if lost else None
+    if last is not None and (last.offset + last.length, last.reason) == (loss.offset, loss.reason):
+        lost[-1] = replace(
+            last, length=last.length + loss.length, records=last.records + loss.records
+        )
+    else:
+        lost.append(loss)
+
+
+def _fold(records: Records, folder: Folder, numbered_on: bool) -> None:
+    """Fold the records of a part. Of its rows only steps and times are looked at."""
+    _fold_each(records.others, folder)
+    changes = len(records.summaries.starts)
+    last = last_values(records) if changes and folder.is_of_core else None
+    if last is not None:
+        folder.add_summaries(changes, last)
+    else:
+        _fold_each(records.contents(records.summaries), folder)
+    for told in look_at(records, folder.stepless):
+        steps = rising(told.steps, folder.end_step) if numbered_on else told.steps
+        folder.add_rows(steps)
+        folder.stepless = told.stepless
+        folder.see(told.moment)
+        folder.skip(told.unreadable)
+
+
+def _fold_each(contents: Iterable[bytes], folder: Folder) -> None:
+    for content in contents:
+        match decode_record(content):
+            case Success(HistoryRecord()):
+                pass  # looked at with all rows
+            case Success(record):
+                folder.add(record)
+            case _:
+                folder.skip()
+
+
+def rows_of(
+    data: Buffer, reading: FileReading, window: FetchWindow
+) -> Iterator[RowBatch | ColumnRows]:
+    """Read the rows that a reading counted whose step lies in the window."""
+    content = memoryview(data)[: reading.end]
+    mark = _begin(reading, window)
+    last, stepless = mark.after, mark.stepless
+    as_read = FetchWindow() if reading.numbered_on else window
+    for frames in read_parts(content, mark.offset):
+        for found, count in read_rows(sort_records(content, frames), as_read, stepless):
+            wanted, stepless = found, count
+            if reading.numbered_on and found.size:
+                steps = rising(steps_of(found), last)
+                last = steps[-1]
+                wanted = inside(with_steps(found, steps), window)
+            if wanted.size:
+                yield wanted
+
+
+def _begin(reading: FileReading, window: FetchWindow) -> Mark:
+    """Return where to begin so that no row of the window is missed."""
+    start = window.low
+    for mark in reversed(reading.marks):
+        if mark.below is not None and mark.below < start:
+            return mark
+    after = reading.marks[0].after if reading.marks else None
+    return Mark(offset=len(HEADER), below=None, after=after)
+
+
+def streams_of(data: Buffer, reading: FileReading) -> Iterator[SystemSample | ConsoleText]:
+    """Read the samples of the machine and the console output, in the order of the file."""
+    content = memoryview(data)[: reading.end]
+    for frames in read_parts(content, len(HEADER)):
+        for payload in sort_records(content, frames).others:
+            match decode_record(payload):
+                case Success(SystemSample() | ConsoleText() as said):
+                    yield said
+
+
+def identify(data: Buffer) -> RunRecord | None:
+    """Return the first record that says what the run is called, None if there is none.
+
+    Whether a resumed run counts on is told by telemetry, which comes before the first row.
+    """
+    run: RunRecord | None = None
+    first = _named_at_once(data)
+    if first is not None and not first.resumes:
+        return first
+    for frames in read_parts(data, len(HEADER), BLOCK):
+        records = sort_records(data, frames)
+        for payload in records.others:
+            match decode_record(payload):
+                case Success(RunRecord() as first) if run is None:
+                    run = first
+                case Success(TelemetryRecord(telemetry=raw)) if run is not None:
+                    if has_feature(telemetry_of([raw]), RESUMED):
+                        return replace(run, counts_on=True)
+                case _:
+                    pass
+            if run is not None and not run.resumes:
+                return run
+        if run is not None and (len(records.rows.starts) or records.odd):
+            return run
+    return run
+
+
+FIRST_RECORDS, FIRST_BYTES = 4, 1 << 12
+"""The SDK names the run in the first or second record, which are short for most runs."""
+
+
+def _named_at_once(data: Buffer) -> RunRecord | None:
+    """Return what the first records call the run, which is most of what a small file costs."""
+    head = memoryview(data)[:FIRST_BYTES]
+    frames = read_frames(head, len(HEADER), len(head))
+    for start, end in zip(frames.starts[:FIRST_RECORDS], frames.ends[:FIRST_RECORDS], strict=True):
+        match decode_record(bytes(head[start:end])):
+            case Success(RunRecord() as run):
+                return run
+    return None

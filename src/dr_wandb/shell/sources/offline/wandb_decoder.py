@@ -1,0 +1,46 @@
+"""Decode the content of a `.wandb` file."""
+
+from collections.abc import Callable, Iterator
+
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.streams import ConsoleText, SystemSample
+from dr_wandb.core.offline.copies import is_copy
+from dr_wandb.core.offline.header import header_problem
+from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.records import RunRecord
+from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of, streams_of
+from dr_wandb.shell.sources import FileBatch
+
+
+class WandbDecoder:
+    """Decodes `.wandb` files. All that there is to know of one is in its bytes."""
+
+    def problem(self, data: memoryview) -> str | None:
+        """Say why this is no `.wandb` file, None if it is one."""
+        return header_problem(data)
+
+    def identify(self, data: memoryview) -> RunRecord | None:
+        """Return what the run is called, None if the file does not say it."""
+        return identify(data)
+
+    def read(
+        self, data: memoryview, before: FileReading, release: Callable[[], None]
+    ) -> FileReading:
+        """Read the file, or what has come since an earlier reading of it."""
+        return read_file(data, before, release)
+
+    def rows(
+        self, data: memoryview, reading: FileReading, window: FetchWindow
+    ) -> Iterator[FileBatch]:
+        """Read the rows that a reading counted whose step lies in the window."""
+        return rows_of(data, reading, window)
+
+    def streams(
+        self, data: memoryview, reading: FileReading
+    ) -> Iterator[SystemSample | ConsoleText]:
+        """Read the samples of the machine and the console output."""
+        return streams_of(data, reading)
+
+    def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
+        """Say whether the file holds nothing that another one does not hold too."""
+        return is_copy(data, whole, release)
