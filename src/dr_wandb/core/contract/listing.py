@@ -70,7 +70,8 @@ class RunListing(Record, frozen=True, kw_only=True):
 
 def same_second(one: str | None, other: str | None) -> bool | None:
     """Say whether two times lie in one second, None if one of them is not known."""
-    first, second = instant(one), instant(other)
+    first = instant(one)
+    second = first if one == other else instant(other)
     if first is None or second is None:
         return None
     return first.replace(microsecond=0) == second.replace(microsecond=0)

@@ -158,11 +158,12 @@ def gone_file(
     there under another name, and was begun at the same moment. kept: the files of the run that are
     no copies. parts: those that it had. known: the names of all files that were read before.
     """
-    names = {start.file.name for start in starts}
+    names, place = {start.file.name for start in starts}, starts[0].place
+    missing = [part for part in parts if part.name not in names and part.place == place]
+    if not missing:
+        return None
     moved = Counter(start.begun for start in kept if start.file.name not in known)
-    for part in parts:
-        if part.name in names or part.place != starts[0].place:
-            continue
+    for part in missing:
         if not moved[part.begun]:
             return part.name
         moved[part.begun] -= 1
