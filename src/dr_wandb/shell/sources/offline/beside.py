@@ -6,9 +6,12 @@ from typing import Any
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.words import printable
 from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.sources.offline.files import read_beside
 from dr_wandb.shell.sources.offline.found import FoundRun
 
 SUMMARY_FILE = "wandb-summary.json"
+
+MOST_BYTES = 1 << 26
 
 UNREAD = "%s does not read (%s): the summary is made of the rows"
 
@@ -19,11 +22,11 @@ def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
         return None
     path = run.files[-1].file.metadata_path.with_name(SUMMARY_FILE)
     try:
-        summary = decode_json(path.read_bytes(), "it")
+        summary = decode_json(read_beside(path, MOST_BYTES), "it")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # a process that was killed may leave half of it
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
         LOGGER.warning(UNREAD, printable(clean_text(str(path))), why)
         return None
     if not isinstance(summary, Mapping):

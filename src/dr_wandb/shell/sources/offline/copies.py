@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from dr_wandb.shell.sources.offline.files import mapped
-from dr_wandb.shell.sources.offline.found import StartedFile
+from dr_wandb.shell.sources.offline.found import StartedFile, may_be_one
 from dr_wandb.shell.sources.offline.index import ComparedFile, Comparison, KnownFile, digest_of_tail
 
 
@@ -159,7 +159,7 @@ def gone_file(
     no copies. parts: those that it had. known: the names of all files that were read before.
     """
     names, place = {start.file.name for start in starts}, starts[0].place
-    missing = [part for part in parts if part.name not in names and part.place == place]
+    missing = [part for part in parts if part.name not in names and may_be_one(part.place, place)]
     if not missing:
         return None
     moved = Counter(start.begun for start in kept if start.file.name not in known)

@@ -3,6 +3,7 @@
 import mmap
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -107,6 +108,20 @@ def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
         with suppress(BufferError):  # the traceback of an error still holds parts of it
             view.release()
             content.close()
+
+
+def read_beside(path: Path, most_bytes: int) -> bytes:
+    """Read a small file that lies beside a run file.
+
+    Raises OSError if it cannot be read, is no file (a pipe would block), or is larger than that.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is no file")
+    if status.st_size > most_bytes:
+        raise OSError(f"{path} is larger than {most_bytes >> 20} MiB")
+    with path.open("rb") as stream:
+        return stream.read(most_bytes)
 
 
 def _read_all(descriptor: int, file: FileOnDisk) -> bytes:

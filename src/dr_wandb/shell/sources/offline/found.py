@@ -111,6 +111,11 @@ def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
     return sorted(starts, key=place)
 
 
+def may_be_one(place: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Say whether files of these entities and projects may be of one run; "" may be any."""
+    return all(not one or not two or one == two for one, two in zip(place, other, strict=True))
+
+
 def apart(starts: Sequence[StartedFile]) -> list[list[StartedFile]]:
     """Tell files of one run id apart if they are of different projects."""
     if len(starts) == 1:

@@ -4,6 +4,7 @@ Rules
 - A file that was read before and is the same is not read again; one that has grown is read on.
 - Files of one run are joined in the order in which they were begun. Of copies the longest is read.
 - Whatever is wrong with a file is told, and costs nothing but what is in that place.
+- A run whose files together have fewer rows than they had fails, whatever became of them.
 """
 
 from collections import Counter, defaultdict
@@ -11,6 +12,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from dr_wandb.core.contract.values import clean_text
+from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.found import FileNotice, FolderContent
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
@@ -26,11 +28,13 @@ from dr_wandb.shell.sources.offline.found import (
     StartedFile,
     apart,
     in_order,
+    may_be_one,
     on_disk,
 )
 from dr_wandb.shell.sources.offline.index import (
     Comparison,
     Known,
+    KnownFile,
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
 from dr_wandb.shell.sources.offline.reader import Begin, FileReader
@@ -61,6 +65,10 @@ class FolderScan:
         self._before = known.files
         self._compared_before = by_names(known.comparisons)
         self._of_run = by_run(known.files)
+        self._known_of_run: dict[str, dict[str, KnownFile]] = defaultdict(dict)
+        for name, file in known.files.items():
+            told = file.named.run_id if file.named is not None else ""
+            self._known_of_run[told or run_id_of(name)][name] = file
         self._wanted = wanted
         self._now_ns = now_ns
         self._begin = begin
@@ -186,7 +194,28 @@ class FolderScan:
         for point in files[-1].reading.fold.branch_points if files else ():
             text = f"is of a run that was forked from {point.run_id}: rows before that are there"
             self._tell(files[-1].file.name, text, serious=False)
+        rows = files[-1].reading.fold.rows if files else 0
+        missing = self._rows_before(run_id, starts[0].place) - rows
+        if missing > 0:
+            had = f"{count(missing, 'row')} that its files had"
+            self._unread[run_id] = f"{had} are missing: bring them back"
+            self._keep_run(run_id)
+            return None
         return FoundRun(run_id=run_id, files=tuple(files)) if files else None
+
+    def _rows_before(self, run_id: str, place: tuple[str, str]) -> int:
+        """Return how many rows the files of a run had together, 0 if that is not known."""
+        rows = (
+            known.reading.fold.rows
+            for known in self._known_of_run.get(run_id, {}).values()
+            if known.named is None or may_be_one(place, (known.named.entity, known.named.project))
+        )
+        return max(rows, default=0)
+
+    def _keep_run(self, run_id: str) -> None:
+        """Keep what was known of the files of a run that fails."""
+        for name in self._known_of_run.get(run_id, {}):
+            self._reader.keep(name)
 
     def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
         """Return the files in the order in which they were begun, each one once."""

@@ -29,7 +29,7 @@ from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside
-from dr_wandb.shell.sources.offline.files import MappedFile, mapped
+from dr_wandb.shell.sources.offline.files import MappedFile, mapped, read_beside
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import FoundRun
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
@@ -37,6 +37,7 @@ from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
 RUNS_PER_PAGE = 500
+MOST_METADATA_BYTES = 1 << 24
 
 READERS = 2
 """Files that are decoded at once: it is work for one thread at a time anyway."""
@@ -187,7 +188,7 @@ class OfflineSource:
         for file in reversed(found.files):
             path = file.file.metadata_path
             try:
-                content = path.read_bytes()
+                content = read_beside(path, MOST_METADATA_BYTES)
             except FileNotFoundError:
                 continue
             except OSError as error:

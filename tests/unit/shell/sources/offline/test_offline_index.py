@@ -260,6 +260,47 @@ def test_rows_stay_when_a_file_that_had_some_is_emptied(
         assert (summary.history_count, summary.missing_count) == (10, 0)
 
 
+def two_parts(folder: Path, first: str = "", second: str = "") -> tuple[Path, Path]:
+    """Write a run of two files, of five rows and of four, which name an entity or not."""
+    one = [run_record("run", entity=first), *rows_of(range(5)), exit_record()]
+    later = run_record("run", entity=second, started="2026-01-01T00:10:00Z")
+    other = [later, *rows_of(range(5, 9)), exit_record()]
+    return put(folder, "run", one), put(folder, "run", other, begun="20260101_001000")
+
+
+def replace_with_another(path: Path) -> None:
+    """Let another session of the run have written the file."""
+    later = run_record("run", started="2026-01-01T00:05:00Z")
+    path.write_bytes(file_of([header_record(), later, *rows_of([20, 21])]))
+    let_rest(path)
+
+
+@pytest.mark.parametrize("named", [("", ""), ("", "team"), ("team", ""), ("team", "team")])
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("what", ["gone", "cut", "replaced"])
+def test_rows_stay_whatever_becomes_of_a_part_of_a_run(
+    folder: Path, data_root: Path, named: tuple[str, str], part: int, what: str
+) -> None:
+    """Five of nine rows went in one sync, and the exit code was 0."""
+    path = two_parts(folder, *named)[part]
+    sync_folder(folder, data_root, any_project=True)
+    if what == "gone":
+        path.unlink()
+    elif what == "cut":
+        os.truncate(path, 40)  # within the record that names the run
+    else:
+        replace_with_another(path)
+    for _ in range(3):
+        summary = sync_folder(folder, data_root, any_project=True)
+        assert [failed.run_id for failed in summary.failures] == ["run"]
+        assert "bring" in summary.failures[0].reason
+        assert summary.history_count == 9
+
+    two_parts(folder, *named)
+    summary = sync_folder(folder, data_root, any_project=True)
+    assert (summary.failures, summary.history_count) == ((), 9)
+
+
 def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Path) -> None:
     """The rows of the first part of a resumed run went with its file."""
     first = put(folder, "run", whole_run(steps=range(4)))

@@ -21,7 +21,7 @@ from tests.unit.offline_folders import (
     told,
     whole_run,
 )
-from tests.wandb_file import HEADER, file_of
+from tests.wandb_file import HEADER, file_of, header_record, rows_of, run_record
 
 CONTENTS: dict[str, tuple[bytes, str]] = {
     "git-lfs": (
@@ -220,3 +220,26 @@ def test_folder_without_a_run_file_is_reported(folder: Path) -> None:
     folder.mkdir()
     (folder / "notes.txt").write_text("")
     assert told(scan(folder)) == ["wandb holds no .wandb file and no older run folder"]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["pipe", "too large"])
+def test_what_lies_beside_a_file_and_is_no_file_is_not_opened(
+    folder: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """A pipe in the place of `wandb-summary.json` held a sync up for ever."""
+    killed = [header_record(""), run_record(), *rows_of(range(3))]
+    path = put(folder, "run", file_of(killed))
+    beside = path.parent / "files"
+    beside.mkdir()
+    for name in ("wandb-summary.json", "wandb-metadata.json"):
+        if large:
+            (beside / name).write_text("{}")
+        else:
+            os.mkfifo(beside / name)
+    if large:
+        monkeypatch.setattr("dr_wandb.shell.sources.offline.beside.MOST_BYTES", 1)
+        monkeypatch.setattr("dr_wandb.shell.sources.offline.source.MOST_METADATA_BYTES", 1)
+    summary = sync_folder(folder, data_root, include_metadata=True)
+    assert (summary.history_count, summary.failures) == (3, ())
+    (failed,) = summary.metadata_failures
+    assert ("larger than" if large else "is no file") in failed.reason
