@@ -156,7 +156,8 @@ def gone_file(
 
     Its rows are in the export; without it they would be taken for gone. A file that was moved is
     there under another name, and was begun at the same moment. kept: the files of the run that are
-    no copies. parts: those that it had. known: the names of all files that were read before.
+    no copies. parts: those that it had. known: the names of the files that were read before, and
+    named their run.
     """
     names, place = {start.file.name for start in starts}, starts[0].place
     missing = [part for part in parts if part.name not in names and may_be_one(part.place, place)]

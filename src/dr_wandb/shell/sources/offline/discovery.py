@@ -59,8 +59,11 @@ class Discovery(NamedTuple):
 def discover(folder: Path) -> Discovery:
     """Find all run files. Raises DrWandbError if there is no folder."""
     try:
-        if stat.S_ISDIR(folder.stat().st_mode):
+        mode = folder.stat().st_mode
+        if stat.S_ISDIR(mode):
             os.scandir(folder).close()
+        elif not stat.S_ISREG(mode):
+            raise NotADirectoryError
     except OSError as error:
         problem = f"there is no folder {clean_text(str(folder))} with offline runs"
         if not isinstance(error, FileNotFoundError | NotADirectoryError):

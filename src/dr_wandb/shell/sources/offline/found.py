@@ -22,14 +22,9 @@ class FoundFile(Record, frozen=True, kw_only=True):
     named: RunRecord | None
     reading: FileReading
 
-    @property
-    def run_id(self) -> str:
-        """Return the id of the run."""
-        return (self.named.run_id if self.named is not None else "") or self.file.run_id
-
 
 class FoundRun(Record, frozen=True, kw_only=True):
-    """A run and its files, in order; `modified_ns`: when the last one was written to."""
+    """A run and its files, in order."""
 
     run_id: str
     files: tuple[FoundFile, ...]

@@ -65,6 +65,7 @@ class FolderScan:
         self._before = known.files
         self._compared_before = by_names(known.comparisons)
         self._of_run = by_run(known.files)
+        self._named_before = {name for name, file in known.files.items() if file.named is not None}
         self._known_of_run: dict[str, dict[str, KnownFile]] = defaultdict(dict)
         for name, file in known.files.items():
             told = file.named.run_id if file.named is not None else ""
@@ -169,7 +170,7 @@ class FolderScan:
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
         files: list[FoundFile] = []
         together = self._without_copies(starts)
-        gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._before)
+        gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._named_before)
         if gone is not None:
             self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
             for name in (gone, *(start.file.name for start in together)):

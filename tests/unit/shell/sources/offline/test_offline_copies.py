@@ -161,6 +161,17 @@ def test_copy_takes_the_place_of_the_file_that_is_gone(folder: Path, data_root: 
     assert (summary.failures, summary.history_count) == ((), 5)
 
 
+def test_copy_that_was_under_way_takes_the_place_of_its_file(folder: Path, data_root: Path) -> None:
+    """A copy that was seen with its header alone was no candidate: its file was gone for ever."""
+    path = put(folder / "one", "run", whole_run())
+    copy = put(folder / "two", "run", HEADER)
+    sync_folder(folder, data_root)
+    copy.write_bytes(path.read_bytes())
+    path.unlink()
+    summary = sync_folder(folder, data_root)
+    assert (summary.failures, summary.history_count) == ((), 5)
+
+
 def test_copy_of_another_name_is_no_part_of_its_run(folder: Path, data_root: Path) -> None:
     """The run failed for ever when a backup of its file was deleted."""
     path = put(folder, "run", whole_run())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.offline.found import describe_folder
 from dr_wandb.shell.sources.offline.runs import look_into
@@ -243,3 +244,12 @@ def test_what_lies_beside_a_file_and_is_no_file_is_not_opened(
     assert (summary.history_count, summary.failures) == (3, ())
     (failed,) = summary.metadata_failures
     assert ("larger than" if large else "is no file") in failed.reason
+
+
+def test_source_that_is_neither_a_folder_nor_a_file_is_refused(
+    tmp_path: Path, data_root: Path
+) -> None:
+    pipe = tmp_path / "run-run.wandb"
+    os.mkfifo(pipe)
+    with pytest.raises(DrWandbError, match="there is no folder"):
+        sync_folder(pipe, data_root)
