@@ -98,8 +98,7 @@ def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> It
     """Read the rows that a reading counted whose step lies in the window."""
     if not reading.marks:
         return
-    marks = [mark for mark in reading.marks if mark.below is not None and mark.below < window.low]
-    begin = (marks[-1] if marks else reading.marks[0]).offset
+    begin = (reading.mark_before(window) or reading.marks[0]).offset
     for part in line_parts(memoryview(data)[: reading.end], begin):
         rows = [row for row in part.rows if window.has(step_of(row))]
         if rows:

@@ -5,6 +5,7 @@ Rules
   So neither this module nor one that it imports imports them; `wandb_file.py` and `lines.py` do.
 """
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.offline.header import HEADER
 from dr_wandb.core.offline.lost_bytes import LostBytes
@@ -43,3 +44,13 @@ class FileReading(Record, frozen=True, kw_only=True, omit_defaults=True):
     marks: tuple[Mark, ...] = ()
     numbered_on: bool = False
     remarks: tuple[str, ...] = ()
+
+    def mark_before(self, window: FetchWindow) -> Mark | None:
+        """Return the last mark before the rows of a window, None if they may begin anywhere.
+
+        A window without a start also has the rows of steps below 0.
+        """
+        if window.start is None:
+            return None
+        marks = reversed(self.marks)
+        return next((m for m in marks if m.below is not None and m.below < window.start), None)

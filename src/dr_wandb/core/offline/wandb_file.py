@@ -150,10 +150,9 @@ def rows_of(
 
 def _begin(reading: FileReading, window: FetchWindow) -> Mark:
     """Return where to begin so that no row of the window is missed."""
-    start = window.low
-    for mark in reversed(reading.marks):
-        if mark.below is not None and mark.below < start:
-            return mark
+    mark = reading.mark_before(window)
+    if mark is not None:
+        return mark
     after = reading.marks[0].after if reading.marks else None
     return Mark(offset=len(HEADER), below=None, after=after)
 

@@ -286,6 +286,14 @@ def test_a_row_before_one_with_a_lower_step_is_in_its_window() -> None:
     assert lines_of(file_of(payloads), reading, window) == lines_by_record(payloads, window)
 
 
+def test_negative_steps_are_read_when_the_file_grew() -> None:
+    """The rows before the last mark were counted, but never came: they were lost."""
+    payloads = [row_at(step) for step in range(-9, 3)]
+    content, reading = file_of(payloads), in_two_pieces(payloads, 4)
+    for window in (WHOLE, FetchWindow(stop=-5), FetchWindow(start=1)):
+        assert lines_of(content, reading, window) == lines_by_record(payloads, window)
+
+
 @given(files(), windows, st.data())
 def test_rows_in_any_order_are_all_read(
     payloads: list[bytes], window: FetchWindow, data: st.DataObject

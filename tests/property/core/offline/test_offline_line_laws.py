@@ -14,7 +14,7 @@ from dr_wandb.core.offline.lines import read_lines, rows_in_lines
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.steps import step_of
 
-STEPS = st.one_of(st.none(), st.integers(0, 20), st.just("odd"))
+STEPS = st.one_of(st.none(), st.integers(-5, 20), st.just("odd"))
 
 
 @st.composite
@@ -68,6 +68,14 @@ def test_window_is_the_rows_of_it(history: bytes, start: int, stop: int) -> None
     assert len(all_rows) == reading.fold.rows
     wanted = [row for row in all_rows if window.has(step_of(row))]
     assert rows(history, reading, window) == [json.dumps(row, sort_keys=True) for row in wanted]
+
+
+def test_negative_steps_are_read_when_the_file_grew() -> None:
+    """The rows before the last mark were counted, but never came: they were lost."""
+    history = b"".join(b'{"_step":%d}\n' % step for step in range(-9, 3))
+    reading = read(history, read(history[:60]))
+    assert len(rows(history, reading, FetchWindow())) == reading.fold.rows == 12
+    assert len(rows(history, reading, FetchWindow(stop=-5))) == 4
 
 
 @given(st.binary(max_size=300))
