@@ -2,7 +2,7 @@
 
 Rules
 - Fields are taken by their numbers, so those that newer or older SDKs have are kept too.
-- What cannot be decoded says nothing.
+- What cannot be decoded, or is not of the wire type of its field, says nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,18 +12,30 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from dr_wandb.core.offline.schema import nothing_class
-from dr_wandb.core.offline.telemetry import ENV, FEATURE, IMPORTS_FINISH, IMPORTS_INIT
+from dr_wandb.core.offline.telemetry import (
+    CLI_VERSION,
+    CORE_VERSION,
+    ENV,
+    FEATURE,
+    HUGGINGFACE_VERSION,
+    IMPORTS_FINISH,
+    IMPORTS_INIT,
+    PYTHON_VERSION,
+)
 from dr_wandb.core.offline.text import text_of
 
 _FLAGS = frozenset({IMPORTS_INIT, IMPORTS_FINISH, FEATURE, ENV, "10", "11"})
 _LABEL, _INFO = "9", "200"
+_TEXTS = frozenset({PYTHON_VERSION, CLI_VERSION, HUGGINGFACE_VERSION, CORE_VERSION})
+_NO_NUMBERS = _FLAGS | _TEXTS | {_LABEL}
 
 
 def telemetry_of(raws: Iterable[bytes]) -> dict[str, Any]:
     """Return what telemetry records say together."""
     found: dict[str, list[Any]] = {}
     for number, content in _fields(raws):
-        found.setdefault(str(number), []).append(content)
+        if isinstance(content, bytes) or str(number) not in _NO_NUMBERS:
+            found.setdefault(str(number), []).append(content)
     values = ((key, _value(key, contents)) for key, contents in found.items() if key != _INFO)
     return {key: value for key, value in values if value}
 
@@ -56,4 +68,4 @@ def _value(key: str, contents: Sequence[Any]) -> Any:
     inner = _fields(contents)
     if key == _LABEL:
         return {str(number): text_of(text) for number, text in inner if isinstance(text, bytes)}
-    return sorted({number for number, is_set in inner if is_set})
+    return sorted({number for number, is_set in inner if is_set and isinstance(is_set, int)})

@@ -58,6 +58,16 @@ def telemetry(version: str, *features: int) -> bytes:
 # --- versions and telemetry
 
 
+@pytest.mark.parametrize("header", [LEGACY, header_record()])
+def test_telemetry_of_a_wrong_wire_type_says_nothing(header: bytes) -> None:
+    """One such file ended the sync of a whole folder."""
+    numbers = b"".join(flags(number) for number in (1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12))
+    kept = wire_field(5, b"0.13.1") + wire_field(2, wire_field(49, b"x") + flags(3)) + flags(77)
+    for before, behind_it in ((numbers, b""), (b"", numbers)):
+        told = own(header, RUN, wire_field(11, before + kept + behind_it))["t"]
+        assert {key: told[key] for key in told if key != "12"} == {"2": [3], "5": "0.13.1", "77": 1}
+
+
 @pytest.mark.parametrize(
     ("version", "start"),
     [
