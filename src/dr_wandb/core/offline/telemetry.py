@@ -21,6 +21,9 @@ OFFLINE, RESUMED = 4, 5
 JUPYTER, KAGGLE = 1, 2
 """Numbers of environments."""
 
+MOST_DIGITS = 9
+"""A number of more digits is no part of a version; Python refuses to read one of thousands."""
+
 
 def merged(before: Telemetry, said: Telemetry) -> dict[str, Any]:
     """Return telemetry with what a further record says: flags and labels add up."""
@@ -53,4 +56,5 @@ def core_version(producer: str) -> tuple[int, ...]:
 
 def _first_two(version: str) -> tuple[int, ...]:
     numbers = version.split(".")[:2]
-    return tuple(map(int, numbers)) if all(number.isdecimal() for number in numbers) else ()
+    is_known = all(number.isdecimal() and len(number) <= MOST_DIGITS for number in numbers)
+    return tuple(map(int, numbers)) if is_known else ()

@@ -58,6 +58,13 @@ def telemetry(version: str, *features: int) -> bytes:
 # --- versions and telemetry
 
 
+@pytest.mark.parametrize("version", ["9" * 5000 + ".1", "0." + "9" * 5000])
+def test_version_of_thousands_of_digits_is_unknown(version: str) -> None:
+    """Python refuses to make a number of it, which ended the sync of a whole folder."""
+    assert own(LEGACY, RUN, telemetry(version))["cli_version"] == version
+    assert own(header_record(version), RUN, telemetry("0.21.0"))["t"]["12"] == version
+
+
 @pytest.mark.parametrize("header", [LEGACY, header_record()])
 def test_telemetry_of_a_wrong_wire_type_says_nothing(header: bytes) -> None:
     """One such file ended the sync of a whole folder."""
