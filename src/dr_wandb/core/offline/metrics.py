@@ -145,7 +145,7 @@ def _is_expanded(glob: Metric, metrics: Iterable[Metric]) -> bool:
 
 def _entry(metric: Metric, places: Mapping[str, int]) -> dict[str, Any]:
     entry: dict[str, Any] = {"1": metric.name} if metric.name else {"2": metric.glob}
-    if metric.axis:
+    if metric.axis in places:  # not if its client did not list it
         entry["5"] = places[metric.axis]
     if metric.goal:
         entry["8"] = metric.goal

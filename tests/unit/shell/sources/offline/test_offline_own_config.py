@@ -301,3 +301,8 @@ def test_a_chain_of_axes_ends() -> None:
         found = own(header, RUN, *chain, *loop)["m"]
         assert len(found) == 2_002
         assert found[-1]["5"] == 2_002
+
+
+def test_axis_that_is_not_listed_is_left_out() -> None:
+    """A definition before the header of its file ended the sync of a whole folder."""
+    assert own(RUN, metric_record("a", axis="b"), LEGACY)["m"] == [{"1": "a", "6": [3]}]
