@@ -6,6 +6,7 @@ Rules (sdk/internal/handler.py of SDK 0.10.33 to 0.17.9; measured with the same)
   members of a nested object have one only if they are defined themselves.
 - A key that matches a glob becomes a metric at the first row that has it. The first glob that was
   defined counts.
+- Keys of rows are the text that an export holds: a lone surrogate is an escape.
 - Rows and definitions count in the order of the file, however many are looked at in one go.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from returns.result import Success
 
 from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.values import text_keys
 from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.framing import Frames, read_parts
 from dr_wandb.core.offline.header import Buffer
@@ -112,7 +114,7 @@ class _Client:
             case Success(MetricRecord(metric=metric)) if metric.glob:
                 define(self._globs, metric)
             case Success(HistoryRecord(row=row)):
-                self._take_row(row)
+                self._take_row(_with_clean_keys(row, 0))
             case _:
                 pass
 
@@ -180,6 +182,16 @@ class _Client:
             many = self._tracked.get((*path, "num"), 0.0) + 1
             self._tracked[(*path, "tot")], self._tracked[(*path, "num")] = total, many
             _put(self._summary, (*path, "mean"), total / many)
+
+
+def _with_clean_keys(row: Mapping[str, Any], levels: int) -> dict[str, Any]:
+    """Return a row whose keys UTF-8 can hold, as those of a summary that was kept are."""
+    return {
+        key: _with_clean_keys(member, levels + 1)
+        if type(member) is dict and levels < MOST_LEVELS
+        else member
+        for key, member in text_keys(row)
+    }
 
 
 def _is_number(value: Any) -> bool:

@@ -32,6 +32,7 @@ values = st.one_of(
     st.floats(width=16),
     st.sampled_from([None, True, "text", {}, [1], 10**400, float("nan"), float("inf")]),
     st.sampled_from([{"a": 1}, {"a": {"b": 2.5}, "c": 1}, {"_type": "image-file", "size": 3}]),
+    st.just({"\ud800": 3}),
 )
 rows = st.dictionaries(st.sampled_from(KEYS), values, max_size=4)
 summaries = st.lists(
@@ -105,3 +106,17 @@ def test_summary_without_definitions_is_the_last_value_of_each_key(payloads: lis
             content, len(content), Replay(), has_metrics=has_metrics, after_part=lambda: None
         )
         assert replay.summary == {key: plain_form(value) for key, value in last.items()}
+
+
+def test_lone_surrogate_in_a_key_of_a_row_is_an_escape() -> None:
+    """The names of metrics and of what is tracked could not be written to the index."""
+    row = row_record({"v": {"\ud800": 3}, "n": {"\udfff": {"a": 2}}}, flat=True)
+    defined = [metric_record(glob="v*"), metric_record("n", summary=["max"])]
+    payloads = [header_record(""), run_record(), *defined, row]
+    reading = as_kept(read_file(file_of(payloads), FileReading()))
+    again = as_kept(read_file(file_of([*payloads, row]), reading))
+    assert reading.fold.replay is not None
+    assert again.fold.replay is not None
+    assert [metric.name for metric in reading.fold.replay.metrics] == ["n", "v.\\ud800"]
+    assert reading.fold.replay.summary["n"] == {"\\udfff": {"a": {"max": 2}}}
+    assert again.fold.replay.summary == reading.fold.replay.summary
