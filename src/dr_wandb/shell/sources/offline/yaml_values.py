@@ -4,12 +4,18 @@ Rules
 - No tag makes an object: what has one is the text, the list or the mapping that it is written as.
 - An alias stands for a value that is written elsewhere, so a small file may be a huge value, or
   one that contains itself. Such a file is refused before anything looks at all of it.
-- libyaml reads at most 1,000 levels of nesting; without it, Python's limit holds.
+- Deep nesting is refused too; libyaml reads 1,000 levels, which is more than Python's stack holds.
+- So is an integer that takes Python long to make: it knows no limit for hexadecimal and the like.
 """
 
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+
+from dr_wandb.core.contract.values import MAX_DIGITS
+
+MOST_LEVELS = 200
+"""At most this many levels of nesting, as they are written."""
 
 MOST_VALUES = 1 << 20
 """At most this many values, each alias counted as what it stands for."""
@@ -37,19 +43,21 @@ def yaml_members(content: bytes, name: str) -> Mapping[str, Any]:
         raise ValueError(f"{name} is not valid YAML: {reason}") from None
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} is not a mapping")
-    if _count(value, {}) > MOST_VALUES:
+    if _count(value, {}, name, 0) > MOST_VALUES:
         raise ValueError(f"{name} stands for more than {MOST_VALUES} values, or for itself")
     return value
 
 
-def _count(value: Any, known: dict[int, int]) -> int:
+def _count(value: Any, known: dict[int, int], name: str, levels: int) -> int:
     """Count the values in a value; too many if it contains itself."""
     if not isinstance(value, dict | list | tuple | set):
         return 1
+    if levels > MOST_LEVELS:
+        raise ValueError(f"{name} is nested too deep to read")
     if id(value) not in known:
         known[id(value)] = MOST_VALUES + 1  # if it is met again inside of itself
         members = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_count(member, known) for member in members)
+        known[id(value)] = 1 + sum(_count(member, known, name, levels + 1) for member in members)
     return known[id(value)]
 
 
@@ -70,5 +78,11 @@ def _loader() -> Any:
             return loader.construct_sequence(node, deep=True)
         return loader.construct_scalar(node)
 
+    def integer(loader: Any, node: Any) -> Any:
+        if len(loader.construct_scalar(node)) > MAX_DIGITS:
+            raise ValueError(f"an integer has more than {MAX_DIGITS} digits")
+        return loader.construct_yaml_int(node)
+
     PlainLoader.add_multi_constructor("", plain)
+    PlainLoader.add_constructor("tag:yaml.org,2002:int", integer)
     return PlainLoader

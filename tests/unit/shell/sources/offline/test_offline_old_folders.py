@@ -12,7 +12,7 @@ from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import lines
 from dr_wandb.core.sync.codec import encode_line
-from dr_wandb.shell.sources.offline import old_folder_decoder
+from dr_wandb.shell.sources.offline import old_folder_decoder, yaml_values
 from dr_wandb.shell.sources.offline.index import load_index, save_index
 from tests.contract.project import PROJECT, RunDescription
 from tests.contract.source_contract import WINDOWS, expected_rows, read_rows
@@ -526,6 +526,29 @@ def test_file_beside_that_is_too_large_or_no_file_is_reported(
         "wandb-summary.json cannot be read: it is no file",
         "config.yaml is larger than 10 bytes: left out",
     ]
+
+
+LONG_INTEGERS = ["0xfffffffff", "0b111111111", "0777777777", "12:34:56:12", "{0xfffffffff: 1}"]
+
+
+@pytest.mark.parametrize("number", LONG_INTEGERS)
+def test_yaml_integer_of_very_many_digits_is_refused(
+    monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    """Python took minutes to make such a number, since only decimal ones have a limit."""
+    monkeypatch.setattr(yaml_values, "MAX_DIGITS", 9)
+    with pytest.raises(ValueError, match="name is not valid YAML: an integer has more than 9"):
+        yaml_values.yaml_members(f"a: {number}".encode(), "name")
+    assert yaml_values.yaml_members(b"a: [0xf, '0xfffffffff', 1.23456789012]", "name")
+
+
+def test_yaml_that_is_nested_deep_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting its values overflowed the stack, which ended the sync of a whole folder."""
+    monkeypatch.setattr(yaml_values, "MOST_LEVELS", 5)
+    assert yaml_values.yaml_members(b"a: [[[[[1]]]]]", "name")
+    for deep in (b"a: [[[[[[1]]]]]]", b"{a: {b: {c: {d: {e: {f: {}}}}}}}"):
+        with pytest.raises(ValueError, match="name is nested too deep to read"):
+            yaml_values.yaml_members(deep, "name")
 
 
 def test_yaml_makes_no_object(folder: Path) -> None:
