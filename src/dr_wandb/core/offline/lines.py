@@ -65,7 +65,8 @@ def read_lines(
     torn: LostBytes | None = None
     last: dict[str, Any] = {}
     for part in line_parts(data, begin):
-        marks.append(Mark(offset=begin, below=fold.last_step, after=fold.end_step))
+        if part.end > begin:  # else the rows may begin behind it, see _behind_repeated
+            marks.append(Mark(offset=begin, below=fold.last_step, after=fold.end_step))
         fold = _with_rows(fold, part.rows)
         for row in part.rows:
             last.update(row)

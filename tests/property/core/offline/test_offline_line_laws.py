@@ -78,6 +78,16 @@ def test_negative_steps_are_read_when_the_file_grew() -> None:
     assert len(rows(history, reading, FetchWindow(stop=-5))) == 4
 
 
+def test_repeated_row_that_was_torn_is_not_read_when_it_is_whole() -> None:
+    """It was counted once and read twice: the mark of the torn line was where reading began."""
+    history = b'{"_step":0}\n{"_step":1}\n'
+    torn = read_lines(history[:5], FileReading(end=0), lambda row: True)
+    assert (torn.end, torn.marks) == (0, ())
+    reading = read_lines(history, torn, lambda row: row["_step"] == 0)
+    assert rows(history, reading, FetchWindow()) == ['{"_step": 1}']
+    assert reading.fold.rows == 1
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read(history: bytes) -> None:
     reading = read(history)
