@@ -4,7 +4,8 @@ Rules
 - Reading may stop at the end of any line and go on there when the file has grown: the result is
   that of reading it at once.
 - A line that is no JSON object is counted and named; everything else is kept. The last line may be
-  cut off, and whole later. A last line that is a whole object is a row, also without its end.
+  cut off, and whole later. A last line that is a whole object is a row, also without its end; so
+  what follows an object in its line is read as if it were a line of its own.
 - A row is counted and read by the same rule, so that the count is always that of the rows.
 - Memory does not grow with the file: a part of it is looked at in one go.
 """
@@ -16,8 +17,8 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.plain import plain_form
-from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.offline.header import Buffer
+from dr_wandb.core.offline.line_objects import BLANK, objects_in
 from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.reading import MARKS, FileReading, Mark
 from dr_wandb.core.offline.run import RunFold
@@ -91,8 +92,8 @@ def read_lines(
 def _behind_repeated(data: Buffer, is_repeated: Callable[[Row], bool]) -> int:
     """Return where the first row begins that is not repeated."""
     end = _end_of_line(data, 0)
-    row = _row_of(bytes(data[:end])) if end <= LONGEST_LINE else None
-    return end if row is not None and is_repeated(row) else 0
+    first = next(objects_in(bytes(data[:end])), None) if end <= LONGEST_LINE else None
+    return first.end if first is not None and is_repeated(first.row) else 0
 
 
 def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[RowBatch]:
@@ -142,28 +143,25 @@ def _rows_in(content: bytes, begin: int, *, is_last: bool) -> LineRows:
     at = 0
     while at < len(content):
         end = content.find(b"\n", at) + 1 or len(content)
-        line = content[at:end].strip(b" \t\r\n\x00")  # a crash leaves zeros
-        row = _row_of(line) if line else None
-        if row is not None:
-            rows.append(row)
-        elif line and is_last and content[end - 1] != _NEWLINE:
+        line = content[at:end].lstrip(BLANK)
+        at = end - len(line)
+        line = line.rstrip(BLANK)
+        found = list(objects_in(line))
+        rows += [row for row, _ in found]
+        read = found[-1].end if found else 0
+        at += read
+        if read == len(line):
+            at = end
+            continue
+        if is_last and content[end - 1] != _NEWLINE:
             lost.append(_loss(begin + at, end - at, CUT_OFF, torn=True))
             return LineRows(rows, lost, begin + at)
-        elif line:
-            _add(lost, _loss(begin + at, end - at, NO_ROW))
+        _add(lost, _loss(begin + at, end - at, NO_ROW))
         at = end
     return LineRows(rows, lost, begin + len(content))
 
 
 _NEWLINE = 10
-
-
-def _row_of(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = decode_json(line, "a line")
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
 
 
 def _too_long(view: memoryview, begin: int) -> LineRows:

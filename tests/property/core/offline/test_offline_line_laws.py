@@ -26,7 +26,10 @@ def histories(draw: Any) -> bytes:
         step = draw(STEPS)
         line = json.dumps(row if step is None else {**row, "_step": step}).encode()
         pieces.append(draw(st.sampled_from([line, line, line, b"", b"odd", b"\x00" * 7, b"[1]"])))
-    return b"\n".join(pieces) + draw(st.sampled_from([b"", b"\n", b"\n{"]))
+    ends = st.sampled_from([b"\n", b"\n", b"\n", b"", b" ", b" x", b"\x00"])
+    return b"".join(piece + draw(ends) for piece in pieces) + draw(
+        st.sampled_from([b"", b"\n", b"\n{"])
+    )
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -86,6 +89,17 @@ def test_repeated_row_that_was_torn_is_not_read_when_it_is_whole() -> None:
     reading = read_lines(history, torn, lambda row: row["_step"] == 0)
     assert rows(history, reading, FetchWindow()) == ['{"_step": 1}']
     assert reading.fold.rows == 1
+
+
+@pytest.mark.parametrize(("behind", "count"), [(b'{"_step":1}\n', 2), (b" x\n", 1), (b"\n", 1)])
+def test_line_that_goes_on_behind_an_object_is_counted_as_it_is_read(
+    behind: bytes, count: int
+) -> None:
+    """The last line was a row without its end. When it went on, no row was read of it."""
+    history = b'{"_step":0}'
+    before, history = read(history), history + behind
+    for reading in (read(history, before), read(history)):
+        assert len(rows(history, reading, FetchWindow())) == reading.fold.rows == count
 
 
 @given(st.binary(max_size=300))

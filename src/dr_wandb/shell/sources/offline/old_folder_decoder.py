@@ -134,8 +134,9 @@ class OldFolderDecoder:
             if events is None:
                 return None
             with mapped(events) as (data, _):
-                begin = max(0, len(data) - LAST_BYTES)
-                rows = [row for part in line_parts(data, begin) for row in part.rows]
+                end = bytes(data[-LAST_BYTES:])
+                whole = end if len(data) <= LAST_BYTES else end.partition(b"\n")[2]
+                rows = [row for part in line_parts(whole, 0) for row in part.rows]
         except OSError:
             return None
         return rows[-1] if rows else None
