@@ -84,6 +84,7 @@ class _Client:
         self._summary = dict(before.summary)
         self._metrics = {metric.name: metric for metric in before.metrics}
         self._globs = {glob.glob: glob for glob in before.globs}
+        self._matches_none: set[str] = set()
         self._tracked = {path: float(text) for path, text in before.tracked}
 
     def replay(self, end: int) -> Replay:
@@ -113,6 +114,7 @@ class _Client:
                 define_with_axis(self._metrics, metric)
             case Success(MetricRecord(metric=metric)) if metric.glob:
                 define(self._globs, metric)
+                self._matches_none.clear()
             case Success(HistoryRecord(row=row)):
                 self._take_row(_with_clean_keys(row, 0))
             case _:
@@ -130,7 +132,7 @@ class _Client:
 
     def _expand(self, key: str) -> None:
         """Make a metric of a key that matches a glob."""
-        if key in self._metrics:
+        if key in self._metrics or key in self._matches_none:
             return
         for glob in self._globs.values():
             if glob.matches(key):
@@ -144,6 +146,7 @@ class _Client:
                 )
                 define_with_axis(self._metrics, made)
                 return
+        self._matches_none.add(key)
 
     def _sum_up(self, path: Path, value: Any, outer: Metric | None) -> None:
         metric = self._metrics.get(_spelled(path), outer)
