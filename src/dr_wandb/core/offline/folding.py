@@ -155,7 +155,7 @@ class Folder:
             system=self._system,
             metrics=tuple(self._metrics.values()),
             globs=tuple(self._globs.values()),
-            environments=self._environments,
+            environments=dict(sorted(self._environments.items())),
             records=self._records,
             stepless=self.stepless,
             moment=self._moment,

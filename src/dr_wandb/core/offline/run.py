@@ -5,6 +5,8 @@ Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sy
   were begun. Rows add up; names that are set stay until others are set; the config is that of the
   later file, over that of the earlier one if it resumes the run; summary and state are those of
   the last one that says something of them.
+- What several writers say of the machine is merged in the order of their names, which a fold that
+  was kept has too; the last one counts.
 - A fold can be kept: its values are JSON-safe, and it is the same when it is read again.
 """
 

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import msgspec
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from dr_wandb.core.offline.wandb_file import read_file
 from tests.wandb_file import (
     KeyPath,
     config_record,
+    environment_record,
     exit_record,
     file_of,
     header_record,
@@ -116,3 +118,13 @@ def test_fold_is_that_of_the_records_one_by_one(producer: str, payloads: list[by
     event(f"changes taken at once: {sum(len(part.summaries.starts) for part in at_once) > 1}")
     fold = read_file(content, FileReading()).fold
     assert replace(fold, replay=None) == folded_one_by_one(everything)
+
+
+def test_machine_of_several_writers_does_not_depend_on_where_reading_stopped() -> None:
+    """Metadata named another program once the run had been read from the index."""
+    first, second = (environment_record(writer_id=name, program=name) for name in "ba")
+    payloads = [header_record(), run_record(), first, second]
+    reading = read_file(file_of(payloads), FileReading())
+    kept = msgspec.json.decode(msgspec.json.encode(reading, order="sorted"), type=FileReading)
+    assert kept.fold.host == reading.fold.host
+    assert reading.fold.host["program"] == "b"
