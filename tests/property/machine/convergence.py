@@ -227,6 +227,14 @@ class Convergence:
         else:
             self.check_followed(run)
 
+    def is_refreshed(self, run: Outcome, wanted: dict[str, Any]) -> bool:
+        """Say whether a snapshot is the wanted one. What did not read keeps its stored value."""
+        fields = ["config", "wandb_config"] if run.run_id in self.unread else []
+        fields += ["metadata"] if run.run_id in self.without_metadata else []
+        if run.after[0] is None:
+            return False
+        return without(run.after[0], fields) == without(wanted, fields)
+
     def check_followed(self, run: Outcome) -> None:
         run_id, request = run.run_id, self.look.request
         wanted, wanted_rows = run.wanted
@@ -248,17 +256,9 @@ class Convergence:
             # Exception 3: runs that came short, or lost rows by one answer, lose none by it. What
             # is held of a run that was made again stays as it is until the new one is proven.
             assert missing_rows(run.held[1], run.after[1]) == set(), run_id
-            snapshot = run.after[0] == wanted or run_id in self.unread | self.without_metadata
-            assert snapshot or run.after == run.held, run_id
+            assert self.is_refreshed(run, wanted) or run.after == run.held, run_id
             return
-        if run_id in self.unread | self.without_metadata:
-            # Exception 3: what does not read keeps its stored value.
-            fields = ["config", "wandb_config"] if run_id in self.unread else []
-            fields += ["metadata"] if run_id in self.without_metadata else []
-            assert run.after[0] is not None
-            assert without(run.after[0], fields) == without(wanted, fields), run_id
-        else:
-            assert run.after[0] == wanted, run_id
+        assert self.is_refreshed(run, wanted), run_id
         if run_id in self.masked and request.sync_mode != SyncMode.FULL_RECONCILE:
             # Exception 7: what W&B's counts do not show; a wrong count hides that rows came late.
             miscounted = self.look.server.runs[run_id].line_count_offset != 0

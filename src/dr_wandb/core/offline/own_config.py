@@ -3,8 +3,9 @@
 Rules (measured with SDK 0.10.12 to 0.31.0: the last config that each sent)
 - It is that of the last session. What the config in the file says under `_wandb` stays.
 - A file without telemetry (SDK 0.10.19 and before) has all of it in its own config.
-- `t` is the telemetry, `m` are the defined metrics, `e` is the machine and the program as each
-  writer says it, which wandb-core sends since SDK 0.21.
+- `t` is the telemetry, `m` are the defined metrics. `e`, the machine and the program, which
+  wandb-core sends since SDK 0.21, is left out: it is what the metadata says, and that is exported
+  only if it is asked for.
 """
 
 from typing import Any
@@ -25,7 +26,6 @@ from dr_wandb.core.offline.telemetry import (
     sdk_version,
 )
 
-SENDS_MACHINE = (0, 21)
 SENDS_START, START_HAS_PARTS = (0, 12), ((0, 13), (0, 14), (0, 15))
 """Versions of the SDK that send the start time, and with parts of a second."""
 
@@ -59,10 +59,7 @@ def _of_core(fold: RunFold) -> dict[str, Any]:
     told = dict(fold.telemetry)
     if fold.producer != UNKNOWN_PRODUCER:
         told[CORE_VERSION] = fold.producer.partition("+")[0]
-    added = {**_versions(fold), "t": told, "m": metrics}
-    if fold.environments and version >= SENDS_MACHINE:
-        added["e"] = fold.environments
-    return added
+    return {**_versions(fold), "t": told, "m": metrics}
 
 
 def _of_python(fold: RunFold) -> dict[str, Any]:

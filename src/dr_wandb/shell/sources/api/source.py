@@ -108,11 +108,10 @@ class ApiSource:
         if run.terminal:
             _import_arrow_ahead()
         live = LiveHistory(self._ask_run)
-        careful = attempt > 0 or None
-        exported, has_live = yield from self._read_exported(run, window, has_live=careful)
+        unnamed = [batch for batch in live.read_without_step(run) if batch.rows] if attempt else []
+        exported, has_live = yield from self._read_exported(run, window, bool(unnamed) or None)
+        yield from unnamed
         first = live.first_step(run) if has_live and exported else 0
-        if careful and first != 0:
-            yield from live.read_without_step(run)
         if has_live and first is not None:
             yield from live.read(run, window, attempt, max(0, first), exported)
 
