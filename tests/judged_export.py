@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
+from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import (
@@ -18,7 +19,7 @@ from dr_wandb.core.contract.request import (
     HistorySelection,
     SyncMode,
 )
-from dr_wandb.core.contract.state import ByteRange, RunTracking, holds_another_run
+from dr_wandb.core.contract.state import ByteRange, RunTracking
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.codec import digest, place_of

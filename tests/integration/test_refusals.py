@@ -201,15 +201,20 @@ def test_metadata_file_that_cannot_be_downloaded_leaves_the_history(
     assert exports.runs()["a"]["metadata"] == {"host": "a"}
 
 
-def test_metadata_comes_once_if_the_history_is_refused(exports: Exports) -> None:
-    """It was downloaded at every sync, and dropped."""
-    run = exports.project.add_run("held")
+def add_run_that_moved(exports: Exports, run_id: str) -> None:
+    """Export a run with its metadata, and let both go on."""
+    run = exports.project.add_run(run_id)
     run.metadata = {"host": "a"}
     run.log({"loss": 1})
     exports.sync(include_metadata=True)
     exports.server.clock.advance(60)
     run.metadata = {"host": "b"}
     run.log({"loss": 2})
+
+
+def test_metadata_comes_once_if_the_history_is_refused(exports: Exports) -> None:
+    """It was downloaded at every sync, and dropped."""
+    add_run_that_moved(exports, "held")
     new = exports.project.add_run("new")
     new.metadata = {"host": "c"}
     new.log({"loss": 1})
@@ -229,13 +234,7 @@ def test_metadata_comes_once_if_the_history_is_refused(exports: Exports) -> None
 
 def test_metadata_comes_after_all_if_the_history_failed(exports: Exports) -> None:
     """A run that failed keeps its snapshot, so its metadata is read again, whatever came of it."""
-    run = exports.project.add_run("run")
-    run.metadata = {"host": "a"}
-    run.log({"loss": 1})
-    exports.sync(include_metadata=True)
-    exports.server.clock.advance(60)
-    run.metadata = {"host": "b"}
-    run.log({"loss": 2})
+    add_run_that_moved(exports, "run")
     exports.server.faults.add(of_rows, GraphQLErrors(["try later"]), times=None)
     assert exports.sync(include_metadata=True).failures
     exports.server.faults.clear()

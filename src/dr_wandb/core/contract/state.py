@@ -25,8 +25,6 @@ from dr_wandb.core.contract.listing import (
     TERMINAL_STATES,
     HistoryCounts,
     RunListing,
-    names_run,
-    same_second,
 )
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
@@ -299,55 +297,3 @@ def with_fields_to_read(
     mark = fingerprint if tracking.fingerprint else ""
     fields = tuple(sorted({*tracking.fields_to_read, *missing}))
     return replace(tracking, fields_to_read=fields, fingerprint=mark, seen=seen)
-
-
-def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTracking:
-    """Return the tracking of a run that a listing shows: present, with what was said of it.
-
-    A run that was made again under the same id starts without a position.
-    """
-    before = tracking or RunTracking(run_id=listing.run_id)
-    if is_another_run(before, listing, source):
-        before = replace(
-            before,
-            position=None,
-            held=None,
-            evidence=None,
-            look=None,
-            history=None,
-            metadata_included=False,
-        )
-    return replace(
-        before,
-        created_at=listing.created_at,
-        run_state=listing.state,
-        seen=listing,
-        source=source,
-        missing_since=None,
-    )
-
-
-def holds_another_run(
-    tracking: RunTracking, listing: RunListing, source: str | None = None
-) -> bool:
-    """Say whether the rows that are held are those of another run than the listed one.
-
-    source: the kind of source of the listing; None for the one that the run was last seen by.
-    """
-    return tracking.of_earlier_run or is_another_run(tracking, listing, source)
-
-
-def is_another_run(tracking: RunTracking, listing: RunListing, source: str | None = None) -> bool:
-    """Say whether the listed run only shares its id with the one that is tracked.
-
-    source: the kind of source of the listing; None for the one that the run was last seen by.
-    """
-    if source is not None and source != (tracking.source or FIRST_SOURCE):
-        return False
-    same = same_second(tracking.created_at, listing.created_at)
-    if same is not None:
-        return not same
-    known = tracking.seen.storage_id if tracking.seen is not None else None
-    if known is None or listing.storage_id is None or known == listing.storage_id:
-        return False
-    return not all(names_run(one, listing.run_id) for one in (known, listing.storage_id))

@@ -18,9 +18,9 @@ def time_of(seconds: int, nanos: int) -> str:
     return f"{moment}.{digits}Z" if digits else f"{moment}Z"
 
 
-def merge_into(known: dict[str, Any], told: Mapping[str, Any]) -> None:
-    """Merge what is told of a machine into what is known of it, member by member."""
-    for key, value in told.items():
+def merge_into(known: dict[str, Any], said: Mapping[str, Any]) -> None:
+    """Merge what is said of a machine into what is known of it, member by member."""
+    for key, value in said.items():
         inner = known.get(key)
         if isinstance(inner, dict) and isinstance(value, Mapping):
             merge_into(inner, value)

@@ -56,22 +56,22 @@ def _of_core(fold: RunFold) -> dict[str, Any]:
     metrics = listed_by_core(fold.metrics, fold.globs, version)
     if not fold.telemetry:
         return {"m": metrics} if metrics else {}
-    told = dict(fold.telemetry)
+    telemetry = dict(fold.telemetry)
     if fold.producer != UNKNOWN_PRODUCER:
-        told[CORE_VERSION] = fold.producer.partition("+")[0]
-    return {**_versions(fold), "t": told, "m": metrics}
+        telemetry[CORE_VERSION] = fold.producer.partition("+")[0]
+    return {**_versions(fold), "t": telemetry, "m": metrics}
 
 
 def _of_python(fold: RunFold) -> dict[str, Any]:
     expanded = fold.replay.metrics if fold.replay is not None and fold.expands_globs else None
     metrics = listed_by_python(fold.metrics if expanded is None else expanded)
     added: dict[str, Any] = {"m": metrics} if metrics else {}
-    told = fold.telemetry
-    if not told:
+    telemetry = fold.telemetry
+    if not telemetry:
         return added
-    framework = _framework(told.get(IMPORTS_FINISH) or told.get(IMPORTS_INIT) or [])
-    huggingface = told.get(HUGGINGFACE_VERSION)
-    env = told.get(ENV, [])
+    framework = _framework(telemetry.get(IMPORTS_FINISH) or telemetry.get(IMPORTS_INIT) or [])
+    huggingface = telemetry.get(HUGGINGFACE_VERSION)
+    env = telemetry.get(ENV, [])
     added |= {
         **_versions(fold),
         "is_jupyter_run": JUPYTER in env,
@@ -79,12 +79,12 @@ def _of_python(fold: RunFold) -> dict[str, Any]:
     }
     added |= {"framework": framework} if framework else {}
     added |= {"huggingface_version": huggingface} if huggingface else {}
-    version, started = sdk_version(told), (fold.run or NOBODY).started_at
+    version, started = sdk_version(telemetry), (fold.run or NOBODY).started_at
     if version >= SENDS_START and started is not None:
         seconds, nanos = started
         parts = version in START_HAS_PARTS
         added["start_time"] = (seconds * 10**6 + nanos // 1000) / 1e6 if parts else seconds
-    return {**added, "t": told}
+    return {**added, "t": telemetry}
 
 
 def _versions(fold: RunFold) -> dict[str, Any]:

@@ -10,11 +10,12 @@ Rules
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dr_wandb.core.contract.evidence import Standing, same_moment
+from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking, is_another_run
+from dr_wandb.core.contract.state import HistoryPosition, RunTracking
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
 from dr_wandb.core.proof.status import shortage_of

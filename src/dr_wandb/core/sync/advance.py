@@ -13,19 +13,13 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.failures import FailedRun
+from dr_wandb.core.contract.identity import is_another_run, see
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import (
-    ExportState,
-    HistoryPosition,
-    RunTracking,
-    is_another_run,
-    latest,
-    see,
-)
+from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking, latest
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
 

@@ -4,10 +4,11 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import Evidence, Look, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
+from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking, holds_another_run
+from dr_wandb.core.contract.state import HistoryPosition, RunTracking
 from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.core.sync.verdict import Keep
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
+from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import (
@@ -25,7 +26,7 @@ from dr_wandb.core.contract.request import (
     SyncMode,
     selection_in_words,
 )
-from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking, is_another_run
+from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking
 
 ROWS_PER_REQUEST = 5000
 """Live history rows that one request is taken to bring, for the estimate of a plan."""

@@ -6,8 +6,9 @@ Rules
 - Nothing is decided here, and nothing is read from the source.
 """
 
+from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.contract.state import HistoryPosition, holds_another_run
+from dr_wandb.core.contract.state import HistoryPosition
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.plan import HistoryFetch

@@ -23,11 +23,12 @@ from dr_wandb.core.contract.failures import (
     Failure,
     Unreachable,
 )
+from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state import ExportState, is_another_run
+from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.survey import by_id, plan_listing

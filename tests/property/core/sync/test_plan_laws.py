@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import NO_DIFFERENCE
+from dr_wandb.core.contract.identity import is_another_run, see
 from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
@@ -27,9 +28,7 @@ from dr_wandb.core.contract.state import (
     ExportState,
     HistoryPosition,
     RunTracking,
-    is_another_run,
     latest,
-    see,
 )
 from dr_wandb.core.sync.plan import FetchKind, RunAction, SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import IDS_PER_QUERY, ListingPlan, plan_listing

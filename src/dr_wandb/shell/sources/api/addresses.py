@@ -1,4 +1,4 @@
-"""Addresses of W&B, as people are told of them."""
+"""Addresses of W&B, as people know them."""
 
 import os
 from urllib.parse import urlsplit

@@ -11,7 +11,7 @@ Rules
 - A run that cannot be served even alone is named by a page that asks for its name only, and left
   unread; the listing goes on behind it. If not even the name can be had, only the cursor is asked
   for, and the run is one that is counted but not listed, as one that W&B gives as null.
-- A server whose pages get no further has told all that it tells.
+- A server whose pages get no further has no more to list.
 - Which fields are left out is decided by `core.sync.left_out`, before the first page of an answer.
 """
 
@@ -90,7 +90,7 @@ class _Answer(NamedTuple):
 
     @property
     def place(self) -> _Place:
-        """Return where the answer goes on. Raises SourceError if that is not told."""
+        """Return where the answer goes on. Raises SourceError if that is not said."""
         cursor = self.edges[-1].get("cursor")
         if not cursor:
             raise SourceError("W&B answered with a page that does not say where it ends")

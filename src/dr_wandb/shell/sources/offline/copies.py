@@ -86,7 +86,7 @@ def _may_be_copies(one: StartedFile, other: StartedFile) -> bool:
 
 
 def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Comparison | None:
-    """Say whether a file is a copy, None if one of them cannot be read: that is told elsewhere."""
+    """Say whether a file is a copy, None if one cannot be read: that is reported elsewhere."""
     names = part.file.name, whole.file.name
     seen = before.get(names)
     try:

@@ -242,8 +242,8 @@ def _join(below: str, name: str) -> str:
 
 
 def _closed_folder(path: str, below: str, error: OSError) -> _Place:
-    told = _RUN_FOLDER.fullmatch(path.rpartition("/")[2])
-    run_id = None if told is None else clean_text(told[1])
+    named = _RUN_FOLDER.fullmatch(path.rpartition("/")[2])
+    run_id = None if named is None else clean_text(named[1])
     return _Place(path, clean_text(below), reason=why(error), run_id=run_id)
 
 

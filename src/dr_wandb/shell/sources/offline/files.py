@@ -25,8 +25,8 @@ _BEGUN = re.compile(r"(?<=run-)\d{8}_\d{6}(?=-)")
 def run_id_of(path: str) -> str:
     """Return the id that the name of a file tells."""
     folder, _, name = path.rpartition("/")
-    told = name.removesuffix(SUFFIX).removeprefix("run-")
-    return clean_text(told or folder.rpartition("/")[2])
+    named = name.removesuffix(SUFFIX).removeprefix("run-")
+    return clean_text(named or folder.rpartition("/")[2])
 
 
 def folder_name(path: str) -> str:
@@ -57,8 +57,8 @@ class FileOnDisk(Record, frozen=True, kw_only=True):
     @property
     def begun(self) -> str | None:
         """Return the time that the name of its folder tells, None if it tells none."""
-        told = _BEGUN.search(self.folder.rpartition("/")[2])
-        return told[0] if told is not None else None
+        found = _BEGUN.search(self.folder.rpartition("/")[2])
+        return found[0] if found is not None else None
 
     @property
     def shown(self) -> str:

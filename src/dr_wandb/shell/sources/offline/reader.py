@@ -176,7 +176,7 @@ class FileReader:
         elif (file.size, file.beside) == (known.size, known.beside):
             reading = known.reading
         elif known.reading.lost or known.reading.fold.unreadable:
-            reading = file.decoder.read(data, _beginning(start, before), release)  # may be mended
+            reading = file.decoder.read(data, _beginning(start, before), release)  # may be repaired
         else:
             reading = file.decoder.read(data, known.reading, release)
         if known is not None and mine and reading.fold.rows < known.reading.fold.rows:

@@ -68,8 +68,8 @@ class FolderScan:
         self._named_before = {name for name, file in known.files.items() if file.named is not None}
         self._known_of_run: dict[str, dict[str, KnownFile]] = defaultdict(dict)
         for name, file in known.files.items():
-            told = file.named.run_id if file.named is not None else ""
-            self._known_of_run[told or run_id_of(name)][name] = file
+            named = file.named.run_id if file.named is not None else ""
+            self._known_of_run[named or run_id_of(name)][name] = file
         self._wanted = wanted
         self._now_ns = now_ns
         self._begin = begin
@@ -142,8 +142,8 @@ class FolderScan:
         known = self._before.get(name)
         named = known.named if known is not None else None
         if named is None or self._is_wanted(named.run_id, named.entity, named.project):
-            told = run_id if named is None else named.run_id or run_id
-            self._unread[told] = reason
+            failed = run_id if named is None else named.run_id or run_id
+            self._unread[failed] = reason
         self._reader.keep(name)
 
     def _look_at(self, file: RunFile, *, alone: bool) -> StartedFile | None:
