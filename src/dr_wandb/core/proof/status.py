@@ -28,10 +28,9 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
     `behind`, `short` and `waiting` ones are told by run id, with `shortages` in words; `accepted`
     are the short runs of which no more is waited for; of `metadata_failed` ones the metadata file
-    did not come. `missing` and `out_of_scope` runs have the
-    time they were first found so. `sync` is who is at work now, or what an interrupted sync has
-    left. `problem` is why the export does not read; the other fields are then as far as they are
-    known.
+    did not come. `missing` and `out_of_scope` runs have the time they were first found so. `sync`
+    is who is at work now, or what an interrupted sync has left. `problem` is why the export does
+    not read; the other fields are then as far as they are known.
     """
 
     name: str

@@ -110,8 +110,9 @@ class ApiSource:
         live = LiveHistory(self._ask_run)
         unnamed = [batch for batch in live.read_without_step(run) if batch.rows] if attempt else []
         exported, has_live = yield from self._read_exported(run, window, bool(unnamed) or None)
-        yield from unnamed
         first = live.first_step(run) if has_live and exported else 0
+        if first != 0:  # else they come with all the others
+            yield from unnamed
         if has_live and first is not None:
             yield from live.read(run, window, attempt, max(0, first), exported)
 
