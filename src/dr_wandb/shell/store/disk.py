@@ -130,10 +130,12 @@ def read_lines(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
 
 
 def read_lines_from_end(
-    stream: IO[bytes], offset: int, length: int, size: int = 1 << 16
+    stream: IO[bytes], offset: int, length: int, size: int = 1 << 12
 ) -> Iterator[bytes]:
     """Read the lines of a range that begins and ends at the border of a line, last first.
 
+    size: bytes read at first. Each read is twice as long as the one before, up to `CHUNK`, unless
+    it held no whole line: so few lines cost little, and a long one is not read again and again.
     Raises OSError where the file is too short.
     """
     rest = b""
@@ -144,7 +146,7 @@ def read_lines_from_end(
         end = begin
         rest, *whole = (line + b"\n" for line in rest[:-1].split(b"\n"))
         yield from reversed(whole)
-        size = size if whole else 2 * size  # a long line is not read again and again
+        size = 2 * size if size < CHUNK or not whole else size
     if rest:
         yield rest
 
