@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import (
     EVERYTHING,
     ExportMode,
@@ -19,13 +21,13 @@ from dr_wandb.core.contract.request import (
     HistorySelection,
     SyncMode,
 )
-from dr_wandb.core.contract.state import ByteRange, RunTracking
-from dr_wandb.core.sync.advance import RunOutcome, advance_run
+from dr_wandb.core.contract.state import RunTracking, with_part
+from dr_wandb.core.sync.advance import PartOutcome, RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.codec import digest, place_of
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
-from dr_wandb.core.sync.plan import HistoryFetch, plan_sync
+from dr_wandb.core.sync.plan import PartFetch, plan_sync
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows, unite_rows
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 from tests.arrived_rows import joined_rows, lines_of, received
@@ -97,20 +99,21 @@ class JudgedExport:
             happen()
         reads: list[tuple[int | None, int | None]] = []
         outcome = RunOutcome(listing=listing)
-        if plan.history is not None:
-            outcome = self._read(server, listing, plan.history, selection, now, reads)
+        if HISTORY in plan.fetches:
+            outcome = self._read(server, listing, plan.fetches[HISTORY], selection, now, reads)
         self._advance(request, outcome, now)
         assert self.tracking is not None
         failed = outcome.failure is not None
-        standing = "failed" if failed else str(self.tracking.standing)
-        unproven = self.tracking.standing in (Standing.SHORT, Standing.WAITING)
+        known = self.tracking.part(HISTORY).standing
+        standing = "failed" if failed else str(known)
+        unproven = known in (Standing.SHORT, Standing.WAITING)
         return Synced(3 if failed or unproven else 0, reads, standing)
 
     def _read(
         self,
         server: AnyServer,
         listing: RunListing,
-        fetch: HistoryFetch,
+        fetch: PartFetch,
         selection: HistorySelection,
         now: str,
         reads: list[tuple[int | None, int | None]],
@@ -120,27 +123,27 @@ class JudgedExport:
             try:
                 answer = server.read(fetch.window.start, fetch.window.stop)
             except Exception as error:
-                return RunOutcome(listing=listing, failure=str(error))
+                return _outcome(listing, PartOutcome(failure=str(error)))
             lines, verdict = self._judge(answer.batches, listing, fetch, selection, now)
             match verdict:
                 case ReadWhole(reason=reason):
-                    fetch = HistoryFetch(window=WHOLE_RUN, kind=fetch.kind, reason=reason)
+                    fetch = PartFetch(window=WHOLE_RUN, kind=fetch.kind, reason=reason)
                 case Rejected(reason=reason, evidence=evidence):
-                    return RunOutcome(listing=listing, failure=reason, evidence=evidence)
+                    return _outcome(listing, PartOutcome(failure=reason, evidence=evidence))
                 case Judged(keep=keep):
                     self._keep(keep, lines, fetch, selection)
-                    return RunOutcome(listing=listing, judged=verdict)
+                    return _outcome(listing, PartOutcome(judged=verdict))
 
     def _judge(
         self,
         batches: Batches,
         listing: RunListing,
-        fetch: HistoryFetch,
+        fetch: PartFetch,
         selection: HistorySelection,
         now: str,
     ) -> tuple[list[bytes], Verdict]:
         before = self.tracking
-        evidence = before.evidence if before is not None else None
+        evidence = before.part(HISTORY).evidence if before is not None else None
         rows = joined_rows(
             received(normalize_row(row, listing.run_id), live=live, file=file)
             for batch, live, file in batches
@@ -171,16 +174,17 @@ class JudgedExport:
         self,
         lines: list[bytes],
         listing: RunListing,
-        fetch: HistoryFetch,
+        fetch: PartFetch,
         selection: HistorySelection,
     ) -> Comparison | None:
         before = self.tracking
-        if before is None or before.history is None:
+        if before is None or before.part(HISTORY).stored is None:
             return Comparison(adds=len(lines)) if fetch.tail else None
-        if holds_another_run(before, listing, SOURCE):
+        if holds_another_run(before, HISTORY, listing, SOURCE):
             return None
         held = list(self.lines)
-        under = before.rows.selection if before.rows is not None else EVERYTHING
+        rows = before.part(HISTORY).rows
+        under = rows.selection if rows is not None else EVERYTHING
         if under != selection:
             held = list(admitted_rows(held, under, selection))
         if fetch.tail:
@@ -190,7 +194,7 @@ class JudgedExport:
         return compare_rows(held, lines, last_step=listing.last_step, most_held=most)
 
     def _keep(
-        self, keep: Keep, lines: list[bytes], fetch: HistoryFetch, selection: HistorySelection
+        self, keep: Keep, lines: list[bytes], fetch: PartFetch, selection: HistorySelection
     ) -> None:
         match keep:
             case Keep.RECEIVED:
@@ -213,7 +217,12 @@ class JudgedExport:
             rows=len(self.lines),
             digest=_digest(self.lines),
         )
-        self.tracking = replace(tracking, history=held if self.lines else None)
+        part = replace(tracking.part(HISTORY), stored=held if self.lines else None)
+        self.tracking = with_part(tracking, HISTORY, part)
+
+
+def _outcome(listing: RunListing, part: PartOutcome) -> RunOutcome:
+    return RunOutcome(listing=listing, parts={HISTORY: part})
 
 
 def _digest(lines: Sequence[bytes]) -> str:

@@ -19,9 +19,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sync.engine import ExportEngine
@@ -305,10 +307,10 @@ class Exports:
         return [snapshot["run"] for snapshot in lines_of(self.folder(name) / "runs.jsonl")]
 
     def tracking(self, run_id: str, name: str = "n") -> dict[str, Any]:
-        """Return what the state says of a run."""
+        """Return what the state says of a run, with what it leaves out."""
         state = json.loads((self.folder(name) / "state.json").read_bytes())
-        found: dict[str, Any] = state["runs"][run_id]
-        return found
+        unsaid = msgspec.structs.asdict(RunTracking(run_id=run_id))
+        return {**unsaid, **state["runs"][run_id]}
 
     def assert_converged(self, name: str = "n", **fields: Any) -> None:
         """Compare an export with what a full reconcile into an empty folder writes now."""

@@ -145,8 +145,8 @@ def test_dry_run_shows_the_plan_and_writes_nothing(project: Project, command: Co
         "run-001": "reuse",
         "run-002": "reuse",
     }
-    assert runs["run-000"]["history"]["reason"] == "1 rows behind"
-    assert runs["run-001"]["history"] is None
+    assert runs["run-000"]["fetches"]["history"]["reason"] == "1 rows behind"
+    assert runs["run-001"]["fetches"] == {}
     assert plan.asked == {}
     assert command.left_behind() == before
 

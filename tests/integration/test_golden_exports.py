@@ -1,4 +1,4 @@
-"""Continue the exports of commit 567aa1b, which are never made again: users have such exports."""
+"""Continue the exports of earlier commits, which are never made again: users have such exports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dr_wandb import (
     iter_history_rows,
     load_manifest,
 )
+from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.opening import opener
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 EXPORTS = FIXTURES / "exports" / "567aa1b"
+OF_VERSION_4 = FIXTURES / "exports" / "a419552"
+"""What is known of the history lies among what is known of the run."""
 
 DATA = ("runs.jsonl", "history.jsonl")
 
@@ -72,10 +75,28 @@ def test_golden_export_is_continued_into_the_present_shape(case: str, tmp_path: 
     continued, fresh = visible(tmp_path / case), visible(tmp_path / "fresh")
     for name in DATA:
         assert continued.get(name) == fresh.get(name)
-    assert json.loads(continued["manifest.json"])["schema_version"] == 4
+    assert json.loads(continued["manifest.json"])["schema_version"] == SCHEMA_VERSION
     assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
     replay(recording, case, tmp_path, **wanted)
     assert visible(tmp_path / case) == continued
+
+
+@pytest.mark.parametrize("case", ["every-kind-history", "every-kind-selection"])
+def test_export_of_schema_version_4_is_continued_without_asking_for_a_history(
+    case: str, tmp_path: Path
+) -> None:
+    recording, wanted = CASES[case]
+    assert verify_export(ExportStore(name=case, data_root=OF_VERSION_4)).sound
+    shutil.copytree(OF_VERSION_4 / case, tmp_path / case)
+    before = visible(tmp_path / case)
+    source = Refusing(FIXTURES / "recorded" / recording)
+    address = {"entity": source.entity, "project": source.project}
+    request = ExportRequest(**address, name=case, data_root=tmp_path, **wanted)
+    assert ExportEngine(request, source=source).export().complete
+    after = visible(tmp_path / case)
+    assert {name: after[name] for name in DATA} == {name: before[name] for name in DATA}
+    assert json.loads(after["state.json"])["schema_version"] == SCHEMA_VERSION
+    assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "demo-metadata"])

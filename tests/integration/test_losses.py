@@ -76,13 +76,13 @@ def test_history_stays_when_a_metadata_sync_comes_between(exports: Exports) -> N
     """3.0.3 deleted history.jsonl and kept its positions: the first rows never came back."""
     run = add_run(exports)
     exports.sync()
-    before, position = exports.history(), exports.tracking("run")["position"]
+    before, position = exports.history(), exports.tracking("run")["parts"]["history"]["position"]
 
     run.tags.append("new")
     summary = exports.sync(mode="metadata")
     assert summary.refreshed_count == 1
     assert exports.history() == before
-    assert exports.tracking("run")["position"] == position
+    assert exports.tracking("run")["parts"]["history"]["position"] == position
     assert exports.runs()["run"]["tags"] == ["new"]
 
     exports.sync()
@@ -839,7 +839,7 @@ def test_line_count_that_is_off_is_accepted_the_third_time_and_said_aloud(
     finally:
         logger.removeHandler(caplog.handler)
     assert summary.complete
-    assert exports.tracking("run")["position"]["short_by"] == 3
+    assert exports.tracking("run")["parts"]["history"]["position"]["short_by"] == 3
     warnings = {one.getMessage() for one in caplog.records if one.levelno == logging.WARNING}
     assert len(warnings) == 1
     assert "accepted as short: 3 rows short of the 13 lines" in warnings.pop()

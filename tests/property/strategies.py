@@ -12,9 +12,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.dataset import HISTORY, Counts
 from dr_wandb.core.contract.evidence import Difference, Evidence, Look, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
-from dr_wandb.core.contract.listing import HistoryCounts, RunListing
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import (
     ExportMode,
@@ -25,7 +27,7 @@ from dr_wandb.core.contract.request import (
 )
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import ExportState, RunTracking
 
 RUN_ID = "run"
 
@@ -360,13 +362,13 @@ listings = st.builds(
     last_logged_at=st.none() | st.sampled_from(["1", "2", "text"]),
 )
 history_counts = st.builds(
-    HistoryCounts,
+    Counts,
     line_count=st.none() | counts64,
     last_step=st.none() | counts64,
     last_logged_at=st.none() | st.sampled_from(["1", "2"]),
 )
 positions = st.builds(
-    HistoryPosition,
+    Position,
     selection=selections,
     rows=st.integers(0, 12),
     whole=st.booleans(),
@@ -411,6 +413,18 @@ looks = st.builds(
 )
 
 
+parts = st.builds(
+    PartTracking,
+    stored=st.none() | byte_ranges,
+    position=st.none() | positions,
+    held=st.none() | positions,
+    evidence=st.none() | evidences,
+    look=st.none() | looks,
+    row_shape=st.just(ROW_SHAPE),
+    failure=st.none() | st.just("it broke"),
+)
+
+
 def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[RunTracking]:
     """What is known of a run."""
     return st.builds(
@@ -420,14 +434,9 @@ def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[Run
         run_state=st.none() | states_of_runs,
         seen=st.none() | listings,
         fingerprint=st.sampled_from(["", "f1", "f2"]),
-        position=st.none() | positions,
-        held=st.none() | positions,
-        evidence=st.none() | evidences,
-        look=st.none() | looks,
         metadata_included=st.booleans(),
         snapshot=st.none() | byte_ranges,
-        history=st.none() | byte_ranges,
-        row_shape=st.just(ROW_SHAPE),
+        parts=st.fixed_dictionaries({}, optional={HISTORY: parts}),
         source=st.sampled_from(["", "api", "replay", "offline"]),
         failure=st.none() | st.just("it broke"),
         missing_since=st.none() | times,

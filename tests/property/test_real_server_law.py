@@ -18,6 +18,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
 from dr_wandb.core.sync.codec import decode_row
@@ -702,13 +703,13 @@ def test_live_run_that_grows_costs_one_tail_a_sync(
     first = [watched.sync(EVERYTHING) for _ in range(3 if setup.offset > 0 else 1)]
     assert first[-1].exit_code == 0
     watched.server.happen(("lag", *lag))
-    shown = watched.server.listing().counts
+    shown = watched.server.listing().counts_of(HISTORY)
     for grown, seconds in syncs:
         watched.server.wait(seconds)
         for count, gap in grown:
             watched.server.happen(log(count, gap))
         watched.server.wait(within)
-        listed = watched.server.listing().counts
+        listed = watched.server.listing().counts_of(HISTORY)
         synced = watched.sync(EVERYTHING)
         if listed != shown:
             assert len(synced.reads) == 1, synced.reads

@@ -141,7 +141,11 @@ class Outcome:
 def behind(after: View) -> set[str]:
     """Return the live runs that the next sync may find more of, though nothing happens."""
     assert after.state is not None
-    return {run for run, known in after.state.runs.items() if known.standing == Standing.BEHIND}
+    return {
+        run
+        for run, known in after.state.runs.items()
+        if any(part.standing == Standing.BEHIND for part in known.parts.values())
+    }
 
 
 def without(run: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:

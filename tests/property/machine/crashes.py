@@ -164,7 +164,11 @@ class CrashRules(SyncRules):
         # What is looked at once more is read at that time: an older answer says nothing new.
         known = view_at_start(self.export_dir).state
         runs = {} if known is None else known.runs
-        once_more = {run for run, was in runs.items() if was.evidence or was.look or was.failure}
+        once_more = {
+            run
+            for run, was in runs.items()
+            if was.failed or any(part.evidence or part.look for part in was.parts.values())
+        }
         staged = staged_runs(self.data_root) - earlier - once_more
         decided = (self.export_dir / RECORD_FILE).exists()
         shutil.copytree(self.data_root, healed)

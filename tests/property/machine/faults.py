@@ -6,6 +6,7 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DrWandbError, Locked
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from tests import syncing
@@ -97,7 +98,7 @@ class FaultRules(ProjectRules):
         windowed = bounds.min_step is not None or bounds.max_step is not None
         tracked = before.state.runs if before.state is not None else {}
         for run_id, (count, times) in self.to_shorten.items():
-            evidence = tracked[run_id].evidence if run_id in tracked else None
+            evidence = tracked[run_id].part(HISTORY).evidence if run_id in tracked else None
             if evidence is not None and evidence.reads >= SHORT_SYNCS - 1:
                 continue
             blind = windowed or (self.has(run_id) and self.understates_last_step(run_id))

@@ -16,7 +16,8 @@ nothing.
 from datetime import timedelta
 from enum import StrEnum
 
-from dr_wandb.core.contract.listing import HistoryCounts, RunListing, same_second
+from dr_wandb.core.contract.dataset import Counts
+from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
@@ -76,7 +77,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     reached: bool = False
     answers: int = 0
     added: bool = False
-    target: HistoryCounts | None = None
+    target: Counts | None = None
     misses: int = 0
 
     def speaks_of(self, listing: RunListing, selection: HistorySelection) -> bool:
@@ -122,7 +123,7 @@ class Look(Record, frozen=True, kw_only=True):
 
 
 def difference_between(
-    counts: HistoryCounts, rows: int, last_step: int | None, last_timestamp: str | None
+    counts: Counts, rows: int, last_step: int | None, last_timestamp: str | None
 ) -> Difference:
     """Return how a listing differs from held rows: how many, their last step, and its time."""
     lines = 0 if counts.line_count is None else counts.line_count - rows

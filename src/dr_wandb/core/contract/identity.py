@@ -16,19 +16,11 @@ from dr_wandb.core.contract.state import FIRST_SOURCE, RunTracking
 def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTracking:
     """Return the tracking of a run that a listing shows: present, with what was said of it.
 
-    A run that was made again under the same id starts without a position.
+    A run that was made again under the same id starts without parts.
     """
     before = tracking or RunTracking(run_id=listing.run_id)
     if is_another_run(before, listing, source):
-        before = replace(
-            before,
-            position=None,
-            held=None,
-            evidence=None,
-            look=None,
-            history=None,
-            metadata_included=False,
-        )
+        before = replace(before, parts={}, metadata_included=False)
     return replace(
         before,
         created_at=listing.created_at,
@@ -40,13 +32,13 @@ def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTr
 
 
 def holds_another_run(
-    tracking: RunTracking, listing: RunListing, source: str | None = None
+    tracking: RunTracking, dataset: str, listing: RunListing, source: str | None = None
 ) -> bool:
-    """Say whether the rows that are held are those of another run than the listed one.
+    """Say whether the rows of a dataset that are held are of another run than the listed one.
 
     source: the kind of source of the listing; None for the one that the run was last seen by.
     """
-    return tracking.of_earlier_run or is_another_run(tracking, listing, source)
+    return tracking.part(dataset).of_earlier_run or is_another_run(tracking, listing, source)
 
 
 def is_another_run(tracking: RunTracking, listing: RunListing, source: str | None = None) -> bool:

@@ -16,6 +16,9 @@ Rules
 import base64
 from datetime import timedelta
 
+import msgspec
+
+from dr_wandb.core.contract.dataset import HISTORY, Counts
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.scope import RunScope
@@ -24,23 +27,12 @@ TERMINAL_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempt
 """States of a run whose process has ended. None is final: runs revive. Others count as alive."""
 
 
-class HistoryCounts(Record, frozen=True, kw_only=True):
-    """What tells from afar whether a history moved.
-
-    `line_count` is `historyLineCount`, `last_step` is `historyKeys.lastStep` (None where there is
-    none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on the server
-    (wandb 0.31.0); `line_count` is the freshest.
-    """
-
-    line_count: int | None = None
-    last_step: int | None = None
-    last_logged_at: str | None = None
-
-
-class RunListing(Record, frozen=True, kw_only=True):
+class RunListing(Record, omit_defaults=True, frozen=True, kw_only=True):
     """What a listing says of one run. Times are UTC, ISO 8601.
 
     `fingerprint` is any text that differs when the snapshot differs; "" where it is not known.
+    `history_line_count`, `last_step` and `last_logged_at` are of the history, `other_counts` of the
+    other datasets, by name.
     """
 
     run_id: str
@@ -52,16 +44,18 @@ class RunListing(Record, frozen=True, kw_only=True):
     last_step: int | None = None
     fingerprint: str = ""
     last_logged_at: str | None = None
+    other_counts: dict[str, Counts] = msgspec.field(default_factory=dict)
 
     @property
     def terminal(self) -> bool:
         """Say whether the run's process has ended, as far as W&B knows."""
         return self.state in TERMINAL_STATES
 
-    @property
-    def counts(self) -> HistoryCounts:
-        """Return what the listing says of the history."""
-        return HistoryCounts(
+    def counts_of(self, dataset: str) -> Counts:
+        """Return what the listing says of the rows of a dataset."""
+        if dataset != HISTORY:
+            return self.other_counts.get(dataset, Counts())
+        return Counts(
             line_count=self.history_line_count,
             last_step=self.last_step,
             last_logged_at=self.last_logged_at,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """What we write. 1 is dr-wandb 3.0.3, 2 has rows of an earlier shape; a newer one is refused."""
 
 FIRST_OF_OURS = 2
@@ -19,6 +19,9 @@ FIRST_OF_OURS = 2
 
 FIRST_WITH_EVIDENCE = 4
 """From here on the state says by evidence how the rows of a run stand."""
+
+FIRST_WITH_PARTS = 5
+"""From here on the state tells apart what is known of a run's rows by dataset."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec.structs import force_setattr
 
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.problems import InvalidRequestError, is_count, is_rate, name_problems
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.scope import EVERY_RUN, RunScope
@@ -127,7 +128,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     progress; a download that only trickles ends after ten times as long. `max_rate` is the most
     requests a second. `prune` drops runs that are gone upstream, `allow_empty` believes a listing
     without most runs. `any_project` takes runs in that were logged to another entity or project
-    (offline runs only).
+    (offline runs only). `extra_datasets` are asked for beside the history, by their names.
     Raises InvalidRequestError with every problem found.
     """
 
@@ -146,6 +147,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     allow_empty: bool = False
     any_project: bool = False
     max_rate: float | None = None
+    extra_datasets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [
@@ -155,6 +157,10 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         ]
         if isinstance(self.data_root, str):
             force_setattr(self, "data_root", Path(self.data_root))
+        force_setattr(self, "extra_datasets", tuple(sorted({*self.extra_datasets} - {HISTORY})))
+        problems += [
+            f"there is no dataset {name!r}" for name in self.extra_datasets if name not in DATASETS
+        ]
         for name in ("runs_per_page", "timeout_seconds"):
             if not is_count(getattr(self, name), 1):
                 problems.append(f"{name} must be 1 or more, not {getattr(self, name)!r}")
@@ -182,6 +188,16 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     def selection(self) -> HistorySelection:
         """Return the selection in force, `EVERYTHING` where none was given."""
         return self.history_selection or EVERYTHING
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Return the datasets that are asked for. What is held of others stays as it is."""
+        of_mode = (HISTORY,) if self.mode == ExportMode.HISTORY else ()
+        return (*of_mode, *self.extra_datasets)
+
+    def selection_of(self, dataset: str) -> HistorySelection:
+        """Return which rows of a dataset are kept: of all but the history, every one."""
+        return self.selection if DATASETS[dataset].selects else EVERYTHING
 
     def _clean_address(self) -> list[str]:
         problems = []

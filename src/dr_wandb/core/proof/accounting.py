@@ -8,12 +8,14 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import Received
+from dr_wandb.core.contract.part import ByteRange, Position
 from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_EVIDENCE
 from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.contract.state import ByteRange, ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_history import StoredHistory
@@ -52,9 +54,11 @@ def check_state(
     for name, file in seen.items():
         _compare_known(findings, state, name, file)
     if seen.get(RUNS_FILE) is not None:
-        _compare_places(findings, RUNS_FILE, state, "snapshot", runs)
+        snapshots = {run_id: run.snapshot for run_id, run in state.runs.items()}
+        _compare_places(findings, RUNS_FILE, snapshots, runs)
     if seen.get(HISTORY_FILE) is not None:
-        _compare_places(findings, HISTORY_FILE, state, "history", histories)
+        stored = {run_id: run.part(HISTORY).stored for run_id, run in state.runs.items()}
+        _compare_places(findings, HISTORY_FILE, stored, histories)
     for run_id, tracking in state.runs.items():
         for problem in _position_problems(tracking, histories.get(run_id), state.schema_version):
             findings.add(FindingKind.STATE, STATE_FILE, f"run {run_id!r}: {problem}")
@@ -85,8 +89,7 @@ def _compare_known(
 def _compare_places(
     findings: Findings,
     name: str,
-    state: ExportState,
-    what: str,
+    known: Mapping[str, ByteRange | None],
     stored: Mapping[str, StoredRun] | Mapping[str, StoredHistory],
 ) -> None:
     """Compare each run's part of a data file with what the state says of it.
@@ -94,9 +97,8 @@ def _compare_places(
     In a file that is damaged, lines may have moved those that follow: then only content counts.
     """
     damaged = findings.has(name)
-    for run_id in sorted(state.runs.keys() | stored.keys()):
-        tracking, found = state.runs.get(run_id), stored.get(run_id)
-        told: ByteRange | None = getattr(tracking, what) if tracking is not None else None
+    for run_id in sorted(known.keys() | stored.keys()):
+        told, found = known.get(run_id), stored.get(run_id)
         here = found.place if found is not None else None
         has, wanted = here.rows if here else 0, told.rows if told else 0
         if _content(here) != _content(told):
@@ -121,19 +123,20 @@ def _position_problems(
     tracking: RunTracking, stored: StoredHistory | None, schema_version: int
 ) -> Iterator[str]:
     """Say where a position is not the one that the stored rows give, if they are the right rows."""
-    if not 1 <= tracking.row_shape <= ROW_SHAPE:
-        yield f"row_shape is {tracking.row_shape}, which there is not"
-    position, held = tracking.position, tracking.rows
+    part = tracking.part(HISTORY)
+    if not 1 <= part.row_shape <= ROW_SHAPE:
+        yield f"row_shape is {part.row_shape}, which there is not"
+    position, held = part.position, part.rows
     at = position.last_step if position is not None else None
     if tracking.last_history_step != at:
         told = tracking.last_history_step
         yield f"last_history_step is {told}, but the position is at {at}"
     short_by = position.short_by if position is not None else 0
     if schema_version >= FIRST_WITH_EVIDENCE and short_by:
-        accepted = tracking.standing == Standing.ACCEPTED and short_by > 0
-        if not accepted and tracking.standing.stands:
+        accepted = part.standing == Standing.ACCEPTED and short_by > 0
+        if not accepted and part.standing.stands:
             yield f"short_by is {short_by}, but it is not accepted as short"
-    if held is None or _content(stored.place if stored else None) != _content(tracking.history):
+    if held is None or _content(stored.place if stored else None) != _content(part.stored):
         return
     if held.selection == EVERYTHING:
         yield from _differences(held, stored.received if stored else Received())
@@ -143,7 +146,7 @@ def _position_problems(
         yield f"{rows} rows are stored, more than were received and selected"
 
 
-def _differences(held: HistoryPosition, stored: Received) -> Iterator[str]:
+def _differences(held: Position, stored: Received) -> Iterator[str]:
     if not held.whole:
         return
     fields = ["rows", "last_step", "last_timestamp", "boundary_rows"]

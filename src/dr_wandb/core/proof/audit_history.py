@@ -11,11 +11,11 @@ from collections.abc import Container, Mapping
 from returns.pipeline import is_successful
 
 from dr_wandb.core.contract.fetch_window import Received
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import HistoryRow, Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.select import select_row
-from dr_wandb.core.contract.state import ByteRange
 from dr_wandb.core.proof.audit import NOT_CANONICAL
 from dr_wandb.core.proof.spelling import row_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings

@@ -9,13 +9,15 @@ Rules
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing, same_moment
 from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import RunListing, same_second
+from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
 from dr_wandb.core.proof.status import shortage_of
@@ -102,8 +104,8 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
         return
     if None in same:
         yield "its time of creation is not known, so that it may be another run of the same id"
-    if tracking.failure is not None:
-        yield f"failed last time: {tracking.failure}"
+    if tracking.failed is not None:
+        yield f"failed last time: {tracking.failed}"
     if tracking.unread is not None:
         yield f"a part of it does not read: {tracking.unread}"
     if tracking.metadata_failure is not None:
@@ -114,37 +116,38 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
         yield "its snapshot is out of date: sync with --sync-mode detect_changes"
     if manifest.mode == ExportMode.METADATA:
         yield "metadata only"
-    elif tracking.rows is None:
+    elif (held := tracking.part(HISTORY).rows) is None:
         yield "history never read"
     else:
-        if tracking.rows_incomplete:
+        if tracking.part(HISTORY).rows_incomplete:
             yield "stored in an earlier shape: sync to read its history once more"
         yield from _reasons_of_standing(tracking)
-        yield from _reasons_of_rows(checked, tracking, tracking.rows, listing)
+        yield from _reasons_of_rows(checked, tracking, held, listing)
 
 
 def _reasons_of_standing(tracking: RunTracking) -> Iterator[str]:
-    evidence = tracking.evidence
+    part = tracking.part(HISTORY)
+    evidence = part.evidence
     if evidence is not None and evidence.standing == Standing.WAITING:
         missing = count(evidence.missing_rows, "row")
         yield f"{missing} did not come again, and wait for a read that shows that they are gone"
     elif evidence is not None and evidence.standing == Standing.FAILED:
         yield "what was listed last could not be read"
     elif (shortage := shortage_of(tracking)) is not None:
-        accepted = tracking.standing.stands
-        as_such = ", accepted as such" if tracking.short_by else ", accepted as short"
+        accepted = part.standing.stands
+        as_such = ", accepted as such" if part.short_by else ", accepted as short"
         yield f"{shortage}{as_such if accepted else ''}"
 
 
 def _reasons_of_rows(
-    checked: CheckedExport, tracking: RunTracking, held: HistoryPosition, listing: RunListing
+    checked: CheckedExport, tracking: RunTracking, held: Position, listing: RunListing
 ) -> Iterator[str]:
     if held.selection != EVERYTHING:
         yield f"read under a selection: {selection_in_words(held.selection)}"
     if not held.whole:
         yield "only a part of its steps was read"
-    lines = listing.history_line_count
-    expected = held.rows + (tracking.short_by or 0)
+    part, lines = tracking.part(HISTORY), listing.counts_of(HISTORY).line_count
+    expected = held.rows + (part.short_by or 0)
     if lines is None:
         yield "line count not known"
     elif lines > expected:
@@ -153,14 +156,14 @@ def _reasons_of_rows(
         yield f"W&B lists {lines} lines where {expected} were read"
     history = checked.histories.get(listing.run_id)
     stored = history.place.rows if history is not None else 0
-    told = tracking.history.rows if tracking.history is not None else 0
+    told = part.stored.rows if part.stored is not None else 0
     if held.selection == EVERYTHING and not stored == told == held.rows:
         yield f"{count(stored, 'row')} stored of {held.rows} received"
     if lines == expected:
         yield from _differences_at_the_end(held, listing)
 
 
-def _differences_at_the_end(held: HistoryPosition, listing: RunListing) -> Iterator[str]:
+def _differences_at_the_end(held: Position, listing: RunListing) -> Iterator[str]:
     """Say where the last row that W&B lists is another one than the last that was received.
 
     A run whose rows were replaced by as many others has another last row, since time goes on. Where
@@ -179,8 +182,8 @@ def explain_absence(
     run: WandbRun, scope: RunScope | None, tracking: RunTracking | None
 ) -> UnheldRun:
     """Say why a run that W&B lists is not in an export of this scope."""
-    if tracking is not None and tracking.failure is not None:
-        reason = f"failed last time: {tracking.failure}"
+    if tracking is not None and tracking.failed is not None:
+        reason = f"failed last time: {tracking.failed}"
     elif scope is not None and not scope.admits(run):
         reason = "outside of the scope of this export"
     elif scope is not None and scope.filters is not None:

@@ -139,5 +139,5 @@ def _compare_file(
 
 
 def digest_in(state: ExportState, name: str) -> str:
-    """Return the SHA-256 that the state has of runs.jsonl or history.jsonl."""
-    return state.runs_file if name == RUNS_FILE else state.history_file
+    """Return the SHA-256 that the state has of a data file, "" if it has none."""
+    return state.files.get(name, "")

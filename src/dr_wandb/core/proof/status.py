@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
@@ -99,7 +100,7 @@ def sum_up(
         alive=tuple(
             run_id for run_id, run in runs.items() if not run.terminal and not run.missing_since
         ),
-        failed={run_id: run.failure for run_id, run in runs.items() if run.failure},
+        failed={run_id: run.failed for run_id, run in runs.items() if run.failed},
         metadata_failed={
             run_id: run.metadata_failure for run_id, run in runs.items() if run.metadata_failure
         },
@@ -107,14 +108,13 @@ def sum_up(
         short={run_id: run.short_by for run_id, run in runs.items() if run.short_by is not None},
         shortages={run_id: said for run_id, run in runs.items() if (said := shortage_of(run))},
         accepted=tuple(
-            run_id
-            for run_id, run in runs.items()
-            if run.short_by is not None and run.standing.stands
+            run_id for run_id, run in runs.items() if run.short_by is not None and _stands(run)
         ),
         waiting={
-            run_id: f"{count(run.evidence.missing_rows, 'row')} {run.evidence.kind}"
+            run_id: f"{count(evidence.missing_rows, 'row')} {evidence.kind}"
             for run_id, run in runs.items()
-            if run.evidence is not None and run.standing == Standing.WAITING
+            for part in run.parts.values()
+            if (evidence := part.evidence) is not None and part.standing == Standing.WAITING
         },
         missing={run_id: run.missing_since for run_id, run in runs.items() if run.missing_since},
         out_of_scope={
@@ -143,14 +143,16 @@ def lag_of(run: RunTracking) -> str | None:
     """Say how far a run's history was behind at the last look at it, None where it was not."""
     if run.missing_since is not None:
         return None
-    held = run.rows
+    part = run.part(HISTORY)
+    held = part.rows
     if held is None:
         return "history never read"
-    if run.seen is None or run.standing in (Standing.SHORT, Standing.WAITING):
+    if run.seen is None or part.standing in (Standing.SHORT, Standing.WAITING):
         return None
-    if run.accounts_for(run.seen.counts):
+    counts = run.seen.counts_of(HISTORY)
+    if part.accounts_for(counts):
         return None
-    lines, expected = run.seen.history_line_count, held.rows + held.short_by
+    lines, expected = counts.line_count, held.rows + held.short_by
     if lines is None or not held.whole or lines <= expected:
         return "logged since it was read"
     return f"{count(lines - expected, 'row')} behind"
@@ -158,13 +160,23 @@ def lag_of(run: RunTracking) -> str | None:
 
 def shortage_of(run: RunTracking) -> str | None:
     """Say what a run is short of, None if it is not."""
-    if run.short_by is None or run.short_by > 0:
-        return None if run.short_by is None else f"{count(run.short_by, 'row')} short"
-    listed = run.seen.last_step if run.seen is not None else None
-    reached = run.rows.last_step if run.rows is not None else None
+    said = (_shortage_of(run, dataset) for dataset in run.parts)
+    return "; ".join(filter(None, said)) or None
+
+
+def _stands(run: RunTracking) -> bool:
+    return all(part.standing.stands for part in run.parts.values())
+
+
+def _shortage_of(run: RunTracking, dataset: str) -> str | None:
+    part = run.part(dataset)
+    if part.short_by is None or part.short_by > 0:
+        return None if part.short_by is None else f"{count(part.short_by, 'row')} short"
+    listed = run.seen.counts_of(dataset).last_step if run.seen is not None else None
+    reached = part.rows.last_step if part.rows is not None else None
     if listed is not None and (reached is None or reached < listed):
         return f"step {listed} is listed, and was not reached"
-    missing = run.evidence.missing_rows if run.evidence is not None else 0
+    missing = part.evidence.missing_rows if part.evidence is not None else 0
     if missing:
         return f"{count(missing, 'row')} that the export holds did not come again"
     return "it did not come as it is listed"

@@ -9,37 +9,72 @@ Rules
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.identity import is_another_run, see
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
-from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.core.contract.request import ExportRequest, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking, latest
+from dr_wandb.core.contract.state import (
+    ExportState,
+    RunTracking,
+    latest,
+    with_part,
+    with_parts,
+)
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
 
 
-class RunOutcome(Record, frozen=True, kw_only=True):
-    """What came of one listed run: rows that were judged, a failure, or neither.
+class PartOutcome(Record, frozen=True, kw_only=True):
+    """What came of the rows of one dataset: a judgement, or a failure.
 
-    `evidence`: what the answers of a failed run say. `refused`: it failed because W&B refuses to
-    give its history. `unread`: what of its listing does not read. `metadata_failure`: why its
-    metadata file did not come. `outside`: it is not in the scope any more.
+    `evidence`: what the answers of a fetch that failed say. `refused`: it failed because the source
+    refuses to give these rows.
     """
 
-    listing: RunListing
     judged: Judged | None = None
     failure: str | None = None
     evidence: Evidence | None = None
     refused: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """Say whether rows that came are held from now on."""
+        return self.judged is not None and self.judged.keep != Keep.HELD
+
+
+class RunOutcome(Record, frozen=True, kw_only=True):
+    """What came of one listed run. `parts`: by dataset, as far as rows were fetched.
+
+    `unread`: what of its listing does not read. `metadata_failure`: why its metadata file did not
+    come. `outside`: it is not in the scope any more.
+    """
+
+    listing: RunListing
+    parts: dict[str, PartOutcome] = msgspec.field(default_factory=dict)
     unread: str | None = None
     metadata_failure: str | None = None
     outside: bool = False
+
+    @property
+    def failure(self) -> str | None:
+        """Return why rows of it could not be fetched, None if all could."""
+        failures = (part.failure for part in self.parts.values() if part.failure is not None)
+        return next(failures, None)
+
+    @property
+    def refused(self) -> bool:
+        """Say whether all that failed was refused."""
+        failed = [part for part in self.parts.values() if part.failure is not None]
+        return bool(failed) and all(part.refused for part in failed)
 
 
 def advance_runs(
@@ -68,7 +103,7 @@ def advance_runs(
     for failed in broken:
         known = before.get(failed.run_id) or RunTracking(run_id=failed.run_id, source=source)
         tracked[failed.run_id] = replace(
-            known, failure=failed.reason, refused=False, missing_since=None
+            with_parts(known, _without_failure), failure=failed.reason, missing_since=None
         )
     return tracked
 
@@ -82,10 +117,11 @@ def advance_run(
 ) -> RunTracking:
     """Return the tracking of a listed run after its fetch; byte ranges are those of before."""
     after = _advance_run(request, before, outcome, source, exported_at)
-    said = (outcome.unread, outcome.refused, outcome.metadata_failure)
-    if said == (after.unread, after.refused, after.metadata_failure):
+    after = replace(after, failure=None)
+    said = (outcome.unread, outcome.metadata_failure)
+    if said == (after.unread, after.metadata_failure):
         return after
-    return replace(after, unread=said[0], refused=said[1], metadata_failure=said[2])
+    return replace(after, unread=said[0], metadata_failure=said[1])
 
 
 def _advance_run(
@@ -95,82 +131,130 @@ def _advance_run(
     source: str,
     exported_at: str,
 ) -> RunTracking:
-    listing, judged = outcome.listing, outcome.judged
+    listing = outcome.listing
     left = (before and before.out_of_scope_since) or exported_at
     outside = left if outcome.outside else None
+    another = before is not None and is_another_run(before, listing, source)
+    parts = outcome.parts.values()
+    if before is not None and another and parts and not any(part.stored for part in parts):
+        # Nothing of the new run is stored yet: the next sync has to see that it is another.
+        known = with_parts(before, _without_failure)
+        for dataset, came in outcome.parts.items():
+            known = with_part(known, dataset, _still_earlier(known.part(dataset), came))
+        return replace(
+            known,
+            run_state=listing.state,
+            missing_since=None,
+            out_of_scope_since=outside,
+        )
     seen = replace(see(before, listing, source), out_of_scope_since=outside)
-    if before is not None and before.history is not None:
-        seen = replace(seen, rows_from=before.rows_source)
-    if before is not None and is_another_run(before, listing, source):
-        if outcome.failure is not None or (judged is not None and judged.keep == Keep.HELD):
-            # Nothing of the new run is stored yet: the next sync has to see that it is another.
-            evidence = judged.evidence if judged is not None else outcome.evidence
-            return replace(
-                before,
-                run_state=listing.state,
-                missing_since=None,
-                out_of_scope_since=outside,
-                failure=outcome.failure,
-                evidence=evidence or before.evidence,
-            )
-        # In metadata mode the history stays as it was; the position is gone, so it is read again.
-        kept = before.history if request.mode == ExportMode.METADATA else None
-        seen = replace(seen, history=kept, of_earlier_run=kept is not None, fingerprint="")
+    if before is not None and another:
+        seen = replace(seen, parts=_of_earlier_run(before), fingerprint="")
+    elif before is not None:
+        seen = replace(seen, parts={name: _from(before, name) for name in before.parts})
+    for dataset in sorted({*seen.parts, *request.datasets}):
+        part = _advance_part(request, dataset, seen, outcome, source)
+        seen = with_part(seen, dataset, part)
     if outcome.failure is not None:
-        if before is not None and before.history is not None:
+        if before is not None and before.stores_rows:
             # Times of creation are compared with those of the same source.
             seen = replace(seen, source=before.source, created_at=before.created_at)
-        evidence = outcome.evidence or seen.evidence
-        asked = request.mode == ExportMode.HISTORY
-        if evidence is None and asked and not seen.accounts_for(listing.counts):
-            # The next listing may look as if nothing had happened: the run has to be read then too.
-            evidence = Evidence(
-                standing=Standing.FAILED,
-                created_at=listing.created_at,
-                selection=request.selection,
-            )
-        return replace(seen, failure=outcome.failure, evidence=evidence)
-    if judged is not None:
-        return _advance_judged(seen, judged, source)
-    position = seen.position
-    if request.mode == ExportMode.HISTORY and _nothing_logged(request, seen):
-        position = HistoryPosition(selection=request.selection, listed=listing.counts)
-        seen = replace(seen, position=position, held=None, evidence=None, look=None)
+    else:
+        seen = replace(seen, fields_to_read=())
+    position = seen.part(HISTORY).position
+    return replace(seen, last_history_step=None if position is None else position.last_step)
+
+
+def _still_earlier(part: PartTracking, came: PartOutcome) -> PartTracking:
+    """Return a part of which the rows stay those of an earlier run."""
+    evidence = came.judged.evidence if came.judged is not None else came.evidence
     return replace(
-        seen,
-        last_history_step=position.last_step if position is not None else None,
-        fields_to_read=(),
-        failure=None,
+        part,
+        failure=came.failure,
+        refused=came.refused,
+        evidence=evidence or part.evidence,
     )
 
 
-def _advance_judged(seen: RunTracking, judged: Judged, source: str) -> RunTracking:
-    """Return the tracking of a run whose rows were read."""
+def _of_earlier_run(before: RunTracking) -> dict[str, PartTracking]:
+    """Return the parts of a run that was made again, until rows of the new one are stored.
+
+    The positions are gone, so that it is read.
+    """
+    return {
+        dataset: PartTracking(
+            stored=part.stored,
+            row_shape=part.row_shape,
+            rows_from=before.rows_source(dataset),
+            of_earlier_run=True,
+        )
+        for dataset, part in before.parts.items()
+        if part.stored is not None
+    }
+
+
+def _from(before: RunTracking, dataset: str) -> PartTracking:
+    """Return a part with the kind of source that its rows came from, if it holds any."""
+    part = before.part(dataset)
+    return part if part.stored is None else replace(part, rows_from=before.rows_source(dataset))
+
+
+def _without_failure(part: PartTracking) -> PartTracking:
+    return replace(part, failure=None, refused=False)
+
+
+def _advance_part(
+    request: ExportRequest,
+    dataset: str,
+    seen: RunTracking,
+    outcome: RunOutcome,
+    source: str,
+) -> PartTracking:
+    """Return what is known of a run's rows of one dataset after its fetch, if there was one."""
+    part = seen.part(dataset)
+    counts, came = outcome.listing.counts_of(dataset), outcome.parts.get(dataset)
+    if came is not None and came.judged is not None:
+        return _advance_judged(part, came.judged, source)
+    asked = dataset in request.datasets
+    if came is not None and came.failure is not None:
+        evidence = came.evidence or part.evidence
+        if evidence is None and asked and not part.accounts_for(counts):
+            # The next listing may look as if nothing had happened: the run has to be read then too.
+            evidence = Evidence(
+                standing=Standing.FAILED,
+                created_at=outcome.listing.created_at,
+                selection=request.selection_of(dataset),
+            )
+        return replace(part, failure=came.failure, refused=came.refused, evidence=evidence)
+    part = _without_failure(part)
+    selection = request.selection_of(dataset)
+    if asked and not (_is_known(part, selection) and part.standing.stands):
+        # A plan leaves the rows of such a run alone only where the listing shows none at all.
+        position = Position(selection=selection, listed=counts)
+        part = replace(part, position=position, held=None, evidence=None, look=None)
+    return part
+
+
+def _is_known(part: PartTracking, selection: HistorySelection) -> bool:
+    return part.position is not None and part.position.selection == selection
+
+
+def _advance_judged(part: PartTracking, judged: Judged, source: str) -> PartTracking:
+    """Return what is known of rows that were read."""
     came = judged.keep != Keep.HELD or judged.standing.stands
     settled = judged.standing.stands and judged.standing != Standing.ACCEPTED
     return replace(
-        seen,
+        part,
         position=judged.position,
         held=judged.held,
         evidence=None if settled else judged.evidence,
         look=judged.look,
-        last_history_step=judged.position.last_step if judged.position is not None else None,
-        row_shape=ROW_SHAPE if came else seen.row_shape,
-        of_earlier_run=seen.of_earlier_run and not came,
-        rows_from=seen.rows_from if judged.keep == Keep.HELD else source,
-        fields_to_read=(),
+        row_shape=ROW_SHAPE if came else part.row_shape,
+        of_earlier_run=part.of_earlier_run and not came,
+        rows_from=part.rows_from if judged.keep == Keep.HELD else source,
         failure=None,
+        refused=False,
     )
-
-
-def _nothing_logged(request: ExportRequest, seen: RunTracking) -> bool:
-    """Say whether a history that was not fetched has its position still to be set.
-
-    A plan leaves the history of such a run alone only where the listing shows no rows at all.
-    """
-    position = seen.position
-    known = position is not None and position.selection == request.selection
-    return not known or not seen.standing.stands
 
 
 def mark_missing(tracking: RunTracking, exported_at: str) -> RunTracking:
@@ -185,20 +269,18 @@ def advance_state(
     runs: Mapping[str, RunTracking],
     *,
     exported_at: str,
-    runs_file: str,
-    history_file: str,
+    files: Mapping[str, str],
     changes_length: int,
     scope: RunScope | None,
 ) -> ExportState:
-    """Return the state after a sync."""
+    """Return the state after a sync. files: the SHA-256 of the data files, by name."""
     created = (tracking.created_at for tracking in runs.values())
     return replace(
         state,
         last_exported_at=exported_at,
         max_created_at=latest([state.max_created_at, *created]),
         runs=dict(sorted(runs.items())),
-        runs_file=runs_file,
-        history_file=history_file,
+        files=dict(sorted(files.items())),
         changes_length=changes_length,
         scope=scope,
         row_shape=ROW_SHAPE,
@@ -210,9 +292,15 @@ def count_deselected(before: Mapping[str, RunTracking], after: Mapping[str, RunT
     """Return how many rows runs lost to another selection."""
     lost = 0
     for run_id, now in after.items():
-        was = before.get(run_id)
-        if was is None or was.rows is None or now.rows is None:
-            continue
-        if was.rows.selection != now.rows.selection and was.history is not None:
-            lost += max(0, was.history.rows - (now.history.rows if now.history else 0))
+        known = before.get(run_id)
+        for dataset, part in known.parts.items() if known is not None else ():
+            lost += _count_deselected(part, now.part(dataset))
     return lost
+
+
+def _count_deselected(was: PartTracking, now: PartTracking) -> int:
+    if was.rows is None or now.rows is None or was.stored is None:
+        return 0
+    if was.rows.selection == now.rows.selection:
+        return 0
+    return max(0, was.stored.rows - (now.stored.rows if now.stored is not None else 0))

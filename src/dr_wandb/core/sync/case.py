@@ -2,19 +2,21 @@
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Look, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.core.sync.verdict import Keep
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """What one read brought. `tail`: it is of the steps from the position on.
+    """What one read of a dataset brought. `tail`: it is of the steps from the position on.
 
     `rows` and `digest` are of the lines that the selection admits. `begins_as_before`: they begin
     with the lines of the last whole answer. `comparison` is with the rows that are held of the same
@@ -22,6 +24,7 @@ class Answer(Record, frozen=True, kw_only=True):
     `stored` describes these, if the tracking of the run does not.
     """
 
+    dataset: str = HISTORY
     window: FetchWindow = FetchWindow()
     tail: bool = False
     received: Received = Received()
@@ -29,7 +32,7 @@ class Answer(Record, frozen=True, kw_only=True):
     digest: str = ""
     begins_as_before: bool = False
     comparison: Comparison | None = None
-    stored: HistoryPosition | None = None
+    stored: Position | None = None
 
 
 class Case:
@@ -50,21 +53,24 @@ class Case:
         self.before = before
         self.selection = selection
         self.now = now
-        self.count = listing.history_line_count
-        self.another = before is not None and holds_another_run(before, listing, source)
-        self.same_source = before is None or before.rows_source == source
-        known = before.evidence if before is not None else None
+        dataset = answer.dataset
+        self.counts = listing.counts_of(dataset)
+        self.count = self.counts.line_count
+        self.part = before.part(dataset) if before is not None else UNKNOWN
+        self.another = before is not None and holds_another_run(before, dataset, listing, source)
+        self.same_source = before is None or before.rows_source(dataset) == source
+        known = self.part.evidence
         fits = known is not None and known.speaks_of(listing, selection)
         self.evidence = known if known is not None and fits else Evidence()
-        self.position = None if before is None or self.another else before.position
-        self.held = (before.rows or answer.stored) if before is not None else None
+        self.position = None if self.another else self.part.position
+        self.held = (self.part.rows or answer.stored) if before is not None else None
         self.held_rows = self._count_held()
 
     def _count_held(self) -> int:
         """Return how many rows are held, selected or not, as far as that is known."""
         if self.before is None:
             return 0
-        stored = self.before.history.rows if self.before.history is not None else 0
+        stored = self.part.stored.rows if self.part.stored is not None else 0
         return max(stored, self.held.rows) if self.held is not None else stored
 
     @property
@@ -87,7 +93,7 @@ class Case:
         Rows without a step count as being at step 0. If a step was listed before and none is any
         more, the run was reset, and an answer with steps is an old one.
         """
-        last = self.listing.last_step
+        last = self.counts.last_step
         if last is None and self.received.last_step is not None and self._listed_a_step:
             return False
         if last is None or last < self.answer.window.low:
@@ -141,7 +147,7 @@ class Case:
         if self.count is not None and listed is not None and self.count < listed:
             return True
         comparison = self.answer.comparison
-        if self.listing.last_step is None:
+        if self.counts.last_step is None:
             return self.received.last_step is None
         return comparison is not None and comparison.beyond
 
@@ -157,7 +163,7 @@ class Case:
     @property
     def keep_received(self) -> Keep:
         """Return how what came is to be held: as it is held already, if the bytes are the same."""
-        stored = self.before.history if self.before is not None else None
+        stored = self.part.stored
         if self.another or stored is None:
             return Keep.RECEIVED
         most = self.selection.bounds.max_records
@@ -187,20 +193,18 @@ class Case:
     @property
     def look_before(self) -> Look | None:
         """Return what was seen of an earlier difference."""
-        return None if self.before is None or self.another else self.before.look
+        return None if self.another else self.part.look
 
     @property
-    def still_held(self) -> HistoryPosition | None:
+    def still_held(self) -> Position | None:
         """Return the description of held rows that stay, if the position is not theirs."""
-        return None if self.before is None else self.before.held
+        return self.part.held
 
-    def answer_as_held(self, short_by: int = 0) -> HistoryPosition:
+    def answer_as_held(self, short_by: int = 0) -> Position:
         """Describe what came, to be held instead of what is."""
-        return replace(
-            self.received_as(HistoryPosition(selection=self.selection), 0), short_by=short_by
-        )
+        return replace(self.received_as(Position(selection=self.selection), 0), short_by=short_by)
 
-    def received_as(self, position: HistoryPosition, below: int) -> HistoryPosition:
+    def received_as(self, position: Position, below: int) -> Position:
         """Describe what came, and the rows below it."""
         received = self.received
         return replace(
@@ -211,7 +215,7 @@ class Case:
             last_timestamp=received.last_timestamp,
             boundary_rows=received.boundary_rows,
             without_step=received.without_step,
-            listed=self.listing.counts,
+            listed=self.counts,
         )
 
     @property
@@ -222,10 +226,10 @@ class Case:
             return False
         return self.count is None or self.received.rows + self.missing_rows <= self.count
 
-    def united(self) -> HistoryPosition:
+    def united(self) -> Position:
         """Describe what came together with the held rows that are missing in it."""
         came = self.answer_as_held(0)
-        held = self.held or HistoryPosition()
+        held = self.held or Position()
         last = max(came, held, key=_end_of)
         comparison = self.answer.comparison
         without_step = comparison.missing_without_step if comparison is not None else 0
@@ -236,7 +240,7 @@ class Case:
             rows=self.received.rows + self.missing_rows,
             boundary_rows=max(at_last),
             without_step=self.received.without_step + without_step,
-            listed=self.listing.counts,
+            listed=self.counts,
             short_by=0,
         )
 
@@ -248,7 +252,7 @@ class Case:
         return f"{self.count} are listed"
 
 
-def _end_of(rows: HistoryPosition) -> tuple[bool, int, float]:
+def _end_of(rows: Position) -> tuple[bool, int, float]:
     """Order descriptions of rows by their last step, then by the time there."""
     step = rows.last_step
     try:

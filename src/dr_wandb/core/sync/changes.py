@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.listing import TERMINAL_STATES
+from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.contract.state import ByteRange, RunTracking
+from dr_wandb.core.contract.state import RunTracking
 
 SMALL_BYTES = 200
 """How long a value may be as JSON to be told."""
@@ -220,27 +222,29 @@ def changes_between(
         entered_scope=where(
             lambda was, now: bool(was.out_of_scope_since) and not now.out_of_scope_since
         ),
-        rows=_count_rows(before, after),
+        rows=_count_rows(before, after, HISTORY),
     )
 
 
 def _count_rows(
-    before: Mapping[str, RunTracking], after: Mapping[str, RunTracking]
+    before: Mapping[str, RunTracking], after: Mapping[str, RunTracking], dataset: str
 ) -> dict[str, RowCount]:
     counts = {}
     ids = before.keys() | after.keys()
     for run_id in sorted(run for run in ids if before.get(run) is not after.get(run)):
-        was, now = (
-            tracked[run_id].history if run_id in tracked else None for tracked in (before, after)
+        part, part_now = (
+            tracked[run_id].part(dataset) if run_id in tracked else UNKNOWN
+            for tracked in (before, after)
         )
-        if (was and was.digest) == (now and now.digest) or _only_reshaped(before.get(run_id), now):
+        was, now = part.stored, part_now.stored
+        if (was and was.digest) == (now and now.digest) or _only_reshaped(part, part_now):
             continue
         counts[run_id] = RowCount(before=was.rows if was else 0, after=now.rows if now else 0)
     return counts
 
 
-def _only_reshaped(was: RunTracking | None, now: ByteRange | None) -> bool:
+def _only_reshaped(was: PartTracking, now: PartTracking) -> bool:
     """Say whether as many rows are held as before, which had an earlier shape: no change."""
-    if was is None or was.history is None or now is None:
+    if was.stored is None or now.stored is None:
         return False
-    return was.row_shape < ROW_SHAPE and was.history.rows == now.rows
+    return was.row_shape < ROW_SHAPE and was.stored.rows == now.stored.rows

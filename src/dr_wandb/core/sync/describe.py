@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
 from dr_wandb.core.sync.manifest import ExportSummary
-from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
+from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 
 
 def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
@@ -22,14 +23,19 @@ def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
 
 def _describe_run(run: RunPlan) -> str:
     named = f"{run.action:8} {run.run_id!r}: {run.reason}"
-    if run.history is None:
+    if not run.fetches:
         return f"{named}; {'metadata file' if run.metadata else 'no request'}"
-    window = run.history.window
-    steps = "the whole history"
+    fetches = (_describe_fetch(dataset, fetch, run) for dataset, fetch in run.fetches.items())
+    return "; ".join((named, *fetches))
+
+
+def _describe_fetch(dataset: str, fetch: PartFetch, run: RunPlan) -> str:
+    window = fetch.window
+    steps = f"the whole {dataset}"
     if not window.whole:
         steps = f"steps {window.low} to {'the end' if window.stop is None else window.stop}"
-    reason = "" if run.history.reason == run.reason else f" ({run.history.reason})"
-    return f"{named}; {steps}{reason}"
+        steps = steps if dataset == HISTORY else f"{dataset}: {steps}"
+    return steps if fetch.reason == run.reason else f"{steps} ({fetch.reason})"
 
 
 def describe_changes(changes: SyncChanges, *, since: bool = False) -> tuple[str, ...]:
@@ -162,11 +168,12 @@ def _without_metadata(failures: Iterable[FailedRun]) -> Iterator[str]:
 def describe_accepted(outcomes: Iterable[RunOutcome]) -> Iterator[str]:
     """Say in lines of text which runs were accepted as short just now."""
     accepted = [
-        f"run {outcome.listing.run_id!r}: {outcome.judged.reason}"
+        f"run {outcome.listing.run_id!r}: {part.judged.reason}"
         for outcome in sorted(outcomes, key=lambda outcome: outcome.listing.run_id)
-        if outcome.judged is not None
-        and outcome.judged.standing == Standing.ACCEPTED
-        and outcome.judged.reason
+        for part in outcome.parts.values()
+        if part.judged is not None
+        and part.judged.standing == Standing.ACCEPTED
+        and part.judged.reason
     ]
     yield from _named(accepted, "accepted")
 

@@ -37,8 +37,9 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import SECOND_LOOK, Evidence, Standing, later_by
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.case import Answer, Case
 from dr_wandb.core.sync.next_evidence import (
@@ -117,7 +118,7 @@ def _proven(case: Case) -> Judged:
     return _moved(case, case.keep_received, case.answer_as_held(short_by))
 
 
-def _moved(case: Case, keep: Keep, position: HistoryPosition) -> Judged:
+def _moved(case: Case, keep: Keep, position: Position) -> Judged:
     """Let the position move to where all that is listed is held, but what is accepted."""
     standing = Standing.ACCEPTED if position.short_by else Standing.PROVEN
     evidence = evidence_of(case, standing)
@@ -149,7 +150,7 @@ def _waiting(case: Case) -> Judged:
 def _short(case: Case) -> Verdict:
     evidence = short_evidence(case)
     goes = evidence.answers >= SHORT_SYNCS and case.speaks_against_held(evidence)
-    held: HistoryPosition | None
+    held: Position | None
     # Held rows are missing in three answers, and there is a reason to believe these.
     waited = later_by(SECOND_LOOK, evidence.since, case.now)
     if goes and waited and (case.missing_rows or case.apart):
@@ -188,13 +189,13 @@ def _short(case: Case) -> Verdict:
     )
 
 
-def _accepted(case: Case, keep: Keep, held: HistoryPosition | None, evidence: Evidence) -> Judged:
+def _accepted(case: Case, keep: Keep, held: Position | None, evidence: Evidence) -> Judged:
     """Let the position move as if there was a proof: three syncs changed nothing."""
     if case.apart:
         keep, held = case.keep_received, case.answer_as_held()
-    rows = held or case.held or HistoryPosition(selection=case.selection, rows=case.held_rows)
+    rows = held or case.held or Position(selection=case.selection, rows=case.held_rows)
     short_by = max(0, evidence.difference or 0)
-    position = replace(rows, listed=case.listing.counts, short_by=short_by)
+    position = replace(rows, listed=case.counts, short_by=short_by)
     evidence = replace(evidence, standing=Standing.ACCEPTED, answers=0, added=False)
     return Judged(
         keep=keep,
@@ -205,12 +206,10 @@ def _accepted(case: Case, keep: Keep, held: HistoryPosition | None, evidence: Ev
     )
 
 
-def _behind(
-    case: Case, position: HistoryPosition, below: int, now: HistoryPosition
-) -> Judged | ReadWhole:
+def _behind(case: Case, position: Position, below: int, now: Position) -> Judged | ReadWhole:
     known = case.evidence
     target = known.target if known.standing == Standing.BEHIND else None
-    counts, misses = case.listing.counts, known.misses + 1
+    counts, misses = case.counts, known.misses + 1
     if target is None:
         target, misses = counts, 1
     elif target == counts:
@@ -238,7 +237,7 @@ def _behind(
     )
 
 
-def _caught_up(case: Case, lines: int | None, last_step: int | None, now: HistoryPosition) -> bool:
+def _caught_up(case: Case, lines: int | None, last_step: int | None, now: Position) -> bool:
     """Say whether what is held now accounts for an earlier listing and reaches its step."""
     if lines is None or last_step is None or now.last_step is None:
         return False

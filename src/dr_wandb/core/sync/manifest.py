@@ -6,11 +6,12 @@ Rules
 - The fields of dr-wandb 3.0.3 come first and keep their meaning, but for the paths.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import FailedRun, ShortRun, WaitingRun
 from dr_wandb.core.contract.normalize import normalize_time
@@ -21,12 +22,19 @@ from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
+from dr_wandb.core.sync.verdict import Judged
 
 RUNS_FILE = "runs.jsonl"
-HISTORY_FILE = "history.jsonl"
+HISTORY_FILE = DATASETS[HISTORY].file
 CHANGES_FILE = "changes.jsonl"
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.json"
+
+
+def file_order() -> tuple[str, ...]:
+    """Return the names of all files of an export, in the order in which they are put in place."""
+    of_datasets = (dataset.file for dataset in DATASETS.values())
+    return (*of_datasets, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
 
 
 class DataFile(Record, frozen=True, kw_only=True):
@@ -223,8 +231,8 @@ def summarize(
                 short_by=max(0, judged.evidence.difference or 0) or None,
                 reason=judged.reason,
             )
-            for outcome in told
-            if (judged := outcome.judged) is not None and judged.standing == Standing.SHORT
+            for outcome, judged in _judged(told)
+            if judged.standing == Standing.SHORT
         ),
         waiting=tuple(
             WaitingRun(
@@ -232,8 +240,8 @@ def summarize(
                 kind=judged.evidence.kind,
                 missing_rows=judged.evidence.missing_rows,
             )
-            for outcome in told
-            if (judged := outcome.judged) is not None and judged.standing == Standing.WAITING
+            for outcome, judged in _judged(told)
+            if judged.standing == Standing.WAITING
         ),
         unread=tuple(
             FailedRun(run_id=outcome.listing.run_id, reason=outcome.unread)
@@ -248,3 +256,10 @@ def summarize(
         refused=tuple(outcome.listing.run_id for outcome in refused),
         refusal=refused[0].failure if refused else None,
     )
+
+
+def _judged(outcomes: Iterable[RunOutcome]) -> Iterator[tuple[RunOutcome, Judged]]:
+    for outcome in outcomes:
+        for part in outcome.parts.values():
+            if part.judged is not None:
+                yield outcome, part.judged

@@ -13,7 +13,7 @@ Rules
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import NO_DIFFERENCE, Evidence, Look, Standing, earlier_of
-from dr_wandb.core.contract.state import HistoryPosition
+from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.case import Case
 
@@ -71,9 +71,9 @@ def with_difference(case: Case, evidence: Evidence, rows: int) -> Evidence:
     )
 
 
-def next_look(case: Case, position: HistoryPosition, *, confirmed: bool = False) -> Look | None:
+def next_look(case: Case, position: Position, *, confirmed: bool = False) -> Look | None:
     """Return what is seen of a difference between the listing and what is held by a proof."""
-    difference = position.difference(case.listing.counts)
+    difference = position.difference(case.counts)
     if difference == NO_DIFFERENCE:
         return None
     look = case.look_before
@@ -96,6 +96,6 @@ def why_short(case: Case, evidence: Evidence) -> str:
     if not case.reaches_last_step:
         last = case.received.last_step
         got = "no rows" if not case.received.rows else f"rows up to step {last}"
-        listed = "no step" if case.listing.last_step is None else f"step {case.listing.last_step}"
+        listed = "no step" if case.counts.last_step is None else f"step {case.counts.last_step}"
         return f"received {got}, but {listed} is listed"
     return f"{count(evidence.missing_rows, 'row')} that the export holds did not come"

@@ -15,18 +15,21 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
+import msgspec
+
+from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import (
-    ExportMode,
     ExportRequest,
     SyncMode,
     selection_in_words,
 )
-from dr_wandb.core.contract.state import ExportState, HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import ExportState, RunTracking
 
 ROWS_PER_REQUEST = 5000
 """Live history rows that one request is taken to bring, for the estimate of a plan."""
@@ -58,8 +61,11 @@ class FetchKind(StrEnum):
     LOOK = "look"
 
 
-class HistoryFetch(Record, frozen=True, kw_only=True):
-    """Which rows of a run to read, and why. `tail`: rows below the window's start are kept."""
+class PartFetch(Record, frozen=True, kw_only=True):
+    """Which rows of a dataset to read of a run, and why.
+
+    `tail`: rows below the window's start are kept.
+    """
 
     window: FetchWindow
     kind: FetchKind
@@ -68,14 +74,22 @@ class HistoryFetch(Record, frozen=True, kw_only=True):
 
 
 class RunPlan(Record, frozen=True, kw_only=True):
-    """What happens to one run, and why. `requests` is an estimate beyond the listing."""
+    """What happens to one run, and why. `requests` is an estimate beyond the listing.
+
+    `fetches` says which rows are read, by dataset.
+    """
 
     run_id: str
     action: RunAction
     reason: str
-    history: HistoryFetch | None = None
+    fetches: dict[str, PartFetch] = msgspec.field(default_factory=dict)
     metadata: bool = False
     requests: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Say whether nothing is read of the run beyond its listing."""
+        return not self.fetches and not self.metadata
 
 
 class SyncPlan(Record, frozen=True, kw_only=True):
@@ -135,9 +149,8 @@ def _place(plan: RunPlan, tracked: Mapping[str, RunTracking]) -> tuple[bool, boo
     That is the order of `history.jsonl`, so what has come is written while the rest is fetched.
     """
     tracking = tracked.get(plan.run_id)
-    failed = tracking is not None and tracking.failure is not None
-    idle = plan.history is None and not plan.metadata
-    return (not failed, idle, plan.run_id)
+    failed = tracking is not None and tracking.failed is not None
+    return (not failed, plan.idle, plan.run_id)
 
 
 def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
@@ -160,23 +173,31 @@ def _plan_run(
 ) -> RunPlan:
     another = known is not None and is_another_run(known, listing, source)
     tracking = None if another else known
-    holds_old_rows = another and _holds_rows(known)
-    history = _plan_history(request, tracking, listing, holds_old_rows, now)
+    planned = (
+        (dataset, _plan_part(request, dataset, known, tracking, listing, now))
+        for dataset in request.datasets
+    )
+    fetches = {dataset: fetch for dataset, fetch in planned if fetch is not None}
     metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
     action, reason = _choose_action(request, tracking, listing)
     if another:
         reason = "deleted and made again under the same id"
-    if action == RunAction.REUSE and (history is not None or metadata):
-        action, reason = RunAction.REFRESH, "metadata wanted" if history is None else history.reason
+    if action == RunAction.REUSE and (fetches or metadata):
+        reasons = [fetch.reason for fetch in fetches.values()]
+        action, reason = RunAction.REFRESH, reasons[0] if reasons else "metadata wanted"
     if outside:
         reason = f"out of scope, kept; {reason}"
     return RunPlan(
         run_id=listing.run_id,
         action=action,
         reason=reason,
-        history=history,
+        fetches=fetches,
         metadata=metadata,
-        requests=_requests(history, listing) + (2 if metadata else 0),
+        requests=sum(
+            _requests(fetch, listing.terminal, listing.counts_of(dataset))
+            for dataset, fetch in fetches.items()
+        )
+        + (2 if metadata else 0),
     )
 
 
@@ -187,8 +208,8 @@ def _choose_action(
         return RunAction.NEW, "not exported yet"
     if request.sync_mode == SyncMode.FULL_RECONCILE:
         return RunAction.NEW, "full reconcile"
-    if tracking.failure is not None:
-        return RunAction.REFRESH, f"failed last time: {tracking.failure}"
+    if tracking.failed is not None:
+        return RunAction.REFRESH, f"failed last time: {tracking.failed}"
     if tracking.unread is not None:
         return RunAction.REFRESH, f"did not read last time: {tracking.unread}"
     if tracking.missing_since is not None:
@@ -210,63 +231,58 @@ def _metadata_may_differ(
         return True
     seen = (tracking.seen.state, tracking.seen.heartbeat_at)
     now = (listing.state, listing.heartbeat_at)
-    failed = tracking.failure is not None and not tracking.refused
+    failed = tracking.failed is not None and not tracking.refused
     failed = failed or tracking.metadata_failure is not None
     return not tracking.metadata_included or failed or seen != now
 
 
-def _plan_history(
+def _plan_part(
     request: ExportRequest,
+    dataset: str,
+    known: RunTracking | None,
     tracking: RunTracking | None,
     listing: RunListing,
-    holds_old_rows: bool,
     now: str | None,
-) -> HistoryFetch | None:
-    """Choose the rows of one run to read, None if nothing can have changed.
+) -> PartFetch | None:
+    """Choose the rows of a dataset to read of one run, None if nothing can have changed.
 
-    holds_old_rows: rows are held of another run that had the id before.
+    known: what is tracked under its id. tracking: the same, None if that is another run.
     """
-    if request.mode == ExportMode.METADATA:
-        return None
-    selection = request.selection
-    position = tracking.position if tracking is not None else None
-    nothing_logged = listing.last_step is None and listing.history_line_count == 0
-    if nothing_logged and not holds_old_rows and not _holds_rows(tracking):
+    counts, selection = listing.counts_of(dataset), request.selection_of(dataset)
+    holds_rows = known is not None and known.part(dataset).holds_rows
+    if counts.last_step is None and counts.line_count == 0 and not holds_rows:
         return None
     if request.sync_mode == SyncMode.FULL_RECONCILE:
         return _whole(FetchKind.RECONCILE, "full reconcile")
-    if tracking is None or tracking.rows is None:
+    part = tracking.part(dataset) if tracking is not None else UNKNOWN
+    position = part.position
+    if part.rows is None:
         return _whole(FetchKind.FIRST, "never fetched")
-    if tracking.rows.selection != selection:
-        before, after = selection_in_words(tracking.rows.selection), selection_in_words(selection)
+    if part.rows.selection != selection:
+        before, after = selection_in_words(part.rows.selection), selection_in_words(selection)
         return _whole(FetchKind.SELECTION, f"selection changed: {before} -> {after}")
-    if tracking.rows_incomplete:
+    if part.rows_incomplete:
         reason = "stored in an earlier shape: read once more, to complete it"
         return _whole(FetchKind.SHAPE, reason)
-    if tracking.standing == Standing.BEHIND and position is not None:
-        fetch = _plan_advance(position, listing)
-    elif position is None or not tracking.standing.stands:
-        return _whole(FetchKind.AGAIN, f"{tracking.standing}: read again")
-    elif not tracking.accounts_for(listing.counts):
-        fetch = _plan_advance(position, listing)
-    elif tracking.look_due(listing.counts, now):
+    if part.standing == Standing.BEHIND and position is not None:
+        fetch = _plan_advance(position, counts)
+    elif position is None or not part.standing.stands:
+        return _whole(FetchKind.AGAIN, f"{part.standing}: read again")
+    elif not part.accounts_for(counts):
+        fetch = _plan_advance(position, counts)
+    elif part.look_due(counts, now):
         return _whole(FetchKind.LOOK, "looked at once more: the listing differs from what is held")
     else:
         return None
-    if fetch.tail and tracking.failure is not None:
+    failed = tracking is not None and tracking.failed is not None
+    if fetch.tail and failed:
         return _whole(FetchKind.AGAIN, f"failed last time; {fetch.reason}")
     return fetch
 
 
-def _holds_rows(tracking: RunTracking | None) -> bool:
-    if tracking is None:
-        return False
-    return tracking.history is not None or (tracking.rows is not None and tracking.rows.rows > 0)
-
-
-def _plan_advance(position: HistoryPosition, listing: RunListing) -> HistoryFetch:
+def _plan_advance(position: Position, counts: Counts) -> PartFetch:
     """Choose the rows to read of a run whose listing is not the one of its position."""
-    known, count = position.listed.line_count, listing.history_line_count
+    known, count = position.listed.line_count, counts.line_count
     # An old server, or a count that is not told: a tail could not be checked.
     if count is None or known is None or not position.whole:
         return _whole(FetchKind.UNCOUNTED, "the line count is not known")
@@ -277,22 +293,20 @@ def _plan_advance(position: HistoryPosition, listing: RunListing) -> HistoryFetc
     if (position.last_step or 0) <= 0 or not position.boundary_rows or position.without_step:
         return _whole(FetchKind.STEPLESS, f"{count - known} rows behind, with no step to begin at")
     assert position.last_step is not None
-    if listing.last_step is not None and listing.last_step < position.last_step:
-        back = f"the last step went back from {position.last_step} to {listing.last_step}"
+    if counts.last_step is not None and counts.last_step < position.last_step:
+        back = f"the last step went back from {position.last_step} to {counts.last_step}"
         return _whole(FetchKind.REWOUND, back)
     reason = f"{count - known} rows behind" if count > known else "logged again since"
     # Rows that come while it is read are left to the next sync: they could not be accounted for.
-    stop = None if listing.last_step is None else listing.last_step + 1
+    stop = None if counts.last_step is None else counts.last_step + 1
     window = FetchWindow(start=position.last_step, stop=stop)
-    return HistoryFetch(window=window, kind=FetchKind.TAIL, reason=reason, tail=True)
+    return PartFetch(window=window, kind=FetchKind.TAIL, reason=reason, tail=True)
 
 
-def _whole(kind: FetchKind, reason: str) -> HistoryFetch:
-    return HistoryFetch(window=WHOLE_RUN, kind=kind, reason=reason)
+def _whole(kind: FetchKind, reason: str) -> PartFetch:
+    return PartFetch(window=WHOLE_RUN, kind=kind, reason=reason)
 
 
-def _requests(history: HistoryFetch | None, listing: RunListing) -> int:
-    if history is None:
-        return 0
-    rows = 0 if listing.terminal or history.tail else listing.history_line_count or 0
+def _requests(fetch: PartFetch, terminal: bool, counts: Counts) -> int:
+    rows = 0 if terminal or fetch.tail else counts.line_count or 0
     return 1 + math.ceil(rows / ROWS_PER_REQUEST)

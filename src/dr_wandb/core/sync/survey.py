@@ -100,4 +100,4 @@ def check_vanished(
 
 
 def _failed_with_nothing(run: RunTracking) -> bool:
-    return run.failure is not None and run.snapshot is None and run.history is None
+    return run.failed is not None and run.snapshot is None and not run.stores_rows

@@ -3,8 +3,8 @@
 from enum import StrEnum
 
 from dr_wandb.core.contract.evidence import Evidence, Look, Standing
+from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.state import HistoryPosition
 
 
 class Keep(StrEnum):
@@ -23,8 +23,8 @@ class Judged(Record, tag_field="verdict", tag="judged", frozen=True, kw_only=Tru
     """
 
     keep: Keep
-    position: HistoryPosition | None
-    held: HistoryPosition | None = None
+    position: Position | None
+    held: Position | None = None
     evidence: Evidence
     look: Look | None = None
     reason: str = ""

@@ -6,9 +6,11 @@ Rules
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.records import FIRST_OF_OURS, Record
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
@@ -23,6 +25,7 @@ from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
 from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
     HISTORY_FILE,
+    MANIFEST_FILE,
     RUNS_FILE,
     DataFile,
     ExportManifest,
@@ -30,7 +33,7 @@ from dr_wandb.core.sync.manifest import (
 from dr_wandb.shell.proof.presence import look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.places import require_visible_file
-from dr_wandb.shell.store.store import ExportStore, load_document
+from dr_wandb.shell.store.store import ExportStore, load_document, load_state
 
 _R = TypeVar("_R", bound=Record)
 
@@ -59,15 +62,19 @@ class Checking:
         """Read everything, then compare."""
         findings, store = self._findings, self._store
         self._look_beside()
-        manifest = self._load(store.manifest_path, ExportManifest)
-        state = self._load(store.state_path, ExportState)
+        manifest = self._load(store.manifest_path, _load_manifest)
+        state = self._load(store.state_path, load_state)
         known = manifest or state
         strict = known is not None and known.schema_version >= FIRST_OF_OURS
         project = (known.entity, known.project) if known is not None else None
         runs = RunsAudit(findings, project, strict)
         self._read(RUNS_FILE, runs)
         tracked = state.runs.items() if state is not None else ()
-        selections = {run_id: run.rows.selection for run_id, run in tracked if run.rows is not None}
+        selections = {
+            run_id: held.selection
+            for run_id, run in tracked
+            if (held := run.part(HISTORY).rows) is not None
+        }
         run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()
         row_shape = _row_shape(manifest, state)
         history = HistoryAudit(findings, run_ids, selections, strict, row_shape)
@@ -106,10 +113,10 @@ class Checking:
         elif beside.holder is not None:
             self._findings.note(f"a sync is at work: {beside.holder}")
 
-    def _load(self, path: Path, kind: type[_R]) -> _R | None:
+    def _load(self, path: Path, load: Callable[[Path], _R | None]) -> _R | None:
         """Read the manifest or the state; what is wrong with it becomes a finding."""
         try:
-            document = load_document(path, kind)
+            document = load(path)
             if document is None:
                 self._findings.add(FindingKind.MISSING, path.name, "is missing")
                 return None
@@ -126,7 +133,7 @@ class Checking:
             sha256=hashlib.sha256(content).hexdigest(),
         )
         version = getattr(document, "schema_version", 0)
-        if version < FIRST_OF_OURS and kind is ExportManifest:
+        if version < FIRST_OF_OURS and path.name == MANIFEST_FILE:
             self._findings.note(WRITTEN_BY_3_0_3)
         elif version >= FIRST_OF_OURS and not document_is_canonical(content):
             self._findings.note(f"{path.name} was spelled anew by something else")
@@ -209,6 +216,10 @@ class Checking:
     def _refused(self, path: Path, error: OSError) -> None:
         problem = f"cannot be read: {error.strerror or error}"
         self._findings.add(FindingKind.REFUSED, path.name, problem)
+
+
+def _load_manifest(path: Path) -> ExportManifest | None:
+    return load_document(path, ExportManifest)
 
 
 def _row_shape(manifest: ExportManifest | None, state: ExportState | None) -> int:

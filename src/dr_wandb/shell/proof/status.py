@@ -14,11 +14,11 @@ from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.status import ExportStatus, sum_up
-from dr_wandb.core.sync.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest
+from dr_wandb.core.sync.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest, file_order
 from dr_wandb.shell.proof.presence import Presence, look_beside
-from dr_wandb.shell.store.commit import ORDER, RECORD_FILE
+from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.refusals import disk_refusals
-from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore, load_document
+from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore, load_document, load_state
 
 
 def find_exports(data_root: Path) -> list[ExportStore]:
@@ -50,7 +50,7 @@ def read_status(store: ExportStore, now: datetime) -> ExportStatus:
     the status.
     """
     folder = store.export_dir
-    if not any(os.path.lexists(folder / name) for name in (*ORDER, RECORD_FILE)):
+    if not any(os.path.lexists(folder / name) for name in (*file_order(), RECORD_FILE)):
         raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
     manifest, manifest_problem = _load_manifest(store)
     state, state_problem = _load_state(store)
@@ -76,7 +76,7 @@ def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, str | Non
 
 def _load_state(store: ExportStore) -> tuple[ExportState | None, str | None]:
     try:
-        state = load_document(store.state_path, ExportState)
+        state = load_state(store.state_path)
     except DrWandbError as error:
         return None, str(error)
     return state, f"{STATE_FILE} is missing" if state is None else None
@@ -84,7 +84,7 @@ def _load_state(store: ExportStore) -> tuple[ExportState | None, str | None]:
 
 def _sizes(folder: Path) -> dict[str, int]:
     sizes = {}
-    for name in ORDER:
+    for name in file_order():
         try:
             sizes[name] = (folder / name).stat().st_size
         except OSError:

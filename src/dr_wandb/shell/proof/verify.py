@@ -18,10 +18,11 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.compare import compare, explain_absence
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, UnheldRun
 from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
+from dr_wandb.core.sync.manifest import file_order
 from dr_wandb.shell.proof.checking import Checking
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
-from dr_wandb.shell.store.commit import ORDER, RECORD_FILE
+from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
@@ -40,7 +41,7 @@ def verify_export(store: ExportStore) -> VerifyReport:
 def read_and_verify(store: ExportStore) -> CheckedExport:
     """Check an export, and return what was read on the way. Raises as `verify_export`."""
     folder = store.export_dir
-    if not any(_there(folder / name) for name in (*ORDER, RECORD_FILE)):
+    if not any(_there(folder / name) for name in (*file_order(), RECORD_FILE)):
         raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
     for _ in range(2):
         before = _look(folder)
@@ -65,7 +66,7 @@ def _there(path: Path) -> bool:
 def _look(folder: Path) -> list[tuple[int, ...] | None]:
     """Return what tells whether the files of an export are still the same."""
     looks: list[tuple[int, ...] | None] = []
-    for name in (*ORDER, RECORD_FILE):
+    for name in (*file_order(), RECORD_FILE):
         try:
             status = (folder / name).stat()
         except OSError:

@@ -15,6 +15,7 @@ import msgspec
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
@@ -191,6 +192,27 @@ def with_files(source: Source) -> FileSource | None:
     return cast("FileSource", source) if hasattr(source, "read_history_or_files") else None
 
 
+class ReadRows(Protocol):
+    """Reads the rows of one dataset of a run, as `Source.read_history` does."""
+
+    def __call__(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[EncodableRows]:
+        """Give the rows in batches."""
+        ...
+
+
+def reader_of(source: Source, dataset: str) -> ReadRows:
+    """Return what reads the rows of a dataset: the method `read_<dataset>` of the source.
+
+    Raises InvalidRequestError if the source does not have it.
+    """
+    reader: ReadRows | None = getattr(source, f"read_{dataset}", None)
+    if reader is None:
+        raise InvalidRequestError([f"{source.address} has no {dataset}"])
+    return reader
+
+
 class StreamSource(Source, Protocol):
     """A source that also has what a run logs beside its history. No export holds it yet."""
 
@@ -216,5 +238,6 @@ __all__ = [
     "Source",
     "SourceError",
     "StreamSource",
+    "reader_of",
     "with_files",
 ]

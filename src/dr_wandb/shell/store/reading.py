@@ -15,18 +15,15 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.records import (
-    FIRST_OF_OURS,
-    FIRST_WITH_EVIDENCE,
-    SCHEMA_VERSION,
-    Record,
-)
+from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.part import ByteRange, part_with_rows
+from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state import ByteRange, ExportState, RunTracking, with_evidence
-from dr_wandb.core.sync.manifest import ExportManifest
+from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
+from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE, ExportManifest
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.rebuilding import rebuild_history, rebuild_snapshots
-from dr_wandb.shell.store.store import ExportStore, check_identity, load_document
+from dr_wandb.shell.store.rebuilding import rebuild_rows, rebuild_snapshots
+from dr_wandb.shell.store.store import ExportStore, check_identity, load_state
 
 CHECKED_FILE = ".checked.json"
 """What the data files looked like when their digests were last right. Only saves time."""
@@ -38,15 +35,15 @@ _CHECKED = msgspec.json.Decoder(dict[str, tuple[list[int], str]])
 class StoredExport(Record, frozen=True, kw_only=True):
     """What a sync builds on.
 
-    The byte ranges in `state` point into `runs_path` and `history_path`: the visible files, or
-    copies of them in our form in the staging folder (`copied`). `old_rows` are the runs whose rows
-    have an earlier shape.
+    The byte ranges in `state` point into `runs_path` and, by dataset, into `row_paths`: the visible
+    files, or copies of them in our form in the staging folder (`copied`). `old_rows` are the runs
+    whose history has rows of an earlier shape.
     """
 
     manifest: ExportManifest | None
     state: ExportState
     runs_path: Path
-    history_path: Path
+    row_paths: Mapping[str, Path]
     copied: bool = False
     old_rows: frozenset[str] = frozenset()
     notices: tuple[str, ...] = ()
@@ -63,21 +60,18 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     manifest = store.load_manifest()
     if manifest is not None:
         check_identity(store.manifest_path, manifest.entity, manifest.project, *wanted)
-    state = load_document(store.state_path, ExportState)
+    state = load_state(store.state_path)
     if state is not None:
         check_identity(store.state_path, state.entity, state.project, *wanted)
     else:
         state = ExportState(name=store.name, entity=wanted[0], project=wanted[1])
-    if state.schema_version < FIRST_WITH_EVIDENCE:
-        runs = {run_id: with_evidence(run) for run_id, run in state.runs.items()}
-        state = replace(state, runs=runs)
     state = replace(state, name=store.name, schema_version=SCHEMA_VERSION)
     if _as_recorded(store, state):
         return StoredExport(
             manifest=manifest,
             state=state,
             runs_path=store.runs_path,
-            history_path=store.history_path,
+            row_paths=store.row_paths,
         )
     return _read_anew(store, staging, manifest, state)
 
@@ -88,10 +82,13 @@ def _as_recorded(store: ExportStore, state: ExportState) -> bool:
         return False
     tracked = state.runs.values()
     return all(
-        _digest(path) == sha256 and _fill(path, places)
-        for path, sha256, places in (
-            (store.runs_path, state.runs_file, [run.snapshot for run in tracked]),
-            (store.history_path, state.history_file, [run.history for run in tracked]),
+        _digest(path) == state.files.get(name, "") and _fill(path, places)
+        for path, name, places in (
+            (store.runs_path, RUNS_FILE, [run.snapshot for run in tracked]),
+            *(
+                (path, path.name, [run.part(dataset).stored for run in tracked])
+                for dataset, path in store.row_paths.items()
+            ),
         )
     )
 
@@ -128,8 +125,7 @@ def _look(path: Path) -> list[int] | None:
 
 def remember_look(store: ExportStore, state: ExportState) -> None:
     """Note what the data files look like, now that the state speaks of them."""
-    files = ((store.runs_path, state.runs_file), (store.history_path, state.history_file))
-    known = {path.name: (_look(path), sha256) for path, sha256 in files if sha256}
+    known = {name: (_look(store.export_dir / name), sha256) for name, sha256 in state.files.items()}
     path, content = store.export_dir / CHECKED_FILE, msgspec.json.encode(known)
     if not path.exists() or path.read_bytes() != content:
         disk.replace_file(path, content)
@@ -138,17 +134,25 @@ def remember_look(store: ExportStore, state: ExportState) -> None:
 def _read_anew(
     store: ExportStore, staging: Path, manifest: ExportManifest | None, state: ExportState
 ) -> StoredExport:
+    paths = store.row_paths
     runs = rebuild_snapshots(store.runs_path, state, staging / "stored-runs.jsonl")
-    history = rebuild_history(store.history_path, state, staging / "stored-history.jsonl")
+    row_paths = {dataset: staging / f"stored-{path.name}" for dataset, path in paths.items()}
+    rows = {
+        dataset: rebuild_rows(path, dataset, state, row_paths[dataset])
+        for dataset, path in paths.items()
+    }
     tracked = {
-        run_id: _with_history(runs.get(run_id) or RunTracking(run_id=run_id), history.get(run_id))
-        for run_id in sorted({*runs, *history})
+        run_id: _with_rows(
+            runs.get(run_id) or RunTracking(run_id=run_id),
+            {dataset: found.get(run_id) for dataset, found in rows.items()},
+        )
+        for run_id in sorted({*runs}.union(*rows.values()))
     }
     return StoredExport(
         manifest=manifest,
         state=replace(state, runs=tracked),
         runs_path=staging / "stored-runs.jsonl",
-        history_path=staging / "stored-history.jsonl",
+        row_paths=row_paths,
         copied=True,
         notices=(*_notices(store, manifest, state, tracked), *_losses(store, state, tracked)),
     )
@@ -161,19 +165,22 @@ def _notices(
     tracked: Mapping[str, RunTracking],
 ) -> Iterator[str]:
     """Say why the files were read line by line, and what follows."""
-    with_history = manifest is not None and manifest.history_path is not None
-    if (state.runs_file or manifest is not None) and not store.runs_path.exists():
-        yield f"{store.runs_path} is missing: what W&B still has of it is read again"
-    elif (state.history_file or with_history) and not store.history_path.exists():
-        yield f"{store.history_path} is missing: what W&B still has of it is read again"
+    expected = {*state.files, *(manifest.files if manifest is not None else ())}
+    if manifest is not None:
+        expected |= {RUNS_FILE, *({HISTORY_FILE} if manifest.history_path is not None else ())}
+    files = (path for path in (store.runs_path, *store.row_paths.values()) if path.name in expected)
+    missing = next((path for path in files if not path.exists()), None)
+    if missing is not None:
+        yield f"{missing} is missing: what W&B still has of it is read again"
     elif manifest is not None and manifest.schema_version < FIRST_OF_OURS:
         yield "continuing an export of dr-wandb 3.0.3: each history is read once again"
     elif tracked:
         lost = sum(
-            tracking.position is not None
+            part.position is not None
             and (now := tracked.get(run_id)) is not None
-            and now.position is None
+            and now.part(dataset).position is None
             for run_id, tracking in state.runs.items()
+            for dataset, part in tracking.parts.items()
         )
         yield f"the export was changed by something else; {lost} histories are read again"
 
@@ -188,27 +195,22 @@ def _losses(
         now = tracked.get(run_id, RunTracking(run_id=run_id))
         if before.snapshot is not None and now.snapshot is None:
             yield f"run {run_id!r} is missing in {store.runs_path} and gone upstream: restore it"
-        had, has = (run.history.rows if run.history else 0 for run in (before, now))
-        if has < had:
-            yield (
-                f"{store.history_path} has {has} of {had} rows of run {run_id!r}, which is gone "
-                "upstream: restore it from a copy"
-            )
+        for dataset, path in store.row_paths.items():
+            parts = (before.part(dataset), now.part(dataset))
+            had, has = (part.stored.rows if part.stored else 0 for part in parts)
+            if has < had:
+                yield (
+                    f"{path} has {has} of {had} rows of run {run_id!r}, which is gone upstream: "
+                    "restore it from a copy"
+                )
 
 
-def _with_history(tracking: RunTracking, stored: ByteRange | None) -> RunTracking:
-    """Return the tracking with its rows; the position goes if they are not the ones it is of."""
-    before = tracking.history
-    same = (before.digest, before.rows) if before is not None and before.rows else None
-    now = (stored.digest, stored.rows) if stored is not None else None
-    if same == now:
-        return replace(tracking, history=stored)
-    return replace(
-        tracking,
-        history=stored,
-        position=None,
-        held=None,
-        evidence=None,
-        look=None,
-        last_history_step=None,
-    )
+def _with_rows(tracking: RunTracking, stored: Mapping[str, ByteRange | None]) -> RunTracking:
+    """Return the tracking of a run with where its rows are, by dataset."""
+    for dataset, place in stored.items():
+        part = tracking.part(dataset)
+        now = part_with_rows(part, place)
+        tracking = with_part(tracking, dataset, now)
+        if dataset == HISTORY and now.position is None:
+            tracking = replace(tracking, last_history_step=None)
+    return tracking

@@ -23,8 +23,9 @@ from typing import IO, Any, NamedTuple
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.listing import list_run
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, snapshot_order
-from dr_wandb.core.contract.state import ByteRange, ExportState, RunTracking
+from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.codec import (
     RowKey,
     canonical_row,
@@ -108,17 +109,21 @@ class _Kept(NamedTuple):
     known: ByteRange
 
 
-def rebuild_history(path: Path, state: ExportState, target: Path) -> dict[str, ByteRange]:
-    """Copy the rows of a history file, if there is one, and return where each run's lie.
+def rebuild_rows(
+    path: Path, dataset: str, state: ExportState, target: Path
+) -> dict[str, ByteRange]:
+    """Copy the rows of a dataset's file, if there is one, and return where each run's lie.
 
     Raises DrWandbError that names the file and the line which does not read.
     """
+    parts = ((run.run_id, run.part(dataset).stored) for run in state.runs.values())
+    known = {run_id: stored for run_id, stored in parts if stored is not None}
     sorter: ExternalSorter[_Stored] = ExternalSorter(
         target.parent, target.name, key=_stored_order, revive=_Stored._make
     )
     try:
         with LineWriter(target) as writer, _opened(path) as stream:
-            kept = _sort_in(stream, path, state, sorter)
+            kept = _sort_in(stream, path, known, sorter)
             return dict(_written(writer, stream, kept, sorter))
     finally:
         sorter.close()
@@ -132,10 +137,9 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _sort_in(
-    stream: IO[bytes], path: Path, state: ExportState, sorter: ExternalSorter[_Stored]
+    stream: IO[bytes], path: Path, known: dict[str, ByteRange], sorter: ExternalSorter[_Stored]
 ) -> dict[str, _Kept]:
     """Put the rows that are not as the state knows them into the sorter; return the other runs."""
-    known = {run.run_id: run.history for run in state.runs.values() if run.history is not None}
     kept: dict[str, _Kept] = {}
     scattered: set[str] = set()
     size, offset, number = stream.seek(0, SEEK_END), stream.seek(0), 0

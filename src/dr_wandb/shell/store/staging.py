@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dr_wandb.core.sync.manifest import file_order
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.commit import ORDER, RECORD_FILE, STAGING_FOLDER, roll_forward
+from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
 from dr_wandb.shell.store.places import require_own_file, require_own_folder, require_visible_file
 from dr_wandb.shell.store.reading import CHECKED_FILE
 
@@ -27,7 +28,7 @@ def finish_interrupted(folder: Path) -> None:
         require_own_file(folder / name)
         require_own_file(disk.part_of(folder / name))
     require_own_folder(folder / STAGING_FOLDER)
-    for name in ORDER:
+    for name in file_order():
         require_visible_file(folder / name)
     if roll_forward(folder):
         LOGGER.info("Finished the commit of an interrupted sync")

@@ -13,6 +13,8 @@ from msgspec.structs import force_setattr
 from returns.pipeline import is_successful
 from returns.result import Result
 
+from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.earlier_states import read_state
 from dr_wandb.core.contract.failures import (
     DamagedFile,
     DrWandbError,
@@ -93,6 +95,11 @@ class ExportStore(Record, frozen=True, kw_only=True):
         return self.export_dir / HISTORY_FILE
 
     @property
+    def row_paths(self) -> dict[str, Path]:
+        """Return where the rows of each dataset lie, if the export has any."""
+        return {name: self.export_dir / dataset.file for name, dataset in DATASETS.items()}
+
+    @property
     def changes_path(self) -> Path:
         """Return where the log of changes lies, one sync that changed something a line."""
         return self.export_dir / CHANGES_FILE
@@ -113,7 +120,7 @@ class ExportStore(Record, frozen=True, kw_only=True):
 
         Raises DrWandbError where the export belongs to another project.
         """
-        state = load_document(self.state_path, ExportState)
+        state = load_state(self.state_path)
         if state is None:
             return ExportState(name=self.name, entity=entity, project=project)
         check_identity(self.state_path, state.entity, state.project, entity, project)
@@ -131,8 +138,18 @@ class ExportStore(Record, frozen=True, kw_only=True):
         return _decode_file(self.history_path, decode_rows, decode_row)
 
 
+def load_state(path: Path) -> ExportState | None:
+    """Load a state of any form that there was, None if there is no such file."""
+    return _load(path, read_state)
+
+
 def load_document(path: Path, kind: type[_R]) -> _R | None:
-    """Load a manifest or a state, None where there is no such file."""
+    """Load a manifest, None if there is no such file."""
+    return _load(path, lambda content, _: msgspec.json.decode(content, type=kind))
+
+
+def _load(path: Path, read: Callable[[bytes, int], _R]) -> _R | None:
+    """Read a document whose schema version is one that there was."""
     with disk_refusals(path):
         require_visible_file(path)
         try:
@@ -145,7 +162,7 @@ def load_document(path: Path, kind: type[_R]) -> _R | None:
             raise DrWandbError(NewerSchema(path=str(path), found=version, known=SCHEMA_VERSION))
         if version < 1:
             raise ValueError(f"schema_version {version} is none that there was")
-        return msgspec.json.decode(content, type=kind)
+        return read(content, version)
     except (ValueError, RecursionError) as error:
         raise DrWandbError(DamagedFile(path=str(path), reason=str(error), remedy=RESTORE)) from None
 

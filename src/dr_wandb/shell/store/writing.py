@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from dr_wandb.core.contract.state import ByteRange
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.sync.manifest import DataFile
 from dr_wandb.shell.store import disk
 

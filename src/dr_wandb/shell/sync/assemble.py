@@ -7,25 +7,28 @@ Rules
 - A file that would not change is not written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, RunSnapshot, snapshot_order
-from dr_wandb.core.contract.request import ExportMode, ExportRequest
-from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.sync.changes import ChangedRun, compare_runs
 from dr_wandb.core.sync.codec import decode_snapshot, encode_line, encode_snapshot, fingerprint
-from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE, DataFile
+from dr_wandb.core.sync.manifest import RUNS_FILE, DataFile
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.space import require_space
 from dr_wandb.shell.store.writing import LineWriter
-from dr_wandb.shell.sync.history_file import HistoryFile
+from dr_wandb.shell.sync.dataset_file import DatasetFile
+from dr_wandb.shell.sync.fetch_job import Fetched
 from dr_wandb.shell.sync.reshape import with_reshaped_rows
 from dr_wandb.shell.sync.results import RunResult
 from dr_wandb.shell.sync.spool import SnapshotSpool
@@ -50,14 +53,14 @@ class Assembler:
         stored: StoredExport,
         request: ExportRequest,
         spool: SnapshotSpool,
-        history: HistoryFile,
+        row_files: Mapping[str, DatasetFile],
         folder: Path,
         exported_at: str,
     ) -> None:
         self._stored = stored
         self._request = request
         self._spool = spool
-        self._history = history
+        self._row_files = row_files
         self._folder = folder
         self._exported_at = exported_at
         self._changed: dict[str, ChangedRun] = {}
@@ -65,82 +68,84 @@ class Assembler:
     def assemble(
         self, tracked: dict[str, RunTracking], results: Mapping[str, RunResult]
     ) -> Assembled:
-        """Write `runs.jsonl` and, where there is history, `history.jsonl`.
+        """Write `runs.jsonl`, and the file of each dataset of which there are rows.
 
         tracked: every run that is to be in the export; its byte ranges are those of before.
         """
         with ExitStack() as stack:
             old_runs = _open(stack, self._stored.runs_path)
             runs_change = old_runs is None or self._runs_change(tracked, results)
-            history_changes = self._history_changes(tracked, results)
             fetched = {
-                run_id: result.fetched for run_id, result in results.items() if result.fetched
+                dataset: {
+                    run_id: result.fetched[dataset]
+                    for run_id, result in results.items()
+                    if dataset in result.fetched
+                }
+                for dataset in self._row_files
             }
+            changing = [
+                file
+                for dataset, file in self._row_files.items()
+                if self._rows_change(file, tracked, fetched[dataset])
+            ]
             new_bytes = self._runs_bytes(tracked, results) if runs_change else 0
-            new_bytes += self._history.missing_bytes(tracked, fetched) if history_changes else 0
+            for file in changing:
+                new_bytes += file.missing_bytes(tracked, fetched[file.dataset])
             require_space(self._folder, new_bytes)
             if runs_change:
                 tracked, runs_file = self._write_runs(tracked, results, old_runs)
             else:
-                runs_file = self._unchanged(self._stored.state.runs_file, "snapshot")
-            if history_changes:
-                places, history_file = self._history.finish(tracked, fetched)
-                tracked = {
-                    run_id: replace(self._with_shape(tracking), history=places[run_id])
-                    for run_id, tracking in tracked.items()
-                }
-            elif self._history.old is not None:
-                history_file = self._unchanged(self._stored.state.history_file, "history")
-            else:
-                history_file = None
-        files = {RUNS_FILE: runs_file}
-        if history_file is not None:
-            files[HISTORY_FILE] = history_file
+                snapshots = (run.snapshot for run in self._stored.state.runs.values())
+                runs_file = self._unchanged(RUNS_FILE, snapshots)
+            files = {RUNS_FILE: runs_file}
+            for dataset, file in self._row_files.items():
+                name = DATASETS[dataset].file
+                if file in changing:
+                    places, files[name] = file.write_rest(tracked, fetched[dataset])
+                    tracked = {
+                        run_id: _placed(_reshaped(tracking, file), dataset, places[run_id])
+                        for run_id, tracking in tracked.items()
+                    }
+                elif file.old is not None:
+                    stored = (run.part(dataset).stored for run in self._stored.state.runs.values())
+                    files[name] = self._unchanged(name, stored)
         return Assembled(runs=tracked, files=files, changed=self._changed)
-
-    def _with_shape(self, tracking: RunTracking) -> RunTracking:
-        """Return the tracking of a run with the position that its rewritten rows have, if any."""
-        received = self._history.reshaped.get(tracking.run_id)
-        if received is None:
-            return tracking
-        return with_reshaped_rows(tracking, tracking.history, received)
 
     def _runs_change(
         self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
     ) -> bool:
         return (
             self._stored.copied
-            or self._pruned(tracked, "snapshot")
+            or any(run.snapshot is not None for run in self._pruned(tracked))
             or any(
                 self._snapshot_differs(tracked[run_id], result)
                 for run_id, result in results.items()
             )
         )
 
-    def _pruned(self, tracked: Mapping[str, RunTracking], what: str) -> bool:
-        """Say whether a run that had a part in a data file is in the export no more."""
+    def _pruned(self, tracked: Mapping[str, RunTracking]) -> Iterator[RunTracking]:
+        """Give the runs that were in the export, and are in it no more."""
         before = self._stored.state.runs
-        return any(
-            getattr(before[run_id], what) is not None for run_id in before.keys() - tracked.keys()
-        )
+        return (before[run_id] for run_id in before.keys() - tracked.keys())
 
-    def _history_changes(
+    def _rows_change(
         self,
+        file: DatasetFile,
         tracked: Mapping[str, RunTracking],
-        results: Mapping[str, RunResult],
+        fetched: Mapping[str, Fetched],
     ) -> bool:
-        is_new = self._history.old is None
+        dataset, is_new = file.dataset, file.old is None
+        asked = dataset in self._request.datasets
         if self._stored.copied:
-            return not is_new or self._request.mode == ExportMode.HISTORY
-        if self._request.mode == ExportMode.HISTORY and is_new:
+            return not is_new or asked
+        if (asked and is_new) or file.has_old_rows:
             return True
-        if self._stored.old_rows or self._pruned(tracked, "history"):
+        if any(run.part(dataset).stored is not None for run in self._pruned(tracked)):
             return True
         before = self._stored.state.runs
-        return any(
-            (result.fetched is not None and result.fetched.keeps_rows)
-            or (run_id in before and before[run_id].history != tracked[run_id].history)
-            for run_id, result in results.items()
+        return any(part.keeps_rows for part in fetched.values()) or any(
+            run_id in before and before[run_id].part(dataset).stored != now.part(dataset).stored
+            for run_id, now in tracked.items()
         )
 
     def _runs_bytes(
@@ -154,17 +159,13 @@ class Assembler:
             if run.snapshot is not None and run.run_id not in results
         )
 
-    def _unchanged(self, sha256: str, what: str) -> DataFile:
+    def _unchanged(self, name: str, stored: Iterable[ByteRange | None]) -> DataFile:
         """Describe a data file that stays as it is, from the places of its parts."""
-        places = [
-            place
-            for tracking in self._stored.state.runs.values()
-            if (place := getattr(tracking, what)) is not None
-        ]
+        places = [place for place in stored if place is not None]
         return DataFile(
             lines=sum(place.rows for place in places),
             bytes=sum(place.length for place in places),
-            sha256=sha256,
+            sha256=self._stored.state.files.get(name, ""),
         )
 
     def _write_runs(
@@ -243,6 +244,18 @@ class Assembler:
             return None
         line = b"".join(disk.read_range(old, place.offset, place.length))
         return decode_snapshot(line).value_or(None)
+
+
+def _reshaped(tracking: RunTracking, file: DatasetFile) -> RunTracking:
+    """Return the tracking of a run with the position that its rewritten rows have, if any."""
+    received = file.reshaped.get(tracking.run_id)
+    if received is None:
+        return tracking
+    return with_reshaped_rows(tracking, tracking.part(file.dataset).stored, received)
+
+
+def _placed(tracking: RunTracking, dataset: str, place: ByteRange | None) -> RunTracking:
+    return with_part(tracking, dataset, replace(tracking.part(dataset), stored=place))
 
 
 def _open(stack: ExitStack, path: Path) -> IO[bytes] | None:

@@ -8,7 +8,7 @@ Rules
 from collections.abc import Iterator
 from pathlib import Path
 
-from dr_wandb.core.contract.state import ByteRange
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.sync.changes import SyncChanges
 from dr_wandb.core.sync.codec import decode_changes, encode_line
 from dr_wandb.core.sync.manifest import CHANGES_FILE, DataFile

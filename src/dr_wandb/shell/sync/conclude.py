@@ -10,9 +10,7 @@ from dr_wandb.core.sync.changes import SyncChanges, changes_between
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
-    HISTORY_FILE,
     MANIFEST_FILE,
-    RUNS_FILE,
     STATE_FILE,
     DataFile,
     ExportManifest,
@@ -50,8 +48,7 @@ def conclude(
         stored.state,
         assembled.runs,
         exported_at=exported_at,
-        runs_file=files[RUNS_FILE].sha256,
-        history_file=files[HISTORY_FILE].sha256 if HISTORY_FILE in files else "",
+        files={name: file.sha256 for name, file in assembled.files.items()},
         changes_length=0 if log is None else log.bytes,
         scope=request.scope,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.failures import DrWandbError, FailedRun
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest
@@ -27,15 +28,15 @@ from dr_wandb.shell.store.staging import finish_interrupted, staging
 from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.conclude import Conclusion, conclude
+from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch import Fetcher, processes_for
 from dr_wandb.shell.sync.fetch_job import FetchJob
-from dr_wandb.shell.sync.history_file import HistoryFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.spool import SnapshotSpool
-from dr_wandb.shell.sync.stored_histories import StoredHistories
+from dr_wandb.shell.sync.stored_parts import StoredParts
 from dr_wandb.shell.sync.stored_runs import StoredRuns
 from dr_wandb.shell.threads import WORKERS, in_threads
 
@@ -92,16 +93,21 @@ class ExportEngine:
             finish_interrupted(folder)
             with staging(folder) as scratch, SnapshotSpool(scratch) as spool, ExitStack() as files:
                 stored = self._read(scratch)
-                history = files.enter_context(HistoryFile(stored, self.request, scratch))
+                rows = {
+                    dataset: files.enter_context(
+                        DatasetFile(dataset, stored, self.request, scratch)
+                    )
+                    for dataset in DATASETS
+                }
                 with opened(self._source, self.request, scratch) as origin:
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
                         listing = self._list(source, stored, spool)
                         plan = self._plan(stored, listing, source.kind, exported_at)
                         sync = _Sync(self.request, stored, listing, plan, source.kind, exported_at)
-                        results = self._fetch(source, sync, history, scratch)
+                        results = self._fetch(source, sync, rows, scratch)
                 assembler = Assembler(
-                    stored, self.request, spool, history, scratch, exported_at=exported_at
+                    stored, self.request, spool, rows, scratch, exported_at=exported_at
                 )
                 assembled = assembler.assemble(sync.advance(results), results)
                 self._warn(stored, assembled, results)
@@ -165,17 +171,18 @@ class ExportEngine:
         return plan
 
     def _fetch(
-        self, source: Source, sync: "_Sync", history: HistoryFile, scratch: Path
+        self, source: Source, sync: "_Sync", files: Mapping[str, DatasetFile], scratch: Path
     ) -> dict[str, RunResult]:
         """Fetch what the plan asks for; returns a result for every listed run.
 
-        What has come is written into the new history while the rest is fetched.
+        What has come is written into the new data files while the rest is fetched.
         """
         results = unfetched(sync.listing)
         jobs = sync.jobs(results)
-        waiting = {job.plan.run_id for job in jobs if job.plan.history is not None}
-        if waiting:
-            history.begin(sync.advance(results), waiting)
+        for dataset, file in files.items():
+            waiting = {job.plan.run_id for job in jobs if dataset in job.plan.fetches}
+            if waiting:
+                file.begin(sync.advance(results), waiting)
         rows = 0
         with (
             closing(_processes_for(source, jobs)) as processes,
@@ -184,7 +191,7 @@ class ExportEngine:
                     source,
                     self.request,
                     scratch,
-                    stored=StoredHistories(sync.stored, scratch),
+                    stored=StoredParts(sync.stored, scratch),
                     now=sync.exported_at,
                     wait=self._wait,
                     use_earlier=self._record is None,
@@ -197,9 +204,10 @@ class ExportEngine:
             ):
                 run_id = job.listing.run_id
                 result = results[run_id] = result_of(results[run_id].outcome, fetched)
-                if run_id in waiting:
-                    history.decide(sync.advance_one(result), result.fetched)
-                rows += 0 if result.fetched is None else result.fetched.added
+                for dataset in job.plan.fetches:
+                    file = files[dataset]
+                    file.decide(sync.advance_one(result), result.fetched.get(dataset))
+                rows += result.rows_added
                 self._progress(Progress(done=done, total=len(jobs), rows=rows))
         return results
 
@@ -267,7 +275,7 @@ class _Sync(NamedTuple):
                 before=self.stored.state.runs.get(run.run_id),
             )
             for run in self.plan.runs
-            if run.history is not None or run.metadata
+            if not run.idle
         ]
 
     def advance(self, results: Mapping[str, RunResult]) -> dict[str, RunTracking]:

@@ -22,22 +22,25 @@ from msgspec.structs import replace
 from returns.pipeline import is_successful
 from returns.result import Failure, Result, Success
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import PartTracking
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.sync.plan import FetchKind, HistoryFetch
+from dr_wandb.core.sync.plan import FetchKind, PartFetch
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
 from dr_wandb.shell.processes import Processes, count_cores
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
+    EncodableRows,
     FileBatch,
-    HistoryBatch,
     HistoryFiles,
     Source,
     SourceError,
+    reader_of,
     with_files,
 )
 from dr_wandb.shell.store import disk
@@ -46,8 +49,8 @@ from dr_wandb.shell.sync.fetch_job import (
     FetchFailure,
     FetchJob,
     FetchResult,
-    HistoryResult,
     Metadata,
+    PartResult,
 )
 from dr_wandb.shell.sync.judging import AnswerJudge
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
@@ -57,7 +60,7 @@ from dr_wandb.shell.sync.segment_writer import (
     write_segment_of_files,
 )
 from dr_wandb.shell.sync.segments import Segment, SegmentHeader, find_segment, move_segment
-from dr_wandb.shell.sync.stored_histories import StoredHistories
+from dr_wandb.shell.sync.stored_parts import StoredParts
 
 SEEN_AGAIN = (FetchKind.AGAIN, FetchKind.LOOK)
 """Reads that say that rows are as they were some time before."""
@@ -85,7 +88,7 @@ class Fetcher:
         request: ExportRequest,
         folder: Path,
         *,
-        stored: StoredHistories,
+        stored: StoredParts,
         now: str,
         wait: Pause = pause,
         use_earlier: bool = True,
@@ -95,7 +98,7 @@ class Fetcher:
         self._request = request
         self._folder = folder
         self._wait = wait
-        self._judge = AnswerJudge(stored, request.selection, source.kind, now)
+        self._judge = AnswerJudge(stored, request, source.kind, now)
         self._use_earlier = use_earlier
         self._processes = processes or Processes(0)
         self._with_files = with_files(source)
@@ -110,14 +113,15 @@ class Fetcher:
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
-        metadata: Metadata | None = None
-        history: HistoryResult | None = None
-        if job.plan.metadata:
-            metadata = self._fetch_metadata(job)
-        if job.plan.history is not None:
-            planned = job.plan.history
-            history = self._try(job, lambda attempt: self._read_history(job, planned, attempt))
-        return FetchResult(history=history, metadata=metadata)
+        metadata = self._fetch_metadata(job) if job.plan.metadata else None
+        parts = {
+            dataset: self._fetch_part(job, dataset, fetch)
+            for dataset, fetch in job.plan.fetches.items()
+        }
+        return FetchResult(parts=parts, metadata=metadata)
+
+    def _fetch_part(self, job: FetchJob, dataset: str, fetch: PartFetch) -> PartResult:
+        return self._try(job, lambda attempt: self._read_part(job, dataset, fetch, attempt))
 
     def _fetch_metadata(self, job: FetchJob) -> Metadata:
         def read(attempt: int) -> Result[Metadata, FetchFailure]:
@@ -159,12 +163,12 @@ class Fetcher:
                     failure = reason
         return Failure(failure)
 
-    def _read_history(self, job: FetchJob, fetch: HistoryFetch, attempt: int) -> HistoryResult:
-        part, verdict = self._read_and_judge(job, fetch, attempt)
+    def _read_part(self, job: FetchJob, dataset: str, fetch: PartFetch, attempt: int) -> PartResult:
+        part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         if isinstance(verdict, ReadWhole):
             LOGGER.debug("run %r is read whole: %s", job.listing.run_id, verdict.reason)
-            fetch = HistoryFetch(window=WHOLE_RUN, kind=fetch.kind, reason=verdict.reason)
-            part, verdict = self._read_and_judge(job, fetch, attempt)
+            fetch = PartFetch(window=WHOLE_RUN, kind=fetch.kind, reason=verdict.reason)
+            part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         match verdict:
             case Judged():
                 return Success(replace(part, judged=verdict))
@@ -176,19 +180,19 @@ class Fetcher:
                 raise AssertionError("the whole run was read")
 
     def _read_and_judge(
-        self, job: FetchJob, fetch: HistoryFetch, attempt: int
+        self, job: FetchJob, dataset: str, fetch: PartFetch, attempt: int
     ) -> tuple[Fetched, Verdict]:
         """Read the rows of a window, twice if they are fewer than the listing says.
 
         A recording keeps one answer for each window, so what it hears is read once.
         """
-        segment = self._read_segment(job, fetch, attempt)
-        part, verdict = self._judge.judge(job, fetch, segment)
+        segment = self._read_segment(job, dataset, fetch, attempt)
+        part, verdict = self._judge.judge(job, dataset, fetch, segment)
         short = isinstance(verdict, Judged) and verdict.standing == Standing.SHORT
         if not short or not self._use_earlier:
             return part, verdict
         try:
-            again = self._read_segment(job, fetch, attempt + 1, again=True)
+            again = self._read_segment(job, dataset, fetch, attempt + 1, again=True)
         except (DrWandbError, OSError, MemoryError):
             raise
         except Exception:
@@ -198,11 +202,11 @@ class Fetcher:
             more = compare_rows(first, second)
         if more.missing_rows or not more.adds:
             return part, verdict
-        better = self._judge.judge(job, fetch, again)
+        better = self._judge.judge(job, dataset, fetch, again)
         return better if isinstance(better[1], Judged) else (part, verdict)
 
     def _read_segment(
-        self, job: FetchJob, fetch: HistoryFetch, attempt: int, *, again: bool = False
+        self, job: FetchJob, dataset: str, fetch: PartFetch, attempt: int, *, again: bool = False
     ) -> Segment:
         """Read the rows of a window into a segment.
 
@@ -212,16 +216,17 @@ class Fetcher:
         header = SegmentHeader(
             run=job.listing,
             window=window,
-            selection=self._request.selection,
+            selection=self._request.selection_of(dataset),
             source=self._source.kind,
-            mark=_mark_of(job),
+            mark=_mark_of(job.part(dataset)),
             again=again,
+            dataset=dataset,
         )
         serves = self._use_earlier and fetch.kind not in SEEN_AGAIN
         earlier = find_segment(self._folder, header) if serves else None
         if earlier is not None:
             return earlier
-        parts = self._parts(_as_far_as_held(job), window, attempt)
+        parts = self._batches(dataset, _as_far_as_held(job, dataset), window, attempt)
         with SegmentWriter(self._folder, header) as writer:
             for part in parts:
                 if isinstance(part, HistoryFiles):  # then it is the only one
@@ -230,12 +235,12 @@ class Fetcher:
                 writer.add(part)
             return writer.finish()
 
-    def _parts(
-        self, run: RunListing, window: FetchWindow, attempt: int
-    ) -> Iterator[HistoryBatch | HistoryFiles]:
-        if self._with_files is not None:
+    def _batches(
+        self, dataset: str, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[EncodableRows | HistoryFiles]:
+        if dataset == HISTORY and self._with_files is not None:
             return self._with_files.read_history_or_files(run, window, attempt)
-        return self._source.read_history(run, window, attempt)
+        return reader_of(self._source, dataset)(run, window, attempt)
 
     def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
         """Have another process write a segment, or write it here if none has an answer.
@@ -262,22 +267,24 @@ class Fetcher:
             raise SourceError("the sync has ended", retryable=False)
 
 
-def _as_far_as_held(job: FetchJob) -> RunListing:
+def _as_far_as_held(job: FetchJob, dataset: str) -> RunListing:
     """Return the listing, with the last step that is held if it lists an earlier one.
 
     Live rows are asked for up to the last step. A listing may be old: rows beyond it that are not
     asked for would be taken for gone.
     """
-    held = job.before.rows if job.before is not None else None
+    held = job.part(dataset).rows
     listed = job.listing.last_step
+    if dataset != HISTORY:
+        return job.listing
     if held is None or held.last_step is None or (listed is not None and listed >= held.last_step):
         return job.listing
     return replace(job.listing, last_step=held.last_step)
 
 
-def _mark_of(job: FetchJob) -> int | None:
+def _mark_of(part: PartTracking) -> int | None:
     """Return the last step of the listing that a run is to catch up with."""
-    evidence = job.before.evidence if job.before is not None else None
+    evidence = part.evidence
     return evidence.target.last_step if evidence is not None and evidence.target else None
 
 
@@ -289,6 +296,6 @@ def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
     counts = [
         job.listing.history_line_count or 0
         for job in jobs
-        if job.plan.history is not None and job.listing.terminal
+        if HISTORY in job.plan.fetches and job.listing.terminal
     ]
     return min(cores, MOST_PROCESSES, len(counts), sum(counts) // ROWS_PER_PROCESS)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from returns.result import Result
 
 from dr_wandb.core.contract.evidence import Evidence
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.plan import RunPlan
@@ -22,11 +24,15 @@ class FetchJob(Record, frozen=True, kw_only=True):
     listing: RunListing
     before: RunTracking | None
 
+    def part(self, dataset: str) -> PartTracking:
+        """Return what is known of the run's rows of one dataset."""
+        return UNKNOWN if self.before is None else self.before.part(dataset)
+
 
 class FetchFailure(Record, frozen=True, kw_only=True):
-    """Why the history of a run could not be fetched.
+    """Why rows of a run could not be fetched.
 
-    `evidence` is there if its answers were judged. `refused`: W&B lists it, but gives no history.
+    `evidence` is there if its answers were judged. `refused`: W&B lists it, but does not give them.
     """
 
     reason: str
@@ -66,11 +72,15 @@ class Fetched(Record, frozen=True, kw_only=True):
         return self.judged is not None and self.judged.keep != Keep.HELD
 
 
-HistoryResult = Result[Fetched, FetchFailure]
+PartResult = Result[Fetched, FetchFailure]
 
 
 class FetchResult(Record, frozen=True, kw_only=True):
-    """What the fetch of one run brought; each part is None if the plan did not ask for it."""
+    """What the fetch of one run brought.
 
-    history: HistoryResult | None = None
+    `parts`: its rows, by dataset, as far as the plan asked for them. `metadata` is None if it did
+    not ask for that.
+    """
+
+    parts: Mapping[str, PartResult] = msgspec.field(default_factory=dict)
     metadata: Metadata | None = None

@@ -7,40 +7,38 @@ Rules
 """
 
 from dr_wandb.core.contract.identity import holds_another_run
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.contract.state import HistoryPosition
+from dr_wandb.core.contract.part import Position
+from dr_wandb.core.contract.request import EVERYTHING, ExportRequest
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.judge import judge
-from dr_wandb.core.sync.plan import HistoryFetch
+from dr_wandb.core.sync.plan import PartFetch
 from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.core.sync.verdict import Verdict
 from dr_wandb.shell.sync.fetch_job import Fetched, FetchJob
 from dr_wandb.shell.sync.segments import Segment
-from dr_wandb.shell.sync.stored_histories import StoredHistories
+from dr_wandb.shell.sync.stored_parts import StoredParts
 
 
 class AnswerJudge:
     """Judges the segments of one sync. Several threads may ask at once.
 
-    selection: of the request. source: the kind of source that answers. now: the time of this sync.
+    source: the kind of source that answers. now: the time of this sync.
     """
 
-    def __init__(
-        self, stored: StoredHistories, selection: HistorySelection, source: str, now: str
-    ) -> None:
+    def __init__(self, stored: StoredParts, request: ExportRequest, source: str, now: str) -> None:
         self._stored = stored
-        self._selection = selection
+        self._request = request
         self._source = source
         self._now = now
 
     def judge(
-        self, job: FetchJob, fetch: HistoryFetch, segment: Segment
+        self, job: FetchJob, dataset: str, fetch: PartFetch, segment: Segment
     ) -> tuple[Fetched, Verdict]:
         """Judge the rows that a segment brought; returns what was fetched, too."""
-        before = job.before
-        evidence = before.evidence if before is not None else None
-        comparison = self._compare(job, fetch, segment)
+        evidence = job.part(dataset).evidence
+        comparison = self._compare(job, dataset, fetch, segment)
         answer = Answer(
+            dataset=dataset,
             window=fetch.window,
             tail=fetch.tail,
             received=segment.received,
@@ -49,39 +47,42 @@ class AnswerJudge:
             begins_as_before=evidence is not None
             and segment.begins_with(evidence.answer_rows, evidence.answer_digest),
             comparison=comparison,
-            stored=self._describe_stored(job),
+            stored=self._describe_stored(job, dataset),
         )
         added = comparison.adds if comparison is not None else segment.rows
         part = Fetched(segment=segment, window=fetch.window, added=added)
         return part, judge(
             job.listing,
             answer,
-            before,
-            selection=self._selection,
+            job.before,
+            selection=self._request.selection_of(dataset),
             source=self._source,
             now=self._now,
         )
 
-    def _compare(self, job: FetchJob, fetch: HistoryFetch, segment: Segment) -> Comparison | None:
+    def _compare(
+        self, job: FetchJob, dataset: str, fetch: PartFetch, segment: Segment
+    ) -> Comparison | None:
         """Compare what came with what is stored, if that is of the same run and selection."""
-        before = job.before
-        if before is None or before.history is None:
+        before, part = job.before, job.part(dataset)
+        if before is None or part.stored is None:
             return Comparison(adds=segment.rows) if fetch.tail else None
-        if holds_another_run(before, job.listing, self._source):
+        if holds_another_run(before, dataset, job.listing, self._source):
             return None
         return self._stored.compare(
+            dataset,
             job.listing.run_id,
-            before.history,
+            part.stored,
             segment,
-            under=before.rows.selection if before.rows is not None else EVERYTHING,
-            selection=self._selection,
+            under=part.rows.selection if part.rows is not None else EVERYTHING,
+            selection=self._request.selection_of(dataset),
             start=fetch.window.start if fetch.tail else None,
-            last_step=job.listing.last_step,
+            last_step=job.listing.counts_of(dataset).last_step,
         )
 
-    def _describe_stored(self, job: FetchJob) -> HistoryPosition | None:
+    def _describe_stored(self, job: FetchJob, dataset: str) -> Position | None:
         """Describe stored rows of which the state does not, such as those of 3.0.3."""
-        before = job.before
-        if before is None or before.history is None or before.rows is not None:
+        part = job.part(dataset)
+        if part.stored is None or part.rows is not None:
             return None
-        return self._stored.describe(job.listing.run_id, before.history)
+        return self._stored.describe(dataset, job.listing.run_id, part.stored)

@@ -16,17 +16,14 @@ from typing import IO
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import ByteRange, Position
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS
 from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.contract.state import (
-    ByteRange,
-    HistoryPosition,
-    RunTracking,
-    with_fields_to_read,
-)
+from dr_wandb.core.contract.state import RunTracking, with_fields_to_read, with_part
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.codec import (
     decode_snapshot,
@@ -60,7 +57,7 @@ def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
             runs, runs_path = shaped, target
     old_rows = frozenset[str]()
     if state.row_shape < ROW_SHAPE:
-        old_rows = frozenset(_find_old_rows(runs, stored.history_path))
+        old_rows = frozenset(_find_old_rows(runs, stored.row_paths[HISTORY]))
     return replace(
         stored,
         state=replace(state, runs=dict(runs), row_shape=ROW_SHAPE, snapshot_fields=SNAPSHOT_FIELDS),
@@ -73,7 +70,9 @@ def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
 
 def _notices(stored: StoredExport, runs: Mapping[str, RunTracking]) -> Iterator[str]:
     """Say that histories are read once more, unless it was said already."""
-    incomplete = sum(run.rows_incomplete and run.missing_since is None for run in runs.values())
+    incomplete = sum(
+        run.part(HISTORY).rows_incomplete and run.missing_since is None for run in runs.values()
+    )
     if incomplete and stored.state.row_shape < ROW_SHAPE and not stored.notices:
         yield (
             "the export was written with rows of an earlier shape: they are rewritten, and the "
@@ -112,7 +111,8 @@ def _find_old_rows(runs: Mapping[str, RunTracking], path: Path) -> Iterator[str]
         except FileNotFoundError:
             return
         for run in runs.values():
-            if run.history is not None and not all(map(has_shape, _chunks(stream, run.history))):
+            place = run.part(HISTORY).stored
+            if place is not None and not all(map(has_shape, _chunks(stream, place))):
                 yield run.run_id
 
 
@@ -134,15 +134,15 @@ def reshape_rows(run_id: str, stream: IO[bytes], place: ByteRange, folder: Path)
 
 def with_reshaped_rows(run: RunTracking, before: ByteRange | None, now: Received) -> RunTracking:
     """Return the tracking of a run whose rows were rewritten: its position is of these."""
-    if run.position is None or before is None:
+    part = run.part(HISTORY)
+    if part.position is None or before is None:
         return run
-    position = _of_rewritten(run.position, before, now)
-    return replace(run, position=position, last_history_step=position.last_step)
+    position = _of_rewritten(part.position, before, now)
+    rewritten = with_part(run, HISTORY, replace(part, position=position))
+    return replace(rewritten, last_history_step=position.last_step)
 
 
-def _of_rewritten(
-    position: HistoryPosition, stored: ByteRange, received: Received
-) -> HistoryPosition:
+def _of_rewritten(position: Position, stored: ByteRange, received: Received) -> Position:
     """Return a position of the rewritten rows; if that is not known, none that a tail begins at."""
     if not position.whole or not position.selection.admits_all or stored.rows != position.rows:
         return replace(position, boundary_rows=0)

@@ -2,22 +2,29 @@
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
 from msgspec.structs import replace
 from returns.pipeline import is_successful
+from returns.result import Failure, Success
 
 from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult, Metadata
+from dr_wandb.core.sync.advance import PartOutcome, RunOutcome
+from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult, Metadata, PartResult
 from dr_wandb.shell.sync.project_listing import ProjectListing
 
 
 class RunResult(Record, frozen=True, kw_only=True):
-    """What a sync found out about one listed run."""
+    """What a sync found out about one listed run. `fetched`: the rows that came, by dataset."""
 
     outcome: RunOutcome
-    fetched: Fetched | None = None
+    fetched: Mapping[str, Fetched] = msgspec.field(default_factory=dict)
     metadata: Metadata | None = None
+
+    @property
+    def rows_added(self) -> int:
+        """Return how many rows came that were not held."""
+        return sum(part.added for part in self.fetched.values())
 
 
 def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
@@ -39,19 +46,25 @@ def result_of(outcome: RunOutcome, fetched: FetchResult) -> RunResult:
     metadata = fetched.metadata
     if metadata is not None:
         outcome = replace(outcome, metadata_failure=metadata.failure)
-    if fetched.history is None:
-        return RunResult(outcome=outcome, metadata=metadata)
-    if not is_successful(fetched.history):
-        failure = fetched.history.failure()
-        failed = replace(
-            outcome,
-            failure=failure.reason,
-            evidence=failure.evidence,
-            refused=failure.refused,
-        )
-        return RunResult(outcome=failed, metadata=metadata)
-    part = fetched.history.unwrap()
-    return RunResult(outcome=replace(outcome, judged=part.judged), fetched=part, metadata=metadata)
+    parts = {dataset: _outcome_of(part) for dataset, part in fetched.parts.items()}
+    return RunResult(
+        outcome=replace(outcome, parts=parts),
+        fetched={
+            dataset: part.unwrap() for dataset, part in fetched.parts.items() if is_successful(part)
+        },
+        metadata=metadata,
+    )
+
+
+def _outcome_of(part: PartResult) -> PartOutcome:
+    match part:
+        case Success(fetched):
+            return PartOutcome(judged=fetched.judged)
+        case Failure(failure):
+            return PartOutcome(
+                failure=failure.reason, evidence=failure.evidence, refused=failure.refused
+            )
+    raise AssertionError("a result is a success or a failure")
 
 
 def failures_in(results: Mapping[str, RunResult]) -> Iterator[FailedRun]:

@@ -15,12 +15,13 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.contract.state import ByteRange
 from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.store import disk
 
@@ -28,7 +29,7 @@ _TRAILER_BYTES = 4096
 
 
 class SegmentHeader(Record, frozen=True, kw_only=True):
-    """What a segment answers: the same header means the same question.
+    """What a segment answers: the same header means the same question, of one dataset.
 
     `mark` is a step whose rows are counted, and those below it. `again`: the question was asked
     once more in the same sync.
@@ -40,6 +41,7 @@ class SegmentHeader(Record, frozen=True, kw_only=True):
     source: str
     mark: int | None = None
     again: bool = False
+    dataset: str = HISTORY
     row_shape: int = ROW_SHAPE
 
 

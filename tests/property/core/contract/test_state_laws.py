@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.state import ExportState, RunTracking
+from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.earlier_states import read_state
+from dr_wandb.core.contract.part import UNKNOWN, PartTracking
+from dr_wandb.core.contract.state import ExportState, RunTracking, with_parts
 from dr_wandb.core.sync.codec import encode_document
 from tests.property import strategies as some
 
@@ -39,14 +42,14 @@ old_states = st.fixed_dictionaries(
 
 @given(old_states)
 def test_a_state_of_3_0_3_reads_as_a_state_without_positions(old: dict[str, Any]) -> None:
-    state = msgspec.json.decode(json.dumps(old).encode(), type=ExportState)
+    state = read_state(json.dumps(old).encode(), 1)
     assert state.schema_version == 1
     assert (state.name, state.entity, state.project) == (old["name"], old["entity"], old["project"])
     assert set(state.runs) == set(old["runs"])
     for run_id, tracking in state.runs.items():
         known = old["runs"][run_id]
         assert {field: getattr(tracking, field) for field in known} == known
-        assert tracking.position is None
+        assert tracking.parts == {}
         assert tracking.seen is None
         assert tracking.snapshot is None
         assert not tracking.complete(some.ExportRequest(entity="e", project="p", name="n"))
@@ -67,19 +70,45 @@ def test_unknown_fields_of_a_later_version_are_read_past(state: ExportState) -> 
 
 
 @given(some.export_states)
+def test_a_state_of_schema_version_4_reads_as_one_with_a_part_for_the_history(
+    state: ExportState,
+) -> None:
+    """What was known of the history lay among what was known of the run."""
+    document = msgspec.json.decode(encode_document(state))
+    files = document.pop("files", {})
+    document["runs_file"] = files.get("runs.jsonl", "")
+    document["history_file"] = files.get("history.jsonl", "")
+    expected = {}
+    for run_id, tracking in document["runs"].items():
+        part = tracking.pop("parts", {}).get(HISTORY, {})
+        part["history"] = part.pop("stored", None)
+        failure = tracking.get("failure") or part.get("failure")
+        tracking |= part | {"failure": failure, "refused": False}
+        now = with_parts(state.runs[run_id], lambda part: replace(part, failure=None))
+        now = now if now.part(HISTORY) != UNKNOWN else replace(now, parts={})
+        expected[run_id] = replace(now, failure=failure)
+    read = read_state(msgspec.json.encode(document), 4)
+    assert read == replace(state, runs=expected)
+
+
+@given(some.export_states)
 def test_a_state_that_calls_missing_rows_lacking_reads_without_them(state: ExportState) -> None:
     """States of builds before the release of schema version 4 have these names."""
     document = msgspec.json.decode(encode_document(state))
     for tracking in document["runs"].values():
-        if (evidence := tracking.get("evidence")) is not None:
-            evidence["missing"] = evidence.pop("missing_digest", "d")
-            evidence["lacking"] = evidence.pop("missing_rows", 1)
+        for part in tracking.get("parts", {}).values():
+            if (evidence := part.get("evidence")) is not None:
+                evidence["missing"] = evidence.pop("missing_digest", "d")
+                evidence["lacking"] = evidence.pop("missing_rows", 1)
     read = msgspec.json.decode(msgspec.json.encode(document), type=ExportState)
     for run_id, tracking in state.runs.items():
-        evidence = tracking.evidence
-        if evidence is not None:
-            evidence = replace(evidence, missing_digest="", missing_rows=0)
-        assert read.runs[run_id] == replace(tracking, evidence=evidence)
+        assert read.runs[run_id] == with_parts(tracking, _without_missing)
+
+
+def _without_missing(part: PartTracking) -> PartTracking:
+    if part.evidence is None:
+        return part
+    return replace(part, evidence=replace(part.evidence, missing_digest="", missing_rows=0))
 
 
 @given(some.export_states)
@@ -89,15 +118,15 @@ def test_present_runs_are_those_not_known_to_be_gone(state: ExportState) -> None
     }
 
 
-@given(some.trackings(), some.history_counts, some.history_counts)
+@given(some.parts, some.history_counts, some.history_counts)
 def test_counts_that_are_accounted_for_promise_no_other_number_of_rows(
-    tracking: RunTracking, one: Any, other: Any
+    part: PartTracking, one: Any, other: Any
 ) -> None:
-    if tracking.position is None or tracking.position.listed in (one, other):
+    if part.position is None or part.position.listed in (one, other):
         return
-    if tracking.accounts_for(one) and tracking.accounts_for(other):
-        look = tracking.look.difference.rows if tracking.look is not None else None
-        rows = tracking.position.rows
+    if part.accounts_for(one) and part.accounts_for(other):
+        look = part.look.difference.rows if part.look is not None else None
+        rows = part.position.rows
         for counts in (one, other):
             assert counts.line_count is None or counts.line_count - rows in (0, look)
 

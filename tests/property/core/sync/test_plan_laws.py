@@ -9,6 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import NO_DIFFERENCE
 from dr_wandb.core.contract.identity import is_another_run, see
 from dr_wandb.core.contract.listing import (
@@ -21,15 +22,10 @@ from dr_wandb.core.contract.listing import (
     earlier,
 )
 from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistorySelection, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.contract.state import (
-    ByteRange,
-    ExportState,
-    HistoryPosition,
-    RunTracking,
-    latest,
-)
+from dr_wandb.core.contract.state import ExportState, RunTracking, latest
 from dr_wandb.core.sync.plan import FetchKind, RunAction, SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import IDS_PER_QUERY, ListingPlan, plan_listing
 from tests.property import strategies as some
@@ -85,7 +81,9 @@ def test_the_plan_is_total_and_printable(
     planned = [run.run_id for run in plan.runs]
     assert sorted(planned) == sorted({*state.runs, *(run.run_id for run in listing)})
     assert all(run.reason for run in plan.runs)
-    assert all(run.history is None or run.history.reason for run in plan.runs)
+    assert all(
+        run.fetches.get(HISTORY) is None or run.fetches.get(HISTORY).reason for run in plan.runs
+    )
     assert plan.requests >= sum(run.requests for run in plan.runs) >= 0
     assert sum(plan.count(action) for action in RunAction) == len(plan.runs)
 
@@ -163,10 +161,10 @@ def test_a_full_reconcile_plans_every_run_as_new(
     for run in plan.runs:
         assert run.action == (RunAction.NEW if run.run_id in listed else RunAction.MISSING)
         if run.run_id in listed:
-            assert run.history is None or not run.history.tail
-            counts = listed[run.run_id].counts
+            assert run.fetches.get(HISTORY) is None or not run.fetches.get(HISTORY).tail
+            counts = listed[run.run_id].counts_of(HISTORY)
             if request.mode == ExportMode.HISTORY and (counts.line_count or 0) > 0:
-                assert run.history is not None
+                assert run.fetches.get(HISTORY) is not None
 
 
 @given(some.requests, some.export_states, listed_runs)
@@ -174,7 +172,7 @@ def test_metadata_mode_never_fetches_history(
     request: ExportRequest, state: ExportState, listing: list[RunListing]
 ) -> None:
     assume(request.mode == ExportMode.METADATA)
-    assert all(run.history is None for run in plan_sync(request, state, listing).runs)
+    assert all(run.fetches.get(HISTORY) is None for run in plan_sync(request, state, listing).runs)
 
 
 @given(some.requests, some.export_states, listed_runs, asked_runs)
@@ -192,7 +190,7 @@ def test_a_run_is_missing_only_where_it_was_asked_for(
         known_gone = state.runs[run.run_id].missing_since is not None
         wanted = asked is None or run.run_id in asked
         assert (run.action == RunAction.MISSING) == (wanted or known_gone)
-        assert run.history is None
+        assert run.fetches.get(HISTORY) is None
         assert run.requests == 0
 
 
@@ -201,7 +199,7 @@ def test_runs_that_failed_come_first(
     request: ExportRequest, state: ExportState, listing: list[RunListing]
 ) -> None:
     order = [
-        run.run_id in state.runs and state.runs[run.run_id].failure is not None
+        run.run_id in state.runs and state.runs[run.run_id].failed is not None
         for run in plan_sync(request, state, listing).runs
     ]
     assert order == sorted(order, reverse=True)
@@ -210,26 +208,28 @@ def test_runs_that_failed_come_first(
 positions_under_request = st.tuples(of_history, some.positions, some.listings)
 
 
-def tracked(listing: RunListing, position: HistoryPosition, **fields: Any) -> RunTracking:
+def tracked(
+    listing: RunListing, position: Position, *, shape: int = ROW_SHAPE, **fields: Any
+) -> RunTracking:
     return RunTracking(
         run_id=listing.run_id,
         run_state=listing.state,
         seen=listing,
-        position=position,
+        parts={HISTORY: PartTracking(position=position, row_shape=shape)},
         fingerprint=listing.fingerprint,
         snapshot=ByteRange(offset=0, length=1, rows=1, digest="d"),
-        **{"row_shape": ROW_SHAPE, "created_at": listing.created_at, **fields},
+        **{"created_at": listing.created_at, **fields},
     )
 
 
 def received_as_listed(
-    position: HistoryPosition, listing: RunListing, selection: HistorySelection
-) -> HistoryPosition:
+    position: Position, listing: RunListing, selection: HistorySelection
+) -> Position:
     """Return the position of a fetch that brought what the listing had announced, no more."""
     return replace(
         position,
         selection=selection,
-        listed=listing.counts,
+        listed=listing.counts_of(HISTORY),
         rows=(listing.history_line_count or 0) + 2,
         last_step=listing.last_step,
         short_by=0,
@@ -238,31 +238,31 @@ def received_as_listed(
 
 @given(of_history, some.positions, some.listings, st.none() | st.just("it broke"))
 def test_a_run_whose_counts_did_not_move_costs_no_request(
-    request: ExportRequest, position: HistoryPosition, listing: RunListing, failure: str | None
+    request: ExportRequest, position: Position, listing: RunListing, failure: str | None
 ) -> None:
     held = received_as_listed(position, listing, request.selection)
     state = some.state_of([tracked(listing, held, failure=failure)])
     run = one(plan_sync(request, state, [listing]), listing.run_id)
-    assert run.history is None
+    assert run.fetches.get(HISTORY) is None
     assert run.requests == 0
     later = one(plan_sync(request, state, [listing], now="2100-01-01T00:00:00Z"), listing.run_id)
-    if held.difference(listing.counts) != NO_DIFFERENCE:
-        assert later.history is not None
-        assert later.history.kind == FetchKind.LOOK
+    if held.difference(listing.counts_of(HISTORY)) != NO_DIFFERENCE:
+        assert later.fetches.get(HISTORY) is not None
+        assert later.fetches.get(HISTORY).kind == FetchKind.LOOK
     if failure is None and listing.fingerprint:
         assert run.action == RunAction.REUSE
 
 
 @given(of_history, some.positions, some.listings, some.listings)
 def test_a_run_whose_line_count_moved_is_read(
-    request: ExportRequest, position: HistoryPosition, before: RunListing, now: RunListing
+    request: ExportRequest, position: Position, before: RunListing, now: RunListing
 ) -> None:
     assume(before.history_line_count is not None)
     assume(now.history_line_count is not None)
     held = replace(
         position,
         selection=request.selection,
-        listed=before.counts,
+        listed=before.counts_of(HISTORY),
         rows=max(0, before.history_line_count or 0),
         whole=True,
         short_by=0,
@@ -272,19 +272,19 @@ def test_a_run_whose_line_count_moved_is_read(
     assume(now.history_line_count != before.history_line_count)
     state = some.state_of([tracked(before, held)])
     run = one(plan_sync(request, state, [now]), before.run_id)
-    assert run.history is not None
+    assert run.fetches.get(HISTORY) is not None
     assert run.requests > 0
     assert run.action == RunAction.REFRESH
 
 
 @given(of_history, some.positions, some.listings)
 def test_a_changed_selection_reads_the_run_again_and_says_so(
-    request: ExportRequest, position: HistoryPosition, listing: RunListing
+    request: ExportRequest, position: Position, listing: RunListing
 ) -> None:
     assume(position.selection != request.selection)
     assume(position.rows > 0 or (listing.history_line_count or 0) > 0)
-    state = some.state_of([tracked(listing, replace(position, listed=listing.counts))])
-    history = one(plan_sync(request, state, [listing]), listing.run_id).history
+    state = some.state_of([tracked(listing, replace(position, listed=listing.counts_of(HISTORY)))])
+    history = one(plan_sync(request, state, [listing]), listing.run_id).fetches.get(HISTORY)
     assert history is not None
     assert not history.tail
     assert history.reason.startswith("selection changed")
@@ -293,11 +293,11 @@ def test_a_changed_selection_reads_the_run_again_and_says_so(
 
 @given(of_history, some.positions, some.listings)
 def test_a_run_whose_rows_have_an_earlier_shape_is_read_once_more(
-    request: ExportRequest, position: HistoryPosition, listing: RunListing
+    request: ExportRequest, position: Position, listing: RunListing
 ) -> None:
     held = received_as_listed(position, listing, request.selection)
-    state = some.state_of([tracked(listing, held, row_shape=ROW_SHAPE - 1)])
-    history = one(plan_sync(request, state, [listing]), listing.run_id).history
+    state = some.state_of([tracked(listing, held, shape=ROW_SHAPE - 1)])
+    history = one(plan_sync(request, state, [listing]), listing.run_id).fetches.get(HISTORY)
     if listing.last_step is None and listing.history_line_count == 0 and not held.rows:
         assert history is None
     else:
@@ -321,19 +321,19 @@ OLD_AND_NEW = {
 @pytest.mark.parametrize("what", OLD_AND_NEW)
 @given(of_history, some.positions, some.listings)
 def test_a_run_made_again_under_the_same_id_is_new(
-    what: str, request: ExportRequest, position: HistoryPosition, listing: RunListing
+    what: str, request: ExportRequest, position: Position, listing: RunListing
 ) -> None:
     old, new = OLD_AND_NEW[what]
     before, now = replace(listing, **old), replace(listing, **new)
-    held = replace(position, selection=request.selection, listed=now.counts)
+    held = replace(position, selection=request.selection, listed=now.counts_of(HISTORY))
     state = some.state_of([tracked(before, held)])
     run = one(plan_sync(request, state, [now]), listing.run_id)
     assert run.action == RunAction.NEW
-    assert run.history is None or not run.history.tail
+    assert run.fetches.get(HISTORY) is None or not run.fetches.get(HISTORY).tail
     if (now.history_line_count or 0) > 0:
-        assert run.history is not None
+        assert run.fetches.get(HISTORY) is not None
     seen = see(state.runs[listing.run_id], now, "api")
-    assert seen.position is None
+    assert seen.parts == {}
     assert seen.seen == now
     elsewhere = one(plan_sync(request, state, [now], source="offline"), listing.run_id)
     assert elsewhere.action != RunAction.NEW or request.sync_mode == SyncMode.FULL_RECONCILE
@@ -345,7 +345,7 @@ REAL_IDS = ("UnVuOnYxOmE6b25lOmVudGl0eQ==", "UnVuOnYxOmE6cmVuYW1lZDplbnRpdHk=")
 
 @given(of_history, some.positions, some.listings, st.booleans())
 def test_a_renamed_project_makes_no_run_another_one(
-    request: ExportRequest, position: HistoryPosition, listing: RunListing, fraction: bool
+    request: ExportRequest, position: Position, listing: RunListing, fraction: bool
 ) -> None:
     created = "2026-01-01T00:00:00Z"
     before = replace(listing, run_id="a", storage_id=REAL_IDS[0], created_at=created)
@@ -353,7 +353,7 @@ def test_a_renamed_project_makes_no_run_another_one(
     now = replace(before, storage_id=REAL_IDS[1], created_at=later)
     state = some.state_of([tracked(before, received_as_listed(position, now, request.selection))])
     assert not is_another_run(state.runs["a"], now)
-    assert one(plan_sync(request, state, [now]), "a").history is None
+    assert one(plan_sync(request, state, [now]), "a").fetches.get(HISTORY) is None
 
 
 @given(some.requests, some.export_states, listed_runs)
@@ -361,15 +361,15 @@ def test_a_plan_reads_a_run_whole_or_from_its_position_on(
     request: ExportRequest, state: ExportState, listing: list[RunListing]
 ) -> None:
     for run in plan_sync(request, state, listing).runs:
-        if run.history is None:
+        if run.fetches.get(HISTORY) is None:
             continue
-        if run.history.tail:
-            position = state.runs[run.run_id].position
+        if run.fetches.get(HISTORY).tail:
+            position = state.runs[run.run_id].part(HISTORY).position
             assert position is not None
             assert position.selection == request.selection
-            assert run.history.window.start == position.last_step
+            assert run.fetches.get(HISTORY).window.start == position.last_step
         else:
-            assert run.history.window.whole
+            assert run.fetches.get(HISTORY).window.whole
 
 
 @given(some.export_states, some.requests, some.times | st.none())
@@ -432,12 +432,7 @@ def test_a_run_that_is_seen_is_present(tracking: RunTracking | None, listing: Ru
     assert seen.missing_since is None
     assert seen.run_state == listing.state
     if tracking is not None and not is_another_run(tracking, listing):
-        assert seen.position == tracking.position
-        assert (seen.held, seen.evidence, seen.look) == (
-            tracking.held,
-            tracking.evidence,
-            tracking.look,
-        )
+        assert seen.parts == tracking.parts
     assert see(seen, listing, "api") == seen
 
 

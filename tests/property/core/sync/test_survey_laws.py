@@ -136,7 +136,7 @@ def test_a_listing_is_not_believed_exactly_when_most_runs_are_missing(
     present = {
         run_id
         for run_id, run in state.runs.items()
-        if run.missing_since is None and (not run.failure or run.snapshot or run.history)
+        if run.missing_since is None and (not run.failed or run.snapshot or run.stores_rows)
     }
     lost = (present & asked) - listed
     refusal = check_vanished(request, state, plan)

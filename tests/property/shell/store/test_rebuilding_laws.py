@@ -14,13 +14,15 @@ from msgspec.structs import replace
 from returns.pipeline import is_successful
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.part import ByteRange, PartTracking
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.state import ByteRange, ExportState, RunTracking
+from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.codec import canonical_row, digest, encode_line, row_key
 from dr_wandb.shell.store import rebuilding
-from dr_wandb.shell.store.rebuilding import rebuild_history
+from dr_wandb.shell.store.rebuilding import rebuild_rows
 from tests.property import strategies as some
 
 Lines = list[bytes]
@@ -78,7 +80,7 @@ def rebuild(content: bytes, state: ExportState) -> tuple[bytes, dict[str, ByteRa
         path, target = Path(folder) / "history.jsonl", Path(folder) / "target.jsonl"
         path.write_bytes(content)
         try:
-            ranges = rebuild_history(path, state, target)
+            ranges = rebuild_rows(path, HISTORY, state, target)
         except DrWandbError as error:
             failure = error.failure
             assert isinstance(failure, DamagedFile)
@@ -107,7 +109,10 @@ rows_of_runs = st.lists(st.builds(normalize_row, raw_rows, st.sampled_from(RUNS)
 
 def state_of(ranges: dict[str, ByteRange]) -> ExportState:
     return some.state_of(
-        [RunTracking(run_id=run_id, history=place) for run_id, place in ranges.items()]
+        [
+            RunTracking(run_id=run_id, parts={HISTORY: PartTracking(stored=place)})
+            for run_id, place in ranges.items()
+        ]
     )
 
 
@@ -270,7 +275,7 @@ def test_a_run_of_many_megabytes_is_kept_with_little_memory(tmp_path: Path) -> N
     assert len(content) > 8_000_000
     tracemalloc.start()
     try:
-        assert rebuild_history(path, state_of(ranges), target) == ranges
+        assert rebuild_rows(path, HISTORY, state_of(ranges), target) == ranges
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.evidence import (
     LAST_LOOK,
     NO_DIFFERENCE,
@@ -14,7 +15,7 @@ from dr_wandb.core.contract.evidence import (
     later_by,
     same_moment,
 )
-from dr_wandb.core.contract.listing import HistoryCounts, RunListing
+from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 
 NOON = "2026-01-02T12:00:00Z"
@@ -22,8 +23,8 @@ NOON = "2026-01-02T12:00:00Z"
 
 def counts(
     lines: int | None = 4, step: int | None = 3, logged: str | None = "1700000000.5"
-) -> HistoryCounts:
-    return HistoryCounts(line_count=lines, last_step=step, last_logged_at=logged)
+) -> Counts:
+    return Counts(line_count=lines, last_step=step, last_logged_at=logged)
 
 
 # Differences

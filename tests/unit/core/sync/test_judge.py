@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Difference, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import (
     EVERYTHING,
     ExportMode,
@@ -21,7 +23,7 @@ from dr_wandb.core.contract.request import (
     HistorySelection,
     HistoryWindow,
 )
-from dr_wandb.core.contract.state import ByteRange
+from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.sync import case
 from dr_wandb.core.sync.codec import locate
 from dr_wandb.core.sync.judge import judge
@@ -91,14 +93,18 @@ def steps(export: JudgedExport) -> list[int | None]:
 def proven_step(export: JudgedExport) -> int | None:
     """Return the last step of the position, None if nothing is proven yet."""
     assert export.tracking is not None
-    return export.tracking.position.last_step if export.tracking.position is not None else None
+    return (
+        export.tracking.part(HISTORY).position.last_step
+        if export.tracking.part(HISTORY).position is not None
+        else None
+    )
 
 
 def kind(export: JudgedExport) -> str:
     """Return the kind of what a run waits for."""
     assert export.tracking is not None
-    assert export.tracking.evidence is not None
-    return export.tracking.evidence.kind
+    assert export.tracking.part(HISTORY).evidence is not None
+    return export.tracking.part(HISTORY).evidence.kind
 
 
 def short_by(export: JudgedExport) -> int | None:
@@ -408,9 +414,10 @@ def test_waiting_begins_again_when_the_state_does_not_say_which_rows_are_missing
 
     # The state was written by a build with other names for these, which are ignored.
     assert export.tracking is not None
-    assert export.tracking.evidence is not None
-    evidence = replace(export.tracking.evidence, missing_digest="", missing_rows=0)
-    export.tracking = replace(export.tracking, evidence=evidence)
+    assert export.tracking.part(HISTORY).evidence is not None
+    part = export.tracking.part(HISTORY)
+    evidence = replace(export.tracking.part(HISTORY).evidence, missing_digest="", missing_rows=0)
+    export.tracking = with_part(export.tracking, HISTORY, replace(part, evidence=evidence))
     assert later(export, run) == WAITING
     assert steps(export) == [0, 1, 2, 3]
 
@@ -588,7 +595,7 @@ def test_run_fails_when_held_and_received_rows_conflict() -> None:
     assert export.lines == before
     assert proven_step(export) == 5
     assert export.tracking is not None
-    assert export.tracking.standing == Standing.FAILED
+    assert export.tracking.part(HISTORY).standing == Standing.FAILED
 
 
 def test_run_fails_when_a_union_would_have_more_rows_than_are_listed() -> None:
@@ -616,13 +623,18 @@ def test_run_fails_when_rows_under_a_selection_would_have_to_be_united() -> None
     assert export.lines == before
 
 
+def as_from_files(tracking: RunTracking) -> RunTracking:
+    part = replace(tracking.part(HISTORY), rows_from="offline")
+    return replace(with_part(tracking, HISTORY, part), source="offline")
+
+
 def test_run_fails_when_rows_that_another_source_gave_are_missing() -> None:
     run, export = held_run(4)
     before = export.lines
 
     # The rows that are held came from a file, and the server has fewer.
     assert export.tracking is not None
-    export.tracking = replace(export.tracking, source="offline", rows_from="offline")
+    export.tracking = as_from_files(export.tracking)
     run.happen(("rewind", 2))
     assert export.sync(run) == FAILED
 
@@ -636,11 +648,11 @@ def test_rows_that_another_source_gave_are_replaced_when_all_of_them_came() -> N
 
     # The rows that are held came from a file, and the server has more.
     assert export.tracking is not None
-    export.tracking = replace(export.tracking, source="offline", rows_from="offline")
+    export.tracking = as_from_files(export.tracking)
     run.happen(("log", 2, 1))
     assert read_whole(export, run) == PROVEN
     assert export.lines == run.expected()
-    assert export.tracking.rows_from == "api"
+    assert export.tracking.part(HISTORY).rows_from == "api"
 
 
 # Three answers in a row
@@ -1178,8 +1190,8 @@ def test_accepted_difference_is_looked_at_once_more_a_day_later() -> None:
     for _ in range(3):
         later(export, run)
     assert export.tracking is not None
-    assert export.tracking.look is not None
-    assert export.tracking.look.difference == Difference(rows=2)
+    assert export.tracking.part(HISTORY).look is not None
+    assert export.tracking.part(HISTORY).look.difference == Difference(rows=2)
 
     # Acceptance confirms the difference: no look after ten minutes, one after 24 hours.
     assert later(export, run, 23 * HOUR) == Synced(0, [], "accepted")
@@ -1311,7 +1323,7 @@ def test_failed_run_keeps_its_rows_and_is_read_whole_next_time() -> None:
     assert export.lines == before
     assert proven_step(export) == 3
     assert export.tracking is not None
-    assert export.tracking.failure == "the server did not answer"
+    assert export.tracking.failed == "the server did not answer"
 
     # The next sync does not trust a tail.
     assert later(export, run, MINUTE) == PROVEN

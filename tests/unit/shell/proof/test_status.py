@@ -9,11 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import HistoryPosition, RunTracking
+from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.contract.words import ago, scope_in_words, size_in_words
 from dr_wandb.core.proof.status import describe_status, describe_statuses, shortage_of
 from dr_wandb.core.sync.codec import encode_document
@@ -293,12 +295,12 @@ def test_shortage_names_what_is_missing(
     run = RunTracking(
         run_id="run",
         seen=RunListing(run_id="run", last_step=9),
-        position=HistoryPosition(last_step=reached),
-        evidence=evidence,
+        parts={HISTORY: PartTracking(position=Position(last_step=reached), evidence=evidence)},
     )
     assert shortage_of(run) == words
     if words is None:
         return
-    unseen = shortage_of(replace(run, seen=None, position=None))
+    part = replace(run.part(HISTORY), position=None)
+    unseen = shortage_of(replace(with_part(run, HISTORY, part), seen=None))
     assert unseen is not None
     assert "is listed" not in unseen or "as it is listed" in unseen

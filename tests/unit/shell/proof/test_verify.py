@@ -14,7 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.state import with_part
 from dr_wandb.core.proof.compare import reasons_against
 from dr_wandb.core.proof.holdings import describe_comparison
 from dr_wandb.core.proof.verify import MOST_LISTED, FindingKind, VerifyReport, describe_report
@@ -96,6 +98,11 @@ def replaced(name: str, old: bytes, new: bytes) -> Files:
 
 def _swap(lines: list[bytes]) -> None:
     lines[0], lines[1] = lines[1], lines[0]
+
+
+def history_in(state: Any, run_id: str) -> Any:
+    """Return what a state has of the history of a run."""
+    return state["runs"][run_id]["parts"]["history"]
 
 
 DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
@@ -238,17 +245,21 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a newer state": (
         lambda: edited("state.json", lambda state: state.update(schema_version=9)),
         [
-            "state.json: schema_version 9 is newer than 4",
+            "state.json: schema_version 9 is newer than 5",
         ],
     ),
     "another position in the state": (
-        lambda: edited("state.json", lambda state: state["runs"]["a"]["position"].update(rows=4)),
+        lambda: edited(
+            "state.json", lambda state: history_in(state, "a")["position"].update(rows=4)
+        ),
         [
             "state.json: run 'a': rows of what it holds is 4, but the stored rows give 3",
         ],
     ),
     "the state of an earlier sync": (
-        lambda: edited("state.json", lambda state: state.update(history_file="0" * 64)),
+        lambda: edited(
+            "state.json", lambda state: state["files"].update({"history.jsonl": "0" * 64})
+        ),
         [
             "state.json: the SHA-256 that it has of history.jsonl is another one",
         ],
@@ -394,11 +405,11 @@ class Meddler:
 
     def __init__(self, meddle: Callable[[], object], times: int) -> None:
         self.meddle, self.times = meddle, times
-        self.load = checking.load_document
+        self.load = checking.load_state
 
-    def __call__(self, path: Path, kind: Any) -> Any:
-        document = self.load(path, kind)
-        if path.name == "state.json" and self.times:
+    def __call__(self, path: Path) -> Any:
+        document = self.load(path)
+        if self.times:
             self.times -= 1
             self.meddle()
         return document
@@ -412,7 +423,7 @@ def sync_between(store: ExportStore, times: int, monkeypatch: pytest.MonkeyPatch
         source.log("a", {"loss": 9.0})
         syncing.sync(source, store.data_root)
 
-    monkeypatch.setattr(checking, "load_document", Meddler(grow, times))
+    monkeypatch.setattr(checking, "load_state", Meddler(grow, times))
     return verify_export(store)
 
 
@@ -659,8 +670,8 @@ def test_one_thing_that_is_listed_otherwise_is_reason_enough(
     [
         ({"failure": "no answer"}, {}, "failed last time: no answer"),
         ({"seen": None}, {}, "history never read by this version: sync first"),
-        ({"position": None}, {}, "history never read"),
-        ({"history": None}, {}, "3 rows stored of 3 received"),
+        ({"position": None}, None, "history never read"),
+        ({"stored": None}, {}, "3 rows stored of 3 received"),
         ({}, {"short_by": 1}, "1 row short, accepted as such"),
         ({}, {"rows": 2}, "1 row behind"),
         ({}, {"whole": False}, "only a part of its steps was read"),
@@ -669,15 +680,20 @@ def test_one_thing_that_is_listed_otherwise_is_reason_enough(
     ],
 )
 def test_one_thing_that_is_tracked_otherwise_is_reason_enough(
-    changes: dict[str, Any], position: dict[str, Any], reason: str, store: ExportStore
+    changes: dict[str, Any], position: dict[str, Any] | None, reason: str, store: ExportStore
 ) -> None:
     checked = read_and_verify(store)
     assert checked.state is not None
     tracking = checked.state.runs["a"]
     assert tracking.seen is not None
-    assert tracking.position is not None
+    part = tracking.part(HISTORY)
+    assert part.position is not None
     listing = tracking.seen
-    changed = replace(tracking, position=replace(tracking.position, **position))
-    changed = replace(changed, **changes)
+    of_part = {name: changes[name] for name in changes if name in part.__struct_fields__}
+    of_run = {name: changes[name] for name in changes if name not in of_part}
+    if position is not None:
+        part = replace(part, position=replace(part.position, **position))
+    part = replace(part, **of_part)
+    changed = replace(with_part(tracking, HISTORY, part), **of_run)
     state = replace(checked.state, runs={"a": changed})
     assert reason in list(reasons_against(replace(checked, state=state), listing))

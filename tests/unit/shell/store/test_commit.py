@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.sync.manifest import file_order
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.commit import (
-    ORDER,
     RECORD_FILE,
     STAGING_FOLDER,
     CommitRecord,
@@ -30,14 +30,14 @@ def stage(folder: Path, *names: str) -> dict[str, StagedFile]:
 def leave_undone(folder: Path, *names: str) -> None:
     """Leave a commit as a crash does right after its record was written."""
     staged = stage(folder, *names)
-    record = CommitRecord(files=tuple(staged[name] for name in ORDER if name in staged))
+    record = CommitRecord(files=tuple(staged[name] for name in file_order() if name in staged))
     disk.replace_file(folder / RECORD_FILE, msgspec.json.encode(record))
 
 
 def test_a_commit_puts_files_in_place_and_leaves_no_record(folder: Path) -> None:
-    commit(folder, stage(folder, *ORDER))
-    assert {path.name for path in folder.iterdir()} == {*ORDER, STAGING_FOLDER}
-    assert all((folder / name).read_text() == f"new {name}" for name in ORDER)
+    commit(folder, stage(folder, *file_order()))
+    assert {path.name for path in folder.iterdir()} == {*file_order(), STAGING_FOLDER}
+    assert all((folder / name).read_text() == f"new {name}" for name in file_order())
     assert list((folder / STAGING_FOLDER).iterdir()) == []
 
 
@@ -64,7 +64,7 @@ def test_files_are_renamed_in_the_documented_order(
         source.replace(target)
 
     monkeypatch.setattr(disk, "rename", rename)
-    commit(folder, stage(folder, *reversed(ORDER)))
+    commit(folder, stage(folder, *reversed(file_order())))
     data_files = ["history.jsonl", "runs.jsonl", "changes.jsonl"]
     assert renamed == [RECORD_FILE, *data_files, "manifest.json", "state.json"]
 

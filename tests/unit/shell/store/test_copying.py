@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.core.contract.state import ByteRange
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.writing import LineWriter
 

@@ -18,6 +18,7 @@ import pytest
 
 from dr_wandb import DrWandbError, ExportStore, load_manifest
 from dr_wandb.core.contract.failures import DamagedFile, NewerSchema, WrongExport
+from dr_wandb.core.contract.records import SCHEMA_VERSION
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME
@@ -128,7 +129,7 @@ def test_a_document_that_does_not_read_is_named_and_can_be_removed(
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_of_a_later_version_is_refused(export: Export, name: str) -> None:
-    export.spoil(name, edited(schema_version=5, runs=7))
+    export.spoil(name, edited(schema_version=SCHEMA_VERSION + 1, runs=7))
     error = export.refused()
     assert isinstance(error.failure, NewerSchema)
     assert error.exit_code == 6
@@ -149,8 +150,11 @@ def _backwards(content: bytes) -> bytes:
 
 REPAIRED: dict[str, tuple[str, Change]] = {
     "state without runs": ("state.json", edited(runs={})),
-    "state without the files' digests": ("state.json", edited(runs_file="", history_file="")),
-    "state with the digest of another file": ("state.json", edited(history_file="0" * 64)),
+    "state without the files' digests": ("state.json", edited(files={})),
+    "state with the digest of another file": (
+        "state.json",
+        edited(files={"history.jsonl": "0" * 64}),
+    ),
     "state with a wrong watermark": ("state.json", edited(max_created_at="tomorrow")),
     "state with a watermark to come": ("state.json", edited(max_created_at="2999-01-01T00:00:00Z")),
     "state of a sync to come": ("state.json", edited(last_exported_at="2999-01-01T00:00:00Z")),

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb import DrWandbError, ExportState
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.progress import LOGGER
@@ -56,7 +57,7 @@ def read(folder: Path) -> StoredExport:
 
 
 def positions(state: ExportState) -> set[str]:
-    return {run_id for run_id, run in state.runs.items() if run.position is not None}
+    return {run_id for run_id, run in state.runs.items() if run.part(HISTORY).position is not None}
 
 
 def edit(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -67,7 +68,7 @@ def edit(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
 def test_untouched_files_are_used_where_they_lie(folder: Path) -> None:
     stored = read(folder)
     assert not stored.copied
-    assert stored.history_path == folder / "history.jsonl"
+    assert stored.row_paths[HISTORY] == folder / "history.jsonl"
     assert positions(stored.state) == set(RUNS)
 
 
@@ -324,7 +325,7 @@ def in_the_form_of_3_0_3(folder: Path) -> None:
         **{name: state[name] for name in ("name", "entity", "project", "max_created_at")},
         "last_exported_at": state["last_exported_at"].replace("Z", "+00:00"),
         "runs": {
-            run_id: {name: run[name] for name in names} for run_id, run in state["runs"].items()
+            run_id: {name: run.get(name) for name in names} for run_id, run in state["runs"].items()
         },
     }
     (folder / "state.json").write_text(json.dumps(state))
@@ -340,7 +341,7 @@ def test_an_export_of_3_0_3_is_read_into_our_form_without_positions(
     assert stored.copied
     assert positions(stored.state) == set()
     assert "3.0.3" in stored.notices[0]
-    assert stored.history_path.read_bytes() == before["history.jsonl"]
+    assert stored.row_paths[HISTORY].read_bytes() == before["history.jsonl"]
     asked = source.count_asked("read_history")
     syncing.sync(source, folder.parent)
     assert source.count_asked("read_history") == asked + len(RUNS)

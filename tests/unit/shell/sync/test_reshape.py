@@ -62,7 +62,7 @@ def forget_field(folder: Path, field: str) -> None:
 
     def change_state(state: Any) -> None:
         state["snapshot_fields"].remove(field)
-        state["runs_file"] = sha256
+        state["files"]["runs.jsonl"] = sha256
         for run_id, tracking in state["runs"].items():
             tracking["snapshot"] = places[run_id]
             tracking["fingerprint"] = tracking["seen"]["fingerprint"] = f"old {run_id}"
@@ -139,7 +139,7 @@ def nested_before(folder: Path) -> None:
     def change(state: Any) -> None:
         state["row_shape"] = 1
         for tracking in state["runs"].values():
-            tracking["row_shape"] = 1
+            tracking["parts"]["history"]["row_shape"] = 1
 
     edit_json(folder / "state.json", change)
 
@@ -155,7 +155,8 @@ def test_an_export_that_was_also_edited_is_read_into_the_present_shape(tmp_path:
     assert syncing.visible(folder)["history.jsonl"] == before["history.jsonl"]
     state = json.loads(before["state.json"])
     assert state["row_shape"] == ROW_SHAPE
-    assert {run["row_shape"] for run in state["runs"].values()} == {ROW_SHAPE}
+    parts = [run["parts"]["history"] for run in state["runs"].values()]
+    assert {part["row_shape"] for part in parts} == {ROW_SHAPE}
 
 
 def test_a_dry_run_of_an_earlier_shape_writes_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Write the new `history.jsonl`: the runs in order, each from where its rows lie.
+"""Write the new data file of a dataset: the runs in order, each from where its rows lie.
 
 Rules
 - A run is written as soon as it and all before it are decided, while others are still fetched.
@@ -14,9 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state import ByteRange, RunTracking
-from dr_wandb.core.sync.manifest import HISTORY_FILE, DataFile
+from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.sync.manifest import DataFile
 from dr_wandb.core.sync.merge import measure_from, merge_lines, outside
 from dr_wandb.core.sync.row_pairs import unite_rows
 from dr_wandb.core.sync.verdict import Keep
@@ -26,7 +28,7 @@ from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.fetch_job import Fetched
 from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
-from dr_wandb.shell.sync.stored_histories import StoredHistories
+from dr_wandb.shell.sync.stored_parts import StoredParts
 
 if TYPE_CHECKING:
     from dr_wandb.core.contract.fetch_window import Received
@@ -61,18 +63,23 @@ class _Rows(NamedTuple):
         return self.segment.length + (0 if self.keep == Keep.RECEIVED else stored)
 
 
-class HistoryFile:
-    """The new file of one sync, in the staging folder. Used as a context manager.
+class DatasetFile:
+    """The new file of one dataset in the staging folder. Used as a context manager.
 
     `reshaped` has what the rows are of runs that were rewritten from an earlier shape.
     """
 
-    def __init__(self, stored: StoredExport, request: ExportRequest, folder: Path) -> None:
-        self._path = folder / HISTORY_FILE
-        self._last = request.selection.bounds.max_records
+    def __init__(
+        self, dataset: str, stored: StoredExport, request: ExportRequest, folder: Path
+    ) -> None:
+        self.dataset = dataset
+        self._path = folder / DATASETS[dataset].file
+        self._last = request.selection_of(dataset).bounds.max_records
         self._stack = ExitStack()
         try:
-            self.old: IO[bytes] | None = self._stack.enter_context(stored.history_path.open("rb"))
+            self.old: IO[bytes] | None = self._stack.enter_context(
+                stored.row_paths[dataset].open("rb")
+            )
         except FileNotFoundError:
             self.old = None
         self._writer: LineWriter | None = None
@@ -82,11 +89,11 @@ class HistoryFile:
         self._changes = False
         self._next = 0
         self._places: dict[str, ByteRange | None] = {}
-        self._old_rows = stored.old_rows
-        self._histories = StoredHistories(stored, folder)
+        self._old_rows = stored.old_rows if dataset == HISTORY else frozenset[str]()
+        self._stored_parts = StoredParts(stored, folder)
         self.reshaped: dict[str, Received] = {}
 
-    def __enter__(self) -> "HistoryFile":
+    def __enter__(self) -> "DatasetFile":
         return self
 
     def __exit__(
@@ -97,20 +104,28 @@ class HistoryFile:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
+    @property
+    def has_old_rows(self) -> bool:
+        """Say whether stored rows of an earlier shape are to be rewritten."""
+        return bool(self._old_rows)
+
     def begin(self, tracked: Mapping[str, RunTracking], waiting: Collection[str]) -> None:
         """Take the runs that the file will hold; those that wait for a fetch are not decided."""
         self._order = sorted(tracked)
         for run_id in self._order:
             if run_id not in waiting:
-                self._take(run_id, _Rows(tracked[run_id].history, None))
+                self._take(run_id, _Rows(self._stored(tracked[run_id]), None))
 
     def decide(self, tracking: RunTracking, fetched: Fetched | None) -> None:
         """Take a run that was fetched, or failed; write what can be written by now."""
-        rows = _Rows(tracking.history, fetched)
+        rows = _Rows(self._stored(tracking), fetched)
         self._take(tracking.run_id, rows)
         self._changes = self._changes or rows.segment is not None
         if self._changes and self._ample():
             self._write_decided()
+
+    def _stored(self, tracking: RunTracking) -> ByteRange | None:
+        return tracking.part(self.dataset).stored
 
     def _take(self, run_id: str, rows: _Rows) -> None:
         self._decided[run_id] = rows
@@ -125,18 +140,18 @@ class HistoryFile:
     ) -> int:
         """Return how many bytes are still to be written at most."""
         return sum(
-            _Rows(tracking.history, fetched.get(run_id)).length
+            _Rows(self._stored(tracking), fetched.get(run_id)).length
             for run_id, tracking in tracked.items()
             if run_id not in self._places
         )
 
-    def finish(
+    def write_rest(
         self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
     ) -> tuple[dict[str, ByteRange | None], DataFile]:
         """Write the rest. Returns where each run's rows are now, None where it has none."""
         self._order = sorted(tracked)
         self._decided = {
-            run_id: _Rows(tracking.history, fetched.get(run_id))
+            run_id: _Rows(self._stored(tracking), fetched.get(run_id))
             for run_id, tracking in tracked.items()
         }
         self._write_decided()
@@ -219,7 +234,7 @@ class HistoryFile:
 
         def united() -> Iterator[bytes]:
             with (
-                self._histories.lines(run_id, stored) as held,
+                self._stored_parts.lines(self.dataset, run_id, stored) as held,
                 closing(segment.lines()) as received,
             ):
                 yield from unite_rows(held, received)

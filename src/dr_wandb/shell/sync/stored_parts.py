@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.part import ByteRange, Position
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.contract.state import ByteRange, HistoryPosition
 from dr_wandb.core.sync.codec import place_of
 from dr_wandb.core.sync.merge import Tally, measure_from, received_row
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows
@@ -15,19 +16,20 @@ from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
 
 
-class StoredHistories:
-    """The histories in a stored `history.jsonl`. Several threads may ask at once.
+class StoredParts:
+    """The rows in the stored data files. Several threads may ask at once.
 
     folder: where rows of an earlier shape are rewritten for the time in which they are compared.
     """
 
     def __init__(self, stored: StoredExport, folder: Path) -> None:
-        self._path = stored.history_path
+        self._paths = stored.row_paths
         self._old_rows = stored.old_rows
         self._folder = folder
 
     def compare(
         self,
+        dataset: str,
         run_id: str,
         place: ByteRange,
         segment: Segment,
@@ -46,7 +48,10 @@ class StoredHistories:
         same = under == selection
         if same and start is None and (segment.digest, segment.rows) == (place.digest, place.rows):
             return Comparison()
-        with self.lines(run_id, place, start) as held, closing(segment.lines()) as received:
+        with (
+            self.lines(dataset, run_id, place, start) as held,
+            closing(segment.lines()) as received,
+        ):
             return compare_rows(
                 held if same else admitted_rows(held, under, selection),
                 received,
@@ -54,14 +59,14 @@ class StoredHistories:
                 most_held=selection.bounds.max_records if same else None,
             )
 
-    def describe(self, run_id: str, place: ByteRange) -> HistoryPosition:
+    def describe(self, dataset: str, run_id: str, place: ByteRange) -> Position:
         """Describe rows of which the state knows no more than where they lie."""
         tally = Tally()
-        with self.lines(run_id, place) as held:
+        with self.lines(dataset, run_id, place) as held:
             for line in held:
                 tally.add(received_row(line, live=False))
         received = tally.received()
-        return HistoryPosition(
+        return Position(
             selection=EVERYTHING,
             rows=received.rows,
             last_step=received.last_step,
@@ -72,11 +77,11 @@ class StoredHistories:
 
     @contextmanager
     def lines(
-        self, run_id: str, place: ByteRange, start: int | None = None
+        self, dataset: str, run_id: str, place: ByteRange, start: int | None = None
     ) -> Iterator[Iterator[bytes]]:
         """Give the lines of one run in the present shape, from a step on."""
-        with self._path.open("rb") as stream:
-            if run_id in self._old_rows:
+        with self._paths[dataset].open("rb") as stream:
+            if dataset == HISTORY and run_id in self._old_rows:
                 segment = reshape_rows(run_id, stream, place, self._folder)
                 try:
                     with closing(segment.lines()) as shaped:

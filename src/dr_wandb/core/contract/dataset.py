@@ -1,0 +1,49 @@
+"""Datasets: the kinds of rows that runs have, each described by one value.
+
+Rules
+- Everything that is done with rows is done for each dataset in the same way; what is particular to
+  one is said here. A source that has it has a method `read_<name>` (see shell/sources).
+- The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
+- What a run's rows of one dataset are is decided for that part of the run alone.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dr_wandb.core.contract.records import Record
+
+
+class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """What tells from afar whether the rows of a dataset moved.
+
+    Of the history, `line_count` is `historyLineCount`, `last_step` is `historyKeys.lastStep` (None
+    if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
+    the server (wandb 0.31.0); `line_count` is the freshest.
+    """
+
+    line_count: int | None = None
+    last_step: int | None = None
+    last_logged_at: str | None = None
+
+
+class Dataset(Record, frozen=True, kw_only=True):
+    """What is particular to one dataset.
+
+    `file` is the name of its data file. `selects`: a request may ask for a part of its rows.
+    `counts` gives what a raw run of a listing says of it; None for the history, of which a listing
+    has fields of its own.
+    """
+
+    name: str
+    file: str
+    selects: bool = False
+    counts: Callable[[Mapping[str, Any]], Counts] | None = None
+
+
+HISTORY = "history"
+"""What runs log, row by row."""
+
+DATASETS: dict[str, Dataset] = {
+    HISTORY: Dataset(name=HISTORY, file="history.jsonl", selects=True),
+}
+"""All datasets, in the order in which their files are put in place."""
