@@ -7,7 +7,7 @@ Rules
 - What a run's rows of one dataset are is decided for that part of the run alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dr_wandb.core.contract.records import Record
@@ -47,3 +47,9 @@ DATASETS: dict[str, Dataset] = {
     HISTORY: Dataset(name=HISTORY, file="history.jsonl", selects=True),
 }
 """All datasets, in the order in which their files are put in place."""
+
+
+def counts_in(raw_run: Mapping[str, Any], names: Iterable[str]) -> dict[str, Counts]:
+    """Return what a raw run of a listing says of some datasets but the history, by name."""
+    counts = ((name, DATASETS[name].counts) for name in names)
+    return {name: count(raw_run) for name, count in counts if count is not None}

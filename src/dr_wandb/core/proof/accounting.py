@@ -8,22 +8,21 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import Received
-from dr_wandb.core.contract.part import ByteRange, Position
+from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_EVIDENCE
 from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.audit import StoredRun
-from dr_wandb.core.proof.audit_history import StoredHistory
+from dr_wandb.core.proof.audit_rows import StoredPart
 from dr_wandb.core.proof.consistency import Seen, digest_in
 from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
-    HISTORY_FILE,
     MANIFEST_FILE,
     RUNS_FILE,
     STATE_FILE,
@@ -36,7 +35,7 @@ def check_state(
     state: ExportState,
     seen: Seen,
     runs: Mapping[str, StoredRun],
-    histories: Mapping[str, StoredHistory],
+    rows: Mapping[str, Mapping[str, StoredPart]],
 ) -> None:
     """Compare what the state says of the data files, and of each run in them, with what is there.
 
@@ -56,12 +55,26 @@ def check_state(
     if seen.get(RUNS_FILE) is not None:
         snapshots = {run_id: run.snapshot for run_id, run in state.runs.items()}
         _compare_places(findings, RUNS_FILE, snapshots, runs)
-    if seen.get(HISTORY_FILE) is not None:
-        stored = {run_id: run.part(HISTORY).stored for run_id, run in state.runs.items()}
-        _compare_places(findings, HISTORY_FILE, stored, histories)
+    for dataset, found in rows.items():
+        name = DATASETS[dataset].file
+        if seen.get(name) is not None:
+            stored = {run_id: run.part(dataset).stored for run_id, run in state.runs.items()}
+            _compare_places(findings, name, stored, found)
     for run_id, tracking in state.runs.items():
-        for problem in _position_problems(tracking, histories.get(run_id), state.schema_version):
+        for problem in _problems_of(tracking, rows, state.schema_version):
             findings.add(FindingKind.STATE, STATE_FILE, f"run {run_id!r}: {problem}")
+
+
+def _problems_of(
+    tracking: RunTracking, rows: Mapping[str, Mapping[str, StoredPart]], schema_version: int
+) -> Iterator[str]:
+    position = tracking.part(HISTORY).position
+    at = position.last_step if position is not None else None
+    if tracking.last_history_step != at:
+        yield f"last_history_step is {tracking.last_history_step}, but the position is at {at}"
+    for dataset in sorted({*tracking.parts, HISTORY}):
+        found = rows.get(dataset, {}).get(tracking.run_id)
+        yield from _position_problems(tracking.part(dataset), found, schema_version)
 
 
 def _compare_known(
@@ -90,7 +103,7 @@ def _compare_places(
     findings: Findings,
     name: str,
     known: Mapping[str, ByteRange | None],
-    stored: Mapping[str, StoredRun] | Mapping[str, StoredHistory],
+    stored: Mapping[str, StoredRun] | Mapping[str, StoredPart],
 ) -> None:
     """Compare each run's part of a data file with what the state says of it.
 
@@ -120,17 +133,12 @@ def _content(place: ByteRange | None) -> tuple[int, str] | None:
 
 
 def _position_problems(
-    tracking: RunTracking, stored: StoredHistory | None, schema_version: int
+    part: PartTracking, stored: StoredPart | None, schema_version: int
 ) -> Iterator[str]:
     """Say where a position is not the one that the stored rows give, if they are the right rows."""
-    part = tracking.part(HISTORY)
     if not 1 <= part.row_shape <= ROW_SHAPE:
         yield f"row_shape is {part.row_shape}, which there is not"
     position, held = part.position, part.rows
-    at = position.last_step if position is not None else None
-    if tracking.last_history_step != at:
-        told = tracking.last_history_step
-        yield f"last_history_step is {told}, but the position is at {at}"
     short_by = position.short_by if position is not None else 0
     if schema_version >= FIRST_WITH_EVIDENCE and short_by:
         accepted = part.standing == Standing.ACCEPTED and short_by > 0

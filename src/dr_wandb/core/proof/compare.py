@@ -72,7 +72,7 @@ def compare(
 
 
 def _hold(checked: CheckedExport, run_id: str, reasons: Iterable[str]) -> HeldRun:
-    history = checked.histories.get(run_id)
+    history = checked.rows.get(HISTORY, {}).get(run_id)
     return HeldRun(
         run_id=run_id,
         display_name=checked.runs[run_id].display_name,
@@ -154,7 +154,7 @@ def _reasons_of_rows(
         yield f"{count(lines - expected, 'row')} behind"
     elif lines < expected:
         yield f"W&B lists {lines} lines where {expected} were read"
-    history = checked.histories.get(listing.run_id)
+    history = checked.rows.get(HISTORY, {}).get(listing.run_id)
     stored = history.place.rows if history is not None else 0
     told = part.stored.rows if part.stored is not None else 0
     if held.selection == EVERYTHING and not stored == told == held.rows:

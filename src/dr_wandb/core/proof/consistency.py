@@ -20,6 +20,7 @@ from dr_wandb.core.sync.manifest import (
     STATE_FILE,
     DataFile,
     ExportManifest,
+    file_order,
 )
 
 Seen = Mapping[str, DataFile | None]
@@ -117,7 +118,7 @@ def _contradictions(manifest: ExportManifest) -> Iterator[str]:
     for field, wanted in (("runs_path", RUNS_FILE), ("history_path", HISTORY_FILE)):
         if getattr(manifest, field) not in (wanted, None):
             yield f"{field} is {getattr(manifest, field)!r}, not {wanted!r}"
-    strangers = manifest.files.keys() - {RUNS_FILE, HISTORY_FILE, CHANGES_FILE}
+    strangers = manifest.files.keys() - ({*file_order()} - {MANIFEST_FILE, STATE_FILE})
     for name in sorted(strangers):
         yield f"files has {name!r}, which is no data file"
 

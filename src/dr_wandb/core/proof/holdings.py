@@ -5,13 +5,13 @@ Rules
 - What no export holds is told beside the runs that are fully exported.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.proof.audit import StoredRun
-from dr_wandb.core.proof.audit_history import StoredHistory
+from dr_wandb.core.proof.audit_rows import StoredPart
 from dr_wandb.core.proof.verify import VerifyReport, describe_report
 from dr_wandb.core.sync.manifest import ExportManifest
 
@@ -26,13 +26,16 @@ NOT_HELD = (
 
 
 class CheckedExport(Record, frozen=True, kw_only=True):
-    """A report, and what was read on the way to it; None for a document that does not read."""
+    """A report, and what was read on the way to it; None for a document that does not read.
+
+    `rows` has where the rows of each run lie, by dataset.
+    """
 
     report: VerifyReport
     manifest: ExportManifest | None
     state: ExportState | None
     runs: dict[str, StoredRun]
-    histories: dict[str, StoredHistory]
+    rows: Mapping[str, Mapping[str, StoredPart]]
 
 
 class HeldRun(Record, frozen=True, kw_only=True):

@@ -9,11 +9,12 @@ Rules
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.listing import TERMINAL_STATES
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.records import Record, WandbRun
@@ -80,7 +81,8 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     `new` runs, and what became of others by run id: `changed` in these fields; `finished`, with
     the state they ended in; `missing` upstream, `returned` from there, `pruned` from the export;
-    `left_scope`, `entered_scope`; `rows` of the histories that differ.
+    `left_scope`, `entered_scope`; `rows` of the histories that differ, `other_rows` of the other
+    datasets, by name.
     """
 
     at: str
@@ -93,6 +95,12 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
     left_scope: tuple[str, ...] = ()
     entered_scope: tuple[str, ...] = ()
     rows: dict[str, RowCount] = msgspec.field(default_factory=dict)
+    other_rows: dict[str, dict[str, RowCount]] = msgspec.field(default_factory=dict)
+
+    @property
+    def by_dataset(self) -> dict[str, dict[str, RowCount]]:
+        """Return the rows that differ, by dataset and run."""
+        return {HISTORY: self.rows, **self.other_rows}
 
     @property
     def empty(self) -> bool:
@@ -101,13 +109,16 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     @property
     def rows_added(self) -> int:
-        """Return by how many rows histories grew, those that shrank aside."""
-        return sum(max(0, count.after - count.before) for count in self.rows.values())
+        """Return by how many rows parts of runs grew, those that shrank aside."""
+        return sum(max(0, count.after - count.before) for count in self._counts())
 
     @property
     def rows_removed(self) -> int:
-        """Return by how many rows histories shrank, those that grew aside."""
-        return sum(max(0, count.before - count.after) for count in self.rows.values())
+        """Return by how many rows parts of runs shrank, those that grew aside."""
+        return sum(max(0, count.before - count.after) for count in self._counts())
+
+    def _counts(self) -> Iterator[RowCount]:
+        return chain.from_iterable(counts.values() for counts in self.by_dataset.values())
 
 
 def compare_runs(old: WandbRun, new: WandbRun, unknown: Collection[str] = ()) -> ChangedRun | None:
@@ -223,6 +234,11 @@ def changes_between(
             lambda was, now: bool(was.out_of_scope_since) and not now.out_of_scope_since
         ),
         rows=_count_rows(before, after, HISTORY),
+        other_rows={
+            dataset: counts
+            for dataset in DATASETS
+            if dataset != HISTORY and (counts := _count_rows(before, after, dataset))
+        },
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.sync.changes import (
     ABSENT,
     ChangedRun,
@@ -47,13 +48,15 @@ class _Combined:
             name: {} for name in ("missing", "returned", "left_scope", "entered_scope")
         }
         self._pruned: dict[str, None] = {}
-        self._rows: dict[str, RowCount] = {}
+        self._rows: dict[str, dict[str, RowCount]] = {HISTORY: {}}
 
     def add(self, line: SyncChanges) -> None:
         """Add the next line. What it tells of a run came after the run was dropped in it."""
-        for run_id, count in line.rows.items():
-            known = self._rows.get(run_id, count)
-            self._rows[run_id] = RowCount(before=known.before, after=count.after)
+        for dataset, counts in line.by_dataset.items():
+            rows = self._rows.setdefault(dataset, {})
+            for run_id, count in counts.items():
+                known = rows.get(run_id, count)
+                rows[run_id] = RowCount(before=known.before, after=count.after)
         for run_id in line.pruned:
             self._prune(run_id)
         self._new |= dict.fromkeys(line.new)
@@ -77,8 +80,10 @@ class _Combined:
         came = self._new.pop(run_id, ABSENT) is not ABSENT
         if not came or run_id in self._pruned:
             self._pruned[run_id] = None
-        elif run_id in self._rows:
-            self._rows[run_id] = RowCount(before=0, after=self._rows[run_id].after)
+            return
+        for rows in self._rows.values():
+            if run_id in rows:
+                rows[run_id] = RowCount(before=0, after=rows[run_id].after)
 
     def result(self, at: str) -> SyncChanges:
         """Return the sum."""
@@ -94,13 +99,18 @@ class _Combined:
             changed=changed,
             finished={run_id: state for run_id, state in ended.items() if state is not None},
             pruned=tuple(sorted(self._pruned)),
-            rows={
-                run_id: count
-                for run_id, count in sorted(self._rows.items())
-                if count.before or count.after
+            rows=_that_were_there(self._rows[HISTORY]),
+            other_rows={
+                dataset: counts
+                for dataset, rows in sorted(self._rows.items())
+                if dataset != HISTORY and (counts := _that_were_there(rows))
             },
             **{name: tuple(sorted(run_ids)) for name, run_ids in self._marks.items()},
         )
+
+
+def _that_were_there(rows: Mapping[str, RowCount]) -> dict[str, RowCount]:
+    return {run_id: count for run_id, count in sorted(rows.items()) if count.before or count.after}
 
 
 class _Fields:

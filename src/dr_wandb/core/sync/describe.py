@@ -54,7 +54,14 @@ def _sum_up(changes: SyncChanges) -> str:
         (len(changes.pruned), "pruned"),
         (len(changes.left_scope), "out of scope"),
         (len(changes.entered_scope), "in scope again"),
-        (sum(rows.before == rows.after for rows in changes.rows.values()), "rewritten"),
+        (
+            sum(
+                rows.before == rows.after
+                for counts in changes.by_dataset.values()
+                for rows in counts.values()
+            ),
+            "rewritten",
+        ),
     )
     rows = ((changes.rows_added, "added"), (changes.rows_removed, "removed"))
     parts = [f"{number} {what}" for number, what in counts if number]
@@ -77,9 +84,11 @@ def _details(changes: SyncChanges) -> Iterator[str]:
         yield f"finished: {_name(run_id)} ({_name(state)})"
     for run_id, changed in changes.changed.items():
         yield f"changed: {_name(run_id)}: {_fields(changed)}"
-    for run_id, rows in changes.rows.items():
-        if run_id not in changes.new:
-            yield f"rows: {_name(run_id)}: {rows.before} -> {rows.after}"
+    for dataset, counts in changes.by_dataset.items():
+        what = "rows" if dataset == HISTORY else f"{dataset} rows"
+        for run_id, rows in counts.items():
+            if run_id not in changes.new:
+                yield f"{what}: {_name(run_id)}: {rows.before} -> {rows.after}"
 
 
 def _fields(changed: ChangedRun) -> str:

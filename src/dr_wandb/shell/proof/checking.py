@@ -6,18 +6,18 @@ Rules
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.records import FIRST_OF_OURS, Record
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.accounting import check_state
-from dr_wandb.core.proof.audit import ChangesAudit, FileTally, RunsAudit
-from dr_wandb.core.proof.audit_history import HistoryAudit
+from dr_wandb.core.proof.audit import ChangesAudit, FileTally, RunsAudit, StoredRun
+from dr_wandb.core.proof.audit_rows import RowsAudit, StoredPart
 from dr_wandb.core.proof.consistency import check_documents, check_manifest
 from dr_wandb.core.proof.holdings import CheckedExport
 from dr_wandb.core.proof.spelling import document_is_canonical
@@ -70,18 +70,21 @@ class Checking:
         runs = RunsAudit(findings, project, strict)
         self._read(RUNS_FILE, runs)
         tracked = state.runs.items() if state is not None else ()
-        selections = {
-            run_id: held.selection
-            for run_id, run in tracked
-            if (held := run.part(HISTORY).rows) is not None
-        }
         run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()
         row_shape = _row_shape(manifest, state)
-        history = HistoryAudit(findings, run_ids, selections, strict, row_shape)
-        self._read(HISTORY_FILE, history)
+        rows = {}
+        for dataset in DATASETS.values():
+            selections = {
+                run_id: held.selection
+                for run_id, run in tracked
+                if (held := run.part(dataset.name).rows) is not None
+            }
+            audit = RowsAudit(dataset.name, findings, run_ids, selections, strict, row_shape)
+            self._read(dataset.file, audit)
+            rows[dataset.name] = audit.runs
         changes = ChangesAudit(findings)
         self._read(CHANGES_FILE, changes)
-        self._compare(manifest, state, runs, history)
+        self._compare(manifest, state, runs.runs, rows)
         self._tell_time(changes)
         read = {name: file for name, file in self._seen.items() if file is not None}
         report = VerifyReport(
@@ -99,7 +102,7 @@ class Checking:
             manifest=manifest,
             state=state,
             runs=runs.runs,
-            histories=history.runs,
+            rows=rows,
         )
 
     def _look_beside(self) -> None:
@@ -167,8 +170,8 @@ class Checking:
         self,
         manifest: ExportManifest | None,
         state: ExportState | None,
-        runs: RunsAudit,
-        history: HistoryAudit,
+        runs: Mapping[str, StoredRun],
+        rows: Mapping[str, Mapping[str, StoredPart]],
     ) -> None:
         findings = self._findings
         if manifest is not None:
@@ -180,7 +183,7 @@ class Checking:
         if manifest is not None and state is not None:
             check_documents(findings, manifest, state)
         if state is not None and state.schema_version >= FIRST_OF_OURS:
-            check_state(findings, state, self._seen, runs.runs, history.runs)
+            check_state(findings, state, self._seen, runs, rows)
 
     def _require_runs(self) -> None:
         """Name the file that is always there, where no manifest says so."""

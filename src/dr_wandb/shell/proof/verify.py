@@ -52,7 +52,7 @@ def read_and_verify(store: ExportStore) -> CheckedExport:
     problem = "changed twice while it was read: a sync is at work"
     findings.add(FindingKind.BUSY, store.name, problem)
     report = VerifyReport(name=store.name, files={}, findings=findings.all())
-    return CheckedExport(report=report, manifest=None, state=None, runs={}, histories={})
+    return CheckedExport(report=report, manifest=None, state=None, runs={}, rows={})
 
 
 def _there(path: Path) -> bool:

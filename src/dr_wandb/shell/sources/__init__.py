@@ -6,7 +6,7 @@ batches of whatever form they have, and a batch knows how it is encoded.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -196,21 +196,29 @@ class ReadRows(Protocol):
     """Reads the rows of one dataset of a run, as `Source.read_history` does."""
 
     def __call__(
-        self, run: RunListing, window: FetchWindow, attempt: int
-    ) -> Iterator[EncodableRows]:
+        self, run: RunListing, window: FetchWindow, attempt: int, /
+    ) -> Iterator[HistoryBatch]:
         """Give the rows in batches."""
         ...
 
 
-def reader_of(source: Source, dataset: str) -> ReadRows:
-    """Return what reads the rows of a dataset: the method `read_<dataset>` of the source.
+def find_reader(source: Source, dataset: str) -> ReadRows | None:
+    """Return what reads the rows of a dataset, None if the source does not have it.
 
-    Raises InvalidRequestError if the source does not have it.
+    It is the method `read_<dataset>`, or what `reader_of` returns if a source has what another one
+    has.
     """
     reader: ReadRows | None = getattr(source, f"read_{dataset}", None)
-    if reader is None:
-        raise InvalidRequestError([f"{source.address} has no {dataset}"])
+    if reader is None and hasattr(source, "reader_of"):
+        reader = source.reader_of(dataset)
     return reader
+
+
+def require_datasets(source: Source, names: Iterable[str]) -> None:
+    """Raise InvalidRequestError if a source does not have all of these datasets."""
+    missing = [name for name in names if find_reader(source, name) is None]
+    if missing:
+        raise InvalidRequestError([f"{source.address} has no {name}" for name in missing])
 
 
 class StreamSource(Source, Protocol):
@@ -233,11 +241,13 @@ __all__ = [
     "HistoryFiles",
     "RawRow",
     "RawRun",
+    "ReadRows",
     "RowBatch",
     "RunPage",
     "Source",
     "SourceError",
     "StreamSource",
-    "reader_of",
+    "find_reader",
+    "require_datasets",
     "with_files",
 ]

@@ -19,7 +19,7 @@ from dr_wandb.core.sync.plan import SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import check_vanished
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
-from dr_wandb.shell.sources import Source, with_files
+from dr_wandb.shell.sources import Source, require_datasets, with_files
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.lock import locked
 from dr_wandb.shell.store.reading import StoredExport, read_export
@@ -135,6 +135,7 @@ class ExportEngine:
         return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
 
     def _list(self, source: Source, stored: StoredExport, spool: SnapshotSpool) -> ProjectListing:
+        require_datasets(source, self.request.datasets)
         for notice in stored.notices:
             LOGGER.warning("%s", notice)
         places = {run_id: run.snapshot for run_id, run in stored.state.runs.items() if run.snapshot}

@@ -40,7 +40,7 @@ from dr_wandb.shell.sources import (
     HistoryFiles,
     Source,
     SourceError,
-    reader_of,
+    find_reader,
     with_files,
 )
 from dr_wandb.shell.store import disk
@@ -240,7 +240,9 @@ class Fetcher:
     ) -> Iterator[EncodableRows | HistoryFiles]:
         if dataset == HISTORY and self._with_files is not None:
             return self._with_files.read_history_or_files(run, window, attempt)
-        return reader_of(self._source, dataset)(run, window, attempt)
+        read = find_reader(self._source, dataset)
+        assert read is not None, dataset
+        return read(run, window, attempt)
 
     def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
         """Have another process write a segment, or write it here if none has an answer.

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import counts_in
 from dr_wandb.core.contract.failures import (
     AccessRefused,
     DrWandbError,
@@ -160,6 +161,9 @@ class _Survey:
         encoded = encode_run(run)
         self.spool.put(run.run_id, encoded)
         listing = list_run(run, fingerprint_encoded(encoded, run))
+        if self.request.extra_datasets:
+            counts = counts_in(raw_run, self.request.extra_datasets)
+            listing = replace(listing, other_counts=counts)
         if unread:  # what is stored of a summary says nothing of the rows that there are now
             listing = replace(listing, last_logged_at=logged_at)
         return run.run_id, _ListedRun(listing, inside=inside, broken="; ".join(unread.values()))

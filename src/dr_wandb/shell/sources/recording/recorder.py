@@ -13,23 +13,34 @@ Guarantees
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.values import clean_text, json_safe
 from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
-from dr_wandb.shell.sources import HistoryBatch, RowBatch, RunPage, Source, SourceError
+from dr_wandb.shell.sources import (
+    HistoryBatch,
+    ReadRows,
+    RowBatch,
+    RunPage,
+    Source,
+    SourceError,
+    find_reader,
+)
 from dr_wandb.shell.sources.recording.recording import (
-    HistoryAnswer,
     MetadataAnswer,
     RecordingHead,
     RowLine,
+    RowsAnswer,
     encode_record,
     name_of,
     with_failure,
@@ -70,6 +81,7 @@ class Recorder:
             mode=mode,
         )
         self._listing_numbers = itertools.count()
+        self._datasets: set[str] = set()
         self._open = True
         self._writer = RecordingWriter(folder)
 
@@ -123,21 +135,36 @@ class Recorder:
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
         """Pass on rows; they are recorded once the last was passed on, in place of earlier ones."""
-        answer = HistoryAnswer(
-            run_id=clean_text(run.run_id), storage_id=run.storage_id, window=window
+        return self._read_rows(HISTORY, self._source.read_history, run, window, attempt)
+
+    def reader_of(self, dataset: str) -> ReadRows | None:
+        """Return what passes on the rows of a dataset, None if the source does not have it."""
+        read = find_reader(self._source, dataset)
+        if read is not None:
+            self._datasets.add(dataset)
+        return None if read is None else partial(self._read_rows, dataset, read)
+
+    def _read_rows(
+        self, dataset: str, read: ReadRows, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        answer = RowsAnswer(
+            run_id=clean_text(run.run_id),
+            dataset=msgspec.UNSET if dataset == HISTORY else dataset,
+            storage_id=run.storage_id,
+            window=window,
         )
         with self._writer.open_rows() as part:
             try:
-                for batch in self._source.read_history(run, window, attempt):
+                for batch in read(run, window, attempt):
                     rows = [self._clean(flatten_row(row)) for row in batch.rows]
                     line = RowLine(live=batch.live, file=batch.file, row={})
                     part.write(encode_record(replace(line, row=row)) for row in rows)
                     yield RowBatch(rows=rows, live=batch.live, file=batch.file)
             except SourceError as error:
                 failure = self._clean_error(error)
-                self._writer.keep_history(with_failure(answer, failure), None)
+                self._writer.keep_rows(with_failure(answer, failure), None)
                 raise failure from None
-            self._writer.keep_history(answer, part)
+            self._writer.keep_rows(answer, part)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Pass on and record what is said of the metadata."""
@@ -158,7 +185,8 @@ class Recorder:
         if self._open:
             self._open = False
             try:
-                self._writer.finish(self._head)
+                datasets = tuple(sorted(self._datasets)) or msgspec.UNSET
+                self._writer.finish(replace(self._head, datasets=datasets))
             finally:
                 self._source.close()
 

@@ -3,7 +3,7 @@
     recording.json     what was recorded: entity, project, clock, counts
     listing.jsonl      one line for each listing query, in the order of their last answers
     runs.jsonl         what the answers said of the runs
-    history.jsonl      one line for each run and window that was read, by run id and window
+    history.jsonl      one line for each run, dataset and window that was read, in this order
     history/*.jsonl    the rows of one such window, one a line, in the order in which they came
     metadata.jsonl     one line for each run whose metadata was read, by run id
 
@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery
@@ -34,10 +35,12 @@ from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.sources import SourceError
 
-RECORDING_VERSION = 3
-"""What we write, as `schema_version`. A newer one is refused. In 2 no field is left out, since each
-source knew them all; 1 has rows in any shape, and does not tell the files apart that they are
-from."""
+RECORDING_VERSION = 4
+"""The newest `schema_version`; a newer one is refused. A recording without rows of other datasets
+than the history has version 3. In 2 no field is left out, since each source knew them all; 1 has
+rows in any shape, and does not tell the files apart that they are from."""
+
+OF_HISTORY_ALONE = 3
 
 HEAD_FILE = "recording.json"
 LISTING_FILE = "listing.jsonl"
@@ -54,13 +57,16 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _ROWS_NAME = re.compile(r"[0-9a-f]{32}\.jsonl")
 
 _R = TypeVar("_R", bound=Record)
-Answer = TypeVar("Answer", "HistoryAnswer", "MetadataAnswer")
+Answer = TypeVar("Answer", "RowsAnswer", "MetadataAnswer")
 
 
 class RecordingHead(Record, frozen=True, kw_only=True):
-    """`recording.json`. `source` is the kind that was recorded, the rest are counts of lines."""
+    """`recording.json`. `source` is the kind that was recorded, the rest are counts of lines.
 
-    schema_version: int = RECORDING_VERSION
+    `datasets` are there if others than the history were asked for: these.
+    """
+
+    schema_version: int = OF_HISTORY_ALONE
     entity: str
     project: str
     source: str
@@ -71,6 +77,7 @@ class RecordingHead(Record, frozen=True, kw_only=True):
     histories: int = 0
     rows: int = 0
     metadata: int = 0
+    datasets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ListingAnswer(Record, frozen=True, kw_only=True):
@@ -99,19 +106,26 @@ class RunLine(Record, frozen=True, kw_only=True):
     run: dict[str, Any]
 
 
-class HistoryAnswer(Record, frozen=True, kw_only=True):
+class RowsAnswer(Record, frozen=True, kw_only=True):
     """A line of `history.jsonl`: `rows` lines in `file`, or the reason why there are none.
 
-    `refused` is there where the source does not give the history to whoever asked.
+    `dataset` is there if they are not of the history, `refused` if the source does not give them to
+    whoever asked.
     """
 
     run_id: str
+    dataset: str | msgspec.UnsetType = msgspec.UNSET
     storage_id: str | None = None
     window: FetchWindow = FetchWindow()
     rows: int = 0
     file: str | None = None
     failed: str | None = None
     refused: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def of(self) -> str:
+        """Return the name of the dataset."""
+        return HISTORY if self.dataset is msgspec.UNSET else self.dataset
 
 
 class RowLine(Record, omit_defaults=True, frozen=True, kw_only=True):
@@ -138,7 +152,7 @@ def with_failure(answer: Answer, error: SourceError) -> Answer:
     return replace(answer, failed=str(error), refused=refused)
 
 
-def failure_of(answer: HistoryAnswer | MetadataAnswer) -> SourceError:
+def failure_of(answer: RowsAnswer | MetadataAnswer) -> SourceError:
     """Return the error that an answer without data stands for."""
     reason = answer.failed or "no reason recorded"
     return SourceError(reason, retryable=False, refused=answer.refused is True)
@@ -154,9 +168,13 @@ def name_of(raw_run: Mapping[str, Any]) -> str:
     return str(raw_run.get("name"))
 
 
-def name_rows(run_id: str, storage_id: str | None, window: FetchWindow) -> str:
+def name_rows(answer: RowsAnswer) -> str:
     """Return the name of the file that holds the rows of a window: the same in every recording."""
-    place = _ENCODER.encode((run_id, storage_id, window.low, window.stop))
+    of_dataset = () if answer.of == HISTORY else (answer.of,)
+    window = answer.window
+    place = _ENCODER.encode(
+        (answer.run_id, answer.storage_id, window.low, window.stop, *of_dataset)
+    )
     return hashlib.blake2b(place, digest_size=16).hexdigest() + ".jsonl"
 
 
@@ -229,7 +247,7 @@ def _decode(path: Path, number: int | None, line: bytes, decoder: msgspec.json.D
         raise damaged(path, str(error), number) from None
 
 
-def find_rows(folder: Path, answer: HistoryAnswer, number: int) -> Path:
+def find_rows(folder: Path, answer: RowsAnswer, number: int) -> Path:
     """Return the file that holds the rows of an answer, the one on line `number`."""
     name = answer.file or ""
     if not _ROWS_NAME.fullmatch(name):

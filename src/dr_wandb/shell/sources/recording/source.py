@@ -17,18 +17,19 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DrWandbError, NotRecorded
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.normalize import whole_step
-from dr_wandb.shell.sources import RowBatch, RunPage
+from dr_wandb.shell.sources import ReadRows, RowBatch, RunPage
 from dr_wandb.shell.sources.recording.listing import RecordedListing
 from dr_wandb.shell.sources.recording.recording import (
     HISTORY_FILE,
     METADATA_FILE,
-    HistoryAnswer,
     MetadataAnswer,
     RowLine,
+    RowsAnswer,
     failure_of,
     find_rows,
     read_head,
@@ -39,7 +40,7 @@ from dr_wandb.shell.sources.recording.recording import (
 RUNS_PER_PAGE = 500
 ROWS_PER_BATCH = 1000
 
-_HISTORY = msgspec.json.Decoder(HistoryAnswer)
+_ROWS = msgspec.json.Decoder(RowsAnswer)
 _METADATA = msgspec.json.Decoder(MetadataAnswer)
 _ROW = msgspec.json.Decoder(RowLine)
 
@@ -64,11 +65,12 @@ class RecordedSource:
         self.recorded_at = head.recorded_at
         self._folder = folder
         self._listing = RecordedListing(folder, head)
-        self._histories: dict[str, list[tuple[Path | None, HistoryAnswer]]] = {}
+        self._rows: dict[tuple[str, str], list[tuple[Path | None, RowsAnswer]]] = {}
+        self._datasets = head.datasets or ()
         self._metadata: dict[str, list[tuple[int, str | None]]] = {}
-        for number, _, answer in read_lines(folder / HISTORY_FILE, _HISTORY, head.histories):
+        for number, _, answer in read_lines(folder / HISTORY_FILE, _ROWS, head.histories):
             path = None if answer.failed is not None else find_rows(folder, answer, number)
-            self._histories.setdefault(answer.run_id, []).append((path, answer))
+            self._rows.setdefault((answer.of, answer.run_id), []).append((path, answer))
         for _, offset, told in read_lines(folder / METADATA_FILE, _METADATA, head.metadata):
             self._metadata.setdefault(told.run_id, []).append((offset, told.storage_id))
 
@@ -86,7 +88,16 @@ class RecordedSource:
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[RowBatch]:
         """Read the rows inside a window, as they were read for it or else for the widest one."""
-        path, answer = self._find_history(run, window)
+        return self._read_rows(HISTORY, run, window)
+
+    def reader_of(self, dataset: str) -> ReadRows | None:
+        """Return what reads the rows of a dataset, None if they were not asked for."""
+        if dataset not in self._datasets:
+            return None
+        return lambda run, window, attempt: self._read_rows(dataset, run, window)
+
+    def _read_rows(self, dataset: str, run: RunListing, window: FetchWindow) -> Iterator[RowBatch]:
+        path, answer = self._find_rows(dataset, run, window)
         if path is None:
             raise failure_of(answer)
         exact = answer.window == window
@@ -116,19 +127,19 @@ class RecordedSource:
     def close(self) -> None:
         """Do nothing: between two questions no file is open."""
 
-    def _find_history(
-        self, run: RunListing, window: FetchWindow
-    ) -> tuple[Path | None, HistoryAnswer]:
+    def _find_rows(
+        self, dataset: str, run: RunListing, window: FetchWindow
+    ) -> tuple[Path | None, RowsAnswer]:
         known = [
             (path, answer)
-            for path, answer in self._histories.get(run.run_id, ())
+            for path, answer in self._rows.get((dataset, run.run_id), ())
             if _same_run(run.storage_id, answer.storage_id) and answer.window.covers(window)
         ]
         for path, answer in known:
             if answer.window == window:
                 return path, answer
         if not known:
-            raise self._not_recorded(f"the history of run {run.run_id!r}{_words(window)}")
+            raise self._not_recorded(f"the {dataset} of run {run.run_id!r}{_words(window)}")
         return max(known, key=lambda found: (found[0] is not None, *_width(found[1].window)))
 
     def _not_recorded(self, question: str) -> DrWandbError:

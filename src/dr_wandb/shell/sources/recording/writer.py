@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import msgspec
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.sync.codec import digest
@@ -36,11 +37,13 @@ from dr_wandb.shell.sources.recording.recording import (
     HISTORY_FOLDER,
     LISTING_FILE,
     METADATA_FILE,
+    OF_HISTORY_ALONE,
+    RECORDING_VERSION,
     RUNS_FILE,
-    HistoryAnswer,
     ListingAnswer,
     MetadataAnswer,
     RecordingHead,
+    RowsAnswer,
     encode_record,
     name_rows,
 )
@@ -57,7 +60,7 @@ class HeardListing(NamedTuple):
     left_out: frozenset[str] = frozenset()
 
 
-_HistoryKey = tuple[str, str, int, float]
+_RowsKey = tuple[str, str, str, int, float]
 _MetadataKey = tuple[str, str]
 
 
@@ -78,7 +81,7 @@ class RecordingWriter:
         self._over = False
         self._part_numbers = itertools.count()
         self._heard: dict[int, HeardListing] = {}
-        self._histories: dict[_HistoryKey, HistoryAnswer] = {}
+        self._rows: dict[_RowsKey, RowsAnswer] = {}
         self._metadata: dict[_MetadataKey, Span] = {}
 
     def add_run(self, raw_run: Mapping[str, Any]) -> Span:
@@ -103,9 +106,9 @@ class RecordingWriter:
             part.close()
             path.unlink(missing_ok=True)
 
-    def keep_history(self, answer: HistoryAnswer, part: RowsPart | None) -> None:
-        """Keep the answer of one run and window; `part` has its rows, None where it failed."""
-        name = name_rows(answer.run_id, answer.storage_id, answer.window)
+    def keep_rows(self, answer: RowsAnswer, part: RowsPart | None) -> None:
+        """Keep the answer for a part of a run; `part` has its rows, None if it failed."""
+        name = name_rows(answer)
         path = self._staging / HISTORY_FOLDER / name
         with disk_refusals(self._target), self._still_writing():
             if part is None:
@@ -114,7 +117,7 @@ class RecordingWriter:
                 part.flush()
                 part.path.replace(path)
                 answer = msgspec.structs.replace(answer, file=name, rows=part.rows)
-            self._histories[_history_key(answer)] = answer
+            self._rows[_rows_key(answer)] = answer
 
     def keep_metadata(self, answer: MetadataAnswer) -> None:
         """Keep what was said of one run's metadata."""
@@ -130,12 +133,13 @@ class RecordingWriter:
                 self._over = True
                 listings = _join_answers(self._heard)
                 run_count = self._write_listings(listings)
-                histories = [self._histories[key] for key in sorted(self._histories)]
+                histories = [self._rows[key] for key in sorted(self._rows)]
                 self._write(HISTORY_FILE, map(encode_record, histories))
                 lines = (self._metadata[key] for key in sorted(self._metadata))
                 self._write(METADATA_FILE, map(self._metadata_lines.read, lines))
                 head = msgspec.structs.replace(
                     head,
+                    schema_version=RECORDING_VERSION if head.datasets else OF_HISTORY_ALONE,
                     listings=len(listings),
                     runs=run_count,
                     histories=len(histories),
@@ -225,7 +229,8 @@ def _join_answers(heard: Mapping[int, HeardListing]) -> list[HeardListing]:
     return list(joined.values())
 
 
-def _history_key(answer: HistoryAnswer) -> _HistoryKey:
+def _rows_key(answer: RowsAnswer) -> _RowsKey:
     stop = answer.window.stop
     start = answer.window.low
-    return (answer.run_id, answer.storage_id or "", start, inf if stop is None else stop)
+    dataset = "" if answer.of == HISTORY else answer.of
+    return (answer.run_id, dataset, answer.storage_id or "", start, inf if stop is None else stop)

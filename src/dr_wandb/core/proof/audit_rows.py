@@ -1,4 +1,4 @@
-"""The check of `history.jsonl`, line by line, as it passes.
+"""The check of the data file of a dataset, line by line, as it passes.
 
 Rules
 - Nothing is kept of a row but what is needed to judge the next one, and one value a run.
@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping
 
 from returns.pipeline import is_successful
 
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import HistoryRow, Record
@@ -21,32 +22,34 @@ from dr_wandb.core.proof.spelling import row_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings
 from dr_wandb.core.sync.codec import RowKey, decode_row, row_key
 from dr_wandb.core.sync.copies import ReceivedRow
-from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE
+from dr_wandb.core.sync.manifest import RUNS_FILE
 from dr_wandb.core.sync.merge import Tally
 
 
-class StoredHistory(Record, frozen=True, kw_only=True):
-    """The rows of one run in `history.jsonl`: where they lie, and what a fetch of them brings."""
+class StoredPart(Record, frozen=True, kw_only=True):
+    """The rows of one run in a data file: where they lie, and what a fetch of them brings."""
 
     line: int
     place: ByteRange
     received: Received
 
 
-class HistoryAudit:
-    """Checks `history.jsonl`. strict: as for the runs. row_shape: the version that rows have.
+class RowsAudit:
+    """Checks the file of a dataset. strict: as for the runs. row_shape: the version rows have.
 
     run_ids: the runs that rows may belong to. selections: what the rows of a run were read under.
     """
 
     def __init__(
         self,
+        dataset: str,
         findings: Findings,
         run_ids: Container[str],
         selections: Mapping[str, HistorySelection],
         strict: bool,
         row_shape: int = ROW_SHAPE,
     ) -> None:
+        self._file = DATASETS[dataset].file
         self._findings = findings
         self._row_shape = row_shape
         self._run_ids = run_ids
@@ -56,7 +59,7 @@ class HistoryAudit:
         self._group: _Group | None = None
         self._offset = 0
         self._number = 0
-        self.runs: dict[str, StoredHistory] = {}
+        self.runs: dict[str, StoredPart] = {}
 
     def add(self, line: bytes) -> None:
         """Check the next line."""
@@ -85,7 +88,7 @@ class HistoryAudit:
             return
         if group.run_id not in self._run_ids:
             problem = f"run {group.run_id!r} of these {group.rows} rows is not in {RUNS_FILE}"
-            self._findings.add(FindingKind.NO_RUN, HISTORY_FILE, problem, group.line)
+            self._findings.add(FindingKind.NO_RUN, self._file, problem, group.line)
         self.runs[group.run_id] = group.stored
 
     def _check(self, line: bytes, row: HistoryRow, key: RowKey) -> None:
@@ -112,7 +115,7 @@ class HistoryAudit:
         return self._selection(row).admits_whole_rows
 
     def _say(self, kind: FindingKind, problem: str) -> None:
-        self._findings.add(kind, HISTORY_FILE, problem, self._number)
+        self._findings.add(kind, self._file, problem, self._number)
 
 
 class _Group:
@@ -135,14 +138,14 @@ class _Group:
             self._tally.add(row)
 
     @property
-    def stored(self) -> StoredHistory:
+    def stored(self) -> StoredPart:
         place = ByteRange(
             offset=self._offset,
             length=self._length,
             rows=self.rows,
             digest=self._digest.hexdigest(),
         )
-        return StoredHistory(line=self.line, place=place, received=self._tally.received())
+        return StoredPart(line=self.line, place=place, received=self._tally.received())
 
 
 def _name(row: HistoryRow) -> str:
