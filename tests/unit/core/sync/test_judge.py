@@ -79,6 +79,17 @@ def read_whole(export: JudgedExport, run: Run, *, after: float = 0.0) -> Synced:
     return export.sync(run, reconcile=True)
 
 
+@dataclass
+class WithoutLastStep(Run):
+    """A run of which the listing names no last step any more, once it is told to."""
+
+    names_step: bool = True
+
+    def listing(self) -> RunListing:
+        listing = super().listing()
+        return listing if self.names_step else replace(listing, last_step=None)
+
+
 def later(export: JudgedExport, run: Run, after: float = APART) -> Synced:
     """Sync some time later."""
     run.wait(after)
@@ -93,18 +104,16 @@ def steps(export: JudgedExport) -> list[int | None]:
 def proven_step(export: JudgedExport) -> int | None:
     """Return the last step of the position, None if nothing is proven yet."""
     assert export.tracking is not None
-    return (
-        export.tracking.part(HISTORY).position.last_step
-        if export.tracking.part(HISTORY).position is not None
-        else None
-    )
+    position = export.tracking.part(HISTORY).position
+    return position.last_step if position is not None else None
 
 
 def kind(export: JudgedExport) -> str:
     """Return the kind of what a run waits for."""
     assert export.tracking is not None
-    assert export.tracking.part(HISTORY).evidence is not None
-    return export.tracking.part(HISTORY).evidence.kind
+    evidence = export.tracking.part(HISTORY).evidence
+    assert evidence is not None
+    return evidence.kind
 
 
 def short_by(export: JudgedExport) -> int | None:
@@ -1425,3 +1434,23 @@ def test_tail_of_which_no_beginning_is_known_is_read_whole() -> None:
         listing, answer, None, selection=EVERYTHING, source="api", now="2026-01-01T00:00:00Z"
     )
     assert verdict == ReadWhole(reason="there is nothing to continue from")
+
+
+def test_run_that_no_last_step_is_listed_of_any_more_is_proven_by_three_alike_answers() -> None:
+    run, export = WithoutLastStep(), JudgedExport()
+    run.happen(("log", 4, 1))
+    assert export.sync(run) == PROVEN
+
+    # Rows are logged, no step is listed any more, and other rows are asked for: what is held stays.
+    run.happen(("log", 2, 1))
+    run.names_step = False
+    assert export.sync(run, TO_100, reconcile=True) == SHORT
+    run.wait(MINUTE)
+    assert export.sync(run, TO_100, reconcile=True) == SHORT
+
+    # The answers are alike, with as many rows as are listed: nothing is short.
+    run.wait(APART)
+    assert export.sync(run, TO_100, reconcile=True) == PROVEN
+    assert short_by(export) is None
+    assert export.lines == run.expected()
+    assert export.sync(run, TO_100, reconcile=True) == PROVEN
