@@ -191,6 +191,14 @@ def with_files(source: Source) -> FileSource | None:
     return cast("FileSource", source) if hasattr(source, "read_history_or_files") else None
 
 
+def tails_at_once(source: Source) -> int:
+    """Return how many threads may ask for tails, 0 if as many as ask for anything else.
+
+    A source that asks for several tails in one request says so in `tails_at_once`.
+    """
+    return getattr(source, "tails_at_once", 0)
+
+
 class StreamSource(Source, Protocol):
     """A source that also has what a run logs beside its history. No export holds it yet."""
 
@@ -216,5 +224,6 @@ __all__ = [
     "Source",
     "SourceError",
     "StreamSource",
+    "tails_at_once",
     "with_files",
 ]

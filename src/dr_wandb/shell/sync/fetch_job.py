@@ -1,6 +1,6 @@
 """What a fetch is asked for, and what it brings: one run at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from returns.result import Result
@@ -12,6 +12,7 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.plan import RunPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
+from dr_wandb.shell.sources import Source, tails_at_once
 from dr_wandb.shell.sync.segments import Segment
 
 
@@ -74,3 +75,16 @@ class FetchResult(Record, frozen=True, kw_only=True):
 
     history: HistoryResult | None = None
     metadata: Metadata | None = None
+
+
+def lanes_for(
+    source: Source, jobs: Sequence[FetchJob], workers: int
+) -> list[tuple[list[FetchJob], int]]:
+    """Return the jobs with the number of threads to do them: tails apart, if they get more."""
+    more = tails_at_once(source)
+    if more <= workers:
+        return [(list(jobs), workers)]
+    lanes: tuple[list[FetchJob], list[FetchJob]] = ([], [])
+    for job in jobs:
+        lanes[job.plan.history is None or not job.plan.history.tail].append(job)
+    return [(lanes[False], more), (lanes[True], workers)]
