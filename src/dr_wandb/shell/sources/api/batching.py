@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.shell.progress import LOGGER
@@ -25,18 +26,17 @@ from dr_wandb.shell.sources.api import tail_pages
 from dr_wandb.shell.sources.api.live import FIRST_CAP
 from dr_wandb.shell.sources.api.pacing import ThrottledError
 from dr_wandb.shell.sources.api.session import ApiSession
-from dr_wandb.shell.sources.api.tail_pages import Answer, TailPage
+from dr_wandb.shell.sources.api.tail_pages import MOST_RUNS, Answer, Request, TailPage
 
 IN_FLIGHT = 3
-MOST_RUNS = 16
+"""At 20 ms an answer, 200 tails take as long with two; slower answers leave time for a third."""
+
 CALLERS = IN_FLIGHT * MOST_RUNS
 """Threads that are enough to fill the requests that are out."""
 
 MOST_FAILURES = 2
 HELD_BACK_SECONDS = 5.0
 """A server that is well answers such a page within a second or two."""
-
-Request = Callable[[], Answer]
 
 
 class _BatchFailedError(Exception):
@@ -136,11 +136,10 @@ class TailBatcher:
         """Send a batch, and settle its callers whatever happens."""
         error: BaseException | None = None
         try:
-            self._session.send(lambda: self._send_once(batch))
+            with suppress(_BatchFailedError):
+                self._session.send(lambda: self._send_once(batch))
         except (SourceError, DrWandbError) as raised:
             error = raised
-        except _BatchFailedError:
-            pass
         finally:
             for caller in batch.callers:
                 caller.settle(error=error)
@@ -196,6 +195,5 @@ class TailBatcher:
     def _leave(self, batch: _Batch) -> None:
         """Let another batch be sent."""
         with self._changed:
-            if batch in self._out:
-                self._out.remove(batch)
+            self._out = [one for one in self._out if one is not batch]
             self._changed.notify_all()

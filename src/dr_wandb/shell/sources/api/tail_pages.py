@@ -7,7 +7,7 @@ Rules
 - A page with as many rows as were asked for may have been cut off.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,13 @@ from dr_wandb.shell.sources.api.live import FIRST_CAP, LEAST_ROWS, PAGE_BYTES
 
 Answer = Mapping[str, Any]
 """The `data` of a GraphQL answer."""
+
+Request = Callable[[], Answer]
+"""Sends a query once."""
+
+MOST_RUNS = 16
+"""A document for so many has 66 variables. More would save little, and a failure concerns them all.
+"""
 
 SPARE_ROWS = 20
 """Room for the last rows of a run, whose steps may be denser than those before."""
