@@ -10,6 +10,7 @@ Rules
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 WORKERS = 16
@@ -62,7 +63,8 @@ def in_lanes(
             yield job, answer  # type: ignore[misc]
     finally:
         for waiting in started:
-            while not waiting.empty():
-                waiting.get()
+            with suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
         for waiting in started:
             waiting.put(None)
