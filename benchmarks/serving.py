@@ -76,7 +76,7 @@ class PreparedServer(StandInServer):
         with self.lock:
             requests = list(self.requests)
         queries = [one for one in requests if one.operation != "download"]
-        of_runs = [one for one in queries if one.run_id in project.by_id]
+        of_runs = [one for one in queries if any(run in project.by_id for run in one.run_ids)]
         return Asked(
             cpu_seconds=time.process_time() - self._begun,
             listing=len(queries) - len(of_runs),

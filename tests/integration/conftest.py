@@ -334,6 +334,7 @@ def exports(shared: Shared, tmp_path: Path) -> Iterator[Exports]:
     server.faults.clear()
     server.before_page = None
     server.shuffle_parquet_urls = False
+    server.ignores_aliases = False
     server.throttle(None)
     unknown, errors = list(server.unknown_operations), list(server.errors)
     server.unknown_operations.clear()

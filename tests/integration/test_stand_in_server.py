@@ -479,6 +479,42 @@ def test_empty_rows_and_null_fields_answer_nothing(
     assert ask(stand_in, query)[1]["data"]["project"]["run"]["historyKeys"] is None
 
 
+def test_fault_acts_on_one_run_of_those_asked_for_under_aliases(
+    stand_in: StandInServer, project: Project
+) -> None:
+    """As GraphQL has it: an error names the path to what is null because of it."""
+    for run_id in ("a", "b", "c"):
+        project.add_run(run_id).log({"x": 1})
+    query = """query Pages($one: String!, $two: String!, $three: String!, $rows3: Int!) {
+      project(name: "project") {
+        first: run(name: $one) { name rows: history(samples: 5) }
+        second: run(name: $two) { name rows: history(samples: 5) }
+        third: run(name: $three) { name rows: history(samples: $rows3) }
+      }
+    }"""
+    variables = {"one": "a", "two": "b", "three": "c", "rows3": 5}
+    _, answer, _ = ask(stand_in, query, **variables)
+    runs = answer["data"]["project"]
+    assert [(key, run["name"], len(run["rows"])) for key, run in runs.items()] == [
+        ("first", "a", 1),
+        ("second", "b", 1),
+        ("third", "c", 1),
+    ]
+    stand_in.faults.add(lambda request: request.run_id == "b", GraphQLErrors(["no"]))
+    stand_in.faults.add(lambda request: request.variables.get("rows") == 5, EmptyRows())
+    status, answer, _ = ask(stand_in, query, **variables)
+    assert status == 200
+    assert answer["errors"] == [{"message": "no", "path": ["project", "second"]}]
+    assert answer["data"]["project"]["second"] is None
+    assert answer["data"]["project"]["third"] == {"name": "c", "rows": []}
+    assert len(answer["data"]["project"]["first"]["rows"]) == 1
+    stand_in.faults.add(lambda request: request.together == 3, Status(504))
+    assert ask(stand_in, query, **variables)[0] == 504
+    assert len(live_rows(stand_in, "a")) == 1
+    stand_in.ignores_aliases = True
+    assert set(ask(stand_in, query, **variables)[1]["data"]["project"]) == {"run"}
+
+
 def test_throttle_answers_429_with_the_documented_headers(
     stand_in: StandInServer, project: Project
 ) -> None:

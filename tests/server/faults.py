@@ -4,6 +4,8 @@ Guarantees:
 - a fault acts on the requests that match it, `times` times (None: always), after letting the
   first `after` of them pass;
 - of several faults that match one request, the oldest that is still active acts, alone;
+- a request for several runs is matched run by run: what replaces the answer acts on all of it,
+  anything else on that run alone;
 - Hang and Trickle end early when the server stops.
 """
 
@@ -24,6 +26,9 @@ class Request:
     operation: GraphQL operation name, "download" for files, else "METHOD /path".
     status: HTTP status answered; 0 while in work and when the connection was dropped.
     at: seconds since the server started. bytes_sent: length of the body that was sent.
+    parts: if the document asks for several runs, what it asks of each. Faults see a part as if it
+    were a request; `path` leads to it in the answer, and `together` counts the runs asked for.
+    part_actions: what acts on single parts, by their path.
     """
 
     operation: str
@@ -36,6 +41,15 @@ class Request:
     byte_range: str | None = None
     document: str = ""
     bytes_sent: int = 0
+    parts: tuple[Request, ...] = ()
+    together: int = 1
+    part_actions: dict[str, Action] = field(default_factory=dict)
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs that the request asks for."""
+        found = (self, *self.parts)
+        return tuple(one.run_id for one in found if one.run_id is not None)
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,9 @@ class Trickle:
 
 
 Action = Status | Drop | GraphQLErrors | Hang | Truncate | NullField | EmptyRows | Trickle
+WHOLE = (Status, Drop, Hang, Truncate, Trickle)
+"""Actions that replace an answer or delay it: they act on all that was asked."""
+
 Match = str | Callable[[Request], bool]
 
 
@@ -162,6 +179,19 @@ class FaultSet:
             for fault in self._faults:
                 if fault.takes(request):
                     return fault.action
+        return None
+
+    def take_all(self, request: Request) -> Action | None:
+        """Return the action for a request; those for its parts are left in `part_actions`."""
+        if not request.parts:
+            return self.take(request)
+        for part in request.parts:
+            action = self.take(part)
+            if isinstance(action, WHOLE):
+                request.part_actions.clear()
+                return action
+            if action is not None:
+                request.part_actions[part.path] = action
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import socket
 import time
 import traceback
@@ -28,13 +29,15 @@ from tests.server.faults import (
 from tests.server.filters import FilterError, ServerFailureError
 from tests.server.graphql import parse
 from tests.server.nodes import UnknownFieldError, encode
-from tests.server.resolve import execute, runs_offset
+from tests.server.resolve import execute, parts_of, runs_offset
 
 if TYPE_CHECKING:
     from tests.server.listener import Server
 
 
 ENDLESS_BYTES = 1 << 40
+ALIAS = re.compile(r"\b\w+: (?=\w+\(name: \$)")
+"""Those of fields that are looked up by a name."""
 
 
 class _DroppedError(Exception):
@@ -136,6 +139,8 @@ class Handler(BaseHTTPRequestHandler):
     def _read(self, body: bytes) -> tuple[Request, Operation | None]:
         try:
             sent = json.loads(body)
+            if self.server.owner.ignores_aliases:
+                sent["query"] = ALIAS.sub("", sent["query"])
             operation = parse(sent["query"], sent.get("operationName") or "")
         except (ValueError, KeyError, TypeError, GraphQLSyntaxError) as error:
             return Request(f"unreadable: {error}", path=self.path), None
@@ -143,6 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         run_id = variables.get("runName") or variables.get("run") or variables.get("name")
         request = Request(operation.name or "anonymous", variables, self.path, run_id=run_id)
         request.document = sent["query"]
+        request.parts = parts_of(operation, variables)
         return request, operation
 
     def _authorized(self) -> bool:
@@ -155,13 +161,13 @@ class Handler(BaseHTTPRequestHandler):
         if offset is not None and owner.before_page is not None:
             owner.before_page(offset)
         with owner.lock:
-            data = execute(owner, operation, request.variables, action)
-        return encode({"data": data}).encode()
+            answer = execute(owner, operation, request.variables, action, request.part_actions)
+        return encode(answer).encode()
 
     def _before(self, request: Request) -> Action | None:
         """Wait as told, and act out the faults that replace the answer."""
         owner = self.server.owner
-        action = owner.faults.take(request)
+        action = owner.faults.take_all(request)
         if owner.latency_seconds:
             time.sleep(owner.latency_seconds)
         if isinstance(action, Hang):

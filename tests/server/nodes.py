@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,12 +32,23 @@ class Node:
 
 @dataclass(frozen=True)
 class Context:
-    """What resolvers may need besides their parent and arguments."""
+    """What resolvers may need besides their parent and arguments.
+
+    parts: actions for parts of the answer, by their path. errors: of the answer, so far.
+    """
 
     server: StandInServer
     operation: Operation
     variables: Mapping[str, Any]
     action: Action | None
+    parts: Mapping[str, Action] = field(default_factory=dict)
+    path: str = ""
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def below(self, key: str) -> Context:
+        """Return what is needed for a field, by its key in the answer."""
+        path = f"{self.path}/{key}"
+        return replace(self, path=path, action=self.parts.get(path, self.action))
 
 
 def encode(value: Any) -> str:

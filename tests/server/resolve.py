@@ -4,6 +4,7 @@ Guarantees:
 - what is answered depends on the fields asked for, not on the name of the operation;
 - a field that is not in the tables below raises UnknownFieldError; the server records it;
 - a project or run that does not exist is null, as on the real server;
+- an error of one field gives `errors` with a path beside the data, in which that field is null;
 - pages are offsets into the list as it is now ("arrayconnection:N"), so runs that come or go
   between two pages cause repeats and gaps, as on the real server.
 """
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.server import run_fields
-from tests.server.document import Field, Operation, substitute
-from tests.server.faults import Action, NullField
+from tests.server.document import Field, Operation, Spread, Variable, substitute
+from tests.server.faults import Action, GraphQLErrors, NullField, Request
 from tests.server.filters import FilterError, matches, ordered
 from tests.server.nodes import Context, Node, UnknownFieldError
 
@@ -53,14 +55,49 @@ def offset_after(text: str | None) -> int:
 
 
 def execute(
-    server: StandInServer, operation: Operation, variables: Mapping[str, Any], action: Action | None
+    server: StandInServer,
+    operation: Operation,
+    variables: Mapping[str, Any],
+    action: Action | None,
+    parts: Mapping[str, Action] | None = None,
 ) -> dict[str, Any]:
-    """Return the `data` of an operation; strings of class Raw in it are JSON already."""
+    """Return the answer to an operation; strings of class Raw in it are JSON already.
+
+    parts: actions for single fields of the answer, by their path.
+    """
     if operation.kind != "query":
         raise UnknownFieldError(f"{operation.kind} {operation.name}")
-    context = Context(server, operation, {**operation.defaults, **variables}, action)
+    known = {**operation.defaults, **variables}
+    context = Context(server, operation, known, action, parts or {})
     fields = operation.fields(operation.selection, context.variables)
-    return _members("Query", None, fields, context)
+    data = _members("Query", None, fields, context)
+    return {"errors": context.errors, "data": data} if context.errors else {"data": data}
+
+
+def parts_of(operation: Operation, variables: Mapping[str, Any]) -> tuple[Request, ...]:
+    """Return what an operation asks of each run, if it asks for several.
+
+    The variables of a part are those that it uses, without the number at the end of their names.
+    """
+    known = {**operation.defaults, **variables}
+    parts = [
+        Request(
+            operation.name,
+            {re.sub(r"\d+$", "", name): known.get(name) for name in _variables_in(run)},
+            path=f"/{project.key}/{run.key}",
+            run_id=substitute(run.arguments.get("name"), known),
+        )
+        for project in operation.fields(operation.selection, known)
+        for run in operation.fields(project.selection, known)
+        if (project.name, run.name) == ("project", "run")
+    ]
+    return tuple(replace(part, together=len(parts)) for part in parts if len(parts) > 1)
+
+
+def _variables_in(selected: Field | Spread) -> list[str]:
+    arguments = selected.arguments if isinstance(selected, Field) else {}
+    own = [one.name for one in arguments.values() if isinstance(one, Variable)]
+    return own + [name for part in selected.selection for name in _variables_in(part)]
 
 
 def runs_offset(operation: Operation, variables: Mapping[str, Any]) -> int | None:
@@ -81,13 +118,22 @@ def _members(kind: str, parent: Any, fields: list[Field], context: Context) -> d
             answer[one.key] = kind
         elif resolver is None:
             raise UnknownFieldError(f"{kind}.{one.name}")
-        elif isinstance(context.action, NullField) and context.action.name == one.name:
-            answer[one.key] = None
         else:
-            arguments = substitute(one.arguments, context.variables)
-            value = resolver(parent, arguments, context)
-            answer[one.key] = _complete(f"{kind}.{one.name}", value, one, context)
+            below = context.below(one.key) if context.parts else context
+            answer[one.key] = _field(kind, parent, one, resolver, below)
     return answer
+
+
+def _field(kind: str, parent: Any, one: Field, resolver: Resolver, context: Context) -> Any:
+    action = context.action
+    if isinstance(action, NullField) and action.name == one.name:
+        return None
+    if isinstance(action, GraphQLErrors):
+        path = context.path.split("/")[1:]
+        context.errors.extend({"message": text, "path": path} for text in action.messages)
+        return None
+    value = resolver(parent, substitute(one.arguments, context.variables), context)
+    return _complete(f"{kind}.{one.name}", value, one, context)
 
 
 def _complete(place: str, value: Any, selected: Field, context: Context) -> Any:

@@ -42,6 +42,7 @@ class StandInServer:
 
     before_page: called with the offset before each page of runs is cut, outside the lock.
     latency_seconds: wait before each answer. max_per_page: cap on runs in one page.
+    ignores_aliases: answer a field that is asked for several times once, under its own name.
     shuffle_parquet_urls: list Parquet URLs in another order on each request.
     handler: answers the requests of one connection; subclasses may bring their own.
     """
@@ -60,6 +61,7 @@ class StandInServer:
         self.latency_seconds = 0.0
         self.max_per_page = 1000
         self.shuffle_parquet_urls = False
+        self.ignores_aliases = False
         self.before_page: Callable[[int], None] | None = None
         self.stopping = threading.Event()
         self.limiter: Throttle | None = None

@@ -10,6 +10,7 @@ Rules
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 WORKERS = 16
@@ -27,31 +28,43 @@ def in_threads(
 
     An exception in `work` is raised from the iteration.
     """
-    waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Job, Outcome | None, BaseException | None]] = queue.SimpleQueue()
-    count = 0
-    for job in jobs:
-        waiting.put(job)
-        count += 1
+    return in_lanes([(jobs, workers)], work)
 
-    def serve() -> None:
+
+def in_lanes(
+    lanes: Iterable[tuple[Iterable[Job], int]], work: Callable[[Job], Outcome]
+) -> Iterator[tuple[Job, Outcome]]:
+    """Do as `in_threads`, with some threads for the jobs of each lane alone."""
+    done: queue.SimpleQueue[tuple[Job, Outcome | None, BaseException | None]] = queue.SimpleQueue()
+
+    def serve(waiting: queue.SimpleQueue[Job | None]) -> None:
         while (job := waiting.get()) is not None:
             try:
                 done.put((job, work(job), None))
             except BaseException as error:
                 done.put((job, None, error))
 
-    threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(workers, count))]
-    for thread in threads:
-        thread.start()
+    count = 0
+    started: list[queue.SimpleQueue[Job | None]] = []
     try:
+        for jobs, workers in lanes:
+            waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+            before = count
+            for job in jobs:
+                waiting.put(job)
+                count += 1
+            for _ in range(min(workers, count - before)):
+                threading.Thread(target=serve, args=[waiting], daemon=True).start()
+                started.append(waiting)
         for _ in range(count):
             job, answer, error = done.get()
             if error is not None:
                 raise error
             yield job, answer  # type: ignore[misc]
     finally:
-        while not waiting.empty():
-            waiting.get()
-        for _ in threads:
+        for waiting in started:
+            with suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+        for waiting in started:
             waiting.put(None)

@@ -221,6 +221,14 @@ def require_datasets(source: Source, names: Iterable[str]) -> None:
         raise InvalidRequestError([f"{source.address} has no {name}" for name in missing])
 
 
+def tails_at_once(source: Source) -> int:
+    """Return how many threads may ask for tails, 0 if as many as ask for anything else.
+
+    A source that asks for several tails in one request says so in `tails_at_once`.
+    """
+    return getattr(source, "tails_at_once", 0)
+
+
 class StreamSource(Source, Protocol):
     """A source that also has what a run logs beside its history. No export holds it yet."""
 
@@ -249,5 +257,6 @@ __all__ = [
     "StreamSource",
     "find_reader",
     "require_datasets",
+    "tails_at_once",
     "with_files",
 ]

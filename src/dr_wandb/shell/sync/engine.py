@@ -30,7 +30,7 @@ from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.conclude import Conclusion, conclude
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch import Fetcher, processes_for
-from dr_wandb.shell.sync.fetch_job import FetchJob
+from dr_wandb.shell.sync.fetch_job import FetchJob, lanes_for
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
@@ -38,7 +38,7 @@ from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfet
 from dr_wandb.shell.sync.spool import SnapshotSpool
 from dr_wandb.shell.sync.stored_parts import StoredParts
 from dr_wandb.shell.sync.stored_runs import StoredRuns
-from dr_wandb.shell.threads import WORKERS, in_threads
+from dr_wandb.shell.threads import WORKERS, in_lanes
 
 Clock = Callable[[], datetime]
 
@@ -57,7 +57,7 @@ class ExportEngine:
     clock: asked once a sync; by default a recording's own time, else the present.
     progress: called after each run that needed a request.
     record: a folder to write what the source says into; the source is closed at the end then.
-    workers: how many runs are fetched at once.
+    workers: how many runs are fetched at once; of tails more, if the source asks for many at once.
     wait: pauses before a further attempt.
     """
 
@@ -200,9 +200,8 @@ class ExportEngine:
                 )
             ) as fetcher,
         ):
-            for done, (job, fetched) in enumerate(
-                in_threads(jobs, fetcher.fetch, self._workers), 1
-            ):
+            lanes = lanes_for(source, jobs, self._workers)
+            for done, (job, fetched) in enumerate(in_lanes(lanes, fetcher.fetch), 1):
                 run_id = job.listing.run_id
                 result = results[run_id] = result_of(results[run_id].outcome, fetched)
                 for dataset in job.plan.fetches:

@@ -1,11 +1,12 @@
 """What a fetch is asked for, and what it brings: one run at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from returns.result import Result
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
@@ -14,7 +15,9 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.plan import RunPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
+from dr_wandb.shell.sources import Source, tails_at_once
 from dr_wandb.shell.sync.segments import Segment
+from dr_wandb.shell.threads import WORKERS
 
 
 class FetchJob(Record, frozen=True, kw_only=True):
@@ -84,3 +87,20 @@ class FetchResult(Record, frozen=True, kw_only=True):
 
     parts: Mapping[str, PartResult] = msgspec.field(default_factory=dict)
     metadata: Metadata | None = None
+
+
+def lanes_for(
+    source: Source, jobs: Sequence[FetchJob], workers: int
+) -> list[tuple[list[FetchJob], int]]:
+    """Return the jobs with the number of threads to do them: tails apart, if they get more.
+
+    Whoever asks for fewer threads than there are by default gets no more for tails.
+    """
+    more = tails_at_once(source)
+    if more <= workers or workers < WORKERS:
+        return [(list(jobs), workers)]
+    lanes: tuple[list[FetchJob], list[FetchJob]] = ([], [])
+    for job in jobs:
+        fetch = job.plan.fetches.get(HISTORY)
+        lanes[fetch is None or not fetch.tail].append(job)
+    return [(lanes[False], more), (lanes[True], workers)]

@@ -7,6 +7,7 @@ Rules
   with an integer, a double or no step.
 - A row without a step may be missing in the list. A more careful read asks for these rows too,
   which stand at step 0.
+- A page of a tail that is expected to be small may be asked for together with those of other runs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader, fewer_rows
 from dr_wandb.shell.sources.api.queries import HISTORY_PAGE, LIVE_STEPS
 from dr_wandb.shell.sources.api.session import Smaller
+from dr_wandb.shell.sources.api.tail_pages import TailPage, tail_page
 
 CAREFUL_ROWS = (MOST_ROWS, 1_000, 250)
 """Most rows in a page of live history, by attempt: a server may cap answers without a word."""
@@ -38,11 +40,22 @@ class AskRun(Protocol):
         ...
 
 
-class LiveHistory:
-    """The live rows of one project's runs."""
+class AskTogether(Protocol):
+    """Does as `AskRun` for a page of a tail, perhaps with those of other runs."""
 
-    def __init__(self, ask_run: AskRun) -> None:
+    def __call__(
+        self, document: str, variables: Mapping[str, Any], smaller: Smaller, page: TailPage
+    ) -> Mapping[str, Any]:
+        """Raise SourceError if there is no such answer."""
+        ...
+
+
+class LiveHistory:
+    """The live rows of one project's runs. ask_together: None if each page is asked for alone."""
+
+    def __init__(self, ask_run: AskRun, ask_together: AskTogether | None = None) -> None:
         self._ask_run = ask_run
+        self._ask_together = ask_together
 
     def read(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int, exported: int = 0
@@ -56,7 +69,7 @@ class LiveHistory:
         last = BEYOND - 1 if run.last_step is None else run.last_step
         stop = last + 1 if window.stop is None else min(window.stop, last + 1)
         reader = LiveReader(
-            lambda low, high, rows: self._read_page(run.run_id, low, high, rows),
+            lambda low, high, rows: self._read_page(run, low, high, rows),
             most_rows=CAREFUL_ROWS[min(attempt, len(CAREFUL_ROWS) - 1)],
         )
         yield from reader.read(start, stop, None if window.start else expected)
@@ -67,7 +80,7 @@ class LiveHistory:
 
     def read_without_step(self, run: RunListing) -> Iterator[RowBatch]:
         """Read the live rows at step 0, and those without a step."""
-        reader = LiveReader(lambda low, high, rows: self._read_page(run.run_id, low, high, rows))
+        reader = LiveReader(lambda low, high, rows: self._read_page(run, low, high, rows))
         yield from reader.read(0, 1, None)
 
     def first_step(self, run: RunListing) -> int | None:
@@ -81,7 +94,7 @@ class LiveHistory:
             raise SourceError("W&B answered without a list of exports")
         return min(map(_step_of, exports.get("liveData") or ()), default=None)
 
-    def _read_page(self, run_id: str, low: int, high: int, rows: int) -> tuple[list[str], int]:
+    def _read_page(self, run: RunListing, low: int, high: int, rows: int) -> tuple[list[str], int]:
         """Read a page, with fewer rows at each further try; returns how many it asked for too."""
         asked = rows
 
@@ -90,11 +103,16 @@ class LiveHistory:
             asked = fewer_rows(asked)
             return {**variables, "pageSize": asked}
 
-        variables = {"run": run_id, "minStep": low, "maxStep": high, "pageSize": rows}
-        page = self._ask_run(HISTORY_PAGE, variables, smaller).get("history")
-        if page is None:
+        variables = {"run": run.run_id, "minStep": low, "maxStep": high, "pageSize": rows}
+        small = tail_page(run, low, high) if self._ask_together is not None else None
+        if self._ask_together is None or small is None or small.most_rows > rows:
+            answer = self._ask_run(HISTORY_PAGE, variables, smaller)
+        else:
+            answer = self._ask_together(HISTORY_PAGE, variables, smaller, small)
+        texts = answer.get("history")
+        if texts is None:
             raise SourceError("W&B answered without a history")
-        return list(page), asked
+        return list(texts), asked
 
 
 def has_step(batch: RowBatch, step: int) -> bool:

@@ -9,6 +9,7 @@ session's pacer, which does the waiting and the trying again.
 """
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -35,6 +36,7 @@ from dr_wandb.shell.sources.api.sdk_errors import (
 from dr_wandb.shell.sources.api.services import Services, handle_of
 from dr_wandb.shell.sources.api.translation import TooMuchError, translate
 from dr_wandb.shell.sources.api.wandb_core import borrow_service
+from dr_wandb.shell.threads import WORKERS
 
 T = TypeVar("T")
 
@@ -43,6 +45,9 @@ Smaller = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 OPENING_ATTEMPTS = 3
 """A wrong address is told within seconds."""
+
+EVERYBODY = 10_000
+"""Threads that may wait to send: each of them learns from the pacer that the session has ended."""
 
 
 class ApiSession:
@@ -54,6 +59,7 @@ class ApiSession:
         self.private = private
         self._timeout = timeout_seconds
         self._pacer = Pacer(max_rate=max_rate, timeout_seconds=timeout_seconds)
+        self._places = threading.Semaphore(WORKERS)
         self._service = borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
         self._services: Services | None = None
@@ -122,9 +128,11 @@ class ApiSession:
     def send(self, request: Callable[[], T]) -> T:
         """Do something that asks W&B, when it is its turn, and again where that may help.
 
-        request: raises what `translate` makes of an error of the SDK.
+        At most `WORKERS` threads do so at a time, however many there are. request: raises what
+        `translate` makes of an error of the SDK.
         """
-        return self._pacer.send(request)
+        with self._places:
+            return self._pacer.send(request)
 
     def query(
         self, document: str, variables: Mapping[str, Any], smaller: Smaller | None = None
@@ -133,6 +141,12 @@ class ApiSession:
 
         Raises DrWandbError where the key is refused, SourceError for everything else.
         """
+        return self.send(self.attempt(document, variables, smaller))
+
+    def attempt(
+        self, document: str, variables: Mapping[str, Any], smaller: Smaller | None = None
+    ) -> Callable[[], dict[str, Any]]:
+        """Return what sends a query once, for `send`: after each failure it asks for less."""
         asked = variables
 
         def request() -> dict[str, Any]:
@@ -143,7 +157,7 @@ class ApiSession:
                 asked = asked if smaller is None else smaller(asked)
                 raise
 
-        return self.send(request)
+        return request
 
     def measured(
         self, document: str, variables: Mapping[str, Any], attempts: int
@@ -175,6 +189,7 @@ class ApiSession:
     def close(self) -> None:
         """End all waits and give the service back; the last session of this process stops it."""
         self._pacer.close()
+        self._places.release(EVERYBODY)
         if self._watch is not None:
             self._watch.close()
         if self._services is not None:

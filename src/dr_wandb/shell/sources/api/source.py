@@ -21,12 +21,14 @@ from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.sync.left_out import COUNTS, LISTED
 from dr_wandb.shell.ahead import begin
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
+from dr_wandb.shell.sources.api.batching import CALLERS, TailBatcher
 from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
 from dr_wandb.shell.sources.api.live import BEYOND
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
 from dr_wandb.shell.sources.api.queries import EXPORTED_FILES, HISTORY_PAGE, RUN_FILE, runs_document
 from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession, Smaller
+from dr_wandb.shell.sources.api.tail_pages import TailPage
 
 PAGE_LIMIT = 1000
 """The most runs that W&B is documented to serve in a page."""
@@ -48,6 +50,7 @@ class ApiSource:
     lists_at_once = False
     recorded_at = None
     processes = None
+    tails_at_once = CALLERS
 
     def __init__(self, session: ApiSession, request: ExportRequest) -> None:
         self._session = session
@@ -57,6 +60,7 @@ class ApiSource:
         most = min(request.runs_per_page, PAGE_LIMIT - 1)
         self._run_pages = RunPages(session, self._entity, self._project, most)
         self._downloads = Downloads(session, request)
+        self._tails = TailBatcher(session, self._names())
         self._readers = threading.BoundedSemaphore(READERS)
 
     @classmethod
@@ -125,7 +129,8 @@ class ApiSource:
         is exported. What is exported is asked for after the live rows: a row that moves meanwhile
         comes twice, not never.
         """
-        batches = LiveHistory(self._ask_run).read(run, window, attempt, start)
+        together = self._ask_together if attempt == 0 else None
+        batches = LiveHistory(self._ask_run, together).read(run, window, attempt, start)
         first = next((batch for batch in batches if batch.rows), None)
         if first is None or not has_step(first, start):
             yield from self._read_exported(run, window, has_live=first is not None)
@@ -163,6 +168,13 @@ class ApiSource:
     ) -> Mapping[str, Any]:
         named = {**self._names(), **variables}
         return self._run_of(self._session.query(document, named, smaller))
+
+    def _ask_together(
+        self, document: str, variables: Mapping[str, Any], smaller: Smaller, page: TailPage
+    ) -> Mapping[str, Any]:
+        named = {**self._names(), **variables}
+        alone = self._session.attempt(document, named, smaller)
+        return self._run_of(self._tails.send(page, alone))
 
     def require_history(self, run_id: str) -> Exported:
         """Ask for what a sync reads of a history: the list of exports, live rows, and a file.
@@ -209,6 +221,7 @@ class ApiSource:
 
     def close(self) -> None:
         """End the session."""
+        self._tails.close()
         self._session.close()
 
     def _names(self) -> dict[str, Any]:
