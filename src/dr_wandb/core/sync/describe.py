@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from dr_wandb.core.contract.evidence import Standing
-from dr_wandb.core.contract.failures import FailedRun
+from dr_wandb.core.contract.failures import BEGINS_LATER, FailedRun, WaitingRun
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
@@ -114,13 +114,7 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     for run in summary.unread:
         yield f"run {run.run_id!r} is exported without what does not read: {run.reason}"
     yield from _named([f"run {run.run_id!r}: {run.reason}" for run in summary.short], "short")
-    yield from _named(
-        [
-            f"run {run.run_id!r}: {count(run.missing_rows, 'row')} did not come again ({run.kind})"
-            for run in summary.waiting
-        ],
-        "waiting",
-    )
+    yield from _named([_waiting(run) for run in summary.waiting], "waiting")
     yield from _without_metadata(summary.metadata_failures)
     if summary.refused:
         refused = count(len(summary.refused), "run")
@@ -143,6 +137,16 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
             f"of {waiting} rows that are held did not come again; they stay until a sync at least "
             "ten minutes later does not get them either"
         )
+
+
+def _waiting(run: WaitingRun) -> str:
+    missing = count(run.missing_rows, "row")
+    if run.kind != BEGINS_LATER:
+        return f"run {run.run_id!r}: {missing} did not come again ({run.kind})"
+    return (
+        f"run {run.run_id!r}: its files begin later than those that the {missing} of it came from "
+        f"({run.kind}): export the folder that holds all files of the run"
+    )
 
 
 def _without_metadata(failures: Iterable[FailedRun]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
-from dr_wandb.core.contract.identity import is_another_run
+from dr_wandb.core.contract.identity import is_another_run, why_another
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import (
@@ -165,7 +165,7 @@ def _plan_run(
     metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
     action, reason = _choose_action(request, tracking, listing)
     if another:
-        reason = "deleted and made again under the same id"
+        reason = why_another(source)
     if action == RunAction.REUSE and (history is not None or metadata):
         action, reason = RunAction.REFRESH, "metadata wanted" if history is None else history.reason
     if outside:
