@@ -6,7 +6,7 @@ import msgspec
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import BEGINS_LATER, FailedRun, WaitingRun
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.words import count, printable
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
 from dr_wandb.core.sync.manifest import ExportSummary
@@ -17,7 +17,11 @@ def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
     """Say a plan in lines of text: one a run, and a line that sums them up."""
     counts = ", ".join(f"{plan.count(action)} {action}" for action in RunAction)
     lines = [_describe_run(run) for run in plan.runs]
-    return (*lines, f"{len(plan.runs)} runs: {counts}; about {plan.requests} requests")
+    failed = [f"failed   {run.run_id!r}: {printable(run.reason)}" for run in plan.failures]
+    counts += f", {len(failed)} failed" if failed else ""
+    runs = count(len(lines) + len(failed), "run")
+    requests = count(plan.requests, "request")
+    return (*lines, *failed, f"{runs}: {counts}; about {requests}")
 
 
 def _describe_run(run: RunPlan) -> str:

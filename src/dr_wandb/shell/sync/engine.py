@@ -156,6 +156,7 @@ class ExportEngine:
             listing.runs,
             asked=listing.asked,
             outside=listing.outside,
+            failures=listing.failures,
             source=source,
             now=now,
         )

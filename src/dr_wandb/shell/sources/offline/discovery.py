@@ -67,7 +67,7 @@ def discover(folder: Path) -> Discovery:
     except OSError as error:
         problem = f"there is no folder {clean_text(str(folder))} with offline runs"
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            problem = f"{clean_text(str(folder))} cannot be read: {error.strerror}"
+            problem = f"{clean_text(str(folder))} {why(error)}"
         raise DrWandbError(InvalidRequest(problems=(problem,))) from error
     files: dict[tuple[int, int], RunFile] = {}
     out_of_reach, hollow = [], []

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.found import FileNotice, FolderContent
@@ -78,12 +79,18 @@ class FolderScan:
         self._comparisons: list[Comparison] = []
         self._notices: list[FileNotice] = []
         self._unread: dict[str, str] = {}
+        self._closed: list[str] = []
 
     def scan(self) -> FoundRuns:
-        """Read all files. Raises DrWandbError where there is no folder."""
+        """Read all files. Raises DrWandbError if there is no folder, or nothing in it can be read.
+
+        The latter only if there is a folder that cannot be listed and no run to fail for it.
+        """
         files, missed, hollow = discover(self._folder)
         for found in missed:
             self._miss(found)
+        if self._closed and not files and not self._unread:
+            raise DrWandbError(InvalidRequest(problems=tuple(self._closed)))
         if hollow:
             others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
             self._tell(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
@@ -135,6 +142,7 @@ class FolderScan:
         if not known and found.run_id is not None:
             self._fail(found.name, found.run_id, reason)
         elif not known:
+            self._closed.append(reason)
             self._tell(found.shown, found.reason)
 
     def _fail(self, name: str, run_id: str, reason: str) -> None:
