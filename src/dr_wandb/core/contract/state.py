@@ -21,11 +21,7 @@ from dr_wandb.core.contract.evidence import (
     Standing,
     difference_between,
 )
-from dr_wandb.core.contract.listing import (
-    TERMINAL_STATES,
-    HistoryCounts,
-    RunListing,
-)
+from dr_wandb.core.contract.listing import TERMINAL_STATES, HistoryCounts, RunListing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, ExportRequest, HistorySelection
@@ -125,6 +121,11 @@ class RunTracking(Record, frozen=True, kw_only=True):
     def terminal(self) -> bool:
         """Say whether the run had ended when it was last seen."""
         return self.run_state in TERMINAL_STATES
+
+    @property
+    def never_held(self) -> bool:
+        """Say whether nothing of the run is held, since it failed whenever it was listed."""
+        return self.failure is not None and self.snapshot is None and self.history is None
 
     @property
     def rows_incomplete(self) -> bool:
@@ -252,11 +253,7 @@ class ExportState(Record, frozen=True, kw_only=True):
     @property
     def present(self) -> Mapping[str, RunTracking]:
         """Return the tracked runs that are not known to be gone upstream."""
-        return {
-            run_id: tracking
-            for run_id, tracking in self.runs.items()
-            if tracking.missing_since is None
-        }
+        return {run_id: run for run_id, run in self.runs.items() if run.missing_since is None}
 
 
 def with_evidence(tracking: RunTracking) -> RunTracking:

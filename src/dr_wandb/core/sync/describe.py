@@ -15,7 +15,10 @@ from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
 
 def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
     """Say a plan in lines of text: one a run, and a line that sums them up."""
-    counts = ", ".join(f"{plan.count(action)} {action}" for action in RunAction)
+    numbers = {action: plan.count(action) for action in RunAction}
+    if not numbers[RunAction.FORGET]:  # as is usual
+        del numbers[RunAction.FORGET]
+    counts = ", ".join(f"{number} {action}" for action, number in numbers.items())
     lines = [_describe_run(run) for run in plan.runs]
     failed = [f"failed   {run.run_id!r}: {printable(run.reason)}" for run in plan.failures]
     counts += f", {len(failed)} failed" if failed else ""

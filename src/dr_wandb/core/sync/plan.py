@@ -7,8 +7,8 @@ Rules
 - A changed selection reads the run again; so does every sign that stored rows were rewritten.
 - A run that is short, waiting or failed is read whole, one that is behind from its last proof.
 - Runs whose last fetch failed come first.
-- A run is missing only where it was asked for and the answer was complete; only then `prune`
-  drops it.
+- A run is missing only if it was asked for and the answer was complete; only then `prune` drops
+  it. One that always failed, so that nothing of it is held, is forgotten then.
 """
 
 import math
@@ -36,6 +36,7 @@ class RunAction(StrEnum):
     REUSE = "reuse"
     MISSING = "missing"
     PRUNE = "prune"
+    FORGET = "forget"
 
 
 class FetchKind(StrEnum):
@@ -145,7 +146,8 @@ def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
     if asked and prune:
         return RunPlan(run_id=tracking.run_id, action=RunAction.PRUNE, reason=f"{gone}: dropped")
     if asked or since is not None:
-        return RunPlan(run_id=tracking.run_id, action=RunAction.MISSING, reason=gone)
+        action = RunAction.FORGET if tracking.never_held else RunAction.MISSING
+        return RunPlan(run_id=tracking.run_id, action=action, reason=gone)
     return RunPlan(run_id=tracking.run_id, action=RunAction.REUSE, reason="not looked at: settled")
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dr_wandb import ExportEngine
+from dr_wandb.cli.command import run
 from dr_wandb.core.contract.failures import DrWandbError, RunsVanished
 from dr_wandb.shell.progress import Progress
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
@@ -275,6 +276,29 @@ def test_folder_that_is_emptied_is_refused(folder: Path, data_root: Path) -> Non
         sync_folder(folder, data_root, sync_mode="full_reconcile")
     assert isinstance(error.value.failure, RunsVanished)
     assert visible(data_root / NAME) == before
+
+
+def test_run_that_was_never_held_is_forgotten_when_its_file_goes(
+    folder: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unreadable files that somebody removed were told as runs gone upstream and kept, for ever."""
+    put(folder, "kept", whole_run("kept"))
+    path = put(folder, "never", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
+    status = ["status", NAME, "--data-root", str(data_root), "--json"]
+    assert sync_folder(folder, data_root).failed_count == 1
+    run(status)
+    said = json.loads(capsys.readouterr().out)
+    assert (list(said["failed"]), said["alive"], said["behind"]) == (["never"], [], {})
+    path.unlink()
+    summary = sync_folder(folder, data_root)
+    assert summary.complete
+    assert (summary.run_count, summary.missing_count, summary.pruned_count) == (1, 0, 0)
+    run(status)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["failed"], said["missing"]) == ({}, {})
+    assert "never" not in json.loads((data_root / NAME / "state.json").read_text())["runs"]
+    put(folder, "never", whole_run("never"))
+    assert sync_folder(folder, data_root).run_count == 2
 
 
 def test_old_run_that_is_copied_in_later_is_exported(folder: Path, data_root: Path) -> None:
