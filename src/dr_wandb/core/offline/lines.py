@@ -107,6 +107,11 @@ def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> It
             yield RowBatch(rows=rows)
 
 
+def first_step(data: Buffer) -> int | None:
+    """Return the step of the first row, None if there is no row or it has no step."""
+    return next((step_of(row) for part in line_parts(data, 0) for row in part.rows), None)
+
+
 def line_parts(data: Buffer, begin: int) -> Iterator[LineRows]:
     """Read all lines from `begin` on, a part of the file at a time."""
     view = memoryview(data)

@@ -39,6 +39,10 @@ class Decoder(Protocol):
         """Read the file, or what has come since an earlier reading of it."""
         ...
 
+    def first_step(self, data: memoryview) -> int | None:
+        """Return the step of the first row, None if there is no row or it has no step."""
+        ...
+
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:

@@ -15,7 +15,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.offline.copies import begins_with
-from dr_wandb.core.offline.lines import line_parts, read_lines, rows_in_lines
+from dr_wandb.core.offline.lines import first_step, line_parts, read_lines, rows_in_lines
 from dr_wandb.core.offline.old_folder import (
     CONFIG,
     EVENTS,
@@ -71,6 +71,10 @@ class OldFolderDecoder:
             return repeats(row, fold, beside.metadata)
 
         return with_beside(read_lines(data, before, is_repeated, release), named, beside)
+
+    def first_step(self, data: memoryview) -> int | None:
+        """Return the step of the first row, None if there is no row or it has no step."""
+        return first_step(data)
 
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow

@@ -28,7 +28,6 @@ from dr_wandb.shell.sources.offline.found import (
     FoundRuns,
     StartedFile,
     apart,
-    in_order,
     may_be_one,
     on_disk,
 )
@@ -38,6 +37,7 @@ from dr_wandb.shell.sources.offline.index import (
     KnownFile,
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
+from dr_wandb.shell.sources.offline.order import in_order
 from dr_wandb.shell.sources.offline.reader import Begin, FileReader
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 

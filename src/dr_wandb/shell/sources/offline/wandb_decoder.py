@@ -8,7 +8,7 @@ from dr_wandb.core.offline.copies import is_copy
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of, streams_of
+from dr_wandb.core.offline.wandb_file import first_step, identify, read_file, rows_of, streams_of
 from dr_wandb.shell.sources import FileBatch
 
 
@@ -28,6 +28,10 @@ class WandbDecoder:
     ) -> FileReading:
         """Read the file, or what has come since an earlier reading of it."""
         return read_file(data, before, release)
+
+    def first_step(self, data: memoryview) -> int | None:
+        """Return the step of the first row, None if there is no row or it has no step."""
+        return first_step(data)
 
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow

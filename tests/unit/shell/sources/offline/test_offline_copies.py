@@ -9,7 +9,8 @@ import pytest
 from dr_wandb.core.offline.copies import is_copy
 from dr_wandb.shell.sources.offline import wandb_decoder
 from dr_wandb.shell.sources.offline.index import load_index, save_index
-from tests.syncing import NAME
+from tests import old_run
+from tests.syncing import NAME, runs_in
 from tests.unit.offline_folders import (
     LATER,
     open_folder,
@@ -24,6 +25,7 @@ from tests.unit.offline_folders import (
 from tests.wandb_file import (
     BLOCK,
     HEADER,
+    config_record,
     environment_record,
     exit_record,
     file_of,
@@ -102,6 +104,35 @@ def test_two_files_begun_in_the_same_second_are_two_parts(folder: Path, data_roo
     (notice,) = told(scan(folder))
     assert "was begun at the moment of" in notice
     assert notice.endswith("differs: both are read")
+
+
+@pytest.mark.parametrize("old", [False, True], ids=[".wandb", "old folders"])
+def test_files_begun_in_the_same_second_are_ordered_by_their_first_steps(
+    folder: Path, data_root: Path, old: bool
+) -> None:
+    """The path decided: the file with the first rows gave the summary of the run."""
+    metadata = {"project": "project", "startedAt": old_run.STARTED_AT}
+    for name, steps in (("b", range(3)), ("c", range(3, 9)), ("a", range(9, 12))):
+        if old:
+            rows = old_run.rows_of(steps)
+            old_run.write_old_run(folder / name, "run", rows, metadata=metadata)
+        else:
+            put(folder / name, "run", [run_record(), *rows_of(steps), exit_record()])
+    for _ in range(2):
+        assert sync_folder(folder, data_root).complete
+        snapshot = runs_in(data_root / NAME)["run"]
+        assert snapshot["history_line_count"] == 12
+        assert snapshot["summary_metrics"]["_step"] == 11
+    files = [file.file.name for file in scan(folder).runs[0].files]
+    assert [name[0] for name in files] == ["b", "c", "a"]
+
+
+def test_file_without_rows_comes_last_of_those_begun_in_the_same_second(folder: Path) -> None:
+    put(folder / "a", "run", [run_record(), config_record({"lr": 1}), exit_record()])
+    put(folder / "b", "run", [run_record(resumed=True), *rows_of(range(2)), exit_record()])
+    put(folder / "c", "run", [run_record(), *rows_of(range(2, 4)), exit_record()])
+    (found,) = scan(folder).runs
+    assert [file.file.name[0] for file in found.files] == ["c", "a", "b"]
 
 
 def test_rows_of_two_damaged_copies_are_all_kept(folder: Path, data_root: Path) -> None:
