@@ -5,7 +5,8 @@ link `latest-run` to one of them (wandb 0.10 to 0.31); `core/offline/old_folder.
 before that wrote. A folder that holds a `.wandb` file is none of those.
 
 Rules
-- Links to folders are not followed. A file with several names is one file.
+- Links to folders are not followed. A file with several names is one file, but for the history of
+  an old folder: the name of the folder is the only thing that says whose history it is.
 - What is called like a run file and cannot be read as one is found too, with the reason.
 - In a run folder with a `.wandb` file, the SDK's own folders are not searched.
 - Nothing is opened: a pipe would block, and a link is only asked for its target.
@@ -69,7 +70,7 @@ def discover(folder: Path) -> Discovery:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             problem = f"{clean_text(str(folder))} {why(error)}"
         raise DrWandbError(InvalidRequest(problems=(problem,))) from error
-    files: dict[tuple[int, int], RunFile] = {}
+    files: dict[tuple[int, int, str], RunFile] = {}
     out_of_reach, hollow = [], []
     for place in sorted(_places(folder), key=lambda place: place.parts):
         if place.reason is not None:
@@ -78,7 +79,8 @@ def discover(folder: Path) -> Discovery:
         elif place.file is None:
             hollow.append(place.name)
         else:
-            files.setdefault(place.inode, place.file)
+            called = place.file.called if isinstance(place.file, OldFolder) else ""
+            files.setdefault((*place.inode, called), place.file)
     return Discovery(list(files.values()), out_of_reach, hollow)
 
 

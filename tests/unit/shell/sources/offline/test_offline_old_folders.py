@@ -596,3 +596,16 @@ def test_metadata_of_another_kind_is_passed_over(
     summary = sync_folder(folder, data_root)
     assert (summary.complete, summary.history_count) == (True, 2)
     assert sync_folder(folder, data_root).reused_count == 1
+
+
+@pytest.mark.parametrize("hard", [True, False], ids=["hard link", "link"])
+def test_histories_of_two_runs_may_be_one_file(folder: Path, hard: bool) -> None:
+    """On a disk that was freed of duplicates the second run was missing, without a word."""
+    one = write_old_run(folder, "one", rows_of(range(3))) / "wandb-history.jsonl"
+    two = write_old_run(folder, "two") / "wandb-history.jsonl"
+    again = write_old_run(folder / "copy", "one") / "wandb-history.jsonl"
+    for path in (two, again):
+        path.hardlink_to(one) if hard else path.symlink_to(one)
+    found = scan(folder)
+    assert {run.run_id: run.fold.rows for run in found.runs} == {"one": 3, "two": 3}
+    assert found.notices == []
