@@ -90,10 +90,18 @@ def read_lines(
 
 
 def _behind_repeated(data: Buffer, is_repeated: Callable[[Row], bool]) -> int:
-    """Return where the first row begins that is not repeated."""
-    end = _end_of_line(data, 0)
-    first = next(objects_in(bytes(data[:end])), None) if end <= LONGEST_LINE else None
-    return first.end if first is not None and is_repeated(first.row) else 0
+    """Return where the first row begins that is not repeated. Empty lines do not count."""
+    begin = 0
+    while begin < len(data):
+        end = _end_of_line(data, begin)
+        if end - begin > LONGEST_LINE:
+            return 0
+        line = bytes(data[begin:end]).lstrip(BLANK)
+        if line:
+            first = next(objects_in(line), None)
+            return end - len(line) + first.end if first and is_repeated(first.row) else 0
+        begin = end
+    return 0
 
 
 def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[RowBatch]:

@@ -25,7 +25,7 @@ from dr_wandb.shell.store import disk
 INDEX_FILE = ".offline.json"
 TAIL_BYTES = 1 << 12
 
-FORM = 7
+FORM = 8
 """What a fold means. It goes up when that changes, so that all files are read again."""
 
 

@@ -309,6 +309,57 @@ def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path) -> None:
     assert scan(folder, first._replace(known=known)).runs == first.runs
 
 
+@pytest.mark.parametrize("length", [100, 1 << 16, 1 << 18])
+def test_last_sample_is_found_however_long_its_line_is(folder: Path, length: int) -> None:
+    """The machine was unknown if the last line was longer than 64 KiB."""
+    long = {**EVENT, "system.note": "x" * length}
+    put_old(folder, history=rows_of([0]), events=lines_of([{"system.cpu": 1.0}, long]))
+    assert run_of(open_folder(folder)).system_metrics == {
+        "system.cpu": 50,
+        "system.note": "x" * length,
+    }
+    assert scan(folder).notices == []
+
+
+def test_sample_is_none_if_no_line_near_the_end_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(old_folder_decoder, "LAST_BYTES", 4)
+    monkeypatch.setattr(old_folder_decoder, "MOST_LAST_BYTES", 16)
+    put_old(folder, history=rows_of([0]), events=lines_of([EVENT]) + b"no row\n" * 9)
+    assert run_of(open_folder(folder)).system_metrics is None
+    (said,) = told(scan(folder))
+    assert said == "wandb-events.jsonl has 2 lines near its end that cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        (
+            b"no row\n" + lines_of([EVENT]) + b"[1]\n",
+            "has 2 lines near its end that cannot be read",
+        ),
+        (None, "cannot be read: it is no file"),
+        (lines_of([EVENT]) + b'{"system.cpu"', ""),
+    ],
+    ids=["bad lines", "pipe", "cut off"],
+)
+def test_events_that_do_not_read_are_a_warning(
+    folder: Path, events: bytes | None, reason: str
+) -> None:
+    """All other files beside a history were named if they did not read."""
+    place = put_old(folder, history=rows_of([0]), events=events)
+    if events is None:
+        os.mkfifo(place / "wandb-events.jsonl")
+    expected = None if events is None else {"system.cpu": 50}
+    assert run_of(open_folder(folder)).system_metrics == expected
+    said = told(scan(folder))
+    assert [line.startswith(f"wandb-events.jsonl {reason}") for line in said] == [True] * bool(
+        reason
+    )
+    assert all(notice.serious for notice in scan(folder).notices)
+
+
 # --- several folders of one run
 
 
@@ -360,6 +411,21 @@ def test_repeated_row_is_that_of_the_end_when_no_file_says_the_time(
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
     resumed(folder, metadata=b"", history=[*rows_of([first]), *own])
     assert run_of(open_folder(folder)).history_line_count == count
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" \r\n\n", bytes(70_000) + b"\n"])
+def test_repeated_row_counts_once_behind_a_line_without_content(
+    folder: Path, data_root: Path, blank: bytes
+) -> None:
+    """The repeated row was a row of its own behind an empty line."""
+    own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
+    resumed(folder, history=blank)
+    sync_folder(folder, data_root)
+    resumed(folder, history=blank + lines_of([*rows_of([2]), *own]))
+    for before in (data_root, data_root / "fresh"):
+        assert sync_folder(folder, before).history_count == 5
+    assert run_of(open_folder(folder)).history_line_count == 5
+    assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
 
 
 def test_first_row_stays_when_the_session_before_is_not_there(folder: Path) -> None:
