@@ -131,7 +131,10 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
         )
     not_read = len(summary.failures) + summary.unlisted_count
     if not_read:
-        yield f"{count(not_read, 'run')} could not be read and kept as before; sync again to retry"
+        yield (
+            f"{count(not_read, 'run')} could not be read: what the export holds of them stays, "
+            "and the next sync tries again"
+        )
     if summary.short:
         short = count(len(summary.short), "run")
         yield (
@@ -141,8 +144,8 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     if summary.waiting:
         waiting = count(len(summary.waiting), "run")
         yield (
-            f"of {waiting} rows that are held did not come again; they stay until a sync at least "
-            "ten minutes later does not get them either"
+            f"of {waiting} rows that are held were not found again; they stay until a sync at "
+            "least ten minutes later does not find them either"
         )
 
 

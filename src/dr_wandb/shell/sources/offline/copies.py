@@ -146,12 +146,19 @@ def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
     return found
 
 
+class GoneFile(NamedTuple):
+    """A file that a run had. is_last: it was begun after all others that are there."""
+
+    name: str
+    is_last: bool
+
+
 def gone_file(
     starts: Sequence[StartedFile],
     kept: Sequence[StartedFile],
     parts: Sequence[Part],
     known: Collection[str],
-) -> str | None:
+) -> GoneFile | None:
     """Return a file that a run had and has not any more, while others of it are there.
 
     Its rows are in the export; without it they would be taken for gone. A file that was moved is
@@ -166,6 +173,7 @@ def gone_file(
     moved = Counter(start.begun for start in kept if start.file.name not in known)
     for part in missing:
         if not moved[part.begun]:
-            return part.name
+            is_last = all(start.begun is not None and start.begun < part.begun for start in kept)
+            return GoneFile(part.name, is_last)
         moved[part.begun] -= 1
     return None

@@ -19,7 +19,7 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
-from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, why
+from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, links_in, why
 from dr_wandb.shell.sources.offline.files import run_id_of
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import (
@@ -95,9 +95,10 @@ class FolderScan:
             others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
             self._tell(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
         elif not files and not missed:
-            self._tell(
-                clean_text(str(self._folder)), "holds no .wandb file and no older run folder"
-            )
+            links = ", ".join(links_in(self._folder)) if self._folder.is_dir() else ""
+            unfollowed = f"; links to folders are not followed, name where they lead: {links}"
+            text = f"holds no .wandb file and no older run folder{unfollowed if links else ''}"
+            self._tell(clean_text(str(self._folder)), text)
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         called = Counter(file.run_id for file in files)
         alone = [file for file in files if called[file.run_id] == 1]
@@ -180,8 +181,9 @@ class FolderScan:
         together = self._without_copies(starts)
         gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._named_before)
         if gone is not None:
-            self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
-            for name in (gone, *(start.file.name for start in together)):
+            what = "the last file of the run" if gone.is_last else "which the run goes on from"
+            self._unread[run_id] = f"{gone.name} is gone, {what}: bring it back"
+            for name in (gone.name, *(start.file.name for start in together)):
                 self._reader.keep(name)
             return None
         for start in together:

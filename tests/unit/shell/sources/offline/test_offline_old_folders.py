@@ -539,7 +539,7 @@ def test_history_that_cannot_be_opened_is_a_failed_run(folder: Path, data_root: 
     history.unlink()
     os.mkfifo(history)
     (page,) = open_folder(folder).list_runs(EveryRun())
-    assert page.unread["a-b"].endswith("is no file but a pipe")
+    assert page.unread["a-b"].endswith("is a pipe, not a file: bring the file back, or delete this")
 
 
 # --- files beside the history

@@ -86,7 +86,7 @@ LINKS = {
     "nowhere.wandb": "is a link to nowhere.wandb, which is not there",
     "../.git/annex/objects/Xx/9q/SHA256E-s1--4d.wandb": "get the file with `git annex get`",
     "/home/me/project/.dvc/cache/files/md5/ab/cd": "get the file with `dvc pull`",
-    "run-run.wandb": "is a link to run-run.wandb, which cannot be read: Too many levels",
+    "run-run.wandb": "Too many levels of symbolic links; bring the file back, or delete this",
 }
 
 
@@ -125,8 +125,10 @@ def test_pipe_and_socket_are_not_opened(
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("run-socket.wandb")
         failed = failed_runs(folder)
-    assert failed.keys() == {"pipe", "socket"}
-    assert failed["pipe"].endswith("is no file but a pipe")
+    to_do = "not a file: bring the file back, or delete this"
+    assert failed == {
+        kind: f"{folder}/run-{kind}.wandb is a {kind}, {to_do}" for kind in ("pipe", "socket")
+    }
 
 
 def test_folder_called_like_a_file_is_searched(folder: Path) -> None:
@@ -323,5 +325,35 @@ def test_source_that_is_neither_a_folder_nor_a_file_is_refused(
 ) -> None:
     pipe = tmp_path / "run-run.wandb"
     os.mkfifo(pipe)
-    with pytest.raises(DrWandbError, match="there is no folder"):
+    with pytest.raises(DrWandbError, match=r"there is no folder .*: it is a pipe, not a file"):
         sync_folder(pipe, data_root)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "../.git/annex/objects/Xx/9q/SHA256E-s1--4d.wandb"])
+def test_source_that_is_a_link_without_its_target_is_refused_with_the_reason(
+    tmp_path: Path, data_root: Path, target: str
+) -> None:
+    link = tmp_path / "run-run.wandb"
+    link.symlink_to(target)
+    reason = "git annex get" if "annex" in target else "is a link to nowhere, which is not there"
+    with pytest.raises(DrWandbError, match=f"there is no folder {link} .*{reason}") as refused:
+        sync_folder(link, data_root)
+    assert refused.value.exit_code == 2
+
+
+def test_links_that_are_not_followed_are_named_if_nothing_is_found(
+    folder: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "elsewhere", "run", whole_run())
+    folder.mkdir()
+    (folder / "runs").symlink_to(tmp_path / "elsewhere")
+    (folder / "dead").symlink_to("nowhere")
+    (said,) = told(scan(folder))
+    assert said.endswith("links to folders are not followed, name where they lead: runs")
+
+
+def test_packed_file_that_is_named_itself_is_of_the_run_of_its_file(folder: Path) -> None:
+    """Its run was called `run.wandb.gz`."""
+    path = put(folder, "run", b"\x1f\x8b\x08")
+    packed = path.rename(path.with_name("run-run.wandb.gz"))
+    assert failed_runs(packed) == {"run": f"{packed} is compressed with gzip: unpack it"}
