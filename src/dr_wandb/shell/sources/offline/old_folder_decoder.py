@@ -15,7 +15,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.words import count
-from dr_wandb.core.offline.copies import begins_with
+from dr_wandb.core.offline.copies import Range, begins_with
 from dr_wandb.core.offline.lines import first_step, line_parts, read_lines, rows_in_lines
 from dr_wandb.core.offline.old_folder import (
     CONFIG,
@@ -102,6 +102,12 @@ class OldFolderDecoder:
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether the history is the beginning of another one."""
         return len(data) > 0 and begins_with(whole, data, release)
+
+    def repairs(
+        self, data: memoryview, whole: memoryview, release: Callable[[], None]
+    ) -> tuple[Range, ...]:
+        """Return none: nothing says which of two lines is the damaged one."""
+        return ()
 
     def _beside(self) -> Beside:
         """Read the files beside the history."""

@@ -239,6 +239,11 @@ class FolderScan:
         for start, other in found.alike:
             text = f"was begun at the moment of {other.file.name} and differs: both are read"
             self._tell(start.file.name, text, serious=False)
+        for start, of in found.repairing:
+            for file in (start.file, of.file):
+                self._reader.forget(file.name)
+            text = f"is a copy of {of.file.name}, each damaged elsewhere: read as one file"
+            self._tell(start.file.name, text)
         return in_order(found.kept)
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
-from dr_wandb.core.offline.copies import is_copy
+from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
@@ -48,3 +48,9 @@ class WandbDecoder:
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether the file holds nothing that another one does not hold too."""
         return is_copy(data, whole, release)
+
+    def repairs(
+        self, data: memoryview, whole: memoryview, release: Callable[[], None]
+    ) -> tuple[Range, ...]:
+        """Return which byte ranges this damaged copy of a damaged file has more than that."""
+        return repairs(data, whole, release)
