@@ -46,7 +46,7 @@ def repairs(
     """
     heads = [list(islice(_all_readable(file, after_piece, BLOCK), 1)) for file in (part, whole)]
     if not all(_same(part, whole, begin, end) for begin, end in _intersect(*heads)):
-        return ()  # as of most parts of a run that were begun at the same moment
+        return ()  # parts of a run that were started at the same moment
     readable, others = (list(_all_readable(file, after_piece)) for file in (part, whole))
     both = list(_intersect(readable, others))
     if 2 * _length(both) <= min(_length(readable), _length(others)):

@@ -182,7 +182,7 @@ def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
 
 
 class GoneFile(NamedTuple):
-    """A file that a run had. is_last: it was begun after all others that are there."""
+    """A file that a run had. is_last: it was started after all others that are there."""
 
     name: str
     is_last: bool

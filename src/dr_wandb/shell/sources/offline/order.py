@@ -1,9 +1,9 @@
-"""Order the files of a run by when they were begun.
+"""Order the files of a run by when they were started.
 
 Rules
-- If a file does not say when it was begun, the times in the names of the folders decide, if all
-  folders tell one.
-- Of files that were begun in the same moment, one that says that it resumes the run comes later.
+- If a file does not say when it was started, the times in the names of the folders decide, if all
+  folders have one.
+- Of files that were started at the same moment, one that says that it resumes the run comes later.
   Otherwise the first steps of their rows decide, then the paths. Only such files are opened.
 """
 
@@ -36,7 +36,7 @@ def _by_steps(start: StartedFile) -> tuple[bool, bool, int, str]:
 
 
 def _first_step(start: StartedFile) -> int | None:
-    """Return the step of the first row of a file, None if it cannot be read: that is told later."""
+    """Return the step of the first row of a file, None if it cannot be read."""
     try:
         with mapped(start.file) as (data, _):
             return start.file.decoder.first_step(data)

@@ -109,7 +109,7 @@ def test_two_files_begun_in_the_same_second_are_two_parts(folder: Path, data_roo
 
 
 @pytest.mark.parametrize("old", [False, True], ids=[".wandb", "old folders"])
-def test_files_begun_in_the_same_second_are_ordered_by_their_first_steps(
+def test_files_started_in_the_same_second_are_ordered_by_their_first_steps(
     folder: Path, data_root: Path, old: bool
 ) -> None:
     """The path decided: the file with the first rows gave the summary of the run."""
@@ -129,7 +129,7 @@ def test_files_begun_in_the_same_second_are_ordered_by_their_first_steps(
     assert [name[0] for name in files] == ["b", "c", "a"]
 
 
-def test_file_without_rows_comes_last_of_those_begun_in_the_same_second(folder: Path) -> None:
+def test_file_without_rows_comes_last_of_those_started_in_the_same_second(folder: Path) -> None:
     put(folder / "a", "run", [run_record(), config_record({"lr": 1}), exit_record()])
     put(folder / "b", "run", [run_record(resumed=True), *rows_of(range(2)), exit_record()])
     put(folder / "c", "run", [run_record(), *rows_of(range(2, 4)), exit_record()])

@@ -281,7 +281,7 @@ def test_folder_that_is_emptied_is_refused(folder: Path, data_root: Path) -> Non
 def test_run_that_was_never_held_is_forgotten_when_its_file_goes(
     folder: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unreadable files that somebody removed were told as runs gone upstream and kept, for ever."""
+    """Unreadable files that somebody removed were named as gone upstream, kept, for ever."""
     put(folder, "kept", whole_run("kept"))
     path = put(folder, "never", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
     status = ["status", NAME, "--data-root", str(data_root), "--json"]
