@@ -428,6 +428,19 @@ def test_repeated_row_counts_once_behind_a_line_without_content(
     assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
 
 
+def test_first_line_that_is_too_long_is_no_repeated_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "PART_BYTES", 100)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 200)
+    long = [{**rows_of([2])[0], "note": "x" * 10_000}]
+    own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
+    resumed(folder, history=[*long, *own])
+    assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
+    (notice,) = told(scan(folder))
+    assert "at byte 0: this line is longer than" in notice
+
+
 def test_first_row_stays_when_the_session_before_is_not_there(folder: Path) -> None:
     resumed(folder)
     for path in (folder / "run-20260101_000000-run").iterdir():

@@ -331,3 +331,12 @@ def test_a_chain_of_axes_ends() -> None:
 def test_axis_that_is_not_listed_is_left_out() -> None:
     """A definition before the header of its file ended the sync of a whole folder."""
     assert own(RUN, metric_record("a", axis="b"), LEGACY)["m"] == [{"1": "a", "6": [3]}]
+
+
+@pytest.mark.parametrize("with_machine", [False, True])
+def test_own_config_that_is_no_object_stays(with_machine: bool) -> None:
+    machine = environment_record(host="vm", writer_id="w")
+    payloads = [header_record("0.31.0"), run_record(config={"_wandb": 5}), machine]
+    fold = read_file(file_of(payloads), FileReading()).fold
+    node = as_node("run", fold, "finished", with_machine=with_machine)
+    assert node["config"] == {"_wandb": {"value": 5}}
