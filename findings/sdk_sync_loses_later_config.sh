@@ -3,7 +3,7 @@
 # offline:
 #   1. The config as it was when the run began: what was set later is not sent.
 #   2. Nothing of what `define_metric` asked for (`_wandb.m`).
-#   Online, these versions send both; so does `wandb sync` of 0.17.9 and of 0.21.4 and later.
+#   Online, these versions send both; so does `wandb sync` of 0.17.9, 0.21.4 and 0.28.0.
 # In these versions wandb-core writes the file, and Python uploads it.
 # So W&B may hold less of a run than the file on the disk that it was synced from.
 # Seen with wandb 0.17.9, 0.18.7, 0.19.11, 0.21.4 and 0.28.0 on Python 3.11, Linux. Exits with 1 if
