@@ -69,8 +69,9 @@ class Synced:
 
 @dataclass
 class JudgedExport:
-    """What is held of the run, and what is known of it."""
+    """What is held of the run, and what is known of it. source: the kind that reads it."""
 
+    source: str = SOURCE
     lines: list[bytes] = field(default_factory=list)
     tracking: RunTracking | None = None
 
@@ -94,7 +95,7 @@ class JudgedExport:
         now = server.now.isoformat()
         listing = server.listing()
         state = some.state_of([] if self.tracking is None else [self.tracking])
-        (plan,) = plan_sync(request, state, [listing], source=SOURCE, now=now).runs
+        (plan,) = plan_sync(request, state, [listing], source=self.source, now=now).runs
         for happen in before_read:
             happen()
         reads: list[tuple[int | None, int | None]] = []
@@ -167,7 +168,7 @@ class JudgedExport:
             comparison=self._compare(lines, listing, fetch, selection),
             stored=None,
         )
-        verdict = judge(listing, answer, before, selection=selection, source=SOURCE, now=now)
+        verdict = judge(listing, answer, before, selection=selection, source=self.source, now=now)
         return lines, verdict
 
     def _compare(
@@ -180,7 +181,7 @@ class JudgedExport:
         before = self.tracking
         if before is None or before.part(HISTORY).stored is None:
             return Comparison(adds=len(lines)) if fetch.tail else None
-        if holds_another_run(before, HISTORY, listing, SOURCE):
+        if holds_another_run(before, HISTORY, listing, self.source):
             return None
         held = list(self.lines)
         rows = before.part(HISTORY).rows
@@ -210,7 +211,7 @@ class JudgedExport:
         assert self.lines == sorted(self.lines, key=lambda line: (place_of(line)[1], line))
 
     def _advance(self, request: ExportRequest, outcome: RunOutcome, now: str) -> None:
-        tracking = advance_run(request, self.tracking, outcome, SOURCE, now)
+        tracking = advance_run(request, self.tracking, outcome, self.source, now)
         held = ByteRange(
             offset=0,
             length=sum(map(len, self.lines)),

@@ -664,6 +664,8 @@ def test_what_a_machine_says_of_itself_is_left_out_unless_asked_for(
     assert metadata["args"] == ["log_runs"]
     assert metadata["host"]
     assert datetime.fromisoformat(metadata["startedAt"])
+    machine = run["wandb_config"]["_wandb"].pop("e")
+    assert [written["executable"] for written in machine.values()] == [metadata["executable"]]
     assert {**run, "metadata": None} == plain
     assert alone.export("offline:wandb").code == 0
     assert runs_in(alone.cwd / "data")["rich"] == plain

@@ -392,7 +392,7 @@ evidences = st.builds(
     Evidence,
     standing=st.sampled_from(Standing),
     selection=selections,
-    kind=st.sampled_from(["", "emptied", "shrunk", "rewritten"]),
+    kind=st.sampled_from(["", "emptied", "shrunk", "rewritten", "begins_later"]),
     missing_digest=st.sampled_from(["", "d1", "d2"]),
     missing_rows=st.integers(0, 3),
     since=st.none() | times,

@@ -216,7 +216,7 @@ def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
         print_json(plan)
     else:
         print_lines(describe_plan(plan))
-    return EXIT_OK
+    return EXIT_PARTIAL if plan.failures else EXIT_OK
 
 
 def _opener(source: str) -> "SourceOpener":

@@ -1,10 +1,11 @@
 """`wandb-export scan DIR`: which runs lie in a folder of `.wandb` files."""
 
+import sys
 from pathlib import Path
 
 from dr_wandb.cli.flags import Switch
 from dr_wandb.cli.output import print_json, print_lines
-from dr_wandb.core.contract.failures import EXIT_OK
+from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
 
 
 def scan(
@@ -26,9 +27,11 @@ def scan(
     """
     import time
 
-    from dr_wandb.core.offline.found import describe_folder
+    from dr_wandb.core.offline.found import describe_folder, describe_problems
     from dr_wandb.shell.sources.offline.runs import look_into
 
     content = look_into(folder, time.time_ns())
     print_json(content) if json else print_lines(describe_folder(content))
-    return EXIT_OK
+    for line in describe_problems(content):
+        print(line, file=sys.stderr)
+    return EXIT_PARTIAL if content.unread else EXIT_OK

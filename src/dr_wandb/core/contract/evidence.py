@@ -52,15 +52,15 @@ class Standing(StrEnum):
 class Evidence(Record, frozen=True, kw_only=True):
     """What syncs have seen of a run whose rows no single answer settles.
 
-    `created_at` and `selection` say what it is of. `kind` is why it waits: "emptied", "shrunk" or
-    "rewritten". `missing_rows` held rows did not come with the last read, `missing_digest` is
-    theirs. `answer_rows` and `answer_digest` are of the last whole answer, `reached` says that it
-    reached the last step. `answers` counts the short answers in a row that did, each beginning with
-    the one before; `added` says that one of them brought rows that were not held. `difference` is
-    how many more lines were listed than rows were held after the last answer, `reads` how many of
-    these answers in a row left just that. `since` is when the first of the reads that agree was
-    made. `target` is a listing that a run which is behind has yet to catch up with, `misses` the
-    syncs that did not.
+    `created_at` and `selection` say what it is of. `kind` is why it waits: "emptied", "shrunk",
+    "rewritten" or "begins_later". `missing_rows` held rows did not come with the last read,
+    `missing_digest` is theirs. `answer_rows` and `answer_digest` are of the last whole answer,
+    `reached` says that it reached the last step. `answers` counts the short answers in a row
+    that did, each beginning with the one before; `added` says that one of them brought rows that
+    were not held. `difference` is how many more lines were listed than rows were held after the
+    last answer, `reads` how many of these answers in a row left just that. `since` is when the
+    first of the reads that agree was made. `target` is a listing that a run which is behind has
+    yet to catch up with, `misses` the syncs that did not.
     """
 
     standing: Standing = Standing.PROVEN

@@ -285,11 +285,15 @@ class ShortRun(Record, frozen=True, kw_only=True):
     reason: str
 
 
+BEGINS_LATER = "begins_later"
+"""Why a run waits whose files begin later than those that its rows came from."""
+
+
 class WaitingRun(Record, frozen=True, kw_only=True):
     """One run that lost rows upstream, by one answer: `missing_rows` of those held.
 
-    They stay until another answer, ten minutes later, says so too. `kind` is "emptied", "shrunk" or
-    "rewritten".
+    They stay until another answer, ten minutes later, says so too. `kind` is "emptied", "shrunk",
+    "rewritten" or `BEGINS_LATER`.
     """
 
     run_id: str

@@ -12,6 +12,9 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.listing import RunListing, names_run, same_second
 from dr_wandb.core.contract.state import FIRST_SOURCE, RunTracking
 
+FILES_SOURCE = "offline"
+"""The kind of source that reads files. A run begins with the earliest of its files that it sees."""
+
 
 def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTracking:
     """Return the tracking of a run that a listing shows: present, with what was said of it.
@@ -55,3 +58,10 @@ def is_another_run(tracking: RunTracking, listing: RunListing, source: str | Non
     if known is None or listing.storage_id is None or known == listing.storage_id:
         return False
     return not all(names_run(one, listing.run_id) for one in (known, listing.storage_id))
+
+
+def why_another(source: str | None) -> str:
+    """Say for people what another time of creation means, by the kind of source that shows it."""
+    if source == FILES_SOURCE:
+        return "its files begin at another time"
+    return "deleted and made again under the same id"

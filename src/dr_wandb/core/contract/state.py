@@ -73,6 +73,11 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return self.failure if self.failure is not None else next(of_parts, None)
 
     @property
+    def never_held(self) -> bool:
+        """Say whether nothing of the run is held, since it failed whenever it was listed."""
+        return self.failed is not None and self.snapshot is None and not self.stores_rows
+
+    @property
     def refused(self) -> bool:
         """Say whether all that failed last time is that the source refuses to give rows."""
         parts = [part for part in self.parts.values() if part.failure is not None]
@@ -162,11 +167,7 @@ class ExportState(Record, frozen=True, kw_only=True):
     @property
     def present(self) -> Mapping[str, RunTracking]:
         """Return the tracked runs that are not known to be gone upstream."""
-        return {
-            run_id: tracking
-            for run_id, tracking in self.runs.items()
-            if tracking.missing_since is None
-        }
+        return {run_id: run for run_id, run in self.runs.items() if run.missing_since is None}
 
 
 def with_parts(

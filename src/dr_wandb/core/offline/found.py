@@ -51,13 +51,13 @@ class FolderContent(Record, frozen=True, kw_only=True):
 
 
 def describe_folder(content: FolderContent) -> tuple[str, ...]:
-    """Say what there is: a line for each run, then what is wrong with files."""
+    """Say which runs there are: a line for each that can be read."""
     head = ("run", "project", "name", "state", "rows", "last step", "size", "")
     lines = table([head, *map(_columns, content.runs)], right={4, 5, 6}) if content.runs else ()
     files = sum(len(run.files) for run in content.runs)
     found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below "
     place = printable(content.folder)
-    return (*lines, *([""] if lines else []), found + place, *_remarks(content))
+    return (*lines, *([""] if lines else []), found + place)
 
 
 def _columns(run: RunOnDisk) -> tuple[str, ...]:
@@ -78,7 +78,8 @@ def _columns(run: RunOnDisk) -> tuple[str, ...]:
     )
 
 
-def _remarks(content: FolderContent) -> Iterator[str]:
+def describe_problems(content: FolderContent) -> Iterator[str]:
+    """Say which runs cannot be read, and what there is to tell of files."""
     for run_id, why in sorted(content.unread.items()):
         yield printable(f"run {run_id!r}: {why}")
     for notice in content.notices:

@@ -90,10 +90,18 @@ def read_lines(
 
 
 def _behind_repeated(data: Buffer, is_repeated: Callable[[Row], bool]) -> int:
-    """Return where the first row begins that is not repeated."""
-    end = _end_of_line(data, 0)
-    first = next(objects_in(bytes(data[:end])), None) if end <= LONGEST_LINE else None
-    return first.end if first is not None and is_repeated(first.row) else 0
+    """Return where the first row begins that is not repeated. Empty lines do not count."""
+    begin = 0
+    while begin < len(data):
+        end = _end_of_line(data, begin)
+        if end - begin > LONGEST_LINE:
+            return 0
+        line = bytes(data[begin:end]).lstrip(BLANK)
+        if line:
+            first = next(objects_in(line), None)
+            return end - len(line) + first.end if first and is_repeated(first.row) else 0
+        begin = end
+    return 0
 
 
 def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[RowBatch]:
@@ -105,6 +113,11 @@ def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> It
         rows = [row for row in part.rows if window.has(step_of(row))]
         if rows:
             yield RowBatch(rows=rows)
+
+
+def first_step(data: Buffer) -> int | None:
+    """Return the step of the first row, None if there is no row or it has no step."""
+    return next((step_of(row) for part in line_parts(data, 0) for row in part.rows), None)
 
 
 def line_parts(data: Buffer, begin: int) -> Iterator[LineRows]:

@@ -12,16 +12,22 @@ from typing import Any
 from dr_wandb.core.contract.plain import plain_form
 from dr_wandb.core.contract.row_shape import OWN_METADATA
 from dr_wandb.core.offline.host import time_of
-from dr_wandb.core.offline.own_config import own_config
+from dr_wandb.core.offline.own_config import MACHINE, own_config
 from dr_wandb.core.offline.run import NOBODY, RunFold
 
 
 def as_node(
-    run_id: str, fold: RunFold, state: str, beside: Mapping[str, Any] | None = None
+    run_id: str,
+    fold: RunFold,
+    state: str,
+    beside: Mapping[str, Any] | None = None,
+    *,
+    with_machine: bool = False,
 ) -> dict[str, Any]:
     """Return a run as the API has it. What only a server knows is not there.
 
-    beside: the summary that lies beside the last file, None if there is none.
+    beside: the summary that lies beside the last file, None if there is none. with_machine: with
+    what W&B's client adds to the config about machine, user and program.
     """
     named = fold.run or NOBODY
     started = None if fold.started_at is None else fold.started_at[0]
@@ -38,7 +44,7 @@ def as_node(
         "jobType": named.job_type or None,
         "sweepName": named.sweep or None,
         "commit": named.commit or None,
-        "config": {key: {"value": value} for key, value in _config(fold).items()},
+        "config": {key: {"value": value} for key, value in _config(fold, with_machine).items()},
         "summaryMetrics": _summary(fold, beside),
         "systemMetrics": fold.system or None,
         "historyLineCount": fold.rows,
@@ -46,10 +52,15 @@ def as_node(
     }
 
 
-def _config(fold: RunFold) -> dict[str, Any]:
+def _config(fold: RunFold, with_machine: bool) -> dict[str, Any]:
     config = fold.config
-    own, added = config.get(OWN_METADATA, {}), own_config(fold)
-    return {**config, OWN_METADATA: {**own, **added}} if isinstance(own, dict) and added else config
+    own, added = config.get(OWN_METADATA, {}), own_config(fold, with_machine=with_machine)
+    if not isinstance(own, dict):
+        return config
+    if not with_machine:
+        own = {key: value for key, value in own.items() if key != MACHINE}
+    members = {**own, **added}
+    return {**config, OWN_METADATA: members} if members or OWN_METADATA in config else config
 
 
 def _summary(fold: RunFold, beside: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 Rules (measured with SDK 0.10.12 to 0.31.0: the last config that each sent)
 - It is that of the last session. What the config in the file says under `_wandb` stays.
 - A file without telemetry (SDK 0.10.19 and before) has all of it in its own config.
-- `t` is the telemetry, `m` are the defined metrics. `e`, the machine and the program, which
-  wandb-core sends since SDK 0.21, is left out: it is what the metadata says, and that is exported
-  only if it is asked for.
+- `t` is the telemetry, `m` are the defined metrics. `e` is the machine and the program as each
+  writer says it, which wandb-core sends since SDK 0.21. It is what the metadata says, and as that
+  it is there only if it is asked for.
 """
 
 from typing import Any
@@ -25,6 +25,9 @@ from dr_wandb.core.offline.telemetry import (
     core_version,
     sdk_version,
 )
+
+MACHINE, SENDS_MACHINE = "e", (0, 21)
+"""Where the clients put the machine and the program, and the version of the SDK that began it."""
 
 SENDS_START, START_HAS_PARTS = (0, 12), ((0, 13), (0, 14), (0, 15))
 """Versions of the SDK that send the start time, and with parts of a second."""
@@ -46,13 +49,20 @@ FRAMEWORKS = (
 """Numbers of imports and what W&B calls them; the first that was imported is the framework."""
 
 
-def own_config(fold: RunFold) -> dict[str, Any]:
+def own_config(fold: RunFold, *, with_machine: bool) -> dict[str, Any]:
     """Return what the clients send, or nothing of what the file does not tell."""
-    return _of_core(fold) if fold.producer else _of_python(fold)
+    added = _of_core(fold) if fold.producer else _of_python(fold)
+    if with_machine and fold.environments and _core_version(fold) >= SENDS_MACHINE:
+        added[MACHINE] = fold.environments
+    return added
+
+
+def _core_version(fold: RunFold) -> tuple[int, ...]:
+    return core_version(fold.producer) or sdk_version(fold.telemetry)
 
 
 def _of_core(fold: RunFold) -> dict[str, Any]:
-    version = core_version(fold.producer) or sdk_version(fold.telemetry)
+    version = _core_version(fold)
     metrics = listed_by_core(fold.metrics, fold.globs, version)
     if not fold.telemetry:
         return {"m": metrics} if metrics else {}

@@ -194,6 +194,15 @@ def identify(data: Buffer) -> RunRecord | None:
     return run
 
 
+def first_step(data: Buffer) -> int | None:
+    """Return the step of the first row, None if there is no row or it has no step."""
+    for frames in read_parts(data, len(HEADER), BLOCK):
+        for told in look_at(sort_records(data, frames), 0):
+            if told.steps:
+                return told.steps[0]
+    return None
+
+
 FIRST_RECORDS, FIRST_BYTES = 4, 1 << 12
 """The SDK names the run in the first or second record, which are short for most runs."""
 

@@ -98,7 +98,9 @@ def sum_up(
         looked_seconds_ago=_seconds_since(looked_at, now),
         sync=sync,
         alive=tuple(
-            run_id for run_id, run in runs.items() if not run.terminal and not run.missing_since
+            run_id
+            for run_id, run in runs.items()
+            if not run.terminal and not run.missing_since and not run.never_held
         ),
         failed={run_id: run.failed for run_id, run in runs.items() if run.failed},
         metadata_failed={
@@ -141,7 +143,7 @@ def _seconds_since(moment: str | None, now: datetime) -> int | None:
 
 def lag_of(run: RunTracking) -> str | None:
     """Say how far a run's history was behind at the last look at it, None where it was not."""
-    if run.missing_since is not None:
+    if run.missing_since is not None or run.never_held:
         return None
     part = run.part(HISTORY)
     held = part.rows

@@ -4,7 +4,7 @@ Rules
 - A run that failed keeps its old position and its old bytes; only its failure is new.
 - A position moves only to where an accepted fetch has put it, or to "nothing logged yet".
 - The watermark is the newest creation time of all runs ever seen.
-- A run goes only where the plan says that it is pruned.
+- A run goes only if the plan says that it is pruned, or forgotten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ def advance_runs(
     """
     tracked = dict(before)
     for run in plan.runs:
-        if run.action == RunAction.PRUNE:
+        if run.action in (RunAction.PRUNE, RunAction.FORGET):
             del tracked[run.run_id]
         elif run.action == RunAction.MISSING:
             tracked[run.run_id] = mark_missing(before[run.run_id], exported_at)

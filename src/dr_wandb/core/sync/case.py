@@ -5,8 +5,9 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Look, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
-from dr_wandb.core.contract.identity import holds_another_run
+from dr_wandb.core.contract.identity import FILES_SOURCE, holds_another_run
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
@@ -58,6 +59,7 @@ class Case:
         self.count = self.counts.line_count
         self.part = before.part(dataset) if before is not None else UNKNOWN
         self.another = before is not None and holds_another_run(before, dataset, listing, source)
+        self.of_files = source == FILES_SOURCE
         self.same_source = before is None or before.rows_source(dataset) == source
         known = self.part.evidence
         fits = known is not None and known.speaks_of(listing, selection)
@@ -80,6 +82,19 @@ class Case:
             return False
         under = self.held.selection if self.held is not None else EVERYTHING
         return self.another or under != self.selection
+
+    @property
+    def begins_later(self) -> bool:
+        """Say whether files of the run begin later than those that the held rows came from.
+
+        The earlier ones may lie elsewhere: then it is the same run, without its first rows.
+        """
+        if not self.another or not self.of_files or self.before is None or not self.held_rows:
+            return False
+        before, now = instant(self.before.created_at), instant(self.listing.created_at)
+        if before is None or now is None or self.part.of_earlier_run:
+            return True
+        return before < now
 
     @property
     def accepted_before(self) -> int:
@@ -110,13 +125,14 @@ class Case:
 
     @property
     def missing_rows(self) -> int:
-        """Return how many held rows did not come: all of them, if a run made again has none.
+        """Return how many held rows did not come.
 
-        Under another selection not every row can be told from others; then fewer rows are a sign.
+        All of them, if a run made again has none, or its files begin later than before. Under
+        another selection not every row can be told from others; then fewer rows are a sign.
         """
         comparison = self.answer.comparison
         if comparison is None:
-            return 0 if self.received.rows else self.held_rows
+            return self.held_rows if self.begins_later or not self.received.rows else 0
         fewer = self.held_rows - self.received.rows if self.apart else 0
         return max(comparison.missing_rows, fewer)
 

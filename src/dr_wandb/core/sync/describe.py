@@ -6,8 +6,8 @@ import msgspec
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
-from dr_wandb.core.contract.failures import FailedRun
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.failures import BEGINS_LATER, FailedRun, WaitingRun
+from dr_wandb.core.contract.words import count, printable
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
 from dr_wandb.core.sync.manifest import ExportSummary
@@ -16,9 +16,16 @@ from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 
 def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
     """Say a plan in lines of text: one a run, and a line that sums them up."""
-    counts = ", ".join(f"{plan.count(action)} {action}" for action in RunAction)
+    numbers = {action: plan.count(action) for action in RunAction}
+    if not numbers[RunAction.FORGET]:  # as is usual
+        del numbers[RunAction.FORGET]
+    counts = ", ".join(f"{number} {action}" for action, number in numbers.items())
     lines = [_describe_run(run) for run in plan.runs]
-    return (*lines, f"{len(plan.runs)} runs: {counts}; about {plan.requests} requests")
+    failed = [f"failed   {run.run_id!r}: {printable(run.reason)}" for run in plan.failures]
+    counts += f", {len(failed)} failed" if failed else ""
+    runs = count(len(lines) + len(failed), "run")
+    requests = count(plan.requests, "request")
+    return (*lines, *failed, f"{runs}: {counts}; about {requests}")
 
 
 def _describe_run(run: RunPlan) -> str:
@@ -129,13 +136,7 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     for run in summary.unread:
         yield f"run {run.run_id!r} is exported without what does not read: {run.reason}"
     yield from _named([f"run {run.run_id!r}: {run.reason}" for run in summary.short], "short")
-    yield from _named(
-        [
-            f"run {run.run_id!r}: {count(run.missing_rows, 'row')} did not come again ({run.kind})"
-            for run in summary.waiting
-        ],
-        "waiting",
-    )
+    yield from _named([_waiting(run) for run in summary.waiting], "waiting")
     yield from _without_metadata(summary.metadata_failures)
     if summary.refused:
         refused = count(len(summary.refused), "run")
@@ -145,7 +146,10 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
         )
     not_read = len(summary.failures) + summary.unlisted_count
     if not_read:
-        yield f"{count(not_read, 'run')} could not be read and kept as before; sync again to retry"
+        yield (
+            f"{count(not_read, 'run')} could not be read: what the export holds of them stays, "
+            "and the next sync tries again"
+        )
     if summary.short:
         short = count(len(summary.short), "run")
         yield (
@@ -155,9 +159,19 @@ def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     if summary.waiting:
         waiting = count(len(summary.waiting), "run")
         yield (
-            f"of {waiting} rows that are held did not come again; they stay until a sync at least "
-            "ten minutes later does not get them either"
+            f"of {waiting} rows that are held were not found again; they stay until a sync at "
+            "least ten minutes later does not find them either"
         )
+
+
+def _waiting(run: WaitingRun) -> str:
+    missing = count(run.missing_rows, "row")
+    if run.kind != BEGINS_LATER:
+        return f"run {run.run_id!r}: {missing} did not come again ({run.kind})"
+    return (
+        f"run {run.run_id!r}: its files begin later than those that the {missing} of it came from "
+        f"({run.kind}): export the folder that holds all files of the run"
+    )
 
 
 def _without_metadata(failures: Iterable[FailedRun]) -> Iterator[str]:

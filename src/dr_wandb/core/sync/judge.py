@@ -36,6 +36,7 @@ when what is held has caught up with that, the proof moves on.
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import SECOND_LOOK, Evidence, Standing, later_by
+from dr_wandb.core.contract.failures import BEGINS_LATER
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.request import HistorySelection
@@ -134,6 +135,7 @@ def _moved(case: Case, keep: Keep, position: Position) -> Judged:
 
 def _waiting(case: Case) -> Judged:
     kind = "rewritten" if case.adds else "shrunk" if case.received.rows else "emptied"
+    kind = BEGINS_LATER if case.begins_later else kind
     comparison = case.answer.comparison
     fits = comparison is not None and not comparison.conflicts and not case.apart and case.adds
     return Judged(

@@ -7,8 +7,8 @@ Rules
 - A changed selection reads the run again; so does every sign that stored rows were rewritten.
 - A run that is short, waiting or failed is read whole, one that is behind from its last proof.
 - Runs whose last fetch failed come first.
-- A run is missing only where it was asked for and the answer was complete; only then `prune`
-  drops it.
+- A run is missing only if it was asked for and the answer was complete; only then `prune` drops
+  it. One that always failed, so that nothing of it is held, is forgotten then.
 """
 
 import math
@@ -19,16 +19,13 @@ import msgspec
 
 from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
-from dr_wandb.core.contract.identity import is_another_run
+from dr_wandb.core.contract.identity import is_another_run, why_another
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import (
-    ExportRequest,
-    SyncMode,
-    selection_in_words,
-)
+from dr_wandb.core.contract.request import ExportRequest, SyncMode, selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
 
 ROWS_PER_REQUEST = 5000
@@ -43,6 +40,7 @@ class RunAction(StrEnum):
     REUSE = "reuse"
     MISSING = "missing"
     PRUNE = "prune"
+    FORGET = "forget"
 
 
 class FetchKind(StrEnum):
@@ -93,10 +91,11 @@ class RunPlan(Record, frozen=True, kw_only=True):
 
 
 class SyncPlan(Record, frozen=True, kw_only=True):
-    """What happens to every run, in the order in which it happens."""
+    """What happens to every run, in the order in which it happens. `failures` cannot be read."""
 
     runs: tuple[RunPlan, ...]
     requests: int = 0
+    failures: tuple[FailedRun, ...] = ()
 
     def count(self, action: RunAction) -> int:
         """Return how many runs this happens to."""
@@ -110,6 +109,7 @@ def plan_sync(
     *,
     asked: Collection[str] | None = None,
     outside: Collection[str] = (),
+    failures: Sequence[FailedRun] = (),
     source: str | None = None,
     now: str | None = None,
 ) -> SyncPlan:
@@ -120,12 +120,14 @@ def plan_sync(
     default, means that the listing is of the whole project.
     outside: ids of listed runs that are not in the scope any more. Those that are not tracked are
     left out.
+    failures: the runs that could not be listed: nothing happens to them.
     source: the kind of source that made the listing. Without it, each run was listed by the kind
     that it was last seen by; it matters for telling a run that was made again under an old id.
     now: the time of the sync, ISO 8601. Without it no run is read again because of the time that
     has passed since another read.
     """
     listed = {run.run_id: run for run in listing}
+    failed = {run.run_id for run in failures}
     plans = [
         _plan_run(request, state.runs.get(run_id), run, run_id in outside, source, now)
         for run_id, run in listed.items()
@@ -134,13 +136,12 @@ def plan_sync(
     plans.extend(
         _plan_unlisted(tracking, asked is None or run_id in asked, request.prune)
         for run_id, tracking in state.runs.items()
-        if run_id not in listed
+        if run_id not in listed and run_id not in failed
     )
     ordered = sorted(plans, key=lambda plan: _place(plan, state.runs))
     pages = math.ceil(len(listed) / request.runs_per_page)
-    return SyncPlan(
-        runs=tuple(ordered), requests=max(1, pages) + sum(plan.requests for plan in ordered)
-    )
+    requests = max(1, pages) + sum(plan.requests for plan in ordered)
+    return SyncPlan(runs=tuple(ordered), requests=requests, failures=tuple(failures))
 
 
 def _place(plan: RunPlan, tracked: Mapping[str, RunTracking]) -> tuple[bool, bool, str]:
@@ -159,7 +160,8 @@ def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
     if asked and prune:
         return RunPlan(run_id=tracking.run_id, action=RunAction.PRUNE, reason=f"{gone}: dropped")
     if asked or since is not None:
-        return RunPlan(run_id=tracking.run_id, action=RunAction.MISSING, reason=gone)
+        action = RunAction.FORGET if tracking.never_held else RunAction.MISSING
+        return RunPlan(run_id=tracking.run_id, action=action, reason=gone)
     return RunPlan(run_id=tracking.run_id, action=RunAction.REUSE, reason="not looked at: settled")
 
 
@@ -181,7 +183,7 @@ def _plan_run(
     metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
     action, reason = _choose_action(request, tracking, listing)
     if another:
-        reason = "deleted and made again under the same id"
+        reason = why_another(source)
     if action == RunAction.REUSE and (fetches or metadata):
         reasons = [fetch.reason for fetch in fetches.values()]
         action, reason = RunAction.REFRESH, reasons[0] if reasons else "metadata wanted"

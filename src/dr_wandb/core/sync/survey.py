@@ -21,7 +21,7 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
-from dr_wandb.core.contract.state import ExportState, RunTracking
+from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 
 LATE_RUNS = timedelta(hours=1)
@@ -92,12 +92,8 @@ def check_vanished(
     A run that failed and of which nothing is held is no loss.
     """
     gone = {RunAction.MISSING, RunAction.PRUNE}
-    known = {run_id for run_id, run in state.present.items() if not _failed_with_nothing(run)}
+    known = {run_id for run_id, run in state.present.items() if not run.never_held}
     vanished = sum(run.action in gone and run.run_id in known for run in plan.runs)
     if request.allow_empty or 2 * vanished <= len(known):
         return None
     return RunsVanished(name=request.name, vanished=vanished, known=len(known))
-
-
-def _failed_with_nothing(run: RunTracking) -> bool:
-    return run.failed is not None and run.snapshot is None and not run.stores_rows

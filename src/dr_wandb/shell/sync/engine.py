@@ -12,6 +12,7 @@ from dr_wandb.core.contract.failures import DrWandbError, FailedRun
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.words import count
 from dr_wandb.core.sync.advance import RunOutcome, advance_run, advance_runs, count_deselected
 from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
@@ -144,14 +145,15 @@ class ExportEngine:
                 source, self.request, stored.state, spool, runs.get, wait=self._wait
             )
         LOGGER.info(
-            "Listed %s runs of %s/%s for %s",
-            len(listing.runs),
+            "Listed %s of %s/%s for %s",
+            count(len(listing.runs), "run"),
             self.request.entity,
             self.request.project,
             self.request.name,
         )
         if listing.unlisted:
-            LOGGER.warning("%s runs are counted, but not listed", listing.unlisted)
+            unlisted = count(listing.unlisted, "run")
+            LOGGER.warning("counted, but not listed: %s", unlisted)
         return listing
 
     def _plan(
@@ -163,6 +165,7 @@ class ExportEngine:
             listing.runs,
             asked=listing.asked,
             outside=listing.outside,
+            failures=listing.failures,
             source=source,
             now=now,
         )

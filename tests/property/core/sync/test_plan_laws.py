@@ -26,6 +26,7 @@ from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistorySelection, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking, latest
+from dr_wandb.core.sync.describe import describe_plan
 from dr_wandb.core.sync.plan import FetchKind, RunAction, SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import IDS_PER_QUERY, ListingPlan, plan_listing
 from tests.property import strategies as some
@@ -159,7 +160,9 @@ def test_a_full_reconcile_plans_every_run_as_new(
     plan = plan_sync(request, state, listing)
     listed = {run.run_id: run for run in listing}
     for run in plan.runs:
-        assert run.action == (RunAction.NEW if run.run_id in listed else RunAction.MISSING)
+        never_held = run.run_id in state.runs and state.runs[run.run_id].never_held
+        gone = RunAction.FORGET if never_held else RunAction.MISSING
+        assert run.action == (RunAction.NEW if run.run_id in listed else gone)
         if run.run_id in listed:
             assert run.fetches.get(HISTORY) is None or not run.fetches.get(HISTORY).tail
             counts = listed[run.run_id].counts_of(HISTORY)
@@ -189,7 +192,8 @@ def test_a_run_is_missing_only_where_it_was_asked_for(
             continue
         known_gone = state.runs[run.run_id].missing_since is not None
         wanted = asked is None or run.run_id in asked
-        assert (run.action == RunAction.MISSING) == (wanted or known_gone)
+        never_held = state.runs[run.run_id].never_held
+        assert (run.action == RunAction.MISSING) == ((wanted or known_gone) and not never_held)
         assert run.fetches.get(HISTORY) is None
         assert run.requests == 0
 
@@ -456,3 +460,21 @@ def test_two_plans_of_one_state_are_equal(
     assert plan_sync(request, state, [listing]) == plan_sync(request, state, [listing])
     plan_sync(replace(request, history_selection=other), state, [listing])
     assert plan_sync(request, state, (listing,)) == plan_sync(request, state, [listing])
+
+
+@given(some.requests, some.export_states, asked_runs)
+def test_a_run_of_which_nothing_is_held_is_forgotten_and_never_missing(
+    request: ExportRequest, state: ExportState, asked: set[str] | None
+) -> None:
+    for planned in plan_sync(request, state, [], asked=asked).runs:
+        held = not state.runs[planned.run_id].never_held
+        assert planned.action != (RunAction.FORGET if held else RunAction.MISSING)
+
+
+def test_a_plan_counts_runs_to_forget_only_if_there_are_some() -> None:
+    request = ExportRequest(entity="e", project="p", name="n")
+    never = RunTracking(run_id="a", failure="no permission")
+    plan = plan_sync(request, some.state_of([never]), [])
+    assert describe_plan(plan)[-1].startswith("1 run: 0 new, 0 refresh, 0 reuse, 0 missing, ")
+    assert "0 prune, 1 forget; about" in describe_plan(plan)[-1]
+    assert "forget" not in describe_plan(plan_sync(request, some.state_of([]), []))[-1]

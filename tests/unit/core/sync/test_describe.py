@@ -40,7 +40,10 @@ def test_ten_short_runs_have_a_line_each_and_the_others_are_counted(tmp_path: Pa
 def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> None:
     summary = summary_of(
         tmp_path,
-        waiting=(WaitingRun(run_id="a", kind="emptied", missing_rows=5),),
+        waiting=(
+            WaitingRun(run_id="a", kind="emptied", missing_rows=5),
+            WaitingRun(run_id="e", kind="begins_later", missing_rows=1),
+        ),
         unread=(FailedRun(run_id="b", reason="config is not valid JSON"),),
         refused=("c", "d"),
         refusal="returned error 402",
@@ -48,6 +51,10 @@ def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> Non
     assert not summary.complete
     lines = list(describe_unproven(summary))
     assert "run 'a': 5 rows did not come again (emptied)" in lines
+    assert (
+        "run 'e': its files begin later than those that the 1 row of it came from (begins_later): "
+        "export the folder that holds all files of the run"
+    ) in lines
     assert "run 'b' is exported without what does not read: config is not valid JSON" in lines
     assert any("lists 2 runs but refuses their history (returned error 402)" in at for at in lines)
     assert any("ten minutes later" in line for line in lines)

@@ -4,6 +4,7 @@ Each story says what the run did, syncs, and looks at what is held and how it st
 the sync is planned, judged and merged in memory.
 """
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -1316,6 +1317,79 @@ def test_old_rows_stay_when_a_run_that_was_made_anew_cannot_be_read() -> None:
     # The next one does not.
     assert later(export, run, MINUTE) == PROVEN
     assert export.lines == run.expected()
+
+
+# Files that begin later
+
+
+def held_files(rows: int = 4) -> tuple[Run, JudgedExport]:
+    """Return a run of files that was proven eleven minutes ago, and whose first file is gone."""
+    run, export = Run(), JudgedExport(source="offline")
+    run.happen(("log", rows, 1))
+    assert export.sync(run) == PROVEN
+    run.wait(APART)
+    run.happen(("anew",))
+    return run, export
+
+
+@pytest.mark.parametrize("reconcile", [False, True], ids=["incremental", "full reconcile"])
+@pytest.mark.parametrize("rows", [0, 2, 6])
+def test_rows_go_by_two_reads_when_the_files_of_a_run_begin_later(
+    rows: int, reconcile: bool
+) -> None:
+    """Its first file may lie in another folder: then its rows were gone after one sync."""
+    run, export = held_files()
+    run.happen(("log", rows, 1))
+    before = export.lines
+    for _ in range(3):
+        assert export.sync(run, reconcile=reconcile).standing == "waiting"
+        assert kind(export) == "begins_later"
+        assert export.lines == before
+        run.wait(4 * MINUTE)
+    assert export.sync(run, reconcile=reconcile).standing == "proven"
+    assert export.lines == run.expected()
+
+
+def test_a_run_whose_first_file_is_there_again_is_as_it_was() -> None:
+    run, export = Run(), JudgedExport(source="offline")
+    run.happen(("log", 4, 1))
+    assert export.sync(run) == PROVEN
+    before, began = export.lines, run.created_at
+    later_files = copy.deepcopy(run)
+    later_files.happen(("anew",))
+    later_files.happen(("log", 2, 1))
+    assert export.sync(later_files) == WAITING
+    run.wait(APART)
+    assert run.created_at == began
+    assert export.sync(run) == PROVEN
+    assert export.lines == before
+
+
+def test_waiting_begins_again_when_the_files_of_a_run_begin_later_still() -> None:
+    run, export = held_files()
+    before = export.lines
+    run.happen(("log", 2, 1))
+    assert export.sync(run) == WAITING
+    run.wait(APART)
+    run.happen(("anew",))
+    run.happen(("log", 1, 1))
+    assert export.sync(run) == WAITING
+    assert export.lines == before
+    assert later(export, run) == PROVEN
+    assert export.lines == run.expected()
+
+
+def test_rows_of_another_source_stay_when_the_files_of_a_run_begin_later() -> None:
+    run, export = held_files()
+    assert export.tracking is not None
+    part = replace(export.tracking.part(HISTORY), rows_from="api")
+    export.tracking = with_part(export.tracking, HISTORY, part)
+    run.happen(("log", 2, 1))
+    before = export.lines
+    for _ in range(2):
+        assert export.sync(run) == FAILED
+        assert export.lines == before
+        run.wait(APART)
 
 
 # Failed

@@ -10,7 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from dr_wandb.shell.sources.offline.files import mapped
+from msgspec.structs import replace
+
+from dr_wandb.shell.sources.offline.files import Repair, mapped
 from dr_wandb.shell.sources.offline.found import StartedFile, may_be_one
 from dr_wandb.shell.sources.offline.index import ComparedFile, Comparison, KnownFile, digest_of_tail
 
@@ -26,12 +28,14 @@ class Sorted(NamedTuple):
     """The files of a run that are no copies, and those that are; what was found out about them.
 
     alike: files that were begun at the moment of another one, and are none of its copies.
+    repairing: damaged copies of damaged files, which are read together with these.
     """
 
     kept: Sequence[StartedFile]
-    copies: Sequence[Copy]
-    alike: Sequence[Copy]
-    comparisons: Sequence[Comparison]
+    copies: Sequence[Copy] = ()
+    alike: Sequence[Copy] = ()
+    repairing: Sequence[Copy] = ()
+    comparisons: Sequence[Comparison] = ()
 
 
 Remembered = Mapping[tuple[str, str], Comparison]
@@ -46,32 +50,60 @@ def by_names(comparisons: Sequence[Comparison]) -> Remembered:
 def sort_out(starts: Sequence[StartedFile], before: Remembered) -> Sorted:
     """Sort the files of one run. The longest of several copies is kept."""
     if len(starts) == 1:
-        return Sorted(starts, (), (), ())
+        return Sorted(starts)
     kept: list[StartedFile] = []
     copies: list[Copy] = []
     alike: list[Copy] = []
+    repairing: list[Copy] = []
+    repairs: dict[str, list[Repair]] = defaultdict(list)
     comparisons: list[Comparison] = []
 
-    def holds(whole: StartedFile, part: StartedFile) -> bool:
+    def compared(whole: StartedFile, part: StartedFile) -> Comparison | None:
         verdict = _compare(part, whole, before)
         if verdict is not None:
             comparisons.append(verdict)
+        return verdict
+
+    def holds(whole: StartedFile, part: StartedFile) -> bool:
+        verdict = compared(whole, part)
         return verdict is not None and verdict.copy
 
     for start in sorted(starts, key=_longest_first):
         candidates = [other for other in kept if _may_be_copies(start, other)]
-        of = next((other for other in candidates if holds(other, start)), None)
+        verdicts = [(other, compared(other, start)) for other in candidates]
+        found = [(other, seen) for other, seen in verdicts if seen is not None]
+        of = next((other for other, seen in found if seen.copy), None)
         if of is not None:
             copies.append(Copy(start, of))
             continue
-        for other in candidates:
-            if holds(start, other):  # a longer one that is damaged
-                kept.remove(other)
-                copies.append(Copy(other, start))
-            elif other.begun == start.begun is not None:
-                alike.append(Copy(start, other))
+        longer = [other for other in candidates if holds(start, other)]  # and damaged
+        copies += [Copy(other, start) for other in longer]
+        kept = [other for other in kept if other not in longer]
+        base = next(((other, seen) for other, seen in found if seen.repairs), None)
+        if base is not None and not longer:
+            repairing.append(Copy(start, base[0]))
+            repairs[base[0].file.name].append(_repair(start, base[1]))
+            continue
+        alike += [
+            Copy(start, other)
+            for other in candidates
+            if other not in longer and other.begun == start.begun is not None
+        ]
         kept.append(start)
-    return Sorted(kept, copies, alike, comparisons)
+    whole = [_repaired(start, repairs.get(start.file.name, ())) for start in kept]
+    return Sorted(whole, copies, alike, repairing, comparisons)
+
+
+def _repair(start: StartedFile, seen: Comparison) -> Repair:
+    file = start.file
+    copy = f"{file.name} {file.size} {file.modified_ns} {file.changed_ns}"
+    return Repair(location=file.location, copy=copy, ranges=seen.repairs)
+
+
+def _repaired(start: StartedFile, repairs: Sequence[Repair]) -> StartedFile:
+    if not repairs:
+        return start
+    return start._replace(file=replace(start.file, repairs=tuple(repairs)))
 
 
 def _longest_first(start: StartedFile) -> tuple[int, bool, bool, str]:
@@ -100,9 +132,12 @@ def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Compa
                 free_other()
 
             copy = part.file.decoder.is_copy(short, long, release)
+            may_repair = not copy and part.named == whole.named is not None
+            may_repair = may_repair and _longest_first(whole) < _longest_first(part)
+            ranges = part.file.decoder.repairs(short, long, release) if may_repair else ()
     except OSError:
         return None
-    return Comparison(part=one, whole=other, copy=copy)
+    return Comparison(part=one, whole=other, copy=copy, repairs=ranges)
 
 
 def _is_still(seen: Comparison, whole: StartedFile) -> bool:
@@ -146,12 +181,19 @@ def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
     return found
 
 
+class GoneFile(NamedTuple):
+    """A file that a run had. is_last: it was started after all others that are there."""
+
+    name: str
+    is_last: bool
+
+
 def gone_file(
     starts: Sequence[StartedFile],
     kept: Sequence[StartedFile],
     parts: Sequence[Part],
     known: Collection[str],
-) -> str | None:
+) -> GoneFile | None:
     """Return a file that a run had and has not any more, while others of it are there.
 
     Its rows are in the export; without it they would be taken for gone. A file that was moved is
@@ -166,6 +208,7 @@ def gone_file(
     moved = Counter(start.begun for start in kept if start.file.name not in known)
     for part in missing:
         if not moved[part.begun]:
-            return part.name
+            is_last = all(start.begun is not None and start.begun < part.begun for start in kept)
+            return GoneFile(part.name, is_last)
         moved[part.begun] -= 1
     return None

@@ -5,7 +5,8 @@ link `latest-run` to one of them (wandb 0.10 to 0.31); `core/offline/old_folder.
 before that wrote. A folder that holds a `.wandb` file is none of those.
 
 Rules
-- Links to folders are not followed. A file with several names is one file.
+- Links to folders are not followed. A file with several names is one file, but for the history of
+  an old folder: the name of the folder is the only thing that says whose history it is.
 - What is called like a run file and cannot be read as one is found too, with the reason.
 - In a run folder with a `.wandb` file, the SDK's own folders are not searched.
 - Nothing is opened: a pipe would block, and a link is only asked for its target.
@@ -63,13 +64,14 @@ def discover(folder: Path) -> Discovery:
         if stat.S_ISDIR(mode):
             os.scandir(folder).close()
         elif not stat.S_ISREG(mode):
-            raise NotADirectoryError
+            raise DrWandbError(_no_folder(folder, f": it {_no_file(mode)}"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        link = f": it {_why(str(folder), error)}" if folder.is_symlink() else ""
+        raise DrWandbError(_no_folder(folder, link)) from error
     except OSError as error:
-        problem = f"there is no folder {clean_text(str(folder))} with offline runs"
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            problem = f"{clean_text(str(folder))} cannot be read: {error.strerror}"
+        problem = f"{clean_text(str(folder))} {why(error)}"
         raise DrWandbError(InvalidRequest(problems=(problem,))) from error
-    files: dict[tuple[int, int], RunFile] = {}
+    files: dict[tuple[int, int, str], RunFile] = {}
     out_of_reach, hollow = [], []
     for place in sorted(_places(folder), key=lambda place: place.parts):
         if place.reason is not None:
@@ -78,8 +80,21 @@ def discover(folder: Path) -> Discovery:
         elif place.file is None:
             hollow.append(place.name)
         else:
-            files.setdefault(place.inode, place.file)
+            called = place.file.called if isinstance(place.file, OldFolder) else ""
+            files.setdefault((*place.inode, called), place.file)
     return Discovery(list(files.values()), out_of_reach, hollow)
+
+
+def _no_folder(folder: Path, reason: str) -> InvalidRequest:
+    problem = f"there is no folder {clean_text(str(folder))} with offline runs{reason}"
+    return InvalidRequest(problems=(problem,))
+
+
+def links_in(folder: Path) -> list[str]:
+    """Return the names of the links to folders in a folder: these are not followed."""
+    with os.scandir(folder) as listed:
+        links = [entry.name for entry in listed if entry.is_symlink() and entry.is_dir()]
+    return sorted(map(clean_text, links))
 
 
 class _Place(NamedTuple):
@@ -128,7 +143,7 @@ def _places(folder: Path) -> Iterator[_Place]:
                 old.append(entry)
             elif f"{SUFFIX}." in entry.name and _stands_in(entry.name, entries):
                 found = True
-                yield _stand_in(entry, below)
+                yield _stand_in(entry.path, below)
         is_run = found and _RUN_FOLDER.fullmatch(inside.rpartition("/")[2])
         waiting += [entry.path for entry in inner if not is_run or entry.name not in _OWN_FOLDERS]
         if not found:
@@ -140,6 +155,10 @@ def _one_file(path: Path) -> Iterator[_Place]:
         with os.scandir(path.parent) as listed:
             entries = [entry for entry in listed if entry.name in _OLD_FILES]
         yield _look_at_old(str(path.parent), "", entries)
+        return
+    instead, _, suffix = path.name.rpartition(".")
+    if instead.endswith(SUFFIX) and suffix in STAND_INS:
+        yield _stand_in(str(path), "")
         return
     status = path.stat()
     yield _wandb_file(str(path), clean_text(path.name), status)
@@ -169,7 +188,7 @@ def _look_at(entry: os.DirEntry[str], below: str) -> _Place | None:
         return _wandb_file(entry.path, name, status)
     if stat.S_ISDIR(status.st_mode):
         return None
-    return _Place(entry.path, name, reason=_no_file(status), run_id=run_id_of(entry.path))
+    return _Place(entry.path, name, reason=_no_file(status.st_mode), run_id=run_id_of(entry.path))
 
 
 def _old_or_hollow(path: str, below: str, old: Sequence[os.DirEntry[str]]) -> Iterator[_Place]:
@@ -202,7 +221,7 @@ def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> 
         elif stat.S_ISREG(status.st_mode):
             history = status
         else:
-            return _Place(location, name, reason=_no_file(status), run_id=run_id)
+            return _Place(location, name, reason=_no_file(status.st_mode), run_id=run_id)
     at = history if history is not None else Path(path).stat()
     file = OldFolder(
         name=name,
@@ -225,16 +244,18 @@ def _stands_in(name: str, entries: Sequence[os.DirEntry[str]]) -> bool:
     return all(entry.name != instead for entry in entries)
 
 
-def _stand_in(entry: os.DirEntry[str], below: str) -> _Place:
-    instead, _, suffix = entry.name.rpartition(".")
-    run_id = run_id_of(entry.path.removesuffix(f".{suffix}"))
-    reason = f"is {STAND_INS[suffix]}"
-    return _Place(entry.path, _join(below, instead), reason=reason, run_id=run_id)
+def _stand_in(path: str, below: str) -> _Place:
+    instead, _, suffix = path.rpartition(".")
+    name = _join(below, instead.rpartition("/")[2])
+    return _Place(path, name, reason=f"is {STAND_INS[suffix]}", run_id=run_id_of(instead))
 
 
-def _no_file(status: os.stat_result) -> str:
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "thing of another kind")
-    return f"is no file but a {kind}"
+def _no_file(mode: int) -> str:
+    kind = _KINDS.get(stat.S_IFMT(mode), "thing of another kind")
+    return f"is a {kind}, not a file: {BRING_BACK}"
+
+
+BRING_BACK = "bring the file back, or delete this"
 
 
 def _join(below: str, name: str) -> str:
@@ -260,7 +281,8 @@ def _why(path: str, error: OSError) -> str:
         return why(error)
     if isinstance(error, FileNotFoundError):
         return clean_text(dead_link(target))
-    return clean_text(f"is a link to {target}, which {why(error)}")
+    to_do = "" if isinstance(error, PermissionError) else f"; {BRING_BACK}"
+    return clean_text(f"is a link to {target}, which {why(error)}{to_do}")
 
 
 _KINDS = {

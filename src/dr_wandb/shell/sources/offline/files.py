@@ -35,11 +35,22 @@ def folder_name(path: str) -> str:
     return clean_text(Path(path).resolve().name if name in ("", ".", "..") else name)
 
 
+class Repair(Record, frozen=True, kw_only=True):
+    """Byte ranges that are to be read from a copy of a file, where the file itself is damaged.
+
+    copy: says which copy it is, and changes when that does.
+    """
+
+    location: str
+    copy: str
+    ranges: tuple[tuple[int, int], ...]
+
+
 class FileOnDisk(Record, frozen=True, kw_only=True):
     """A file as it is on the disk. `name` is its path below the folder that was searched.
 
     inode, changed_ns: what the file system gives another value when the file is replaced, or
-    written to whatever its times say.
+    written to whatever its times say. repairs: what is to be read of copies of it instead.
     """
 
     name: str
@@ -48,6 +59,7 @@ class FileOnDisk(Record, frozen=True, kw_only=True):
     modified_ns: int
     inode: int = 0
     changed_ns: int = 0
+    repairs: tuple[Repair, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -89,6 +101,10 @@ def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
     if not file.size:
         yield MappedFile(memoryview(b""), _keep)
         return
+    if file.repairs:
+        with _repaired(file) as view:
+            yield MappedFile(view, _keep)  # to release memory would undo the repairs
+        return
     descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if file.size <= SMALL_BYTES:
@@ -106,6 +122,26 @@ def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
         yield MappedFile(view, release)
     finally:
         with suppress(BufferError):  # the traceback of an error still holds parts of it
+            view.release()
+            content.close()
+
+
+@contextmanager
+def _repaired(file: FileOnDisk) -> Iterator[memoryview]:
+    """Give a private copy of a file, into which the repairs are written."""
+    with Path(file.location).open("rb") as stream:
+        content = _map(stream.fileno(), file, mmap.ACCESS_COPY)
+    for repair in file.repairs:
+        with Path(repair.location).open("rb") as stream:
+            for begin, end in repair.ranges:
+                stream.seek(begin)
+                part = stream.read(end - begin)
+                content[begin : begin + len(part)] = part
+    view = memoryview(content).toreadonly()
+    try:
+        yield view
+    finally:
+        with suppress(BufferError):
             view.release()
             content.close()
 
@@ -134,9 +170,9 @@ def _read_all(descriptor: int, file: FileOnDisk) -> bytes:
     return content
 
 
-def _map(descriptor: int, file: FileOnDisk) -> mmap.mmap:
+def _map(descriptor: int, file: FileOnDisk, access: int = mmap.ACCESS_READ) -> mmap.mmap:
     try:
-        return mmap.mmap(descriptor, file.size, access=mmap.ACCESS_READ)
+        return mmap.mmap(descriptor, file.size, access=access)
     except ValueError as error:
         raise _shorter(file) from error
 

@@ -39,6 +39,10 @@ class Decoder(Protocol):
         """Read the file, or what has come since an earlier reading of it."""
         ...
 
+    def first_step(self, data: memoryview) -> int | None:
+        """Return the step of the first row, None if there is no row or it has no step."""
+        ...
+
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:
@@ -55,12 +59,22 @@ class Decoder(Protocol):
         """Say whether the file holds nothing that another one does not hold too."""
         ...
 
+    def repairs(
+        self, data: memoryview, whole: memoryview, release: Callable[[], None]
+    ) -> tuple[tuple[int, int], ...]:
+        """Return which byte ranges this damaged copy of a damaged file has more than that."""
+        ...
+
 
 class WandbFile(FileOnDisk, frozen=True, kw_only=True):
     """A `.wandb` file, as SDKs since 0.10 write it."""
 
-    beside = ""
     first_byte = len(HEADER)
+
+    @property
+    def beside(self) -> str:
+        """Return of which copies parts are taken that are damaged in this file."""
+        return "\n".join(f"{repair.copy} {repair.ranges}" for repair in self.repairs)
 
     @property
     def written_ns(self) -> int:

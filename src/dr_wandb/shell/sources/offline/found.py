@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.offline.found import FileNotice, RunOnDisk
@@ -89,21 +89,6 @@ class StartedFile(NamedTuple):
 def lost_in(reading: FileReading) -> list[LostBytes]:
     """Return what could not be read of a file, the torn end last."""
     return [*reading.lost, *([] if reading.torn is None else [reading.torn])]
-
-
-def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
-    """Order the files of a run by when they were begun.
-
-    Where one does not say it, by the times in the names of their folders, if all tell one.
-    """
-    by_name = any(start.begun is None for start in starts) and all(s.file.begun for s in starts)
-
-    def place(start: StartedFile) -> tuple[Any, ...]:
-        if by_name:
-            return start.file.begun, start.file.name
-        return start.begun is None, start.begun or (), start.file.name
-
-    return sorted(starts, key=place)
 
 
 def may_be_one(place: tuple[str, str], other: tuple[str, str]) -> bool:

@@ -19,13 +19,13 @@ from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources.offline.forms import RunFile
+from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.store import disk
 
 INDEX_FILE = ".offline.json"
 TAIL_BYTES = 1 << 12
 
-FORM = 7
+FORM = 8
 """What a fold means. It goes up when that changes, so that all files are read again."""
 
 
@@ -58,11 +58,15 @@ class ComparedFile(Record, frozen=True, kw_only=True):
 
 
 class Comparison(Record, frozen=True, kw_only=True):
-    """Whether one file is a copy of another one, or of the beginning of it."""
+    """Whether one file is a copy of another one, or of the beginning of it.
+
+    repairs: the byte ranges that can be read in this one, a damaged copy, and not in the other one.
+    """
 
     part: ComparedFile
     whole: ComparedFile
     copy: bool
+    repairs: tuple[tuple[int, int], ...] = ()
 
 
 class Known(Record, frozen=True, kw_only=True):
@@ -139,6 +143,8 @@ def is_untouched(file: RunFile, known: KnownFile) -> bool:
 
 def is_as_known(file: RunFile, data: memoryview, known: KnownFile) -> bool:
     """Say whether a file is what it was, or has only grown since."""
+    if isinstance(file, WandbFile) and file.beside != known.beside:
+        return False  # other parts of it are read in its copies
     if file.size < known.reading.end or file.size < known.size:
         return False
     if file.size == known.size and file.modified_ns != known.modified_ns:

@@ -14,8 +14,9 @@ from typing import Any
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
-from dr_wandb.core.offline.copies import begins_with
-from dr_wandb.core.offline.lines import line_parts, read_lines, rows_in_lines
+from dr_wandb.core.contract.words import count
+from dr_wandb.core.offline.copies import Range, begins_with
+from dr_wandb.core.offline.lines import first_step, line_parts, read_lines, rows_in_lines
 from dr_wandb.core.offline.old_folder import (
     CONFIG,
     EVENTS,
@@ -38,8 +39,8 @@ from dr_wandb.shell.sources.offline.yaml_values import yaml_members
 MOST_BYTES: Mapping[str, int] = {CONFIG: 1 << 24, SUMMARY: 1 << 26, METADATA: 1 << 24}
 """A larger file is none that the SDK wrote."""
 
-LAST_BYTES = 1 << 16
-"""How much of the end of the events is looked at first to find the last line."""
+LAST_BYTES, MOST_LAST_BYTES = 1 << 16, 1 << 24
+"""How much of the end of the events is read to find the last line: at first, and at most."""
 
 CONSOLE = "output.log"
 
@@ -72,6 +73,10 @@ class OldFolderDecoder:
 
         return with_beside(read_lines(data, before, is_repeated, release), named, beside)
 
+    def first_step(self, data: memoryview) -> int | None:
+        """Return the step of the first row, None if there is no row or it has no step."""
+        return first_step(data)
+
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:
@@ -98,13 +103,20 @@ class OldFolderDecoder:
         """Say whether the history is the beginning of another one."""
         return len(data) > 0 and begins_with(whole, data, release)
 
+    def repairs(
+        self, data: memoryview, whole: memoryview, release: Callable[[], None]
+    ) -> tuple[Range, ...]:
+        """Return none: nothing says which of two lines is the damaged one."""
+        return ()
+
     def _beside(self) -> Beside:
         """Read the files beside the history."""
         metadata, *remarks = self._json(METADATA)
         summary, *more = self._json(SUMMARY)
         config, *most = self._load(CONFIG, yaml_members)
-        told = tuple(remark for remark in (*remarks, *more, *most) if remark is not None)
-        return Beside(metadata, config, summary, self._last_sample(), told)
+        sample, *last = self._last_sample()
+        told = tuple(remark for remark in (*remarks, *more, *most, *last) if remark is not None)
+        return Beside(metadata, config, summary, sample, told)
 
     def _json(self, name: str) -> tuple[Mapping[str, Any] | None, str | None]:
         return self._load(name, _json_members)
@@ -127,19 +139,18 @@ class OldFolderDecoder:
         except ValueError as error:
             return None, clean_text(str(error))
 
-    def _last_sample(self) -> Mapping[str, Any] | None:
-        """Return the last whole line of the events."""
+    def _last_sample(self) -> tuple[Mapping[str, Any] | None, str | None]:
+        """Return the last line of the events that is an object, and what does not read near it."""
         try:
             events = self._other(EVENTS)
             if events is None:
-                return None
+                return None, None
             with mapped(events) as (data, _):
-                end = bytes(data[-LAST_BYTES:])
-                whole = end if len(data) <= LAST_BYTES else end.partition(b"\n")[2]
-                rows = [row for part in line_parts(whole, 0) for row in part.rows]
-        except OSError:
-            return None
-        return rows[-1] if rows else None
+                rows, bad = _last_lines(data)
+        except OSError as error:
+            return None, f"{EVENTS} cannot be read: {error.strerror or error}"
+        remark = f"{EVENTS} has {count(bad, 'line')} near its end that cannot be read"
+        return rows[-1] if rows else None, remark if bad else None
 
     def _other(self, name: str) -> FileOnDisk | None:
         """Return a file beside the history, None if it is not there."""
@@ -156,6 +167,24 @@ class OldFolderDecoder:
             size=status.st_size,
             modified_ns=status.st_mtime_ns,
         )
+
+
+def _last_lines(data: memoryview) -> tuple[list[dict[str, Any]], int]:
+    """Return the objects at the end of a file of lines, and how many lines there are none.
+
+    At least one object, if there is one in the last `MOST_LAST_BYTES`. A line that is cut off by
+    the end of the file is not counted.
+    """
+    size = LAST_BYTES
+    while True:
+        content = bytes(data[-size:])
+        whole = content if len(data) <= size else content.partition(b"\n")[2]
+        parts = list(line_parts(whole, 0))
+        rows = [row for part in parts for row in part.rows]
+        if rows or len(data) <= size or size >= MOST_LAST_BYTES:
+            lost = (loss for part in parts for loss in part.lost)
+            return rows, sum(loss.records for loss in lost if not loss.torn)
+        size *= 4
 
 
 def _json_members(content: bytes, name: str) -> Mapping[str, Any]:

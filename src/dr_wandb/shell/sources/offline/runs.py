@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.found import FileNotice, FolderContent
@@ -18,7 +19,7 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
-from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, why
+from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, links_in, why
 from dr_wandb.shell.sources.offline.files import run_id_of
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import (
@@ -27,7 +28,6 @@ from dr_wandb.shell.sources.offline.found import (
     FoundRuns,
     StartedFile,
     apart,
-    in_order,
     may_be_one,
     on_disk,
 )
@@ -37,6 +37,7 @@ from dr_wandb.shell.sources.offline.index import (
     KnownFile,
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
+from dr_wandb.shell.sources.offline.order import in_order
 from dr_wandb.shell.sources.offline.reader import Begin, FileReader
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
@@ -78,19 +79,26 @@ class FolderScan:
         self._comparisons: list[Comparison] = []
         self._notices: list[FileNotice] = []
         self._unread: dict[str, str] = {}
+        self._closed: list[str] = []
 
     def scan(self) -> FoundRuns:
-        """Read all files. Raises DrWandbError where there is no folder."""
+        """Read all files. Raises DrWandbError if there is no folder, or nothing in it can be read.
+
+        The latter only if there is a folder that cannot be listed and no run to fail for it.
+        """
         files, missed, hollow = discover(self._folder)
         for found in missed:
             self._miss(found)
+        if self._closed and not files and not self._unread:
+            raise DrWandbError(InvalidRequest(problems=tuple(self._closed)))
         if hollow:
             others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
             self._tell(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
         elif not files and not missed:
-            self._tell(
-                clean_text(str(self._folder)), "holds no .wandb file and no older run folder"
-            )
+            links = ", ".join(links_in(self._folder)) if self._folder.is_dir() else ""
+            unfollowed = f"; links to folders are not followed, name where they lead: {links}"
+            text = f"holds no .wandb file and no older run folder{unfollowed if links else ''}"
+            self._tell(clean_text(str(self._folder)), text)
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         called = Counter(file.run_id for file in files)
         alone = [file for file in files if called[file.run_id] == 1]
@@ -135,6 +143,7 @@ class FolderScan:
         if not known and found.run_id is not None:
             self._fail(found.name, found.run_id, reason)
         elif not known:
+            self._closed.append(reason)
             self._tell(found.shown, found.reason)
 
     def _fail(self, name: str, run_id: str, reason: str) -> None:
@@ -172,8 +181,9 @@ class FolderScan:
         together = self._without_copies(starts)
         gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._named_before)
         if gone is not None:
-            self._unread[run_id] = f"{gone} is gone, which the run goes on from: bring it back"
-            for name in (gone, *(start.file.name for start in together)):
+            what = "the last file of the run" if gone.is_last else "which the run goes on from"
+            self._unread[run_id] = f"{gone.name} is gone, {what}: bring it back"
+            for name in (gone.name, *(start.file.name for start in together)):
                 self._reader.keep(name)
             return None
         for start in together:
@@ -229,6 +239,11 @@ class FolderScan:
         for start, other in found.alike:
             text = f"was begun at the moment of {other.file.name} and differs: both are read"
             self._tell(start.file.name, text, serious=False)
+        for start, of in found.repairing:
+            for file in (start.file, of.file):
+                self._reader.forget(file.name)
+            text = f"is a copy of {of.file.name}, each damaged elsewhere: read as one file"
+            self._tell(start.file.name, text)
         return in_order(found.kept)
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:

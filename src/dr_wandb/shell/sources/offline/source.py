@@ -127,14 +127,13 @@ class OfflineSource:
             LOGGER.warning(LEFT_OUT, left_out, ", ".join(places))
         _require_one_project(found.runs)
         self._unread = found.unread
-        listed = [
-            _Listed(
-                run, as_node(run.run_id, run.fold, run.state(self._now_ns), summary_beside(run))
-            )
-            for run in found.runs
-        ]
+        listed = [_Listed(run, self._node(run)) for run in found.runs]
         listed.sort(key=lambda entry: (entry.node["createdAt"] or "", entry.found.run_id))
         return {entry.found.run_id: entry for entry in listed}
+
+    def _node(self, run: FoundRun) -> Mapping[str, Any]:
+        state, with_machine = run.state(self._now_ns), self._request.include_metadata
+        return as_node(run.run_id, run.fold, state, summary_beside(run), with_machine=with_machine)
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query page by page, oldest first."""

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
-from dr_wandb.core.offline.copies import is_copy
+from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of, streams_of
+from dr_wandb.core.offline.wandb_file import first_step, identify, read_file, rows_of, streams_of
 from dr_wandb.shell.sources import FileBatch
 
 
@@ -29,6 +29,10 @@ class WandbDecoder:
         """Read the file, or what has come since an earlier reading of it."""
         return read_file(data, before, release)
 
+    def first_step(self, data: memoryview) -> int | None:
+        """Return the step of the first row, None if there is no row or it has no step."""
+        return first_step(data)
+
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:
@@ -44,3 +48,9 @@ class WandbDecoder:
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether the file holds nothing that another one does not hold too."""
         return is_copy(data, whole, release)
+
+    def repairs(
+        self, data: memoryview, whole: memoryview, release: Callable[[], None]
+    ) -> tuple[Range, ...]:
+        """Return which byte ranges this damaged copy of a damaged file has more than that."""
+        return repairs(data, whole, release)

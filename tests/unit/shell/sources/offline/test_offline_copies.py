@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.core.offline.copies import is_copy
+from dr_wandb.core.offline.copies import is_copy, repairs
 from dr_wandb.shell.sources.offline import wandb_decoder
 from dr_wandb.shell.sources.offline.index import load_index, save_index
-from tests.syncing import NAME
+from tests import old_run
+from tests.syncing import NAME, runs_in
 from tests.unit.offline_folders import (
     LATER,
     open_folder,
@@ -24,6 +25,7 @@ from tests.unit.offline_folders import (
 from tests.wandb_file import (
     BLOCK,
     HEADER,
+    config_record,
     environment_record,
     exit_record,
     file_of,
@@ -38,9 +40,11 @@ LONG_ROWS = [row_record({"_step": step, "note": LONG}) for step in range(10)]
 WHOLE = file_of([header_record(), run_record(), *LONG_ROWS, exit_record()])
 
 
-def damaged(content: bytes, at: int) -> bytes:
-    """Return a file of which a few bytes are overwritten."""
-    return content[:at] + b"\xff" * 8 + content[at + 8 :]
+def damaged(content: bytes, *places: int) -> bytes:
+    """Return a file of which a few bytes are overwritten in each of some places."""
+    for at in places:
+        content = content[:at] + b"\xff" * 8 + content[at + 8 :]
+    return content
 
 
 # --- what is a copy
@@ -104,12 +108,98 @@ def test_two_files_begun_in_the_same_second_are_two_parts(folder: Path, data_roo
     assert notice.endswith("differs: both are read")
 
 
+@pytest.mark.parametrize("old", [False, True], ids=[".wandb", "old folders"])
+def test_files_started_in_the_same_second_are_ordered_by_their_first_steps(
+    folder: Path, data_root: Path, old: bool
+) -> None:
+    """The path decided: the file with the first rows gave the summary of the run."""
+    metadata = {"project": "project", "startedAt": old_run.STARTED_AT}
+    for name, steps in (("b", range(3)), ("c", range(3, 9)), ("a", range(9, 12))):
+        if old:
+            rows = old_run.rows_of(steps)
+            old_run.write_old_run(folder / name, "run", rows, metadata=metadata)
+        else:
+            put(folder / name, "run", [run_record(), *rows_of(steps), exit_record()])
+    for _ in range(2):
+        assert sync_folder(folder, data_root).complete
+        snapshot = runs_in(data_root / NAME)["run"]
+        assert snapshot["history_line_count"] == 12
+        assert snapshot["summary_metrics"]["_step"] == 11
+    files = [file.file.name for file in scan(folder).runs[0].files]
+    assert [name[0] for name in files] == ["b", "c", "a"]
+
+
+def test_file_without_rows_comes_last_of_those_started_in_the_same_second(folder: Path) -> None:
+    put(folder / "a", "run", [run_record(), config_record({"lr": 1}), exit_record()])
+    put(folder / "b", "run", [run_record(resumed=True), *rows_of(range(2)), exit_record()])
+    put(folder / "c", "run", [run_record(), *rows_of(range(2, 4)), exit_record()])
+    (found,) = scan(folder).runs
+    assert [file.file.name[0] for file in found.files] == ["c", "a", "b"]
+
+
 def test_rows_of_two_damaged_copies_are_all_kept(folder: Path, data_root: Path) -> None:
     put(folder / "one", "run", damaged(WHOLE, BLOCK + 50))
     put(folder / "two", "run", damaged(WHOLE, 3 * BLOCK))
     sync_folder(folder, data_root)
     lines = (data_root / NAME / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(10))
+
+
+MANY_ROWS = [row_record({"_step": step, "note": LONG}) for step in range(300)]
+LONG_FILE = file_of([header_record(), run_record(), *MANY_ROWS, exit_record()])
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        ([BLOCK + 50], [3 * BLOCK]),
+        ([3 * BLOCK], [BLOCK + 50]),
+        ([BLOCK + 50], [BLOCK + 20_000, 3 * BLOCK]),
+        ([BLOCK + 50], [3 * BLOCK], [5 * BLOCK + 50]),
+    ],
+    ids=["first", "last", "same block", "three copies"],
+)
+@pytest.mark.parametrize("content", [WHOLE, LONG_FILE], ids=["short", "long"])
+def test_copies_that_are_damaged_in_other_places_are_read_as_one(
+    folder: Path, data_root: Path, copies: tuple[list[int], ...], content: bytes
+) -> None:
+    """Both were counted, so the run was short of their sum in every sync."""
+    put(folder / "whole", "run", content)
+    assert sync_folder(folder, data_root / "of whole").complete
+    (folder / "whole").rename(data_root / "kept")
+    paths = [
+        put(folder / str(number), "run", damaged(content, *places))
+        for number, places in enumerate(copies)
+    ]
+    for _ in range(2):
+        summary = sync_folder(folder, data_root)
+        assert (summary.complete, summary.short, summary.failures) == (True, (), ())
+        files = [data_root / place / NAME / "history.jsonl" for place in ("of whole", ".")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    assert run_of(open_folder(folder)).history_line_count == summary.history_count
+    notices = scan(folder).notices
+    assert len(notices) == len(copies) - 1
+    assert all("each damaged elsewhere: read as one file" in notice.text for notice in notices)
+    paths[-1].unlink()
+    if len(copies) == 2:
+        (failed,) = sync_folder(folder, data_root).failures
+        assert "are missing" in failed.reason
+        put(folder / "1", "run", damaged(content, *copies[1]))
+        assert sync_folder(folder, data_root).complete
+
+
+def test_damaged_files_that_differ_in_a_record_are_two_parts() -> None:
+    one = [header_record(), run_record(), *LONG_ROWS, exit_record()]
+    two = [header_record(), run_record(), *LONG_ROWS[:-1], LONG_ROWS[0], exit_record()]
+    files = damaged(file_of(one), BLOCK + 50), damaged(file_of(two), 3 * BLOCK)
+    assert repairs(*files) == repairs(*reversed(files)) == ()
+
+
+def test_damaged_files_that_share_little_are_two_parts() -> None:
+    one = damaged(WHOLE, BLOCK + 50)
+    two = damaged(WHOLE, *range(2 * BLOCK + 50, 7 * BLOCK, BLOCK))
+    assert repairs(one, damaged(WHOLE, 3 * BLOCK))
+    assert repairs(one, two) == repairs(two, one) == ()
 
 
 @pytest.mark.parametrize("damaged_first", [True, False])

@@ -319,6 +319,17 @@ def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Pa
     assert (summary.failures, summary.history_count) == ((), 6)
 
 
+def test_last_file_of_a_run_that_is_gone_is_called_so(folder: Path, data_root: Path) -> None:
+    """It was said to be the file that the run goes on from."""
+    put(folder, "run", whole_run(steps=range(4)))
+    last = put(folder, "run", [run_record(started=LATER), *rows_of([4, 5])], begun="later")
+    sync_folder(folder, data_root)
+    last.unlink()
+    (failed,) = sync_folder(folder, data_root).failures
+    name = last.relative_to(folder)
+    assert failed.reason == f"{name} is gone, the last file of the run: bring it back"
+
+
 def test_resumed_run_gets_its_steps_however_often_it_grew(folder: Path, data_root: Path) -> None:
     """After a dozen syncs of a resumed run a whole read gave its rows other steps."""
     put(folder, "run", whole_run(steps=range(3)))

@@ -309,6 +309,57 @@ def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path) -> None:
     assert scan(folder, first._replace(known=known)).runs == first.runs
 
 
+@pytest.mark.parametrize("length", [100, 1 << 16, 1 << 18])
+def test_last_sample_is_found_however_long_its_line_is(folder: Path, length: int) -> None:
+    """The machine was unknown if the last line was longer than 64 KiB."""
+    long = {**EVENT, "system.note": "x" * length}
+    put_old(folder, history=rows_of([0]), events=lines_of([{"system.cpu": 1.0}, long]))
+    assert run_of(open_folder(folder)).system_metrics == {
+        "system.cpu": 50,
+        "system.note": "x" * length,
+    }
+    assert scan(folder).notices == []
+
+
+def test_sample_is_none_if_no_line_near_the_end_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(old_folder_decoder, "LAST_BYTES", 4)
+    monkeypatch.setattr(old_folder_decoder, "MOST_LAST_BYTES", 16)
+    put_old(folder, history=rows_of([0]), events=lines_of([EVENT]) + b"no row\n" * 9)
+    assert run_of(open_folder(folder)).system_metrics is None
+    (said,) = told(scan(folder))
+    assert said == "wandb-events.jsonl has 2 lines near its end that cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        (
+            b"no row\n" + lines_of([EVENT]) + b"[1]\n",
+            "has 2 lines near its end that cannot be read",
+        ),
+        (None, "cannot be read: it is no file"),
+        (lines_of([EVENT]) + b'{"system.cpu"', ""),
+    ],
+    ids=["bad lines", "pipe", "cut off"],
+)
+def test_events_that_do_not_read_are_a_warning(
+    folder: Path, events: bytes | None, reason: str
+) -> None:
+    """All other files beside a history were named if they did not read."""
+    place = put_old(folder, history=rows_of([0]), events=events)
+    if events is None:
+        os.mkfifo(place / "wandb-events.jsonl")
+    expected = None if events is None else {"system.cpu": 50}
+    assert run_of(open_folder(folder)).system_metrics == expected
+    said = told(scan(folder))
+    assert [line.startswith(f"wandb-events.jsonl {reason}") for line in said] == [True] * bool(
+        reason
+    )
+    assert all(notice.serious for notice in scan(folder).notices)
+
+
 # --- several folders of one run
 
 
@@ -360,6 +411,34 @@ def test_repeated_row_is_that_of_the_end_when_no_file_says_the_time(
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
     resumed(folder, metadata=b"", history=[*rows_of([first]), *own])
     assert run_of(open_folder(folder)).history_line_count == count
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" \r\n\n", bytes(70_000) + b"\n"])
+def test_repeated_row_counts_once_behind_a_line_without_content(
+    folder: Path, data_root: Path, blank: bytes
+) -> None:
+    """The repeated row was a row of its own behind an empty line."""
+    own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
+    resumed(folder, history=blank)
+    sync_folder(folder, data_root)
+    resumed(folder, history=blank + lines_of([*rows_of([2]), *own]))
+    for before in (data_root, data_root / "fresh"):
+        assert sync_folder(folder, before).history_count == 5
+    assert run_of(open_folder(folder)).history_line_count == 5
+    assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
+
+
+def test_first_line_that_is_too_long_is_no_repeated_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "PART_BYTES", 100)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 200)
+    long = [{**rows_of([2])[0], "note": "x" * 10_000}]
+    own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
+    resumed(folder, history=[*long, *own])
+    assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
+    (notice,) = told(scan(folder))
+    assert "at byte 0: this line is longer than" in notice
 
 
 def test_first_row_stays_when_the_session_before_is_not_there(folder: Path) -> None:
@@ -473,7 +552,7 @@ def test_history_that_cannot_be_opened_is_a_failed_run(folder: Path, data_root: 
     history.unlink()
     os.mkfifo(history)
     (page,) = open_folder(folder).list_runs(EveryRun())
-    assert page.unread["a-b"].endswith("is no file but a pipe")
+    assert page.unread["a-b"].endswith("is a pipe, not a file: bring the file back, or delete this")
 
 
 # --- files beside the history
@@ -596,3 +675,16 @@ def test_metadata_of_another_kind_is_passed_over(
     summary = sync_folder(folder, data_root)
     assert (summary.complete, summary.history_count) == (True, 2)
     assert sync_folder(folder, data_root).reused_count == 1
+
+
+@pytest.mark.parametrize("hard", [True, False], ids=["hard link", "link"])
+def test_histories_of_two_runs_may_be_one_file(folder: Path, hard: bool) -> None:
+    """On a disk that was freed of duplicates the second run was missing, without a word."""
+    one = write_old_run(folder, "one", rows_of(range(3))) / "wandb-history.jsonl"
+    two = write_old_run(folder, "two") / "wandb-history.jsonl"
+    again = write_old_run(folder / "copy", "one") / "wandb-history.jsonl"
+    for path in (two, again):
+        path.hardlink_to(one) if hard else path.symlink_to(one)
+    found = scan(folder)
+    assert {run.run_id: run.fold.rows for run in found.runs} == {"one": 3, "two": 3}
+    assert found.notices == []

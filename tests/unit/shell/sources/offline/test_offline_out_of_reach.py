@@ -1,5 +1,6 @@
 """Runs whose file is there and cannot be read: they fail, and the reason says what to do."""
 
+import json
 import logging
 import os
 import socket
@@ -8,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.cli.command import run
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.listing import EveryRun
-from dr_wandb.core.offline.found import describe_folder
-from dr_wandb.shell.sources.offline.runs import look_into
+from dr_wandb.shell.sources.offline.index import INDEX_FILE
+from tests.syncing import NAME
 from tests.unit.offline_folders import (
-    NOW_NS,
     open_folder,
     put,
     runs_of,
@@ -85,7 +86,7 @@ LINKS = {
     "nowhere.wandb": "is a link to nowhere.wandb, which is not there",
     "../.git/annex/objects/Xx/9q/SHA256E-s1--4d.wandb": "get the file with `git annex get`",
     "/home/me/project/.dvc/cache/files/md5/ab/cd": "get the file with `dvc pull`",
-    "run-run.wandb": "is a link to run-run.wandb, which cannot be read: Too many levels",
+    "run-run.wandb": "Too many levels of symbolic links; bring the file back, or delete this",
 }
 
 
@@ -124,8 +125,10 @@ def test_pipe_and_socket_are_not_opened(
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("run-socket.wandb")
         failed = failed_runs(folder)
-    assert failed.keys() == {"pipe", "socket"}
-    assert failed["pipe"].endswith("is no file but a pipe")
+    to_do = "not a file: bring the file back, or delete this"
+    assert failed == {
+        kind: f"{folder}/run-{kind}.wandb is a {kind}, {to_do}" for kind in ("pipe", "socket")
+    }
 
 
 def test_folder_called_like_a_file_is_searched(folder: Path) -> None:
@@ -211,10 +214,81 @@ def test_run_is_called_as_its_file_said_before(folder: Path, data_root: Path) ->
     assert [failure.run_id for failure in sync_folder(folder, data_root).failures] == ["inside"]
 
 
-def test_scan_lists_runs_that_cannot_be_read(folder: Path) -> None:
+@pytest.mark.parametrize("below", ["", "share"], ids=["itself", "the only folder in it"])
+@pytest.mark.parametrize("known", [False, True], ids=["first sync", "index lost"])
+def test_folder_of_which_nothing_can_be_read_is_refused(
+    folder: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch, below: str, known: bool
+) -> None:
+    """The export was said to be up to date (code 0), or all of its runs to be gone (code 10)."""
+    put(folder / "share", "run", whole_run())
+    if known:
+        sync_folder(folder, data_root)
+        (data_root / NAME / INDEX_FILE).unlink()
+    closed = folder / below
+    refuse(monkeypatch, closed)
+    with pytest.raises(DrWandbError) as refused:
+        sync_folder(folder, data_root)
+    assert refused.value.exit_code == 2
+    assert (
+        str(refused.value) == f"{closed} cannot be read: Permission denied; let this user read it"
+    )
+    assert run(["scan", str(folder)]) == 2
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_scan_names_runs_that_cannot_be_read_and_ends_with_3(
+    folder: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
     path = put(folder, "run", CONTENTS["git-lfs"][0])
-    lines = describe_folder(look_into(folder, NOW_NS))
-    assert f"run 'run': {path} is a pointer of git-lfs: get it with `git lfs pull`" in lines
+    empty = put(folder, "empty", b"")
+    put(folder, "other", whole_run("other"))
+    flags = ["--json"] if as_json else []
+    assert run(["scan", str(folder), *flags]) == 3
+    said = capsys.readouterr()
+    reason = f"{path} is a pointer of git-lfs: get it with `git lfs pull`"
+    name = str(empty.relative_to(folder))
+    assert said.err.splitlines() == [f"run 'run': {reason}", f"{name} is empty"]
+    if as_json:
+        content = json.loads(said.out)
+        assert content["unread"] == {"run": reason}
+        assert [notice["name"] for notice in content["notices"]] == [name]
+        assert [found["run_id"] for found in content["runs"]] == ["other"]
+    else:
+        assert said.out.splitlines()[-1] == f"1 run in 1 file below {folder}"
+        assert reason not in said.out
+        assert name not in said.out
+    path.unlink()
+    assert run(["scan", str(folder), *flags]) == 0
+
+
+def test_dry_run_names_runs_that_cannot_be_read_and_ends_with_3(
+    folder: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clone without its large files looked like a project without these runs."""
+    held = put(folder, "held", whole_run("held"))
+    sync_folder(folder, data_root)
+    content = CONTENTS["git-lfs"][0]
+    held.write_bytes(content)
+    put(folder, "new", content)
+    put(folder, "other", whole_run("other"))
+    dry = ["entity", "project", "--name", NAME, "--data-root", str(data_root), "--mode", "history"]
+    dry += ["--source", f"offline:{folder}", "--dry-run"]
+    assert run(dry) == 3
+    *lines, summed = capsys.readouterr().out.splitlines()
+    failed = [line for line in lines if line.startswith("failed   ")]
+    assert [line.partition(":")[0] for line in lines] == [
+        "new      'other'",
+        "failed   'held'",
+        "failed   'new'",
+    ]
+    assert all(line.endswith("get it with `git lfs pull`") for line in failed)
+    assert summed == "3 runs: 1 new, 0 refresh, 0 reuse, 0 missing, 0 prune, 2 failed; " + (
+        "about 2 requests"
+    )
+    assert run([*dry, "--json"]) == 3
+    plan = json.loads(capsys.readouterr().out)
+    assert [failure["run_id"] for failure in plan["failures"]] == ["held", "new"]
+    assert [planned["run_id"] for planned in plan["runs"]] == ["other"]
 
 
 def test_folder_without_a_run_file_is_reported(folder: Path) -> None:
@@ -251,5 +325,35 @@ def test_source_that_is_neither_a_folder_nor_a_file_is_refused(
 ) -> None:
     pipe = tmp_path / "run-run.wandb"
     os.mkfifo(pipe)
-    with pytest.raises(DrWandbError, match="there is no folder"):
+    with pytest.raises(DrWandbError, match=r"there is no folder .*: it is a pipe, not a file"):
         sync_folder(pipe, data_root)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "../.git/annex/objects/Xx/9q/SHA256E-s1--4d.wandb"])
+def test_source_that_is_a_link_without_its_target_is_refused_with_the_reason(
+    tmp_path: Path, data_root: Path, target: str
+) -> None:
+    link = tmp_path / "run-run.wandb"
+    link.symlink_to(target)
+    reason = "git annex get" if "annex" in target else "is a link to nowhere, which is not there"
+    with pytest.raises(DrWandbError, match=f"there is no folder {link} .*{reason}") as refused:
+        sync_folder(link, data_root)
+    assert refused.value.exit_code == 2
+
+
+def test_links_that_are_not_followed_are_named_if_nothing_is_found(
+    folder: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "elsewhere", "run", whole_run())
+    folder.mkdir()
+    (folder / "runs").symlink_to(tmp_path / "elsewhere")
+    (folder / "dead").symlink_to("nowhere")
+    (said,) = told(scan(folder))
+    assert said.endswith("links to folders are not followed, name where they lead: runs")
+
+
+def test_packed_file_that_is_named_itself_is_of_the_run_of_its_file(folder: Path) -> None:
+    """Its run was called `run.wandb.gz`."""
+    path = put(folder, "run", b"\x1f\x8b\x08")
+    packed = path.rename(path.with_name("run-run.wandb.gz"))
+    assert failed_runs(packed) == {"run": f"{packed} is compressed with gzip: unpack it"}

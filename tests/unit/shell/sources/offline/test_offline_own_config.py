@@ -29,13 +29,16 @@ SECONDS = 1_767_225_600
 RUN = run_record(started=STARTED, config={"_wandb": {}})
 
 
-def own(*payloads: bytes, before: tuple[bytes, ...] = ()) -> dict[str, Any]:
+def own(
+    *payloads: bytes, before: tuple[bytes, ...] = (), with_machine: bool = False
+) -> dict[str, Any]:
     """Return `_wandb` of the config of a run, {} if it has none."""
     reading = FileReading()
     if before:
         reading = FileReading(fold=behind(read_file(file_of(before), reading).fold))
     fold = read_file(file_of(payloads), reading).fold
-    run = normalize_run(as_node("run", fold, "finished"), entity="e", project="p")
+    node = as_node("run", fold, "finished", with_machine=with_machine)
+    run = normalize_run(node, entity="e", project="p")
     found: dict[str, Any] = run.wandb_config.get("_wandb", {})
     return found
 
@@ -107,14 +110,21 @@ def test_own_config_of_the_python_client(version: str, start: dict[str, Any]) ->
     }
 
 
+@pytest.mark.parametrize("with_machine", [False, True], ids=["", "with machine"])
 @pytest.mark.parametrize("producer", ["0.18.7+8c5b31a", "0.21.4+c93d859"])
-def test_own_config_of_wandb_core_is_without_the_machine(producer: str) -> None:
+def test_own_config_of_wandb_core_has_the_machine_only_if_that_is_asked_for(
+    producer: str, with_machine: bool
+) -> None:
     machine = [
         environment_record(host="vm", cpu_count=2, writer_id="w"),
         environment_record(memory={"total": 5}, writer_id="w"),
     ]
     version = producer.partition("+")[0]
-    found = own(header_record(producer), RUN, *machine, telemetry(version, 16))
+    payloads = [header_record(producer), RUN, *machine, telemetry(version, 16)]
+    found = own(*payloads, with_machine=with_machine)
+    if with_machine and version == "0.21.4":
+        sent = {"host": "vm", "cpu_count": 2, "memory": {"total": "5"}, "writerId": "w"}
+        assert found.pop("e") == {"w": sent}
     assert found == {
         "cli_version": version,
         "python_version": "3.9.18",
@@ -154,8 +164,10 @@ def test_telemetry_adds_up_when_a_file_is_read_in_two_pieces() -> None:
 
 def test_own_config_of_a_file_whose_header_is_lost_is_that_of_wandb_core() -> None:
     """Which version wrote it is told by telemetry."""
-    found = own(RUN, telemetry("0.31.0", 16), *GLOBS, environment_record(host="vm", writer_id="w"))
+    payloads = [RUN, telemetry("0.31.0", 16), *GLOBS, environment_record(host="vm", writer_id="w")]
+    found = own(*payloads)
     assert ("e" in found, "12" in found["t"]) == (False, False)
+    assert own(*payloads, with_machine=True)["e"] == {"w": {"host": "vm", "writerId": "w"}}
     assert {"2": "val/*", "5": 3, "6": [1], "7": []} in found["m"]
 
 
@@ -168,6 +180,25 @@ def test_telemetry_in_the_run_record_counts() -> None:
     run = run_record(telemetry=TelemetryRecord(cli_version="0.17.9", env={"jupyter": True}))
     found = own(LEGACY, run)
     assert (found["cli_version"], found["is_jupyter_run"]) == ("0.17.9", True)
+
+
+@pytest.mark.parametrize("header", [header_record("0.31.0"), LEGACY])
+def test_machine_in_the_config_of_a_file_is_left_out_unless_asked_for(header: bytes) -> None:
+    """A script may copy the config of another run, with what W&B's client had added to it."""
+    copied = config_record({("_wandb", "e"): {"w": {"host": "vm"}}, ("_wandb", "x"): 1})
+    assert own(header, RUN, copied) == own(header, RUN, config_record({("_wandb", "x"): 1}))
+    assert own(header, RUN, copied, with_machine=True)["e"] == {"w": {"host": "vm"}}
+
+
+def test_machine_is_that_of_the_last_session() -> None:
+    header = header_record("0.31.0")
+    before = (header, RUN, environment_record(host="one", writer_id="w"))
+    found = own(
+        *(header, RUN, environment_record(host="two", writer_id="v")),
+        before=before,
+        with_machine=True,
+    )
+    assert found["e"] == {"v": {"host": "two", "writerId": "v"}}
 
 
 def test_own_config_is_that_of_the_last_session() -> None:
@@ -300,3 +331,12 @@ def test_a_chain_of_axes_ends() -> None:
 def test_axis_that_is_not_listed_is_left_out() -> None:
     """A definition before the header of its file ended the sync of a whole folder."""
     assert own(RUN, metric_record("a", axis="b"), LEGACY)["m"] == [{"1": "a", "6": [3]}]
+
+
+@pytest.mark.parametrize("with_machine", [False, True])
+def test_own_config_that_is_no_object_stays(with_machine: bool) -> None:
+    machine = environment_record(host="vm", writer_id="w")
+    payloads = [header_record("0.31.0"), run_record(config={"_wandb": 5}), machine]
+    fold = read_file(file_of(payloads), FileReading()).fold
+    node = as_node("run", fold, "finished", with_machine=with_machine)
+    assert node["config"] == {"_wandb": {"value": 5}}

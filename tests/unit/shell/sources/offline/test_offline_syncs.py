@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dr_wandb import ExportEngine
+from dr_wandb.cli.command import run
 from dr_wandb.core.contract.failures import DrWandbError, RunsVanished
 from dr_wandb.shell.progress import Progress
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
@@ -210,6 +211,59 @@ def test_run_whose_file_vanished_is_kept(folder: Path, data_root: Path) -> None:
     assert without_exported_at(data_files(data_root)) == without_exported_at(fresh(folder))
 
 
+@pytest.mark.parametrize("mode", ["incremental", "full_reconcile"])
+def test_rows_of_an_earlier_file_go_by_two_reads_when_another_folder_is_exported(
+    folder: Path, data_root: Path, mode: str
+) -> None:
+    """An export of one of the run's folders took the rows of all others out in one sync."""
+    resumed = [run_record(started="2026-01-01T00:10:00Z"), *rows_of(range(5, 9)), exit_record()]
+    put(folder / "first", "run", whole_run())
+    put(folder / "second", "run", resumed)
+    assert sync_folder(folder, data_root).history_count == 9
+    before = data_files(data_root)
+    for minutes in (0, 9):
+        (data_root / NAME / INDEX_FILE).unlink(missing_ok=True)
+        summary = sync_folder(
+            folder / "second", data_root, sync_mode=mode, **days_later(minutes / 1440)
+        )
+        (waiting,) = summary.waiting
+        assert (waiting.run_id, waiting.kind, waiting.missing_rows) == ("run", "begins_later", 9)
+        assert not summary.complete
+        assert data_files(data_root) == before
+    summary = sync_folder(folder / "second", data_root, sync_mode=mode, **days_later(10 / 1440))
+    assert (summary.waiting, summary.history_count) == ((), 4)
+    assert without_exported_at(data_files(data_root)) == without_exported_at(
+        fresh(folder / "second", **days_later(10 / 1440))
+    )
+
+
+def test_run_is_as_it_was_when_all_its_files_are_seen_again(folder: Path, data_root: Path) -> None:
+    resumed = [run_record(started="2026-01-01T00:10:00Z"), *rows_of(range(5, 9)), exit_record()]
+    put(folder / "first", "run", whole_run())
+    put(folder / "second", "run", resumed)
+    sync_folder(folder, data_root)
+    before = data_files(data_root)
+    assert sync_folder(folder / "second", data_root).waiting
+    assert sync_folder(folder, data_root, **days_later(1)).complete
+    assert data_files(data_root)["history.jsonl"] == before["history.jsonl"]
+    assert sync_folder(folder / "second", data_root, **days_later(2)).waiting
+    assert data_files(data_root)["history.jsonl"] == before["history.jsonl"]
+
+
+def test_rows_of_an_earlier_file_wait_also_after_a_sync_in_metadata_mode(
+    folder: Path, data_root: Path
+) -> None:
+    resumed = [run_record(started="2026-01-01T00:10:00Z"), *rows_of(range(5, 9)), exit_record()]
+    put(folder / "first", "run", whole_run())
+    put(folder / "second", "run", resumed)
+    sync_folder(folder, data_root)
+    sync_folder(folder / "second", data_root, mode="metadata")
+    (waiting,) = sync_folder(folder / "second", data_root).waiting
+    assert (waiting.kind, waiting.missing_rows) == ("begins_later", 9)
+    summary = sync_folder(folder / "second", data_root, **days_later(1))
+    assert (summary.waiting, summary.history_count) == ((), 4)
+
+
 def test_folder_that_is_emptied_is_refused(folder: Path, data_root: Path) -> None:
     """A disk that was not mounted must not make all runs vanish."""
     for name in "abcde":
@@ -222,6 +276,29 @@ def test_folder_that_is_emptied_is_refused(folder: Path, data_root: Path) -> Non
         sync_folder(folder, data_root, sync_mode="full_reconcile")
     assert isinstance(error.value.failure, RunsVanished)
     assert visible(data_root / NAME) == before
+
+
+def test_run_that_was_never_held_is_forgotten_when_its_file_goes(
+    folder: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unreadable files that somebody removed were named as gone upstream, kept, for ever."""
+    put(folder, "kept", whole_run("kept"))
+    path = put(folder, "never", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
+    status = ["status", NAME, "--data-root", str(data_root), "--json"]
+    assert sync_folder(folder, data_root).failed_count == 1
+    run(status)
+    said = json.loads(capsys.readouterr().out)
+    assert (list(said["failed"]), said["alive"], said["behind"]) == (["never"], [], {})
+    path.unlink()
+    summary = sync_folder(folder, data_root)
+    assert summary.complete
+    assert (summary.run_count, summary.missing_count, summary.pruned_count) == (1, 0, 0)
+    run(status)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["failed"], said["missing"]) == ({}, {})
+    assert "never" not in json.loads((data_root / NAME / "state.json").read_text())["runs"]
+    put(folder, "never", whole_run("never"))
+    assert sync_folder(folder, data_root).run_count == 2
 
 
 def test_old_run_that_is_copied_in_later_is_exported(folder: Path, data_root: Path) -> None:

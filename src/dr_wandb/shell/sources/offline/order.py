@@ -1,0 +1,44 @@
+"""Order the files of a run by when they were started.
+
+Rules
+- If a file does not say when it was started, the times in the names of the folders decide, if all
+  folders have one.
+- Of files that were started at the same moment, one that says that it resumes the run comes later.
+  Otherwise the first steps of their rows decide, then the paths. Only such files are opened.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from dr_wandb.shell.sources.offline.files import mapped
+from dr_wandb.shell.sources.offline.found import StartedFile
+
+
+def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
+    """Return the files of a run in the order of its sessions."""
+    by_name = any(start.begun is None for start in starts) and all(s.file.begun for s in starts)
+
+    def moment(start: StartedFile) -> tuple[Any, ...]:
+        return (start.file.begun,) if by_name else (start.begun is None, start.begun or ())
+
+    ordered: list[StartedFile] = []
+    for _, together in groupby(sorted(starts, key=moment), key=moment):
+        same = list(together)
+        ordered += same if len(same) == 1 else sorted(same, key=_by_steps)
+    return ordered
+
+
+def _by_steps(start: StartedFile) -> tuple[bool, bool, int, str]:
+    resumes = start.named is not None and start.named.resumes
+    step = _first_step(start)
+    return resumes, step is None, step or 0, start.file.name
+
+
+def _first_step(start: StartedFile) -> int | None:
+    """Return the step of the first row of a file, None if it cannot be read."""
+    try:
+        with mapped(start.file) as (data, _):
+            return start.file.decoder.first_step(data)
+    except OSError:
+        return None
