@@ -71,8 +71,8 @@ def diff(
     json
         Print one JSON document.
     """
+    from dr_wandb.core.contract.criteria import normalize_moment
     from dr_wandb.core.contract.normalize import instant
-    from dr_wandb.core.contract.scope import normalize_moment
     from dr_wandb.core.sync.combine import combine_changes
     from dr_wandb.core.sync.describe import describe_changes
 
