@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.old_folder import BESIDE, HISTORY, name_run
 from dr_wandb.core.offline.pointers import STAND_INS, dead_link
@@ -57,7 +57,7 @@ class Discovery(NamedTuple):
 
 
 def discover(folder: Path) -> Discovery:
-    """Find all run files. Raises DrWandbError if there is no folder."""
+    """Find all run files. Raises InvalidRequestError if there is no folder."""
     try:
         mode = folder.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -68,7 +68,7 @@ def discover(folder: Path) -> Discovery:
         problem = f"there is no folder {clean_text(str(folder))} with offline runs"
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             problem = f"{clean_text(str(folder))} cannot be read: {error.strerror}"
-        raise DrWandbError(InvalidRequest(problems=(problem,))) from error
+        raise InvalidRequestError([problem]) from error
     files: dict[tuple[int, int], RunFile] = {}
     out_of_reach, hollow = [], []
     for place in sorted(_places(folder), key=lambda place: place.parts):
