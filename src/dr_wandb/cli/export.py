@@ -190,9 +190,9 @@ def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
 
 
 def _opener(source: str) -> "SourceOpener":
-    from dr_wandb.shell.sources.opening import opener
+    from dr_wandb.shell.sources.opening import source_opener
 
-    open_source = opener(source)
+    open_source = source_opener(source)
 
     def open_undisturbed(request: ExportRequest, private: Path) -> "Source":
         with garbage.held_off():  # the SDK is imported here

@@ -15,7 +15,7 @@ from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.shell.proof.doctor import diagnose
 from dr_wandb.shell.proof.verify import compare_with_source
 from dr_wandb.shell.sources.offline.runs import look_into
-from dr_wandb.shell.sources.opening import open_api, opener
+from dr_wandb.shell.sources.opening import open_api, source_opener
 from dr_wandb.shell.store.store import (
     ExportStore,
     iter_history_rows,
@@ -80,7 +80,7 @@ def test_run_filter_needs_the_api(source: str, tmp_path: Path) -> None:
     """A library user's run filter was dropped without a word: every run was exported."""
     named = source.format(recording=recording(tmp_path))
     request = ExportRequest(**GOOD, data_root=tmp_path, scope=RunScope(filters={"a": 1}))
-    problems = problems_of(ExportEngine(request, source=opener(named)).export)
+    problems = problems_of(ExportEngine(request, source=source_opener(named)).export)
     assert problems == ("a run filter needs source api; the other flags take any",)
 
 
@@ -88,12 +88,12 @@ def test_run_filter_needs_the_api(source: str, tmp_path: Path) -> None:
 def test_runs_of_any_project_need_offline_files(source: str | None, tmp_path: Path) -> None:
     named = source and source.format(recording=recording(tmp_path))
     request = ExportRequest(**GOOD, data_root=tmp_path, any_project=True)
-    engine = ExportEngine(request, source=opener(named) if named else open_api)
+    engine = ExportEngine(request, source=source_opener(named) if named else open_api)
     assert "any_project goes with source offline:DIR" in problems_of(engine.plan)[0]
 
 
 def test_recording_of_another_project_is_refused(tmp_path: Path) -> None:
-    open_source = opener(f"replay:{recording(tmp_path)}")
+    open_source = source_opener(f"replay:{recording(tmp_path)}")
     request = ExportRequest(**{**GOOD, "project": "elsewhere"}, data_root=tmp_path)
     problems = problems_of(ExportEngine(request, source=open_source).export)
     assert "is of entity/project, not entity/elsewhere" in problems[0]
@@ -110,7 +110,7 @@ def test_recording_inside_an_export_and_one_over_other_files_are_refused(tmp_pat
 def test_folder_without_offline_runs_is_refused(tmp_path: Path) -> None:
     expected = problems_of(lambda: look_into(tmp_path / "nowhere", 0))
     request = ExportRequest(**GOOD, data_root=tmp_path)
-    source = opener(f"offline:{tmp_path / 'nowhere'}")
+    source = source_opener(f"offline:{tmp_path / 'nowhere'}")
     assert problems_of(ExportEngine(request, source=source).export) == expected
 
 

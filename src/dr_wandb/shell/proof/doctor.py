@@ -31,8 +31,16 @@ LOWEST_WANDB = (0, 29)
 _KEY_VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 
 
-def diagnose(entity: str, project: str | None, data_root: Path, timeout_seconds: int) -> Diagnosis:
-    """Look at everything in turn. Raises InvalidRequestError for names that cannot be."""
+def diagnose(
+    entity: str,
+    project: str | None = None,
+    data_root: Path = Path("./data"),
+    timeout_seconds: int = 20,
+) -> Diagnosis:
+    """Look in turn at everything that an export needs.
+
+    Raises InvalidRequestError for names that cannot be.
+    """
     problems = name_problems("entity", entity.strip())
     problems += [] if project is None else name_problems("project", project.strip())
     if timeout_seconds < 1:

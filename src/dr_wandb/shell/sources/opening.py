@@ -23,7 +23,7 @@ def open_api(request: ExportRequest, private: Path) -> Source:
     return ApiSource.open(request, private)
 
 
-def opener(source: str) -> SourceOpener:
+def source_opener(source: str) -> SourceOpener:
     """Return what opens a source by its name. Raises InvalidRequestError for anything else.
 
     So does what it returns, for a request that does not go with the source.
