@@ -63,10 +63,16 @@ def test_name_that_cannot_be(name: Any, tmp_path: Path) -> None:
         assert problems_of(mistake) == expected
 
 
-@pytest.mark.parametrize("entity", ["", "a/b", " "])
-def test_entity_that_cannot_be(entity: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("entity", ["", "a/b", " ", 5, "a\x00"])
+def test_entity_that_cannot_be(entity: Any, tmp_path: Path) -> None:
     expected = problems_of(lambda: ExportRequest(**{**GOOD, "entity": entity}))
     assert problems_of(lambda: diagnose(entity, None, tmp_path, 20)) == expected
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, 1.5])
+def test_time_limit_that_cannot_be(seconds: Any, tmp_path: Path) -> None:
+    expected = problems_of(lambda: ExportRequest(**GOOD, timeout_seconds=seconds))
+    assert problems_of(lambda: diagnose("entity", None, tmp_path, seconds)) == expected
 
 
 @pytest.mark.parametrize("data_root", [5, None])
