@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, scope_of
-from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from tests.memory_run import MemoryRun, epoch, later, spell_time
 
@@ -244,22 +245,24 @@ class MemorySource:
 
     def admits(self, scope: RunScope, run: MemoryRun) -> bool:
         """Say whether W&B lists a run within a scope."""
-        created = epoch(spell_time(run.created_at))
-        if scope.created_after is not None and created < epoch(scope.created_after):
-            return False
-        if scope.created_before is not None and created >= epoch(scope.created_before):
-            return False
         if scope.filters is not None:
             assert self.judge is not None, "this project cannot judge filters"
             if not self.judge(scope.filters, run):
                 return False
-        return (
-            (not scope.states or run.state in scope.states)
-            and (not scope.tags or any(tag in scope.tags for tag in run.tags))
-            and (not scope.groups or run.group in scope.groups)
-            and (not scope.sweeps or run.sweep_name in scope.sweeps)
-            and (not scope.run_ids or run.run_id in scope.run_ids)
+        return all(
+            self._is_wanted(criterion, getattr(scope, criterion.field), run)
+            for criterion in CRITERIA
         )
+
+    def _is_wanted(self, criterion: Criterion, wanted: Any, run: MemoryRun) -> bool:
+        own = getattr(run, criterion.of_run)
+        if not wanted:
+            return True
+        if criterion.operator is Operator.FROM:
+            return epoch(spell_time(own)) >= epoch(wanted)
+        if criterion.operator is Operator.BEFORE:
+            return epoch(spell_time(own)) < epoch(wanted)
+        return any(value in wanted for value in own) if isinstance(own, list) else own in wanted
 
     def _refuse_if_throttled(self) -> None:
         if self._take_fault("throttle", ANY_RUN):

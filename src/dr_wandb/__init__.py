@@ -1,7 +1,7 @@
 """Get experiment data out of Weights & Biases, and keep it.
 
 The public names, and nothing else. Each is imported when it is first used, so that the command
-answers at once.
+answers at once. A name stands here twice, for type checkers and for Python; a test compares them.
 """
 
 from importlib import import_module
@@ -10,29 +10,93 @@ from typing import TYPE_CHECKING, Any
 from dr_wandb.core.contract.version import VERSION
 
 if TYPE_CHECKING:
+    from dr_wandb.core.contract.dataset import Counts as Counts
+    from dr_wandb.core.contract.failures import AccessRefused as AccessRefused
+    from dr_wandb.core.contract.failures import DamagedFile as DamagedFile
+    from dr_wandb.core.contract.failures import DiskRefused as DiskRefused
     from dr_wandb.core.contract.failures import DrWandbError as DrWandbError
     from dr_wandb.core.contract.failures import FailedRun as FailedRun
+    from dr_wandb.core.contract.failures import Failure as Failure
+    from dr_wandb.core.contract.failures import InTheWay as InTheWay
+    from dr_wandb.core.contract.failures import InvalidRequest as InvalidRequest
+    from dr_wandb.core.contract.failures import KeyRefused as KeyRefused
+    from dr_wandb.core.contract.failures import LeadsOutside as LeadsOutside
+    from dr_wandb.core.contract.failures import Locked as Locked
+    from dr_wandb.core.contract.failures import MixedRuns as MixedRuns
+    from dr_wandb.core.contract.failures import NewerSchema as NewerSchema
+    from dr_wandb.core.contract.failures import NoApiKey as NoApiKey
+    from dr_wandb.core.contract.failures import NoExport as NoExport
+    from dr_wandb.core.contract.failures import NoProject as NoProject
+    from dr_wandb.core.contract.failures import NotRecorded as NotRecorded
+    from dr_wandb.core.contract.failures import RunsVanished as RunsVanished
+    from dr_wandb.core.contract.failures import ServerTooOld as ServerTooOld
+    from dr_wandb.core.contract.failures import ShortRun as ShortRun
+    from dr_wandb.core.contract.failures import Unfinished as Unfinished
+    from dr_wandb.core.contract.failures import Unreachable as Unreachable
+    from dr_wandb.core.contract.failures import WaitingRun as WaitingRun
+    from dr_wandb.core.contract.failures import WrongExport as WrongExport
+    from dr_wandb.core.contract.fetch_window import FetchWindow as FetchWindow
     from dr_wandb.core.contract.listing import EveryRun as EveryRun
     from dr_wandb.core.contract.listing import RunListing as RunListing
     from dr_wandb.core.contract.listing import RunsById as RunsById
     from dr_wandb.core.contract.listing import RunsCreatedSince as RunsCreatedSince
+    from dr_wandb.core.contract.problems import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
+    from dr_wandb.core.contract.records import RunUser as RunUser
     from dr_wandb.core.contract.records import WandbRun as WandbRun
     from dr_wandb.core.contract.request import ExportMode as ExportMode
     from dr_wandb.core.contract.request import ExportRequest as ExportRequest
     from dr_wandb.core.contract.request import HistorySelection as HistorySelection
     from dr_wandb.core.contract.request import HistoryWindow as HistoryWindow
-    from dr_wandb.core.contract.request import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.contract.request import SyncMode as SyncMode
+    from dr_wandb.core.contract.scope import RunScope as RunScope
     from dr_wandb.core.contract.state import ExportState as ExportState
+    from dr_wandb.core.offline.found import FileNotice as FileNotice
+    from dr_wandb.core.offline.found import FolderContent as FolderContent
+    from dr_wandb.core.offline.found import RunOnDisk as RunOnDisk
+    from dr_wandb.core.offline.found import describe_folder as describe_folder
+    from dr_wandb.core.proof.diagnosis import Check as Check
+    from dr_wandb.core.proof.diagnosis import Diagnosis as Diagnosis
+    from dr_wandb.core.proof.diagnosis import describe_diagnosis as describe_diagnosis
+    from dr_wandb.core.proof.holdings import Comparison as Comparison
+    from dr_wandb.core.proof.holdings import HeldRun as HeldRun
+    from dr_wandb.core.proof.holdings import UnheldRun as UnheldRun
+    from dr_wandb.core.proof.holdings import describe_comparison as describe_comparison
+    from dr_wandb.core.proof.status import ExportStatus as ExportStatus
+    from dr_wandb.core.proof.status import describe_status as describe_status
+    from dr_wandb.core.proof.verify import Finding as Finding
+    from dr_wandb.core.proof.verify import FindingKind as FindingKind
+    from dr_wandb.core.proof.verify import VerifyReport as VerifyReport
+    from dr_wandb.core.proof.verify import describe_report as describe_report
+    from dr_wandb.core.sync.changes import ChangedRun as ChangedRun
+    from dr_wandb.core.sync.changes import FieldChange as FieldChange
+    from dr_wandb.core.sync.changes import RowCount as RowCount
+    from dr_wandb.core.sync.changes import SyncChanges as SyncChanges
+    from dr_wandb.core.sync.combine import combine_changes as combine_changes
+    from dr_wandb.core.sync.describe import describe_changes as describe_changes
+    from dr_wandb.core.sync.describe import describe_plan as describe_plan
+    from dr_wandb.core.sync.manifest import DataFile as DataFile
     from dr_wandb.core.sync.manifest import ExportManifest as ExportManifest
     from dr_wandb.core.sync.manifest import ExportSummary as ExportSummary
+    from dr_wandb.core.sync.plan import FetchKind as FetchKind
+    from dr_wandb.core.sync.plan import PartFetch as PartFetch
+    from dr_wandb.core.sync.plan import RunAction as RunAction
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
     from dr_wandb.core.sync.plan import SyncPlan as SyncPlan
     from dr_wandb.core.sync.plan import plan_sync as plan_sync
     from dr_wandb.core.sync.survey import ListingPlan as ListingPlan
     from dr_wandb.core.sync.survey import plan_listing as plan_listing
+    from dr_wandb.shell.progress import Progress as Progress
+    from dr_wandb.shell.proof.changes import iter_changes as iter_changes
+    from dr_wandb.shell.proof.doctor import diagnose as diagnose
+    from dr_wandb.shell.proof.scan import scan_folder as scan_folder
+    from dr_wandb.shell.proof.status import find_exports as find_exports
+    from dr_wandb.shell.proof.status import read_status as read_status
+    from dr_wandb.shell.proof.verify import compare_with_source as compare_with_source
+    from dr_wandb.shell.proof.verify import verify_export as verify_export
+    from dr_wandb.shell.sources.opening import source_opener as source_opener
+    from dr_wandb.shell.store.store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.store import ExportStore as ExportStore
     from dr_wandb.shell.store.store import iter_history_rows as iter_history_rows
     from dr_wandb.shell.store.store import load_manifest as load_manifest
@@ -42,45 +106,110 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 _HOMES = {
+    "AccessRefused": "core.contract.failures",
+    "ChangedRun": "core.sync.changes",
+    "Check": "core.proof.diagnosis",
+    "Comparison": "core.proof.holdings",
+    "Counts": "core.contract.dataset",
+    "DamagedFile": "core.contract.failures",
+    "DataFile": "core.sync.manifest",
+    "Diagnosis": "core.proof.diagnosis",
+    "DiskRefused": "core.contract.failures",
     "DrWandbError": "core.contract.failures",
     "EveryRun": "core.contract.listing",
     "ExportEngine": "shell.sync.engine",
     "ExportManifest": "core.sync.manifest",
     "ExportMode": "core.contract.request",
+    "ExportNotFoundError": "shell.store.store",
     "ExportRequest": "core.contract.request",
     "ExportState": "core.contract.state",
+    "ExportStatus": "core.proof.status",
     "ExportStore": "shell.store.store",
     "ExportSummary": "core.sync.manifest",
     "FailedRun": "core.contract.failures",
+    "Failure": "core.contract.failures",
+    "FetchKind": "core.sync.plan",
+    "FetchWindow": "core.contract.fetch_window",
+    "FieldChange": "core.sync.changes",
+    "FileNotice": "core.offline.found",
+    "Finding": "core.proof.verify",
+    "FindingKind": "core.proof.verify",
+    "FolderContent": "core.offline.found",
+    "HeldRun": "core.proof.holdings",
     "HistoryRow": "core.contract.records",
     "HistorySelection": "core.contract.request",
     "HistoryWindow": "core.contract.request",
-    "InvalidRequestError": "core.contract.request",
+    "InTheWay": "core.contract.failures",
+    "InvalidRequest": "core.contract.failures",
+    "InvalidRequestError": "core.contract.problems",
+    "KeyRefused": "core.contract.failures",
+    "LeadsOutside": "core.contract.failures",
     "ListingPlan": "core.sync.survey",
+    "Locked": "core.contract.failures",
+    "MixedRuns": "core.contract.failures",
+    "NewerSchema": "core.contract.failures",
+    "NoApiKey": "core.contract.failures",
+    "NoExport": "core.contract.failures",
+    "NoProject": "core.contract.failures",
+    "NotRecorded": "core.contract.failures",
+    "PartFetch": "core.sync.plan",
+    "Progress": "shell.progress",
+    "RowCount": "core.sync.changes",
+    "RunAction": "core.sync.plan",
     "RunListing": "core.contract.listing",
+    "RunOnDisk": "core.offline.found",
     "RunPlan": "core.sync.plan",
+    "RunScope": "core.contract.scope",
     "RunSnapshot": "core.contract.records",
+    "RunUser": "core.contract.records",
     "RunsById": "core.contract.listing",
     "RunsCreatedSince": "core.contract.listing",
+    "RunsVanished": "core.contract.failures",
+    "ServerTooOld": "core.contract.failures",
+    "ShortRun": "core.contract.failures",
+    "SyncChanges": "core.sync.changes",
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",
+    "Unfinished": "core.contract.failures",
+    "UnheldRun": "core.proof.holdings",
+    "Unreachable": "core.contract.failures",
+    "VerifyReport": "core.proof.verify",
+    "WaitingRun": "core.contract.failures",
     "WandbRun": "core.contract.records",
+    "WrongExport": "core.contract.failures",
+    "combine_changes": "core.sync.combine",
+    "compare_with_source": "shell.proof.verify",
+    "describe_changes": "core.sync.describe",
+    "describe_comparison": "core.proof.holdings",
+    "describe_diagnosis": "core.proof.diagnosis",
+    "describe_folder": "core.offline.found",
+    "describe_plan": "core.sync.describe",
+    "describe_report": "core.proof.verify",
+    "describe_status": "core.proof.status",
+    "diagnose": "shell.proof.doctor",
+    "find_exports": "shell.proof.status",
+    "iter_changes": "shell.proof.changes",
     "iter_history_rows": "shell.store.store",
     "load_manifest": "shell.store.store",
     "load_run_snapshots": "shell.store.store",
     "plan_listing": "core.sync.survey",
     "plan_sync": "core.sync.plan",
+    "read_status": "shell.proof.status",
+    "scan_folder": "shell.proof.scan",
+    "source_opener": "shell.sources.opening",
+    "verify_export": "shell.proof.verify",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = sorted(["__version__", *_HOMES])
 
+if not TYPE_CHECKING:  # else checkers would take any name for one of ours
 
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module 'dr_wandb' has no attribute {name!r}") from None
-    return getattr(import_module(f"dr_wandb.{home}"), name)
+    def __getattr__(name: str) -> Any:
+        try:
+            home = _HOMES[name]
+        except KeyError:
+            raise AttributeError(f"module 'dr_wandb' has no attribute {name!r}") from None
+        return getattr(import_module(f"dr_wandb.{home}"), name)
 
 
 def __dir__() -> list[str]:

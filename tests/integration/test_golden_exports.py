@@ -21,7 +21,7 @@ from dr_wandb import (
 from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.opening import opener
+from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.syncing import visible
 
@@ -49,7 +49,7 @@ def replay(recording: str, name: str, data_root: Path, **wanted: Any) -> ExportS
     head = json.loads((folder / "recording.json").read_text(encoding="utf-8"))
     address = {key: head[key] for key in ("entity", "project")}
     request = ExportRequest(**address, name=name, data_root=data_root, **wanted)
-    return ExportEngine(request, source=opener(f"replay:{folder}")).export()
+    return ExportEngine(request, source=source_opener(f"replay:{folder}")).export()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError, ServerTooOld
-from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from dr_wandb.core.sync.left_out import REQUIRED
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sources.recording.source import RecordedSource
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Exports
 
 KINDS = {"username": "User"}
+UNKNOWN_TO_SOME = [one for one in CRITERIA if one.listed_as is not None]
 
 
 def forget(exports: Exports, *fields: str, status: int = 200) -> None:
@@ -139,14 +140,14 @@ def test_field_is_reported_once_a_sync(exports: Exports, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize(
     ("field", "scope"),
-    [("tags", {"tags": ["x"]}), ("group", {"groups": ["x"]}), ("sweepName", {"sweeps": ["x"]})],
-    ids=["tag", "group", "sweep"],
+    [(one.listed_as, {one.field: ["x"]}) for one in UNKNOWN_TO_SOME],
+    ids=[one.flag for one in UNKNOWN_TO_SOME],
 )
 def test_scope_of_a_field_that_is_not_known_is_judged_by_the_server(
     exports: Exports, caplog: pytest.LogCaptureFixture, field: str, scope: dict[str, Any]
 ) -> None:
     """Every run was dropped after the server had admitted it: exit 0, and nothing exported."""
-    said = {"tags": ["x"], "group": "x", "sweep_name": "x"}
+    said = {one.of_run: ["x"] if one.of_run == "tags" else "x" for one in UNKNOWN_TO_SOME}
     for number in range(3):
         add_run(exports, f"in-{number}")
         for name, value in said.items():

@@ -24,7 +24,7 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import RunRecord
 
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
-from dr_wandb.shell.sources.opening import opener
+from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.integration.conftest import Exports, lines_of, tree, visible
 from tests.offline_logging import (
@@ -143,7 +143,9 @@ def sync(folder: Path, data_root: Path, name: str = "n", **fields: Any) -> Expor
         data_root=data_root,
         **{"mode": ExportMode.HISTORY, **fields},
     )
-    summary = ExportEngine(request, source=opener(f"offline:{folder}"), clock=lambda: NOW).export()
+    summary = ExportEngine(
+        request, source=source_opener(f"offline:{folder}"), clock=lambda: NOW
+    ).export()
     assert summary.failures == ()
     return summary
 

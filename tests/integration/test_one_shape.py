@@ -16,7 +16,7 @@ import pytest
 
 from dr_wandb import ExportEngine
 from dr_wandb.shell.sources.api.source import ApiSource
-from dr_wandb.shell.sources.opening import opener
+from dr_wandb.shell.sources.opening import source_opener
 from tests.server.parquet import ParquetFile
 from tests.syncing import select
 
@@ -93,7 +93,7 @@ def test_rows_have_the_same_bytes_recorded_and_replayed(
     source = _Kept(exports.shared.session, request)
     clock = exports.server.clock
     ExportEngine(request, source=source, record=tmp_path / "rec", clock=lambda: clock.now).export()
-    replay = opener(f"replay:{tmp_path / 'rec'}")
+    replay = source_opener(f"replay:{tmp_path / 'rec'}")
     assert not ExportEngine(exports.request("replayed"), source=replay).export().failures
     assert exports.history("replayed") == exports.history("recorded")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.criteria import Criterion, Operator
+from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from tests.integration.conftest import Command, Exports, visible
 
 if TYPE_CHECKING:
@@ -76,6 +77,30 @@ def test_scope_exports_just_the_runs_in_it(
         assert exports.asked == {}
         assert exports.listing_requests <= 2
     exports.assert_converged(scope=scope)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion.flag)
+def test_every_criterion_exports_just_the_runs_that_have_a_value(
+    exports: Exports, criterion: Criterion
+) -> None:
+    """The filter that W&B gets, and the look that is taken at its answer, are of one field."""
+    for number, run in enumerate(add_runs(exports.project).values()):
+        run.job_type = "train" if number % 2 else "eval"
+    exports.sync("every")
+    values = {run_id: run[criterion.of_run] for run_id, run in exports.runs("every").items()}
+    one = values["r3"] if criterion.of_run != "tags" else values["r3"][0]
+    wanted = {
+        Operator.ONE_OF: {
+            run_id
+            for run_id, value in values.items()
+            if value == one or (isinstance(value, list) and one in value)
+        },
+        Operator.FROM: {"r3", "r4", "r5"},
+        Operator.BEFORE: {"r0", "r1", "r2"},
+    }[criterion.operator]
+    assert 0 < len(wanted) < len(values)
+    exports.sync("some", scope=RunScope(**{criterion.field: one}))
+    assert set(exports.runs("some")) == wanted
 
 
 def test_run_that_leaves_the_scope_is_brought_to_its_end_and_kept(exports: Exports) -> None:

@@ -19,7 +19,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension
 
 from dr_wandb import ExportEngine, ExportRequest, ExportSummary
 from dr_wandb.core.contract.version import VERSION
-from dr_wandb.shell.sources.opening import opener
+from dr_wandb.shell.sources.opening import source_opener
 from tests.syncing import ALWAYS_THERE, SOMETIMES_THERE, lines, select, visible
 
 RECORDING = Path(__file__).parents[2] / "fixtures" / "recorded" / "tiny-vision"
@@ -54,7 +54,9 @@ def replay(data_root: Path, *, workers: int = 4, **fields: Any) -> ExportSummary
     request = ExportRequest(
         entity="demo-lab", project="tiny-vision", name=NAME, data_root=data_root, **fields
     )
-    return ExportEngine(request, source=opener(f"replay:{RECORDING}"), workers=workers).export()
+    return ExportEngine(
+        request, source=source_opener(f"replay:{RECORDING}"), workers=workers
+    ).export()
 
 
 def test_the_recorded_project_is_whole(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -22,8 +23,12 @@ from dr_wandb.core.contract.failures import (
     EXIT_USAGE,
     Failure,
 )
+from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, RowCount, SyncChanges
+
+if TYPE_CHECKING:
+    from dr_wandb.core.contract.criteria import Criterion
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,11 +106,18 @@ def test_numbers_are_spelled_as_the_format_says(value: float, spelling: str) -> 
 
 
 def test_readme_names_every_flag() -> None:
-    source = read("src/dr_wandb/cli/export.py")
-    signature = source[source.index("def export(") : source.index(") -> int:")]
-    flags = re.findall(r"^    (\w+): ", signature, re.MULTILINE)[2:]
+    arguments = app["export"].assemble_argument_collection()
+    flags = [name for argument in arguments for name in argument.names if name.startswith("--")]
     readme = read("README.md")
-    assert [flag for flag in flags if f"--{flag.replace('_', '-')}" not in readme] == []
+    assert {"--name", "--state", "--quiet"} <= set(flags)
+    assert [flag for flag in flags if not flag.startswith("--no-") and flag not in readme] == []
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion.flag)
+def test_sync_document_has_a_line_for_every_criterion(criterion: Criterion) -> None:
+    flag = f"--{criterion.flag.replace('_', '-')}"
+    line = rf"^\| `{flag} \w+` \| `{criterion.field}` \|"
+    assert re.search(line, read("docs/sync.md"), re.MULTILINE)
 
 
 def test_readme_names_every_subcommand() -> None:

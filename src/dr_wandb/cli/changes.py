@@ -1,17 +1,11 @@
 """`wandb-export log NAME` and `wandb-export diff NAME`: what syncs have changed."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dr_wandb.cli.flags import Switch
 from dr_wandb.cli.output import print_json, print_lines, print_result
 from dr_wandb.core.contract.failures import EXIT_OK
 from dr_wandb.core.contract.problems import InvalidRequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dr_wandb.core.sync.changes import SyncChanges
 
 
 def log(
@@ -39,10 +33,11 @@ def log(
 
     from dr_wandb.core.sync.codec import encode_line
     from dr_wandb.core.sync.describe import describe_changes
+    from dr_wandb.shell.proof.changes import iter_changes
 
     if last is not None and last < 1:
         raise InvalidRequestError([f"last must be 1 or more, not {last}"])
-    for changes in deque(_changes_of(name, data_root), last):
+    for changes in deque(iter_changes(name, data_root), last):
         text = (
             encode_line(changes).decode() if json else "\n".join((*describe_changes(changes), ""))
         )
@@ -71,10 +66,11 @@ def diff(
     json
         Print one JSON document.
     """
+    from dr_wandb.core.contract.criteria import normalize_moment
     from dr_wandb.core.contract.normalize import instant
-    from dr_wandb.core.contract.scope import normalize_moment
     from dr_wandb.core.sync.combine import combine_changes
     from dr_wandb.core.sync.describe import describe_changes
+    from dr_wandb.shell.proof.changes import iter_changes
 
     moment = normalize_moment(since)
     start = instant(moment)
@@ -82,7 +78,7 @@ def diff(
         raise InvalidRequestError([f"since must be a date or a time, not {since!r}"])
     lines = (
         changes
-        for changes in _changes_of(name, data_root)
+        for changes in iter_changes(name, data_root)
         if (at := instant(changes.at)) is not None and at >= start
     )
     combined = combine_changes(lines, moment)
@@ -91,12 +87,3 @@ def diff(
     else:
         print_lines(describe_changes(combined, since=True))
     return EXIT_OK
-
-
-def _changes_of(name: str, data_root: Path) -> "Iterator[SyncChanges]":
-    from dr_wandb.shell.store.store import ExportStore
-    from dr_wandb.shell.sync.changelog import read_changes
-
-    store = ExportStore(name=name, data_root=data_root)
-    store.require_manifest()
-    return read_changes(store.changes_path)

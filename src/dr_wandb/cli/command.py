@@ -24,7 +24,6 @@ from dr_wandb.core.contract.failures import (
     EXIT_USAGE,
     DrWandbError,
 )
-from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.version import VERSION
 
 app = App(
@@ -51,10 +50,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()) + _hint(tokens), EXIT_USAGE)
-    except InvalidRequestError as error:
-        return _fail("\n".join(error.problems), EXIT_USAGE)
     except DrWandbError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(error.failure.describe(), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; what was fetched is kept for the next sync", EXIT_INTERRUPTED)
     except StdoutError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dr_wandb.cli import garbage
-from dr_wandb.cli.flags import Several, Switch
+from dr_wandb.cli.flags import ScopeFlags, Several, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
@@ -40,13 +40,7 @@ def export(
     runs_per_page: int = 500,
     timeout_seconds: int = 120,
     include_metadata: bool = False,
-    state: Several = None,
-    tag: Several = None,
-    group: Several = None,
-    sweep: Several = None,
-    run_id: Several = None,
-    created_after: str | None = None,
-    created_before: str | None = None,
+    scope_flags: ScopeFlags = None,
     run_filter: str | None = None,
     prune: Switch = False,
     allow_empty: Switch = False,
@@ -93,21 +87,8 @@ def export(
         Give up on a call that brings nothing for N seconds, and on one that only trickles.
     include_metadata
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
-    state
-        Follow only runs in this state, such as `finished`. Repeat it for several; a run that was
-        exported once is kept when it leaves the scope. The same goes for the flags that follow.
-    tag
-        Follow only runs with this tag.
-    group
-        Follow only runs of this group.
-    sweep
-        Follow only runs of the sweep with this id.
-    run_id
-        Follow only the run with this id.
-    created_after
-        Follow only runs created at this date or time, or later.
-    created_before
-        Follow only runs created before this date or time.
+    scope_flags
+        One flag for each way of choosing runs; `CRITERIA` says what each one does.
     run_filter
         Follow only runs that this filter admits: JSON in the style of MongoDB, as wandb's
         `Api.runs(filters=...)` takes it. Needs `--source api`.
@@ -137,18 +118,7 @@ def export(
                 keys=history_key, min_step=min_step, max_step=max_step, max_records=max_records
             )
         )
-        scope = attempt(
-            lambda: build_scope(
-                states=state,
-                tags=tag,
-                groups=group,
-                sweeps=sweep,
-                run_ids=run_id,
-                created_after=created_after,
-                created_before=created_before,
-                filters=run_filter,
-            )
-        )
+        scope = attempt(lambda: build_scope(scope_flags or {}, run_filter))
         request = attempt(
             lambda: ExportRequest(
                 entity=entity,
@@ -220,9 +190,9 @@ def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
 
 
 def _opener(source: str) -> "SourceOpener":
-    from dr_wandb.shell.sources.opening import opener
+    from dr_wandb.shell.sources.opening import source_opener
 
-    open_source = opener(source)
+    open_source = source_opener(source)
 
     def open_undisturbed(request: ExportRequest, private: Path) -> "Source":
         with garbage.held_off():  # the SDK is imported here

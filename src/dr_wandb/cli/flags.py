@@ -1,11 +1,32 @@
 """Kinds of flags that the commands share."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from cyclopts import Parameter
+
+from dr_wandb.core.contract.criteria import Criterion
+from dr_wandb.core.contract.scope import CRITERIA
 
 Switch = Annotated[bool, Parameter(negative="")]
 """A flag without a value and without a `--no-` form."""
 
 Several = Annotated[list[str] | None, Parameter(negative="")]
 """A flag that may be given more than once."""
+
+
+def _scope_flag(criterion: Criterion) -> Any:
+    kind = Several if criterion.takes_several else str | None
+    return Annotated[kind, Parameter(help=criterion.help)]
+
+
+if TYPE_CHECKING:
+    _ScopeFlags = dict[str, Any]
+else:
+    _ScopeFlags = TypedDict(
+        "_ScopeFlags",
+        {criterion.flag: _scope_flag(criterion) for criterion in CRITERIA},
+        total=False,
+    )
+
+ScopeFlags = Annotated[_ScopeFlags | None, Parameter(name="*")]
+"""One flag for each row of `CRITERIA`: those that were given, by name."""

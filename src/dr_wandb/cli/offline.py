@@ -25,12 +25,10 @@ def scan(
     json
         Print one JSON document.
     """
-    import time
-
     from dr_wandb.core.offline.found import describe_folder, describe_problems
-    from dr_wandb.shell.sources.offline.runs import look_into
+    from dr_wandb.shell.proof.scan import scan_folder
 
-    content = look_into(folder, time.time_ns())
+    content = scan_folder(folder)
     print_json(content) if json else print_lines(describe_folder(content))
     for line in describe_problems(content):
         print(line, file=sys.stderr)

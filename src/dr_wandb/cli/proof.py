@@ -81,7 +81,7 @@ def verify(
     from dr_wandb.core.proof.holdings import describe_comparison
     from dr_wandb.core.proof.verify import describe_report
     from dr_wandb.shell.proof.verify import compare_with_source, verify_export
-    from dr_wandb.shell.sources.opening import opener
+    from dr_wandb.shell.sources.opening import source_opener
     from dr_wandb.shell.store.store import ExportStore
 
     check_source(source)
@@ -92,7 +92,7 @@ def verify(
         print_json(report) if json else print_lines(describe_report(report))
         return EXIT_OK if report.sound else EXIT_DAMAGED
     comparison = compare_with_source(
-        store, opener(source), timeout_seconds=timeout_seconds, max_rate=max_rate
+        store, source_opener(source), timeout_seconds=timeout_seconds, max_rate=max_rate
     )
     print_json(comparison) if json else print_lines(describe_comparison(comparison))
     if not comparison.report.sound:

@@ -9,7 +9,8 @@ import pytest
 
 from dr_wandb import ExportEngine, ExportMode, ExportRequest, SyncMode
 from dr_wandb.cli import run
-from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.criteria import Criterion
+from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME
@@ -78,6 +79,19 @@ def test_every_flag_arrives(request_of) -> None:  # type: ignore[no-untyped-def]
             filters={"config.lr": 1},
         ),
     )
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion.flag)
+def test_every_criterion_has_a_flag(request_of, criterion: Criterion) -> None:  # type: ignore[no-untyped-def]
+    flag = f"--{criterion.flag.replace('_', '-')}"
+    one, other = "2026-01-01", "2026-01-02"
+    made = request_of("e", "p", "--name", "n", flag, one)
+    assert made.scope == RunScope(**{criterion.field: one})
+    both = ("e", "p", "--name", "n", flag, one, flag, other)
+    if criterion.takes_several:
+        assert request_of(*both).scope == RunScope(**{criterion.field: (one, other)})
+    else:
+        assert run(both) == 2
 
 
 @pytest.mark.parametrize("entity", ["export", "status", "verify", "log", "diff", "doctor"])

@@ -333,7 +333,10 @@ EXIT_CODES: dict[type[Failure], int] = {
 
 
 class DrWandbError(Exception):
-    """The sync, or a load, as a whole could not be done. `failure` says why."""
+    """The sync, or a load, as a whole could not be done. `failure` says why.
+
+    The root of all exceptions that this library raises for anything but a bug.
+    """
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure

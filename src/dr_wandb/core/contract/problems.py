@@ -5,20 +5,26 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
 from dr_wandb.core.contract.values import clean_text
 
 _T = TypeVar("_T")
 
 
-class InvalidRequestError(ValueError):
-    """A request that contradicts itself or holds a bad value.
+class InvalidRequestError(DrWandbError, ValueError):
+    """What was asked for contradicts itself, holds a bad value, or does not go with what is there.
 
-    `problems` has one sentence for each, in the order of the fields.
+    `problems` has one sentence for each, in the order of the fields. Decoding a value of which the
+    constructor would raise this raises `msgspec.ValidationError`, as for every ValueError.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+        super().__init__(InvalidRequest(problems=self.problems))
+        self.args = ("; ".join(self.problems),)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.problems,))
 
 
 @contextmanager
@@ -41,9 +47,11 @@ def all_problems() -> Iterator[Callable[[Callable[[], _T]], "_T | None"]]:
         raise InvalidRequestError(problems)
 
 
-def name_problems(name: str, value: str) -> list[str]:
+def name_problems(name: str, value: Any) -> list[str]:
     """Say what is wrong with an entity, a project, or the name of an export ("name")."""
-    if not value:
+    if not isinstance(value, str):
+        return [f"{name} must be text, not {value!r}"]
+    if not value.strip():
         return [f"{name} must not be blank"]
     if "/" in value or "\\" in value:
         return [f"{name} must not have a path separator: {value!r}"]

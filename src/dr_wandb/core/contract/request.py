@@ -203,11 +203,9 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         problems = []
         for name in ("entity", "project", "name"):
             value = getattr(self, name)
-            if not isinstance(value, str):
-                problems.append(f"{name} must be text, not {value!r}")
-                continue
-            force_setattr(self, name, value.strip())
-            problems.extend(name_problems(name, value.strip()))
+            if isinstance(value, str):
+                force_setattr(self, name, value.strip())
+            problems.extend(name_problems(name, getattr(self, name)))
         return problems
 
     def _clean_enum(self, name: str, kind: type[StrEnum]) -> list[str]:

@@ -8,33 +8,85 @@ Rules
   a run that the server does not know: there its own filter decides.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import force_setattr, replace
 
-from dr_wandb.core.contract.normalize import instant, normalize_time
+from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
 from dr_wandb.core.contract.records import Record, WandbRun
-from dr_wandb.core.contract.values import clean_text, decode_json
+from dr_wandb.core.contract.values import decode_json
 
-_NAMES = ("states", "tags", "groups", "sweeps", "run_ids")
-_LISTED_AS = {"tags": "tags", "group": "groups", "sweepName": "sweeps"}
-"""Fields of a listed run that a server may not know, by the field of a scope that they decide."""
-
-_TIMES = ("created_after", "created_before")
-
-
-def normalize_moment(value: Any) -> str | None:
-    """Return a date or a time as UTC, ISO 8601, ending in `Z`; None where it is neither."""
-    if value is None:
-        return None
-    text = str(value).strip()
-    if instant(text) is None:
-        return None
-    moment = instant(text)
-    assert moment is not None
-    return normalize_time(moment)
+CRITERIA = (
+    Criterion(
+        field="states",
+        flag="state",
+        help=(
+            "Follow only runs in this state, such as `finished`. Repeat it for several; a run that "
+            "was\nexported once is kept when it leaves the scope. The same goes for the flags that "
+            "follow."
+        ),
+        word="state",
+        of_run="state",
+        filter_key="state",
+    ),
+    Criterion(
+        field="tags",
+        flag="tag",
+        help="Follow only runs with this tag.",
+        word="tag",
+        of_run="tags",
+        filter_key="tags",
+        listed_as="tags",
+    ),
+    Criterion(
+        field="groups",
+        flag="group",
+        help="Follow only runs of this group.",
+        word="group",
+        of_run="group",
+        filter_key="group",
+        listed_as="group",
+    ),
+    Criterion(
+        field="sweeps",
+        flag="sweep",
+        help="Follow only runs of the sweep with this id.",
+        word="sweep",
+        of_run="sweep_name",
+        filter_key="sweep",
+        listed_as="sweepName",
+    ),
+    Criterion(
+        field="run_ids",
+        flag="run_id",
+        help="Follow only the run with this id.",
+        word="run",
+        of_run="run_id",
+        filter_key="name",
+    ),
+    Criterion(
+        field="created_after",
+        flag="created_after",
+        help="Follow only runs created at this date or time, or later.",
+        word="created after",
+        of_run="created_at",
+        filter_key="createdAt",
+        operator=Operator.FROM,
+    ),
+    Criterion(
+        field="created_before",
+        flag="created_before",
+        help="Follow only runs created before this date or time.",
+        word="created before",
+        of_run="created_at",
+        filter_key="createdAt",
+        operator=Operator.BEFORE,
+    ),
+)
+"""Every way of choosing runs that is judged here. Flags and their help, checks, admission, filters
+of W&B and wording are made of this table; a RunScope has a field for each row of it."""
 
 
 class RunScope(Record, frozen=True, kw_only=True):
@@ -57,18 +109,13 @@ class RunScope(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         problems = []
-        for name in _NAMES:
-            values = getattr(self, name)
-            values = (values,) if isinstance(values, str) else tuple(values or ())
-            if not all(isinstance(value, str) and value.strip() for value in values):
-                problems.append(f"{name} must not have a blank value")
-                continue
-            force_setattr(self, name, tuple(sorted({clean_text(value) for value in values})))
-        for name in _TIMES:
-            moment = normalize_moment(getattr(self, name))
-            if moment is None and getattr(self, name) is not None:
-                problems.append(f"{name} must be a date or a time, not {getattr(self, name)!r}")
-            force_setattr(self, name, moment)
+        for criterion in CRITERIA:
+            try:
+                wanted = criterion.clean(getattr(self, criterion.field))
+            except ValueError as error:
+                problems.append(str(error))
+            else:
+                force_setattr(self, criterion.field, wanted)
         if not isinstance(self.filters, Mapping | None):
             problems.append(f"filters must be an object, not {self.filters!r}")
         elif not self.filters:
@@ -83,71 +130,40 @@ class RunScope(Record, frozen=True, kw_only=True):
 
     def unseen(self, left_out: Collection[str]) -> tuple[str, ...]:
         """Return the fields of a listed run that were left out, and that this scope asks about."""
-        asked = (field for field, name in _LISTED_AS.items() if getattr(self, name))
-        return tuple(field for field in asked if field in left_out)
+        asked = (criterion.listed_as for criterion, _ in chosen_in(self))
+        return tuple(field for field in asked if field is not None and field in left_out)
 
     def without(self, fields: Collection[str]) -> "RunScope":
         """Return the part of it that does not ask about these fields of a listed run."""
-        return replace(self, **{_LISTED_AS[field]: () for field in fields})
+        dropped = (criterion for criterion in CRITERIA if criterion.listed_as in fields)
+        return replace(self, **{criterion.field: None for criterion in dropped})
 
     def admits(self, run: WandbRun) -> bool:
         """Say whether a run is in scope, `filters` aside."""
-        wanted = (
-            (self.states, (run.state,)),
-            (self.tags, run.tags),
-            (self.groups, (run.group,)),
-            (self.sweeps, (run.sweep_name,)),
-            (self.run_ids, (run.run_id,)),
-        )
-        return all(not values or set(values) & set(own) for values, own in wanted) and (
-            self._admits_time(run.created_at)
-        )
-
-    def _admits_time(self, created_at: str | None) -> bool:
-        if self.created_after is None and self.created_before is None:
-            return True
-        created = instant(created_at)
-        after, before = instant(self.created_after), instant(self.created_before)
-        return (
-            created is not None
-            and (after is None or created >= after)
-            and (before is None or created < before)
-        )
+        return all(criterion.admits(wanted, run) for criterion, wanted in chosen_in(self))
 
 
 EVERY_RUN = RunScope()
 """The scope that admits every run."""
 
 
-def build_scope(
-    *,
-    states: Iterable[str] | None = None,
-    tags: Iterable[str] | None = None,
-    groups: Iterable[str] | None = None,
-    sweeps: Iterable[str] | None = None,
-    run_ids: Iterable[str] | None = None,
-    created_after: str | None = None,
-    created_before: str | None = None,
-    filters: str | None = None,
-) -> RunScope | None:
-    """Make a scope from the flags of the command line, None where they admit every run.
+def chosen_in(scope: RunScope) -> Iterator[tuple[Criterion, tuple[str, ...]]]:
+    """Give the criteria that a scope uses, each with the values that are wanted."""
+    for criterion in CRITERIA:
+        if wanted := getattr(scope, criterion.field):
+            yield criterion, wanted if criterion.takes_several else (wanted,)
 
-    filters: JSON text. Raises InvalidRequestError with every problem found.
+
+def build_scope(flags: Mapping[str, Any], filters: str | None = None) -> RunScope | None:
+    """Make a scope from the flags of the command line, None if they admit every run.
+
+    flags: the values of those that were given, by the `flag` of their criterion. filters: JSON
+    text. Raises InvalidRequestError with every problem found.
     """
+    fields: dict[str, Any] = {criterion.field: flags.get(criterion.flag) for criterion in CRITERIA}
     with all_problems() as attempt:
         read = attempt(lambda: _read_filters(filters))
-        scope = attempt(
-            lambda: RunScope(
-                states=tuple(states or ()),
-                tags=tuple(tags or ()),
-                groups=tuple(groups or ()),
-                sweeps=tuple(sweeps or ()),
-                run_ids=tuple(run_ids or ()),
-                created_after=created_after,
-                created_before=created_before,
-                filters=read,
-            )
-        )
+        scope = attempt(lambda: RunScope(**fields, filters=read))
     return None if scope == EVERY_RUN else scope
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import msgspec
 
-from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.scope import RunScope, chosen_in
 
 
 def count(number: int, noun: str) -> str:
@@ -62,19 +62,7 @@ def scope_in_words(scope: RunScope | None) -> str:
     """Say a scope in words."""
     if scope is None:
         return "every run"
-    parts = [
-        f"{word} {' or '.join(values)}"
-        for word, values in (
-            ("state", scope.states),
-            ("tag", scope.tags),
-            ("group", scope.groups),
-            ("sweep", scope.sweeps),
-            ("run", scope.run_ids),
-            ("created after", (scope.created_after,) if scope.created_after else ()),
-            ("created before", (scope.created_before,) if scope.created_before else ()),
-        )
-        if values
-    ]
+    parts = [f"{criterion.word} {' or '.join(wanted)}" for criterion, wanted in chosen_in(scope)]
     if scope.filters is not None:
         parts.append(f"filter {msgspec.json.encode(scope.filters, order='sorted').decode()}")
     return "; ".join(parts) or "every run"

@@ -12,11 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dr_wandb.core.contract.failures import ASK_FOR_ACCESS, DrWandbError, KeyRefused, NoApiKey
-from dr_wandb.core.contract.problems import name_problems
-from dr_wandb.core.contract.request import ExportRequest, InvalidRequestError
+from dr_wandb.core.contract.problems import InvalidRequestError, is_count, name_problems
+from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.words import size_in_words
 from dr_wandb.core.proof.diagnosis import Check, Diagnosis
 from dr_wandb.shell.sources import SourceError
@@ -31,19 +31,31 @@ LOWEST_WANDB = (0, 29)
 _KEY_VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 
 
-def diagnose(entity: str, project: str | None, data_root: Path, timeout_seconds: int) -> Diagnosis:
-    """Look at everything in turn. Raises InvalidRequestError for names that cannot be."""
-    problems = name_problems("entity", entity.strip())
-    problems += [] if project is None else name_problems("project", project.strip())
-    if timeout_seconds < 1:
-        problems.append(f"timeout_seconds must be 1 or more, not {timeout_seconds}")
+def diagnose(
+    entity: str,
+    project: str | None = None,
+    data_root: Path = Path("./data"),
+    timeout_seconds: int = 20,
+) -> Diagnosis:
+    """Look in turn at everything that an export needs.
+
+    Raises InvalidRequestError for names that cannot be.
+    """
+    entity, project = _stripped(entity), _stripped(project)
+    problems = name_problems("entity", entity)
+    problems += [] if project is None else name_problems("project", project)
+    if not is_count(timeout_seconds, 1):
+        problems.append(f"timeout_seconds must be 1 or more, not {timeout_seconds!r}")
     if problems:
         raise InvalidRequestError(problems)
-    project = None if project is None else project.strip()
     checks = [_check_sdk()]
     if checks[0].ok:
-        checks += _check_server(entity.strip(), project, timeout_seconds)
+        checks += _check_server(entity, project, timeout_seconds)
     return Diagnosis(checks=(*checks, _check_data_root(data_root)))
+
+
+def _stripped(name: Any) -> Any:
+    return name.strip() if isinstance(name, str) else name
 
 
 def _check_sdk() -> Check:

@@ -6,7 +6,7 @@ Rules
 """
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
@@ -21,12 +21,13 @@ from dr_wandb.shell.store.refusals import disk_refusals
 from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore, load_document, load_state
 
 
-def find_exports(data_root: Path) -> list[ExportStore]:
+def find_exports(data_root: Path | str) -> list[ExportStore]:
     """Return the exports below a data root, by name. There are none where there is no such folder.
 
     Hidden folders are not looked at, nor links that lead out of the data root. Raises DrWandbError
     where the data root cannot be read.
     """
+    data_root = Path(data_root)
     with disk_refusals(data_root):
         try:
             paths = sorted(data_root.iterdir())
@@ -43,10 +44,10 @@ def find_exports(data_root: Path) -> list[ExportStore]:
     ]
 
 
-def read_status(store: ExportStore, now: datetime) -> ExportStatus:
-    """Return what is known of an export. now: with a zone.
+def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus:
+    """Return what is known of an export. now: with a zone, the present by default.
 
-    Raises ExportNotFoundError where there is no export. One that does not read has its problem in
+    Raises ExportNotFoundError if there is no export. One that does not read has its problem in
     the status.
     """
     folder = store.export_dir
@@ -60,7 +61,7 @@ def read_status(store: ExportStore, now: datetime) -> ExportStatus:
         manifest,
         state,
         file_bytes=_sizes(folder),
-        now=now,
+        now=now or datetime.now(UTC),
         sync=_sync_in_words(look_beside(folder)),
         problem=manifest_problem or state_problem,
     )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportRequest, check_source
 from dr_wandb.shell.sources import Source
@@ -14,24 +13,34 @@ SourceOpener = Callable[[ExportRequest, Path], Source]
 
 
 def open_api(request: ExportRequest, private: Path) -> Source:
-    """Open the W&B API, with `private` as the folder for all that the SDK writes."""
+    """Open the W&B API, with `private` as the folder for all that the SDK writes.
+
+    Raises InvalidRequestError for a request that needs another source.
+    """
+    check_source("api", any_project=request.any_project)
     from dr_wandb.shell.sources.api.source import ApiSource
 
     return ApiSource.open(request, private)
 
 
-def opener(source: str) -> SourceOpener:
-    """Return what opens a source by its name. Raises InvalidRequestError for anything else."""
+def source_opener(source: str) -> SourceOpener:
+    """Return what opens a source by its name. Raises InvalidRequestError for anything else.
+
+    So does what it returns, for a request that does not go with the source.
+    """
     check_source(source)
+    if source == "api":
+        return open_api
     kind, _, place = source.partition(":")
     folder = Path(place).expanduser()  # no shell does that behind a colon
-    match kind:
-        case "replay":
-            return lambda request, private: _open_recording(request, folder)
-        case "offline":
-            return lambda request, private: _open_offline(request, folder, private)
-        case _:
-            return open_api
+
+    def open_folder(request: ExportRequest, private: Path) -> Source:
+        check_source(source, request.scope, any_project=request.any_project)
+        if kind == "replay":
+            return _open_recording(request, folder)
+        return _open_offline(request, folder, private)
+
+    return open_folder
 
 
 def _open_recording(request: ExportRequest, folder: Path) -> Source:
@@ -94,4 +103,4 @@ def require_apart(folder: Path, record: Path | None) -> None:
     """Refuse a recording inside an export."""
     if record is not None and record.resolve().is_relative_to(folder.resolve()):
         problem = f"the recording {record} would lie inside the export; name another folder"
-        raise DrWandbError(InvalidRequest(problems=(problem,)))
+        raise InvalidRequestError([problem])

@@ -5,6 +5,7 @@ the line, and what to do.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +19,11 @@ from dr_wandb.core.contract.earlier_states import read_state
 from dr_wandb.core.contract.failures import (
     DamagedFile,
     DrWandbError,
-    InvalidRequest,
     NewerSchema,
     NoExport,
     WrongExport,
 )
-from dr_wandb.core.contract.problems import name_problems
+from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
 from dr_wandb.core.contract.records import SCHEMA_VERSION, HistoryRow, Record, RunSnapshot
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
@@ -59,15 +59,22 @@ class _Versioned(msgspec.Struct):
 
 
 class ExportStore(Record, frozen=True, kw_only=True):
-    """One named export below `data_root`. Nothing has to exist yet."""
+    """One named export below `data_root`. Nothing has to exist yet.
+
+    Raises InvalidRequestError for a name that a request cannot have either.
+    """
 
     name: str
     data_root: Path
 
     def __post_init__(self) -> None:
-        if problems := name_problems("name", self.name):
-            raise DrWandbError(InvalidRequest(problems=tuple(problems)))
-        force_setattr(self, "data_root", Path(self.data_root))
+        problems = name_problems("name", self.name)
+        if isinstance(self.data_root, str | PathLike):
+            force_setattr(self, "data_root", Path(self.data_root))
+        if not isinstance(self.data_root, Path):
+            problems.append(f"data_root must be a path, not {self.data_root!r}")
+        if problems:
+            raise InvalidRequestError(problems)
 
     @property
     def export_dir(self) -> Path:

@@ -14,12 +14,13 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import WandbRun
-from dr_wandb.core.contract.scope import EVERY_RUN, RunScope
+from dr_wandb.core.contract.scope import CRITERIA, EVERY_RUN, RunScope
 from tests.memory_source import MemorySource
 from tests.property import strategies as some
 from tests.syncing import request_for
 
-LISTS = ("states", "tags", "groups", "sweeps", "run_ids")
+LISTS = tuple(criterion.field for criterion in CRITERIA if criterion.takes_several)
+TIMES = tuple(criterion.field for criterion in CRITERIA if not criterion.takes_several)
 MOMENTS = (
     "2024-01-01T00:00:00+00:00",
     "2024-01-02T00:00:00+00:00",
@@ -48,8 +49,7 @@ fields = st.fixed_dictionaries(
     {},
     optional={
         **dict.fromkeys(LISTS, value_lists),
-        "created_after": st.none() | spelled_moments(),
-        "created_before": st.none() | spelled_moments(),
+        **dict.fromkeys(TIMES, st.none() | spelled_moments()),
         "filters": st.sampled_from([None, {}, {"notes": "keep"}]),
     },
 )
@@ -71,16 +71,31 @@ def listed_runs(draw: Any) -> tuple[WandbRun, Any]:
     """Give a run of a project, as W&B has it and as it is normalized."""
     source = project()
     moment = draw(moments) + timedelta(seconds=draw(st.integers(-1, 1)))
-    run = source.add_run(
-        draw(names),
-        created_at=moment.isoformat(),
-        state=draw(names),
-        tags=draw(value_lists),
-        group=draw(st.none() | names),
-        sweep_name=draw(st.none() | names),
-        notes=draw(st.sampled_from([None, "keep"])),
-    )
+    kinds = {"run_id": names, "state": names, "tags": value_lists}
+    chosen = {
+        criterion.of_run: draw(kinds.get(criterion.of_run, st.none() | names))
+        for criterion in CRITERIA
+        if criterion.takes_several
+    }
+    notes = draw(st.sampled_from([None, "keep"]))
+    run = source.add_run(**chosen, created_at=moment.isoformat(), notes=notes)
     return normalize_run(run.node("entity", "project"), entity="entity", project="project"), run
+
+
+# --- the table
+
+
+def test_scope_has_a_field_for_each_criterion_and_one_that_only_w_and_b_judges() -> None:
+    fields = [criterion.field for criterion in CRITERIA]
+    assert RunScope.__struct_fields__ == (*fields, "filters")
+
+
+def test_criteria_differ_in_all_that_is_spelled_out_and_ask_about_fields_of_a_run() -> None:
+    for name in ("field", "flag", "help", "word"):
+        assert len({getattr(criterion, name) for criterion in CRITERIA}) == len(CRITERIA)
+    asked = {(criterion.filter_key, criterion.operator) for criterion in CRITERIA}
+    assert len(asked) == len(CRITERIA)
+    assert {criterion.of_run for criterion in CRITERIA} <= set(WandbRun.__struct_fields__)
 
 
 # --- two spellings of one scope
@@ -94,7 +109,7 @@ def test_scopes_are_equal_when_they_say_the_same(values: dict[str, Any], data: A
             other[name] = [*data.draw(st.permutations(other[name])), other[name][0]]
         elif data.draw(st.booleans()):
             other[name] = ()
-    for name in ("created_after", "created_before"):
+    for name in TIMES:
         if other.get(name):
             other[name] = getattr(RunScope(**{name: other[name]}), name)
     one, two = scope_of(values), scope_of(other)
@@ -154,10 +169,7 @@ def test_another_value_widens_a_scope_and_another_field_narrows_it(
 @given(scopes, listed_runs())
 def test_a_scope_admits_what_each_of_its_fields_admits(scope: RunScope, run: Any) -> None:
     normalized, _ = run
-    parts = [
-        RunScope(**{name: getattr(scope, name)})
-        for name in (*LISTS, "created_after", "created_before")
-    ]
+    parts = [RunScope(**{name: getattr(scope, name)}) for name in (*LISTS, *TIMES)]
     assert scope.admits(normalized) == all(part.admits(normalized) for part in parts)
 
 

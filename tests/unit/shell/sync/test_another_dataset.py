@@ -21,7 +21,7 @@ from dr_wandb.core.sync.describe import describe_changes
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
-from dr_wandb.shell.sources.opening import opener
+from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.changelog import read_changes
@@ -247,7 +247,7 @@ def test_recorded_notes_replay_to_the_same_bytes(tmp_path: Path, folder: Path) -
     assert syncing.export(source, request, now=source.now, record=tape).complete
     assert json.loads((tape / "recording.json").read_text())["schema_version"] == 4
     again = syncing.request_for(tmp_path / "again", extra_datasets=(NOTES,))
-    assert ExportEngine(again, source=opener(f"replay:{tape}")).export().complete
+    assert ExportEngine(again, source=source_opener(f"replay:{tape}")).export().complete
     names = ("notes.jsonl", "history.jsonl", "runs.jsonl", "changes.jsonl", "manifest.json")
     replayed, recorded = syncing.visible(tmp_path / "again" / syncing.NAME), syncing.visible(folder)
     assert {name: replayed[name] for name in names} == {name: recorded[name] for name in names}

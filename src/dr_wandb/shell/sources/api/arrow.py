@@ -171,7 +171,8 @@ def _numbers(column: pa.Array) -> Cells:
     kind = np.float32 if pa.types.is_float32(column.type) else np.float64
     held = np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column)]
     values = held.astype(np.float64, copy=False)
-    whole = (values == np.trunc(values)) & (np.abs(values) < EXACT_INTEGERS)
+    with np.errstate(invalid="ignore"):  # a NaN may be a signaling one
+        whole = (values == np.trunc(values)) & (np.abs(values) < EXACT_INTEGERS)
     if whole.all() and not column.null_count:
         return values.astype(np.int64).tolist()  # type: ignore[no-any-return]
     cells: list[Any] = values.tolist()

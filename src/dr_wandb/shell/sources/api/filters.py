@@ -7,7 +7,7 @@ a scope's own `filters`.
 from typing import Any
 
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunsById, RunsCreatedSince
-from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.scope import RunScope, chosen_in
 
 
 def query_filters(query: ListingQuery) -> dict[str, Any]:
@@ -25,24 +25,10 @@ def scope_filters(scope: RunScope | None) -> dict[str, Any]:
     """Return the filters that bring the runs in scope, {} where that is every run."""
     if scope is None:
         return {}
-    named: dict[str, Any] = {
-        key: {"$in": list(values)}
-        for key, values in (
-            ("state", scope.states),
-            ("tags", scope.tags),
-            ("group", scope.groups),
-            ("sweep", scope.sweeps),
-            ("name", scope.run_ids),
-        )
-        if values
-    }
-    created = {
-        operator: moment
-        for operator, moment in (("$gte", scope.created_after), ("$lt", scope.created_before))
-        if moment is not None
-    }
-    if created:
-        named["createdAt"] = created
+    named: dict[str, dict[str, Any]] = {}
+    for criterion, wanted in chosen_in(scope):
+        value = list(wanted) if criterion.takes_several else wanted[0]
+        named.setdefault(criterion.filter_key, {})[criterion.operator.value] = value
     return _both(named, scope.filters or {})
 
 

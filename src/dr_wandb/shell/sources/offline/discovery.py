@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.old_folder import BESIDE, HISTORY, name_run
 from dr_wandb.core.offline.pointers import STAND_INS, dead_link
@@ -58,19 +58,18 @@ class Discovery(NamedTuple):
 
 
 def discover(folder: Path) -> Discovery:
-    """Find all run files. Raises DrWandbError if there is no folder."""
+    """Find all run files. Raises InvalidRequestError if there is no folder."""
     try:
         mode = folder.stat().st_mode
         if stat.S_ISDIR(mode):
             os.scandir(folder).close()
         elif not stat.S_ISREG(mode):
-            raise DrWandbError(_no_folder(folder, f": it {_no_file(mode)}"))
+            raise _no_folder(folder, f": it {_no_file(mode)}")
     except (FileNotFoundError, NotADirectoryError) as error:
         link = f": it {_why(str(folder), error)}" if folder.is_symlink() else ""
-        raise DrWandbError(_no_folder(folder, link)) from error
+        raise _no_folder(folder, link) from error
     except OSError as error:
-        problem = f"{clean_text(str(folder))} {why(error)}"
-        raise DrWandbError(InvalidRequest(problems=(problem,))) from error
+        raise InvalidRequestError([f"{clean_text(str(folder))} {why(error)}"]) from error
     files: dict[tuple[int, int, str], RunFile] = {}
     out_of_reach, hollow = [], []
     for place in sorted(_places(folder), key=lambda place: place.parts):
@@ -85,16 +84,23 @@ def discover(folder: Path) -> Discovery:
     return Discovery(list(files.values()), out_of_reach, hollow)
 
 
-def _no_folder(folder: Path, reason: str) -> InvalidRequest:
+def _no_folder(folder: Path, reason: str) -> InvalidRequestError:
     problem = f"there is no folder {clean_text(str(folder))} with offline runs{reason}"
-    return InvalidRequest(problems=(problem,))
+    return InvalidRequestError([problem])
 
 
 def links_in(folder: Path) -> list[str]:
     """Return the names of the links to folders in a folder: these are not followed."""
     with os.scandir(folder) as listed:
-        links = [entry.name for entry in listed if entry.is_symlink() and entry.is_dir()]
+        links = [entry.name for entry in listed if _links_to_folder(entry)]
     return sorted(map(clean_text, links))
+
+
+def _links_to_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except OSError:  # it leads to itself
+        return False
 
 
 class _Place(NamedTuple):

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.found import FileNotice, FolderContent
@@ -90,7 +90,7 @@ class FolderScan:
         for found in missed:
             self._miss(found)
         if self._closed and not files and not self._unread:
-            raise DrWandbError(InvalidRequest(problems=tuple(self._closed)))
+            raise InvalidRequestError(self._closed)
         if hollow:
             others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
             self._tell(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from dr_wandb.core.contract.failures import DrWandbError, InvalidRequest
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.shell.sources.recording.recording import HEAD_FILE, RECORDING_NAMES
 from dr_wandb.shell.store.refusals import disk_refusals
 
@@ -83,7 +83,7 @@ def require_replaceable(folder: Path) -> None:
         foreign = bool(names - RECORDING_NAMES) or (folder.exists() and not folder.is_dir())
     if foreign or (names and HEAD_FILE not in names):
         problem = f"{folder} holds something other than a recording; name a new or empty folder"
-        raise DrWandbError(InvalidRequest(problems=(problem,)))
+        raise InvalidRequestError([problem])
 
 
 def move_into_place(staging: Path, target: Path) -> None:

@@ -1,0 +1,26 @@
+"""Look at what syncs have changed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dr_wandb.core.sync.changes import SyncChanges
+from dr_wandb.shell.store.places import require_visible_file
+from dr_wandb.shell.store.refusals import disk_refusals
+from dr_wandb.shell.store.store import ExportStore
+from dr_wandb.shell.sync.changelog import read_changes
+
+
+def iter_changes(name: str, data_root: Path) -> Iterator[SyncChanges]:
+    """Load what each sync changed, one at a time, oldest first; syncs without a change are not in.
+
+    Raises ExportNotFoundError if there is no export, DrWandbError for a line that does not read.
+    """
+    store = ExportStore(name=name, data_root=data_root)
+    store.require_manifest()
+    return _read(store.changes_path)
+
+
+def _read(path: Path) -> Iterator[SyncChanges]:
+    with disk_refusals(path):
+        require_visible_file(path)
+        yield from read_changes(path)

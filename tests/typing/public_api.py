@@ -1,0 +1,192 @@
+"""What users of the library write, with every value that they look at under its type.
+
+`mypy --strict` and pyright check this file; `test_public_api.py` runs it. It imports nothing of the
+project but `dr_wandb`.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_type
+
+import dr_wandb
+from dr_wandb import (
+    ChangedRun,
+    Comparison,
+    DamagedFile,
+    DrWandbError,
+    ExportEngine,
+    ExportManifest,
+    ExportMode,
+    ExportNotFoundError,
+    ExportRequest,
+    ExportState,
+    ExportStatus,
+    ExportStore,
+    ExportSummary,
+    Failure,
+    FetchKind,
+    Finding,
+    FolderContent,
+    HeldRun,
+    HistoryRow,
+    HistorySelection,
+    HistoryWindow,
+    InvalidRequestError,
+    PartFetch,
+    Progress,
+    RunAction,
+    RunListing,
+    RunPlan,
+    RunScope,
+    RunSnapshot,
+    SyncChanges,
+    SyncMode,
+    SyncPlan,
+    VerifyReport,
+    WandbRun,
+    combine_changes,
+    compare_with_source,
+    describe_changes,
+    describe_comparison,
+    describe_folder,
+    describe_plan,
+    describe_report,
+    describe_status,
+    find_exports,
+    iter_changes,
+    iter_history_rows,
+    load_manifest,
+    load_run_snapshots,
+    plan_listing,
+    plan_sync,
+    read_status,
+    scan_folder,
+    source_opener,
+    verify_export,
+)
+
+if TYPE_CHECKING:
+    dr_wandb.no_such_name  # type: ignore[attr-defined]
+
+ENTITY, PROJECT, NAME = "demo-lab", "tiny-vision", "demo"
+
+
+def request(data_root: Path) -> ExportRequest:
+    return ExportRequest(
+        entity=ENTITY,
+        project=PROJECT,
+        name=NAME,
+        data_root=data_root,
+        mode=ExportMode.HISTORY,
+        sync_mode=SyncMode.DETECT_CHANGES,
+        scope=RunScope(states=("finished", "running"), created_after="2020-01-01"),
+    )
+
+
+def selection() -> HistorySelection:
+    return HistorySelection(keys=("loss",), window=HistoryWindow(min_step=10, max_records=100))
+
+
+def sync(data_root: Path, recording: Path) -> ExportSummary:
+    seen: list[Progress] = []
+    engine = ExportEngine(
+        request(data_root),
+        source=source_opener(f"replay:{recording}"),
+        clock=lambda: datetime.now(UTC),
+        progress=seen.append,
+        workers=2,
+    )
+    planned = engine.plan()
+    assert_type(planned, SyncPlan)
+    print(*describe_plan(planned), sep="\n")
+    summary = engine.export()
+    assert_type(summary.failures, tuple[dr_wandb.FailedRun, ...])
+    assert_type(summary.short, tuple[dr_wandb.ShortRun, ...])
+    assert_type(summary.waiting, tuple[dr_wandb.WaitingRun, ...])
+    assert len(seen) == planned.count(RunAction.NEW)
+    return summary
+
+
+def plan_with_a_listing_of_my_own(data_root: Path) -> SyncPlan:
+    state = ExportState(name=NAME, entity=ENTITY, project=PROJECT)
+    wanted = request(data_root)
+    print(plan_listing(wanted, state).reason)
+    listing = [RunListing(run_id="a", history_line_count=3), RunListing(run_id="b")]
+    plan = plan_sync(wanted, state, listing, source="mine")
+    for run in plan.runs:
+        assert_type(run, RunPlan)
+        assert_type(run.action, RunAction)
+        for dataset, fetch in run.fetches.items():
+            assert_type(dataset, str)
+            assert_type(fetch, PartFetch)
+            assert_type(fetch.kind, FetchKind)
+            assert fetch.window.whole
+    return plan
+
+
+def load(data_root: Path) -> tuple[list[WandbRun], Iterator[HistoryRow]]:
+    manifest = load_manifest(NAME, data_root)
+    assert_type(manifest, ExportManifest | None)
+    snapshots = load_run_snapshots(NAME, data_root)
+    assert_type(snapshots, list[RunSnapshot])
+    return [snapshot.run for snapshot in snapshots], iter_history_rows(NAME, data_root)
+
+
+def look(data_root: Path) -> list[ExportStatus]:
+    statuses = [read_status(store) for store in find_exports(data_root)]
+    for status in statuses:
+        print(*describe_status(status), sep="\n")
+    return statuses
+
+
+def prove(data_root: Path, recording: Path) -> Comparison:
+    store = ExportStore(name=NAME, data_root=data_root)
+    report = verify_export(store)
+    assert_type(report, VerifyReport)
+    assert_type(report.findings, tuple[Finding, ...])
+    print(*describe_report(report), sep="\n")
+    comparison = compare_with_source(store, source_opener(f"replay:{recording}"))
+    assert_type(comparison.fully_exported, tuple[HeldRun, ...])
+    print(*describe_comparison(comparison), sep="\n")
+    return comparison
+
+
+def changes(data_root: Path) -> SyncChanges:
+    together = combine_changes(iter_changes(NAME, data_root), "2020-01-01T00:00:00Z")
+    assert_type(together.changed, dict[str, ChangedRun])
+    print(*describe_changes(together), sep="\n")
+    return together
+
+
+def scan(folder: Path) -> FolderContent:
+    content = scan_folder(folder)
+    print(*describe_folder(content), sep="\n")
+    return content
+
+
+def mistakes(data_root: Path) -> list[Failure]:
+    failures: list[Failure] = []
+    try:
+        ExportRequest(entity="", project="a/b", name="..")
+    except InvalidRequestError as error:
+        assert_type(error.problems, tuple[str, ...])
+        failures.append(error.failure)
+    try:
+        load_run_snapshots("nothing", data_root)
+    except ExportNotFoundError as error:
+        failures.append(error.failure)
+    try:
+        scan_folder(data_root / "nowhere")
+    except ValueError as error:
+        if isinstance(error, DrWandbError):
+            failures.append(error.failure)
+    nowhere = source_opener(f"replay:{data_root / 'nowhere'}")
+    try:
+        ExportEngine(request(data_root), source=nowhere).export()
+    except DrWandbError as error:
+        assert_type(error.exit_code, int)
+        if isinstance(error.failure, DamagedFile):
+            assert_type(error.failure.remedy, str)
+        failures.append(error.failure)
+    return failures
