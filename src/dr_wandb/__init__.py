@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.request import SyncMode as SyncMode
     from dr_wandb.core.contract.scope import RunScope as RunScope
     from dr_wandb.core.contract.state import ExportState as ExportState
-    from dr_wandb.core.offline.found import FileNotice as FileNotice
-    from dr_wandb.core.offline.found import FolderContent as FolderContent
-    from dr_wandb.core.offline.found import RunOnDisk as RunOnDisk
-    from dr_wandb.core.offline.found import describe_folder as describe_folder
+    from dr_wandb.core.offline.scan_report import FileNotice as FileNotice
+    from dr_wandb.core.offline.scan_report import FolderContent as FolderContent
+    from dr_wandb.core.offline.scan_report import RunOnDisk as RunOnDisk
+    from dr_wandb.core.offline.scan_report import describe_folder as describe_folder
     from dr_wandb.core.proof.diagnosis import Check as Check
     from dr_wandb.core.proof.diagnosis import Diagnosis as Diagnosis
     from dr_wandb.core.proof.diagnosis import describe_diagnosis as describe_diagnosis
@@ -73,9 +73,11 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.changes import FieldChange as FieldChange
     from dr_wandb.core.sync.changes import RowCount as RowCount
     from dr_wandb.core.sync.changes import SyncChanges as SyncChanges
-    from dr_wandb.core.sync.combine import combine_changes as combine_changes
+    from dr_wandb.core.sync.combine_changes import combine_changes as combine_changes
     from dr_wandb.core.sync.describe import describe_changes as describe_changes
     from dr_wandb.core.sync.describe import describe_plan as describe_plan
+    from dr_wandb.core.sync.listing_plan import ListingPlan as ListingPlan
+    from dr_wandb.core.sync.listing_plan import plan_listing as plan_listing
     from dr_wandb.core.sync.manifest import DataFile as DataFile
     from dr_wandb.core.sync.manifest import ExportManifest as ExportManifest
     from dr_wandb.core.sync.manifest import ExportSummary as ExportSummary
@@ -85,8 +87,6 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
     from dr_wandb.core.sync.plan import SyncPlan as SyncPlan
     from dr_wandb.core.sync.plan import plan_sync as plan_sync
-    from dr_wandb.core.sync.survey import ListingPlan as ListingPlan
-    from dr_wandb.core.sync.survey import plan_listing as plan_listing
     from dr_wandb.shell.progress import Progress as Progress
     from dr_wandb.shell.proof.changes import iter_changes as iter_changes
     from dr_wandb.shell.proof.doctor import diagnose as diagnose
@@ -96,11 +96,11 @@ if TYPE_CHECKING:
     from dr_wandb.shell.proof.verify import compare_with_source as compare_with_source
     from dr_wandb.shell.proof.verify import verify_export as verify_export
     from dr_wandb.shell.sources.opening import source_opener as source_opener
-    from dr_wandb.shell.store.store import ExportNotFoundError as ExportNotFoundError
-    from dr_wandb.shell.store.store import ExportStore as ExportStore
-    from dr_wandb.shell.store.store import iter_history_rows as iter_history_rows
-    from dr_wandb.shell.store.store import load_manifest as load_manifest
-    from dr_wandb.shell.store.store import load_run_snapshots as load_run_snapshots
+    from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
+    from dr_wandb.shell.store.export_store import ExportStore as ExportStore
+    from dr_wandb.shell.store.export_store import iter_history_rows as iter_history_rows
+    from dr_wandb.shell.store.export_store import load_manifest as load_manifest
+    from dr_wandb.shell.store.export_store import load_run_snapshots as load_run_snapshots
     from dr_wandb.shell.sync.engine import ExportEngine as ExportEngine
 
 __version__ = VERSION
@@ -120,21 +120,21 @@ _HOMES = {
     "ExportEngine": "shell.sync.engine",
     "ExportManifest": "core.sync.manifest",
     "ExportMode": "core.contract.request",
-    "ExportNotFoundError": "shell.store.store",
+    "ExportNotFoundError": "shell.store.export_store",
     "ExportRequest": "core.contract.request",
     "ExportState": "core.contract.state",
     "ExportStatus": "core.proof.status",
-    "ExportStore": "shell.store.store",
+    "ExportStore": "shell.store.export_store",
     "ExportSummary": "core.sync.manifest",
     "FailedRun": "core.contract.failures",
     "Failure": "core.contract.failures",
     "FetchKind": "core.sync.plan",
     "FetchWindow": "core.contract.fetch_window",
     "FieldChange": "core.sync.changes",
-    "FileNotice": "core.offline.found",
+    "FileNotice": "core.offline.scan_report",
     "Finding": "core.proof.verify",
     "FindingKind": "core.proof.verify",
-    "FolderContent": "core.offline.found",
+    "FolderContent": "core.offline.scan_report",
     "HeldRun": "core.proof.holdings",
     "HistoryRow": "core.contract.records",
     "HistorySelection": "core.contract.request",
@@ -144,7 +144,7 @@ _HOMES = {
     "InvalidRequestError": "core.contract.problems",
     "KeyRefused": "core.contract.failures",
     "LeadsOutside": "core.contract.failures",
-    "ListingPlan": "core.sync.survey",
+    "ListingPlan": "core.sync.listing_plan",
     "Locked": "core.contract.failures",
     "MixedRuns": "core.contract.failures",
     "NewerSchema": "core.contract.failures",
@@ -157,7 +157,7 @@ _HOMES = {
     "RowCount": "core.sync.changes",
     "RunAction": "core.sync.plan",
     "RunListing": "core.contract.listing",
-    "RunOnDisk": "core.offline.found",
+    "RunOnDisk": "core.offline.scan_report",
     "RunPlan": "core.sync.plan",
     "RunScope": "core.contract.scope",
     "RunSnapshot": "core.contract.records",
@@ -177,22 +177,22 @@ _HOMES = {
     "WaitingRun": "core.contract.failures",
     "WandbRun": "core.contract.records",
     "WrongExport": "core.contract.failures",
-    "combine_changes": "core.sync.combine",
+    "combine_changes": "core.sync.combine_changes",
     "compare_with_source": "shell.proof.verify",
     "describe_changes": "core.sync.describe",
     "describe_comparison": "core.proof.holdings",
     "describe_diagnosis": "core.proof.diagnosis",
-    "describe_folder": "core.offline.found",
+    "describe_folder": "core.offline.scan_report",
     "describe_plan": "core.sync.describe",
     "describe_report": "core.proof.verify",
     "describe_status": "core.proof.status",
     "diagnose": "shell.proof.doctor",
     "find_exports": "shell.proof.status",
     "iter_changes": "shell.proof.changes",
-    "iter_history_rows": "shell.store.store",
-    "load_manifest": "shell.store.store",
-    "load_run_snapshots": "shell.store.store",
-    "plan_listing": "core.sync.survey",
+    "iter_history_rows": "shell.store.export_store",
+    "load_manifest": "shell.store.export_store",
+    "load_run_snapshots": "shell.store.export_store",
+    "plan_listing": "core.sync.listing_plan",
     "plan_sync": "core.sync.plan",
     "read_status": "shell.proof.status",
     "scan_folder": "shell.proof.scan",

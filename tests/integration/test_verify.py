@@ -11,7 +11,7 @@ from dr_wandb.core.proof.verify import describe_report
 from dr_wandb.shell.proof.status import find_exports, read_status
 from dr_wandb.shell.proof.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.api.source import ApiSource
-from dr_wandb.shell.store.store import ExportStore
+from dr_wandb.shell.store.export_store import ExportStore
 from tests.integration.conftest import Command, Exports, visible
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ def diff(
     """
     from dr_wandb.core.contract.criteria import normalize_moment
     from dr_wandb.core.contract.normalize import instant
-    from dr_wandb.core.sync.combine import combine_changes
+    from dr_wandb.core.sync.combine_changes import combine_changes
     from dr_wandb.core.sync.describe import describe_changes
     from dr_wandb.shell.proof.changes import iter_changes
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from dr_wandb.cli import garbage
+from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
 from dr_wandb.cli.offline import scan
@@ -76,9 +76,9 @@ def main() -> NoReturn:
     """Run the command as a program, which ends on SIGTERM as it does on Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.pop("WANDB_SERVICE", None)  # of the process that started this one, dead or alive
-    garbage.own_process()
+    gc_tuning.enable()
     code = run()
-    garbage.never_again()
+    gc_tuning.freeze_at_exit()
     _end(code)
 
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dr_wandb.cli import garbage
+from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.flags import ScopeFlags, Several, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
@@ -195,7 +195,7 @@ def _opener(source: str) -> "SourceOpener":
     open_source = source_opener(source)
 
     def open_undisturbed(request: ExportRequest, private: Path) -> "Source":
-        with garbage.held_off():  # the SDK is imported here
+        with gc_tuning.paused():  # the SDK is imported here
             return open_source(request, private)
 
     return open_undisturbed

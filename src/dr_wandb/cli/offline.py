@@ -25,7 +25,7 @@ def scan(
     json
         Print one JSON document.
     """
-    from dr_wandb.core.offline.found import describe_folder, describe_problems
+    from dr_wandb.core.offline.scan_report import describe_folder, describe_problems
     from dr_wandb.shell.proof.scan import scan_folder
 
     content = scan_folder(folder)

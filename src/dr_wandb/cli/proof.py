@@ -30,7 +30,7 @@ def status(
 
     from dr_wandb.core.proof.status import describe_status, describe_statuses
     from dr_wandb.shell.proof.status import find_exports, read_status
-    from dr_wandb.shell.store.store import ExportStore
+    from dr_wandb.shell.store.export_store import ExportStore
 
     now = datetime.now(UTC)
     if name is not None:
@@ -82,7 +82,7 @@ def verify(
     from dr_wandb.core.proof.verify import describe_report
     from dr_wandb.shell.proof.verify import compare_with_source, verify_export
     from dr_wandb.shell.sources.opening import source_opener
-    from dr_wandb.shell.store.store import ExportStore
+    from dr_wandb.shell.store.export_store import ExportStore
 
     check_source(source)
     configure_logging(quiet=json)

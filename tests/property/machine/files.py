@@ -11,7 +11,7 @@ from hypothesis import note
 from dr_wandb import ExportSummary, iter_history_rows, load_manifest, load_run_snapshots
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.sync.codec import decode_changes, encode_line, row_key
-from dr_wandb.shell.store.store import ExportStore
+from dr_wandb.shell.store.export_store import ExportStore
 from tests import syncing
 from tests.property.machine.changes_model import changes_between
 from tests.property.machine.view import View

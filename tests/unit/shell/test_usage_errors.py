@@ -16,7 +16,7 @@ from dr_wandb.shell.proof.doctor import diagnose
 from dr_wandb.shell.proof.verify import compare_with_source
 from dr_wandb.shell.sources.offline.runs import look_into
 from dr_wandb.shell.sources.opening import open_api, source_opener
-from dr_wandb.shell.store.store import (
+from dr_wandb.shell.store.export_store import (
     ExportStore,
     iter_history_rows,
     load_manifest,

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.contract.records import HistoryRow, RunUser, WandbRun
 from dr_wandb.core.contract.row_shape import OWN_METADATA, OWN_PREFIX, flatten_row
 from dr_wandb.core.contract.values import clean_text, decode_json, json_safe, spell_number

@@ -11,7 +11,7 @@ Rules (measured with SDK 0.10.33 to 0.31.0)
 
 from collections.abc import Iterable
 
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.contract.row_shape import OWN_METADATA
 from dr_wandb.core.offline.records import Change
 from dr_wandb.core.offline.text import json_or_text

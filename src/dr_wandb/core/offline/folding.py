@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.offline.config import KEEPS_CHARTS, Config
 from dr_wandb.core.offline.host import merge_into
@@ -38,7 +38,7 @@ from dr_wandb.core.offline.text import json_or_text
 from dr_wandb.core.offline.tree import Leaf, Path, Tree, in_order
 
 
-class Folder:
+class RunFolding:
     """Folds records, from nothing or from where an earlier fold ended.
 
     stepless: how many rows of the file have no step of their own.

@@ -16,7 +16,7 @@ from typing import Any
 
 from returns.result import Success
 
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.contract.values import text_keys
 from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.framing import Frames, read_parts

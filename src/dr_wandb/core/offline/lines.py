@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.offline.header import Buffer
 from dr_wandb.core.offline.line_objects import BLANK, objects_in
 from dr_wandb.core.offline.lost_bytes import LostBytes

@@ -9,7 +9,7 @@ Rules
 from collections.abc import Mapping
 from typing import Any
 
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.contract.row_shape import OWN_METADATA
 from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.own_config import MACHINE, own_config

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.reading import FileReading

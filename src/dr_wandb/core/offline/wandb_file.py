@@ -15,7 +15,7 @@ from returns.result import Success
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.decoding import decode_record
-from dr_wandb.core.offline.folding import Folder
+from dr_wandb.core.offline.folding import RunFolding
 from dr_wandb.core.offline.framing import BLOCK, read_frames, read_parts
 from dr_wandb.core.offline.header import HEADER, Buffer
 from dr_wandb.core.offline.legacy import replayed
@@ -46,19 +46,19 @@ def read_file(
 
     after_part: called when a part of the file is not needed any more.
     """
-    folder = Folder(before.fold)
+    folding = RunFolding(before.fold)
     lost, marks = list(before.lost), list(before.marks)
     torn: LostBytes | None = None
     begin = before.end
     for frames in read_parts(data, begin):
         mark = Mark(
             offset=begin,
-            below=folder.last_step,
-            after=folder.end_step,
-            stepless=folder.stepless,
+            below=folding.last_step,
+            after=folding.end_step,
+            stepless=folding.stepless,
         )
         marks.append(mark)
-        _fold(sort_records(data, frames), folder, before.numbered_on)
+        _fold(sort_records(data, frames), folding, before.numbered_on)
         torn = next((loss for loss in frames.lost if loss.torn), None)
         for loss in frames.lost:
             if not loss.torn:
@@ -68,7 +68,7 @@ def read_file(
     return replace(
         before,
         end=begin,
-        fold=_with_replay(folder.fold, data, begin, before.fold.replay, after_part),
+        fold=_with_replay(folding.fold, data, begin, before.fold.replay, after_part),
         lost=tuple(lost),
         torn=torn,
         marks=(*marks[:1], *marks[1:][-MARKS:]),
@@ -101,32 +101,32 @@ def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:
         lost.append(loss)
 
 
-def _fold(records: Records, folder: Folder, numbered_on: bool) -> None:
+def _fold(records: Records, folding: RunFolding, numbered_on: bool) -> None:
     """Fold the records of a part. Of its rows only steps and times are looked at."""
-    _fold_each(records.others, folder)
+    _fold_each(records.others, folding)
     changes = len(records.summaries.starts)
-    last = last_values(records) if changes and folder.is_of_core else None
+    last = last_values(records) if changes and folding.is_of_core else None
     if last is not None:
-        folder.add_summaries(changes, last)
+        folding.add_summaries(changes, last)
     else:
-        _fold_each(records.contents(records.summaries), folder)
-    for told in look_at(records, folder.stepless):
-        steps = rising(told.steps, folder.end_step) if numbered_on else told.steps
-        folder.add_rows(steps)
-        folder.stepless = told.stepless
-        folder.see(told.moment)
-        folder.skip(told.unreadable)
+        _fold_each(records.contents(records.summaries), folding)
+    for told in look_at(records, folding.stepless):
+        steps = rising(told.steps, folding.end_step) if numbered_on else told.steps
+        folding.add_rows(steps)
+        folding.stepless = told.stepless
+        folding.see(told.moment)
+        folding.skip(told.unreadable)
 
 
-def _fold_each(contents: Iterable[bytes], folder: Folder) -> None:
+def _fold_each(contents: Iterable[bytes], folding: RunFolding) -> None:
     for content in contents:
         match decode_record(content):
             case Success(HistoryRecord()):
                 pass  # looked at with all rows
             case Success(record):
-                folder.add(record)
+                folding.add(record)
             case _:
-                folder.skip()
+                folding.skip()
 
 
 def rows_of(

@@ -16,7 +16,7 @@ from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_EVIDENCE
 from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_rows import StoredPart
 from dr_wandb.core.proof.consistency import Seen, digest_in

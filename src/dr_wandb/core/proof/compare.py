@@ -18,7 +18,7 @@ from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
 from dr_wandb.core.proof.status import shortage_of
 

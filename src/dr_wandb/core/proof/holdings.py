@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_rows import StoredPart
 from dr_wandb.core.proof.verify import VerifyReport, describe_report

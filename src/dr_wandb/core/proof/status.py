@@ -17,7 +17,7 @@ from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.contract.words import ago, count, scope_in_words, size_in_words, table
+from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
 from dr_wandb.core.sync.manifest import ExportManifest
 
 

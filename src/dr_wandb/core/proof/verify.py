@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.words import count, size_in_words
+from dr_wandb.core.contract.wording import count, size_in_words
 from dr_wandb.core.sync.manifest import DataFile
 
 MOST_LISTED = 10

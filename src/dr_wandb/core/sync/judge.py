@@ -41,7 +41,7 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Answer, Case
 from dr_wandb.core.sync.next_evidence import (
     SHORT_SYNCS,

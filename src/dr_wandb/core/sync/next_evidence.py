@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import NO_DIFFERENCE, Evidence, Look, Standing, earlier_of
 from dr_wandb.core.contract.part import Position
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Case
 
 SHORT_SYNCS = 3

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dr_wandb.core.sync.changes import SyncChanges
-from dr_wandb.shell.store.places import require_visible_file
-from dr_wandb.shell.store.refusals import disk_refusals
-from dr_wandb.shell.store.store import ExportStore
+from dr_wandb.shell.store.disk_errors import disk_refusals
+from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.sync.changelog import read_changes
 
 

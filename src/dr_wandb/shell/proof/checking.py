@@ -32,8 +32,8 @@ from dr_wandb.core.sync.manifest import (
 )
 from dr_wandb.shell.proof.presence import look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
-from dr_wandb.shell.store.places import require_visible_file
-from dr_wandb.shell.store.store import ExportStore, load_document, load_state
+from dr_wandb.shell.store.export_store import ExportStore, load_document, load_state
+from dr_wandb.shell.store.guards import require_visible_file
 
 _R = TypeVar("_R", bound=Record)
 

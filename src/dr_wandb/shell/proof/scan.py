@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from dr_wandb.core.offline.found import FolderContent
+from dr_wandb.core.offline.scan_report import FolderContent
 from dr_wandb.shell.sources.offline.runs import look_into
 
 

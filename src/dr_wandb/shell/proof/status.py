@@ -12,13 +12,18 @@ from pathlib import Path
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.status import ExportStatus, sum_up
 from dr_wandb.core.sync.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest, file_order
 from dr_wandb.shell.proof.presence import Presence, look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
-from dr_wandb.shell.store.refusals import disk_refusals
-from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore, load_document, load_state
+from dr_wandb.shell.store.disk_errors import disk_refusals
+from dr_wandb.shell.store.export_store import (
+    ExportNotFoundError,
+    ExportStore,
+    load_document,
+    load_state,
+)
 
 
 def find_exports(data_root: Path | str) -> list[ExportStore]:

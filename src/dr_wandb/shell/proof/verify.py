@@ -23,10 +23,10 @@ from dr_wandb.shell.proof.checking import Checking
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE
-from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
-from dr_wandb.shell.sync.spool import SnapshotSpool
 from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 
@@ -117,17 +117,17 @@ def compare_with_source(
         scratch = Path(private)
         with (
             opened(source, request, scratch) as asked,
-            SnapshotSpool(scratch) as spool,
+            ListedRunsFile(scratch) as listed,
             StoredRuns(store.runs_path, places) as stored,
         ):
-            listing = list_project(asked, request, state, spool, stored.get, wait=wait)
+            listing = list_project(asked, request, state, listed, stored.get, wait=wait)
             return compare(
                 checked,
                 listing.runs,
                 broken={failed.run_id: failed.reason for failed in listing.failures},
                 unread=listing.unread,
                 certain=listing.asked,
-                strangers=_strangers(checked, listing, spool),
+                strangers=_strangers(checked, listing, listed),
                 unlisted=listing.unlisted,
                 address=asked.address,
                 compared_at=asked.recorded_at or normalize_time(clock()) or "",
@@ -135,14 +135,14 @@ def compare_with_source(
 
 
 def _strangers(
-    checked: CheckedExport, listing: ProjectListing, spool: SnapshotSpool
+    checked: CheckedExport, listing: ProjectListing, listed: ListedRunsFile
 ) -> Iterator[UnheldRun]:
     """Give the runs that are listed and not in the export."""
     tracked = checked.state.runs if checked.state is not None else {}
     scope = checked.manifest.scope if checked.manifest is not None else None
     for run in listing.runs:
         if run.run_id not in checked.runs:
-            yield explain_absence(spool.get(run.run_id), scope, tracked.get(run.run_id))
+            yield explain_absence(listed.get(run.run_id), scope, tracked.get(run.run_id))
     for failed in listing.failures:
         if failed.run_id not in checked.runs:
             reason = f"its listing does not read: {failed.reason}"

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from dr_wandb.core.contract.failures import DrWandbError, Locked
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.places import require_folder, require_own_file
+from dr_wandb.shell.store.guards import require_folder, require_own_file
 
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder.json"

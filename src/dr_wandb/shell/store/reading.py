@@ -22,8 +22,8 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
 from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE, ExportManifest
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.export_store import ExportStore, check_identity, load_state
 from dr_wandb.shell.store.rebuilding import rebuild_rows, rebuild_snapshots
-from dr_wandb.shell.store.store import ExportStore, check_identity, load_state
 
 CHECKED_FILE = ".checked.json"
 """What the data files looked like when their digests were last right. Only saves time."""

@@ -38,8 +38,8 @@ from dr_wandb.core.sync.codec import (
     row_key,
 )
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.export_store import check_identity, decoded
 from dr_wandb.shell.store.sorting import ExternalSorter
-from dr_wandb.shell.store.store import check_identity, decoded
 from dr_wandb.shell.store.writing import LineWriter
 
 

@@ -13,7 +13,7 @@ from dr_wandb.core.sync.manifest import file_order
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
-from dr_wandb.shell.store.places import require_own_file, require_own_folder, require_visible_file
+from dr_wandb.shell.store.guards import require_own_file, require_own_folder, require_visible_file
 from dr_wandb.shell.store.reading import CHECKED_FILE
 
 KEPT = ".segment"

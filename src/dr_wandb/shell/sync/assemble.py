@@ -24,14 +24,14 @@ from dr_wandb.core.sync.changes import ChangedRun, compare_runs
 from dr_wandb.core.sync.codec import decode_snapshot, encode_line, encode_snapshot, fingerprint
 from dr_wandb.core.sync.manifest import RUNS_FILE, DataFile
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.disk_errors import require_space
 from dr_wandb.shell.store.reading import StoredExport
-from dr_wandb.shell.store.space import require_space
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch_job import Fetched
+from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.reshape import with_reshaped_rows
 from dr_wandb.shell.sync.results import RunResult
-from dr_wandb.shell.sync.spool import SnapshotSpool
 
 
 class Assembled(Record, frozen=True, kw_only=True):
@@ -52,14 +52,14 @@ class Assembler:
         self,
         stored: StoredExport,
         request: ExportRequest,
-        spool: SnapshotSpool,
+        listed: ListedRunsFile,
         row_files: Mapping[str, DatasetFile],
         folder: Path,
         exported_at: str,
     ) -> None:
         self._stored = stored
         self._request = request
-        self._spool = spool
+        self._listed = listed
         self._row_files = row_files
         self._folder = folder
         self._exported_at = exported_at
@@ -152,7 +152,7 @@ class Assembler:
         self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
     ) -> int:
         """Return about how long `runs.jsonl` will be."""
-        listed = sum(self._spool.length(run_id) for run_id in results)
+        listed = sum(self._listed.length(run_id) for run_id in results)
         return listed + sum(
             run.snapshot.length
             for run in tracked.values()
@@ -213,10 +213,10 @@ class Assembler:
         """Return the line of a run that was read, and the tracking that goes with it."""
         stored = self._stored_snapshot(tracking, old)
         if stored is None and not self._request.include_metadata:
-            line = encode_snapshot(self._spool.encoded(tracking.run_id), self._exported_at)
+            line = encode_snapshot(self._listed.encoded(tracking.run_id), self._exported_at)
             mark = result.outcome.listing.fingerprint
             return line, replace(tracking, fingerprint=mark, metadata_included=False)
-        run = self._spool.get(tracking.run_id)
+        run = self._listed.get(tracking.run_id)
         if self._request.include_metadata:
             content: Mapping[str, Any] | None = stored.run.metadata if stored is not None else None
             if result.metadata is not None and result.metadata.read:

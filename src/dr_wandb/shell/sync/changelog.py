@@ -14,8 +14,8 @@ from dr_wandb.core.sync.codec import decode_changes, encode_line
 from dr_wandb.core.sync.manifest import CHANGES_FILE, DataFile
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.export_store import ExportStore, decoded
 from dr_wandb.shell.store.reading import StoredExport
-from dr_wandb.shell.store.store import ExportStore, decoded
 from dr_wandb.shell.store.writing import LineWriter
 
 REMEDY = "restore the file, or delete that line: the other files do not depend on it"

@@ -12,31 +12,31 @@ from dr_wandb.core.contract.failures import DrWandbError, FailedRun
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome, advance_run, advance_runs, count_deselected
 from dr_wandb.core.sync.describe import describe_accepted
+from dr_wandb.core.sync.listing_plan import check_vanished
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
-from dr_wandb.core.sync.survey import check_vanished
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
 from dr_wandb.shell.sources import Source, require_datasets, with_files
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
+from dr_wandb.shell.store.disk_errors import disk_refusals
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.lock import locked
 from dr_wandb.shell.store.reading import StoredExport, read_export
-from dr_wandb.shell.store.refusals import disk_refusals
 from dr_wandb.shell.store.staging import finish_interrupted, staging
-from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
-from dr_wandb.shell.sync.conclude import Conclusion, conclude
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch import Fetcher, processes_for
 from dr_wandb.shell.sync.fetch_job import FetchJob, lanes_for
+from dr_wandb.shell.sync.finish import Finished, finish
+from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
-from dr_wandb.shell.sync.spool import SnapshotSpool
 from dr_wandb.shell.sync.stored_parts import StoredParts
 from dr_wandb.shell.sync.stored_runs import StoredRuns
 from dr_wandb.shell.threads import WORKERS, in_lanes
@@ -92,7 +92,11 @@ class ExportEngine:
         require_apart(folder, self._record)
         with disk_refusals(folder, exactly=True), locked(folder):
             finish_interrupted(folder)
-            with staging(folder) as scratch, SnapshotSpool(scratch) as spool, ExitStack() as files:
+            with (
+                staging(folder) as scratch,
+                ListedRunsFile(scratch) as listed,
+                ExitStack() as files,
+            ):
                 stored = self._read(scratch)
                 rows = {
                     dataset: files.enter_context(
@@ -103,21 +107,19 @@ class ExportEngine:
                 with opened(self._source, self.request, scratch) as origin:
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
-                        listing = self._list(source, stored, spool)
+                        listing = self._list(source, stored, listed)
                         plan = self._plan(stored, listing, source.kind, exported_at)
                         sync = _Sync(self.request, stored, listing, plan, source.kind, exported_at)
                         results = self._fetch(source, sync, rows, scratch)
                 assembler = Assembler(
-                    stored, self.request, spool, rows, scratch, exported_at=exported_at
+                    stored, self.request, listed, rows, scratch, exported_at=exported_at
                 )
                 assembled = assembler.assemble(sync.advance(results), results)
                 self._warn(stored, assembled, results)
-                conclusion = conclude(
-                    self.store, self.request, stored, assembled, exported_at, scratch
-                )
+                finished = finish(self.store, self.request, stored, assembled, exported_at, scratch)
         failures = [*listing.failures, *failures_in(results)]
         outcomes = [result.outcome for result in results.values()]
-        return self._summarize(plan, listing, failures, outcomes, conclusion, exported_at)
+        return self._summarize(plan, listing, failures, outcomes, finished, exported_at)
 
     def plan(self) -> SyncPlan:
         """Return what `export` would do now, without writing anything."""
@@ -127,22 +129,22 @@ class ExportEngine:
             stored = self._read(scratch)
             with (
                 opened(self._source, self.request, scratch) as source,
-                SnapshotSpool(scratch) as spool,
+                ListedRunsFile(scratch) as listed,
             ):
-                listing = self._list(source, stored, spool)
+                listing = self._list(source, stored, listed)
                 return self._plan(stored, listing, source.kind, self._now(source))
 
     def _read(self, scratch: Path) -> StoredExport:
         return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
 
-    def _list(self, source: Source, stored: StoredExport, spool: SnapshotSpool) -> ProjectListing:
+    def _list(self, source: Source, stored: StoredExport, listed: ListedRunsFile) -> ProjectListing:
         require_datasets(source, self.request.datasets)
         for notice in stored.notices:
             LOGGER.warning("%s", notice)
         places = {run_id: run.snapshot for run_id, run in stored.state.runs.items() if run.snapshot}
         with StoredRuns(stored.runs_path, places) as runs:
             listing = list_project(
-                source, self.request, stored.state, spool, runs.get, wait=self._wait
+                source, self.request, stored.state, listed, runs.get, wait=self._wait
             )
         LOGGER.info(
             "Listed %s of %s/%s for %s",
@@ -229,7 +231,7 @@ class ExportEngine:
         listing: ProjectListing,
         failures: list[FailedRun],
         outcomes: list[RunOutcome],
-        conclusion: Conclusion,
+        finished: Finished,
         exported_at: str,
     ) -> ExportSummary:
         return summarize(
@@ -237,11 +239,11 @@ class ExportEngine:
             plan,
             failures,
             outcomes,
-            conclusion.manifest,
+            finished.manifest,
             folder=str(self.store.export_dir),
             exported_at=exported_at,
             unlisted=listing.unlisted,
-            rows_added=conclusion.changes.rows_added,
+            rows_added=finished.changes.rows_added,
         )
 
     def _now(self, source: Source) -> str:

@@ -32,12 +32,12 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
-from dr_wandb.core.sync.survey import by_id, plan_listing
+from dr_wandb.core.sync.listing_plan import by_id, plan_listing
 from dr_wandb.shell.ahead import one_ahead
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
+from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.project_listing import ProjectListing
-from dr_wandb.shell.sync.spool import SnapshotSpool
 
 ATTEMPTS = 3
 
@@ -66,7 +66,7 @@ class _ListedRun(NamedTuple):
     broken: str = ""
 
 
-class _Survey:
+class _ListingSession:
     """The answers to the queries of one sync."""
 
     def __init__(
@@ -74,14 +74,14 @@ class _Survey:
         source: Source,
         request: ExportRequest,
         state: ExportState,
-        spool: SnapshotSpool,
+        listed: ListedRunsFile,
         find_stored: FindStored,
         wait: Pause,
     ) -> None:
         self.source = source
         self.request = request
         self.state = state
-        self.spool = spool
+        self.listed = listed
         self.find_stored = find_stored
         self.wait = wait
         self.runs: dict[str, RunListing] = {}
@@ -159,7 +159,7 @@ class _Survey:
         if not inside and run.run_id not in self.state.runs:
             return run.run_id, _ListedRun(None, inside=False)
         encoded = encode_run(run)
-        self.spool.put(run.run_id, encoded)
+        self.listed.put(run.run_id, encoded)
         listing = list_run(run, fingerprint_encoded(encoded, run))
         if self.request.extra_datasets:
             counts = counts_in(raw_run, self.request.extra_datasets)
@@ -243,7 +243,7 @@ def list_project(
     source: Source,
     request: ExportRequest,
     state: ExportState,
-    spool: SnapshotSpool,
+    listed: ListedRunsFile,
     find_stored: FindStored,
     *,
     wait: Pause = pause,
@@ -254,29 +254,29 @@ def list_project(
 
     Raises DrWandbError if the source cannot be asked at all.
     """
-    survey = _Survey(source, request, state, spool, find_stored, wait)
+    session = _ListingSession(source, request, state, listed, find_stored, wait)
     everything = EveryRun(scope=request.scope)
     queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
-    missing, asked = survey.ask_all(queries)
+    missing, asked = session.ask_all(queries)
     followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
-    expected = (followed - (asked | survey.answered)) | (survey.inside & survey.answered)
-    if not survey.everything and survey.total not in (None, len(expected)):
-        missing, _ = survey.ask_all([everything])
-    survey.ask_broken_again()
-    if survey.everything:
+    expected = (followed - (asked | session.answered)) | (session.inside & session.answered)
+    if not session.everything and session.total not in (None, len(expected)):
+        missing, _ = session.ask_all([everything])
+    session.ask_broken_again()
+    if session.everything:
         asked = set(state.runs) if missing == 0 else set()
         if request.scope is not None:
-            _, asked = survey.ask_all(by_id(state.runs.keys() - survey.answered))
+            _, asked = session.ask_all(by_id(state.runs.keys() - session.answered))
     return ProjectListing(
-        runs=tuple(survey.runs.values()),
-        failures=tuple(_failures(survey.broken, survey.runs)),
-        unread={run_id: why for run_id, why in survey.broken.items() if run_id in survey.runs},
+        runs=tuple(session.runs.values()),
+        failures=tuple(_failures(session.broken, session.runs)),
+        unread={run_id: why for run_id, why in session.broken.items() if run_id in session.runs},
         asked=frozenset(
             run_id
-            for run_id in asked - (survey.broken.keys() - survey.runs.keys())
+            for run_id in asked - (session.broken.keys() - session.runs.keys())
             if run_id in state.runs and state.runs[run_id].source in ("", source.kind)
         ),
-        outside=frozenset(survey.runs.keys() - survey.inside),
+        outside=frozenset(session.runs.keys() - session.inside),
         unlisted=missing or 0,
     )
 

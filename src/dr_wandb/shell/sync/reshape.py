@@ -24,7 +24,7 @@ from dr_wandb.core.contract.records import SNAPSHOT_FIELDS
 from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import RunTracking, with_fields_to_read, with_part
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.codec import (
     decode_snapshot,
     encode_line,

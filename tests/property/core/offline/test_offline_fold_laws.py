@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from returns.result import Success
 
 from dr_wandb.core.offline.decoding import decode_record
-from dr_wandb.core.offline.folding import Folder
+from dr_wandb.core.offline.folding import RunFolding
 from dr_wandb.core.offline.framing import read_parts
 from dr_wandb.core.offline.parts import sort_records
 from dr_wandb.core.offline.reading import FileReading
@@ -87,7 +87,7 @@ records = st.builds(
 
 
 def folded_one_by_one(payloads: list[bytes]) -> RunFold:
-    folder = Folder(RunFold())
+    folder = RunFolding(RunFold())
     steps: list[int | None] = []
     numbers = itertools.count()
     for payload in payloads:

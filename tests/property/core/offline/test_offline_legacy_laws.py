@@ -7,7 +7,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.plain import plain_form
+from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.offline.legacy import replayed
 from dr_wandb.core.offline.metrics import Metric
 from dr_wandb.core.offline.parts import row_of

@@ -23,7 +23,7 @@ from dr_wandb.core.proof.verify import VerifyReport, describe_report
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.core.sync.manifest import ExportManifest
 from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
-from dr_wandb.shell.store.store import ExportStore, load_document
+from dr_wandb.shell.store.export_store import ExportStore, load_document
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME, select

@@ -27,8 +27,8 @@ from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistorySel
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking, latest
 from dr_wandb.core.sync.describe import describe_plan
+from dr_wandb.core.sync.listing_plan import IDS_PER_QUERY, ListingPlan, plan_listing
 from dr_wandb.core.sync.plan import FetchKind, RunAction, SyncPlan, plan_sync
-from dr_wandb.core.sync.survey import IDS_PER_QUERY, ListingPlan, plan_listing
 from tests.property import strategies as some
 
 listed_runs = st.lists(some.listings, max_size=5)

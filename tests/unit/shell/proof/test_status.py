@@ -16,11 +16,11 @@ from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
-from dr_wandb.core.contract.words import ago, scope_in_words, size_in_words
+from dr_wandb.core.contract.wording import ago, scope_in_words, size_in_words
 from dr_wandb.core.proof.status import describe_status, describe_statuses, shortage_of
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.shell.proof.status import find_exports, read_status
-from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME, select

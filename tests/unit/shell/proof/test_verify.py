@@ -23,7 +23,7 @@ from dr_wandb.core.proof.verify import MOST_LISTED, FindingKind, VerifyReport, d
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.shell.proof import checking
 from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
-from dr_wandb.shell.store.store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME, select
@@ -469,7 +469,7 @@ def test_folder_or_dangling_link_for_a_file_is_found(name: str, tmp_path: Path) 
 def test_verify_needs_neither_wandb_nor_pyarrow(store: ExportStore) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from dr_wandb.shell.store.store import ExportStore\n"
+        "from dr_wandb.shell.store.export_store import ExportStore\n"
         "from dr_wandb.shell.proof.verify import verify_export\n"
         f"assert verify_export(ExportStore(name={NAME!r}, data_root=Path(sys.argv[1]))).sound\n"
         "assert not {'wandb', 'pyarrow'} & sys.modules.keys()\n"

@@ -15,8 +15,8 @@ from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.reading import CHECKED_FILE, StoredExport, read_export
-from dr_wandb.shell.store.store import ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME

@@ -16,14 +16,14 @@ from dr_wandb.core.contract.dataset import DATASETS, Counts, Dataset
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
-from dr_wandb.core.sync.combine import combine_changes
+from dr_wandb.core.sync.combine_changes import combine_changes
 from dr_wandb.core.sync.describe import describe_changes
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.store import ExportStore
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync.changelog import read_changes
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests import syncing

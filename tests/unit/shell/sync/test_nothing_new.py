@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.reading import remember_look
-from dr_wandb.shell.store.store import ExportStore
 from tests.memory_source import MemorySource
 from tests.syncing import DATA_FILES, NAME, sync, visible
 

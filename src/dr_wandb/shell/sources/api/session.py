@@ -33,7 +33,7 @@ from dr_wandb.shell.sources.api.sdk_errors import (
     nobody_there,
     trouble_of,
 )
-from dr_wandb.shell.sources.api.services import Services, handle_of
+from dr_wandb.shell.sources.api.sdk_handles import SdkHandles, handle_of
 from dr_wandb.shell.sources.api.translation import TooMuchError, translate
 from dr_wandb.shell.sources.api.wandb_core import borrow_service
 from dr_wandb.shell.threads import WORKERS
@@ -62,7 +62,7 @@ class ApiSession:
         self._places = threading.Semaphore(WORKERS)
         self._service = borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
-        self._services: Services | None = None
+        self._handles: SdkHandles | None = None
         self._watch: RefusalWatch | None = None
         try:
             self._watch = self._watch_refusals()
@@ -70,7 +70,7 @@ class ApiSession:
         except BaseException:
             self.close()
             raise
-        self._services = Services(self._api, lambda: self._pacer.send(self._open, attempts=1))
+        self._handles = SdkHandles(self._api, lambda: self._pacer.send(self._open, attempts=1))
 
     def _watch_refusals(self) -> RefusalWatch | None:
         """Watch the log of wandb-core, if it was started here: another's is not known."""
@@ -99,8 +99,8 @@ class ApiSession:
 
     def service(self) -> AbstractContextManager[Any]:
         """Give the SDK's handle to its service for one request."""
-        assert self._services is not None
-        return self._services.borrow()
+        assert self._handles is not None
+        return self._handles.borrow()
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -192,8 +192,8 @@ class ApiSession:
         self._places.release(EVERYBODY)
         if self._watch is not None:
             self._watch.close()
-        if self._services is not None:
-            self._services.close()
+        if self._handles is not None:
+            self._handles.close()
         service, self._service = self._service, None
         if service is not None:
             service.give_back()

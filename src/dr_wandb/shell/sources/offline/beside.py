@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dr_wandb.core.contract.values import clean_text, decode_json
-from dr_wandb.core.contract.words import printable
+from dr_wandb.core.contract.wording import printable
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources.offline.files import read_beside
 from dr_wandb.shell.sources.offline.found import FoundRun
+from dr_wandb.shell.sources.offline.run_files import read_beside
 
 SUMMARY_FILE = "wandb-summary.json"
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from dr_wandb.shell.sources.offline.files import Repair, mapped
 from dr_wandb.shell.sources.offline.found import StartedFile, may_be_one
 from dr_wandb.shell.sources.offline.index import ComparedFile, Comparison, KnownFile, digest_of_tail
+from dr_wandb.shell.sources.offline.run_files import Repair, mapped
 
 
 class Copy(NamedTuple):

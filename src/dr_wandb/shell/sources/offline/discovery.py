@@ -23,8 +23,8 @@ from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.old_folder import BESIDE, HISTORY, name_run
 from dr_wandb.core.offline.pointers import STAND_INS, dead_link
-from dr_wandb.shell.sources.offline.files import SUFFIX, folder_name, run_id_of
 from dr_wandb.shell.sources.offline.forms import OldFolder, RunFile, WandbFile
+from dr_wandb.shell.sources.offline.run_files import SUFFIX, folder_name, run_id_of
 
 _RUN_FOLDER = re.compile(r"(?:offline-|dry)?run-\d{8}_\d{6}-(.+)", re.DOTALL)
 _OLD_FILES = BESIDE | {HISTORY}

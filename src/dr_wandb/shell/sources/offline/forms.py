@@ -19,7 +19,7 @@ from dr_wandb.core.offline.old_folder import METADATA, name_run
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.sources import FileBatch
-from dr_wandb.shell.sources.offline.files import FileOnDisk, folder_name, run_id_of
+from dr_wandb.shell.sources.offline.run_files import FileOnDisk, folder_name, run_id_of
 
 
 class Decoder(Protocol):

@@ -5,12 +5,12 @@ from itertools import groupby
 from typing import NamedTuple
 
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.offline.found import FileNotice, RunOnDisk
 from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.core.offline.run import NOBODY, RunFold, state_of
+from dr_wandb.core.offline.scan_report import FileNotice, RunOnDisk
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.index import Known
 

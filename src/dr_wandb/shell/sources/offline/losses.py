@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from dr_wandb.core.contract.words import count
-from dr_wandb.core.offline.found import FileNotice
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.offline.scan_report import FileNotice
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import lost_in
 

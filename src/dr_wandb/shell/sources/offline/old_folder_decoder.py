@@ -14,7 +14,7 @@ from typing import Any
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.copies import Range, begins_with
 from dr_wandb.core.offline.lines import first_step, line_parts, read_lines, rows_in_lines
 from dr_wandb.core.offline.old_folder import (
@@ -32,8 +32,8 @@ from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.sources import FileBatch
-from dr_wandb.shell.sources.offline.files import FileOnDisk, mapped
 from dr_wandb.shell.sources.offline.forms import OldFolder
+from dr_wandb.shell.sources.offline.run_files import FileOnDisk, mapped
 from dr_wandb.shell.sources.offline.yaml_values import yaml_members
 
 MOST_BYTES: Mapping[str, int] = {CONFIG: 1 << 24, SUMMARY: 1 << 26, METADATA: 1 << 24}

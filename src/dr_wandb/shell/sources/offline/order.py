@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from dr_wandb.shell.sources.offline.files import mapped
 from dr_wandb.shell.sources.offline.found import StartedFile
+from dr_wandb.shell.sources.offline.run_files import mapped
 
 
 def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:

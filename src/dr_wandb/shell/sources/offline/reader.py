@@ -10,12 +10,11 @@ Rules
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from dr_wandb.core.contract.words import count
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import behind
 from dr_wandb.shell.processes import Processes, count_cores
-from dr_wandb.shell.sources.offline.files import mapped
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import StartedFile
 from dr_wandb.shell.sources.offline.index import (
@@ -25,6 +24,7 @@ from dr_wandb.shell.sources.offline.index import (
     is_as_known,
     is_untouched,
 )
+from dr_wandb.shell.sources.offline.run_files import mapped
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 from dr_wandb.shell.threads import in_threads
 

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.values import clean_text
-from dr_wandb.core.contract.words import count
-from dr_wandb.core.offline.found import FileNotice, FolderContent
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
+from dr_wandb.core.offline.scan_report import FileNotice, FolderContent
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
 from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, links_in, why
-from dr_wandb.shell.sources.offline.files import run_id_of
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import (
     FoundFile,
@@ -39,6 +38,7 @@ from dr_wandb.shell.sources.offline.index import (
 from dr_wandb.shell.sources.offline.losses import losses_of
 from dr_wandb.shell.sources.offline.order import in_order
 from dr_wandb.shell.sources.offline.reader import Begin, FileReader
+from dr_wandb.shell.sources.offline.run_files import run_id_of
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
 HOLLOW = "is a run folder without its .wandb file: there is nothing to export"

@@ -22,17 +22,17 @@ from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
-from dr_wandb.core.contract.words import count, printable
+from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside
-from dr_wandb.shell.sources.offline.files import MappedFile, mapped, read_beside
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import FoundRun
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
+from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped, read_beside
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 

@@ -25,7 +25,7 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import instant, normalize_time
 from dr_wandb.core.contract.records import Record, snapshot_order
-from dr_wandb.shell.sources.recording.recording import (
+from dr_wandb.shell.sources.recording.format import (
     LISTING_FILE,
     RUNS_FILE,
     ListingAnswer,

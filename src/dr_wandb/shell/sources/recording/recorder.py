@@ -36,7 +36,7 @@ from dr_wandb.shell.sources import (
     SourceError,
     find_reader,
 )
-from dr_wandb.shell.sources.recording.recording import (
+from dr_wandb.shell.sources.recording.format import (
     MetadataAnswer,
     RecordingHead,
     RowLine,

@@ -23,8 +23,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.shell.sources import ReadRows, RowBatch, RunPage
-from dr_wandb.shell.sources.recording.listing import RecordedListing
-from dr_wandb.shell.sources.recording.recording import (
+from dr_wandb.shell.sources.recording.format import (
     HISTORY_FILE,
     METADATA_FILE,
     MetadataAnswer,
@@ -36,6 +35,7 @@ from dr_wandb.shell.sources.recording.recording import (
     read_lines,
     read_lines_at,
 )
+from dr_wandb.shell.sources.recording.listing import RecordedListing
 
 RUNS_PER_PAGE = 500
 ROWS_PER_BATCH = 1000

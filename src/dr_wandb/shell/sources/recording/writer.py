@@ -24,14 +24,7 @@ from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.sync.codec import digest
-from dr_wandb.shell.sources.recording.files import (
-    RowsPart,
-    Span,
-    Spool,
-    move_into_place,
-    require_replaceable,
-)
-from dr_wandb.shell.sources.recording.recording import (
+from dr_wandb.shell.sources.recording.format import (
     HEAD_FILE,
     HISTORY_FILE,
     HISTORY_FOLDER,
@@ -47,7 +40,14 @@ from dr_wandb.shell.sources.recording.recording import (
     encode_record,
     name_rows,
 )
-from dr_wandb.shell.store.refusals import disk_refusals
+from dr_wandb.shell.sources.recording.layout import (
+    RowsPart,
+    Span,
+    Spool,
+    move_into_place,
+    require_replaceable,
+)
+from dr_wandb.shell.store.disk_errors import disk_refusals
 
 
 class HeardListing(NamedTuple):

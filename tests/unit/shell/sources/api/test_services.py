@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.shell.sources.api.services import FULL, OFTEN, Services
+from dr_wandb.shell.sources.api.sdk_handles import FULL, OFTEN, SdkHandles
 
 SOON = 10.0
 
@@ -36,15 +36,15 @@ class Opener:
             self.ended.set()
 
 
-def services_with(open_another: Callable[[], Any]) -> Services:
-    return Services(SimpleNamespace(_service_api="service 1"), open_another)
+def services_with(open_another: Callable[[], Any]) -> SdkHandles:
+    return SdkHandles(SimpleNamespace(_service_api="service 1"), open_another)
 
 
-def borrow(services: Services, count: int, stack: ExitStack) -> Counter[str]:
+def borrow(services: SdkHandles, count: int, stack: ExitStack) -> Counter[str]:
     return Counter(stack.enter_context(services.borrow()) for _ in range(count))
 
 
-def wait_for_two(services: Services) -> None:
+def wait_for_two(services: SdkHandles) -> None:
     limit = threading.Event()
     for _ in range(1000):
         if services.count == 2:

@@ -9,7 +9,7 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.listing import EveryRun
-from dr_wandb.core.contract.words import printable
+from dr_wandb.core.contract.wording import printable
 from dr_wandb.shell.sources.offline.index import Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from tests.unit.offline_folders import (

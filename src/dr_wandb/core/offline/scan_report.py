@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.words import count, printable, size_in_words, table
+from dr_wandb.core.contract.wording import count, printable, size_in_words, table
 
 WIDEST = 80
 """Characters of a cell of the table."""

@@ -11,21 +11,21 @@ RECORDING = Path(__file__).parents[3] / "fixtures" / "recorded" / "tiny-vision"
 
 OWN_PROCESS = """
 import gc
-from dr_wandb.cli import garbage
+from dr_wandb.cli import gc_tuning
 
-garbage.own_process()
-with garbage.held_off():
+gc_tuning.enable()
+with gc_tuning.paused():
     assert not gc.isenabled()
 assert gc.isenabled(), "a long sync would never be rid of its garbage"
 frozen = gc.get_freeze_count()
 assert frozen > 1000
 try:
-    with garbage.held_off():
+    with gc_tuning.paused():
         raise OSError
 except OSError:
     assert gc.isenabled()
 kept = [[] for _ in range(1000)]
-garbage.never_again()
+gc_tuning.freeze_at_exit()
 assert gc.get_freeze_count() >= frozen + 1000
 """
 

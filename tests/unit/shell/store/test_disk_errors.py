@@ -9,7 +9,7 @@ import pytest
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.failures import DiskRefused
-from dr_wandb.shell.store.space import RESERVE_BYTES
+from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME

@@ -13,7 +13,7 @@ from dr_wandb.shell.store import disk
 _RUN = msgspec.json.Decoder(WandbRun)
 
 
-class SnapshotSpool:
+class ListedRunsFile:
     """Runs as they were listed, to be fetched by id, in a file of its own in `folder`.
 
     Used as a context manager.
@@ -52,7 +52,7 @@ class SnapshotSpool:
         """Return how many bytes a run takes that was put."""
         return self._places[run_id][1]
 
-    def __enter__(self) -> "SnapshotSpool":
+    def __enter__(self) -> "ListedRunsFile":
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dr_wandb.core.sync.changes import MOST_FIELDS, ChangedRun, FieldChange, SyncChanges, path_of
 from dr_wandb.core.sync.codec import decode_changes
-from dr_wandb.core.sync.combine import combine_changes
+from dr_wandb.core.sync.combine_changes import combine_changes
 from tests.property.machine import changes_model as model
 
 AT = "2026-01-01T00:00:00Z"

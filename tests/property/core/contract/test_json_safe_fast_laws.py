@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.json_safe_fast import MOST_LEVELS, plain_form
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
-from dr_wandb.core.contract.plain import MOST_LEVELS, plain_form
 from dr_wandb.core.contract.records import RunSnapshot, WandbRun
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.sync.codec import (

@@ -35,8 +35,8 @@ from dr_wandb.core.sync.manifest import (
     STATE_FILE,
     ExportManifest,
 )
-from dr_wandb.shell.store.places import require_visible_file
-from dr_wandb.shell.store.refusals import disk_refusals
+from dr_wandb.shell.store.disk_errors import disk_refusals
+from dr_wandb.shell.store.guards import require_visible_file
 
 _R = TypeVar("_R", bound=Record)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dr_wandb.core.contract.problems import InvalidRequestError
-from dr_wandb.shell.sources.recording.recording import HEAD_FILE, RECORDING_NAMES
-from dr_wandb.shell.store.refusals import disk_refusals
+from dr_wandb.shell.sources.recording.format import HEAD_FILE, RECORDING_NAMES
+from dr_wandb.shell.store.disk_errors import disk_refusals
 
 
 class Span(NamedTuple):

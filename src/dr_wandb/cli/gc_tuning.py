@@ -11,14 +11,14 @@ from contextlib import contextmanager
 _own_process = False
 
 
-def own_process() -> None:
+def enable() -> None:
     """Say that this process is the command's own, and ends with it."""
     global _own_process
     _own_process = True
 
 
 @contextmanager
-def held_off() -> Iterator[None]:
+def paused() -> Iterator[None]:
     """Look for no garbage until the block ends, and never among what it has left behind."""
     if not _own_process:
         yield
@@ -31,7 +31,7 @@ def held_off() -> Iterator[None]:
         gc.enable()
 
 
-def never_again() -> None:
+def freeze_at_exit() -> None:
     """Let the interpreter end without a last look at every object."""
     if _own_process:
         gc.freeze()

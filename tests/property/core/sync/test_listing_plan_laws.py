@@ -21,8 +21,14 @@ from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.codec import encode_document
+from dr_wandb.core.sync.listing_plan import (
+    IDS_PER_QUERY,
+    LATE_RUNS,
+    by_id,
+    check_vanished,
+    plan_listing,
+)
 from dr_wandb.core.sync.plan import plan_sync
-from dr_wandb.core.sync.survey import IDS_PER_QUERY, LATE_RUNS, by_id, check_vanished, plan_listing
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.property import strategies as some

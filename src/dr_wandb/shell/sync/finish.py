@@ -19,27 +19,27 @@ from dr_wandb.core.sync.manifest import (
 )
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.commit import StagedFile, commit, describe_staged, stage_document
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.reading import StoredExport, remember_look
-from dr_wandb.shell.store.store import ExportStore
 from dr_wandb.shell.sync.assemble import Assembled
 from dr_wandb.shell.sync.changelog import append_changes
 
 
-class Conclusion(Record, frozen=True, kw_only=True):
+class Finished(Record, frozen=True, kw_only=True):
     """What is now visible, and what changed."""
 
     manifest: ExportManifest
     changes: SyncChanges
 
 
-def conclude(
+def finish(
     store: ExportStore,
     request: ExportRequest,
     stored: StoredExport,
     assembled: Assembled,
     exported_at: str,
     scratch: Path,
-) -> Conclusion:
+) -> Finished:
     """Describe the new data files, and put in place what differs from what is visible."""
     changes = changes_between(stored.state.runs, assembled.runs, assembled.changed, exported_at)
     log = append_changes(store, stored, changes, scratch)
@@ -64,7 +64,7 @@ def conclude(
     commit(folder, staged)
     with suppress(OSError):  # all is in place; this only saves the next sync a look at the files
         remember_look(store, state)
-    return Conclusion(manifest=manifest, changes=changes)
+    return Finished(manifest=manifest, changes=changes)
 
 
 def _stage(folder: Path, scratch: Path, files: dict[str, DataFile]) -> dict[str, StagedFile]:

@@ -28,7 +28,7 @@ CLOSING_SECONDS = 3.0
 """How long the end of a session waits for an `Api` that is just being opened."""
 
 
-class _Service:
+class _Handle:
     """One handle, and how many requests it is at work on."""
 
     def __init__(self, api: Any) -> None:
@@ -36,11 +36,11 @@ class _Service:
         self.load = 0
 
 
-class Services:
+class SdkHandles:
     """The handles of one session. open_another: opens a further `wandb.Api`; may raise."""
 
     def __init__(self, api: Any, open_another: Callable[[], Any]) -> None:
-        self._services = [_Service(api)]
+        self._handles = [_Handle(api)]
         self._open_another = open_another
         self._lock = threading.Lock()
         self._found_full = 0
@@ -51,35 +51,35 @@ class Services:
     @property
     def count(self) -> int:
         """Return how many there are."""
-        return len(self._services)
+        return len(self._handles)
 
     @contextmanager
     def borrow(self) -> Iterator[Any]:
         """Give the SDK's handle to its service for one request."""
         with self._lock:
-            service = min(self._services, key=lambda one: one.load)
-            if service.load >= FULL:
+            handle = min(self._handles, key=lambda one: one.load)
+            if handle.load >= FULL:
                 self._note_full()
-            service.load += 1
+            handle.load += 1
         try:
-            yield handle_of(service.api)
+            yield handle_of(handle.api)
         finally:
             with self._lock:
-                service.load -= 1
+                handle.load -= 1
 
     def _note_full(self) -> None:
         """Have another one opened, once: what fails will hardly succeed a moment later."""
         self._found_full += 1
-        if self._found_full == OFTEN and len(self._services) < MOST and not self._closed:
+        if self._found_full == OFTEN and len(self._handles) < MOST and not self._closed:
             self._settled.clear()
             begin(self._add)
 
     def _add(self) -> None:
         try:
             if not self._closed:
-                added = _Service(self._open_another())
+                added = _Handle(self._open_another())
                 with self._lock:
-                    self._services.append(added)
+                    self._handles.append(added)
         except Exception as error:
             LOGGER.debug("no second session with W&B: %s", error)
         finally:
