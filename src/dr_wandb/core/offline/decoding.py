@@ -12,7 +12,6 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from returns.result import Failure, Result, Success
 
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.environment import as_metadata
 from dr_wandb.core.offline.metrics import metric_of
 from dr_wandb.core.offline.records import (
@@ -29,6 +28,7 @@ from dr_wandb.core.offline.records import (
     RunFileRecord,
     RunRecord,
     SummaryRecord,
+    SystemSample,
     TelemetryRecord,
 )
 from dr_wandb.core.offline.schema import record_class
@@ -128,20 +128,9 @@ def _system(message: Any) -> SystemSample:
     return SystemSample(timestamp=_seconds(message), values=values)
 
 
-def _console(message: Any) -> ConsoleText:
-    return ConsoleText(
-        timestamp=_seconds(message),
-        error=message.output_type == _STDERR,
-        text=text_of(message.line),
-    )
-
-
 def _host(message: Any) -> HostRecord:
     members = as_metadata(message)
     return HostRecord(metadata=members, writer_id=members.get("writerId", ""))
-
-
-_STDERR = 0
 
 
 _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
@@ -151,8 +140,6 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "history": _history,
     "exit": _exit,
     "stats": _system,
-    "output": _console,
-    "output_raw": _console,
     "header": lambda message: HeaderRecord(producer=text_of(message.version_info.producer)),
     "preempting": lambda message: PreemptingRecord(),
     "telemetry": lambda message: TelemetryRecord(telemetry=message),

@@ -14,7 +14,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.json_safe_fast import plain_form
-from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.offline.config import KEEPS_CHARTS, Config
 from dr_wandb.core.offline.host import merge_into
 from dr_wandb.core.offline.metrics import REPLACES_SUMMARIES, Metric, define, define_with_axis
@@ -29,6 +28,7 @@ from dr_wandb.core.offline.records import (
     RunFileRecord,
     RunRecord,
     SummaryRecord,
+    SystemSample,
     TelemetryRecord,
 )
 from dr_wandb.core.offline.run import NOBODY, RunFold

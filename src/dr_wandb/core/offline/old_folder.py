@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.json_safe_fast import plain_form
-from dr_wandb.core.contract.streams import SystemSample
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.core.offline.records import ExitRecord, RunRecord
+from dr_wandb.core.offline.records import ExitRecord, RunRecord, SystemSample
 from dr_wandb.core.offline.run import NOBODY, RunFold
 from dr_wandb.core.offline.steps import moment_of, step_of
 from dr_wandb.core.offline.tree import Leaf

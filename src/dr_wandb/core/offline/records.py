@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.metrics import Metric
 from dr_wandb.core.offline.tree import Path
 
@@ -18,6 +17,16 @@ class Change(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     set: tuple[tuple[Path, bytes], ...] = ()
     removed: tuple[Path, ...] = ()
+
+
+class SystemSample(Record, frozen=True, kw_only=True):
+    """A sample of the machine: values by name, each with `system.` before it as in W&B.
+
+    timestamp: epoch seconds, None if the sample has none.
+    """
+
+    timestamp: float | None
+    values: Mapping[str, Any]
 
 
 class BranchPoint(Record, frozen=True, kw_only=True):
@@ -120,7 +129,6 @@ RunFileRecord = (
     | PreemptingRecord
     | ExitRecord
     | SystemSample
-    | ConsoleText
     | HostRecord
     | TelemetryRecord
     | MetricRecord

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from returns.result import Success
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.folding import RunFolding
 from dr_wandb.core.offline.framing import BLOCK, read_frames, read_parts
@@ -155,16 +154,6 @@ def _begin(reading: FileReading, window: FetchWindow) -> Mark:
         return mark
     after = reading.marks[0].after if reading.marks else None
     return Mark(offset=len(HEADER), below=None, after=after)
-
-
-def streams_of(data: Buffer, reading: FileReading) -> Iterator[SystemSample | ConsoleText]:
-    """Read the samples of the machine and the console output, in the order of the file."""
-    content = memoryview(data)[: reading.end]
-    for frames in read_parts(content, len(HEADER)):
-        for payload in sort_records(content, frames).others:
-            match decode_record(payload):
-                case Success(SystemSample() | ConsoleText() as said):
-                    yield said
 
 
 def identify(data: Buffer) -> RunRecord | None:

@@ -18,7 +18,6 @@ from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.sync.columns import RowBatch
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 from dr_wandb.shell.processes import Processes
@@ -229,18 +228,6 @@ def tails_at_once(source: Source) -> int:
     return getattr(source, "tails_at_once", 0)
 
 
-class StreamSource(Source, Protocol):
-    """A source that also has what a run logs beside its history. No export holds it yet."""
-
-    def read_system_metrics(self, run: RunListing) -> Iterator[SystemSample]:
-        """Read the samples of the machine, in the order in which they were taken."""
-        ...
-
-    def read_console(self, run: RunListing) -> Iterator[ConsoleText]:
-        """Read the console output, in the order in which it was written."""
-        ...
-
-
 __all__ = [
     "EncodableRows",
     "FileBatch",
@@ -254,7 +241,6 @@ __all__ = [
     "RunPage",
     "Source",
     "SourceError",
-    "StreamSource",
     "find_reader",
     "require_datasets",
     "tails_at_once",

@@ -19,7 +19,7 @@ from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.parts import row_of
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.schema import record_class
-from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of, streams_of
+from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of
 from dr_wandb.core.sync.codec import encode_line
 from tests.property.strategies import RUN_ID
 from tests.wandb_file import (
@@ -389,7 +389,6 @@ def read_everything(data: bytes) -> None:
     assert reading == read_file(data, FileReading())
     assert len(lines_of(data, reading)) == reading.fold.rows
     list(rows_of(data, reading, FetchWindow(start=1, stop=3)))
-    list(streams_of(data, reading))
     identify(data)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.header import HEADER
 from dr_wandb.core.offline.old_folder import METADATA, name_run
 from dr_wandb.core.offline.reading import FileReading
@@ -47,12 +46,6 @@ class Decoder(Protocol):
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:
         """Read the rows that a reading counted whose step lies in the window."""
-        ...
-
-    def streams(
-        self, data: memoryview, reading: FileReading
-    ) -> Iterator[SystemSample | ConsoleText]:
-        """Read the samples of the machine and the console output."""
         ...
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:

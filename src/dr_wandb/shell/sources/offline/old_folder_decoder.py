@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.copies import Range, begins_with
@@ -25,7 +24,6 @@ from dr_wandb.core.offline.old_folder import (
     Beside,
     name_run,
     repeats,
-    sample_of,
     with_beside,
 )
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
@@ -82,22 +80,6 @@ class OldFolderDecoder:
     ) -> Iterator[FileBatch]:
         """Read the rows that a reading counted whose step lies in the window."""
         return rows_in_lines(data, reading, window)
-
-    def streams(
-        self, data: memoryview, reading: FileReading
-    ) -> Iterator[SystemSample | ConsoleText]:
-        """Read the samples of the machine and the console output; that has no times."""
-        events = self._other(EVENTS)
-        if events is not None:
-            with mapped(events) as (lines, _):
-                for part in line_parts(lines, 0):
-                    yield from map(sample_of, part.rows)
-        console = self._other(CONSOLE)
-        if console is not None:
-            with Path(console.location).open("rb") as stream:
-                for line in stream:
-                    text = line.decode("utf-8", "backslashreplace")
-                    yield ConsoleText(timestamp=None, error=False, text=text)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether the history is the beginning of another one."""

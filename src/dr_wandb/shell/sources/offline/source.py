@@ -20,7 +20,6 @@ from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.offline.node import as_node
@@ -197,14 +196,6 @@ class OfflineSource:
                 return _metadata(content, path)
         return found.fold.host or None
 
-    def read_system_metrics(self, run: RunListing) -> Iterator[SystemSample]:
-        """Read all samples of the machine, unsampled, in the order of the files."""
-        return (said for said in self._streams(run) if isinstance(said, SystemSample))
-
-    def read_console(self, run: RunListing) -> Iterator[ConsoleText]:
-        """Read the console output, piece by piece."""
-        return (said for said in self._streams(run) if isinstance(said, ConsoleText))
-
     def close(self) -> None:
         """End the processes. Between two questions no file is open."""
         if self.processes is not None:
@@ -213,14 +204,6 @@ class OfflineSource:
     def _begin(self, count: int) -> Processes:
         self.processes = Processes(count)
         return self.processes
-
-    def _streams(self, run: RunListing) -> Iterator[SystemSample | ConsoleText]:
-        for file, reading in self._files(run):
-            with _readable(file) as (data, _):
-                yield from file.decoder.streams(data, reading)
-
-    def _files(self, run: RunListing) -> list[tuple[RunFile, FileReading]]:
-        return [(file.file, file.reading) for file in self._found(run).found.files]
 
     def _found(self, run: RunListing) -> _Listed:
         entry = self._listed.get(run.run_id)

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.core.offline.wandb_file import first_step, identify, read_file, rows_of, streams_of
+from dr_wandb.core.offline.wandb_file import first_step, identify, read_file, rows_of
 from dr_wandb.shell.sources import FileBatch
 
 
@@ -38,12 +37,6 @@ class WandbDecoder:
     ) -> Iterator[FileBatch]:
         """Read the rows that a reading counted whose step lies in the window."""
         return rows_of(data, reading, window)
-
-    def streams(
-        self, data: memoryview, reading: FileReading
-    ) -> Iterator[SystemSample | ConsoleText]:
-        """Read the samples of the machine and the console output."""
-        return streams_of(data, reading)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether the file holds nothing that another one does not hold too."""

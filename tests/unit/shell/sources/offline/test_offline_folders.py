@@ -27,7 +27,6 @@ from tests.unit.offline_folders import (
 )
 from tests.wandb_file import (
     config_record,
-    console_record,
     environment_record,
     exit_record,
     file_of,
@@ -35,7 +34,6 @@ from tests.wandb_file import (
     pb,
     rows_of,
     run_record,
-    stats_record,
     summary_record,
     write_metadata,
 )
@@ -438,28 +436,3 @@ def test_machine_is_told_as_wandb_tells_it(folder: Path) -> None:
         "disk": {"/": {"total": "1", "used": "2"}},
         "slurm": {"job_id": "1"},
     }
-
-
-# --- what no export holds yet
-
-
-def test_streams_are_those_of_all_files_in_order(folder: Path) -> None:
-    for begun, started, seconds in (("a", "2026-01-01T00:00:00Z", 10), ("b", LATER, 20)):
-        payloads = [
-            run_record(started=started),
-            stats_record(seconds, cpu=seconds / 4),
-            console_record("out\n", seconds=seconds),
-            *rows_of([seconds]),
-            console_record("err", seconds=seconds + 1, error=True),
-        ]
-        put(folder, "run", payloads, begun=begun)
-    source = open_folder(folder)
-    run = runs_of(source)["run"]
-    samples = [(said.timestamp, said.values) for said in source.read_system_metrics(run)]
-    assert samples == [(10, {"system.cpu": 2.5}), (20, {"system.cpu": 5.0})]
-    assert [(said.timestamp, said.error, said.text) for said in source.read_console(run)] == [
-        (10, False, "out\n"),
-        (11, True, "err"),
-        (20, False, "out\n"),
-        (21, True, "err"),
-    ]

@@ -136,18 +136,6 @@ def test_run_without_a_row_is_a_run(folder: Path) -> None:
     assert told(scan(folder)) == []
 
 
-def test_streams_are_the_events_and_the_console(folder: Path) -> None:
-    place = put_old(folder, events=lines_of([EVENT, EVENT]))
-    (place / "output.log").write_bytes(b"one\ntwo \xff\n")
-    source = open_folder(folder)
-    run = runs_of(source)["run"]
-    samples = list(source.read_system_metrics(run))
-    assert [(said.timestamp, said.values) for said in samples] == [
-        (1_767_225_610.0, {"system.cpu": 50})
-    ] * 2
-    assert [said.text for said in source.read_console(run)] == ["one\n", "two \\xff\n"]
-
-
 # --- rows
 
 
