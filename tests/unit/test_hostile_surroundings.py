@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb import DrWandbError, iter_history_rows
+from dr_wandb import DrWandbError, ExportEngine, iter_history_rows
 from dr_wandb.core.contract.failures import (
     DamagedFile,
     DiskRefused,
@@ -182,6 +182,19 @@ def test_what_is_neither_file_nor_folder_is_named(tmp_path: Path, name: str) -> 
     assert isinstance(caught.value.failure, InTheWay)
     (folder / name).unlink()
     syncing.sync(project(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["runs.jsonl", "history.jsonl"])
+def test_plan_names_a_pipe_in_place_of_a_data_file(tmp_path: Path, name: str) -> None:
+    """`--dry-run` waited for it for ever."""
+    source, folder = project(), tmp_path / syncing.NAME
+    syncing.sync(source, tmp_path)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    request = syncing.request_for(tmp_path)
+    with pytest.raises(DrWandbError, match="is needed") as caught:
+        ExportEngine(request, source=source).plan()
+    assert isinstance(caught.value.failure, InTheWay)
 
 
 @pytest.mark.parametrize("name", VISIBLE[:-1])

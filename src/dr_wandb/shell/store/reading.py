@@ -23,6 +23,7 @@ from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
 from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE, ExportManifest
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.export_store import ExportStore, check_identity, load_state
+from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.rebuilding import rebuild_rows, rebuild_snapshots
 
 CHECKED_FILE = ".checked.json"
@@ -57,6 +58,8 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     Raises DrWandbError where it belongs to another project, is newer, or does not read.
     """
     wanted = (request.entity, request.project)
+    for path in (store.runs_path, *store.row_paths.values()):
+        require_visible_file(path)
     manifest = store.load_manifest()
     if manifest is not None:
         check_identity(store.manifest_path, manifest.entity, manifest.project, *wanted)
