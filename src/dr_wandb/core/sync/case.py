@@ -106,10 +106,12 @@ class Case:
         """Say whether the answer has a row at the step that is listed as the last, or beyond.
 
         Rows without a step count as being at step 0. If a step was listed before and none is any
-        more, the run was reset, and an answer with steps is an old one.
+        more, the run may have been reset: then an answer with steps is an old one, unless it has
+        just as many rows as are listed.
         """
         last = self.counts.last_step
-        if last is None and self.received.last_step is not None and self._listed_a_step:
+        may_be_old = self._listed_a_step and self.received.rows != self.count
+        if last is None and self.received.last_step is not None and may_be_old:
             return False
         if last is None or last < self.answer.window.low:
             return True

@@ -198,9 +198,6 @@ def _accepted(case: Case, keep: Keep, held: Position | None, evidence: Evidence)
     rows = held or case.held or Position(selection=case.selection, rows=case.held_rows)
     short_by = max(0, evidence.difference or 0)
     position = replace(rows, listed=case.counts, short_by=short_by)
-    # All that was short is that no step is listed any more: the next read would prove these rows.
-    if case.counts.last_step is None and evidence.difference == 0 and not case.missing_rows:
-        return _moved(case, keep, position)
     evidence = replace(evidence, standing=Standing.ACCEPTED, answers=0, added=False)
     return Judged(
         keep=keep,
