@@ -8,8 +8,9 @@ Rules
 - A listing without most runs is not believed unless `allow_empty` says so.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
+from enum import StrEnum
 
 from dr_wandb.core.contract.failures import RunsVanished
 from dr_wandb.core.contract.listing import (
@@ -81,6 +82,67 @@ def by_id(run_ids: Collection[str]) -> tuple[RunsById, ...]:
     return tuple(
         RunsById(run_ids=tuple(ids[start : start + IDS_PER_QUERY]))
         for start in range(0, len(ids), IDS_PER_QUERY)
+    )
+
+
+class Answer(StrEnum):
+    """What a source's own count says of an answer to a listing query."""
+
+    UNCOUNTED = "uncounted"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+
+
+def judge_answer(pages: Sequence[tuple[int | None, bool]], listed: int) -> Answer:
+    """Say whether an answer is complete: it brought as many runs as are counted.
+
+    pages: what each page said, how many runs the query matches, and whether the listing changed
+    while it was read. listed: how many distinct runs came.
+    """
+    counts = {matching for matching, _ in pages}
+    if None in counts or not counts:
+        return Answer.UNCOUNTED
+    whole = counts == {listed} and not any(disturbed for _, disturbed in pages)
+    return Answer.COMPLETE if whole else Answer.INCOMPLETE
+
+
+def count_missing(pages: Sequence[tuple[int | None, bool]], answered: int) -> int:
+    """Return how many runs are counted beyond those that some try brought."""
+    return max(0, max((count or 0 for count, _ in pages), default=0) - answered)
+
+
+def everything_is_due(
+    state: ExportState,
+    *,
+    total: int | None,
+    asked: Collection[str],
+    answered: Collection[str],
+    inside: Collection[str],
+) -> bool:
+    """Say whether the source counts other runs than are followed, so that all are to be listed.
+
+    total: its count of the runs in scope, None if it does not count. asked: ids whose answer is
+    complete. answered: runs that some answer showed, inside: those of them that are in scope.
+    """
+    followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
+    expected = (followed - {*asked, *answered}) | ({*inside} & {*answered})
+    return total not in (None, len(expected))
+
+
+def count_as_asked(
+    state: ExportState, asked: Iterable[str], broken: Collection[str], source: str
+) -> frozenset[str]:
+    """Return the tracked runs that the listing would show if they were there.
+
+    asked: ids whose answer is complete. broken: runs that are there, and do not read. A run that
+    another kind of source showed last is not missing because this one does not show it.
+    """
+    return frozenset(
+        run_id
+        for run_id in asked
+        if run_id not in broken
+        and run_id in state.runs
+        and state.runs[run_id].source in ("", source)
     )
 
 

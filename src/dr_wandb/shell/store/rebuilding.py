@@ -22,9 +22,8 @@ from typing import IO, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.listing import list_run
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, snapshot_order
+from dr_wandb.core.contract.records import HistoryRow, snapshot_order
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.codec import (
     RowKey,
@@ -33,10 +32,10 @@ from dr_wandb.core.sync.codec import (
     decode_snapshot,
     digest,
     encode_line,
-    fingerprint,
     locate,
     row_key,
 )
+from dr_wandb.core.sync.snapshots import track_snapshot
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.export_store import check_identity, decoded
 from dr_wandb.shell.store.sorting import ExternalSorter
@@ -61,7 +60,7 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
             check_identity(path, run.entity, run.project, state.entity, state.project)
             order = snapshot_order(run.created_at, run.run_id)
             encoded = line if ours else encode_line(snapshot)
-            tracking = _track(state.runs.get(run.run_id), snapshot, encoded)
+            tracking = track_snapshot(state.runs.get(run.run_id), snapshot, encoded)
             places[run.run_id] = (order, spool.tell(), len(encoded), tracking)
             spool.write(encoded)
         tracked = {}
@@ -73,26 +72,6 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
             tracked[tracking.run_id] = replace(tracking, snapshot=placed)
     disk.remove(spool_path)
     return tracked
-
-
-def _track(known: RunTracking | None, snapshot: RunSnapshot, encoded: bytes) -> RunTracking:
-    """Return the tracking of a run from its snapshot and what else is known of it.
-
-    A snapshot that is not the known one, in any member, is compared with nothing: it is made anew.
-    """
-    run = snapshot.run
-    place = known.snapshot if known is not None else None
-    altered = place is not None and digest(encoded) != place.digest
-    tracking = known or RunTracking(run_id=run.run_id)
-    mark = fingerprint(replace(run, metadata=None))
-    return replace(
-        tracking,
-        created_at=run.created_at,
-        run_state=run.state,
-        seen=tracking.seen or list_run(run, mark),
-        fingerprint="" if altered else mark,
-        metadata_included=not altered and (run.metadata is not None or tracking.metadata_included),
-    )
 
 
 class _Stored(NamedTuple):

@@ -10,7 +10,7 @@ Rules
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from msgspec.structs import replace
 
@@ -19,10 +19,10 @@ from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, RunSnapshot, snapshot_order
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking, with_part
-from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.sync.changes import ChangedRun, compare_runs
-from dr_wandb.core.sync.codec import decode_snapshot, encode_line, encode_snapshot, fingerprint
+from dr_wandb.core.sync.codec import decode_snapshot, encode_line, encode_snapshot
 from dr_wandb.core.sync.manifest import RUNS_FILE, DataFile
+from dr_wandb.core.sync.snapshots import renewed, snapshot_differs, with_metadata
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.disk_errors import require_space
 from dr_wandb.shell.store.reading import StoredExport
@@ -194,18 +194,12 @@ class Assembler:
         return placed, writer.written
 
     def _snapshot_differs(self, tracking: RunTracking, result: RunResult) -> bool:
-        if tracking.snapshot is None:
-            return True
-        if tracking.seen != result.outcome.listing:  # it was made again, and nothing of it is held
-            return False
-        if result.outcome.failure is not None and not result.outcome.refused:
-            return False
-        if result.metadata is not None and result.metadata.read:
-            return True
-        if tracking.fingerprint != result.outcome.listing.fingerprint:
-            return True
-        wanted = tracking.metadata_included != self._request.include_metadata
-        return wanted and result.outcome.metadata_failure is None
+        return snapshot_differs(
+            tracking,
+            result.outcome,
+            metadata_read=result.metadata is not None and result.metadata.read,
+            include_metadata=self._request.include_metadata,
+        )
 
     def _new_snapshot(
         self, tracking: RunTracking, result: RunResult, old: IO[bytes] | None
@@ -218,19 +212,16 @@ class Assembler:
             return line, replace(tracking, fingerprint=mark, metadata_included=False)
         run = self._listed.get(tracking.run_id)
         if self._request.include_metadata:
-            content: Mapping[str, Any] | None = stored.run.metadata if stored is not None else None
-            if result.metadata is not None and result.metadata.read:
-                content = result.metadata.content
-            run = replace(run, metadata=None if content is None else json_safe(content))
-        known = bool(tracking.fingerprint)
-        if stored is not None and known and fingerprint(stored.run) == fingerprint(run):
-            line = encode_line(stored)
-        else:
-            line = encode_line(RunSnapshot(run=run, exported_at=self._exported_at))
+            metadata = result.metadata
+            read = metadata.content if metadata is not None else None
+            run = with_metadata(run, stored, read, came=metadata is not None and metadata.read)
+        snapshot = renewed(stored, run, known=bool(tracking.fingerprint), at=self._exported_at)
+        if stored is not None and snapshot is not stored:
             before = self._stored.state.runs.get(tracking.run_id)
             unknown = before.fields_to_read if before is not None else ()
-            if stored is not None and (changed := compare_runs(stored.run, run, unknown)):
+            if changed := compare_runs(stored.run, run, unknown):
                 self._changed[tracking.run_id] = changed
+        line = encode_line(snapshot)
         included = self._request.include_metadata
         if result.outcome.metadata_failure is not None:
             included = tracking.metadata_included

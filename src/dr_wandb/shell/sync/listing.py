@@ -32,7 +32,15 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
-from dr_wandb.core.sync.listing_plan import by_id, plan_listing
+from dr_wandb.core.sync.listing_plan import (
+    Answer,
+    by_id,
+    count_as_asked,
+    count_missing,
+    everything_is_due,
+    judge_answer,
+    plan_listing,
+)
 from dr_wandb.shell.ahead import one_ahead
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
@@ -108,15 +116,12 @@ class _ListingSession:
                 answered |= listed
                 self.wait(attempt)
                 continue
-            counts = {matching for matching, _ in pages}
-            if None in counts or not counts:
-                answered, missing = listed, None
-                break
-            if counts == {len(listed)} and not any(disturbed for _, disturbed in pages):
-                answered, missing = listed, 0
+            answer = judge_answer(pages, len(listed))
+            if answer != Answer.INCOMPLETE:
+                answered, missing = listed, 0 if answer == Answer.COMPLETE else None
                 break
             answered |= listed
-            missing = max(0, max(count or 0 for count in counts) - len(answered))
+            missing = count_missing(pages, len(answered))
             if attempt < ATTEMPTS:
                 self.wait(attempt)
         self._keep(answered)
@@ -258,9 +263,13 @@ def list_project(
     everything = EveryRun(scope=request.scope)
     queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
     missing, asked = session.ask_all(queries)
-    followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
-    expected = (followed - (asked | session.answered)) | (session.inside & session.answered)
-    if not session.everything and session.total not in (None, len(expected)):
+    if not session.everything and everything_is_due(
+        state,
+        total=session.total,
+        asked=asked,
+        answered=session.answered,
+        inside=session.inside,
+    ):
         missing, _ = session.ask_all([everything])
     session.ask_broken_again()
     if session.everything:
@@ -271,10 +280,8 @@ def list_project(
         runs=tuple(session.runs.values()),
         failures=tuple(_failures(session.broken, session.runs)),
         unread={run_id: why for run_id, why in session.broken.items() if run_id in session.runs},
-        asked=frozenset(
-            run_id
-            for run_id in asked - (session.broken.keys() - session.runs.keys())
-            if run_id in state.runs and state.runs[run_id].source in ("", source.kind)
+        asked=count_as_asked(
+            state, asked, session.broken.keys() - session.runs.keys(), source.kind
         ),
         outside=frozenset(session.runs.keys() - session.inside),
         unlisted=missing or 0,

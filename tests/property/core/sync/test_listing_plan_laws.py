@@ -24,8 +24,13 @@ from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.core.sync.listing_plan import (
     IDS_PER_QUERY,
     LATE_RUNS,
+    Answer,
     by_id,
     check_vanished,
+    count_as_asked,
+    count_missing,
+    everything_is_due,
+    judge_answer,
     plan_listing,
 )
 from dr_wandb.core.sync.plan import plan_sync
@@ -226,3 +231,50 @@ def test_a_missing_run_is_followed_again_when_it_is_back_outside_of_the_scope(
     summary = syncing.sync(source, tmp_path, scope=scope)
     assert (summary.missing_count, summary.out_of_scope_count) == (0, 1)
     assert len(syncing.rows_in(tmp_path / NAME)["a"]) == 2
+
+
+said_of_pages = st.lists(
+    st.tuples(st.none() | st.integers(0, 4), st.sampled_from([False, False, True])), max_size=4
+)
+
+
+@given(said_of_pages, st.integers(0, 4), st.integers(0, 6))
+def test_an_answer_is_complete_only_if_every_page_counts_the_runs_that_came(
+    pages: list[tuple[int | None, bool]], listed: int, answered: int
+) -> None:
+    answer = judge_answer(pages, listed)
+    assert (answer == Answer.UNCOUNTED) == (not pages or any(count is None for count, _ in pages))
+    if answer == Answer.COMPLETE:
+        assert {count for count, _ in pages} == {listed}
+        assert not any(disturbed for _, disturbed in pages)
+        assert count_missing(pages, listed) == 0
+    assert count_missing(pages, answered) == max(
+        [0, *((count or 0) - answered for count, _ in pages)]
+    )
+
+
+@given(some.export_states, st.sets(some.run_ids), st.sets(some.run_ids))
+def test_everything_is_listed_if_the_source_counts_other_runs_than_are_followed(
+    state: ExportState, new: set[str], gone: set[str]
+) -> None:
+    followed = {
+        run_id
+        for run_id, run in state.runs.items()
+        if run.missing_since is None and run.out_of_scope_since is None
+    }
+    there = (followed - gone) | new
+    said = {"asked": gone, "answered": new, "inside": new}
+    assert not everything_is_due(state, total=len(there), **said)
+    assert everything_is_due(state, total=len(there) + 1, **said)
+    assert not everything_is_due(state, total=None, **said)
+
+
+@given(some.export_states, st.sets(some.run_ids), st.sets(some.run_ids))
+def test_a_run_counts_as_asked_for_only_if_this_kind_of_source_may_show_it(
+    state: ExportState, asked: set[str], broken: set[str]
+) -> None:
+    found = count_as_asked(state, asked, broken, "api")
+    assert found <= asked & state.runs.keys()
+    assert not found & broken
+    for run_id in (asked & state.runs.keys()) - broken:
+        assert (run_id in found) == (state.runs[run_id].source in ("", "api"))

@@ -1,0 +1,79 @@
+"""Which snapshots are written again, and what a sync knows of the ones that are stored.
+
+Rules
+- A snapshot that was read again and is the same keeps its bytes, `exported_at` included.
+- A run that failed keeps its old snapshot; a new one keeps the snapshot that it has.
+- A stored snapshot that is not the one the state knows, in any member, is compared with nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.listing import list_run
+from dr_wandb.core.contract.records import RunSnapshot, WandbRun
+from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.values import json_safe
+from dr_wandb.core.sync.advance import RunOutcome
+from dr_wandb.core.sync.codec import digest, fingerprint
+
+
+def snapshot_differs(
+    tracking: RunTracking,
+    outcome: RunOutcome,
+    *,
+    metadata_read: bool,
+    include_metadata: bool,
+) -> bool:
+    """Say whether the snapshot of a listed run may be another one than the one that is stored.
+
+    tracking: after its sync. metadata_read: whether its metadata file came, or that it has none.
+    include_metadata: whether it was asked for.
+    """
+    if tracking.snapshot is None:
+        return True
+    if tracking.seen != outcome.listing:  # it was made again, and nothing of it is held
+        return False
+    if outcome.failure is not None and not outcome.refused:
+        return False
+    if metadata_read or tracking.fingerprint != outcome.listing.fingerprint:
+        return True
+    wanted = tracking.metadata_included != include_metadata
+    return wanted and outcome.metadata_failure is None
+
+
+def with_metadata(
+    run: WandbRun, stored: RunSnapshot | None, read: Mapping[str, Any] | None, *, came: bool
+) -> WandbRun:
+    """Return a listed run with its metadata: what was read if it came, else what is stored."""
+    held = stored.run.metadata if stored is not None else None
+    content = read if came else held
+    return replace(run, metadata=None if content is None else json_safe(content))
+
+
+def renewed(stored: RunSnapshot | None, run: WandbRun, *, known: bool, at: str) -> RunSnapshot:
+    """Return the snapshot of a run: the stored one if it says the same.
+
+    known: whether the stored one is the one that the state knows.
+    """
+    if stored is not None and known and fingerprint(stored.run) == fingerprint(run):
+        return stored
+    return RunSnapshot(run=run, exported_at=at)
+
+
+def track_snapshot(known: RunTracking | None, snapshot: RunSnapshot, encoded: bytes) -> RunTracking:
+    """Return the tracking of a run whose stored snapshot was found, as a line of our form."""
+    run = snapshot.run
+    place = known.snapshot if known is not None else None
+    altered = place is not None and digest(encoded) != place.digest
+    tracking = known or RunTracking(run_id=run.run_id)
+    mark = fingerprint(replace(run, metadata=None))
+    return replace(
+        tracking,
+        created_at=run.created_at,
+        run_state=run.state,
+        seen=tracking.seen or list_run(run, mark),
+        fingerprint="" if altered else mark,
+        metadata_included=not altered and (run.metadata is not None or tracking.metadata_included),
+    )
