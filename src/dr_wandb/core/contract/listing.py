@@ -65,8 +65,10 @@ class RunListing(Record, omit_defaults=True, frozen=True, kw_only=True):
 def same_second(one: str | None, other: str | None) -> bool | None:
     """Say whether two times lie in one second, None if one of them is not known."""
     first = instant(one)
-    second = first if one == other else instant(other)
-    if first is None or second is None:
+    if first is None or one == other:
+        return None if first is None else True
+    second = instant(other)
+    if second is None:
         return None
     return first.replace(microsecond=0) == second.replace(microsecond=0)
 

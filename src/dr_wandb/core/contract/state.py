@@ -147,8 +147,9 @@ class ExportState(Record, frozen=True, kw_only=True):
     shape of rows (see row_shape.py), and the fields of a run that its writer knew.
 
     `runs` is keyed by run id. `files` are the SHA-256 of the data files that the byte ranges in
-    `runs` speak of, by their names. `changes_length` is how many
-    bytes of `changes.jsonl` are ours. `scope` is that of the last sync.
+    `runs` speak of, by their names. `changes_length` is how many bytes of `changes.jsonl` are ours.
+    `scope` is that of the last sync. `listing_mark` stands for all that its source listed, "" if
+    that did not all read, or the source has no such mark.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -163,6 +164,7 @@ class ExportState(Record, frozen=True, kw_only=True):
     scope: RunScope | None = None
     row_shape: int = 1
     snapshot_fields: tuple[str, ...] = ()
+    listing_mark: str = ""
 
     @property
     def present(self) -> Mapping[str, RunTracking]:

@@ -272,6 +272,7 @@ def advance_state(
     files: Mapping[str, str],
     changes_length: int,
     scope: RunScope | None,
+    listing_mark: str,
 ) -> ExportState:
     """Return the state after a sync. files: the SHA-256 of the data files, by name."""
     created = (tracking.created_at for tracking in runs.values())
@@ -285,6 +286,7 @@ def advance_state(
         scope=scope,
         row_shape=ROW_SHAPE,
         snapshot_fields=SNAPSHOT_FIELDS,
+        listing_mark=listing_mark,
     )
 
 

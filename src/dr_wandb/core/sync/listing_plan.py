@@ -16,6 +16,7 @@ from dr_wandb.core.contract.failures import RunsVanished
 from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
+    RunListing,
     RunsById,
     RunsCreatedSince,
     earlier,
@@ -83,6 +84,21 @@ def by_id(run_ids: Collection[str]) -> tuple[RunsById, ...]:
         RunsById(run_ids=tuple(ids[start : start + IDS_PER_QUERY]))
         for start in range(0, len(ids), IDS_PER_QUERY)
     )
+
+
+def listed_as_before(
+    request: ExportRequest, state: ExportState, source: str, mark: str
+) -> tuple[RunListing, ...] | None:
+    """Return what the source lists, if its mark says that it is what it listed last.
+
+    None if that does not follow from the state: then the source has to be asked.
+    """
+    if not mark or mark != state.listing_mark or request.sync_mode != SyncMode.INCREMENTAL:
+        return None
+    if request.scope != state.scope or any(run.source != source for run in state.runs.values()):
+        return None
+    seen = [run.seen for run in state.present.values()]
+    return None if None in seen else tuple(run for run in seen if run is not None)
 
 
 class Answer(StrEnum):

@@ -97,6 +97,12 @@ class SyncPlan(Record, frozen=True, kw_only=True):
     requests: int = 0
     failures: tuple[FailedRun, ...] = ()
 
+    @property
+    def idle(self) -> bool:
+        """Say whether nothing is read, and nothing of the export changes."""
+        quiet = (RunAction.REUSE, RunAction.MISSING)
+        return not self.failures and all(run.idle and run.action in quiet for run in self.runs)
+
     def count(self, action: RunAction) -> int:
         """Return how many runs this happens to."""
         return sum(run.action == action for run in self.runs)

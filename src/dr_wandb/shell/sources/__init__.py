@@ -191,6 +191,11 @@ def with_files(source: Source) -> FileSource | None:
     return cast("FileSource", source) if hasattr(source, "read_history_or_files") else None
 
 
+def listing_mark(source: Source) -> str:
+    """Return a text that stays the same as long as all that a source lists does; "" for none."""
+    return getattr(source, "listing_mark", "")
+
+
 class ReadRows(Protocol):
     """Reads the rows of one dataset of a run, as `Source.read_history` does."""
 
@@ -242,6 +247,7 @@ __all__ = [
     "Source",
     "SourceError",
     "find_reader",
+    "listing_mark",
     "require_datasets",
     "tails_at_once",
     "with_files",

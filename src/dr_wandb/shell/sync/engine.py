@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.failures import DrWandbError, FailedRun
 from dr_wandb.core.contract.normalize import normalize_time
@@ -15,12 +17,12 @@ from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome, advance_run, advance_runs, count_deselected
 from dr_wandb.core.sync.describe import describe_accepted
-from dr_wandb.core.sync.listing_plan import check_vanished
+from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
-from dr_wandb.shell.sources import Source, require_datasets, with_files
+from dr_wandb.shell.sources import Source, listing_mark, require_datasets, with_files
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.export_store import ExportStore
@@ -107,8 +109,7 @@ class ExportEngine:
                 with opened(self._source, self.request, scratch) as origin:
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
-                        listing = self._list(source, stored, listed)
-                        plan = self._plan(stored, listing, source.kind, exported_at)
+                        listing, plan = self._list_and_plan(source, stored, listed, exported_at)
                         sync = _Sync(self.request, stored, listing, plan, source.kind, exported_at)
                         results = self._fetch(source, sync, rows, scratch)
                 assembler = Assembler(
@@ -116,7 +117,15 @@ class ExportEngine:
                 )
                 assembled = assembler.assemble(sync.advance(results), results)
                 self._warn(stored, assembled, results)
-                finished = finish(self.store, self.request, stored, assembled, exported_at, scratch)
+                finished = finish(
+                    self.store,
+                    self.request,
+                    stored,
+                    assembled,
+                    exported_at,
+                    scratch,
+                    listing_mark=listing.lasting_mark,
+                )
         failures = [*listing.failures, *failures_in(results)]
         outcomes = [result.outcome for result in results.values()]
         return self._summarize(plan, listing, failures, outcomes, finished, exported_at)
@@ -131,21 +140,49 @@ class ExportEngine:
                 opened(self._source, self.request, scratch) as source,
                 ListedRunsFile(scratch) as listed,
             ):
-                listing = self._list(source, stored, listed)
-                return self._plan(stored, listing, source.kind, self._now(source))
+                return self._list_and_plan(source, stored, listed, self._now(source))[1]
 
     def _read(self, scratch: Path) -> StoredExport:
         return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
 
-    def _list(self, source: Source, stored: StoredExport, listed: ListedRunsFile) -> ProjectListing:
+    def _list_and_plan(
+        self, source: Source, stored: StoredExport, listed: ListedRunsFile, now: str
+    ) -> tuple[ProjectListing, SyncPlan]:
+        """List the project and plan the sync.
+
+        If the source is known to list what it listed last, and there is nothing to do about that,
+        its runs are not even looked at.
+        """
         require_datasets(source, self.request.datasets)
         for notice in stored.notices:
             LOGGER.warning("%s", notice)
+        mark = listing_mark(source)
+        as_before = listed_as_before(self.request, stored.state, source.kind, mark)
+        if as_before is not None and not stored.copied:
+            runs = stored.state.runs
+            listing = ProjectListing(
+                runs=as_before,
+                asked=frozenset(runs),
+                outside=frozenset(run for run, known in runs.items() if known.out_of_scope_since),
+                mark=mark,
+            )
+            plan = self._plan(stored, listing, source.kind, now)
+            if plan.idle:
+                self._say_listed(listing)
+                return listing, plan
+        listing = self._list(source, stored, listed)
+        self._say_listed(listing)
+        return listing, self._plan(stored, listing, source.kind, now)
+
+    def _list(self, source: Source, stored: StoredExport, listed: ListedRunsFile) -> ProjectListing:
         places = {run_id: run.snapshot for run_id, run in stored.state.runs.items() if run.snapshot}
         with StoredRuns(stored.runs_path, places) as runs:
             listing = list_project(
                 source, self.request, stored.state, listed, runs.get, wait=self._wait
             )
+        return replace(listing, mark=listing_mark(source))
+
+    def _say_listed(self, listing: ProjectListing) -> None:
         LOGGER.info(
             "Listed %s of %s/%s for %s",
             count(len(listing.runs), "run"),
@@ -156,7 +193,6 @@ class ExportEngine:
         if listing.unlisted:
             unlisted = count(listing.unlisted, "run")
             LOGGER.warning("counted, but not listed: %s", unlisted)
-        return listing
 
     def _plan(
         self, stored: StoredExport, listing: ProjectListing, source: str, now: str

@@ -39,6 +39,8 @@ def finish(
     assembled: Assembled,
     exported_at: str,
     scratch: Path,
+    *,
+    listing_mark: str,
 ) -> Finished:
     """Describe the new data files, and put in place what differs from what is visible."""
     changes = changes_between(stored.state.runs, assembled.runs, assembled.changed, exported_at)
@@ -51,6 +53,7 @@ def finish(
         files={name: file.sha256 for name, file in assembled.files.items()},
         changes_length=0 if log is None else log.bytes,
         scope=request.scope,
+        listing_mark=listing_mark,
     )
     described = describe_export(
         request, stored.manifest, assembled.runs, files, exported_at=exported_at

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,6 +19,7 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
+from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.store import disk
@@ -88,17 +90,29 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(OfflineIndex)
 
 
-def load_index(path: Path, folder: Path) -> Known:
+class LoadedIndex(NamedTuple):
+    """What is known, and the digest of the file that says so; "" if there is none."""
+
+    known: Known
+    digest: str
+
+
+def load_index(path: Path, folder: Path) -> LoadedIndex:
     """Load what is known of the files below a folder, nothing if that is not known."""
     with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
-        index = _DECODER.decode(path.read_bytes())
+        content = path.read_bytes()
+        index = _DECODER.decode(content)
         if (index.version, index.form) == (VERSION, FORM) and index.folder == _spell(folder):
-            return Known(files=index.files, comparisons=index.comparisons)
-    return Known()
+            known = Known(files=index.files, comparisons=index.comparisons)
+            return LoadedIndex(known, digest(content))
+    return LoadedIndex(Known(), "")
 
 
-def save_index(path: Path, folder: Path, known: Known) -> None:
-    """Remember what is known, if it is something new. If that fails, nothing is lost."""
+def save_index(path: Path, folder: Path, known: Known) -> str:
+    """Remember what is known, if it is something new; returns the digest of the file.
+
+    "" if it cannot be written: then nothing is lost, but files are read again.
+    """
     index = OfflineIndex(
         version=VERSION,
         form=FORM,
@@ -109,11 +123,13 @@ def save_index(path: Path, folder: Path, known: Known) -> None:
     content = _ENCODER.encode(index)
     with suppress(OSError):
         if path.read_bytes() == content:
-            return
+            return digest(content)
     try:
         disk.replace_file(path, content)
     except OSError as error:
         LOGGER.info("%s cannot be written, files will be read again: %s", path, error)
+        return ""
+    return digest(content)
 
 
 def _spell(folder: Path) -> str:

@@ -9,6 +9,7 @@ Rules
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,15 +22,17 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.values import clean_text, decode_json
+from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
+from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.forms import RunFile
-from dr_wandb.shell.sources.offline.found import FoundRun
+from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
 from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped, read_beside
 from dr_wandb.shell.sources.offline.runs import FolderScan
@@ -94,6 +97,7 @@ class OfflineSource:
         self._now_ns = time.time_ns() if now_ns is None else now_ns
         self._readers = threading.BoundedSemaphore(READERS)
         self._unread: Mapping[str, str] = {}
+        self._index_digest = ""
         self.processes: Processes | None = None
 
     @classmethod
@@ -109,14 +113,18 @@ class OfflineSource:
         return clean_text(str(self._folder))
 
     @cached_property
-    def _listed(self) -> Mapping[str, _Listed]:
-        """Read the folder, once, and return the runs by their ids, oldest first."""
-        known = Known() if self._index is None else load_index(self._index, self._folder)
+    def _found_runs(self) -> FoundRuns:
+        """Read the folder, once."""
+        known = Known()
+        if self._index is not None:
+            known, self._index_digest = load_index(self._index, self._folder)
         found = FolderScan(
             self._folder, known, _wanted(self._request), self._now_ns, begin=self._begin
         ).scan()
-        if self._index is not None and self._keep and found.known != known:
-            save_index(self._index, self._folder, found.known)
+        if found.known != known:
+            self._index_digest = ""
+            if self._index is not None and self._keep:
+                self._index_digest = save_index(self._index, self._folder, found.known)
         for notice in found.notices:
             tell = LOGGER.warning if notice.serious else LOGGER.info
             tell("%s", printable(f"{notice.name} {notice.text}"))
@@ -125,6 +133,27 @@ class OfflineSource:
             places = sorted({printable(place) for _, place in found.left_out})
             LOGGER.warning(LEFT_OUT, left_out, ", ".join(places))
         _require_one_project(found.runs)
+        return found
+
+    @property
+    def listing_mark(self) -> str:
+        """Return a text that stays the same as long as all that is listed does, "" for none.
+
+        There is none if the summary of a run may come from a file beside it, which may change
+        while the run's own file does not.
+        """
+        found = self._found_runs
+        if not self._index_digest or any(run.fold.has_no_summary for run in found.runs):
+            return ""
+        request = self._request
+        states = [(run.run_id, run.state(self._now_ns)) for run in found.runs]
+        asked = (request.entity, request.project, request.any_project, request.include_metadata)
+        return digest(repr((VERSION, self._index_digest, asked, sorted(states))).encode())
+
+    @cached_property
+    def _listed(self) -> Mapping[str, _Listed]:
+        """Return the runs by their ids, oldest first."""
+        found = self._found_runs
         self._unread = found.unread
         listed = [_Listed(run, self._node(run)) for run in found.runs]
         listed.sort(key=lambda entry: (entry.node["createdAt"] or "", entry.found.run_id))
@@ -218,8 +247,11 @@ def _wanted(request: ExportRequest) -> Wanted:
 
 def _require_one_project(runs: Sequence[FoundRun]) -> None:
     """Refuse runs of one id, which are of different projects."""
+    called = Counter(run.run_id for run in runs)
     places: dict[str, list[str]] = {}
     for run in runs:
+        if called[run.run_id] == 1:
+            continue
         place = "/".join(filter(None, run.place)) or "no project"
         places.setdefault(run.run_id, []).append(printable(place))
     for run_id, several in places.items():

@@ -297,7 +297,7 @@ def test_files_are_compared_once(folder: Path, data_root: Path, compared: list[i
     assert len(compared) == 3
     data_root.mkdir()
     save_index(data_root / "index", folder, first.known)
-    known = load_index(data_root / "index", folder)
+    known = load_index(data_root / "index", folder).known
     assert known == first.known
     assert scan(folder, first._replace(known=known)).known == known
     assert len(compared) == 3

@@ -151,7 +151,7 @@ def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path, payloads:
     path = data_root / INDEX_FILE
     data_root.mkdir()
     save_index(path, folder, first.known)
-    known = load_index(path, folder)
+    known = load_index(path, folder).known
     assert known == first.known
     assert scan(folder, first._replace(known=known)).runs == first.runs
 
