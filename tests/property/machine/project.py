@@ -238,8 +238,13 @@ class ProjectRules(RuleBasedStateMachine):
 
     @rule(run_id=runs, count=st.integers(0, 4))
     def make_anew(self, run_id: str, count: int) -> None:
-        """Delete a run and make another one under its id."""
+        """Delete a run and make another one under its id, in a later second.
+
+        A run is its id and the second in which it was created: nothing else tells two apart.
+        """
         if self.has(run_id):
+            if self.server.runs[run_id].created_at == self.server.now:
+                self.advance(1)
             self.server.delete(run_id)
             self.create(run_id, False)
             for _ in range(count):
