@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
 from dr_wandb.core.contract.version import VERSION
-from dr_wandb.shell.ahead import begin
+from dr_wandb.shell.background import start
 from dr_wandb.shell.progress import LOGGER
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Processes:
                 with suppress(OSError, ValueError):  # no process to be had
                     self._there.append(_Process())
             for process in tuple(self._there):
-                begin(partial(self._welcome, process))
+                start(partial(self._welcome, process))
         except BaseException:
             for process in self._there:
                 process.end()

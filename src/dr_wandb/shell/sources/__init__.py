@@ -23,6 +23,10 @@ from dr_wandb.core.sync.columns import RowBatch
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 from dr_wandb.shell.processes import Processes
 
+WORKERS = 16
+"""How many runs are asked for at once: eight for each of two sessions. wandb-core takes at most 10
+requests at a time for one `Api` (wandb 0.31.0), and a second one is opened if the first is full."""
+
 RawRun = Mapping[str, Any]
 """A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""
 
@@ -242,6 +246,7 @@ class StreamSource(Source, Protocol):
 
 
 __all__ = [
+    "WORKERS",
     "EncodableRows",
     "FileBatch",
     "FileSource",

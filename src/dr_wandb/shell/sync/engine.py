@@ -18,9 +18,10 @@ from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
 from dr_wandb.core.sync.survey import check_vanished
+from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
-from dr_wandb.shell.sources import Source, require_datasets, with_files
+from dr_wandb.shell.sources import WORKERS, Source, require_datasets, with_files
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.lock import locked
 from dr_wandb.shell.store.reading import StoredExport, read_export
@@ -39,7 +40,6 @@ from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfet
 from dr_wandb.shell.sync.spool import SnapshotSpool
 from dr_wandb.shell.sync.stored_parts import StoredParts
 from dr_wandb.shell.sync.stored_runs import StoredRuns
-from dr_wandb.shell.threads import WORKERS, in_lanes
 
 Clock = Callable[[], datetime]
 

@@ -33,7 +33,7 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.survey import by_id, plan_listing
-from dr_wandb.shell.ahead import one_ahead
+from dr_wandb.shell.background import prefetch_next
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
 from dr_wandb.shell.sync.project_listing import ProjectListing
@@ -133,7 +133,7 @@ class _Survey:
 
     def _pages(self, query: ListingQuery, listed: dict[str, _ListedRun]) -> Iterator[RunPage]:
         """Read an answer; `listed` gets what it says of each run."""
-        for page in one_ahead(self.source.list_runs(query)):
+        for page in prefetch_next(self.source.list_runs(query)):
             for raw_run in page.runs:
                 run_id, run = self._take(raw_run, query, page.left_out)
                 listed[run_id] = run

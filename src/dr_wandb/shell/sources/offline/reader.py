@@ -14,6 +14,7 @@ from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import behind
+from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.processes import Processes, count_cores
 from dr_wandb.shell.sources.offline.files import mapped
 from dr_wandb.shell.sources.offline.forms import RunFile
@@ -26,7 +27,6 @@ from dr_wandb.shell.sources.offline.index import (
     is_untouched,
 )
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
-from dr_wandb.shell.threads import in_threads
 
 BYTES_PER_PROCESS = 16 << 20
 """So much takes a core longer than the start of a process, 0.4 s."""
@@ -96,7 +96,7 @@ class FileReader:
             return processes.ask(look_at_alone, file, self._before.get(file.name), self._wanted)
 
         processes = begin(count)
-        for file, look in in_threads(unread, ask, count):
+        for file, look in in_lanes([(unread, count)], ask):
             if look is not None:
                 self._ahead[file.name] = look
 
