@@ -21,7 +21,7 @@ from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.streams import ConsoleText, SystemSample
 from dr_wandb.core.sync.columns import RowBatch
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
-from dr_wandb.shell.processes import Processes
+from dr_wandb.shell.executor import SharedExecutor
 
 WORKERS = 16
 """How many runs are asked for at once: eight for each of two sessions. wandb-core takes at most 10
@@ -173,12 +173,7 @@ class Source(Protocol):
 
 
 class FileSource(Source, Protocol):
-    """A source whose rows may lie in files, so that they can be read in another process.
-
-    processes: those that helped to list, and can help to read; None if there are none.
-    """
-
-    processes: Processes | None
+    """A source whose rows may lie in files, so that they can be read in another process."""
 
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int
@@ -233,6 +228,12 @@ def tails_at_once(source: Source) -> int:
     return getattr(source, "tails_at_once", 0)
 
 
+def lend(source: Source, executor: SharedExecutor) -> None:
+    """Let a source that reads many files read them with an executor, until that is closed."""
+    if hasattr(source, "executor"):
+        source.executor = executor
+
+
 class StreamSource(Source, Protocol):
     """A source that also has what a run logs beside its history. No export holds it yet."""
 
@@ -261,6 +262,7 @@ __all__ = [
     "SourceError",
     "StreamSource",
     "find_reader",
+    "lend",
     "require_datasets",
     "tails_at_once",
     "with_files",

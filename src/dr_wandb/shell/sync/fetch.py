@@ -13,6 +13,7 @@ Rules
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +33,7 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.sync.plan import FetchKind, PartFetch
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
-from dr_wandb.shell.processes import Processes, count_cores
+from dr_wandb.shell.executor import answer_of, count_cores, submit
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
     EncodableRows,
@@ -78,8 +79,8 @@ class Fetcher:
     """Fetches the runs of one sync into a staging folder, until it is closed.
 
     stored: the rows that the export has. now: the time of this sync. use_earlier: whether segments
-    of an interrupted sync serve; a recording needs every answer of the source. processes: write the
-    segments of runs whose rows are all in files, while this one goes on fetching.
+    of an interrupted sync serve; a recording needs every answer of the source. executor: writes the
+    segments of runs whose rows are all in files, while this process goes on fetching.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Fetcher:
         now: str,
         wait: Pause = pause,
         use_earlier: bool = True,
-        processes: Processes | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._source = source
         self._request = request
@@ -100,7 +101,8 @@ class Fetcher:
         self._wait = wait
         self._judge = AnswerJudge(stored, request, source.kind, now)
         self._use_earlier = use_earlier
-        self._processes = processes or Processes(0)
+        self._executor = executor
+        self._asked: set[Future[Segment]] = set()
         self._with_files = with_files(source)
         self._stopped = threading.Event()
 
@@ -110,6 +112,8 @@ class Fetcher:
         Closing the source ends those that wait for their turn.
         """
         self._stopped.set()
+        for future in tuple(self._asked):
+            future.cancel()
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
@@ -245,17 +249,26 @@ class Fetcher:
         return read(run, window, attempt)
 
     def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
-        """Have another process write a segment, or write it here if none has an answer.
+        """Have the executor write a segment, or write it here if it does not.
 
-        It has a folder of its own: one that outlives this process leaves nothing that is found.
+        It gets a folder of its own: work that outlives this process leaves nothing that is found.
         """
-        if self._processes:
+        if self._executor is not None:
             with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
-                place = Path(private)
-                made = self._processes.ask(write_segment_of_files, place, header, files)
+                made = self._ask(self._executor, Path(private), header, files)
                 if made is not None:
                     return move_segment(made, self._folder)
         return write_segment(self._folder, header, lambda: self._read(files))
+
+    def _ask(
+        self, executor: Executor, folder: Path, header: SegmentHeader, files: HistoryFiles
+    ) -> Segment | None:
+        future = submit(executor, write_segment_of_files, folder, header, files)
+        self._asked.add(future)
+        try:
+            return answer_of(future)
+        finally:
+            self._asked.discard(future)
 
     def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
         assert self._with_files is not None

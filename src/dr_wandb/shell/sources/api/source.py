@@ -49,7 +49,6 @@ class ApiSource:
     kind = "api"
     lists_at_once = False
     recorded_at = None
-    processes = None
     tails_at_once = CALLERS
 
     def __init__(self, session: ApiSession, request: ExportRequest) -> None:

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
@@ -25,7 +25,6 @@ from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.words import count, printable
 from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside
@@ -35,6 +34,9 @@ from dr_wandb.shell.sources.offline.found import FoundRun
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
+
+if TYPE_CHECKING:
+    from dr_wandb.shell.executor import SharedExecutor
 
 RUNS_PER_PAGE = 500
 MOST_METADATA_BYTES = 1 << 24
@@ -95,7 +97,7 @@ class OfflineSource:
         self._now_ns = time.time_ns() if now_ns is None else now_ns
         self._readers = threading.BoundedSemaphore(READERS)
         self._unread: Mapping[str, str] = {}
-        self.processes: Processes | None = None
+        self.executor: SharedExecutor | None = None
 
     @classmethod
     def open(cls, request: ExportRequest, folder: Path, private: Path) -> "OfflineSource":
@@ -114,7 +116,7 @@ class OfflineSource:
         """Read the folder, once, and return the runs by their ids, oldest first."""
         known = Known() if self._index is None else load_index(self._index, self._folder)
         found = FolderScan(
-            self._folder, known, _wanted(self._request), self._now_ns, begin=self._begin
+            self._folder, known, _wanted(self._request), self._now_ns, executor=self.executor
         ).scan()
         if self._index is not None and self._keep and found.known != known:
             save_index(self._index, self._folder, found.known)
@@ -206,13 +208,7 @@ class OfflineSource:
         return (said for said in self._streams(run) if isinstance(said, ConsoleText))
 
     def close(self) -> None:
-        """End the processes. Between two questions no file is open."""
-        if self.processes is not None:
-            self.processes.close()
-
-    def _begin(self, count: int) -> Processes:
-        self.processes = Processes(count)
-        return self.processes
+        """Do nothing: between two questions no file is open."""
 
     def _streams(self, run: RunListing) -> Iterator[SystemSample | ConsoleText]:
         for file, reading in self._files(run):
