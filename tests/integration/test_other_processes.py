@@ -219,7 +219,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=lambda end: end.name)
+@pytest.mark.parametrize(
+    "end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name
+)
 def test_sync_after_one_that_was_ended_is_as_if_it_had_not_been(
     end: signal.Signals, project: Project, command: Command
 ) -> None:

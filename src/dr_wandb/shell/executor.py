@@ -27,41 +27,50 @@ class SharedExecutor:
     """
 
     def __init__(self, given: Executor | None = None) -> None:
-        self._given = given
+        self._executor = given
         self._own: Processes | None = None
+        self._asked: set[Future[Any]] = set()
         self._closed = False
         self._lock = threading.Lock()
 
-    def get(self, count: int) -> Executor | None:
-        """Return the executor, None if none was given and no process pays, or when it is closed.
+    def start(self, count: int) -> bool:
+        """Say whether there is an executor, after starting one if there was none and it pays.
 
         count: how many processes pay, 0 for none. It has no effect once there is an executor.
         """
         with self._lock:
-            if self._closed:
-                return None
-            if self._given is not None:
-                return self._given
-            if self._own is None and count > 0:
-                self._own = Processes(count)
-            return self._own
+            if self._executor is None and count > 0 and not self._closed:
+                self._executor = self._own = Processes(count)
+            return self.ready
+
+    @property
+    def ready(self) -> bool:
+        """Say whether there is an executor to submit work to."""
+        return self._executor is not None and not self._closed
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> "Future[T]":
+        """Submit some work. If the executor does not take it, the future raises why."""
+        future: Future[T]
+        try:
+            assert self._executor is not None
+            future = self._executor.submit(function, *arguments)
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
+        self._asked.add(future)
+        future.add_done_callback(self._asked.discard)
+        if self._closed:
+            future.cancel()
+        return future
 
     def close(self) -> None:
-        """End the processes that were started here, whatever they do; none starts from then on."""
+        """Cancel what has not started, and end the processes that were started here."""
         with self._lock:
             self._closed = True
             if self._own is not None:
                 self._own.kill_workers()
-
-
-def submit(executor: Executor, function: Callable[..., T], *arguments: Any) -> "Future[T]":
-    """Submit some work. If the executor does not take it, the future raises why."""
-    try:
-        return executor.submit(function, *arguments)
-    except Exception as error:
-        future: Future[T] = Future()
-        future.set_exception(error)
-        return future
+        for future in tuple(self._asked):
+            future.cancel()
 
 
 def answer_of(future: "Future[T]") -> T | None:

@@ -209,6 +209,7 @@ class ExportEngine:
             if waiting:
                 file.begin(sync.advance(results), waiting)
         rows = 0
+        executor.start(processes_for(source, jobs))
         with closing(
             Fetcher(
                 source,
@@ -218,7 +219,7 @@ class ExportEngine:
                 now=sync.exported_at,
                 wait=self._wait,
                 use_earlier=self._record is None,
-                executor=executor.get(processes_for(source, jobs)),
+                executor=executor,
             )
         ) as fetcher:
             lanes = lanes_for(source, jobs, self._workers)

@@ -13,7 +13,6 @@ Rules
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +32,7 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.sync.plan import FetchKind, PartFetch
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
-from dr_wandb.shell.executor import answer_of, count_cores, submit
+from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
     EncodableRows,
@@ -93,7 +92,7 @@ class Fetcher:
         now: str,
         wait: Pause = pause,
         use_earlier: bool = True,
-        executor: Executor | None = None,
+        executor: SharedExecutor | None = None,
     ) -> None:
         self._source = source
         self._request = request
@@ -102,7 +101,6 @@ class Fetcher:
         self._judge = AnswerJudge(stored, request, source.kind, now)
         self._use_earlier = use_earlier
         self._executor = executor
-        self._asked: set[Future[Segment]] = set()
         self._with_files = with_files(source)
         self._stopped = threading.Event()
 
@@ -112,8 +110,6 @@ class Fetcher:
         Closing the source ends those that wait for their turn.
         """
         self._stopped.set()
-        for future in tuple(self._asked):
-            future.cancel()
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
@@ -253,22 +249,15 @@ class Fetcher:
 
         It gets a folder of its own: work that outlives this process leaves nothing that is found.
         """
-        if self._executor is not None:
+        if self._executor is not None and self._executor.ready:
             with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
-                made = self._ask(self._executor, Path(private), header, files)
+                place = Path(private)
+                made = answer_of(
+                    self._executor.submit(write_segment_of_files, place, header, files)
+                )
                 if made is not None:
                     return move_segment(made, self._folder)
         return write_segment(self._folder, header, lambda: self._read(files))
-
-    def _ask(
-        self, executor: Executor, folder: Path, header: SegmentHeader, files: HistoryFiles
-    ) -> Segment | None:
-        future = submit(executor, write_segment_of_files, folder, header, files)
-        self._asked.add(future)
-        try:
-            return answer_of(future)
-        finally:
-            self._asked.discard(future)
 
     def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
         assert self._with_files is not None

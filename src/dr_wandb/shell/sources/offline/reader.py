@@ -8,14 +8,13 @@ Rules
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, as_completed
 from typing import NamedTuple
 
 from dr_wandb.core.contract.words import count
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import behind
-from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores, submit
+from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores
 from dr_wandb.shell.sources.offline.files import mapped
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import StartedFile
@@ -77,7 +76,7 @@ class FileReader:
         self._early: dict[str, FileReading] = {}
         self._ahead: dict[str, Look] = {}
 
-    def read_ahead(self, files: Iterable[RunFile], shared: SharedExecutor) -> None:
+    def read_ahead(self, files: Iterable[RunFile], executor: SharedExecutor) -> None:
         """Let an executor look at files that are alone; it is started only if that pays.
 
         What does not come from there is read here, when its turn comes.
@@ -85,21 +84,17 @@ class FileReader:
         unread = [file for file in files if not self._is_untouched(file)]
         pays = sum(file.size for file in unread) // BYTES_PER_PROCESS
         count = min(count_cores(), len(unread), pays)
-        executor = shared.get(count if count > 1 else 0)
-        if executor is None:
+        if not executor.start(count if count > 1 else 0):
             return
-        names: dict[Future[Look], str] = {}
-        try:
-            for file in unread:
-                known = self._before.get(file.name)
-                names[submit(executor, look_at_alone, file, known, self._wanted)] = file.name
-            for future in as_completed(names):
-                name, look = names.pop(future), answer_of(future)
-                if look is not None:
-                    self._ahead[name] = look
-        finally:
-            for future in names:
-                future.cancel()
+        before, wanted = self._before, self._wanted
+        asked = [
+            (file.name, executor.submit(look_at_alone, file, before.get(file.name), wanted))
+            for file in unread
+        ]
+        for name, future in asked:
+            look = answer_of(future)
+            if look is not None:
+                self._ahead[name] = look
 
     def _is_untouched(self, file: RunFile) -> bool:
         known = self._before.get(file.name)
