@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
+from dr_wandb.shell import executor
+from dr_wandb.shell.executor import answer_of
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sync import engine, fetch, segments
@@ -22,6 +25,7 @@ from tests.server.faults import Truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from tests.integration.conftest import Command, Exports
     from tests.server import Project
@@ -30,19 +34,20 @@ RUNS, ROWS = 12, 30
 
 
 class Watched(Processes):
-    """Notes what was answered; `disturb` is called before each question."""
+    """Notes what was answered, None for an error; `disturb` is called before each question."""
 
     answers: list[Any]
     disturb: Callable[[Processes], None]
 
-    def ask(self, function: Any, *arguments: Any) -> Any:
+    def submit(self, function: Any, /, *arguments: Any) -> Any:
         type(self).disturb(self)
-        answer = super().ask(function, *arguments)
+        future: Future[Any] = super().submit(function, *arguments)
+        answer = answer_of(future)
         type(self).answers.append(answer)
         if answer is not None:  # nothing has been put where a sync would find it
             assert Path(answer.path).parent == arguments[0]
             assert arguments[0].parent.name == ".staging"
-        return answer
+        return future
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
 
     Fresh.answers = []
     Fresh.disturb = staticmethod(lambda processes: None)
-    monkeypatch.setattr(engine, "Processes", Fresh)
+    monkeypatch.setattr(executor, "Processes", Fresh)
     monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", 1)
     monkeypatch.setattr(fetch, "count_cores", lambda: 2)
     return Fresh
@@ -149,7 +154,7 @@ def test_rows_of_processes_that_are_killed_are_written_here(
 def test_nothing_is_downloaded_twice_where_no_process_answers(
     exports: Exports, watched: type[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watched, "ask", lambda self, function, *arguments: None)
+    monkeypatch.setattr(watched, "submit", take_nothing)
     add_runs(exports)
     exports.sync()
     asked = exports.asked
@@ -184,7 +189,7 @@ def test_after_a_full_disk_the_next_sync_of_this_process_goes_on(
     add_runs(exports)
     errors = []
     with monkeypatch.context() as patch:
-        patch.setattr(watched, "ask", lambda self, function, *arguments: None)
+        patch.setattr(watched, "submit", take_nothing)
         patch.setattr(segments.SegmentFile, "write", refuse)
         with pytest.raises(DrWandbError, match="No space left") as raised:
             exports.sync()
@@ -194,6 +199,10 @@ def test_after_a_full_disk_the_next_sync_of_this_process_goes_on(
     exports.sync()
     sync_alone(exports, monkeypatch)
     assert_same(exports)
+
+
+def take_nothing(self: Processes, function: Any, *arguments: Any) -> Any:
+    raise BrokenExecutor("no process is left")
 
 
 def refuse(self: Any, lines: bytes, rows: int) -> None:
@@ -210,7 +219,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=lambda end: end.name)
+@pytest.mark.parametrize(
+    "end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name
+)
 def test_sync_after_one_that_was_ended_is_as_if_it_had_not_been(
     end: signal.Signals, project: Project, command: Command
 ) -> None:
@@ -269,7 +280,7 @@ def test_few_rows_need_no_process(exports: Exports, monkeypatch: pytest.MonkeyPa
             counts.append(count)
             super().__init__(count)
 
-    monkeypatch.setattr(engine, "Processes", Counted)
+    monkeypatch.setattr(executor, "Processes", Counted)
     add_runs(exports)
     exports.sync()
     monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", RUNS * ROWS)
@@ -277,4 +288,4 @@ def test_few_rows_need_no_process(exports: Exports, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fetch, "count_cores", lambda: 8)
     monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", 1)
     exports.sync("once more")
-    assert counts == [0, 0, fetch.MOST_PROCESSES]
+    assert counts == [fetch.MOST_PROCESSES]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sources.api import batching
 from dr_wandb.shell.sources.api.tail_pages import MOST_RUNS
-from dr_wandb.shell.threads import WORKERS
 from tests.integration.conftest import visible
 from tests.server import Drop, EmptyRows, GraphQLErrors, NullField, Status
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def sync_folder(
     now: str = NOW,
     now_ns: int = NOW_NS,
     progress: ProgressCallback = say_nothing,
+    executor: Executor | None = None,
     **fields: Any,
 ) -> ExportSummary:
     """Do one sync of a folder, as the command does it; `fields` are those of ExportRequest."""
@@ -92,4 +94,4 @@ def sync_folder(
         index = request.data_root / request.name / INDEX_FILE
         return OfflineSource(folder, request, index=index, keep=True, now_ns=now_ns)
 
-    return export(opened, request, now=now, progress=progress)
+    return export(opened, request, now=now, progress=progress, executor=executor)

@@ -1,30 +1,62 @@
-"""Work in other processes: an answer or none, whatever becomes of a process."""
+"""Work in other processes: an answer or an error, whatever becomes of a process."""
 
+import errno
 import math
 import operator
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dr_wandb.shell import processes as other
-from dr_wandb.shell.processes import Processes, count_cores
+from dr_wandb.shell.executor import count_cores
+from dr_wandb.shell.processes import Processes
 
 PATIENCE_SECONDS = 60.0
 
 
+@contextmanager
+def started(count: int) -> Iterator[Processes]:
+    """Start some processes, and kill them at the end as a sync does."""
+    processes = Processes(count)
+    try:
+        yield processes
+    finally:
+        processes.kill_workers()
+
+
 @pytest.fixture
 def one() -> Iterator[Processes]:
-    with closing(Processes(1)) as processes:
+    with started(1) as processes:
         yield processes
+
+
+def ask(processes: Executor, function: Any, *arguments: Any) -> Any:
+    """Return what a function gives there."""
+    return processes.submit(function, *arguments).result(PATIENCE_SECONDS)
+
+
+def ask_or_none(processes: Executor, function: Any, *arguments: Any) -> Any:
+    """Return what a function gives there, None if the executor is broken."""
+    try:
+        return ask(processes, function, *arguments)
+    except BrokenExecutor:
+        return None
+
+
+def assert_broken(processes: Processes) -> None:
+    with pytest.raises(BrokenExecutor):
+        ask(processes, os.getpid)
 
 
 def wait_until_gone(process_id: int, *, orphan: bool = False) -> None:
@@ -54,41 +86,54 @@ def slept(seconds: float) -> int:
 
 
 def test_an_answer_is_made_in_another_process(one: Processes) -> None:
-    assert one.ask(math.factorial, 5) == 120
-    process_id = one.ask(os.getpid)
+    assert ask(one, math.factorial, 5) == 120
+    process_id = ask(one, os.getpid)
     assert process_id not in (None, os.getpid())
-    assert one.ask(os.getpid) == process_id
+    assert ask(one, os.getpid) == process_id
 
 
-def test_where_there_is_no_process_there_is_no_answer() -> None:
-    with closing(Processes(0)) as none:
-        assert not none
-        assert none.ask(math.factorial, 5) is None
+def test_there_is_one_process_or_more() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Processes(0)
+
+
+def test_processes_are_an_executor() -> None:
+    with Processes(2) as processes:
+        assert isinstance(processes, Executor)
+        assert list(processes.map(math.factorial, range(20))) == [
+            math.factorial(n) for n in range(20)
+        ]
+        assert processes.submit(int, "101", base=2).result(PATIENCE_SECONDS) == 5
+        process_id = ask(processes, os.getpid)
+    wait_until_gone(process_id)
+    with pytest.raises(RuntimeError):
+        processes.submit(os.getpid)
+
+
+def test_shutdown_lets_work_end_and_then_the_processes() -> None:
+    processes = Processes(1)
+    process_id = ask(processes, os.getpid)
+    under_way, waiting = processes.submit(slept, 0.3), processes.submit(slept, 0.0)
+    processes.shutdown(wait=False)
+    assert waiting.result(PATIENCE_SECONDS) == process_id
+    assert under_way.result(0) == process_id
+    wait_until_gone(process_id)
 
 
 def test_several_processes_work_at_once() -> None:
-    with closing(Processes(3)) as processes:
-        found: list[int | None] = []
-        threads = [
-            threading.Thread(target=lambda: found.append(processes.ask(slept, 0.5)))
-            for _ in range(9)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(found) == 9
-    assert None not in found
+    with started(3) as processes:
+        futures = [processes.submit(slept, 0.5) for _ in range(9)]
+        found = [future.result(PATIENCE_SECONDS) for future in futures]
     assert 1 < len({*found}) <= 3
 
 
 def test_each_thread_gets_its_own_answers(one: Processes) -> None:
-    answers: dict[int, list[int | None]] = {}
+    answers: dict[int, list[int]] = {}
 
-    def ask(number: int) -> None:
-        answers[number] = [one.ask(operator.mul, number, other) for other in range(100)]
+    def ask_all(number: int) -> None:
+        answers[number] = [ask(one, operator.mul, number, other) for other in range(100)]
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=ask_all, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -96,52 +141,72 @@ def test_each_thread_gets_its_own_answers(one: Processes) -> None:
     assert answers == {number: [number * other for other in range(100)] for number in range(8)}
 
 
-def test_an_error_is_no_answer_and_the_process_goes_on(one: Processes) -> None:
-    process_id = one.ask(os.getpid)
-    assert one.ask(operator.truediv, 1, 0) is None
-    assert one.ask(os.getpid) == process_id
+def test_an_error_is_raised_here_and_the_process_goes_on(one: Processes) -> None:
+    process_id = ask(one, os.getpid)
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
+        ask(one, operator.truediv, 1, 0)
+    with pytest.raises(FileNotFoundError) as raised:
+        ask(one, os.stat, "/nonexistent")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOENT, "/nonexistent")
+    assert ask(one, os.getpid) == process_id
 
 
 def test_what_is_printed_is_no_answer(one: Processes) -> None:
-    process_id = one.ask(os.getpid)
-    assert one.ask(print, "no answer") is None
-    assert one.ask(os.write, 1, b"no answer either") == 16
-    assert one.ask(os.getpid) == process_id
+    process_id = ask(one, os.getpid)
+    assert ask(one, print, "no answer") is None
+    assert ask(one, os.write, 1, b"no answer either") == 16
+    assert ask(one, os.getpid) == process_id
+
+
+class OddError(Exception):
+    """An error that is pickled, but cannot be read."""
+
+    def __init__(self, reason: str, *, number: int) -> None:
+        super().__init__(reason)
+        self.number = number
+
+
+def raise_odd_error() -> None:
+    raise OddError("odd", number=1)
 
 
 @pytest.mark.parametrize("work", [lambda: os.getpid(), threading.Lock], ids=["question", "answer"])
-def test_what_cannot_be_sent_has_no_answer(work: Any, one: Processes) -> None:
-    assert one.ask(work) is None
+def test_what_cannot_be_sent_raises_and_the_process_goes_on(work: Any, one: Processes) -> None:
+    process_id = ask(one, os.getpid)
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        ask(one, work)
+    assert ask(one, os.getpid) == process_id
+
+
+def test_an_error_that_cannot_be_sent_is_told_in_words(one: Processes) -> None:
+    with pytest.raises(RuntimeError, match="OddError: odd"):
+        ask(one, raise_odd_error)
 
 
 def test_an_interrupt_is_not_for_the_process(one: Processes) -> None:
-    process_id = one.ask(os.getpid)
-    assert process_id is not None
+    process_id = ask(one, os.getpid)
     os.kill(process_id, signal.SIGINT)
-    assert one.ask(os.getpid) == process_id
+    assert ask(one, os.getpid) == process_id
 
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_process_that_is_killed_gives_no_answer(busy: bool, one: Processes) -> None:
-    process_id = one.ask(os.getpid)
-    assert process_id is not None
+    process_id = ask(one, os.getpid)
     if busy:
         threading.Timer(0.3, lambda: os.kill(process_id, signal.SIGKILL)).start()
-        assert one.ask(slept, PATIENCE_SECONDS) is None
+        with pytest.raises(BrokenExecutor):
+            ask(one, slept, PATIENCE_SECONDS)
     else:
         os.kill(process_id, signal.SIGKILL)
-        assert one.ask(os.getpid) is None
-    assert one.ask(os.getpid) is None
-    assert not one
+        assert_broken(one)
+    assert_broken(one)
 
 
 def test_the_others_go_on_when_one_is_killed() -> None:
-    with closing(Processes(2)) as processes:
-        process_id = processes.ask(os.getpid)
-        assert process_id is not None
+    with started(2) as processes:
+        process_id = ask(processes, os.getpid)
         os.kill(process_id, signal.SIGKILL)
-        answers = [processes.ask(os.getpid) for _ in range(10)]
-        assert processes
+        answers = [ask_or_none(processes, os.getpid) for _ in range(10)]
     assert answers.count(None) <= 1
     assert {*answers} - {None, process_id}
 
@@ -155,9 +220,8 @@ def test_what_begins_and_never_answers_gives_no_answer(
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.setattr(other, "WELCOME_SECONDS", 0.3)
-    with closing(Processes(2)) as processes:
-        assert processes.ask(math.factorial, 5) is None
-        assert not processes
+    with started(2) as processes:
+        assert_broken(processes)
 
 
 @pytest.mark.parametrize("said", [b"hello\n", b"I1\n."], ids=["text", "a pickle"])
@@ -171,15 +235,15 @@ def test_what_says_something_of_its_own_gives_no_answer(
     )
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
-    with closing(Processes(1)) as processes:
-        assert processes.ask(math.factorial, 5) is None
+    with started(1) as processes:
+        assert_broken(processes)
 
 
 @pytest.mark.parametrize("entry", ["/\u65e5\u672c", "/\udcff", Path("/tmp"), None, "/a'\"{}\n"])
 def test_paths_of_any_form_are_no_hindrance(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, entry])
-    with closing(Processes(1)) as processes:
-        assert processes.ask(math.factorial, 5) == 120
+    with started(1) as processes:
+        assert ask(processes, math.factorial, 5) == 120
 
 
 def test_an_interrupt_while_processes_begin_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +264,8 @@ def test_an_interrupt_while_processes_begin_leaves_none(monkeypatch: pytest.Monk
 
 def test_a_process_is_told_no_key(one: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    with closing(Processes(1)) as processes:
-        assert processes.ask(os.getenv, "WANDB_API_KEY", "none") == "none"
+    with started(1) as processes:
+        assert ask(processes, os.getenv, "WANDB_API_KEY", "none") == "none"
 
 
 @pytest.mark.parametrize("program", ["/nonexistent/python", "/bin/true"])
@@ -209,39 +273,37 @@ def test_a_process_that_does_not_begin_gives_no_answer(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", program)
-    with closing(Processes(2)) as processes:
-        assert [processes.ask(math.factorial, 5) for _ in range(20)] == [None] * 20
-        assert not processes
+    with started(2) as processes:
+        for _ in range(20):
+            assert_broken(processes)
 
 
-def test_closing_ends_an_idle_process() -> None:
-    with closing(Processes(1)) as processes:
-        process_id = processes.ask(os.getpid)
-        assert process_id is not None
+def test_killing_ends_an_idle_process() -> None:
+    with started(1) as processes:
+        process_id = ask(processes, os.getpid)
     wait_until_gone(process_id)
-    assert processes.ask(os.getpid) is None
-    processes.close()
+    with pytest.raises(RuntimeError):
+        processes.submit(os.getpid)
+    processes.kill_workers()
 
 
-def test_closing_ends_what_is_under_way_and_what_waits() -> None:
-    answers: list[int | None] = []
-    with closing(Processes(1)) as processes:
-        process_id = processes.ask(os.getpid)
-        assert process_id is not None
-        threads = [
-            threading.Thread(target=lambda: answers.append(processes.ask(slept, PATIENCE_SECONDS)))
-            for _ in range(3)
-        ]
-        for thread in threads:
-            thread.start()
+def test_killing_ends_what_is_under_way_and_what_waits() -> None:
+    with started(1) as processes:
+        process_id = ask(processes, os.getpid)
+        futures = [processes.submit(slept, PATIENCE_SECONDS) for _ in range(3)]
         time.sleep(0.3)
-    for thread in threads:
-        thread.join(PATIENCE_SECONDS / 2)
-    assert answers == [None, None, None]
+    errors = [future.exception(PATIENCE_SECONDS / 2) for future in under_way(futures)]
+    assert [type(error) for error in errors] == [BrokenExecutor]
+    assert all(future.cancelled() for future in futures[1:])
     wait_until_gone(process_id)
 
 
-def test_closing_at_once_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def under_way(futures: list[Future[int]]) -> list[Future[int]]:
+    """Return the futures of work that was not cancelled before it started."""
+    return [future for future in futures if not future.cancelled()]
+
+
+def test_killing_at_once_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     begin = subprocess.Popen
 
@@ -251,7 +313,7 @@ def test_closing_at_once_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> N
         return process
 
     monkeypatch.setattr(subprocess, "Popen", note)
-    with closing(Processes(2)):
+    with started(2):
         pass
     assert len(begun) == 2
     for process_id in begun:
@@ -261,7 +323,8 @@ def test_closing_at_once_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> N
 ASKER = """
 import os, time
 from dr_wandb.shell.processes import Processes
-print(Processes(1).ask(os.getpid), flush=True)
+processes = Processes(1)
+print(processes.submit(os.getpid).result(), flush=True)
 time.sleep(600)
 """
 
@@ -282,8 +345,8 @@ def test_nothing_is_imported_from_where_it_happens_to_run(
     for name in ("signal", "enum", "pickle", "dr_wandb", "threading"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
-    with closing(Processes(1)) as processes:
-        assert processes.ask(os.getcwd) == str(tmp_path)
+    with started(1) as processes:
+        assert ask(processes, os.getcwd) == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.sync.columns import RowBatch
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
-from dr_wandb.shell.processes import Processes
+from dr_wandb.shell.executor import SharedExecutor
+
+WORKERS = 16
+"""How many runs are asked for at once: eight for each of two sessions. wandb-core takes at most 10
+requests at a time for one `Api` (wandb 0.31.0), and a second one is opened if the first is full."""
 
 RawRun = Mapping[str, Any]
 """A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""
@@ -168,12 +172,7 @@ class Source(Protocol):
 
 
 class FileSource(Source, Protocol):
-    """A source whose rows may lie in files, so that they can be read in another process.
-
-    processes: those that helped to list, and can help to read; None if there are none.
-    """
-
-    processes: Processes | None
+    """A source whose rows may lie in files, so that they can be read in another process."""
 
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int
@@ -233,7 +232,14 @@ def tails_at_once(source: Source) -> int:
     return getattr(source, "tails_at_once", 0)
 
 
+def lend(source: Source, executor: SharedExecutor) -> None:
+    """Let a source that reads many files read them with an executor, until that is closed."""
+    if hasattr(source, "executor"):
+        source.executor = executor
+
+
 __all__ = [
+    "WORKERS",
     "EncodableRows",
     "FileBatch",
     "FileSource",
@@ -247,6 +253,7 @@ __all__ = [
     "Source",
     "SourceError",
     "find_reader",
+    "lend",
     "listing_mark",
     "require_datasets",
     "tails_at_once",

@@ -1,7 +1,8 @@
 """One sync, from the first look to the last rename. Each step is a line of `export`."""
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,10 @@ from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
-from dr_wandb.shell.processes import Processes
+from dr_wandb.shell.background import in_lanes
+from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
-from dr_wandb.shell.sources import Source, listing_mark, require_datasets, with_files
+from dr_wandb.shell.sources import WORKERS, Source, lend, listing_mark, require_datasets
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.export_store import ExportStore
@@ -41,7 +43,6 @@ from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.stored_parts import StoredParts
 from dr_wandb.shell.sync.stored_runs import StoredRuns
-from dr_wandb.shell.threads import WORKERS, in_lanes
 
 Clock = Callable[[], datetime]
 
@@ -62,6 +63,9 @@ class ExportEngine:
     record: a folder to write what the source says into; the source is closed at the end then.
     workers: how many runs are fetched at once; of tails more, if the source asks for many at once.
     wait: pauses before a further attempt.
+    executor: reads files of rows and writes what they hold, such as loky's, Dask's or one of MPI.
+    Its workers need the same files at the same paths, and this package. It is not shut down here,
+    and what it does not do is done here. By default processes are started if they pay, and ended.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ExportEngine:
         record: Path | None = None,
         workers: int = WORKERS,
         wait: Pause = pause,
+        executor: Executor | None = None,
     ) -> None:
         self.request = request
         self.store = ExportStore(name=request.name, data_root=request.data_root)
@@ -83,6 +88,7 @@ class ExportEngine:
         self._record = record
         self._workers = workers
         self._wait = wait
+        self._executor = executor
 
     def export(self) -> ExportSummary:
         """Do one sync and return what it did, also if some runs failed.
@@ -106,12 +112,12 @@ class ExportEngine:
                     )
                     for dataset in DATASETS
                 }
-                with opened(self._source, self.request, scratch) as origin:
+                with self._origin(scratch) as (origin, executor):
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
                         listing, plan = self._list_and_plan(source, stored, listed, exported_at)
                         sync = _Sync(self.request, stored, listing, plan, source.kind, exported_at)
-                        results = self._fetch(source, sync, rows, scratch)
+                        results = self._fetch(source, executor, sync, rows, scratch)
                 assembler = Assembler(
                     stored, self.request, listed, rows, scratch, exported_at=exported_at
                 )
@@ -137,10 +143,20 @@ class ExportEngine:
             scratch = Path(private)
             stored = self._read(scratch)
             with (
-                opened(self._source, self.request, scratch) as source,
+                self._origin(scratch) as (source, _),
                 ListedRunsFile(scratch) as listed,
             ):
                 return self._list_and_plan(source, stored, listed, self._now(source))[1]
+
+    @contextmanager
+    def _origin(self, scratch: Path) -> Iterator[tuple[Source, SharedExecutor]]:
+        """Open the source, and lend it the executor."""
+        with (
+            opened(self._source, self.request, scratch) as source,
+            closing(SharedExecutor(self._executor)) as executor,
+        ):
+            lend(source, executor)
+            yield source, executor
 
     def _read(self, scratch: Path) -> StoredExport:
         return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
@@ -213,7 +229,12 @@ class ExportEngine:
         return plan
 
     def _fetch(
-        self, source: Source, sync: "_Sync", files: Mapping[str, DatasetFile], scratch: Path
+        self,
+        source: Source,
+        executor: SharedExecutor,
+        sync: "_Sync",
+        files: Mapping[str, DatasetFile],
+        scratch: Path,
     ) -> dict[str, RunResult]:
         """Fetch what the plan asks for; returns a result for every listed run.
 
@@ -226,21 +247,19 @@ class ExportEngine:
             if waiting:
                 file.begin(sync.advance(results), waiting)
         rows = 0
-        with (
-            closing(_processes_for(source, jobs)) as processes,
-            closing(
-                Fetcher(
-                    source,
-                    self.request,
-                    scratch,
-                    stored=StoredParts(sync.stored, scratch),
-                    now=sync.exported_at,
-                    wait=self._wait,
-                    use_earlier=self._record is None,
-                    processes=processes,
-                )
-            ) as fetcher,
-        ):
+        executor.start(processes_for(source, jobs))
+        with closing(
+            Fetcher(
+                source,
+                self.request,
+                scratch,
+                stored=StoredParts(sync.stored, scratch),
+                now=sync.exported_at,
+                wait=self._wait,
+                use_earlier=self._record is None,
+                executor=executor,
+            )
+        ) as fetcher:
             lanes = lanes_for(source, jobs, self._workers)
             for done, (job, fetched) in enumerate(in_lanes(lanes, fetcher.fetch), 1):
                 run_id = job.listing.run_id
@@ -288,13 +307,6 @@ class ExportEngine:
         text = normalize_time(moment or (self._clock or utc_now)())
         assert text is not None
         return text
-
-
-def _processes_for(source: Source, jobs: list[FetchJob]) -> Processes:
-    """Return processes for these jobs: those that helped to list, or as many as pay."""
-    files = with_files(source)
-    ready = files.processes if files is not None else None
-    return ready or Processes(processes_for(source, jobs))
 
 
 class _Sync(NamedTuple):

@@ -32,7 +32,7 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.sync.plan import FetchKind, PartFetch
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
-from dr_wandb.shell.processes import Processes, count_cores
+from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
     EncodableRows,
@@ -78,8 +78,8 @@ class Fetcher:
     """Fetches the runs of one sync into a staging folder, until it is closed.
 
     stored: the rows that the export has. now: the time of this sync. use_earlier: whether segments
-    of an interrupted sync serve; a recording needs every answer of the source. processes: write the
-    segments of runs whose rows are all in files, while this one goes on fetching.
+    of an interrupted sync serve; a recording needs every answer of the source. executor: writes the
+    segments of runs whose rows are all in files, while this process goes on fetching.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Fetcher:
         now: str,
         wait: Pause = pause,
         use_earlier: bool = True,
-        processes: Processes | None = None,
+        executor: SharedExecutor | None = None,
     ) -> None:
         self._source = source
         self._request = request
@@ -100,7 +100,7 @@ class Fetcher:
         self._wait = wait
         self._judge = AnswerJudge(stored, request, source.kind, now)
         self._use_earlier = use_earlier
-        self._processes = processes or Processes(0)
+        self._executor = executor
         self._with_files = with_files(source)
         self._stopped = threading.Event()
 
@@ -245,14 +245,16 @@ class Fetcher:
         return read(run, window, attempt)
 
     def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
-        """Have another process write a segment, or write it here if none has an answer.
+        """Have the executor write a segment, or write it here if it does not.
 
-        It has a folder of its own: one that outlives this process leaves nothing that is found.
+        It gets a folder of its own: work that outlives this process leaves nothing that is found.
         """
-        if self._processes:
+        if self._executor is not None and self._executor.ready:
             with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
                 place = Path(private)
-                made = self._processes.ask(write_segment_of_files, place, header, files)
+                made = answer_of(
+                    self._executor.submit(write_segment_of_files, place, header, files)
+                )
                 if made is not None:
                     return move_segment(made, self._folder)
         return write_segment(self._folder, header, lambda: self._read(files))

@@ -15,9 +15,8 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.plan import RunPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
-from dr_wandb.shell.sources import Source, tails_at_once
+from dr_wandb.shell.sources import WORKERS, Source, tails_at_once
 from dr_wandb.shell.sync.segments import Segment
-from dr_wandb.shell.threads import WORKERS
 
 
 class FetchJob(Record, frozen=True, kw_only=True):

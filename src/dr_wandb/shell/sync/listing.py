@@ -41,7 +41,7 @@ from dr_wandb.core.sync.listing_plan import (
     judge_answer,
     plan_listing,
 )
-from dr_wandb.shell.ahead import one_ahead
+from dr_wandb.shell.background import prefetch_next
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
@@ -138,7 +138,7 @@ class _ListingSession:
 
     def _pages(self, query: ListingQuery, listed: dict[str, _ListedRun]) -> Iterator[RunPage]:
         """Read an answer; `listed` gets what it says of each run."""
-        for page in one_ahead(self.source.list_runs(query)):
+        for page in prefetch_next(self.source.list_runs(query)):
             for raw_run in page.runs:
                 run_id, run = self._take(raw_run, query, page.left_out)
                 listed[run_id] = run

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dr_wandb.shell.ahead import begin
+from dr_wandb.shell.background import start
 from dr_wandb.shell.progress import LOGGER
 
 FULL = 8
@@ -72,7 +72,7 @@ class SdkHandles:
         self._found_full += 1
         if self._found_full == OFTEN and len(self._handles) < MOST and not self._closed:
             self._settled.clear()
-            begin(self._add)
+            start(self._add)
 
     def _add(self) -> None:
         try:

@@ -20,7 +20,7 @@ import wandb
 
 from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, Unreachable
 from dr_wandb.core.contract.values import decode_json
-from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources import WORKERS, SourceError
 from dr_wandb.shell.sources.api.addresses import host_of
 from dr_wandb.shell.sources.api.pacing import Pacer
 from dr_wandb.shell.sources.api.queries import VIEWER
@@ -36,7 +36,6 @@ from dr_wandb.shell.sources.api.sdk_errors import (
 from dr_wandb.shell.sources.api.sdk_handles import SdkHandles, handle_of
 from dr_wandb.shell.sources.api.translation import TooMuchError, translate
 from dr_wandb.shell.sources.api.wandb_core import borrow_service
-from dr_wandb.shell.threads import WORKERS
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.sync.left_out import COUNTS, LISTED
-from dr_wandb.shell.ahead import begin
+from dr_wandb.shell.background import start
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.api.batching import CALLERS, TailBatcher
 from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
@@ -49,7 +49,6 @@ class ApiSource:
     kind = "api"
     lists_at_once = False
     recorded_at = None
-    processes = None
     tails_at_once = CALLERS
 
     def __init__(self, session: ApiSession, request: ExportRequest) -> None:
@@ -110,7 +109,7 @@ class ApiSource:
             yield from self._read_tail(run, window, attempt, window.start)
             return
         if run.terminal:
-            _import_arrow_ahead()
+            _import_arrow_early()
         live = LiveHistory(self._ask_run)
         unnamed = [batch for batch in live.read_without_step(run) if batch.rows] if attempt else []
         exported, has_live = yield from self._read_exported(run, window, bool(unnamed) or None)
@@ -236,9 +235,9 @@ class ApiSource:
 
 
 @cache
-def _import_arrow_ahead() -> None:
+def _import_arrow_early() -> None:
     """Import Arrow beside the first downloads: it takes a good part of a second.
 
     A run that has ended is mostly exported; a sync that reads none does without Arrow.
     """
-    begin(lambda: import_module("dr_wandb.shell.sources.api.parquet"))
+    start(lambda: import_module("dr_wandb.shell.sources.api.parquet"))

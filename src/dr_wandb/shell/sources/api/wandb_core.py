@@ -16,7 +16,7 @@ from typing import Any
 import wandb
 
 from dr_wandb.core.sync.deadline import request_seconds
-from dr_wandb.shell.ahead import begin
+from dr_wandb.shell.background import start
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources.api.refusals import LOGS
 
@@ -49,9 +49,9 @@ class Service:
         self.logs = Path(os.environ["WANDB_CACHE_DIR"]) / LOGS
         os.environ["WANDB_SILENT"] = "true"
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        started = begin(lambda: wandb.setup(settings=_settings(timeout_seconds)))
+        started = start(lambda: wandb.setup(settings=_settings(timeout_seconds)))
         import_module("wandb.apis.public")  # takes as long as wandb-core, which is waited for idly
-        started()
+        started.result()
 
     def give_back(self) -> None:
         """Count one session less; stop the service and restore the environment after the last."""

@@ -3,8 +3,8 @@
 Rules
 - A file that was read before and is the same is not read again, and not opened if nothing of it
   changed; one that has grown is read on.
-- A file that is the only one of its run is opened once: it is read when it is looked at. Of many
-  such files other processes read some, where there are cores for them.
+- A file that is the only one of its run is opened once: it is read when it is looked at. If there
+  are many such files, other processes read them, if there are cores for them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import behind
-from dr_wandb.shell.processes import Processes, count_cores
+from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import StartedFile
 from dr_wandb.shell.sources.offline.index import (
@@ -26,7 +26,6 @@ from dr_wandb.shell.sources.offline.index import (
 )
 from dr_wandb.shell.sources.offline.run_files import mapped
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
-from dr_wandb.shell.threads import in_threads
 
 BYTES_PER_PROCESS = 16 << 20
 """So much takes a core longer than the start of a process, 0.4 s."""
@@ -53,10 +52,6 @@ def _base_of(before: FileReading | None) -> str:
     return "" if before is None else digest_of_fold(before)
 
 
-Begin = Callable[[int], Processes]
-"""Begins so many processes, and ends them later."""
-
-
 class Look(NamedTuple):
     """What a look at a file has found, and what is known of it if it was read."""
 
@@ -81,24 +76,25 @@ class FileReader:
         self._early: dict[str, FileReading] = {}
         self._ahead: dict[str, Look] = {}
 
-    def read_ahead(self, files: Iterable[RunFile], begin: Begin) -> None:
-        """Let other processes look at files that are alone, if that pays for their start.
+    def read_ahead(self, files: Iterable[RunFile], executor: SharedExecutor) -> None:
+        """Let an executor look at files that are alone; it is started only if that pays.
 
         What does not come from there is read here, when its turn comes.
         """
         unread = [file for file in files if not self._is_untouched(file)]
         pays = sum(file.size for file in unread) // BYTES_PER_PROCESS
         count = min(count_cores(), len(unread), pays)
-        if count < 2:
+        if not executor.start(count if count > 1 else 0):
             return
-
-        def ask(file: RunFile) -> Look | None:
-            return processes.ask(look_at_alone, file, self._before.get(file.name), self._wanted)
-
-        processes = begin(count)
-        for file, look in in_threads(unread, ask, count):
+        before, wanted = self._before, self._wanted
+        asked = [
+            (file.name, executor.submit(look_at_alone, file, before.get(file.name), wanted))
+            for file in unread
+        ]
+        for name, future in asked:
+            look = answer_of(future)
             if look is not None:
-                self._ahead[file.name] = look
+                self._ahead[name] = look
 
     def _is_untouched(self, file: RunFile) -> bool:
         known = self._before.get(file.name)

@@ -8,7 +8,7 @@ Rules
 """
 
 from collections import Counter, defaultdict
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -17,7 +17,7 @@ from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
 from dr_wandb.core.offline.scan_report import FileNotice, FolderContent
-from dr_wandb.shell.processes import Processes
+from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
 from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, links_in, why
 from dr_wandb.shell.sources.offline.forms import RunFile
@@ -37,7 +37,7 @@ from dr_wandb.shell.sources.offline.index import (
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
 from dr_wandb.shell.sources.offline.order import in_order
-from dr_wandb.shell.sources.offline.reader import Begin, FileReader
+from dr_wandb.shell.sources.offline.reader import FileReader
 from dr_wandb.shell.sources.offline.run_files import run_id_of
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
@@ -45,13 +45,8 @@ HOLLOW = "is a run folder without its .wandb file: there is nothing to export"
 NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
 
 
-def _none(count: int) -> Processes:
-    """Begin no process: everything is read here."""
-    return Processes(0)
-
-
 class FolderScan:
-    """Reads the run files below a folder. begin: begins processes that read some of them."""
+    """Reads the run files below a folder. executor: reads some of them, if that pays."""
 
     def __init__(
         self,
@@ -60,7 +55,7 @@ class FolderScan:
         wanted: Wanted = ANY,
         now_ns: int | None = None,
         *,
-        begin: Begin = _none,
+        executor: SharedExecutor | None = None,
     ) -> None:
         self._folder = folder
         self._before = known.files
@@ -73,7 +68,7 @@ class FolderScan:
             self._known_of_run[named or run_id_of(name)][name] = file
         self._wanted = wanted
         self._now_ns = now_ns
-        self._begin = begin
+        self._executor = executor
         self._left_out: set[tuple[str, str]] = set()
         self._reader = FileReader(known.files, wanted)
         self._comparisons: list[Comparison] = []
@@ -102,7 +97,8 @@ class FolderScan:
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         called = Counter(file.run_id for file in files)
         alone = [file for file in files if called[file.run_id] == 1]
-        self._reader.read_ahead(alone, self._begin)
+        if self._executor is not None:
+            self._reader.read_ahead(alone, self._executor)
         for file in files:
             start = self._look_at(file, alone=called[file.run_id] == 1)
             if start is not None and self._is_wanted(start.run_id, *start.place):
@@ -254,12 +250,8 @@ class FolderScan:
 
 def look_into(folder: Path, now_ns: int) -> FolderContent:
     """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
-    with ExitStack() as stack:
-
-        def begin(count: int) -> Processes:
-            return stack.enter_context(closing(Processes(count)))
-
-        found = FolderScan(folder, Known(), now_ns=now_ns, begin=begin).scan()
+    with closing(SharedExecutor()) as executor:
+        found = FolderScan(folder, Known(), now_ns=now_ns, executor=executor).scan()
     runs = sorted(
         (on_disk(run, now_ns) for run in found.runs),
         key=lambda run: (run.created_at or "", run.run_id),

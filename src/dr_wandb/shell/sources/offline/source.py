@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
@@ -27,7 +27,6 @@ from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.sync.codec import digest
-from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside
@@ -37,6 +36,9 @@ from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, 
 from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped, read_beside
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
+
+if TYPE_CHECKING:
+    from dr_wandb.shell.executor import SharedExecutor
 
 RUNS_PER_PAGE = 500
 MOST_METADATA_BYTES = 1 << 24
@@ -98,7 +100,7 @@ class OfflineSource:
         self._readers = threading.BoundedSemaphore(READERS)
         self._unread: Mapping[str, str] = {}
         self._index_digest = ""
-        self.processes: Processes | None = None
+        self.executor: SharedExecutor | None = None
 
     @classmethod
     def open(cls, request: ExportRequest, folder: Path, private: Path) -> "OfflineSource":
@@ -119,7 +121,7 @@ class OfflineSource:
         if self._index is not None:
             known, self._index_digest = load_index(self._index, self._folder)
         found = FolderScan(
-            self._folder, known, _wanted(self._request), self._now_ns, begin=self._begin
+            self._folder, known, _wanted(self._request), self._now_ns, executor=self.executor
         ).scan()
         if found.known != known:
             self._index_digest = ""
@@ -226,13 +228,7 @@ class OfflineSource:
         return found.fold.host or None
 
     def close(self) -> None:
-        """End the processes. Between two questions no file is open."""
-        if self.processes is not None:
-            self.processes.close()
-
-    def _begin(self, count: int) -> Processes:
-        self.processes = Processes(count)
-        return self.processes
+        """Do nothing: between two questions no file is open."""
 
     def _found(self, run: RunListing) -> _Listed:
         entry = self._listed.get(run.run_id)

@@ -2,12 +2,12 @@
 
 import os
 import signal
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.offline import reader
 from dr_wandb.shell.sources.offline.found import FoundRuns
@@ -65,8 +65,8 @@ def scan_with(
     folder: Path, processes: Processes | None, wanted: Wanted = ANY, known: Known | None = None
 ) -> FoundRuns:
     """Read a folder with the help of some processes."""
-    begin: dict[str, Any] = {} if processes is None else {"begin": lambda count: processes}
-    return FolderScan(folder, known or Known(), wanted, NOW_NS, **begin).scan()
+    executor = None if processes is None else SharedExecutor(processes)
+    return FolderScan(folder, known or Known(), wanted, NOW_NS, executor=executor).scan()
 
 
 @pytest.mark.parametrize("wanted", [ANY, Wanted(None, "elsewhere"), Wanted(None, "project")])
@@ -75,7 +75,7 @@ def test_scan_finds_the_same_with_other_processes(
 ) -> None:
     alone = scan_with(folder, None, wanted)
     begun.clear()
-    with closing(Processes(2)) as processes:
+    with Processes(2) as processes:
         assert scan_with(folder, processes, wanted) == alone
         assert scan_with(folder, processes, wanted, alone.known) == scan_with(
             folder, None, wanted, alone.known
@@ -84,8 +84,8 @@ def test_scan_finds_the_same_with_other_processes(
 
 def test_files_of_processes_that_end_are_read_here(folder: Path, begun: list[int]) -> None:
     alone = scan_with(folder, None)
-    with closing(Processes(2)) as processes:
-        processes.ask(abs, 1)  # they are there
+    with Processes(2) as processes:
+        processes.submit(abs, 1).result()  # they are there
         for process in list(processes._there):
             os.kill(process._process.pid, signal.SIGKILL)
         assert scan_with(folder, processes) == alone
@@ -95,13 +95,13 @@ def test_the_processes_that_helped_to_list_write_the_segments(
     folder: Path, tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    real = Processes.ask
+    real = Processes.submit
 
-    def ask(self: Processes, function: Any, *arguments: Any) -> Any:
+    def submit(self: Processes, function: Any, *arguments: Any) -> Any:
         asked.append(function.__name__)
         return real(self, function, *arguments)
 
-    monkeypatch.setattr(Processes, "ask", ask)
+    monkeypatch.setattr(Processes, "submit", submit)
     sync_folder(folder, tmp_path / "helped", any_project=True)
     assert begun == [2]
     assert asked.count("write_segment_of_files") == RUNS + 4
