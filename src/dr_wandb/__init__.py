@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.failures import DamagedFile as DamagedFile
     from dr_wandb.core.contract.failures import DiskRefused as DiskRefused
     from dr_wandb.core.contract.failures import DrWandbError as DrWandbError
-    from dr_wandb.core.contract.failures import FailedRun as FailedRun
     from dr_wandb.core.contract.failures import Failure as Failure
     from dr_wandb.core.contract.failures import InTheWay as InTheWay
     from dr_wandb.core.contract.failures import InvalidRequest as InvalidRequest
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.failures import NotRecorded as NotRecorded
     from dr_wandb.core.contract.failures import RunsVanished as RunsVanished
     from dr_wandb.core.contract.failures import ServerTooOld as ServerTooOld
-    from dr_wandb.core.contract.failures import ShortRun as ShortRun
     from dr_wandb.core.contract.failures import Unfinished as Unfinished
     from dr_wandb.core.contract.failures import Unreachable as Unreachable
-    from dr_wandb.core.contract.failures import WaitingRun as WaitingRun
     from dr_wandb.core.contract.failures import WrongExport as WrongExport
     from dr_wandb.core.contract.fetch_window import FetchWindow as FetchWindow
     from dr_wandb.core.contract.listing import EveryRun as EveryRun
@@ -52,6 +49,9 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.request import SyncMode as SyncMode
     from dr_wandb.core.contract.scope import RunScope as RunScope
     from dr_wandb.core.contract.state import ExportState as ExportState
+    from dr_wandb.core.contract.unproven_runs import FailedRun as FailedRun
+    from dr_wandb.core.contract.unproven_runs import ShortRun as ShortRun
+    from dr_wandb.core.contract.unproven_runs import WaitingRun as WaitingRun
     from dr_wandb.core.offline.scan_report import FileNotice as FileNotice
     from dr_wandb.core.offline.scan_report import FolderContent as FolderContent
     from dr_wandb.core.offline.scan_report import RunOnDisk as RunOnDisk
@@ -126,7 +126,7 @@ _HOMES = {
     "ExportStatus": "core.proof.status",
     "ExportStore": "shell.store.export_store",
     "ExportSummary": "core.sync.manifest",
-    "FailedRun": "core.contract.failures",
+    "FailedRun": "core.contract.unproven_runs",
     "Failure": "core.contract.failures",
     "FetchKind": "core.sync.plan",
     "FetchWindow": "core.contract.fetch_window",
@@ -166,7 +166,7 @@ _HOMES = {
     "RunsCreatedSince": "core.contract.listing",
     "RunsVanished": "core.contract.failures",
     "ServerTooOld": "core.contract.failures",
-    "ShortRun": "core.contract.failures",
+    "ShortRun": "core.contract.unproven_runs",
     "SyncChanges": "core.sync.changes",
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",
@@ -174,7 +174,7 @@ _HOMES = {
     "UnheldRun": "core.proof.holdings",
     "Unreachable": "core.contract.failures",
     "VerifyReport": "core.proof.verify",
-    "WaitingRun": "core.contract.failures",
+    "WaitingRun": "core.contract.unproven_runs",
     "WandbRun": "core.contract.records",
     "WrongExport": "core.contract.failures",
     "combine_changes": "core.sync.combine_changes",

@@ -267,40 +267,6 @@ class LeadsOutside(Failure, tag="leads_outside", frozen=True, kw_only=True):
         )
 
 
-class FailedRun(Record, frozen=True, kw_only=True):
-    """One run that could not be read; its stored data and position stay as they were."""
-
-    run_id: str
-    reason: str
-
-
-class ShortRun(Record, frozen=True, kw_only=True):
-    """One run whose source lists `short_by` lines more than it gave rows. What it gave is held.
-
-    None where no number says so; the reason does.
-    """
-
-    run_id: str
-    short_by: int | None
-    reason: str
-
-
-BEGINS_LATER = "begins_later"
-"""Why a run waits whose files begin later than those that its rows came from."""
-
-
-class WaitingRun(Record, frozen=True, kw_only=True):
-    """One run that lost rows upstream, by one answer: `missing_rows` of those held.
-
-    They stay until another answer, ten minutes later, says so too. `kind` is "emptied", "shrunk",
-    "rewritten" or `BEGINS_LATER`.
-    """
-
-    run_id: str
-    kind: str
-    missing_rows: int
-
-
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USAGE = 2

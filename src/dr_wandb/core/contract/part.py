@@ -134,8 +134,8 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         if counts == position.listed or not position.whole:
             return counts == position.listed
         difference = position.difference(counts)
-        told = counts.line_count is not None and counts.last_step == position.last_step
-        if told and difference == NO_DIFFERENCE:
+        counted = counts.line_count is not None and counts.last_step == position.last_step
+        if counted and difference == NO_DIFFERENCE:
             return not position.short_by  # a count that came true is proven again
         look = self.look
         return look is not None and bool(look.confirmed_at) and look.difference == difference

@@ -1,7 +1,7 @@
 """The tool's own memory between two syncs: `state.json`.
 
 Rules
-- What is known of a run's rows is told apart by dataset, see part.py.
+- What is known of a run's rows is kept by dataset, see part.py.
 - *Complete* and *settled* are computed from what is stored, never stored themselves.
 - States of earlier forms are read by earlier_states.py.
 """

@@ -111,17 +111,17 @@ def _compare_places(
     """
     damaged = findings.has(name)
     for run_id in sorted(known.keys() | stored.keys()):
-        told, found = known.get(run_id), stored.get(run_id)
+        expected, found = known.get(run_id), stored.get(run_id)
         here = found.place if found is not None else None
-        has, wanted = here.rows if here else 0, told.rows if told else 0
-        if _content(here) != _content(told):
+        has, wanted = here.rows if here else 0, expected.rows if expected else 0
+        if _content(here) != _content(expected):
             problem = f"run {run_id!r} has {count(has, 'line')} here, {wanted} in {STATE_FILE}"
             if has == wanted:
                 problem = f"run {run_id!r} has another content here than {STATE_FILE} tells of"
             if damaged:
                 line = found.line if found is not None else None
                 findings.add(FindingKind.CONTENT, name, problem, line)
-        if not damaged and here != told:
+        if not damaged and here != expected:
             problem = f"run {run_id!r} has another place or content in {name}"
             if has != wanted:
                 problem = f"run {run_id!r} has {count(has, 'line')} in {name}, not {wanted}"

@@ -156,8 +156,8 @@ def _reasons_of_rows(
         yield f"W&B lists {lines} lines where {expected} were read"
     history = checked.rows.get(HISTORY, {}).get(listing.run_id)
     stored = history.place.rows if history is not None else 0
-    told = part.stored.rows if part.stored is not None else 0
-    if held.selection == EVERYTHING and not stored == told == held.rows:
+    known = part.stored.rows if part.stored is not None else 0
+    if held.selection == EVERYTHING and not stored == known == held.rows:
         yield f"{count(stored, 'row')} stored of {held.rows} received"
     if lines == expected:
         yield from _differences_at_the_end(held, listing)

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Standing
-from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.identity import is_another_run, see
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking, Position
@@ -29,6 +28,7 @@ from dr_wandb.core.contract.state import (
     with_part,
     with_parts,
 )
+from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
 

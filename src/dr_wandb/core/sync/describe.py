@@ -6,7 +6,7 @@ import msgspec
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
-from dr_wandb.core.contract.failures import BEGINS_LATER, FailedRun, WaitingRun
+from dr_wandb.core.contract.unproven_runs import BEGINS_LATER, FailedRun, WaitingRun
 from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges

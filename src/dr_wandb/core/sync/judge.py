@@ -36,11 +36,11 @@ when what is held has caught up with that, the proof moves on.
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import SECOND_LOOK, Evidence, Standing, later_by
-from dr_wandb.core.contract.failures import BEGINS_LATER
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.unproven_runs import BEGINS_LATER
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Answer, Case
 from dr_wandb.core.sync.next_evidence import (

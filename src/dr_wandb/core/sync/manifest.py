@@ -13,12 +13,12 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing
-from dr_wandb.core.contract.failures import FailedRun, ShortRun, WaitingRun
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistoryWindow, SyncMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.unproven_runs import FailedRun, ShortRun, WaitingRun
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
@@ -199,8 +199,8 @@ def summarize(
     failed = {failure.run_id: failure for failure in failures}
     done = [run.action for run in plan.runs if run.run_id not in failed]
     history = manifest.history_path
-    told = sorted(outcomes, key=lambda outcome: outcome.listing.run_id)
-    refused = [outcome for outcome in told if outcome.refused]
+    sorted_outcomes = sorted(outcomes, key=lambda outcome: outcome.listing.run_id)
+    refused = [outcome for outcome in sorted_outcomes if outcome.refused]
     return ExportSummary(
         name=request.name,
         entity=request.entity,
@@ -231,7 +231,7 @@ def summarize(
                 short_by=max(0, judged.evidence.difference or 0) or None,
                 reason=judged.reason,
             )
-            for outcome, judged in _judged(told)
+            for outcome, judged in _judged(sorted_outcomes)
             if judged.standing == Standing.SHORT
         ),
         waiting=tuple(
@@ -240,17 +240,17 @@ def summarize(
                 kind=judged.evidence.kind,
                 missing_rows=judged.evidence.missing_rows,
             )
-            for outcome, judged in _judged(told)
+            for outcome, judged in _judged(sorted_outcomes)
             if judged.standing == Standing.WAITING
         ),
         unread=tuple(
             FailedRun(run_id=outcome.listing.run_id, reason=outcome.unread)
-            for outcome in told
+            for outcome in sorted_outcomes
             if outcome.unread is not None
         ),
         metadata_failures=tuple(
             FailedRun(run_id=outcome.listing.run_id, reason=outcome.metadata_failure)
-            for outcome in told
+            for outcome in sorted_outcomes
             if outcome.metadata_failure is not None
         ),
         refused=tuple(outcome.listing.run_id for outcome in refused),

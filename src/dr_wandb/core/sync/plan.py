@@ -19,7 +19,6 @@ import msgspec
 
 from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.evidence import Standing
-from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.identity import is_another_run, why_another
 from dr_wandb.core.contract.listing import RunListing
@@ -27,6 +26,7 @@ from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode, selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
+from dr_wandb.core.contract.unproven_runs import FailedRun
 
 ROWS_PER_REQUEST = 5000
 """Live history rows that one request is taken to bring, for the estimate of a plan."""

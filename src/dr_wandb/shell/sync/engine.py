@@ -11,10 +11,11 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS
-from dr_wandb.core.contract.failures import DrWandbError, FailedRun
+from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome, advance_run, advance_runs, count_deselected
 from dr_wandb.core.sync.describe import describe_accepted

@@ -17,19 +17,14 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import counts_in
-from dr_wandb.core.contract.failures import (
-    AccessRefused,
-    DrWandbError,
-    FailedRun,
-    Failure,
-    Unreachable,
-)
+from dr_wandb.core.contract.failures import AccessRefused, DrWandbError, Failure, Unreachable
 from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.listing_plan import (

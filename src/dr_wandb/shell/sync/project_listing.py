@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.unproven_runs import FailedRun
 
 
 class ProjectListing(Record, frozen=True, kw_only=True):

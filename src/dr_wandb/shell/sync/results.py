@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from returns.pipeline import is_successful
 from returns.result import Failure, Success
 
-from dr_wandb.core.contract.failures import FailedRun
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome
 from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult, Metadata, PartResult
 from dr_wandb.shell.sync.project_listing import ProjectListing

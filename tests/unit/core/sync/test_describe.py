@@ -4,7 +4,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.failures import FailedRun, ShortRun, WaitingRun
+from dr_wandb.core.contract.unproven_runs import FailedRun, ShortRun, WaitingRun
 from dr_wandb.core.sync.describe import MOST_NAMED, describe_unproven
 from dr_wandb.core.sync.manifest import ExportSummary
 from tests import syncing
