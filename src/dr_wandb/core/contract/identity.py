@@ -51,6 +51,8 @@ def is_another_run(tracking: RunTracking, listing: RunListing, source: str | Non
     """
     if source is not None and source != (tracking.source or FIRST_SOURCE):
         return False
+    if tracking.seen is listing and tracking.created_at == listing.created_at:
+        return False
     same = same_second(tracking.created_at, listing.created_at)
     if same is not None:
         return not same
