@@ -116,6 +116,8 @@ def advance_run(
     exported_at: str,
 ) -> RunTracking:
     """Return the tracking of a listed run after its fetch; byte ranges are those of before."""
+    if before is not None and _is_at_rest(request, before, outcome, source):
+        return before
     after = _advance_run(request, before, outcome, source, exported_at)
     after = replace(after, failure=None)
     said = (outcome.unread, outcome.metadata_failure)
@@ -163,6 +165,29 @@ def _advance_run(
         seen = replace(seen, fields_to_read=())
     position = seen.part(HISTORY).position
     return replace(seen, last_history_step=None if position is None else position.last_step)
+
+
+def _is_at_rest(
+    request: ExportRequest, before: RunTracking, outcome: RunOutcome, source: str
+) -> bool:
+    """Say whether nothing of what is known of a run moves: it need not be put together again."""
+    listing = outcome.listing
+    seen_so = (before.created_at, before.run_state, before.source, before.missing_since)
+    if before.seen is not listing or outcome.parts or before.failed is not None:
+        return False
+    if seen_so != (listing.created_at, listing.state, source, None) or before.fields_to_read:
+        return False
+    said = (outcome.unread, outcome.metadata_failure, outcome.outside)
+    if said != (before.unread, before.metadata_failure, bool(before.out_of_scope_since)):
+        return False
+    asked = [(before.part(name), request.selection_of(name)) for name in request.datasets]
+    if not all(_is_known(part, wanted) and part.standing.stands for part, wanted in asked):
+        return False
+    position = before.part(HISTORY).position
+    return before.last_history_step == (None if position is None else position.last_step) and all(
+        (part.stored is None or bool(part.rows_from)) and not part.refused
+        for part in before.parts.values()
+    )
 
 
 def _still_earlier(part: PartTracking, came: PartOutcome) -> PartTracking:

@@ -26,6 +26,7 @@ from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistorySelection, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking, latest
+from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.describe import describe_plan
 from dr_wandb.core.sync.listing_plan import IDS_PER_QUERY, ListingPlan, plan_listing
 from dr_wandb.core.sync.plan import FetchKind, RunAction, SyncPlan, plan_sync
@@ -478,3 +479,22 @@ def test_a_plan_counts_runs_to_forget_only_if_there_are_some() -> None:
     assert describe_plan(plan)[-1].startswith("1 run: 0 new, 0 refresh, 0 reuse, 0 missing, ")
     assert "0 prune, 1 forget; about" in describe_plan(plan)[-1]
     assert "forget" not in describe_plan(plan_sync(request, some.state_of([]), []))[-1]
+
+
+@given(some.requests, some.trackings(st.just("a")), some.listings, st.booleans())
+def test_a_run_at_rest_is_what_it_would_be_if_it_were_put_together_again(
+    request: ExportRequest, tracking: RunTracking, listing: RunListing, outside: bool
+) -> None:
+    listing = replace(listing, run_id="a")
+    kept = advance_run(request, tracking, RunOutcome(listing=listing), "api", "now")
+    for before in (kept, tracking):
+        if before.seen is None:
+            continue
+        outcome = RunOutcome(listing=before.seen, outside=outside)
+        copied = replace(outcome, listing=replace(before.seen))
+        assert advance_run(request, before, outcome, "api", "now") == advance_run(
+            request, before, copied, "api", "now"
+        )
+    again = RunOutcome(listing=listing)
+    assert kept.seen is listing
+    assert advance_run(request, kept, again, "api", "later") == kept
