@@ -6,7 +6,6 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,10 +13,9 @@ from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.sync.advance import RunOutcome, advance_run, advance_runs, count_deselected
+from dr_wandb.core.sync.advance import RunOutcome, count_deselected
 from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import ExportSummary, summarize
@@ -35,10 +33,11 @@ from dr_wandb.shell.store.staging import finish_interrupted, staging
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch import Fetcher, processes_for
-from dr_wandb.shell.sync.fetch_job import FetchJob, lanes_for
+from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
+from dr_wandb.shell.sync.planned_sync import PlannedSync
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
@@ -117,7 +116,9 @@ class ExportEngine:
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
                         listing, plan = self._list_and_plan(source, stored, listed, exported_at)
-                        sync = _Sync(self.request, stored, listing, plan, source.kind, exported_at)
+                        sync = PlannedSync(
+                            self.request, stored, listing, plan, source.kind, exported_at
+                        )
                         results = self._fetch(source, executor, sync, rows, scratch)
                 assembler = Assembler(
                     stored, self.request, listed, rows, scratch, exported_at=exported_at
@@ -233,7 +234,7 @@ class ExportEngine:
         self,
         source: Source,
         executor: SharedExecutor,
-        sync: "_Sync",
+        sync: PlannedSync,
         files: Mapping[str, DatasetFile],
         scratch: Path,
     ) -> dict[str, RunResult]:
@@ -308,43 +309,3 @@ class ExportEngine:
         text = normalize_time(moment or (self._clock or utc_now)())
         assert text is not None
         return text
-
-
-class _Sync(NamedTuple):
-    """What is decided before anything is fetched."""
-
-    request: ExportRequest
-    stored: StoredExport
-    listing: ProjectListing
-    plan: SyncPlan
-    source: str
-    exported_at: str
-
-    def jobs(self, results: Mapping[str, RunResult]) -> list[FetchJob]:
-        """Return what is to be fetched, in the order of the plan."""
-        return [
-            FetchJob(
-                plan=run,
-                listing=results[run.run_id].outcome.listing,
-                before=self.stored.state.runs.get(run.run_id),
-            )
-            for run in self.plan.runs
-            if not run.idle
-        ]
-
-    def advance(self, results: Mapping[str, RunResult]) -> dict[str, RunTracking]:
-        """Return the tracking of all runs after these results."""
-        return advance_runs(
-            self.request,
-            self.plan,
-            self.stored.state.runs,
-            {run_id: result.outcome for run_id, result in results.items()},
-            broken=self.listing.failures,
-            source=self.source,
-            exported_at=self.exported_at,
-        )
-
-    def advance_one(self, result: RunResult) -> RunTracking:
-        """Return the tracking of one run after its result."""
-        before = self.stored.state.runs.get(result.outcome.listing.run_id)
-        return advance_run(self.request, before, result.outcome, self.source, self.exported_at)
