@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 EXPORTS = FIXTURES / "exports" / "567aa1b"
-OF_VERSION_4 = FIXTURES / "exports" / "a419552"
-"""What is known of the history lies among what is known of the run."""
+OF_VERSIONS = {4: "a419552", 5: "c41e914"}
+"""Commits that wrote states of earlier schema versions, whose data files have the present shape.
+
+In version 4 what is known of the history lies among what is known of the run. In version 5 all that
+is known of all runs lies in `state.json`.
+"""
 
 DATA = ("runs.jsonl", "history.jsonl")
 
@@ -81,13 +85,16 @@ def test_golden_export_is_continued_into_the_present_shape(case: str, tmp_path: 
     assert visible(tmp_path / case) == continued
 
 
+@pytest.mark.parametrize("version", OF_VERSIONS)
 @pytest.mark.parametrize("case", ["every-kind-history", "every-kind-selection"])
-def test_export_of_schema_version_4_is_continued_without_asking_for_a_history(
-    case: str, tmp_path: Path
+def test_export_of_an_earlier_schema_version_is_continued_without_asking_for_a_history(
+    case: str, version: int, tmp_path: Path
 ) -> None:
     recording, wanted = CASES[case]
-    assert verify_export(ExportStore(name=case, data_root=OF_VERSION_4)).sound
-    shutil.copytree(OF_VERSION_4 / case, tmp_path / case)
+    exports = FIXTURES / "exports" / OF_VERSIONS[version]
+    assert json.loads((exports / case / "state.json").read_bytes())["schema_version"] == version
+    assert verify_export(ExportStore(name=case, data_root=exports)).sound
+    shutil.copytree(exports / case, tmp_path / case)
     before = visible(tmp_path / case)
     source = Refusing(FIXTURES / "recorded" / recording)
     address = {"entity": source.entity, "project": source.project}
