@@ -140,7 +140,7 @@ def everything_is_due(
     total: its count of the runs in scope, None if it does not count. asked: ids whose answer is
     complete. answered: runs that some answer showed, inside: those of them that are in scope.
     """
-    followed = {run for run, known in state.present.items() if not known.out_of_scope_since}
+    followed = {run for run, known in state.present.items() if known.out_of_scope_since is None}
     expected = (followed - {*asked, *answered}) | ({*inside} & {*answered})
     return total not in (None, len(expected))
 
