@@ -21,6 +21,7 @@ from dr_wandb.core.contract.request import (
     HistorySelection,
     SyncMode,
 )
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer
@@ -69,11 +70,15 @@ class Synced:
 
 @dataclass
 class JudgedExport:
-    """What is held of the run, and what is known of it. source: the kind that reads it."""
+    """What is held of the run, and what is known of it. source: the kind that reads it.
+
+    came: what came of its rows in the last sync that asked for them.
+    """
 
     source: str = SOURCE
     lines: list[bytes] = field(default_factory=list)
     tracking: RunTracking | None = None
+    came: PartOutcome = field(default_factory=PartOutcome)
 
     def sync(
         self,
@@ -102,6 +107,7 @@ class JudgedExport:
         outcome = RunOutcome(listing=listing)
         if HISTORY in plan.fetches:
             outcome = self._read(server, listing, plan.fetches[HISTORY], selection, now, reads)
+            self.came = outcome.parts[HISTORY]
         self._advance(request, outcome, now)
         assert self.tracking is not None
         failed = outcome.failure is not None
@@ -124,13 +130,13 @@ class JudgedExport:
             try:
                 answer = server.read(fetch.window.start, fetch.window.stop)
             except Exception as error:
-                return _outcome(listing, PartOutcome(failure=str(error)))
+                return _outcome(listing, PartOutcome(failure=_unexpected(error)))
             lines, verdict = self._judge(answer.batches, listing, fetch, selection, now)
             match verdict:
                 case ReadWhole(reason=reason):
                     fetch = PartFetch(window=WHOLE_RUN, kind=fetch.kind, reason=reason)
-                case Rejected(reason=reason, evidence=evidence):
-                    return _outcome(listing, PartOutcome(failure=reason, evidence=evidence))
+                case Rejected(failure=failure, evidence=evidence):
+                    return _outcome(listing, PartOutcome(failure=failure, evidence=evidence))
                 case Judged(keep=keep):
                     self._keep(keep, lines, fetch, selection)
                     return _outcome(listing, PartOutcome(judged=verdict))
@@ -220,6 +226,10 @@ class JudgedExport:
         )
         part = replace(tracking.part(HISTORY), stored=held if self.lines else None)
         self.tracking = with_part(tracking, HISTORY, part)
+
+
+def _unexpected(error: Exception) -> RunFailure:
+    return RunFailure(kind=RunFailureKind.UNEXPECTED, reason=str(error))
 
 
 def _outcome(listing: RunListing, part: PartOutcome) -> RunOutcome:

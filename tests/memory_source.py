@@ -17,12 +17,16 @@ from typing import Any
 from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, scope_of
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from tests.memory_run import MemoryRun, epoch, later, spell_time
 
 ANY_RUN = None
 """Names a fault of the listing, which concerns no run."""
+
+UNREADABLE = RunFailure(kind=RunFailureKind.SERVER_ERROR, reason="it does not read")
+"""Why a run that cannot be read is not listed."""
 
 _Fault = tuple[str, str | None]
 
@@ -203,12 +207,12 @@ class MemorySource:
         matching, total = (len(nodes), len(visible)) if self.counts else (None, None)
         for start in range(0, max(1, len(nodes)), self.runs_per_page):
             page = nodes[start : start + self.runs_per_page]
-            unread = {str(run["name"]): "it does not read" for run in page}
+            unread = {str(run["name"]): UNREADABLE for run in page}
             unread = {name: why for name, why in unread.items() if name in self.unreadable}
             runs = [run for run in page if run["name"] not in unread]
             yield RunPage(runs=runs, unread=unread, matching=matching, total=total)
             if fails:
-                raise SourceError("the listing broke off")
+                raise SourceError("the listing broke off", RunFailureKind.UNREACHABLE)
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
@@ -226,9 +230,9 @@ class MemorySource:
             for start in range(0, len(rows), self.rows_per_batch):
                 yield RowBatch(rows=rows[start : start + self.rows_per_batch], live=live)
                 if fails:
-                    raise SourceError("the history broke off")
+                    raise SourceError("the history broke off", RunFailureKind.UNREACHABLE)
         if fails:
-            raise SourceError("the history broke off")
+            raise SourceError("the history broke off", RunFailureKind.UNREACHABLE)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Give the metadata as it is when asked for."""
@@ -236,7 +240,7 @@ class MemorySource:
             self.asked.append(("read_metadata", run.run_id))
             self._refuse_if_throttled()
             if self._take_fault("metadata", run.run_id):
-                raise SourceError("the metadata does not download")
+                raise SourceError("the metadata does not download", RunFailureKind.SERVER_ERROR)
             return copy.deepcopy(self._find(run).metadata)
 
     def close(self) -> None:
@@ -266,7 +270,7 @@ class MemorySource:
 
     def _refuse_if_throttled(self) -> None:
         if self._take_fault("throttle", ANY_RUN):
-            raise SourceError("429: too many requests")
+            raise SourceError("429: too many requests", RunFailureKind.THROTTLED)
 
     def _change(self, run_id: str) -> "_Change":
         return _Change(self, self.runs[run_id])
@@ -274,7 +278,8 @@ class MemorySource:
     def _find(self, run: RunListing) -> MemoryRun:
         found = self.runs.get(run.run_id)
         if found is None or run.storage_id not in (None, found.storage_id):
-            raise SourceError(f"run {run.run_id!r} is not there", retryable=False)
+            reason = f"run {run.run_id!r} is not there"
+            raise SourceError(reason, RunFailureKind.NOT_FOUND, retryable=False)
         return found
 
     def _take_fault(self, name: str, run_id: str | None) -> bool:

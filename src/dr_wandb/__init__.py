@@ -47,9 +47,12 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.request import HistorySelection as HistorySelection
     from dr_wandb.core.contract.request import HistoryWindow as HistoryWindow
     from dr_wandb.core.contract.request import SyncMode as SyncMode
+    from dr_wandb.core.contract.run_failure import RunFailure as RunFailure
+    from dr_wandb.core.contract.run_failure import RunFailureKind as RunFailureKind
     from dr_wandb.core.contract.scope import RunScope as RunScope
     from dr_wandb.core.contract.state import ExportState as ExportState
     from dr_wandb.core.contract.unproven_runs import FailedRun as FailedRun
+    from dr_wandb.core.contract.unproven_runs import ShortKind as ShortKind
     from dr_wandb.core.contract.unproven_runs import ShortRun as ShortRun
     from dr_wandb.core.contract.unproven_runs import WaitingRun as WaitingRun
     from dr_wandb.core.offline.scan_report import FileNotice as FileNotice
@@ -156,6 +159,8 @@ _HOMES = {
     "Progress": "shell.progress",
     "RowCount": "core.sync.changes",
     "RunAction": "core.sync.plan",
+    "RunFailure": "core.contract.run_failure",
+    "RunFailureKind": "core.contract.run_failure",
     "RunListing": "core.contract.listing",
     "RunOnDisk": "core.offline.scan_report",
     "RunPlan": "core.sync.plan",
@@ -166,6 +171,7 @@ _HOMES = {
     "RunsCreatedSince": "core.contract.listing",
     "RunsVanished": "core.contract.failures",
     "ServerTooOld": "core.contract.failures",
+    "ShortKind": "core.contract.unproven_runs",
     "ShortRun": "core.contract.unproven_runs",
     "SyncChanges": "core.sync.changes",
     "SyncMode": "core.contract.request",

@@ -310,6 +310,13 @@ def test_bad_runs_fail_alone_and_heal(
     (unread,) = done.summary["unread"]
     assert unread["run_id"] == "config"
     assert "config is not valid JSON" in unread["reason"]
+    assert unread["kind"] == "unreadable"
+    assert {failed["run_id"]: failed["kind"] for failed in done.summary["failures"]} == {
+        "cut": "unreadable",
+        "errors": "server_error",
+        "null": "not_found",
+        "refused": "server_error",
+    }
     assert "column does not exist" in reasons["errors"]
     assert "403" in reasons["refused"] or "could not be downloaded" in reasons["refused"]
     assert "Parquet" in reasons["cut"]
@@ -493,6 +500,7 @@ def test_run_whose_history_is_never_served_fails_after_the_usual_tries(exports: 
     fault = exports.server.faults.add("HistoryPage", Status(504), times=None)
     (failed,) = exports.sync().failures
     assert "tried 5 times" in failed.reason
+    assert failed.kind == "server_error"
     assert fault.hits == 10
     sizes = [one.variables["pageSize"] for one in exports.server.requests_of("HistoryPage")]
     assert sizes[::2] == [1000, 250, 62, 15, 10]
@@ -524,6 +532,7 @@ def test_server_that_hangs_does_not_hang_the_sync(
     done = command.history("--timeout-seconds", "3", timeout=100)
     assert done.code == 3
     assert [failed["run_id"] for failed in done.summary["failures"]] == ["exported", "live"]
+    assert {failed["kind"] for failed in done.summary["failures"]} == {"timeout"}
     assert [row["run_id"] for row in done.rows()] == ["good"]
     assert done.seconds < 45
     assert tree(command.temp) == {}

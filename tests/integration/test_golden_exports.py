@@ -19,6 +19,7 @@ from dr_wandb import (
     load_manifest,
 )
 from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.opening import source_opener
@@ -172,7 +173,7 @@ class Refusing(RecordedSource):
     """A source that lists runs and refuses their histories."""
 
     def read_history(self, *_: Any) -> Iterator[Any]:
-        raise SourceError("refused", retryable=False)
+        raise SourceError("refused", RunFailureKind.SERVER_ERROR, retryable=False)
 
 
 def test_rows_get_the_present_shape_where_their_history_does_not_read(tmp_path: Path) -> None:

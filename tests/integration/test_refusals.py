@@ -193,6 +193,7 @@ def test_metadata_file_that_cannot_be_downloaded_leaves_the_history(
     (failed,) = summary.metadata_failures
     assert failed.run_id == "a"
     assert str(code) in failed.reason
+    assert failed.kind == "server_error"
     assert "<" not in failed.reason, "the XML of the storage"
     assert (summary.failures, summary.complete) == ((), False)
     assert (exports.steps("a"), exports.steps("b")) == ([0], [0])

@@ -26,6 +26,7 @@ from dr_wandb.core.contract.request import (
     SyncMode,
 )
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ExportState, RunTracking
 
@@ -413,6 +414,11 @@ looks = st.builds(
 )
 
 
+BROKEN = RunFailure(kind=RunFailureKind.SERVER_ERROR, reason="it broke")
+run_failures = st.builds(
+    RunFailure, kind=st.sampled_from(RunFailureKind), reason=st.sampled_from(["it broke", ""])
+)
+
 parts = st.builds(
     PartTracking,
     stored=st.none() | byte_ranges,
@@ -421,7 +427,7 @@ parts = st.builds(
     evidence=st.none() | evidences,
     look=st.none() | looks,
     row_shape=st.just(ROW_SHAPE),
-    failure=st.none() | st.just("it broke"),
+    failure=st.none() | run_failures,
 )
 
 
@@ -438,7 +444,9 @@ def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[Run
         snapshot=st.none() | byte_ranges,
         parts=st.fixed_dictionaries({}, optional={HISTORY: parts}),
         source=st.sampled_from(["", "api", "replay", "offline"]),
-        failure=st.none() | st.just("it broke"),
+        failure=st.none() | run_failures,
+        unread=st.none() | run_failures,
+        metadata_failure=st.none() | run_failures,
         missing_since=st.none() | times,
         out_of_scope_since=st.none() | times,
     )

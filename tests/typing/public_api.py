@@ -103,6 +103,8 @@ def sync(data_root: Path, recording: Path) -> ExportSummary:
     summary = engine.export()
     assert_type(summary.failures, tuple[dr_wandb.FailedRun, ...])
     assert_type(summary.short, tuple[dr_wandb.ShortRun, ...])
+    assert_type([run.kind for run in summary.failures], list[dr_wandb.RunFailureKind])
+    assert_type([run.kind for run in summary.short], list[dr_wandb.ShortKind])
     assert_type(summary.waiting, tuple[dr_wandb.WaitingRun, ...])
     assert len(seen) == planned.count(RunAction.NEW)
     return summary
@@ -137,6 +139,7 @@ def look(data_root: Path) -> list[ExportStatus]:
     statuses = [read_status(store) for store in find_exports(data_root)]
     for status in statuses:
         print(*describe_status(status), sep="\n")
+        assert_type(status.failure_kinds, dict[str, dr_wandb.RunFailureKind])
     return statuses
 
 
@@ -147,6 +150,9 @@ def prove(data_root: Path, recording: Path) -> Comparison:
     assert_type(report.findings, tuple[Finding, ...])
     print(*describe_report(report), sep="\n")
     comparison = compare_with_source(store, source_opener(f"replay:{recording}"))
+    failed = [failure for run in comparison.not_fully_exported for failure in run.failures]
+    assert_type(failed, list[dr_wandb.RunFailure])
+    assert not any(failure.kind == dr_wandb.RunFailureKind.REFUSED for failure in failed)
     assert_type(comparison.fully_exported, tuple[HeldRun, ...])
     print(*describe_comparison(comparison), sep="\n")
     return comparison

@@ -23,7 +23,9 @@ from dr_wandb.core.contract.failures import (
     EXIT_USAGE,
     Failure,
 )
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA
+from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 
@@ -53,6 +55,18 @@ def test_errors_document_has_every_exit_code() -> None:
     rows = re.findall(r"^\| (\d+) \|", read("docs/errors.md"), re.MULTILINE)
     codes = {EXIT_OK, EXIT_BUG, EXIT_USAGE, EXIT_PARTIAL, EXIT_UNREADY, EXIT_INTERRUPTED}
     assert sorted(map(int, rows)) == sorted(codes | set(EXIT_CODES.values()))
+
+
+@pytest.mark.parametrize("enum", [RunFailureKind, ShortKind], ids=lambda enum: enum.__name__)
+def test_errors_document_has_a_line_for_every_kind(
+    enum: type[RunFailureKind] | type[ShortKind],
+) -> None:
+    """In the order of the enum, and none that there is not."""
+    _, _, section = read("docs/errors.md").partition("## Kinds of failures")
+    section = section.partition("## ")[0]
+    of_runs, short = section.split("A short run has")
+    table = of_runs if enum is RunFailureKind else short
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [kind.value for kind in enum]
 
 
 def test_every_failure_has_an_exit_code() -> None:

@@ -1,12 +1,17 @@
 """States that earlier builds wrote, read into the present form.
 
 Rules
+- Up to schema version 5 a failure was a text, with `refused` beside that of a part: the kind of
+  every other one is not known.
 - Up to schema version 4 a run had one part, its history, and what was known of it lay among what is
   known of the run.
 - Up to schema version 3 `short_by` alone said that a run was accepted as short; below 0, that more
   came.
 - A state that dr-wandb 3.0.3 wrote (version 1) has no positions: all is read again.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -15,7 +20,13 @@ from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Look, Standing
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, ByteRange, PartTracking, Position
-from dr_wandb.core.contract.records import FIRST_WITH_EVIDENCE, FIRST_WITH_PARTS, Record
+from dr_wandb.core.contract.records import (
+    FIRST_WITH_EVIDENCE,
+    FIRST_WITH_KINDS,
+    FIRST_WITH_PARTS,
+    Record,
+)
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
 
@@ -70,13 +81,48 @@ class _EarlierState(Record, frozen=True, kw_only=True):
 
 _STATE = msgspec.json.Decoder(ExportState)
 _EARLIER = msgspec.json.Decoder(_EarlierState)
+_UNTYPED = msgspec.json.Decoder(dict[str, Any])
+
+_FAILURES = ("failure", "unread", "metadata_failure")
 
 
 def read_state(content: bytes, schema_version: int) -> ExportState:
     """Decode `state.json`; `schema_version` stays what it was. Raises ValueError if it is none."""
-    if schema_version >= FIRST_WITH_PARTS:
+    if schema_version >= FIRST_WITH_KINDS:
         return _STATE.decode(content)
+    if schema_version >= FIRST_WITH_PARTS:
+        return _with_kinds(_UNTYPED.decode(content))
     return _in_present_form(_EARLIER.decode(content))
+
+
+def _with_kinds(state: dict[str, Any]) -> ExportState:
+    """Return a state of schema version 5, whose failures are texts."""
+    runs = msgspec.convert(state.get("runs", {}), dict[str, dict[str, Any]])
+    with_kinds = {run_id: _run_with_kinds(run) for run_id, run in runs.items()}
+    return msgspec.convert({**state, "runs": with_kinds}, ExportState)
+
+
+def _run_with_kinds(run: Mapping[str, Any]) -> dict[str, Any]:
+    parts = msgspec.convert(run.get("parts", {}), dict[str, dict[str, Any]])
+    failures = {name: _known(_text(run.get(name))) for name in _FAILURES}
+    of_parts = {
+        dataset: {
+            **part,
+            "failure": _known(_text(part.get("failure")), refused=part.get("refused") is True),
+        }
+        for dataset, part in parts.items()
+    }
+    return {**run, **failures, "parts": of_parts}
+
+
+def _text(value: Any) -> str | None:
+    return msgspec.convert(value, str | None)
+
+
+def _known(reason: str | None, *, refused: bool = False) -> RunFailure | None:
+    """Return a failure of which only the reason is known, and whether it was a refusal."""
+    kind = RunFailureKind.REFUSED if refused else RunFailureKind.UNKNOWN
+    return None if reason is None else RunFailure(kind=kind, reason=reason)
 
 
 def _in_present_form(state: _EarlierState) -> ExportState:
@@ -110,8 +156,7 @@ def _run_in_present_form(run: _EarlierRun, schema_version: int) -> RunTracking:
         row_shape=run.row_shape,
         rows_from=run.rows_from,
         of_earlier_run=run.of_earlier_run,
-        failure=run.failure if run.refused else None,
-        refused=run.refused,
+        failure=_known(run.failure, refused=True) if run.refused else None,
     )
     if schema_version < FIRST_WITH_EVIDENCE:
         part = _with_evidence(part, run.created_at)
@@ -127,9 +172,9 @@ def _run_in_present_form(run: _EarlierRun, schema_version: int) -> RunTracking:
         snapshot=run.snapshot,
         fields_to_read=run.fields_to_read,
         source=run.source,
-        failure=None if run.refused else run.failure,
-        unread=run.unread,
-        metadata_failure=run.metadata_failure,
+        failure=None if run.refused else _known(run.failure),
+        unread=_known(run.unread),
+        metadata_failure=_known(run.metadata_failure),
         missing_since=run.missing_since,
         out_of_scope_since=run.out_of_scope_since,
     )

@@ -20,6 +20,7 @@ from dr_wandb.core.contract.evidence import (
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.run_failure import RunFailure
 
 
 class ByteRange(Record, frozen=True, kw_only=True):
@@ -69,7 +70,7 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     known beyond it. `row_shape` is the version of the shape in which they were received.
     `rows_from` is the kind of source they came from, "" for the one that the run was last seen by.
     `of_earlier_run`: the rows in the file are of another run that had the id before. `failure` is
-    why the last fetch failed; `refused`: W&B lists the run, but does not give these rows.
+    why the last fetch failed.
     """
 
     stored: ByteRange | None = None
@@ -80,8 +81,7 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     row_shape: int = 1
     rows_from: str = ""
     of_earlier_run: bool = False
-    failure: str | None = None
-    refused: bool = False
+    failure: RunFailure | None = None
 
     @property
     def holds_rows(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """What we write. 1 is dr-wandb 3.0.3, 2 has rows of an earlier shape; a newer one is refused."""
 
 FIRST_OF_OURS = 2
@@ -22,6 +22,9 @@ FIRST_WITH_EVIDENCE = 4
 
 FIRST_WITH_PARTS = 5
 """From here on the state tells apart what is known of a run's rows by dataset."""
+
+FIRST_WITH_KINDS = 6
+"""From here on the state has a kind beside the reason of each failure of a run."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import UNKNOWN, ByteRange, PartTracking
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
 
 FIRST_SOURCE = "api"
@@ -51,9 +52,9 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     parts: dict[str, PartTracking] = msgspec.field(default_factory=dict)
     fields_to_read: tuple[str, ...] = ()
     source: str = ""
-    failure: str | None = None
-    unread: str | None = None
-    metadata_failure: str | None = None
+    failure: RunFailure | None = None
+    unread: RunFailure | None = None
+    metadata_failure: RunFailure | None = None
     missing_since: str | None = None
     out_of_scope_since: str | None = None
 
@@ -67,7 +68,7 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return self.run_state in TERMINAL_STATES
 
     @property
-    def failed(self) -> str | None:
+    def failed(self) -> RunFailure | None:
         """Return why it could not be listed, or one of its parts not be fetched, last time."""
         of_parts = (part.failure for part in self.parts.values() if part.failure is not None)
         return self.failure if self.failure is not None else next(of_parts, None)
@@ -80,8 +81,8 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     @property
     def refused(self) -> bool:
         """Say whether all that failed last time is that the source refuses to give rows."""
-        parts = [part for part in self.parts.values() if part.failure is not None]
-        return self.failure is None and bool(parts) and all(part.refused for part in parts)
+        failures = [part.failure for part in self.parts.values() if part.failure is not None]
+        return self.failure is None and bool(failures) and all(one.refused for one in failures)
 
     @property
     def short_by(self) -> int | None:

@@ -1,13 +1,35 @@
 """Runs that a sync did not get, or not as they are listed: what its summary says of them."""
 
+from enum import StrEnum
+
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 
 
 class FailedRun(Record, frozen=True, kw_only=True):
     """One run that could not be read; its stored data and position stay as they were."""
 
     run_id: str
+    kind: RunFailureKind
     reason: str
+
+    @property
+    def failure(self) -> RunFailure:
+        """Return why it failed."""
+        return RunFailure(kind=self.kind, reason=self.reason)
+
+
+def failed_run(run_id: str, failure: RunFailure) -> FailedRun:
+    """Return a run with why it failed."""
+    return FailedRun(run_id=run_id, kind=failure.kind, reason=failure.reason)
+
+
+class ShortKind(StrEnum):
+    """In which way a run is short."""
+
+    FEWER_ROWS = "fewer_rows"
+    LAST_STEP = "last_step"
+    HELD_ROWS = "held_rows"
 
 
 class ShortRun(Record, frozen=True, kw_only=True):
@@ -17,6 +39,7 @@ class ShortRun(Record, frozen=True, kw_only=True):
     """
 
     run_id: str
+    kind: ShortKind
     short_by: int | None
     reason: str
 

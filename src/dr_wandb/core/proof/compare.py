@@ -16,6 +16,7 @@ from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.wording import count
@@ -27,8 +28,8 @@ def compare(
     checked: CheckedExport,
     listed: Iterable[RunListing],
     *,
-    broken: Mapping[str, str],
-    unread: Mapping[str, str],
+    broken: Mapping[str, RunFailure],
+    unread: Mapping[str, RunFailure],
     certain: Collection[str],
     strangers: Iterable[UnheldRun],
     unlisted: int,
@@ -47,10 +48,11 @@ def compare(
         listing = listings.get(run_id)
         if listing is not None:
             why = unread.get(run_id)
-            doubts = [f"its listing does not read: {why}"] if why else []
-            held.append(_hold(checked, run_id, [*doubts, *reasons_against(checked, listing)]))
-        elif run_id in broken:
-            held.append(_hold(checked, run_id, [f"its listing does not read: {broken[run_id]}"]))
+            doubts = [_does_not_read(why)] if why is not None else []
+            reasons = [*doubts, *reasons_against(checked, listing)]
+            held.append(_hold(checked, run_id, reasons, why))
+        elif (why := broken.get(run_id)) is not None:
+            held.append(_hold(checked, run_id, [_does_not_read(why)], why))
         elif run_id in certain:
             gone.append(_hold(checked, run_id, _gone(checked, run_id)))
         else:
@@ -71,13 +73,28 @@ def compare(
     )
 
 
-def _hold(checked: CheckedExport, run_id: str, reasons: Iterable[str]) -> HeldRun:
+def _does_not_read(failure: RunFailure) -> str:
+    return f"its listing does not read: {failure.reason}"
+
+
+def _hold(
+    checked: CheckedExport,
+    run_id: str,
+    reasons: Iterable[str],
+    failure: RunFailure | None = None,
+) -> HeldRun:
+    """Return a run of the export. failure: why its listing does not read now, if it does not."""
     history = checked.rows.get(HISTORY, {}).get(run_id)
+    tracking = checked.state.runs.get(run_id) if checked.state is not None else None
+    failures = [failure]
+    if tracking is not None:
+        failures += [tracking.failed, tracking.unread, tracking.metadata_failure]
     return HeldRun(
         run_id=run_id,
         display_name=checked.runs[run_id].display_name,
         rows=history.place.rows if history is not None else 0,
         reasons=tuple(reasons),
+        failures=tuple(dict.fromkeys(one for one in failures if one is not None)),
     )
 
 
@@ -105,11 +122,11 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str
     if None in same:
         yield "its time of creation is not known, so that it may be another run of the same id"
     if tracking.failed is not None:
-        yield f"failed last time: {tracking.failed}"
+        yield f"failed last time: {tracking.failed.reason}"
     if tracking.unread is not None:
-        yield f"a part of it does not read: {tracking.unread}"
+        yield f"a part of it does not read: {tracking.unread.reason}"
     if tracking.metadata_failure is not None:
-        yield f"its metadata file did not come: {tracking.metadata_failure}"
+        yield f"its metadata file did not come: {tracking.metadata_failure.reason}"
     if not listing.terminal:
         yield f"still {listing.state}" if listing.state else "W&B does not tell its state"
     elif not listing.fingerprint or listing.fingerprint != tracking.fingerprint:
@@ -182,12 +199,15 @@ def explain_absence(
     run: WandbRun, scope: RunScope | None, tracking: RunTracking | None
 ) -> UnheldRun:
     """Say why a run that W&B lists is not in an export of this scope."""
-    if tracking is not None and tracking.failed is not None:
-        reason = f"failed last time: {tracking.failed}"
+    failure = tracking.failed if tracking is not None else None
+    if failure is not None:
+        reason = f"failed last time: {failure.reason}"
     elif scope is not None and not scope.admits(run):
         reason = "outside of the scope of this export"
     elif scope is not None and scope.filters is not None:
         reason = "new, or outside of the run filter of this export"
     else:
         reason = "not exported yet"
-    return UnheldRun(run_id=run.run_id, display_name=run.display_name, reason=reason)
+    return UnheldRun(
+        run_id=run.run_id, display_name=run.display_name, reason=reason, failure=failure
+    )

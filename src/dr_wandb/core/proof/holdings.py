@@ -8,6 +8,7 @@ Rules
 from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.audit import StoredRun
@@ -39,20 +40,25 @@ class CheckedExport(Record, frozen=True, kw_only=True):
 
 
 class HeldRun(Record, frozen=True, kw_only=True):
-    """One run of the export, with why its history is not fully exported, if it is not."""
+    """One run of the export, with why its history is not fully exported, if it is not.
+
+    `failures` say what of it does not read now, or could not be had by the last sync.
+    """
 
     run_id: str
     display_name: str | None = None
     rows: int = 0
     reasons: tuple[str, ...] = ()
+    failures: tuple[RunFailure, ...] = ()
 
 
 class UnheldRun(Record, frozen=True, kw_only=True):
-    """One run that is on W&B and not in the export, and why."""
+    """One run that is on W&B and not in the export, and why. `failure` is there if it failed."""
 
     run_id: str
     display_name: str | None = None
     reason: str
+    failure: RunFailure | None = None
 
 
 class Comparison(Record, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
 from dr_wandb.core.sync.manifest import ExportManifest
@@ -29,9 +30,10 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
     `behind`, `short` and `waiting` ones are told by run id, with `shortages` in words; `accepted`
     are the short runs of which no more is waited for; of `metadata_failed` ones the metadata file
-    did not come. `missing` and `out_of_scope` runs have the time they were first found so. `sync`
-    is who is at work now, or what an interrupted sync has left. `problem` is why the export does
-    not read; the other fields are then as far as they are known.
+    did not come. `failure_kinds` and `metadata_failure_kinds` have the kind beside each reason of
+    `failed` and `metadata_failed`. `missing` and `out_of_scope` runs have the time they were first
+    found so. `sync` is who is at work now, or what an interrupted sync has left. `problem` is why
+    the export does not read; the other fields are then as far as they are known.
     """
 
     name: str
@@ -52,7 +54,9 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     looked_seconds_ago: int | None = None
     alive: tuple[str, ...] = ()
     failed: dict[str, str] = msgspec.field(default_factory=dict)
+    failure_kinds: dict[str, RunFailureKind] = msgspec.field(default_factory=dict)
     metadata_failed: dict[str, str] = msgspec.field(default_factory=dict)
+    metadata_failure_kinds: dict[str, RunFailureKind] = msgspec.field(default_factory=dict)
     behind: dict[str, str] = msgspec.field(default_factory=dict)
     short: dict[str, int] = msgspec.field(default_factory=dict)
     shortages: dict[str, str] = msgspec.field(default_factory=dict)
@@ -102,9 +106,17 @@ def sum_up(
             for run_id, run in runs.items()
             if not run.terminal and not run.missing_since and not run.never_held
         ),
-        failed={run_id: run.failed for run_id, run in runs.items() if run.failed},
+        failed={run_id: run.failed.reason for run_id, run in runs.items() if run.failed},
+        failure_kinds={run_id: run.failed.kind for run_id, run in runs.items() if run.failed},
         metadata_failed={
-            run_id: run.metadata_failure for run_id, run in runs.items() if run.metadata_failure
+            run_id: run.metadata_failure.reason
+            for run_id, run in runs.items()
+            if run.metadata_failure
+        },
+        metadata_failure_kinds={
+            run_id: run.metadata_failure.kind
+            for run_id, run in runs.items()
+            if run.metadata_failure
         },
         behind={run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))},
         short={run_id: run.short_by for run_id, run in runs.items() if run.short_by is not None},

@@ -20,6 +20,7 @@ from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
 from dr_wandb.core.contract.request import ExportRequest, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import (
     ExportState,
@@ -36,14 +37,12 @@ from dr_wandb.core.sync.verdict import Judged, Keep
 class PartOutcome(Record, frozen=True, kw_only=True):
     """What came of the rows of one dataset: a judgement, or a failure.
 
-    `evidence`: what the answers of a fetch that failed say. `refused`: it failed because the source
-    refuses to give these rows.
+    `evidence`: what the answers of a fetch that failed say.
     """
 
     judged: Judged | None = None
-    failure: str | None = None
+    failure: RunFailure | None = None
     evidence: Evidence | None = None
-    refused: bool = False
 
     @property
     def stored(self) -> bool:
@@ -60,12 +59,12 @@ class RunOutcome(Record, frozen=True, kw_only=True):
 
     listing: RunListing
     parts: dict[str, PartOutcome] = msgspec.field(default_factory=dict)
-    unread: str | None = None
-    metadata_failure: str | None = None
+    unread: RunFailure | None = None
+    metadata_failure: RunFailure | None = None
     outside: bool = False
 
     @property
-    def failure(self) -> str | None:
+    def failure(self) -> RunFailure | None:
         """Return why rows of it could not be fetched, None if all could."""
         failures = (part.failure for part in self.parts.values() if part.failure is not None)
         return next(failures, None)
@@ -73,8 +72,8 @@ class RunOutcome(Record, frozen=True, kw_only=True):
     @property
     def refused(self) -> bool:
         """Say whether all that failed was refused."""
-        failed = [part for part in self.parts.values() if part.failure is not None]
-        return bool(failed) and all(part.refused for part in failed)
+        failures = [part.failure for part in self.parts.values() if part.failure is not None]
+        return bool(failures) and all(failure.refused for failure in failures)
 
 
 def advance_runs(
@@ -103,7 +102,7 @@ def advance_runs(
     for failed in broken:
         known = before.get(failed.run_id) or RunTracking(run_id=failed.run_id, source=source)
         tracked[failed.run_id] = replace(
-            with_parts(known, _without_failure), failure=failed.reason, missing_since=None
+            with_parts(known, _without_failure), failure=failed.failure, missing_since=None
         )
     return tracked
 
@@ -185,20 +184,14 @@ def _is_at_rest(
         return False
     position = before.part(HISTORY).position
     return before.last_history_step == (None if position is None else position.last_step) and all(
-        (part.stored is None or bool(part.rows_from)) and not part.refused
-        for part in before.parts.values()
+        part.stored is None or bool(part.rows_from) for part in before.parts.values()
     )
 
 
 def _still_earlier(part: PartTracking, came: PartOutcome) -> PartTracking:
     """Return a part of which the rows stay those of an earlier run."""
     evidence = came.judged.evidence if came.judged is not None else came.evidence
-    return replace(
-        part,
-        failure=came.failure,
-        refused=came.refused,
-        evidence=evidence or part.evidence,
-    )
+    return replace(part, failure=came.failure, evidence=evidence or part.evidence)
 
 
 def _of_earlier_run(before: RunTracking) -> dict[str, PartTracking]:
@@ -225,7 +218,7 @@ def _from(before: RunTracking, dataset: str) -> PartTracking:
 
 
 def _without_failure(part: PartTracking) -> PartTracking:
-    return replace(part, failure=None, refused=False)
+    return replace(part, failure=None)
 
 
 def _advance_part(
@@ -250,7 +243,7 @@ def _advance_part(
                 created_at=outcome.listing.created_at,
                 selection=request.selection_of(dataset),
             )
-        return replace(part, failure=came.failure, refused=came.refused, evidence=evidence)
+        return replace(part, failure=came.failure, evidence=evidence)
     part = _without_failure(part)
     selection = request.selection_of(dataset)
     if asked and not (_is_known(part, selection) and part.standing.stands):
@@ -278,7 +271,6 @@ def _advance_judged(part: PartTracking, judged: Judged, source: str) -> PartTrac
         of_earlier_run=part.of_earlier_run and not came,
         rows_from=part.rows_from if judged.keep == Keep.HELD else source,
         failure=None,
-        refused=False,
     )
 
 

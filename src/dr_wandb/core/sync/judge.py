@@ -39,6 +39,7 @@ from dr_wandb.core.contract.evidence import SECOND_LOOK, Evidence, Standing, lat
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.unproven_runs import BEGINS_LATER
 from dr_wandb.core.contract.wording import count
@@ -84,6 +85,7 @@ def _judge_whole(case: Case) -> Verdict:
     if case.missing_rows and not case.same_source:
         return _rejected(
             case,
+            RunFailureKind.OTHER_SOURCE,
             f"received {case.received.rows} rows where {case.held_rows} of another source are "
             "held: use another --name",
         )
@@ -171,6 +173,7 @@ def _short(case: Case) -> Verdict:
     else:
         return _rejected(
             case,
+            RunFailureKind.CONFLICT,
             f"received {case.received.rows} rows, and {case.missing_rows} others are held; "
             f"{case.listed}",
             evidence,
@@ -181,13 +184,15 @@ def _short(case: Case) -> Verdict:
         pending = True  # nothing says that these rows are gone
     if evidence.reads >= SHORT_SYNCS and keep != Keep.BOTH and not pending:
         return _accepted(case, keep, held, evidence)
+    kind, reason = why_short(case, evidence)
     return Judged(
         keep=keep,
         position=case.position,
         held=held,
         evidence=evidence,
         look=case.look_before,
-        reason=why_short(case, evidence),
+        short=kind,
+        reason=reason,
     )
 
 
@@ -204,7 +209,7 @@ def _accepted(case: Case, keep: Keep, held: Position | None, evidence: Evidence)
         position=position,
         evidence=evidence,
         look=next_look(case, position, confirmed=True),
-        reason=f"accepted as short: {why_short(case, evidence)}",
+        reason=f"accepted as short: {why_short(case, evidence)[1]}",
     )
 
 
@@ -246,6 +251,11 @@ def _caught_up(case: Case, lines: int | None, last_step: int | None, now: Positi
     return now.rows + now.short_by >= lines and now.last_step >= last_step
 
 
-def _rejected(case: Case, reason: str, evidence: Evidence | None = None) -> Rejected:
+def _rejected(
+    case: Case, kind: RunFailureKind, reason: str, evidence: Evidence | None = None
+) -> Rejected:
     known = evidence or evidence_of(case, Standing.FAILED)
-    return Rejected(reason=reason, evidence=replace(known, standing=Standing.FAILED, reads=0))
+    return Rejected(
+        failure=RunFailure(kind=kind, reason=reason),
+        evidence=replace(known, standing=Standing.FAILED, reads=0),
+    )

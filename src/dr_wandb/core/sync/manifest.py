@@ -18,7 +18,12 @@ from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistoryWindow, SyncMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.contract.unproven_runs import FailedRun, ShortRun, WaitingRun
+from dr_wandb.core.contract.unproven_runs import (
+    FailedRun,
+    ShortRun,
+    WaitingRun,
+    failed_run,
+)
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
@@ -228,11 +233,12 @@ def summarize(
         short=tuple(
             ShortRun(
                 run_id=outcome.listing.run_id,
+                kind=judged.short,
                 short_by=max(0, judged.evidence.difference or 0) or None,
                 reason=judged.reason,
             )
             for outcome, judged in _judged(sorted_outcomes)
-            if judged.standing == Standing.SHORT
+            if judged.short is not None
         ),
         waiting=tuple(
             WaitingRun(
@@ -244,17 +250,17 @@ def summarize(
             if judged.standing == Standing.WAITING
         ),
         unread=tuple(
-            FailedRun(run_id=outcome.listing.run_id, reason=outcome.unread)
+            failed_run(outcome.listing.run_id, outcome.unread)
             for outcome in sorted_outcomes
             if outcome.unread is not None
         ),
         metadata_failures=tuple(
-            FailedRun(run_id=outcome.listing.run_id, reason=outcome.metadata_failure)
+            failed_run(outcome.listing.run_id, outcome.metadata_failure)
             for outcome in sorted_outcomes
             if outcome.metadata_failure is not None
         ),
         refused=tuple(outcome.listing.run_id for outcome in refused),
-        refusal=refused[0].failure if refused else None,
+        refusal=next((run.failure.reason for run in refused if run.failure is not None), None),
     )
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.evidence import NO_DIFFERENCE, Evidence, Look, Standing, earlier_of
 from dr_wandb.core.contract.part import Position
+from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Case
 
@@ -88,14 +89,16 @@ def next_look(case: Case, position: Position, *, confirmed: bool = False) -> Loo
     return replace(look, ended=look.ended or look.due(case.now))
 
 
-def why_short(case: Case, evidence: Evidence) -> str:
-    """Say for people why a run is short."""
+def why_short(case: Case, evidence: Evidence) -> tuple[ShortKind, str]:
+    """Say why a run is short: the kind, and the reason for people."""
     if evidence.difference is not None and evidence.difference > 0:
         short_by = count(evidence.difference, "row")
-        return f"{short_by} short of the {case.count} lines that are listed"
+        reason = f"{short_by} short of the {case.count} lines that are listed"
+        return ShortKind.FEWER_ROWS, reason
     if not case.reaches_last_step:
         last = case.received.last_step
         got = "no rows" if not case.received.rows else f"rows up to step {last}"
         listed = "no step" if case.counts.last_step is None else f"step {case.counts.last_step}"
-        return f"received {got}, but {listed} is listed"
-    return f"{count(evidence.missing_rows, 'row')} that the export holds did not come"
+        return ShortKind.LAST_STEP, f"received {got}, but {listed} is listed"
+    missing = count(evidence.missing_rows, "row")
+    return ShortKind.HELD_ROWS, f"{missing} that the export holds did not come"

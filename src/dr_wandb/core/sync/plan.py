@@ -217,9 +217,9 @@ def _choose_action(
     if request.sync_mode == SyncMode.FULL_RECONCILE:
         return RunAction.NEW, "full reconcile"
     if tracking.failed is not None:
-        return RunAction.REFRESH, f"failed last time: {tracking.failed}"
+        return RunAction.REFRESH, f"failed last time: {tracking.failed.reason}"
     if tracking.unread is not None:
-        return RunAction.REFRESH, f"did not read last time: {tracking.unread}"
+        return RunAction.REFRESH, f"did not read last time: {tracking.unread.reason}"
     if tracking.missing_since is not None:
         return RunAction.REFRESH, "listed again"
     if tracking.snapshot is None or not listing.fingerprint:

@@ -5,6 +5,8 @@ from enum import StrEnum
 from dr_wandb.core.contract.evidence import Evidence, Look, Standing
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.contract.unproven_runs import ShortKind
 
 
 class Keep(StrEnum):
@@ -20,6 +22,7 @@ class Judged(Record, tag_field="verdict", tag="judged", frozen=True, kw_only=Tru
     """What is held of the run from now on, and what is known of it. `reason` is for people.
 
     `position` is the last proof, `held` describes what is in the file if that is something else.
+    `short` is there if the run is short, and not accepted as such.
     """
 
     keep: Keep
@@ -27,6 +30,7 @@ class Judged(Record, tag_field="verdict", tag="judged", frozen=True, kw_only=Tru
     held: Position | None = None
     evidence: Evidence
     look: Look | None = None
+    short: ShortKind | None = None
     reason: str = ""
 
     @property
@@ -38,7 +42,7 @@ class Judged(Record, tag_field="verdict", tag="judged", frozen=True, kw_only=Tru
 class Rejected(Record, tag_field="verdict", tag="rejected", frozen=True, kw_only=True):
     """What came and what is held exclude each other: what is held stays."""
 
-    reason: str
+    failure: RunFailure
     evidence: Evidence
 
 

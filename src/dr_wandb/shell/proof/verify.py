@@ -124,7 +124,7 @@ def compare_with_source(
             return compare(
                 checked,
                 listing.runs,
-                broken={failed.run_id: failed.reason for failed in listing.failures},
+                broken={failed.run_id: failed.failure for failed in listing.failures},
                 unread=listing.unread,
                 certain=listing.asked,
                 strangers=_strangers(checked, listing, listed),
@@ -146,4 +146,4 @@ def _strangers(
     for failed in listing.failures:
         if failed.run_id not in checked.runs:
             reason = f"its listing does not read: {failed.reason}"
-            yield UnheldRun(run_id=failed.run_id, reason=reason)
+            yield UnheldRun(run_id=failed.run_id, reason=reason, failure=failed.failure)

@@ -18,6 +18,7 @@ from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.sync.columns import RowBatch
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 from dr_wandb.shell.executor import SharedExecutor
@@ -44,7 +45,7 @@ class RunPage(Record, frozen=True, kw_only=True):
     """
 
     runs: Sequence[RawRun]
-    unread: Mapping[str, str] = msgspec.field(default_factory=dict)
+    unread: Mapping[str, RunFailure] = msgspec.field(default_factory=dict)
     matching: int | None = None
     total: int | None = None
     disturbed: bool = False
@@ -101,22 +102,31 @@ class HistoryFiles(ABC):
 class SourceError(Exception):
     """One call failed; the message is the reason, for people. It may be worth another try.
 
-    `refused`: the source is there, but does not give this to whoever asks. Then it is not.
-    `answered`: the source is there, and said something that is of no use.
+    kind: what is refused is not worth another try. answered: the source is there, and said
+    something that is of no use.
     """
 
     def __init__(
         self,
         reason: str,
+        kind: RunFailureKind,
         *,
         retryable: bool = True,
-        refused: bool = False,
         answered: bool = False,
     ) -> None:
         super().__init__(reason)
-        self.retryable = retryable and not refused
-        self.refused = refused
-        self.answered = answered or refused
+        self.failure = RunFailure(kind=kind, reason=reason)
+        self.retryable = retryable and not self.refused
+        self.answered = answered or self.refused
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be pickled, by whatever executor, although it is made of more than a text."""
+        return BaseException.__new__, (type(self), *self.args), vars(self)
+
+    @property
+    def refused(self) -> bool:
+        """Say whether the source is there, but does not give this to whoever asks."""
+        return self.failure.refused
 
 
 class Source(Protocol):

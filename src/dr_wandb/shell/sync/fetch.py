@@ -29,6 +29,7 @@ from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.sync.plan import FetchKind, PartFetch
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
@@ -70,6 +71,9 @@ ROWS_PER_PROCESS = 100_000
 
 MOST_PROCESSES = 3
 """This process fetches and puts together what that many write."""
+
+NEVER_TRIED = RunFailure(kind=RunFailureKind.INTERRUPTED, reason="never tried")
+"""What a fetch brings that begins only after the sync has ended."""
 
 T = TypeVar("T")
 
@@ -130,13 +134,13 @@ class Fetcher:
         answer = self._try(job, read)
         if is_successful(answer):
             return answer.unwrap()
-        return Metadata(failure=answer.failure().reason)
+        return Metadata(failure=answer.failure().failure)
 
     def _try(
         self, job: FetchJob, read: Callable[[int], Result[T, FetchFailure]]
     ) -> Result[T, FetchFailure]:
         """Read a part of one run, and again if it fails. read: takes the attempts made."""
-        failure = FetchFailure(reason="never tried")
+        failure = FetchFailure(failure=NEVER_TRIED)
         for attempt in range(ATTEMPTS):
             if attempt:
                 self._wait(attempt)
@@ -145,7 +149,7 @@ class Fetcher:
             try:
                 result = read(attempt)
             except SourceError as error:
-                failure = FetchFailure(reason=str(error), refused=error.refused)
+                failure = FetchFailure(failure=error.failure)
                 if not error.retryable:
                     break
                 continue
@@ -154,13 +158,15 @@ class Fetcher:
             except Exception as error:
                 # What a source did not foresee concerns this run alone, whatever it is.
                 LOGGER.debug("run %r", job.listing.run_id, exc_info=True)
-                failure = FetchFailure(reason=f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                unexpected = RunFailure(kind=RunFailureKind.UNEXPECTED, reason=reason)
+                failure = FetchFailure(failure=unexpected)
                 continue
             match result:
                 case Success(_):
                     return result
-                case Failure(reason):
-                    failure = reason
+                case Failure(judged):
+                    failure = judged
         return Failure(failure)
 
     def _read_part(self, job: FetchJob, dataset: str, fetch: PartFetch, attempt: int) -> PartResult:
@@ -172,10 +178,10 @@ class Fetcher:
         match verdict:
             case Judged():
                 return Success(replace(part, judged=verdict))
-            case Rejected(reason=reason, evidence=evidence):
+            case Rejected(failure=failure, evidence=evidence):
                 if part.segment is not None:
                     disk.remove(Path(part.segment.path))
-                return Failure(FetchFailure(reason=reason, evidence=evidence))
+                return Failure(FetchFailure(failure=failure, evidence=evidence))
             case ReadWhole():
                 raise AssertionError("the whole run was read")
 
@@ -268,7 +274,7 @@ class Fetcher:
 
     def _require_going_on(self) -> None:
         if self._stopped.is_set():
-            raise SourceError("the sync has ended", retryable=False)
+            raise SourceError("the sync has ended", RunFailureKind.INTERRUPTED, retryable=False)
 
 
 def _as_far_as_held(job: FetchJob, dataset: str) -> RunListing:

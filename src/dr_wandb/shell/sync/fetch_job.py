@@ -12,6 +12,7 @@ from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.plan import RunPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
@@ -32,14 +33,10 @@ class FetchJob(Record, frozen=True, kw_only=True):
 
 
 class FetchFailure(Record, frozen=True, kw_only=True):
-    """Why rows of a run could not be fetched.
+    """Why something of a run could not be fetched. `evidence` is there if answers were judged."""
 
-    `evidence` is there if its answers were judged. `refused`: W&B lists it, but does not give them.
-    """
-
-    reason: str
+    failure: RunFailure
     evidence: Evidence | None = None
-    refused: bool = False
 
 
 class Metadata(Record, frozen=True, kw_only=True):
@@ -49,7 +46,7 @@ class Metadata(Record, frozen=True, kw_only=True):
     """
 
     content: Mapping[str, Any] | None = None
-    failure: str | None = None
+    failure: RunFailure | None = None
 
     @property
     def read(self) -> bool:

@@ -23,8 +23,9 @@ from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, R
 from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.contract.unproven_runs import FailedRun
+from dr_wandb.core.contract.unproven_runs import FailedRun, failed_run
 from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.listing_plan import (
@@ -66,7 +67,7 @@ class _ListedRun(NamedTuple):
 
     listing: RunListing | None
     inside: bool = True
-    broken: str = ""
+    broken: RunFailure | None = None
 
 
 class _ListingSession:
@@ -88,7 +89,7 @@ class _ListingSession:
         self.find_stored = find_stored
         self.wait = wait
         self.runs: dict[str, RunListing] = {}
-        self.broken: dict[str, str] = {}
+        self.broken: dict[str, RunFailure] = {}
         self.inside: set[str] = set()
         self.total: int | None = None
         self.everything = False
@@ -151,7 +152,7 @@ class _ListingSession:
         try:
             run, unread = normalize_what_reads(raw_run, **address)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return run_id, _ListedRun(None, broken=str(error) or type(error).__name__)
+            return run_id, _ListedRun(None, broken=_unreadable(str(error) or type(error).__name__))
         logged_at = list_run(run, "").last_logged_at if unread else None
         if left_out or unread:
             run = self._with_stored(run, {*left_out, *unread})
@@ -166,7 +167,8 @@ class _ListingSession:
             listing = replace(listing, other_counts=counts)
         if unread:  # what is stored of a summary says nothing of the rows that there are now
             listing = replace(listing, last_logged_at=logged_at)
-        return run.run_id, _ListedRun(listing, inside=inside, broken="; ".join(unread.values()))
+        broken = _unreadable("; ".join(unread.values())) if unread else None
+        return run.run_id, _ListedRun(listing, inside=inside, broken=broken)
 
     def _with_stored(self, run: WandbRun, left_out: Collection[str]) -> WandbRun:
         """Return a run with what is stored of the fields that the source does not know."""
@@ -283,7 +285,11 @@ def list_project(
     )
 
 
-def _failures(broken: Mapping[str, str], listed: Collection[str]) -> Iterator[FailedRun]:
+def _failures(broken: Mapping[str, RunFailure], listed: Collection[str]) -> Iterator[FailedRun]:
     """Give the runs of which nothing reads."""
-    for run_id, reason in sorted((run, why) for run, why in broken.items() if run not in listed):
-        yield FailedRun(run_id=run_id, reason=reason)
+    for run_id in sorted(broken.keys() - listed):
+        yield failed_run(run_id, broken[run_id])
+
+
+def _unreadable(reason: str) -> RunFailure:
+    return RunFailure(kind=RunFailureKind.UNREADABLE, reason=reason)

@@ -6,6 +6,7 @@ import msgspec
 
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.unproven_runs import FailedRun
 
 
@@ -20,7 +21,7 @@ class ProjectListing(Record, frozen=True, kw_only=True):
 
     runs: tuple[RunListing, ...]
     failures: tuple[FailedRun, ...] = ()
-    unread: Mapping[str, str] = msgspec.field(default_factory=dict)
+    unread: Mapping[str, RunFailure] = msgspec.field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     outside: frozenset[str] = frozenset()
     unlisted: int = 0

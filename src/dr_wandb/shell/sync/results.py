@@ -8,7 +8,7 @@ from returns.pipeline import is_successful
 from returns.result import Failure, Success
 
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.unproven_runs import FailedRun
+from dr_wandb.core.contract.unproven_runs import FailedRun, failed_run
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome
 from dr_wandb.shell.sync.fetch_job import Fetched, FetchResult, Metadata, PartResult
 from dr_wandb.shell.sync.project_listing import ProjectListing
@@ -61,9 +61,7 @@ def _outcome_of(part: PartResult) -> PartOutcome:
         case Success(fetched):
             return PartOutcome(judged=fetched.judged)
         case Failure(failure):
-            return PartOutcome(
-                failure=failure.reason, evidence=failure.evidence, refused=failure.refused
-            )
+            return PartOutcome(failure=failure.failure, evidence=failure.evidence)
     raise AssertionError("a result is a success or a failure")
 
 
@@ -71,4 +69,4 @@ def failures_in(results: Mapping[str, RunResult]) -> Iterator[FailedRun]:
     """Return the runs that could not be fetched, but for those that were refused."""
     for run_id, result in results.items():
         if result.outcome.failure is not None and not result.outcome.refused:
-            yield FailedRun(run_id=run_id, reason=result.outcome.failure)
+            yield failed_run(run_id, result.outcome.failure)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.earlier_states import read_state
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
-from dr_wandb.core.contract.state import ExportState, RunTracking, with_parts
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.core.contract.state import ExportState, RunTracking, with_part, with_parts
 from dr_wandb.core.sync.codec import encode_document
 from tests.property import strategies as some
 
@@ -80,15 +81,62 @@ def test_a_state_of_schema_version_4_reads_as_one_with_a_part_for_the_history(
     document["history_file"] = files.get("history.jsonl", "")
     expected = {}
     for run_id, tracking in document["runs"].items():
+        known = state.runs[run_id]
         part = tracking.pop("parts", {}).get(HISTORY, {})
         part["history"] = part.pop("stored", None)
-        failure = tracking.get("failure") or part.get("failure")
-        tracking |= part | {"failure": failure, "refused": False}
-        now = with_parts(state.runs[run_id], lambda part: replace(part, failure=None))
+        part.pop("failure", None)
+        refused = known.refused
+        tracking |= part | _as_texts(known) | {"refused": refused}
+        tracking["failure"] = None if known.failed is None else known.failed.reason
+        failed = _with_known_kind(known.failed, refused=refused)
+        now = with_parts(_with_known_kinds(known), lambda part: replace(part, failure=None))
+        if refused:
+            now = with_part(now, HISTORY, replace(now.part(HISTORY), failure=failed))
         now = now if now.part(HISTORY) != UNKNOWN else replace(now, parts={})
-        expected[run_id] = replace(now, failure=failure)
+        expected[run_id] = replace(now, failure=None if refused else failed)
     read = read_state(msgspec.json.encode(document), 4)
     assert read == replace(state, runs=expected)
+
+
+@given(some.export_states)
+def test_a_state_of_schema_version_5_reads_with_the_kinds_that_it_knows(
+    state: ExportState,
+) -> None:
+    """Failures were texts; beside those of rows it said whether they were refused."""
+    document = msgspec.json.decode(encode_document(state))
+    for run_id, tracking in document["runs"].items():
+        known = state.runs[run_id]
+        tracking |= _as_texts(known)
+        for dataset, part in tracking.get("parts", {}).items():
+            if (failure := known.part(dataset).failure) is not None:
+                part |= {"failure": failure.reason, "refused": failure.refused}
+    read = read_state(msgspec.json.encode(document), 5)
+    runs = {run_id: _with_known_kinds(known) for run_id, known in state.runs.items()}
+    assert read == replace(state, runs=runs)
+
+
+_TEXTS = ("failure", "unread", "metadata_failure")
+
+
+def _as_texts(tracking: RunTracking) -> dict[str, str]:
+    failures = {name: getattr(tracking, name) for name in _TEXTS}
+    return {name: failure.reason for name, failure in failures.items() if failure is not None}
+
+
+def _with_known_kind(failure: RunFailure | None, *, refused: bool) -> RunFailure | None:
+    kind = RunFailureKind.REFUSED if refused else RunFailureKind.UNKNOWN
+    return None if failure is None else replace(failure, kind=kind)
+
+
+def _with_known_kinds(tracking: RunTracking) -> RunTracking:
+    """Return what is known of a run as it was before each failure had a kind."""
+
+    def of_part(part: PartTracking) -> PartTracking:
+        refused = part.failure is not None and part.failure.refused
+        return replace(part, failure=_with_known_kind(part.failure, refused=refused))
+
+    texts = {name: _with_known_kind(getattr(tracking, name), refused=False) for name in _TEXTS}
+    return replace(with_parts(tracking, of_part), **texts)
 
 
 @given(some.export_states)

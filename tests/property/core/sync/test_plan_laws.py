@@ -25,6 +25,7 @@ from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistorySelection, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState, RunTracking, latest
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.describe import describe_plan
@@ -241,9 +242,9 @@ def received_as_listed(
     )
 
 
-@given(of_history, some.positions, some.listings, st.none() | st.just("it broke"))
+@given(of_history, some.positions, some.listings, st.none() | some.run_failures)
 def test_a_run_whose_counts_did_not_move_costs_no_request(
-    request: ExportRequest, position: Position, listing: RunListing, failure: str | None
+    request: ExportRequest, position: Position, listing: RunListing, failure: RunFailure | None
 ) -> None:
     held = received_as_listed(position, listing, request.selection)
     state = some.state_of([tracked(listing, held, failure=failure)])
@@ -474,7 +475,7 @@ def test_a_run_of_which_nothing_is_held_is_forgotten_and_never_missing(
 
 def test_a_plan_counts_runs_to_forget_only_if_there_are_some() -> None:
     request = ExportRequest(entity="e", project="p", name="n")
-    never = RunTracking(run_id="a", failure="no permission")
+    never = RunTracking(run_id="a", failure=some.BROKEN)
     plan = plan_sync(request, some.state_of([never]), [])
     assert describe_plan(plan)[-1].startswith("1 run: 0 new, 0 refresh, 0 reuse, 0 missing, ")
     assert "0 prune, 1 forget; about" in describe_plan(plan)[-1]

@@ -8,6 +8,7 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import RunSnapshot
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome
 from dr_wandb.core.sync.codec import digest, encode_line, fingerprint
@@ -49,7 +50,8 @@ def test_a_run_that_failed_keeps_its_snapshot_and_one_that_was_refused_does_not(
     listing: RunListing, refused: bool, read: bool
 ) -> None:
     tracking = replace(held(listing), fingerprint="earlier")
-    part = PartOutcome(failure="no answer", refused=refused)
+    kind = RunFailureKind.REFUSED if refused else RunFailureKind.TIMEOUT
+    part = PartOutcome(failure=RunFailure(kind=kind, reason="no answer"))
     outcome = RunOutcome(listing=listing, parts={"history": part})
     differs = snapshot_differs(tracking, outcome, metadata_read=read, include_metadata=False)
     assert differs == refused

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.unproven_runs import FailedRun, ShortRun, WaitingRun
+from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.contract.unproven_runs import FailedRun, ShortKind, ShortRun, WaitingRun
 from dr_wandb.core.sync.describe import MOST_NAMED, describe_unproven
 from dr_wandb.core.sync.manifest import ExportSummary
 from tests import syncing
@@ -17,8 +18,12 @@ def summary_of(folder: Path, **fields: object) -> ExportSummary:
     return replace(syncing.sync(MemorySource(), folder), **fields)
 
 
+def failed(run_id: str, reason: str) -> FailedRun:
+    return FailedRun(run_id=run_id, kind=RunFailureKind.SERVER_ERROR, reason=reason)
+
+
 def short(number: int) -> ShortRun:
-    return ShortRun(run_id=f"run-{number:02}", short_by=2, reason=REASON)
+    return ShortRun(kind=ShortKind.FEWER_ROWS, run_id=f"run-{number:02}", short_by=2, reason=REASON)
 
 
 def test_nothing_is_said_when_everything_came(tmp_path: Path) -> None:
@@ -44,7 +49,7 @@ def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> Non
             WaitingRun(run_id="a", kind="emptied", missing_rows=5),
             WaitingRun(run_id="e", kind="begins_later", missing_rows=1),
         ),
-        unread=(FailedRun(run_id="b", reason="config is not valid JSON"),),
+        unread=(failed("b", "config is not valid JSON"),),
         refused=("c", "d"),
         refusal="returned error 402",
     )
@@ -61,13 +66,13 @@ def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> Non
 
 
 def test_one_control_character_in_a_run_id_does_not_reach_the_terminal(tmp_path: Path) -> None:
-    run = ShortRun(run_id="a\x1b[2J", short_by=1, reason=REASON)
+    run = ShortRun(kind=ShortKind.FEWER_ROWS, run_id="a\x1b[2J", short_by=1, reason=REASON)
     assert all("\x1b" not in line for line in describe_unproven(summary_of(tmp_path, short=(run,))))
 
 
 def test_metadata_files_that_did_not_come_have_a_line_for_each_reason(tmp_path: Path) -> None:
-    failures = [FailedRun(run_id=f"r{number:02}", reason="HTTP 403") for number in range(3)]
-    failures += [FailedRun(run_id=f"s{number:02}", reason=f"no {number}") for number in range(12)]
+    failures = [failed(f"r{number:02}", "HTTP 403") for number in range(3)]
+    failures += [failed(f"s{number:02}", f"no {number}") for number in range(12)]
     lines = list(describe_unproven(summary_of(tmp_path, metadata_failures=tuple(failures))))
     held = "what is held of it stays"
     assert lines[0] == f"the metadata file of 3 runs did not come (HTTP 403); {held}"

@@ -24,7 +24,9 @@ from dr_wandb.core.contract.request import (
     HistorySelection,
     HistoryWindow,
 )
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking, with_part
+from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.sync import case
 from dr_wandb.core.sync.codec import locate
 from dr_wandb.core.sync.judge import judge
@@ -121,6 +123,19 @@ def short_by(export: JudgedExport) -> int | None:
     """Return by how many rows the run is named as short, None if it is not."""
     assert export.tracking is not None
     return export.tracking.short_by
+
+
+def short_kind(export: JudgedExport) -> ShortKind | None:
+    """Return in which way the last answer was short, None if it was not."""
+    return export.came.judged.short if export.came.judged is not None else None
+
+
+def failure_kind(export: JudgedExport) -> RunFailureKind:
+    """Return the kind of the failure of the last sync, which the tracking has too."""
+    assert export.tracking is not None
+    assert export.came.failure is not None
+    assert export.tracking.failed == export.came.failure
+    return export.came.failure.kind
 
 
 def settled(export: JudgedExport, run: Run) -> bool:
@@ -504,11 +519,13 @@ def test_run_is_short_when_rows_are_missing_and_nothing_that_is_listed_speaks_fo
     # An answer of four rows has as many as are listed. But two are missing and there are no others.
     run.left_out = [2, 3]
     assert read_whole(export, run) == SHORT
+    assert short_kind(export) == ShortKind.HELD_ROWS
     assert steps(export) == [0, 1, 2, 3, 4, 5]
 
     # The next one has all.
     run.left_out = []
     assert later(export, run) == PROVEN
+    assert short_kind(export) is None
     assert steps(export) == [0, 1, 2, 3, 4, 5]
 
 
@@ -524,6 +541,7 @@ def test_first_answer_is_in_the_file_after_the_first_sync_when_the_count_is_too_
     assert export.sync(run) == SHORT
     assert export.lines == run.expected()
     assert short_by(export) == 2
+    assert short_kind(export) == ShortKind.FEWER_ROWS
     assert proven_step(export) is None
 
 
@@ -563,6 +581,7 @@ def test_answer_that_does_not_reach_the_last_step_is_short_whatever_its_count() 
     # The end of the answer is cut off.
     run.fail("cut")
     assert read_whole(export, run) == SHORT
+    assert short_kind(export) == ShortKind.LAST_STEP
     assert steps(export) == [0, 1, 2, 3, 4, 5]
 
 
@@ -602,6 +621,7 @@ def test_run_fails_when_held_and_received_rows_conflict() -> None:
     run.happen(("log", 2, 1))
     run.left_out = [1]
     assert read_whole(export, run) == FAILED
+    assert failure_kind(export) == RunFailureKind.CONFLICT
     assert export.lines == before
     assert proven_step(export) == 5
     assert export.tracking is not None
@@ -647,6 +667,7 @@ def test_run_fails_when_rows_that_another_source_gave_are_missing() -> None:
     export.tracking = as_from_files(export.tracking)
     run.happen(("rewind", 2))
     assert export.sync(run) == FAILED
+    assert failure_kind(export) == RunFailureKind.OTHER_SOURCE
 
     # No second read changes that.
     assert later(export, run) == FAILED
@@ -1406,7 +1427,9 @@ def test_failed_run_keeps_its_rows_and_is_read_whole_next_time() -> None:
     assert export.lines == before
     assert proven_step(export) == 3
     assert export.tracking is not None
-    assert export.tracking.failed == "the server did not answer"
+    assert export.tracking.failed == RunFailure(
+        kind=RunFailureKind.UNEXPECTED, reason="the server did not answer"
+    )
 
     # The next sync does not trust a tail.
     assert later(export, run, MINUTE) == PROVEN

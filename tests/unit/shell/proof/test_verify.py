@@ -15,6 +15,8 @@ from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import with_part
 from dr_wandb.core.proof.compare import reasons_against
@@ -245,7 +247,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a newer state": (
         lambda: edited("state.json", lambda state: state.update(schema_version=9)),
         [
-            "state.json: schema_version 9 is newer than 5",
+            f"state.json: schema_version 9 is newer than {SCHEMA_VERSION}",
         ],
     ),
     "another position in the state": (
@@ -665,10 +667,13 @@ def test_one_thing_that_is_listed_otherwise_is_reason_enough(
     assert [said.startswith(reason or "") for said in reasons] == ([True] if reason else [])
 
 
+NO_ANSWER = RunFailure(kind=RunFailureKind.TIMEOUT, reason="no answer")
+
+
 @pytest.mark.parametrize(
     ("changes", "position", "reason"),
     [
-        ({"failure": "no answer"}, {}, "failed last time: no answer"),
+        ({"failure": NO_ANSWER}, {}, "failed last time: no answer"),
         ({"seen": None}, {}, "history never read by this version: sync first"),
         ({"position": None}, None, "history never read"),
         ({"stored": None}, {}, "3 rows stored of 3 received"),

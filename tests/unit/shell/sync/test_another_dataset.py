@@ -16,6 +16,7 @@ from dr_wandb.core.contract.dataset import DATASETS, Counts, Dataset
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.combine_changes import combine_changes
 from dr_wandb.core.sync.describe import describe_changes
 from dr_wandb.core.sync.plan import FetchKind
@@ -68,7 +69,7 @@ class NotedSource(MemorySource):
         self.asked.append(("read_notes", run.run_id, window, attempt))
         if self.failing_notes:
             self.failing_notes -= 1
-            raise SourceError("no notes today")
+            raise SourceError("no notes today", RunFailureKind.SERVER_ERROR)
         rows = [row for row in self.notes.get(run.run_id, []) if window.has(row["_step"])]
         yield RowBatch(rows=rows, live=True)
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api import tail_pages
@@ -119,7 +120,8 @@ class TailBatcher:
             self._waiting.append(caller)
             while not (caller.settled or (self._given_up and caller in self._waiting)):
                 if self._closed:
-                    raise SourceError("the session has ended", retryable=False)
+                    ended = "the session has ended"
+                    raise SourceError(ended, RunFailureKind.INTERRUPTED, retryable=False)
                 if caller in self._waiting and self._may_send():
                     self._waiting.remove(caller)
                     batch = _Batch(caller)

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.deadline import begin_progress, note_bytes, reason_to_give_up
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
@@ -30,6 +31,7 @@ from dr_wandb.shell.sources.api.sdk_errors import (
     REFUSED_STATUS,
     SDK_ERRORS,
     Trouble,
+    kind_of,
     reason_of,
     trouble_of_text,
 )
@@ -99,7 +101,8 @@ class Downloads:
         try:
             return self._session.send(lambda: self._file(node, Path(mkdtemp(dir=folder))))
         except FileNotFoundError:
-            raise SourceError(f"{node.get('name')} did not arrive") from None
+            reason = f"{node.get('name')} did not arrive"
+            raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -135,7 +138,7 @@ class Downloads:
             reason = reason_to_give_up(progress, now, self._timeout)
             if reason is not None and thread.is_alive():
                 given_up.set()
-                raise PassingError(reason)
+                raise PassingError(reason, RunFailureKind.TIMEOUT)
         answer = outcome[0]
         if isinstance(answer, SDK_ERRORS):
             raise self._session.translate(answer) from answer
@@ -157,7 +160,7 @@ class _UntilGivenUp:
 
     def __getattr__(self, name: str) -> Any:
         if self._given_up.is_set():
-            raise SourceError("the download was given up")
+            raise SourceError("the download was given up", RunFailureKind.TIMEOUT)
         return getattr(self._service, name)
 
 
@@ -181,12 +184,13 @@ def ask_for_file(address: str, timeout_seconds: int) -> Exported:
 
 def _missing(reasons: list[str]) -> SourceError:
     """Return the error for files that did not come: throttled or passing if one of them is."""
-    first = reason_of(OSError(reasons[0]))
-    text = f"{len(reasons)} exported Parquet files could not be downloaded: {first}"
+    first = OSError(reasons[0])
+    text = f"{len(reasons)} exported Parquet files could not be downloaded: {reason_of(first)}"
     troubles = {trouble_of_text(reason) for reason in reasons}
     if Trouble.THROTTLED in troubles:
         return ThrottledError(text)
-    return PassingError(text) if Trouble.PASSING in troubles else SourceError(text)
+    error = PassingError if Trouble.PASSING in troubles else SourceError
+    return error(text, kind_of(first))
 
 
 def _size_of(folder: Path) -> int:

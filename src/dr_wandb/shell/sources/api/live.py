@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from dr_wandb.core.contract.normalize import whole_step
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import RowBatch, SourceError
 
@@ -85,7 +86,7 @@ class LiveReader:
                 texts, cap = self._served_page(low, high, asked)
                 if len(texts) >= cap < asked:
                     reason = f"step {low} has more rows than W&B can serve: {cap} or more"
-                    raise SourceError(reason, retryable=False)
+                    raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER, retryable=False)
             rows = _decode_all(texts)
             if len(texts) >= cap:
                 middle = _middle(rows, low, high)
@@ -126,9 +127,9 @@ def _decode(text: str) -> dict[str, Any]:
     try:
         row = decode_json(text, "a history row")
     except ValueError as error:
-        raise SourceError(str(error)) from error
+        raise SourceError(str(error), RunFailureKind.UNREADABLE) from error
     if not isinstance(row, dict):
-        raise SourceError("a history row is not an object")
+        raise SourceError("a history row is not an object", RunFailureKind.UNREADABLE)
     return row
 
 

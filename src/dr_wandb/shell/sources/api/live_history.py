@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import whole_step
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader, fewer_rows
@@ -91,7 +92,8 @@ class LiveHistory:
         variables = {"runName": run.run_id, "liveKeys": ["_step"]}
         exports = self._ask_run(LIVE_STEPS, variables).get("parquetHistory")
         if not isinstance(exports, Mapping):
-            raise SourceError("W&B answered without a list of exports")
+            reason = "W&B answered without a list of exports"
+            raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER)
         return min(map(_step_of, exports.get("liveData") or ()), default=None)
 
     def _read_page(self, run: RunListing, low: int, high: int, rows: int) -> tuple[list[str], int]:
@@ -111,7 +113,7 @@ class LiveHistory:
             answer = self._ask_together(HISTORY_PAGE, variables, smaller, small)
         texts = answer.get("history")
         if texts is None:
-            raise SourceError("W&B answered without a history")
+            raise SourceError("W&B answered without a history", RunFailureKind.UNUSABLE_ANSWER)
         return list(texts), asked
 
 

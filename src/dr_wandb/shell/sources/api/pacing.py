@@ -23,6 +23,7 @@ from typing import TypeVar
 
 import tenacity
 
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.pace import Pace, note_answer, note_refusal, take_turn, wait_seconds
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
@@ -59,9 +60,15 @@ class PassingError(SourceError):
 class LateError(PassingError):
     """A request was not answered in time."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, RunFailureKind.TIMEOUT)
+
 
 class ThrottledError(SourceError):
     """A request was refused because there were too many (HTTP 429)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, RunFailureKind.THROTTLED, answered=True)
 
 
 class _Trouble:
@@ -127,12 +134,16 @@ class Pacer:
             since = self._clock() if trouble.throttled_at is None else trouble.throttled_at
             waited = self._clock() - since
             raise SourceError(
-                f"throttled by W&B for {waited:.0f} s", retryable=False, answered=True
+                f"throttled by W&B for {waited:.0f} s",
+                error.failure.kind,
+                retryable=False,
+                answered=True,
             ) from error
         except PassingError as error:
             often = "once" if trouble.attempts == 1 else f"{trouble.attempts} times"
             raise SourceError(
                 f"{error} (tried {often} in {trouble.spent:.0f} s)",
+                error.failure.kind,
                 retryable=False,
                 answered=error.answered,
             ) from error
@@ -287,7 +298,7 @@ class Pacer:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise SourceError("the session has ended", retryable=False)
+            raise SourceError("the session has ended", RunFailureKind.INTERRUPTED, retryable=False)
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:

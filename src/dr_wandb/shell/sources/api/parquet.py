@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import free_key
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.api.arrow import encode_batch, select_batch, whole_steps
@@ -171,4 +172,5 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _unreadable(error: Exception) -> SourceError:
     reason = " ".join(str(error).split())
-    return SourceError(f"an exported Parquet file does not read: {reason[:200]}")
+    text = f"an exported Parquet file does not read: {reason[:200]}"
+    return SourceError(text, RunFailureKind.UNREADABLE)

@@ -24,6 +24,7 @@ from returns.pipeline import is_successful
 
 from dr_wandb.core.contract.failures import DrWandbError, NoProject, ServerTooOld
 from dr_wandb.core.contract.listing import ListingQuery, scope_of
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.sync.left_out import COUNTS, LISTED, leave_out
 from dr_wandb.core.sync.paging import (
     MOST_UNREAD,
@@ -76,7 +77,7 @@ class _Answer(NamedTuple):
     after: str | None
     again: bool = False
     first: str | None = None
-    unread: str = ""
+    unread: RunFailure | None = None
 
     @property
     def runs(self) -> list[Mapping[str, Any]]:
@@ -93,7 +94,8 @@ class _Answer(NamedTuple):
         """Return where the answer goes on. Raises SourceError if that is not said."""
         cursor = self.edges[-1].get("cursor")
         if not cursor:
-            raise SourceError("W&B answered with a page that does not say where it ends")
+            reason = "W&B answered with a page that does not say where it ends"
+            raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER)
         before = self.edges[-2].get("cursor") if len(self.edges) > 1 else self.after
         return _Place(cursor, before, _name_of(self.edges[-1]))
 
@@ -129,10 +131,11 @@ class RunPages:
             elif not self._unread.issuperset(page.unread):  # not one that is asked for once more
                 self._unread.update(page.unread)
                 unread += 1
-            if unread > MOST_UNREAD:
+            if unread > MOST_UNREAD and answer.unread is not None:
                 raise SourceError(
                     f"{unread} runs in a row could not be served, each asked for alone: "
-                    f"{answer.unread}",
+                    f"{answer.unread.reason}",
+                    answer.unread.kind,
                     retryable=False,
                     answered=True,
                 )
@@ -192,7 +195,7 @@ class RunPages:
             except UnknownFieldsError as error:
                 if place.cursor is not None:  # one answer leaves out the same fields on each page
                     self._leave_out(error)
-                    raise SourceError(str(error)) from error
+                    raise SourceError(str(error), error.failure.kind) from error
                 self._leave_out(error)
 
     def _tried(
@@ -236,11 +239,13 @@ class RunPages:
         except SourceError as why:
             raise SourceError(
                 f"not even one run could be listed: {error}",
+                error.failure.kind,
                 retryable=why.retryable,
                 answered=error.answered,
             ) from error
         reason = f"W&B could not serve this run, even alone: {error}"
-        return self._read(named, page["cursor"], again=False)._replace(unread=reason)
+        unread = RunFailure(kind=error.failure.kind, reason=reason)
+        return self._read(named, page["cursor"], again=False)._replace(unread=unread)
 
     def _read(self, document: Mapping[str, Any], after: str | None, *, again: bool) -> _Answer:
         project = document.get("project")
@@ -248,7 +253,8 @@ class RunPages:
             raise DrWandbError(NoProject(**self._names))
         runs = project.get("runs")
         if not isinstance(runs, Mapping):
-            raise SourceError("W&B answered without a listing", answered=True)
+            reason, kind = "W&B answered without a listing", RunFailureKind.UNUSABLE_ANSWER
+            raise SourceError(reason, kind, answered=True)
         edges = _edges(runs)
         firsts = edges if again else _edges(project.get("before") or {})
         first = _name_of(firsts[0]) if firsts else None

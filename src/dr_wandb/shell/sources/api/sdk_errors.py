@@ -16,6 +16,7 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.mailbox import MailboxClosedError
 
 from dr_wandb.core.contract.failures import Failure, KeyRefused, NoApiKey, Unreachable
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.server_words import is_graphql_errors, refuses
 from dr_wandb.core.sync.scrub import scrub_text
 
@@ -134,6 +135,20 @@ def _trouble_of_status(status: int) -> Trouble:
 def is_late(error: BaseException) -> bool:
     """Say whether wandb-core had no answer for us in time."""
     return _BUSY in str(error.__cause__ or error)
+
+
+def kind_of(error: BaseException) -> RunFailureKind:
+    """Return the kind of a failure that is neither a refusal nor throttling."""
+    text = str(error.__cause__ or error)
+    if isinstance(error, TimeoutError) or is_late(error) or text.rstrip().endswith(_TOO_SLOW):
+        return RunFailureKind.TIMEOUT
+    if has_answered(error) or _FILE_STATUS.search(text):
+        return RunFailureKind.SERVER_ERROR
+    if trouble_of(error) is Trouble.PASSING or any(words in text for words in _NOBODY_THERE):
+        return RunFailureKind.UNREACHABLE
+    if isinstance(error, ValueError):  # what came is not JSON
+        return RunFailureKind.UNUSABLE_ANSWER
+    return RunFailureKind.UNEXPECTED
 
 
 def nobody_there(error: BaseException) -> bool:

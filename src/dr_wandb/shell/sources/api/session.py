@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import wandb
 
 from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, Unreachable
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import WORKERS, SourceError
 from dr_wandb.shell.sources.api.addresses import host_of
@@ -176,7 +177,8 @@ class ApiSession:
         except SDK_ERRORS as error:
             raise self.translate(error) from error
         if not isinstance(answer, dict):
-            raise SourceError("W&B answered without data", answered=True)
+            reason, kind = "W&B answered without data", RunFailureKind.UNUSABLE_ANSWER
+            raise SourceError(reason, kind, answered=True)
         return answer, size
 
     def translate(self, error: BaseException) -> Exception:

@@ -17,6 +17,7 @@ from typing import Any
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.sync.left_out import COUNTS, LISTED
 from dr_wandb.shell.background import start
@@ -213,9 +214,9 @@ class ApiSource:
         try:
             metadata = decode_json(content, METADATA_FILE)
         except ValueError as error:
-            raise SourceError(str(error)) from error
+            raise SourceError(str(error), RunFailureKind.UNREADABLE) from error
         if not isinstance(metadata, Mapping):
-            raise SourceError(f"{METADATA_FILE} is not an object")
+            raise SourceError(f"{METADATA_FILE} is not an object", RunFailureKind.UNREADABLE)
         return metadata
 
     def close(self) -> None:
@@ -230,7 +231,8 @@ class ApiSource:
         """Return the run in an answer. A null means gone or forbidden, never "no rows"."""
         run = (answer.get("project") or {}).get("run")
         if not isinstance(run, Mapping):
-            raise SourceError("W&B answered that there is no such run")
+            reason = "W&B answered that there is no such run"
+            raise SourceError(reason, RunFailureKind.NOT_FOUND)
         return run
 
 

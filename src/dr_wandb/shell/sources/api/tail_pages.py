@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.live import FIRST_CAP, LEAST_ROWS, PAGE_BYTES
 
@@ -81,13 +82,17 @@ def answers_of(answer: Answer, pages: Sequence[TailPage]) -> list[Answer | None]
     for number, page in enumerate(pages):
         run = project.get(f"r{number}") if isinstance(project, Mapping) else None
         if not isinstance(run, Mapping) or run.get("name") != page.run_id:
-            raise SourceError("W&B did not answer with the runs asked for", answered=True)
+            raise _unusable("W&B did not answer with the runs asked for")
         rows = run.get("history")
         if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
-            raise SourceError("W&B answered without a history", answered=True)
+            raise _unusable("W&B answered without a history")
         cut_off = len(rows) >= page.most_rows
         answers.append(None if cut_off else {"project": {"run": run}})
     return answers
+
+
+def _unusable(reason: str) -> SourceError:
+    return SourceError(reason, RunFailureKind.UNUSABLE_ANSWER, answered=True)
 
 
 def fitting_rows(answers: Iterable[Answer | None]) -> int | None:

@@ -1,5 +1,6 @@
 """Errors of the SDK as those that the pacer, and whoever asked, go by."""
 
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.server_words import may_be_about_one_run
 from dr_wandb.core.sync.left_out import unknown_fields
 from dr_wandb.shell.sources import SourceError
@@ -9,6 +10,7 @@ from dr_wandb.shell.sources.api.sdk_errors import (
     has_answered,
     is_late,
     is_refusal,
+    kind_of,
     may_be_too_much,
     reason_of,
     trouble_of,
@@ -26,12 +28,15 @@ class LateAnswerError(TooMuchError, LateError):
 class UnservedError(SourceError):
     """An answer of GraphQL errors; there might be none if fewer runs were asked for."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, RunFailureKind.SERVER_ERROR, answered=True)
+
 
 class UnknownFieldsError(SourceError):
     """A document names fields that the server does not know: `fields`, see left_out.py."""
 
     def __init__(self, reason: str, fields: tuple[str, ...]) -> None:
-        super().__init__(reason, answered=True)
+        super().__init__(reason, RunFailureKind.SERVER_ERROR, answered=True)
         self.fields = fields
 
 
@@ -40,19 +45,19 @@ def translate(error: BaseException) -> SourceError:
     reason, there = reason_of(error.__cause__ or error), has_answered(error)
     match trouble_of(error):
         case Trouble.THROTTLED:
-            return ThrottledError(reason, answered=True)
+            return ThrottledError(reason)
         case Trouble.PASSING:
             if is_late(error):
                 return LateAnswerError(reason)
-            kind = TooMuchError if may_be_too_much(error) else PassingError
-            return kind(reason, answered=there)
+            passing = TooMuchError if may_be_too_much(error) else PassingError
+            return passing(reason, kind_of(error), answered=there)
         case Trouble.FINAL:
             text = str(error.__cause__ or error)
             fields = unknown_fields(text)
             if fields:
                 return UnknownFieldsError(reason, fields)
             if is_refusal(error):
-                return SourceError(reason, refused=True)
+                return SourceError(reason, RunFailureKind.REFUSED)
             if may_be_about_one_run(text):
-                return UnservedError(reason, answered=True)
-            return SourceError(reason, answered=there)
+                return UnservedError(reason)
+            return SourceError(reason, kind_of(error), answered=there)

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.reading import FileReading
@@ -58,7 +59,7 @@ class FoundRuns(NamedTuple):
     """
 
     runs: Sequence[FoundRun]
-    unread: Mapping[str, str]
+    unread: Mapping[str, RunFailure]
     notices: Sequence[FileNotice]
     known: Known
     left_out: Collection[tuple[str, str]]

@@ -31,6 +31,10 @@ BYTES_PER_PROCESS = 16 << 20
 """So much takes a core longer than the start of a process, 0.4 s."""
 
 
+class RowsMissingError(OSError):
+    """A file is without rows that it had."""
+
+
 class NoRun(NamedTuple):
     """Why a file is none of its form. elsewhere: why its content is elsewhere, if it is."""
 
@@ -143,7 +147,7 @@ class FileReader:
     def read(self, start: StartedFile, before: FileReading | None) -> FileReading:
         """Read a file behind those of the same run that were begun before it.
 
-        Raises OSError if it cannot be read, or is without rows that it had.
+        Raises OSError if it cannot be read, RowsMissingError if it is without rows that it had.
         """
         file = start.file
         early = self._early.pop(file.name, None)
@@ -177,7 +181,8 @@ class FileReader:
             reading = file.decoder.read(data, known.reading, release)
         if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
             missing = known.reading.fold.rows - reading.fold.rows
-            raise OSError(f"{count(missing, 'row')} that it had are missing: bring it back")
+            had = f"{count(missing, 'row')} that it had"
+            raise RowsMissingError(f"{had} are missing: bring it back")
         self.known[file.name] = KnownFile(
             size=file.size,
             modified_ns=file.modified_ns,

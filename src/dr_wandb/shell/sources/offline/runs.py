@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.reading import FileReading
@@ -37,7 +38,7 @@ from dr_wandb.shell.sources.offline.index import (
 )
 from dr_wandb.shell.sources.offline.losses import losses_of
 from dr_wandb.shell.sources.offline.order import in_order
-from dr_wandb.shell.sources.offline.reader import FileReader
+from dr_wandb.shell.sources.offline.reader import FileReader, RowsMissingError
 from dr_wandb.shell.sources.offline.run_files import run_id_of
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
@@ -73,7 +74,7 @@ class FolderScan:
         self._reader = FileReader(known.files, wanted)
         self._comparisons: list[Comparison] = []
         self._notices: list[FileNotice] = []
-        self._unread: dict[str, str] = {}
+        self._unread: dict[str, RunFailure] = {}
         self._closed: list[str] = []
 
     def scan(self) -> FoundRuns:
@@ -142,13 +143,15 @@ class FolderScan:
             self._closed.append(reason)
             self._tell(found.shown, found.reason)
 
-    def _fail(self, name: str, run_id: str, reason: str) -> None:
+    def _fail(
+        self, name: str, run_id: str, reason: str, kind: RunFailureKind = RunFailureKind.UNREADABLE
+    ) -> None:
         """Let the run of a file fail, if it is wanted. run_id: as the name of the file tells."""
         known = self._before.get(name)
         named = known.named if known is not None else None
         if named is None or self._is_wanted(named.run_id, named.entity, named.project):
             failed = run_id if named is None else named.run_id or run_id
-            self._unread[failed] = reason
+            self._unread[failed] = RunFailure(kind=kind, reason=reason)
         self._reader.keep(name)
 
     def _look_at(self, file: RunFile, *, alone: bool) -> StartedFile | None:
@@ -156,7 +159,8 @@ class FolderScan:
         try:
             found = self._reader.look_at(file, alone=alone)
         except OSError as error:
-            self._fail(file.name, file.run_id, clean_text(f"{file.shown} {why(error)}"))
+            reason = clean_text(f"{file.shown} {why(error)}")
+            self._fail(file.name, file.run_id, reason, _kind_of(error))
             return None
         if isinstance(found, StartedFile):
             return found
@@ -167,7 +171,7 @@ class FolderScan:
             reason = (
                 f"{file.shown} {found.problem}: the rows that it had are missing, bring it back"
             )
-            self._fail(file.name, file.run_id, reason)
+            self._fail(file.name, file.run_id, reason, RunFailureKind.FILES_MISSING)
         else:
             self._tell(file.name, found.problem)
         return None
@@ -178,7 +182,7 @@ class FolderScan:
         gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._named_before)
         if gone is not None:
             what = "the last file of the run" if gone.is_last else "which the run goes on from"
-            self._unread[run_id] = f"{gone.name} is gone, {what}: bring it back"
+            self._unread[run_id] = _missing(f"{gone.name} is gone, {what}: bring it back")
             for name in (gone.name, *(start.file.name for start in together)):
                 self._reader.keep(name)
             return None
@@ -187,7 +191,8 @@ class FolderScan:
             try:
                 reading = self._reader.read(start, before)
             except OSError as error:
-                self._unread[run_id] = clean_text(f"{start.file.shown} {why(error)}")
+                reason = clean_text(f"{start.file.shown} {why(error)}")
+                self._unread[run_id] = RunFailure(kind=_kind_of(error), reason=reason)
                 self._reader.keep(start.file.name)
                 return None
             is_written_to = self._is_written_to(start.file, reading)
@@ -205,7 +210,7 @@ class FolderScan:
         missing = self._rows_before(run_id, starts[0].place) - rows
         if missing > 0:
             had = f"{count(missing, 'row')} that its files had"
-            self._unread[run_id] = f"{had} are missing: bring them back"
+            self._unread[run_id] = _missing(f"{had} are missing: bring them back")
             self._keep_run(run_id)
             return None
         return FoundRun(run_id=run_id, files=tuple(files)) if files else None
@@ -248,6 +253,15 @@ class FolderScan:
         return state_of(reading.fold, file.written_ns / 1e9, self._now_ns / 1e9) == "running"
 
 
+def _kind_of(error: OSError) -> RunFailureKind:
+    missing = isinstance(error, RowsMissingError)
+    return RunFailureKind.FILES_MISSING if missing else RunFailureKind.UNREADABLE
+
+
+def _missing(reason: str) -> RunFailure:
+    return RunFailure(kind=RunFailureKind.FILES_MISSING, reason=reason)
+
+
 def look_into(folder: Path, now_ns: int) -> FolderContent:
     """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
     with closing(SharedExecutor()) as executor:
@@ -259,6 +273,6 @@ def look_into(folder: Path, now_ns: int) -> FolderContent:
     return FolderContent(
         folder=clean_text(str(folder)),
         runs=tuple(runs),
-        unread=dict(found.unread),
+        unread={run_id: failure.reason for run_id, failure in found.unread.items()},
         notices=tuple(found.notices),
     )

@@ -21,6 +21,7 @@ from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.values import clean_text, decode_json
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.contract.wording import count, printable
@@ -98,7 +99,7 @@ class OfflineSource:
         self._keep = keep
         self._now_ns = time.time_ns() if now_ns is None else now_ns
         self._readers = threading.BoundedSemaphore(READERS)
-        self._unread: Mapping[str, str] = {}
+        self._unread: Mapping[str, RunFailure] = {}
         self._index_digest = ""
         self.executor: SharedExecutor | None = None
 
@@ -222,7 +223,7 @@ class OfflineSource:
                 continue
             except OSError as error:
                 reason = clean_text(f"{path} cannot be read: {error.strerror or error}")
-                raise SourceError(reason, retryable=False) from error
+                raise SourceError(reason, RunFailureKind.UNREADABLE, retryable=False) from error
             if content:  # a process that was killed leaves an empty one
                 return _metadata(content, path)
         return found.fold.host or None
@@ -233,7 +234,8 @@ class OfflineSource:
     def _found(self, run: RunListing) -> _Listed:
         entry = self._listed.get(run.run_id)
         if entry is None:
-            raise SourceError(f"{self._folder} holds no such run", retryable=False)
+            reason = f"{self._folder} holds no such run"
+            raise SourceError(reason, RunFailureKind.NOT_FOUND, retryable=False)
         return entry
 
 
@@ -262,14 +264,15 @@ def _readable(file: RunFile) -> Iterator[MappedFile]:
             yield content
     except OSError as error:
         reason = clean_text(f"{file.shown} cannot be read: {error.strerror or error}")
-        raise SourceError(reason, retryable=False) from error
+        raise SourceError(reason, RunFailureKind.UNREADABLE, retryable=False) from error
 
 
 def _metadata(content: bytes, path: Path) -> Mapping[str, Any]:
     try:
         metadata = decode_json(content, str(path))
     except ValueError as error:
-        raise SourceError(str(error), retryable=False) from error
+        raise SourceError(str(error), RunFailureKind.UNREADABLE, retryable=False) from error
     if not isinstance(metadata, Mapping):
-        raise SourceError(f"{path} is not an object", retryable=False)
+        reason = f"{path} is not an object"
+        raise SourceError(reason, RunFailureKind.UNREADABLE, retryable=False)
     return metadata

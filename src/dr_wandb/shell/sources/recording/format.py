@@ -33,6 +33,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import SourceError
 
 RECORDING_VERSION = 4
@@ -155,7 +156,8 @@ def with_failure(answer: Answer, error: SourceError) -> Answer:
 def failure_of(answer: RowsAnswer | MetadataAnswer) -> SourceError:
     """Return the error that an answer without data stands for."""
     reason = answer.failed or "no reason recorded"
-    return SourceError(reason, retryable=False, refused=answer.refused is True)
+    kind = RunFailureKind.REFUSED if answer.refused is True else RunFailureKind.UNKNOWN
+    return SourceError(reason, kind, retryable=False)
 
 
 def encode_record(record: Record) -> bytes:

@@ -222,4 +222,4 @@ class Recorder:
 
     def _clean_error(self, error: SourceError) -> SourceError:
         reason = scrub_text(clean_text(str(error)), self._secrets)
-        return SourceError(reason, retryable=error.retryable, refused=error.refused)
+        return SourceError(reason, error.failure.kind, retryable=error.retryable)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError, KeyRefused
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.batching import (
     IN_FLIGHT,
@@ -268,7 +269,14 @@ def test_each_run_is_asked_for_alone_when_there_is_no_project(answer: Any) -> No
         assert answer_all_alone(session, 2) == ["a", "b"]
 
 
-@pytest.mark.parametrize("error", [SourceError("errors"), PassingError("HTTP 504")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [
+        SourceError("errors", RunFailureKind.SERVER_ERROR),
+        PassingError("HTTP 504", RunFailureKind.SERVER_ERROR),
+    ],
+    ids=repr,
+)
 def test_error_of_one_run_stays_its_own(error: SourceError) -> None:
     session = Session()
     with callers_of(session) as callers:
@@ -276,7 +284,7 @@ def test_error_of_one_run_stays_its_own(error: SourceError) -> None:
         asked = callers.wait_in_line("a", "bad", "c")
         out[0].answer()
         session.next().fail(error)
-        own = SourceError("of this run", retryable=False)
+        own = SourceError("of this run", RunFailureKind.NOT_FOUND, retryable=False)
         for sent in [session.next() for _ in range(3)]:
             sent.fail(own) if sent.runs == ["bad"] else sent.answer()
         assert asked["bad"].exception(SOON) is own
@@ -291,7 +299,7 @@ def test_no_more_batches_are_sent_after_some_have_failed(caplog: pytest.LogCaptu
         for failure in range(MOST_FAILURES):
             callers.wait_in_line(f"a-{failure}", f"b-{failure}")
             out.pop().answer()
-            session.next().fail(SourceError("cannot do this"))
+            session.next().fail(SourceError("cannot do this", RunFailureKind.SERVER_ERROR))
             answer_all_alone(session, 2)
             if failure < MOST_FAILURES - 1:
                 callers.ask("again")
@@ -311,11 +319,11 @@ def test_callers_in_line_ask_alone_once_batches_are_given_up() -> None:
         first = session.next()
         out[1].answer()
         second = session.next()
-        first.fail(SourceError("cannot do this"))
+        first.fail(SourceError("cannot do this", RunFailureKind.SERVER_ERROR))
         third = [one for one in (session.next() for _ in range(3)) if one.together]
         assert [len(one.runs) for one in (first, second, *third)] == [2, 2, 2]
         asked = callers.wait_in_line("g")
-        second.fail(SourceError("cannot do this"))
+        second.fail(SourceError("cannot do this", RunFailureKind.SERVER_ERROR))
         assert answer_all_alone(session, 3) == sorted([*second.runs, "g"])
         assert asked["g"].result(SOON) == alone("g")
 
@@ -336,7 +344,7 @@ def test_throttled_batch_is_sent_again_and_is_no_failure() -> None:
 
 
 REFUSED = [
-    SourceError("throttled by W&B for 900 s", retryable=False),
+    SourceError("throttled by W&B for 900 s", RunFailureKind.THROTTLED, retryable=False),
     DrWandbError(KeyRefused(host="h")),
 ]
 
@@ -419,7 +427,7 @@ def test_leader_that_is_tried_again_alone_holds_nobody_back() -> None:
     with callers_of(session) as callers:
         out = callers.occupy()
         asked = callers.wait_in_line("a", "b")
-        out[0].fail(PassingError("HTTP 503"))
+        out[0].fail(PassingError("HTTP 503", RunFailureKind.SERVER_ERROR))
         together = session.next()
         assert sorted(together.runs) == ["a", "b"]
         callers.wait_in_line("c")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.pace import LONGEST_HOLD
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.pacing import (
@@ -43,6 +44,13 @@ def clock() -> Clock:
     return Clock()
 
 
+def passing(reason: str) -> PassingError:
+    return PassingError(reason, RunFailureKind.SERVER_ERROR)
+
+
+FINAL = [SourceError("no such run", RunFailureKind.NOT_FOUND), ValueError("a bug")]
+
+
 def pacer_of(clock: Clock, **more: Any) -> Pacer:
     return Pacer(clock=clock, wait=clock.wait, chance=lambda: 0.0, **more)
 
@@ -64,7 +72,10 @@ def failing(
     return request, calls
 
 
-@pytest.mark.parametrize("error", [PassingError("HTTP 503: no"), ThrottledError("HTTP 429: no")])
+@pytest.mark.parametrize(
+    "error",
+    [passing("HTTP 503: no"), ThrottledError("HTTP 429: no")],
+)
 def test_trouble_that_passes_is_healed(clock: Clock, error: SourceError) -> None:
     request, calls = failing(ATTEMPTS - 1, error)
     assert pacer_of(clock).send(request) == "answer"
@@ -72,7 +83,7 @@ def test_trouble_that_passes_is_healed(clock: Clock, error: SourceError) -> None
 
 
 def test_trouble_that_stays_is_told_once_and_not_tried_again_by_others(clock: Clock) -> None:
-    request, calls = failing(99, PassingError("HTTP 503: no"), clock, 1.0)
+    request, calls = failing(99, passing("HTTP 503: no"), clock, 1.0)
     started = clock.now
     with pytest.raises(SourceError) as caught:
         pacer_of(clock).send(request)
@@ -83,7 +94,7 @@ def test_trouble_that_stays_is_told_once_and_not_tried_again_by_others(clock: Cl
 
 
 def test_request_that_times_out_is_sent_once_more_and_not_for_ever(clock: Clock) -> None:
-    request, calls = failing(99, PassingError("no answer"), clock, 120.0)
+    request, calls = failing(99, passing("no answer"), clock, 120.0)
     with pytest.raises(SourceError):
         pacer_of(clock, timeout_seconds=120).send(request)
     assert len(calls) == 2
@@ -92,14 +103,14 @@ def test_request_that_times_out_is_sent_once_more_and_not_for_ever(clock: Clock)
 @pytest.mark.parametrize("timeout", [1, 3])
 def test_waits_are_shorter_than_the_timeout(clock: Clock, timeout: int) -> None:
     """`--timeout-seconds 1` means that a call without an answer is over soon."""
-    request, _ = failing(99, PassingError("HTTP 503: no"))
+    request, _ = failing(99, passing("HTTP 503: no"))
     started = clock.now
     with pytest.raises(SourceError):
         pacer_of(clock, timeout_seconds=timeout).send(request)
     assert 0 < clock.now - started <= timeout
 
 
-@pytest.mark.parametrize("error", [SourceError("no such run"), ValueError("a bug")])
+@pytest.mark.parametrize("error", FINAL)
 def test_final_trouble_is_not_tried_again(clock: Clock, error: Exception) -> None:
     request, calls = failing(99, error)
     with pytest.raises(type(error)) as caught:
@@ -201,7 +212,10 @@ def test_all_threads_wait_when_one_is_refused() -> None:
     assert max(sent) - refused_at < 3
 
 
-@pytest.mark.parametrize("error", [PassingError("HTTP 503: no"), ThrottledError("HTTP 429: no")])
+@pytest.mark.parametrize(
+    "error",
+    [passing("HTTP 503: no"), ThrottledError("HTTP 429: no")],
+)
 def test_closing_ends_every_wait(error: SourceError) -> None:
     pacer = Pacer(chance=lambda: 0.9)
     ended: list[BaseException] = []

@@ -184,6 +184,7 @@ def test_copies_that_are_damaged_in_other_places_are_read_as_one(
     if len(copies) == 2:
         (failed,) = sync_folder(folder, data_root).failures
         assert "are missing" in failed.reason
+        assert failed.kind == "files_missing"
         put(folder / "1", "run", damaged(content, *copies[1]))
         assert sync_folder(folder, data_root).complete
 
@@ -236,6 +237,7 @@ def test_part_that_is_gone_is_noticed_though_another_began_with_it(
     path.rename(folder / "kept")
     summary = sync_folder(folder, data_root)
     assert "is gone, which the run goes on from" in summary.failures[0].reason
+    assert summary.failures[0].kind == "files_missing"
     assert summary.history_count == 9
     (folder / "moved").mkdir()
     (folder / "kept").rename(folder / "moved" / "run-run.wandb")

@@ -237,6 +237,7 @@ def test_rows_stay_when_some_are_missing_in_a_file_that_had_them(
         summary = sync_folder(folder, data_root)
         assert [failed.run_id for failed in summary.failures] == ["run"]
         assert "5 rows that it had are missing" in summary.failures[0].reason
+        assert summary.failures[0].kind == "files_missing"
         assert summary.history_count == 9
     put(folder, "run", whole_run(steps=range(10)))
     assert before.exists()
@@ -311,6 +312,7 @@ def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Pa
     for _ in range(4):
         summary = sync_folder(folder, data_root)
         assert "is gone, which the run goes on from" in summary.failures[0].reason
+        assert summary.failures[0].kind == "files_missing"
         assert summary.history_count == 6
     elsewhere = folder / "moved" / "run-run.wandb"
     elsewhere.parent.mkdir()
@@ -328,6 +330,7 @@ def test_last_file_of_a_run_that_is_gone_is_called_so(folder: Path, data_root: P
     (failed,) = sync_folder(folder, data_root).failures
     name = last.relative_to(folder)
     assert failed.reason == f"{name} is gone, the last file of the run: bring it back"
+    assert failed.kind == "files_missing"
 
 
 def test_resumed_run_gets_its_steps_however_often_it_grew(folder: Path, data_root: Path) -> None:

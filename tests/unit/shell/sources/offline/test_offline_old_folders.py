@@ -464,6 +464,7 @@ def test_rows_stay_when_a_session_is_gone(folder: Path, data_root: Path) -> None
     (folder / "run-20260101_000000-run").rename(data_root / "kept")
     summary = sync_folder(folder, data_root)
     assert "is gone, which the run goes on from" in summary.failures[0].reason
+    assert summary.failures[0].kind == "files_missing"
     assert summary.history_count == 5
 
 
@@ -536,11 +537,14 @@ def test_history_that_cannot_be_opened_is_a_failed_run(folder: Path, data_root: 
     history.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5\n")
     summary = sync_folder(folder, data_root)
     assert "is a pointer of git-lfs" in summary.failures[0].reason
+    assert summary.failures[0].kind == "unreadable"
     assert (summary.failures[0].run_id, summary.history_count) == ("a-b", 3)
     history.unlink()
     os.mkfifo(history)
     (page,) = open_folder(folder).list_runs(EveryRun())
-    assert page.unread["a-b"].endswith("is a pipe, not a file: bring the file back, or delete this")
+    assert page.unread["a-b"].reason.endswith(
+        "is a pipe, not a file: bring the file back, or delete this"
+    )
 
 
 # --- files beside the history

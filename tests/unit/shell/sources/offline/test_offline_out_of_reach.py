@@ -12,6 +12,7 @@ import pytest
 from dr_wandb.cli.command import run
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.listing import EveryRun
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
 from tests.syncing import NAME
 from tests.unit.offline_folders import (
@@ -49,7 +50,8 @@ CONTENTS: dict[str, tuple[bytes, str]] = {
 def failed_runs(folder: Path) -> dict[str, str]:
     """Return the runs of a folder that fail, each with its reason."""
     (page,) = open_folder(folder).list_runs(EveryRun())
-    return dict(page.unread)
+    assert {failure.kind for failure in page.unread.values()} <= {RunFailureKind.UNREADABLE}
+    return {run_id: failure.reason for run_id, failure in page.unread.items()}
 
 
 @pytest.mark.parametrize("kind", CONTENTS)

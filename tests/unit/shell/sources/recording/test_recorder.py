@@ -22,6 +22,7 @@ from dr_wandb.core.contract.listing import (
     RunsById,
     RunsCreatedSince,
 )
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.build_memory import build_memory
@@ -259,7 +260,7 @@ def test_secrets_are_neither_recorded_nor_passed_on(tmp_path: Path) -> None:
 class Leaky(MemorySource):
     """Says secrets where it fails."""
 
-    leak = SourceError(f"403 for {SIGNED} with {KEY}", retryable=False)
+    leak = SourceError(f"403 for {SIGNED} with {KEY}", RunFailureKind.SERVER_ERROR, retryable=False)
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         yield from super().list_runs(query)
