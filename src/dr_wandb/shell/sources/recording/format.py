@@ -111,7 +111,7 @@ class RowsAnswer(Record, frozen=True, kw_only=True):
     """A line of `history.jsonl`: `rows` lines in `file`, or the reason why there are none.
 
     `dataset` is there if they are not of the history, `refused` if the source does not give them to
-    whoever asked.
+    whoever asked, `kind` beside every reason, but for those of earlier builds.
     """
 
     run_id: str
@@ -122,6 +122,7 @@ class RowsAnswer(Record, frozen=True, kw_only=True):
     file: str | None = None
     failed: str | None = None
     refused: bool | msgspec.UnsetType = msgspec.UNSET
+    kind: RunFailureKind | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def of(self) -> str:
@@ -145,19 +146,20 @@ class MetadataAnswer(Record, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     failed: str | None = None
     refused: bool | msgspec.UnsetType = msgspec.UNSET
+    kind: RunFailureKind | msgspec.UnsetType = msgspec.UNSET
 
 
 def with_failure(answer: Answer, error: SourceError) -> Answer:
     """Return an answer that says why there is none."""
     refused = True if error.refused else msgspec.UNSET
-    return replace(answer, failed=str(error), refused=refused)
+    return replace(answer, failed=str(error), refused=refused, kind=error.failure.kind)
 
 
 def failure_of(answer: RowsAnswer | MetadataAnswer) -> SourceError:
     """Return the error that an answer without data stands for."""
     reason = answer.failed or "no reason recorded"
     kind = RunFailureKind.REFUSED if answer.refused is True else RunFailureKind.UNKNOWN
-    return SourceError(reason, kind, retryable=False)
+    return SourceError(reason, answer.kind or kind, retryable=False)
 
 
 def encode_record(record: Record) -> bytes:

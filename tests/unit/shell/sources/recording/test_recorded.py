@@ -1,9 +1,12 @@
 """What a recording answers, and what it refuses."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,8 @@ from dr_wandb.core.contract.listing import (
     RunsById,
     RunsCreatedSince,
 )
-from dr_wandb.shell.sources import RunPage, SourceError
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.source import ROWS_PER_BATCH, RUNS_PER_PAGE, RecordedSource
 from tests.contract.build_memory import build_memory
 from tests.contract.project import PROJECT
@@ -44,6 +48,29 @@ def three_runs() -> MemorySource:
         for step in range(5):
             source.log(run_id, {"loss": day + step / 8})
     return source
+
+
+class Failing(MemorySource):
+    """Lists its runs, and fails at everything else."""
+
+    def __init__(self, error: SourceError) -> None:
+        super().__init__()
+        self.error = error
+
+    def read_history(self, *_: Any) -> Iterator[RowBatch]:
+        raise self.error
+
+    def read_metadata(self, *_: Any) -> None:
+        raise self.error
+
+
+def failures_of(source: Source, run: RunListing) -> list[RunFailure]:
+    failures = []
+    for question in (partial(rows, source, run), partial(source.read_metadata, run)):
+        with pytest.raises(SourceError) as failed:
+            question()
+        failures.append(failed.value.failure)
+    return failures
 
 
 def test_recording_knows_itself(folder: Path) -> None:
@@ -219,7 +246,54 @@ def test_failure_of_the_last_attempt_is_the_answer(folder: Path) -> None:
         with pytest.raises(SourceError, match="the history broke off") as failed:
             rows(replayed, runs[run_id])
         assert not failed.value.retryable
+        assert failed.value.failure.kind == "unreachable"
     assert len(list((folder / "history").iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", RunFailureKind)
+def test_failure_replays_with_the_kind_it_had(folder: Path, kind: RunFailureKind) -> None:
+    source = Failing(SourceError("why", kind))
+    source.add_run("run")
+    with record(source, folder) as recorder:
+        run = listings(recorder)["run"]
+        passed_on = failures_of(recorder, run)
+    assert failures_of(RecordedSource(folder), run) == passed_on
+    assert passed_on == [RunFailure(kind=kind, reason="why")] * 2
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_failure_that_was_recorded_without_its_kind_replays_as_what_is_known_of_it(
+    folder: Path, refused: bool
+) -> None:
+    """Recordings of earlier builds say only whether it was a refusal."""
+    kind = RunFailureKind.REFUSED if refused else RunFailureKind.TIMEOUT
+    source = Failing(SourceError("why", kind))
+    source.add_run("run")
+    with record(source, folder) as recorder:
+        run = listings(recorder)["run"]
+        with pytest.raises(SourceError):
+            rows(recorder, run)
+    path = folder / "history.jsonl"
+    (line,) = path.read_text().splitlines()
+    said = json.loads(line)
+    assert said.pop("kind") == kind
+    assert said.pop("refused", False) == refused
+    assert said["failed"] == "why"
+    path.write_text(json.dumps(said | ({"refused": True} if refused else {})) + "\n")
+    with pytest.raises(SourceError) as failed:
+        rows(RecordedSource(folder), run)
+    known = RunFailureKind.REFUSED if refused else RunFailureKind.UNKNOWN
+    assert failed.value.failure == RunFailure(kind=known, reason="why")
+
+
+def test_recording_in_which_nothing_failed_speaks_of_no_kind(folder: Path) -> None:
+    with record(three_runs(), folder) as recorder:
+        for run in listings(recorder).values():
+            rows(recorder, run)
+            recorder.read_metadata(run)
+    for name in ("history.jsonl", "metadata.jsonl"):
+        assert (folder / name).stat().st_size > 0
+        assert '"kind"' not in (folder / name).read_text()
 
 
 def test_metadata_that_came_at_last_is_the_answer(folder: Path) -> None:
