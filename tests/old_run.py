@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-BEGUN = "20260101_000000"
+FOLDER_TIME = "20260101_000000"
 STARTED_AT = "2026-01-01T00:00:00.250000"
 
 CONFIG = """wandb_version: 1
@@ -74,7 +74,7 @@ def write_old_run(
     run_id: str,
     history: bytes | Iterable[Mapping[str, Any]] | None = None,
     *,
-    begun: str = BEGUN,
+    folder_time: str = FOLDER_TIME,
     mode: str = "dryrun",
     metadata: Mapping[str, Any] | bytes | None = None,
     config: str | bytes | None = CONFIG,
@@ -82,12 +82,12 @@ def write_old_run(
     events: bytes | None = None,
     modified_ns: int | None = None,
 ) -> Path:
-    """Write `<mode>-<begun>-<run_id>` into a `wandb` folder, and return its path.
+    """Write `<mode>-<folder_time>-<run_id>` into a `wandb` folder, and return its path.
 
     history: the rows, or all bytes of the file. What is None is not written, but metadata: that of
     a run that finished.
     """
-    place = folder / f"{mode}-{begun}-{run_id}"
+    place = folder / f"{mode}-{folder_time}-{run_id}"
     place.mkdir(parents=True, exist_ok=True)
     contents = {
         "wandb-history.jsonl": history,

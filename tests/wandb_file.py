@@ -285,15 +285,15 @@ def write_run(
     run_id: str,
     payloads: Sequence[bytes] | bytes,
     *,
-    begun: str = "20260101_000000",
+    folder_time: str = "20260101_000000",
     modified_ns: int | None = None,
 ) -> Path:
-    """Write `offline-run-<begun>-<run_id>/run-<run_id>.wandb` into a `wandb` folder.
+    """Write `offline-run-<folder_time>-<run_id>/run-<run_id>.wandb` into a `wandb` folder.
 
     payloads: the records, or all bytes of the file. Returns the path of the file, which is written
     again where it is there already.
     """
-    path = folder / f"offline-run-{begun}-{run_id}" / f"run-{run_id}.wandb"
+    path = folder / f"offline-run-{folder_time}-{run_id}" / f"run-{run_id}.wandb"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(payloads if isinstance(payloads, bytes) else file_of(payloads))
     if modified_ns is not None:

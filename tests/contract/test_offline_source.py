@@ -25,7 +25,7 @@ from tests.wandb_file import (
 )
 
 NOW_NS = 1_767_445_200 * 10**9
-"""Half an hour after the run was begun that is running."""
+"""Half an hour after the run was started that is running."""
 
 HOUR_NS = 3600 * 10**9
 

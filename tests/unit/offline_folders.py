@@ -47,7 +47,7 @@ def scan(folder: Path, before: FoundRuns | None = None) -> FoundRuns:
     return FolderScan(folder, before.known if before is not None else Known()).scan()
 
 
-def told(found: FoundRuns) -> list[str]:
+def notices_of(found: FoundRuns) -> list[str]:
     """Return what is said of each file, without the folder that it lies in."""
     return [f"{Path(notice.name).name} {notice.text}" for notice in found.notices]
 

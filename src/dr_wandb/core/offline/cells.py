@@ -52,11 +52,11 @@ def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict
     if any(len(path) > 1 for path in groups) and overlap(groups):
         return None
     columns: dict[Path, Cells] = {}
-    for path, places in groups.items():
-        owners = items.owners[places]
+    for path, indices in groups.items():
+        owners = items.owners[indices]
         if len(owners) > 1 and (np.bincount(owners, minlength=count) > 1).any():
             return None
-        cells, kinds = _cells(part, items.values[places], items.value_ends[places], owners, count)
+        cells, kinds = _cells(part, items.values[indices], items.value_ends[indices], owners, count)
         if dict in kinds:
             return None  # its members may be leaves of their own
         if len(path) > 1 and cells.count(None) != count - len(owners):
@@ -72,11 +72,11 @@ def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict
 
 
 def own_or_beside(steps: Cells, beside: Offsets) -> Cells:
-    """Return steps, those that are None as they are told beside the items, -1 for not at all."""
+    """Return steps, those that are None as they stand beside the items, -1 for not at all."""
     if None not in steps:
         return steps
-    told = zip(steps, beside.tolist(), strict=True)
-    return [other if own is None and other >= 0 else own for own, other in told]
+    pairs = zip(steps, beside.tolist(), strict=True)
+    return [other if own is None and other >= 0 else own for own, other in pairs]
 
 
 def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
@@ -85,8 +85,8 @@ def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
     if groups is None or overlap(groups):
         return None
     found = {}
-    for path, places in groups.items():
-        last = places[np.lexsort((items.keys[places], items.owners[places]))[-1]]
+    for path, indices in groups.items():
+        last = indices[np.lexsort((items.keys[indices], items.owners[indices]))[-1]]
         found[path] = bytes(part[items.values[last] : items.value_ends[last]])
     return found
 
@@ -140,11 +140,11 @@ def _by_path(part: Bytes, items: Items) -> dict[Path, Offsets] | None:
         begin, length = int(items.keys[one]), int(lengths[one])
         alike = (lengths == length) & (heads == heads[one]) & (tails == tails[one])
         for offset in range(8, length - 8, 8):
-            places = np.flatnonzero(alike)
-            alike[places] = words[items.keys[places] + offset] == words[begin + offset]
+            indices = np.flatnonzero(alike)
+            alike[indices] = words[items.keys[indices] + offset] == words[begin + offset]
         path = _path(bytes(part[begin : begin + length]))  # `key` and `nested_key` give the same
-        places = np.flatnonzero(alike)
-        groups[path] = np.concatenate([groups[path], places]) if path in groups else places
+        indices = np.flatnonzero(alike)
+        groups[path] = np.concatenate([groups[path], indices]) if path in groups else indices
         left &= ~alike
     return groups
 
@@ -207,12 +207,12 @@ def _in_one_array(
     shortest = int(length.min(initial=0))
     grid = np.empty((count, width + 1), np.uint64)
     grid[:, width] = _COMMA
-    for place in range(width):
-        grid[:, place] = words[at + 8 * place]
-        if shortest < 8 * (place + 1):
-            held = np.minimum(np.maximum(length - 8 * place, 0), 8)
-            grid[:, place] &= _MASKS[held]
-            grid[:, place] |= _PADDING[held]
+    for index in range(width):
+        grid[:, index] = words[at + 8 * index]
+        if shortest < 8 * (index + 1):
+            held = np.minimum(np.maximum(length - 8 * index, 0), 8)
+            grid[:, index] &= _MASKS[held]
+            grid[:, index] |= _PADDING[held]
     grid[length == 0, 0] = _NULL
     try:
         cells: Cells = msgspec.json.decode(b"[%b]" % grid.tobytes()[:-8])

@@ -38,7 +38,7 @@ def own_numbers(
     columns: dict[bytes, list[Any]] = {key.encode(): [] for key in keys}
     unfit: list[bool] = []
     beside: list[int] = []
-    for place, content in enumerate(contents):
+    for index, content in enumerate(contents):
         for cells in columns.values():
             cells.append(None)
         unfit.append(False)
@@ -46,21 +46,21 @@ def own_numbers(
         try:
             history = decode(content).history
         except DecodeError:
-            unfit[place] = True
+            unfit[index] = True
             continue
         if history.HasField("step"):
-            beside[place] = history.step.num
-            unfit[place] = history.step.num < 0
+            beside[index] = history.step.num
+            unfit[index] = history.step.num < 0
         for item in history.item:
             path = item.nested_key
             cells_of_key = columns.get(path[0] if path else item.key)
             if cells_of_key is None:
                 continue
             value = json_or_text(item.value_json) if item.value_json else None
-            if len(path) > 1 or cells_of_key[place] is not None or type(value) not in _NUMBERS:
-                unfit[place] = True
+            if len(path) > 1 or cells_of_key[index] is not None or type(value) not in _NUMBERS:
+                unfit[index] = True
             else:
-                cells_of_key[place] = value
+                cells_of_key[index] = value
     return list(columns.values()), np.array(unfit, np.bool_), np.array(beside, np.int64)
 
 

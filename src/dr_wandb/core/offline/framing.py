@@ -7,7 +7,7 @@ Rules
 - A record is one piece, or a first, some middle and a last one (LevelDB's log format; wandb 0.12 to
   0.31).
 - Every piece that is used has the right checksum. After one that has not, the rest of its block is
-  left out, and so is a record of which a piece is missing. What was left out is told.
+  left out, and so is a record of which a piece is missing. What was left out is reported.
 - Reading may stop and go on at the end of any record: the frames are the same.
 """
 

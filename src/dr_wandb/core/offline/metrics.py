@@ -2,7 +2,7 @@
 
 Rules (measured with SDK 0.10.33 to 0.31.0)
 - A metric is an object under the numbers of the fields of `MetricRecord`, and names its axis by
-  the place of that in the list, from 1 on.
+  its number in the list, from 1 on.
 - The Python client lists metrics in the order in which it first knows them, an axis that was not
   defined before its metric. wandb-core lists them in random order, an axis right behind the first
   metric that needs it; here they are in the order in which they were defined.
@@ -104,10 +104,10 @@ def define_with_axis(known: dict[str, Metric], said: Metric) -> None:
 def listed_by_python(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
     """Return the list that the Python client uploads."""
     listed = list(metrics)
-    places = {metric.name: place for place, metric in enumerate(listed, 1)}
+    numbers = {metric.name: number for number, metric in enumerate(listed, 1)}
     entries = []
     for metric in listed:
-        entry = _entry(metric, places)
+        entry = _entry(metric, numbers)
         entry |= {"6": list(metric.options)} if metric.options else {}
         entry |= {"7": list(metric.summary)} if metric.summary else {}
         entries.append(entry)
@@ -120,13 +120,13 @@ def listed_by_core(
     """Return the list that wandb-core uploads, in an order of its own."""
     known = {metric.name: metric for metric in metrics}
     left = [glob for glob in globs if not _is_expanded(glob, metrics)]
-    places: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     listed: list[Metric] = []
     for first in [*metrics, *(left if version >= LISTS_GLOBS else ())]:
         metric = first
-        while (key := metric.name or metric.glob) and key not in places:
+        while (key := metric.name or metric.glob) and key not in numbers:
             listed.append(metric)
-            places[key] = len(listed)
+            numbers[key] = len(listed)
             metric = known.get(metric.axis, Metric(name=metric.axis))
     entries = []
     for metric in listed:
@@ -134,7 +134,7 @@ def listed_by_core(
         options = {*metric.options} - {DEFINED} | defined
         summary = _OF_CORE.intersection(metric.summary or ())
         lists = {"6": sorted(options), "7": sorted(summary)}
-        entries.append(_entry(metric, places) | lists)
+        entries.append(_entry(metric, numbers) | lists)
     return entries
 
 
@@ -143,10 +143,10 @@ def _is_expanded(glob: Metric, metrics: Iterable[Metric]) -> bool:
     return any(DEFINED not in one.options and glob.matches(one.name) for one in metrics)
 
 
-def _entry(metric: Metric, places: Mapping[str, int]) -> dict[str, Any]:
+def _entry(metric: Metric, numbers: Mapping[str, int]) -> dict[str, Any]:
     entry: dict[str, Any] = {"1": metric.name} if metric.name else {"2": metric.glob}
-    if metric.axis in places:  # not if its client did not list it
-        entry["5"] = places[metric.axis]
+    if metric.axis in numbers:  # not if its client did not list it
+        entry["5"] = numbers[metric.axis]
     if metric.goal:
         entry["8"] = metric.goal
     return entry

@@ -74,7 +74,7 @@ def _summary(fold: RunFold, beside: Mapping[str, Any] | None) -> dict[str, Any]:
 def _is_as_new(beside: Mapping[str, Any], summary: Mapping[str, Any]) -> bool:
     """Say whether a summary is as new as that of the rows: by its time, else by its step."""
     for key in ("_timestamp", "_step"):
-        told, last = beside.get(key), summary.get(key)
-        if isinstance(told, int | float) and isinstance(last, int | float):
-            return told >= last
+        other, own = beside.get(key), summary.get(key)
+        if isinstance(other, int | float) and isinstance(own, int | float):
+            return other >= own
     return False

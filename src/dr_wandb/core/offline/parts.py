@@ -42,9 +42,9 @@ class Records(NamedTuple):
     others: Sequence[bytes]
     odd: Sequence[bytes]
 
-    def row(self, place: int) -> Mapping[str, Any] | None:
-        """Return the row at a place, None where it does not read."""
-        return row_of(bytes(self.part[self.rows.starts[place] : self.rows.ends[place]]))
+    def row(self, index: int) -> Mapping[str, Any] | None:
+        """Return the row at an index, None where it does not read."""
+        return row_of(bytes(self.part[self.rows.starts[index] : self.rows.ends[index]]))
 
     def contents(self, bounds: Bounds) -> Iterator[bytes]:
         """Give the content of records."""

@@ -72,8 +72,8 @@ class ColumnRows(NamedTuple):
         return self.encode(run_id).select(selection)
 
 
-class Told(NamedTuple):
-    """What is told of some rows without reading them whole, and how many of them do not read.
+class RowSummary(NamedTuple):
+    """What some rows say without being read whole, and how many of them do not read.
 
     stepless: how many rows up to these have no step of their own.
     """
@@ -84,33 +84,33 @@ class Told(NamedTuple):
     stepless: int
 
 
-def look_at(records: Records, stepless: int) -> Iterator[Told]:
+def look_at(records: Records, stepless: int) -> Iterator[RowSummary]:
     """Look at the rows of a part, before which so many have no step of their own."""
     for some in _pieces(records):
-        told = _told(some, stepless)
-        stepless = told.stepless
-        yield told
+        seen = _summarize(some, stepless)
+        stepless = seen.stepless
+        yield seen
     odd = [row for content in records.odd if (row := row_of(content)) is not None]
     steps, stepless = count_on([row.get("_step") for row in odd], stepless)
-    yield Told(_integers(steps), _latest(map(_moment_of, odd)), 0, stepless)
+    yield RowSummary(_integers(steps), _latest(map(_moment_of, odd)), 0, stepless)
 
 
-def _told(records: Records, stepless: int) -> Told:
+def _summarize(records: Records, stepless: int) -> RowSummary:
     (steps, moments), unfit, beside = _own_numbers(records, ("_step", "_timestamp"))
     if None in steps:
         steps = own_or_beside(steps, beside)
     if not unfit.any() and {*map(type, steps)} == {int}:
-        return Told(steps, _latest(moments), 0, stepless)
+        return RowSummary(steps, _latest(moments), 0, stepless)
     unreadable = set()
-    for place in np.flatnonzero(unfit).tolist():
-        row = records.row(place)
+    for index in np.flatnonzero(unfit).tolist():
+        row = records.row(index)
         if row is None:
-            unreadable.add(place)
+            unreadable.add(index)
         else:
-            steps[place], moments[place] = row.get("_step"), row.get("_timestamp")
-    read = [step for place, step in enumerate(steps) if place not in unreadable]
+            steps[index], moments[index] = row.get("_step"), row.get("_timestamp")
+    read = [step for index, step in enumerate(steps) if index not in unreadable]
     counted, stepless = count_on(read, stepless)
-    return Told(_integers(counted), _latest(moments), len(unreadable), stepless)
+    return RowSummary(_integers(counted), _latest(moments), len(unreadable), stepless)
 
 
 def _own_numbers(records: Records, keys: Sequence[str]) -> tuple[list[Cells], Flags, Offsets]:
@@ -234,8 +234,8 @@ def _read_some(records: Records) -> RowBatch | ColumnRows:
         return found
     fast = iter(found.rows)
     rows = [
-        records.row(place) if is_slow else next(fast)
-        for place, is_slow in enumerate(unfit.tolist())
+        records.row(index) if is_slow else next(fast)
+        for index, is_slow in enumerate(unfit.tolist())
     ]
     return RowBatch(rows=[row for row in rows if row is not None])
 

@@ -2,7 +2,7 @@
 
 Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sync`)
 - A run that was resumed has several files, folded one behind the other in the order in which they
-  were begun. Rows add up; names that are set stay until others are set; the config is that of the
+  were started. Rows add up; names that are set stay until others are set; the config is that of the
   later file, over that of the earlier one if it resumes the run; summary and state are those of
   the last one that says something of them.
 - What several writers say of the machine is merged in the order of their names, which a fold that
@@ -66,7 +66,7 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the files of a run say, as far as they were read.
 
     producer: the version of wandb-core that wrote the last file, "" for older ones. run: what it is
-    called. started_at: when the first file was begun, in epoch seconds and nanoseconds.
+    called. started_at: when the first file was started, in epoch seconds and nanoseconds.
     config_leaves, summary_leaves: as they are at the end. system: the last sample of each system
     metric. earlier_host: what the files before the last say of the machine. rows: how many;
     last_step: the highest, end_step: that of the last row; stepless: how many rows of the last file
@@ -115,8 +115,8 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
     def host(self) -> dict[str, Any]:
         """Return what is known of the machine and the program."""
         host: dict[str, Any] = {}
-        for told in (self.earlier_host, *self.environments.values()):
-            merge_into(host, told)
+        for reported in (self.earlier_host, *self.environments.values()):
+            merge_into(host, reported)
         return host
 
     @property
@@ -136,7 +136,7 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
         """Say whether the last file resumes the run, as its telemetry tells.
 
         SDK 0.10.19 and before wrote none, and SDK 0.11 and before at the end alone. Without any,
-        rows behind those of the file before say so: a run that is begun again begins at step 0.
+        rows behind those of the file before say so: a run that is started again begins at step 0.
         """
         silent = not self.producer and not self.tells_telemetry
         return has_feature(self.telemetry, RESUMED) or (silent and bool(self.follows))
@@ -176,7 +176,7 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def behind(before: RunFold) -> RunFold:
-    """Return the fold with which a further file of a run is begun: the run is alive again."""
+    """Return the fold with which a further file of a run is started: the run is alive again."""
     leaves = before.summary_leaves
     if not before.producer:  # some of it is in no record
         leaves = tuple(((key,), value) for key, value in before.summary.items() if key != "_step")

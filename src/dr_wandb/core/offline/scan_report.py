@@ -56,8 +56,8 @@ def describe_folder(content: FolderContent) -> tuple[str, ...]:
     lines = table([head, *map(_columns, content.runs)], right={4, 5, 6}) if content.runs else ()
     files = sum(len(run.files) for run in content.runs)
     found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below "
-    place = printable(content.folder)
-    return (*lines, *([""] if lines else []), found + place)
+    where = printable(content.folder)
+    return (*lines, *([""] if lines else []), found + where)
 
 
 def _columns(run: RunOnDisk) -> tuple[str, ...]:

@@ -47,8 +47,8 @@ def _fields(raws: Iterable[bytes]) -> list[tuple[int, Any]]:
     """
     whole = b"".join(raw for raw in raws if _is_message(raw))
     fields = UnknownFieldSet(nothing_class().FromString(whole))
-    told = ((field.field_number, field.data) for field in fields)
-    return [(number, content) for number, content in told if isinstance(content, int | bytes)]
+    numbered = ((field.field_number, field.data) for field in fields)
+    return [(number, content) for number, content in numbered if isinstance(content, int | bytes)]
 
 
 def _is_message(raw: bytes) -> bool:

@@ -109,12 +109,12 @@ def _fold(records: Records, folding: RunFolding, numbered_on: bool) -> None:
         folding.add_summaries(changes, last)
     else:
         _fold_each(records.contents(records.summaries), folding)
-    for told in look_at(records, folding.stepless):
-        steps = rising(told.steps, folding.end_step) if numbered_on else told.steps
+    for seen in look_at(records, folding.stepless):
+        steps = rising(seen.steps, folding.end_step) if numbered_on else seen.steps
         folding.add_rows(steps)
-        folding.stepless = told.stepless
-        folding.see(told.moment)
-        folding.skip(told.unreadable)
+        folding.stepless = seen.stepless
+        folding.see(seen.moment)
+        folding.skip(seen.unreadable)
 
 
 def _fold_each(contents: Iterable[bytes], folding: RunFolding) -> None:
@@ -186,9 +186,9 @@ def identify(data: Buffer) -> RunRecord | None:
 def first_step(data: Buffer) -> int | None:
     """Return the step of the first row, None if there is no row or it has no step."""
     for frames in read_parts(data, len(HEADER), BLOCK):
-        for told in look_at(sort_records(data, frames), 0):
-            if told.steps:
-                return told.steps[0]
+        for seen in look_at(sort_records(data, frames), 0):
+            if seen.steps:
+                return seen.steps[0]
     return None
 
 

@@ -134,13 +134,13 @@ def find_items(part: Bytes, begins: Offsets, stops: Offsets, *, has_step: bool) 
         after = inside + lengths
         items = tag == ITEM
         fit = (lengths >= 0) & (after <= stops)
-        told = fit & (tag == STEP) if has_step else np.zeros_like(fit)
-        fit &= items | told
+        of_step = fit & (tag == STEP) if has_step else np.zeros_like(fit)
+        fit &= items | of_step
         unfit[owners[~fit]] = True
-        if told.any():
-            owner = owners[told]
+        if of_step.any():
+            owner = owners[of_step]
             unfit[owner[beside[owner] >= 0]] = True
-            beside[owner] = _numbers(part, inside[told], after[told])
+            beside[owner] = _numbers(part, inside[of_step], after[of_step])
             unfit[owner[beside[owner] < 0]] = True
         owner, begin, end = _those(items & fit, owners, inside, after)
         keys_end = _after_keys(part, begin, end)
@@ -196,12 +196,12 @@ def _lengths(part: Bytes, at: Offsets) -> tuple[Offsets, Offsets]:
     """Return the lengths that lie at these offsets, -1 for the very long, and what follows them."""
     length = part.take(at, mode="clip").astype(np.int64)
     after = at + 1
-    for place in range(1, 4):
-        more = length >> (7 * place) > 0
+    for index in range(1, 4):
+        more = length >> (7 * index) > 0
         if not more.any():
             return length, after
         byte = part.take(after, mode="clip").astype(np.int64)
-        low = length & ((1 << (7 * place)) - 1)
-        length = np.where(more, low | (byte << (7 * place)), length)
+        low = length & ((1 << (7 * index)) - 1)
+        length = np.where(more, low | (byte << (7 * index)), length)
         after = after + more
     return np.where(length >> 28 > 0, -1, length), after

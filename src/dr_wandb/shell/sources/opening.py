@@ -31,8 +31,8 @@ def source_opener(source: str) -> SourceOpener:
     check_source(source)
     if source == "api":
         return open_api
-    kind, _, place = source.partition(":")
-    folder = Path(place).expanduser()  # no shell does that behind a colon
+    kind, _, path = source.partition(":")
+    folder = Path(path).expanduser()  # no shell does that behind a colon
 
     def open_folder(request: ExportRequest, private: Path) -> Source:
         check_source(source, request.scope, any_project=request.any_project)

@@ -156,9 +156,9 @@ def _alternatives(column: pa.Array) -> Cells:
     cells = list(_cells(members[0]))
     for member, valid in zip(members[1:], known[1:], strict=True):
         if member.null_count < len(member):
-            places = pc.indices_nonzero(valid)
-            for place, cell in zip(places.to_pylist(), _cells(member.take(places)), strict=True):
-                cells[place] = cell
+            indices = pc.indices_nonzero(valid)
+            for index, cell in zip(indices.to_pylist(), _cells(member.take(indices)), strict=True):
+                cells[index] = cell
     return cells
 
 
@@ -176,14 +176,14 @@ def _numbers(column: pa.Array) -> Cells:
     if whole.all() and not column.null_count:
         return values.astype(np.int64).tolist()  # type: ignore[no-any-return]
     cells: list[Any] = values.tolist()
-    places = np.flatnonzero(whole)
-    for place, integer in zip(
-        places.tolist(), values[places].astype(np.int64).tolist(), strict=True
+    indices = np.flatnonzero(whole)
+    for index, integer in zip(
+        indices.tolist(), values[indices].astype(np.int64).tolist(), strict=True
     ):
-        cells[place] = integer
-    for place in np.flatnonzero(~np.isfinite(values)).tolist():
-        cells[place] = number(cells[place])
+        cells[index] = integer
+    for index in np.flatnonzero(~np.isfinite(values)).tolist():
+        cells[index] = number(cells[index])
     if column.null_count:
-        for place in pc.indices_nonzero(column.is_null()).to_pylist():
-            cells[place] = None
+        for index in pc.indices_nonzero(column.is_null()).to_pylist():
+            cells[index] = None
     return cells

@@ -38,15 +38,15 @@ def python_values(column: pa.Array) -> list[Any]:
 
 def epoch_seconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch whose `_timestamp` is a number, as W&B logs it, if it came as moments."""
-    place = batch.schema.get_field_index("_timestamp")
-    if place < 0 or not pa.types.is_timestamp(batch.schema.field(place).type):
+    index = batch.schema.get_field_index("_timestamp")
+    if index < 0 or not pa.types.is_timestamp(batch.schema.field(index).type):
         return batch
-    column = batch.column(place)
+    column = batch.column(index)
     counts, unit = column.cast(pa.int64()), 10 ** _DIGITS[column.type.unit]
     whole = pc.divide(counts, unit)
     rest = pc.subtract(counts, pc.multiply(whole, unit)).cast(pa.float64())
     seconds = pc.add(whole.cast(pa.float64()), pc.divide(rest, float(unit)))
-    return batch.set_column(place, "_timestamp", seconds)
+    return batch.set_column(index, "_timestamp", seconds)
 
 
 def _has_times(kind: pa.DataType) -> bool:
@@ -98,5 +98,5 @@ def _moment(count: int, digits: int) -> Any:
     nanoseconds = fraction * 10 ** (9 - digits)
     if not nanoseconds:
         return f"{whole}Z"
-    places = 6 if nanoseconds % 1000 == 0 else 9
-    return f"{whole}.{nanoseconds:09d}"[: len(whole) + 1 + places] + "Z"
+    digits = 6 if nanoseconds % 1000 == 0 else 9
+    return f"{whole}.{nanoseconds:09d}"[: len(whole) + 1 + digits] + "Z"

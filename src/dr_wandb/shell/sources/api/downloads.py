@@ -82,15 +82,15 @@ class Downloads:
     def _exports(self, run_id: str, folder: Path) -> Any:
         from wandb.apis.public import Run
 
-        place = Path(mkdtemp(dir=folder))
+        target = Path(mkdtemp(dir=folder))
 
         def download(service: Any) -> Any:
             address = SimpleNamespace(
                 entity=self._entity, project=self._project, id=run_id, _service_api=service
             )
-            return Run.download_history_exports(address, place, require_complete_history=False)
+            return Run.download_history_exports(address, target, require_complete_history=False)
 
-        result = self._watched(download, place)
+        result = self._watched(download, target)
         if result.errors:
             raise _missing(list(map(str, result.errors.values())))
         return result
@@ -106,15 +106,15 @@ class Downloads:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _file(self, node: Mapping[str, Any], place: Path) -> bytes:
+    def _file(self, node: Mapping[str, Any], folder: Path) -> bytes:
         from wandb.apis.public import File
 
         def download(service: Any) -> None:
             file = File(service, {**node, "name": _FILE})
-            file.download(root=str(place), replace=True).close()
+            file.download(root=str(folder), replace=True).close()
 
-        self._watched(download, place)
-        return (place / _FILE).read_bytes()
+        self._watched(download, folder)
+        return (folder / _FILE).read_bytes()
 
     def _watched(self, call: Callable[[Any], Any], folder: Path) -> Any:
         """Do a call of the SDK that writes into a folder; give up on one that will hardly end."""

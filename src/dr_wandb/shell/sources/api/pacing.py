@@ -3,9 +3,9 @@
 Rules
 - One pacer for all threads of a session: each request takes a turn, and a refusal of one (HTTP 429)
   holds all of them off. When turns come is decided by `core.sync.pace`.
-- wandb-core waits for `Retry-After` by itself. Told of such a refusal, all other requests are held
-  off as if it had come up; and while all that are on their way wait there, they are the ones that
-  try, so that the others wait as long as W&B asks. The first that is answered ends the hold.
+- wandb-core waits for `Retry-After` by itself. Once such a refusal is known, all other requests are
+  held off as if it had come up; and while all that are on their way wait there, they are the ones
+  that try, so that the others wait as long as W&B asks. The first that is answered ends the hold.
 - A throttled request is sent again until it passes. It fails after `PATIENCE_SECONDS` of its own;
   where all requests are refused for so long the others do not wait as long again.
 - Any other trouble that may pass is tried `ATTEMPTS` times, and no longer than one call may go
@@ -42,7 +42,7 @@ BACKOFF_SECONDS = 0.5
 
 LOUD_SECONDS = 5.0
 REMIND_SECONDS = 60.0
-"""Holds that are shorter than the first are told no more often than the second."""
+"""Holds that are shorter than the first are reported no more often than the second."""
 
 SDK_RETRY_SECONDS = 1.0
 SDK_ATTEMPTS = 2
@@ -108,7 +108,7 @@ class Pacer:
         self._changed = threading.Condition()
         self._closed = False
         self._refused_since: float | None = None
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
         self._on_their_way: list[float] = []
         self._refused_inside_at: float | None = None
         self._waiting_inside = 0
@@ -161,9 +161,13 @@ class Pacer:
                 self._refused_inside_at = now
                 self._waiting_inside += refusals
                 self._note_refusal(max(self._on_their_way), now + SDK_RETRY_SECONDS, inside=True)
-            since, told_at = self._refused_since, self._told_at
-            if since is not None and told_at is not None and now - told_at >= REMIND_SECONDS:
-                self._told_at = now
+            since, reported_at = self._refused_since, self._reported_at
+            if (
+                since is not None
+                and reported_at is not None
+                and now - reported_at >= REMIND_SECONDS
+            ):
+                self._reported_at = now
                 LOGGER.warning("throttled by W&B, still waiting after %.0f s", now - since)
 
     def close(self) -> None:
@@ -248,7 +252,7 @@ class Pacer:
         if self._refused_since is None:
             self._refused_since = now
         if self._pace.held_at != before.held_at:
-            self._tell(now, " or as long as it asks" if inside else "")
+            self._report(now, " or as long as it asks" if inside else "")
 
     def _answered(self, sent: float) -> None:
         with self._changed:
@@ -256,12 +260,12 @@ class Pacer:
             self._refused_since = None
             self._changed.notify_all()
 
-    def _tell(self, now: float, more: str) -> None:
+    def _report(self, now: float, more: str) -> None:
         """Say that all wait, once for a hold; of many short holds one a minute."""
-        recently = self._told_at is not None and now - self._told_at < REMIND_SECONDS
+        recently = self._reported_at is not None and now - self._reported_at < REMIND_SECONDS
         if self._pace.hold < LOUD_SECONDS and recently:
             return
-        self._told_at = now
+        self._reported_at = now
         seconds = math.ceil(wait_seconds(self._pace, now))
         LOGGER.warning("throttled by W&B, waiting %s s%s", seconds, more)
 

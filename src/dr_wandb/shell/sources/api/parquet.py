@@ -88,10 +88,12 @@ class ColumnBatch:
         if pa.types.is_float64(step.type):  # one that is no whole number is no step
             is_whole = pc.and_(pc.is_finite(step), pc.equal(pc.floor(step), step))
             step = pc.if_else(is_whole, step, 0.0)
-        place = pc.fill_null(step, 0)
-        within = pc.greater_equal(place, window.start) if window.start else pc.is_valid(place)
+        known_step = pc.fill_null(step, 0)
+        within = (
+            pc.greater_equal(known_step, window.start) if window.start else pc.is_valid(known_step)
+        )
         if window.stop is not None:
-            within = pc.and_(within, pc.less(place, window.stop))
+            within = pc.and_(within, pc.less(known_step, window.stop))
         return ColumnBatch(self._columns.filter(within), self.file)
 
 
@@ -154,8 +156,8 @@ def _least_step(path: Path) -> float:
 
 
 def _least_step_of_group(group: Any) -> float:
-    for place in range(group.num_columns):
-        column = group.column(place)
+    for index in range(group.num_columns):
+        column = group.column(index)
         if column.path_in_schema == "_step" and column.is_stats_set:
             least = column.statistics.min if column.statistics.has_min_max else None
             return least if isinstance(least, int | float) else 0

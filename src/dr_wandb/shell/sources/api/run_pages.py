@@ -53,7 +53,7 @@ UNCOUNTED = "%s does not count runs: nothing says that a listing is complete"
 _NAMES_ONLY = frozenset(LISTED) - {"id", "name"}
 
 
-class _Place(NamedTuple):
+class _Start(NamedTuple):
     """Where an answer goes on: after `cursor`, where `before` is the cursor of the run before.
 
     last: the id of the run at `cursor`, None if W&B gave none. None, all three, at the beginning.
@@ -90,14 +90,14 @@ class _Answer(NamedTuple):
         return [edge.get("cursor") for edge in self.edges]
 
     @property
-    def place(self) -> _Place:
+    def start(self) -> _Start:
         """Return where the answer goes on. Raises SourceError if that is not said."""
         cursor = self.edges[-1].get("cursor")
         if not cursor:
             reason = "W&B answered with a page that does not say where it ends"
             raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER)
         before = self.edges[-2].get("cursor") if len(self.edges) > 1 else self.after
-        return _Place(cursor, before, _name_of(self.edges[-1]))
+        return _Start(cursor, before, _name_of(self.edges[-1]))
 
 
 class RunPages:
@@ -118,12 +118,12 @@ class RunPages:
             "filters": json.dumps(query_filters(query)),
             "scope": json.dumps(scope_filters(scope_of(query))),
         }
-        place: _Place = _Place()
+        start: _Start = _Start()
         more, unread, stalled = True, 0, 0
         cursors: set[object] = set()
         while more:
-            answer = self._ask(fixed, place)
-            page = self._page(answer, place)
+            answer = self._ask(fixed, start)
+            page = self._page(answer, start)
             stalled = stalled + 1 if cursors.issuperset(answer.cursors) else 0
             cursors.update(answer.cursors)
             if not page.unread:
@@ -145,11 +145,11 @@ class RunPages:
             if answer.more and answer.again and not behind:
                 self._size, more = note_capped(self._size), True
             elif more:
-                place = answer.place
+                start = answer.start
 
-    def _page(self, answer: _Answer, place: _Place) -> RunPage:
+    def _page(self, answer: _Answer, start: _Start) -> RunPage:
         project, nodes = answer.project, answer.runs
-        disturbed = place.last is not None and answer.first != place.last
+        disturbed = start.last is not None and answer.first != start.last
         new = nodes[1:] if answer.again and not disturbed else nodes
         return RunPage(
             runs=[] if answer.unread else [self._with_url(node) for node in new],
@@ -160,18 +160,18 @@ class RunPages:
             left_out=tuple(sorted(self._left_out - {COUNTS})),
         )
 
-    def _ask(self, fixed: Mapping[str, Any], place: _Place) -> _Answer:
+    def _ask(self, fixed: Mapping[str, Any], start: _Start) -> _Answer:
         """Ask for the next page, with fewer and fewer runs until one is served."""
         while True:
             size = self._size
-            again = place.last is not None and not size.alone
-            page = {**fixed, "cursor": place.cursor, "perPage": size.runs}
+            again = start.last is not None and not size.alone
+            page = {**fixed, "cursor": start.cursor, "perPage": size.runs}
             if again:
-                page |= {"cursor": place.before, "perPage": size.runs + 1}
-            elif place.last is not None:
-                page["before"] = place.before
+                page |= {"cursor": start.before, "perPage": size.runs + 1}
+            elif start.last is not None:
+                page["before"] = start.before
             try:
-                document, length = self._send(page, place, ATTEMPTS if size.alone else 1)
+                document, length = self._send(page, start, ATTEMPTS if size.alone else 1)
             except SourceError as error:
                 if not (isinstance(error, UnservedError) or _is_too_much(error)):
                     raise
@@ -185,7 +185,7 @@ class RunPages:
             return answer
 
     def _send(
-        self, page: Mapping[str, Any], place: _Place, attempts: int
+        self, page: Mapping[str, Any], start: _Start, attempts: int
     ) -> tuple[dict[str, Any], int]:
         """Send a page, and again without the fields that W&B turns out not to know."""
         while True:
@@ -193,7 +193,7 @@ class RunPages:
                 document = runs_document(self._left_out, name_before="before" in page)
                 return self._tried(document, page, attempts)
             except UnknownFieldsError as error:
-                if place.cursor is not None:  # one answer leaves out the same fields on each page
+                if start.cursor is not None:  # one answer leaves out the same fields on each page
                     self._leave_out(error)
                     raise SourceError(str(error), error.failure.kind) from error
                 self._leave_out(error)

@@ -70,11 +70,11 @@ class Trouble(Enum):
 
 def trouble_of(error: BaseException) -> Trouble:
     """Say whether a request that failed is worth sending again, and whether all must wait."""
-    told = str(error.__cause__ or error)
+    text = str(error.__cause__ or error)
     status = status_of(error)
     if isinstance(error, TimeoutError):
         return Trouble.PASSING
-    return trouble_of_text(told) if status in (0, 200) else _trouble_of_status(status)
+    return trouble_of_text(text) if status in (0, 200) else _trouble_of_status(status)
 
 
 def trouble_of_text(text: str) -> Trouble:
@@ -106,15 +106,15 @@ def is_refusal(error: BaseException) -> bool:
     text = str(error.__cause__ or error)
     if _FILE_STATUS.search(text):
         return False
-    return _told_status(error) in REFUSED_STATUS or refuses(text)
+    return _reported_status(error) in REFUSED_STATUS or refuses(text)
 
 
 def is_refusal_of_key(error: BaseException) -> bool:
     """Say whether W&B does not take the key in use any more."""
-    return _told_status(error) == KEY_REFUSED_STATUS
+    return _reported_status(error) == KEY_REFUSED_STATUS
 
 
-def _told_status(error: BaseException) -> int:
+def _reported_status(error: BaseException) -> int:
     """Return the HTTP status behind an error, also if it is in the text only; 0 if none is."""
     returned = _RETURNED.match(str(error.__cause__ or error))
     return int(returned[1]) if returned else status_of(error)
@@ -123,7 +123,7 @@ def _told_status(error: BaseException) -> int:
 def has_answered(error: BaseException) -> bool:
     """Say whether the host is there: it answered with a status, or with GraphQL errors."""
     text = str(error.__cause__ or error)
-    return bool(_told_status(error) or _RETRIED.search(text) or is_graphql_errors(text))
+    return bool(_reported_status(error) or _RETRIED.search(text) or is_graphql_errors(text))
 
 
 def _trouble_of_status(status: int) -> Trouble:

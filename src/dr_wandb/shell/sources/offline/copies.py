@@ -1,7 +1,7 @@
 """Leave out files that are copies of others of the same run, and notice those that are gone.
 
 Rules
-- Only files that may have been begun at the same moment are compared, and by their bytes.
+- Only files that may have been started at the same moment are compared, and by their bytes.
 - A verdict is remembered: two files that did not change, or of which the longer one has only
   grown, are not compared again.
 """
@@ -27,7 +27,7 @@ class Copy(NamedTuple):
 class Sorted(NamedTuple):
     """The files of a run that are no copies, and those that are; what was found out about them.
 
-    alike: files that were begun at the moment of another one, and are none of its copies.
+    alike: files that were started at the moment of another one, and are none of its copies.
     repairing: damaged copies of damaged files, which are read together with these.
     """
 
@@ -87,7 +87,7 @@ def sort_out(starts: Sequence[StartedFile], before: Remembered) -> Sorted:
         alike += [
             Copy(start, other)
             for other in candidates
-            if other not in longer and other.begun == start.begun is not None
+            if other not in longer and other.started_at == start.started_at is not None
         ]
         kept.append(start)
     whole = [_repaired(start, repairs.get(start.file.name, ())) for start in kept]
@@ -108,13 +108,18 @@ def _repaired(start: StartedFile, repairs: Sequence[Repair]) -> StartedFile:
 
 def _longest_first(start: StartedFile) -> tuple[int, bool, bool, str]:
     """Order files by size; of equal ones that in a run folder has W&B's other files beside it."""
-    return -start.file.size, start.begun is None, start.file.begun is None, start.file.name
+    return (
+        -start.file.size,
+        start.started_at is None,
+        start.file.named_time is None,
+        start.file.name,
+    )
 
 
 def _may_be_copies(one: StartedFile, other: StartedFile) -> bool:
     if type(one.file) is not type(other.file):
         return False
-    return one.begun is None or other.begun is None or one.begun == other.begun
+    return one.started_at is None or other.started_at is None or one.started_at == other.started_at
 
 
 def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Comparison | None:
@@ -164,11 +169,11 @@ def _tail(start: StartedFile, end: int) -> str:
 
 
 class Part(NamedTuple):
-    """A file of a run that was read before: its name, when it was begun, and its project."""
+    """A file of a run that was read before: its name, when it was started, and its project."""
 
     name: str
-    begun: tuple[int, int]
-    place: tuple[str, str]
+    started_at: tuple[int, int]
+    owner: tuple[str, str]
 
 
 def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
@@ -176,8 +181,8 @@ def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
     found: dict[str, list[Part]] = defaultdict(list)
     for name, file in known.items():
         if file.named is not None and file.named.started_at is not None:
-            place = (file.named.entity, file.named.project)
-            found[file.named.run_id].append(Part(name, file.named.started_at, place))
+            owner = (file.named.entity, file.named.project)
+            found[file.named.run_id].append(Part(name, file.named.started_at, owner))
     return found
 
 
@@ -197,18 +202,21 @@ def gone_file(
     """Return a file that a run had and has not any more, while others of it are there.
 
     Its rows are in the export; without it they would be taken for gone. A file that was moved is
-    there under another name, and was begun at the same moment. kept: the files of the run that are
-    no copies. parts: those that it had. known: the names of the files that were read before, and
-    named their run.
+    there under another name, and was started at the same moment. kept: the files of the run that
+    are no copies. parts: those that it had. known: the names of the files that were read before,
+    and named their run.
     """
-    names, place = {start.file.name for start in starts}, starts[0].place
-    missing = [part for part in parts if part.name not in names and may_be_one(part.place, place)]
+    names, owner = {start.file.name for start in starts}, starts[0].owner
+    missing = [part for part in parts if part.name not in names and may_be_one(part.owner, owner)]
     if not missing:
         return None
-    moved = Counter(start.begun for start in kept if start.file.name not in known)
+    moved = Counter(start.started_at for start in kept if start.file.name not in known)
     for part in missing:
-        if not moved[part.begun]:
-            is_last = all(start.begun is not None and start.begun < part.begun for start in kept)
+        if not moved[part.started_at]:
+            is_last = all(
+                start.started_at is not None and start.started_at < part.started_at
+                for start in kept
+            )
             return GoneFile(part.name, is_last)
-        moved[part.begun] -= 1
+        moved[part.started_at] -= 1
     return None

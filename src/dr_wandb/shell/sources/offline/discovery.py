@@ -1,4 +1,4 @@
-"""Find the run files below a folder: one for each time that a run was begun or resumed.
+"""Find the run files below a folder: one for each time that a run was started or resumed.
 
 `wandb/` holds `run-<time>-<id>` and `offline-run-<time>-<id>`, each with `run-<id>.wandb`, and a
 link `latest-run` to one of them (wandb 0.10 to 0.31); `core/offline/old_folder.py` says what SDKs
@@ -72,15 +72,17 @@ def discover(folder: Path) -> Discovery:
         raise InvalidRequestError([f"{clean_text(str(folder))} {why(error)}"]) from error
     files: dict[tuple[int, int, str], RunFile] = {}
     out_of_reach, hollow = [], []
-    for place in sorted(_places(folder), key=lambda place: place.parts):
-        if place.reason is not None:
-            shown = clean_text(place.path)
-            out_of_reach.append(OutOfReach(place.name, shown, place.run_id, place.reason))
-        elif place.file is None:
-            hollow.append(place.name)
+    for candidate in sorted(_candidates(folder), key=lambda candidate: candidate.parts):
+        if candidate.reason is not None:
+            shown = clean_text(candidate.path)
+            out_of_reach.append(
+                OutOfReach(candidate.name, shown, candidate.run_id, candidate.reason)
+            )
+        elif candidate.file is None:
+            hollow.append(candidate.name)
         else:
-            called = place.file.called if isinstance(place.file, OldFolder) else ""
-            files.setdefault((*place.inode, called), place.file)
+            called = candidate.file.called if isinstance(candidate.file, OldFolder) else ""
+            files.setdefault((*candidate.inode, called), candidate.file)
     return Discovery(list(files.values()), out_of_reach, hollow)
 
 
@@ -103,7 +105,7 @@ def _links_to_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-class _Place(NamedTuple):
+class _Candidate(NamedTuple):
     """A path with a run file, with none (`file` is None), or with one that cannot be read."""
 
     path: str
@@ -115,11 +117,11 @@ class _Place(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
-        """Return the names of the path, by which places are ordered."""
+        """Return the names of the path, by which they are ordered."""
         return self.path.split("/")
 
 
-def _places(folder: Path) -> Iterator[_Place]:
+def _candidates(folder: Path) -> Iterator[_Candidate]:
     top = str(folder)
     if folder.is_file():
         yield from _one_file(folder)
@@ -141,10 +143,10 @@ def _places(folder: Path) -> Iterator[_Place]:
             if entry.is_dir(follow_symlinks=False):
                 inner.append(entry)
             elif entry.name.endswith(SUFFIX):
-                place = _look_at(entry, below)
-                if place is not None:
+                candidate = _look_at(entry, below)
+                if candidate is not None:
                     found = True
-                    yield place
+                    yield candidate
             elif entry.name in _OLD_FILES:
                 old.append(entry)
             elif f"{SUFFIX}." in entry.name and _stands_in(entry.name, entries):
@@ -156,7 +158,7 @@ def _places(folder: Path) -> Iterator[_Place]:
             yield from _old_or_hollow(inside, below, old)
 
 
-def _one_file(path: Path) -> Iterator[_Place]:
+def _one_file(path: Path) -> Iterator[_Candidate]:
     if path.name == HISTORY:
         with os.scandir(path.parent) as listed:
             entries = [entry for entry in listed if entry.name in _OLD_FILES]
@@ -170,7 +172,7 @@ def _one_file(path: Path) -> Iterator[_Place]:
     yield _wandb_file(str(path), clean_text(path.name), status)
 
 
-def _wandb_file(path: str, name: str, status: os.stat_result) -> _Place:
+def _wandb_file(path: str, name: str, status: os.stat_result) -> _Candidate:
     file = WandbFile(
         name=name,
         location=path,
@@ -179,34 +181,36 @@ def _wandb_file(path: str, name: str, status: os.stat_result) -> _Place:
         inode=status.st_ino,
         changed_ns=status.st_ctime_ns,
     )
-    return _Place(path, name, file, (status.st_dev, status.st_ino))
+    return _Candidate(path, name, file, (status.st_dev, status.st_ino))
 
 
-def _look_at(entry: os.DirEntry[str], below: str) -> _Place | None:
+def _look_at(entry: os.DirEntry[str], below: str) -> _Candidate | None:
     """Say what an entry is that is called like a run file, None for a link to a folder."""
     name = _join(below, entry.name)
     try:
         status = entry.stat()
     except OSError as error:
         why_not = _why(entry.path, error)
-        return _Place(entry.path, name, reason=why_not, run_id=run_id_of(entry.path))
+        return _Candidate(entry.path, name, reason=why_not, run_id=run_id_of(entry.path))
     if stat.S_ISREG(status.st_mode):
         return _wandb_file(entry.path, name, status)
     if stat.S_ISDIR(status.st_mode):
         return None
-    return _Place(entry.path, name, reason=_no_file(status.st_mode), run_id=run_id_of(entry.path))
+    return _Candidate(
+        entry.path, name, reason=_no_file(status.st_mode), run_id=run_id_of(entry.path)
+    )
 
 
-def _old_or_hollow(path: str, below: str, old: Sequence[os.DirEntry[str]]) -> Iterator[_Place]:
+def _old_or_hollow(path: str, below: str, old: Sequence[os.DirEntry[str]]) -> Iterator[_Candidate]:
     """Say what a folder is that holds no `.wandb` file: of an old SDK, hollow, or no run folder."""
     called = _RUN_FOLDER.fullmatch(folder_name(path))
     if old and (called is not None or any(entry.name == HISTORY for entry in old)):
         yield _look_at_old(path, below, old)
     elif called is not None:
-        yield _Place(path, clean_text(below))
+        yield _Candidate(path, clean_text(below))
 
 
-def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> _Place:
+def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> _Candidate:
     """Say what a folder of an old SDK holds, by the sizes and times of its files."""
     location, name = f"{path}/{HISTORY}", _join(below, HISTORY)
     run_id = name_run(folder_name(path), None).run_id
@@ -217,7 +221,7 @@ def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> 
             status = entry.stat()
         except OSError as error:
             if entry.name == HISTORY:
-                return _Place(location, name, reason=_why(location, error), run_id=run_id)
+                return _Candidate(location, name, reason=_why(location, error), run_id=run_id)
             continue
         written_ns = max(written_ns, status.st_mtime_ns)
         if entry.name != HISTORY:
@@ -227,7 +231,7 @@ def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> 
         elif stat.S_ISREG(status.st_mode):
             history = status
         else:
-            return _Place(location, name, reason=_no_file(status.st_mode), run_id=run_id)
+            return _Candidate(location, name, reason=_no_file(status.st_mode), run_id=run_id)
     at = history if history is not None else Path(path).stat()
     file = OldFolder(
         name=name,
@@ -239,7 +243,7 @@ def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> 
         beside="\n".join(beside),
         written_ns=written_ns,
     )
-    return _Place(location, name, file, (at.st_dev, at.st_ino))
+    return _Candidate(location, name, file, (at.st_dev, at.st_ino))
 
 
 def _stands_in(name: str, entries: Sequence[os.DirEntry[str]]) -> bool:
@@ -250,10 +254,10 @@ def _stands_in(name: str, entries: Sequence[os.DirEntry[str]]) -> bool:
     return all(entry.name != instead for entry in entries)
 
 
-def _stand_in(path: str, below: str) -> _Place:
+def _stand_in(path: str, below: str) -> _Candidate:
     instead, _, suffix = path.rpartition(".")
     name = _join(below, instead.rpartition("/")[2])
-    return _Place(path, name, reason=f"is {STAND_INS[suffix]}", run_id=run_id_of(instead))
+    return _Candidate(path, name, reason=f"is {STAND_INS[suffix]}", run_id=run_id_of(instead))
 
 
 def _no_file(mode: int) -> str:
@@ -268,10 +272,10 @@ def _join(below: str, name: str) -> str:
     return clean_text(f"{below}/{name}" if below else name)
 
 
-def _closed_folder(path: str, below: str, error: OSError) -> _Place:
+def _closed_folder(path: str, below: str, error: OSError) -> _Candidate:
     named = _RUN_FOLDER.fullmatch(path.rpartition("/")[2])
     run_id = None if named is None else clean_text(named[1])
-    return _Place(path, clean_text(below), reason=why(error), run_id=run_id)
+    return _Candidate(path, clean_text(below), reason=why(error), run_id=run_id)
 
 
 def why(error: OSError) -> str:

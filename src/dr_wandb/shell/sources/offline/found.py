@@ -45,7 +45,7 @@ class FoundRun(Record, frozen=True, kw_only=True):
         return state_of(self.fold, self.files[-1].file.written_ns / 1e9, now_ns / 1e9)
 
     @property
-    def place(self) -> tuple[str, str]:
+    def owner(self) -> tuple[str, str]:
         """Return the entity and the project that the files name, "" where they name none."""
         named = self.fold.run or NOBODY
         return named.entity, named.project
@@ -77,12 +77,12 @@ class StartedFile(NamedTuple):
         return (self.named.run_id if self.named is not None else "") or self.file.run_id
 
     @property
-    def begun(self) -> tuple[int, int] | None:
-        """Return when it was begun, in epoch seconds and nanoseconds."""
+    def started_at(self) -> tuple[int, int] | None:
+        """Return when it was started, in epoch seconds and nanoseconds."""
         return self.named.started_at if self.named is not None else None
 
     @property
-    def place(self) -> tuple[str, str]:
+    def owner(self) -> tuple[str, str]:
         """Return the entity and the project, "" where it names none."""
         return ("", "") if self.named is None else (self.named.entity, self.named.project)
 
@@ -92,21 +92,21 @@ def lost_in(reading: FileReading) -> list[LostBytes]:
     return [*reading.lost, *([] if reading.torn is None else [reading.torn])]
 
 
-def may_be_one(place: tuple[str, str], other: tuple[str, str]) -> bool:
+def may_be_one(owner: tuple[str, str], other: tuple[str, str]) -> bool:
     """Say whether files of these entities and projects may be of one run; "" may be any."""
-    return all(not one or not two or one == two for one, two in zip(place, other, strict=True))
+    return all(not one or not two or one == two for one, two in zip(owner, other, strict=True))
 
 
 def apart(starts: Sequence[StartedFile]) -> list[list[StartedFile]]:
     """Tell files of one run id apart if they are of different projects."""
     if len(starts) == 1:
         return [list(starts)]
-    places = [start.place for start in starts]
-    entities, projects = ({*filter(None, names)} for names in zip(*places, strict=True))
+    owners = [start.owner for start in starts]
+    entities, projects = ({*filter(None, names)} for names in zip(*owners, strict=True))
     if len(entities) < 2 and len(projects) < 2:
         return [list(starts)]
-    ordered = sorted(starts, key=lambda start: start.place)
-    return [list(group) for _, group in groupby(ordered, key=lambda start: start.place)]
+    ordered = sorted(starts, key=lambda start: start.owner)
+    return [list(group) for _, group in groupby(ordered, key=lambda start: start.owner)]
 
 
 def on_disk(run: FoundRun, now_ns: int) -> RunOnDisk:

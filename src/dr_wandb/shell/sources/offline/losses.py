@@ -19,7 +19,7 @@ def losses_of(
 ) -> Iterator[FileNotice]:
     """Give a notice for each byte range, all records and each file beside it that do not read.
 
-    before: the reading of the file of the same run that was begun before it.
+    before: the reading of the file of the same run that was started before it.
     """
     losses = lost_in(reading)
     for lost in losses[:MOST_REPORTED]:

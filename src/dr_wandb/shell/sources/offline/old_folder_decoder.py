@@ -97,8 +97,8 @@ class OldFolderDecoder:
         summary, *more = self._json(SUMMARY)
         config, *most = self._load(CONFIG, yaml_members)
         sample, *last = self._last_sample()
-        told = tuple(remark for remark in (*remarks, *more, *most, *last) if remark is not None)
-        return Beside(metadata, config, summary, sample, told)
+        reported = tuple(remark for remark in (*remarks, *more, *most, *last) if remark is not None)
+        return Beside(metadata, config, summary, sample, reported)
 
     def _json(self, name: str) -> tuple[Mapping[str, Any] | None, str | None]:
         return self._load(name, _json_members)

@@ -17,10 +17,13 @@ from dr_wandb.shell.sources.offline.run_files import mapped
 
 def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
     """Return the files of a run in the order of its sessions."""
-    by_name = any(start.begun is None for start in starts) and all(s.file.begun for s in starts)
+    some_without = any(start.started_at is None for start in starts)
+    by_name = some_without and all(start.file.named_time for start in starts)
 
     def moment(start: StartedFile) -> tuple[Any, ...]:
-        return (start.file.begun,) if by_name else (start.begun is None, start.begun or ())
+        if by_name:
+            return (start.file.named_time,)
+        return (start.started_at is None, start.started_at or ())
 
     ordered: list[StartedFile] = []
     for _, together in groupby(sorted(starts, key=moment), key=moment):

@@ -140,12 +140,12 @@ class FileReader:
             else:
                 named = file.decoder.identify(data)
             start = StartedFile(file, named)
-            if alone and self._wanted.admits(*start.place):
+            if alone and self._wanted.admits(*start.owner):
                 self._early[file.name] = self._read_content(start, None, data, release)
             return start
 
     def read(self, start: StartedFile, before: FileReading | None) -> FileReading:
-        """Read a file behind those of the same run that were begun before it.
+        """Read a file behind those of the same run that were started before it.
 
         Raises OSError if it cannot be read, RowsMissingError if it is without rows that it had.
         """

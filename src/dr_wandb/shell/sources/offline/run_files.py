@@ -19,7 +19,7 @@ SMALL_BYTES = 1 << 16
 """A file of at most this size is read; a larger one is mapped, which costs more for a small one."""
 
 
-_BEGUN = re.compile(r"(?<=run-)\d{8}_\d{6}(?=-)")
+_FOLDER_TIME = re.compile(r"(?<=run-)\d{8}_\d{6}(?=-)")
 
 
 def run_id_of(path: str) -> str:
@@ -67,9 +67,9 @@ class FileOnDisk(Record, frozen=True, kw_only=True):
         return self.location.rpartition("/")[0]
 
     @property
-    def begun(self) -> str | None:
+    def named_time(self) -> str | None:
         """Return the time that the name of its folder tells, None if it tells none."""
-        found = _BEGUN.search(self.folder.rpartition("/")[2])
+        found = _FOLDER_TIME.search(self.folder.rpartition("/")[2])
         return found[0] if found is not None else None
 
     @property

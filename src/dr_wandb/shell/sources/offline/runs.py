@@ -2,8 +2,9 @@
 
 Rules
 - A file that was read before and is the same is not read again; one that has grown is read on.
-- Files of one run are joined in the order in which they were begun. Of copies the longest is read.
-- Whatever is wrong with a file is told, and costs nothing but what is in that place.
+- Files of one run are joined in the order in which they were started. Of copies the longest is
+  read.
+- Whatever is wrong with a file is reported, and costs nothing but what is in that place.
 - A run whose files together have fewer rows than they had fails, whatever became of them.
 """
 
@@ -89,12 +90,12 @@ class FolderScan:
             raise InvalidRequestError(self._closed)
         if hollow:
             others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
-            self._tell(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
+            self._report(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
         elif not files and not missed:
             links = ", ".join(links_in(self._folder)) if self._folder.is_dir() else ""
             unfollowed = f"; links to folders are not followed, name where they lead: {links}"
             text = f"holds no .wandb file and no older run folder{unfollowed if links else ''}"
-            self._tell(clean_text(str(self._folder)), text)
+            self._report(clean_text(str(self._folder)), text)
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         called = Counter(file.run_id for file in files)
         alone = [file for file in files if called[file.run_id] == 1]
@@ -102,7 +103,7 @@ class FolderScan:
             self._reader.read_ahead(alone, self._executor)
         for file in files:
             start = self._look_at(file, alone=called[file.run_id] == 1)
-            if start is not None and self._is_wanted(start.run_id, *start.place):
+            if start is not None and self._is_wanted(start.run_id, *start.owner):
                 runs[start.run_id].append(start)
         read = [
             run
@@ -110,7 +111,7 @@ class FolderScan:
             for together in apart(starts)
             if (run := self._read_run(run_id, together)) is not None
             and run_id not in self._unread
-            and self._is_wanted(run_id, *run.place)
+            and self._is_wanted(run_id, *run.owner)
         ]
         return FoundRuns(
             runs=read,
@@ -127,7 +128,7 @@ class FolderScan:
         self._left_out.add((run_id, "/".join(filter(None, (entity, project)))))
         return False
 
-    def _tell(self, name: str, text: str, *, serious: bool = True) -> None:
+    def _report(self, name: str, text: str, *, serious: bool = True) -> None:
         self._notices.append(FileNotice(name=name, text=text, serious=serious))
 
     def _miss(self, found: OutOfReach) -> None:
@@ -141,7 +142,7 @@ class FolderScan:
             self._fail(found.name, found.run_id, reason)
         elif not known:
             self._closed.append(reason)
-            self._tell(found.shown, found.reason)
+            self._report(found.shown, found.reason)
 
     def _fail(
         self, name: str, run_id: str, reason: str, kind: RunFailureKind = RunFailureKind.UNREADABLE
@@ -173,7 +174,7 @@ class FolderScan:
             )
             self._fail(file.name, file.run_id, reason, RunFailureKind.FILES_MISSING)
         else:
-            self._tell(file.name, found.problem)
+            self._report(file.name, found.problem)
         return None
 
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
@@ -198,16 +199,16 @@ class FolderScan:
             is_written_to = self._is_written_to(start.file, reading)
             self._notices += losses_of(start.file, reading, before, is_written_to)
             if start.named is None and reading.fold.run is None and reading.fold.records:
-                self._tell(start.file.name, "does not say its project: taken in")
+                self._report(start.file.name, "does not say its project: taken in")
             if reading.fold.records > (before.fold.records if before is not None else 0):
                 files.append(FoundFile(file=start.file, named=start.named, reading=reading))
             else:
-                self._tell(start.file.name, NOTHING_WRITTEN)
+                self._report(start.file.name, NOTHING_WRITTEN)
         for point in files[-1].reading.fold.branch_points if files else ():
             text = f"is of a run that was forked from {point.run_id}: rows before that are there"
-            self._tell(files[-1].file.name, text, serious=False)
+            self._report(files[-1].file.name, text, serious=False)
         rows = files[-1].reading.fold.rows if files else 0
-        missing = self._rows_before(run_id, starts[0].place) - rows
+        missing = self._rows_before(run_id, starts[0].owner) - rows
         if missing > 0:
             had = f"{count(missing, 'row')} that its files had"
             self._unread[run_id] = _missing(f"{had} are missing: bring them back")
@@ -215,12 +216,12 @@ class FolderScan:
             return None
         return FoundRun(run_id=run_id, files=tuple(files)) if files else None
 
-    def _rows_before(self, run_id: str, place: tuple[str, str]) -> int:
+    def _rows_before(self, run_id: str, owner: tuple[str, str]) -> int:
         """Return how many rows the files of a run had together, 0 if that is not known."""
         rows = (
             known.reading.fold.rows
             for known in self._known_of_run.get(run_id, {}).values()
-            if known.named is None or may_be_one(place, (known.named.entity, known.named.project))
+            if known.named is None or may_be_one(owner, (known.named.entity, known.named.project))
         )
         return max(rows, default=0)
 
@@ -230,21 +231,21 @@ class FolderScan:
             self._reader.keep(name)
 
     def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
-        """Return the files in the order in which they were begun, each one once."""
+        """Return the files in the order in which they were started, each one once."""
         found = sort_out(starts, self._compared_before)
         self._comparisons += found.comparisons
         for start, of in found.copies:
             self._reader.forget(start.file.name)
             text = f"is a copy of {of.file.name}, or of the beginning of it: left out"
-            self._tell(start.file.name, text, serious=False)
+            self._report(start.file.name, text, serious=False)
         for start, other in found.alike:
-            text = f"was begun at the moment of {other.file.name} and differs: both are read"
-            self._tell(start.file.name, text, serious=False)
+            text = f"was started at the moment of {other.file.name} and differs: both are read"
+            self._report(start.file.name, text, serious=False)
         for start, of in found.repairing:
             for file in (start.file, of.file):
                 self._reader.forget(file.name)
             text = f"is a copy of {of.file.name}, each damaged elsewhere: read as one file"
-            self._tell(start.file.name, text)
+            self._report(start.file.name, text)
         return in_order(found.kept)
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:

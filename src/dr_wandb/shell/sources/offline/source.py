@@ -4,7 +4,7 @@ Rules
 - Files are read as they were when the first question was asked; what is appended later belongs to
   the next sync. No network, no key and no wandb is needed.
 - A run that names another entity or project is left out and counted, unless any is asked for.
-- What is lost in a file is told: which file, which byte, and how many records.
+- What is lost in a file is reported: which file, which byte, and how many records.
 """
 
 import threading
@@ -129,12 +129,12 @@ class OfflineSource:
             if self._index is not None and self._keep:
                 self._index_digest = save_index(self._index, self._folder, found.known)
         for notice in found.notices:
-            tell = LOGGER.warning if notice.serious else LOGGER.info
-            tell("%s", printable(f"{notice.name} {notice.text}"))
+            log = LOGGER.warning if notice.serious else LOGGER.info
+            log("%s", printable(f"{notice.name} {notice.text}"))
         if found.left_out:
             left_out = count(len(found.left_out), "run")
-            places = sorted({printable(place) for _, place in found.left_out})
-            LOGGER.warning(LEFT_OUT, left_out, ", ".join(places))
+            owners = sorted({printable(owner) for _, owner in found.left_out})
+            LOGGER.warning(LEFT_OUT, left_out, ", ".join(owners))
         _require_one_project(found.runs)
         return found
 
@@ -246,13 +246,13 @@ def _wanted(request: ExportRequest) -> Wanted:
 def _require_one_project(runs: Sequence[FoundRun]) -> None:
     """Refuse runs of one id, which are of different projects."""
     called = Counter(run.run_id for run in runs)
-    places: dict[str, list[str]] = {}
+    owners: dict[str, list[str]] = {}
     for run in runs:
         if called[run.run_id] == 1:
             continue
-        place = "/".join(filter(None, run.place)) or "no project"
-        places.setdefault(run.run_id, []).append(printable(place))
-    for run_id, several in places.items():
+        owner = "/".join(filter(None, run.owner)) or "no project"
+        owners.setdefault(run.run_id, []).append(printable(owner))
+    for run_id, several in owners.items():
         if len(several) > 1:
             raise DrWandbError(MixedRuns(run_id=run_id, places=tuple(sorted(several))))
 

@@ -176,10 +176,10 @@ def name_rows(answer: RowsAnswer) -> str:
     """Return the name of the file that holds the rows of a window: the same in every recording."""
     of_dataset = () if answer.of == HISTORY else (answer.of,)
     window = answer.window
-    place = _ENCODER.encode(
+    identity = _ENCODER.encode(
         (answer.run_id, answer.storage_id, window.low, window.stop, *of_dataset)
     )
-    return hashlib.blake2b(place, digest_size=16).hexdigest() + ".jsonl"
+    return hashlib.blake2b(identity, digest_size=16).hexdigest() + ".jsonl"
 
 
 def damaged(

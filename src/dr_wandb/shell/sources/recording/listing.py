@@ -69,7 +69,7 @@ class SaidRun(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-class FoundRuns(NamedTuple):
+class ListingAnswerRuns(NamedTuple):
     """The answer to a query: runs, oldest first, and the counts."""
 
     runs: Sequence[SaidRun]
@@ -77,7 +77,7 @@ class FoundRuns(NamedTuple):
     total: int | None
 
 
-class _Heard(NamedTuple):
+class _RecordedAnswer(NamedTuple):
     """A recorded answer: what it said of the runs it shows, and the ids that it was asked for."""
 
     answer: ListingAnswer
@@ -123,30 +123,30 @@ class RecordedListing:
             created_at = normalize_time(line.run.created_at)
             said = SaidRun(str(line.run.name), line.answer, offset, created_at)
             self._said.setdefault(said.run_id, []).append(said)
-        self._heard: list[_Heard] = []
+        self._answers: list[_RecordedAnswer] = []
         for number, _, answer in read_lines(folder / LISTING_FILE, _ANSWER, head.listings):
             runs = {
                 run_id: self._find(run_id, number, answer.left_out) for run_id in answer.run_ids
             }
             asked = answer.query.run_ids if isinstance(answer.query, RunsById) else ()
-            self._heard.append(_Heard(answer, runs, frozenset(asked)))
+            self._answers.append(_RecordedAnswer(answer, runs, frozenset(asked)))
 
-    def answer(self, query: ListingQuery) -> FoundRuns:
+    def answer(self, query: ListingQuery) -> ListingAnswerRuns:
         """Answer a query. Raises DrWandbError where its answer was not recorded."""
-        for heard in self._heard:
-            if heard.answer.query == query:
-                runs = _oldest_first(heard.runs.values())
-                return FoundRuns(runs, heard.answer.matching, heard.answer.total)
+        for recorded in self._answers:
+            if recorded.answer.query == query:
+                runs = _oldest_first(recorded.runs.values())
+                return ListingAnswerRuns(runs, recorded.answer.matching, recorded.answer.total)
         if isinstance(query, RunsById):
             return self._answer_by_id(query)
-        for heard in reversed(self._heard):
-            if heard.holds(query):
+        for recorded in reversed(self._answers):
+            if recorded.holds(query):
                 found = [
                     said
-                    for said in heard.runs.values()
+                    for said in recorded.runs.values()
                     if answers(query, said.run_id, said.created_at)
                 ]
-                return FoundRuns(_oldest_first(found), len(found), heard.total)
+                return ListingAnswerRuns(_oldest_first(found), len(found), recorded.total)
         raise self._not_recorded(_words(query))
 
     def read_runs(self, runs: Sequence[SaidRun]) -> list[dict[str, Any]]:
@@ -162,17 +162,19 @@ class RecordedListing:
         reason = f"{RUNS_FILE} says nothing of run {run_id!r}"
         raise damaged(self._folder / LISTING_FILE, reason, number)
 
-    def _answer_by_id(self, query: RunsById) -> FoundRuns:
+    def _answer_by_id(self, query: RunsById) -> ListingAnswerRuns:
         found: list[SaidRun] = []
         totals = []
         for run_id in dict.fromkeys(query.run_ids):
-            heard = next((heard for heard in reversed(self._heard) if heard.knows(run_id)), None)
-            if heard is None:
+            recorded = next(
+                (recorded for recorded in reversed(self._answers) if recorded.knows(run_id)), None
+            )
+            if recorded is None:
                 raise self._not_recorded(f"run {run_id!r}")
-            found.extend(said for said in (heard.runs.get(run_id),) if said is not None)
-            totals.append(heard.total)
+            found.extend(said for said in (recorded.runs.get(run_id),) if said is not None)
+            totals.append(recorded.total)
         total = next((total for total in reversed(totals) if total is not None), None)
-        return FoundRuns(_oldest_first(found), len(found), total)
+        return ListingAnswerRuns(_oldest_first(found), len(found), total)
 
     def _not_recorded(self, question: str) -> DrWandbError:
         return DrWandbError(NotRecorded(path=str(self._folder), question=question))

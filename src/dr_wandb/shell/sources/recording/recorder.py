@@ -45,7 +45,7 @@ from dr_wandb.shell.sources.recording.format import (
     name_of,
     with_failure,
 )
-from dr_wandb.shell.sources.recording.writer import HeardListing, RecordingWriter
+from dr_wandb.shell.sources.recording.writer import KeptListing, RecordingWriter
 
 _IDENTITY = ("name", "id")
 """Members of a node by which it is asked for again: never changed but to be valid text."""
@@ -128,8 +128,8 @@ class Recorder:
                 yield replace(page, runs=clean_runs)
         except SourceError as error:
             raise self._clean_error(error) from None
-        heard = HeardListing(query, matching, total, runs, frozenset(left_out))
-        self._writer.keep_listing(number, heard)
+        kept = KeptListing(query, matching, total, runs, frozenset(left_out))
+        self._writer.keep_listing(number, kept)
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int

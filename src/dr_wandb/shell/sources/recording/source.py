@@ -71,8 +71,8 @@ class RecordedSource:
         for number, _, answer in read_lines(folder / HISTORY_FILE, _ROWS, head.histories):
             path = None if answer.failed is not None else find_rows(folder, answer, number)
             self._rows.setdefault((answer.of, answer.run_id), []).append((path, answer))
-        for _, offset, told in read_lines(folder / METADATA_FILE, _METADATA, head.metadata):
-            self._metadata.setdefault(told.run_id, []).append((offset, told.storage_id))
+        for _, offset, metadata in read_lines(folder / METADATA_FILE, _METADATA, head.metadata):
+            self._metadata.setdefault(metadata.run_id, []).append((offset, metadata.storage_id))
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query, oldest first, where the recording holds all of the answer."""

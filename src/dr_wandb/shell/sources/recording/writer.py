@@ -50,7 +50,7 @@ from dr_wandb.shell.sources.recording.layout import (
 from dr_wandb.shell.store.disk_errors import disk_refusals
 
 
-class HeardListing(NamedTuple):
+class KeptListing(NamedTuple):
     """An answer: by run id what `add_run` returned, and the fields that the source did not know."""
 
     query: ListingQuery
@@ -80,7 +80,7 @@ class RecordingWriter:
         self._lock = threading.Lock()
         self._over = False
         self._part_numbers = itertools.count()
-        self._heard: dict[int, HeardListing] = {}
+        self._listings: dict[int, KeptListing] = {}
         self._rows: dict[_RowsKey, RowsAnswer] = {}
         self._metadata: dict[_MetadataKey, Span] = {}
 
@@ -89,10 +89,10 @@ class RecordingWriter:
         with disk_refusals(self._target):
             return self._runs.append(msgspec.json.encode(raw_run, order="sorted"))
 
-    def keep_listing(self, number: int, heard: HeardListing) -> None:
+    def keep_listing(self, number: int, listing: KeptListing) -> None:
         """Keep an answer. number: orders the answers."""
         with self._lock:
-            self._heard[number] = heard
+            self._listings[number] = listing
 
     @contextmanager
     def open_rows(self) -> Iterator[RowsPart]:
@@ -131,7 +131,7 @@ class RecordingWriter:
         try:
             with disk_refusals(self._target), self._still_writing():
                 self._over = True
-                listings = _join_answers(self._heard)
+                listings = _join_answers(self._listings)
                 run_count = self._write_listings(listings)
                 histories = [self._rows[key] for key in sorted(self._rows)]
                 self._write(HISTORY_FILE, map(encode_record, histories))
@@ -176,7 +176,7 @@ class RecordingWriter:
             spool.close()
             spool.path.unlink()
 
-    def _write_listings(self, listings: Sequence[HeardListing]) -> int:
+    def _write_listings(self, listings: Sequence[KeptListing]) -> int:
         """Write the answers, and each run where it differs from what was said of it before."""
         with (self._staging / RUNS_FILE).open("wb") as file:
             said: dict[str, str] = {}
@@ -214,14 +214,14 @@ class _RawRunLine(Record, frozen=True, kw_only=True):
     run: msgspec.Raw
 
 
-def _join_answers(heard: Mapping[int, HeardListing]) -> list[HeardListing]:
+def _join_answers(kept: Mapping[int, KeptListing]) -> list[KeptListing]:
     """Return one answer for each query, in the order in which they were last asked.
 
     Whoever asks again goes on with what came before: a query that was asked again brings the runs
     of all its answers, as last seen, with the counts of the last.
     """
-    joined: dict[ListingQuery, HeardListing] = {}
-    for _, listing in sorted(heard.items()):
+    joined: dict[ListingQuery, KeptListing] = {}
+    for _, listing in sorted(kept.items()):
         before = joined.pop(listing.query, None)
         runs = {**before.runs, **listing.runs} if before else listing.runs
         left_out = listing.left_out | (before.left_out if before else frozenset())

@@ -19,14 +19,14 @@ class Opener:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.may = threading.Event()
-        self.begun = threading.Event()
+        self.started = threading.Event()
         self.ended = threading.Event()
         self.count = 0
         self._error = error
 
     def __call__(self) -> Any:
         self.count += 1
-        self.begun.set()
+        self.started.set()
         self.may.wait(SOON)
         try:
             if self._error is not None:
@@ -71,7 +71,7 @@ def test_many_requests_at_a_time_open_a_second_session_and_share_both() -> None:
     with ExitStack() as stack:
         first = borrow(services, FULL + OFTEN, stack)
         assert first == {"service 1": FULL + OFTEN}, "nobody waits for the second"
-        assert opener.begun.wait(SOON)
+        assert opener.started.wait(SOON)
         opener.may.set()
         wait_for_two(services)
         assert borrow(services, 5, stack) == {"service 2": 5}
@@ -109,7 +109,7 @@ def test_end_of_a_session_waits_for_one_that_is_being_opened() -> None:
     services = services_with(opener)
     with ExitStack() as stack:
         borrow(services, FULL + OFTEN, stack)
-    assert opener.begun.wait(SOON)
+    assert opener.started.wait(SOON)
     threading.Timer(0.2, opener.may.set).start()
     services.close()
     assert opener.ended.is_set()

@@ -1,4 +1,4 @@
-"""Files of one run that were begun at the same moment: copies, or parts of the run."""
+"""Files of one run that were started at the same moment: copies, or parts of the run."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ from tests import old_run
 from tests.syncing import NAME, runs_in
 from tests.unit.offline_folders import (
     LATER,
+    notices_of,
     open_folder,
     put,
     run_of,
     scan,
     steps_of,
     sync_folder,
-    told,
     whole_run,
 )
 from tests.wandb_file import (
@@ -103,8 +103,8 @@ def test_two_files_begun_in_the_same_second_are_two_parts(folder: Path, data_roo
     summary = sync_folder(folder, data_root)
     assert (summary.complete, summary.history_count) == (True, 9)
     assert steps_of(open_folder(folder)) == list(range(9))
-    (notice,) = told(scan(folder))
-    assert "was begun at the moment of" in notice
+    (notice,) = notices_of(scan(folder))
+    assert "was started at the moment of" in notice
     assert notice.endswith("differs: both are read")
 
 
@@ -219,8 +219,8 @@ def test_damaged_copy_is_left_out(folder: Path, damaged_first: bool, more: int) 
 
 def test_header_of_a_resumed_run_is_no_copy(folder: Path) -> None:
     put(folder, "run", whole_run())
-    put(folder, "run", HEADER, begun="later")
-    (notice,) = told(scan(folder))
+    put(folder, "run", HEADER, folder_time="later")
+    (notice,) = notices_of(scan(folder))
     assert "holds no record" in notice
 
 
@@ -335,6 +335,6 @@ def test_copies_that_were_begun_at_other_moments_are_not_compared(
     folder: Path, compared: list[int]
 ) -> None:
     for number, started in enumerate(("2026-01-01T00:00:00Z", LATER)):
-        put(folder, "run", whole_run(started=started), begun=str(number))
+        put(folder, "run", whole_run(started=started), folder_time=str(number))
     scan(folder)
     assert compared == []

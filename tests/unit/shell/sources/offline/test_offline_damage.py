@@ -13,6 +13,7 @@ from tests.unit.offline_folders import (
     LATER,
     NOW_NS,
     let_rest,
+    notices_of,
     open_folder,
     put,
     run_of,
@@ -20,7 +21,6 @@ from tests.unit.offline_folders import (
     scan,
     steps_of,
     sync_folder,
-    told,
     whole_run,
 )
 from tests.wandb_file import (
@@ -59,7 +59,7 @@ def test_torn_end_costs_the_last_record_only(folder: Path, left: int) -> None:
     put(folder, "run", file_of(payloads)[: begin + left])
     assert found_steps(folder) == [0, 1, 2]
     assert run_of(open_folder(folder)).state == "crashed"
-    (notice,) = told(scan(folder))
+    (notice,) = notices_of(scan(folder))
     assert notice.startswith(f"run-run.wandb at byte {begin}: the last record is cut off ({left} b")
 
 
@@ -68,7 +68,7 @@ def test_torn_end_of_a_record_of_many_blocks_is_told_from_where_it_begins(folder
     begin = places_of(payloads)[-1].begin
     put(folder, "run", file_of(payloads)[:-1])
     assert found_steps(folder) == [0]
-    (notice,) = told(scan(folder))
+    (notice,) = notices_of(scan(folder))
     assert f"at byte {begin}: the last record is cut off" in notice
 
 
@@ -76,7 +76,7 @@ def test_file_without_an_exit_record_is_whole(folder: Path) -> None:
     put(folder, "run", [run_record(), *rows_of(range(4))])
     (run,) = scan(folder).runs
     assert run.whole
-    assert told(scan(folder)) == []
+    assert notices_of(scan(folder)) == []
 
 
 @pytest.mark.parametrize("count", [1, 6, 7, 100, 4_096, 3 * BLOCK])
@@ -84,7 +84,7 @@ def test_zeros_at_the_end_cost_nothing(folder: Path, count: int) -> None:
     """A machine that lost its power leaves zeros where bytes were not written yet."""
     put(folder, "run", file_of([run_record(), *rows_of(range(4))]) + bytes(count))
     assert found_steps(folder) == [0, 1, 2, 3]
-    notices = told(scan(folder))
+    notices = notices_of(scan(folder))
     assert notices
     assert not any("lost" in notice for notice in notices if count >= HEAD)
 
@@ -94,7 +94,7 @@ def test_records_behind_zeros_are_read(folder: Path) -> None:
     behind = file_of([b"x" * (BLOCK - len(HEADER) - HEAD), *rows_of([4, 5])])[BLOCK:]
     put(folder, "run", before + bytes(2 * BLOCK - len(before)) + behind)
     assert found_steps(folder) == [0, 1, 2, 3, 4, 5]
-    assert any("zeros instead of records" in notice for notice in told(scan(folder)))
+    assert any("zeros instead of records" in notice for notice in notices_of(scan(folder)))
 
 
 # --- files that are none
@@ -172,7 +172,7 @@ def test_garbage_in_the_middle_costs_no_record_of_another_block(
     (run,) = scan(folder).runs
     assert not run.whole
     assert run_of(open_folder(folder)).state == "finished"
-    assert any("at byte" in notice and "lost" in notice for notice in told(scan(folder)))
+    assert any("at byte" in notice and "lost" in notice for notice in notices_of(scan(folder)))
 
 
 def test_damage_in_the_first_block_leaves_a_run_that_is_called_as_its_file(folder: Path) -> None:
@@ -200,20 +200,20 @@ def test_records_of_unknown_kinds_are_passed_over(folder: Path) -> None:
     new = [record(), wire_field(150, b"new kind"), record(1) + wire_field(990, b"x"), b""]
     put(folder, "run", [*new, run_record(), *rows_of(range(3)), *new, exit_record()])
     assert found_steps(folder) == [0, 1, 2]
-    assert told(scan(folder)) == []
+    assert notices_of(scan(folder)) == []
 
 
 def test_records_that_do_not_decode_are_counted(folder: Path) -> None:
     put(folder, "run", [run_record(), b"\xff", *rows_of(range(3)), b"\x08", exit_record()])
     assert found_steps(folder) == [0, 1, 2]
-    assert told(scan(folder)) == ["run-run.wandb 2 records cannot be decoded"]
+    assert notices_of(scan(folder)) == ["run-run.wandb 2 records cannot be decoded"]
 
 
 def test_records_that_do_not_decode_are_told_of_their_own_file(folder: Path) -> None:
     put(folder, "run", [run_record(), b"\xff", *rows_of([0])])
     second = [run_record(started=LATER), *rows_of([1]), exit_record()]
-    put(folder, "run", second, begun="20260102_000000")
-    assert told(scan(folder)) == ["run-run.wandb 1 record cannot be decoded"]
+    put(folder, "run", second, folder_time="20260102_000000")
+    assert notices_of(scan(folder)) == ["run-run.wandb 1 record cannot be decoded"]
 
 
 ODD_ROWS = {
@@ -298,7 +298,7 @@ def test_resumed_run_is_not_exported_by_half_when_one_of_its_files_cannot_be_ope
 ) -> None:
     put(folder, "run", whole_run(steps=range(5)))
     later = whole_run(steps=range(5, 9), started=LATER)
-    path = put(folder, "run", later, begun="20260102_000000")
+    path = put(folder, "run", later, folder_time="20260102_000000")
     sync_folder(folder, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         refuse(patch, path)

@@ -15,6 +15,7 @@ from dr_wandb.shell.sources.offline.runs import FolderScan
 from tests.unit.offline_folders import (
     LATER,
     NOW_NS,
+    notices_of,
     open_folder,
     put,
     run_of,
@@ -22,7 +23,6 @@ from tests.unit.offline_folders import (
     scan,
     steps_of,
     sync_folder,
-    told,
     whole_run,
 )
 from tests.wandb_file import (
@@ -149,7 +149,7 @@ def test_latest_run_is_no_other_run(folder: Path) -> None:
     link = folder / "latest-run"
     link.symlink_to(path.parent.name)
     assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
-    assert told(scan(folder)) == []
+    assert notices_of(scan(folder)) == []
     link.unlink()
     shutil.copytree(path.parent, link)
     assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
@@ -163,7 +163,7 @@ def test_file_under_two_names_is_read_once(folder: Path) -> None:
     os.link(path, folder / "hard" / "run-run.wandb")
     (folder / "linked.wandb").symlink_to(path)
     assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
-    assert told(scan(folder)) == []
+    assert notices_of(scan(folder)) == []
 
 
 def test_copies_without_a_run_record_are_both_read_as_one_run_without_doubled_rows(
@@ -197,8 +197,8 @@ def resumed(folder: Path) -> None:
         summary_record({"loss": 9}),
         exit_record(0),
     ]
-    for begun, payloads in {"3": first, "2": second, "1": third}.items():
-        put(folder, "run", payloads, begun=begun)
+    for folder_time, payloads in {"3": first, "2": second, "1": third}.items():
+        put(folder, "run", payloads, folder_time=folder_time)
 
 
 def test_resumed_run_is_its_files_in_the_order_of_time(folder: Path) -> None:
@@ -222,14 +222,14 @@ def test_state_of_a_resumed_run_is_that_of_its_last_file(
 ) -> None:
     """A run that was killed after it had been resumed seemed to have finished."""
     put(folder, "run", whole_run())
-    put(folder, "run", [run_record(started=LATER), *rows_of([5]), *last], begun="later")
+    put(folder, "run", [run_record(started=LATER), *rows_of([5]), *last], folder_time="later")
     assert run_of(open_folder(folder)).state == state
 
 
 def test_resumed_run_is_running_when_its_last_file_was_written_to_just_now(folder: Path) -> None:
     put(folder, "run", whole_run())
     payloads = [run_record(started=LATER), *rows_of([5])]
-    put(folder, "run", payloads, begun="later", modified_ns=NOW_NS - 299 * 10**9)
+    put(folder, "run", payloads, folder_time="later", modified_ns=NOW_NS - 299 * 10**9)
     assert run_of(open_folder(folder)).state == "running"
     assert run_of(open_folder(folder, now_ns=NOW_NS + 10**9)).state == "crashed"
 
@@ -249,7 +249,7 @@ def test_copied_folder_is_not_running(folder: Path) -> None:
 
 def test_resumed_run_is_as_it_was_when_its_last_file_has_no_record(folder: Path) -> None:
     put(folder, "run", whole_run())
-    put(folder, "run", file_of([]), begun="later")
+    put(folder, "run", file_of([]), folder_time="later")
     source = open_folder(folder)
     assert steps_of(source) == [0, 1, 2, 3, 4]
     assert run_of(source).state == "finished"
@@ -260,7 +260,7 @@ def test_rows_of_one_step_in_two_files_are_both_kept_when_their_times_differ(
 ) -> None:
     put(folder, "run", [run_record(), *rows_of([0, 1])])
     again = [run_record(started=LATER), *rows_of([1], _timestamp=1_767_226_000.5)]
-    put(folder, "run", again, begun="later")
+    put(folder, "run", again, folder_time="later")
     assert sync_folder(folder, tmp_path).history_count == 3
 
 
@@ -404,7 +404,7 @@ def test_metadata_is_the_file_that_wandb_wrote(folder: Path) -> None:
 
 def test_metadata_of_a_resumed_run_is_that_of_its_last_file(folder: Path) -> None:
     write_metadata(put(folder, "run", whole_run()), b'{"host": "first"}')
-    later = put(folder, "run", whole_run(started=LATER, steps=[7]), begun="later")
+    later = put(folder, "run", whole_run(started=LATER, steps=[7]), folder_time="later")
     source = open_folder(folder)
     assert source.read_metadata(runs_of(source)["run"]) == {"host": "first"}
     write_metadata(later, b'{"host": "second"}')

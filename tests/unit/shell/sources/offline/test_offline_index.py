@@ -20,10 +20,10 @@ from tests.unit.offline_folders import (
     LATER,
     LONG_AGO_NS,
     let_rest,
+    notices_of,
     put,
     scan,
     sync_folder,
-    told,
     whole_run,
 )
 from tests.wandb_file import (
@@ -61,7 +61,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def content_of(found: FoundRuns) -> list[Any]:
     """Return what was found, without how it was read."""
     return [
-        (run.run_id, run.place, run.fold, [file.file.name for file in run.files])
+        (run.run_id, run.owner, run.fold, [file.file.name for file in run.files])
         for run in found.runs
     ]
 
@@ -136,8 +136,8 @@ def test_what_is_told_of_a_file_is_told_again_though_it_is_not_read_again(folder
     put(folder, "d", [run_record("d"), b"\xff", *rows_of([0])])
     put(folder, "e", HEADER)
     first = scan(folder)
-    assert len(told(first)) == 3
-    assert told(scan(folder, first)) == told(first)
+    assert len(notices_of(first)) == 3
+    assert notices_of(scan(folder, first)) == notices_of(first)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_what_is_told_of_a_file_is_told_again_though_it_is_not_read_again(folder
 def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path, payloads: Any) -> None:
     """A sync that remembered a file gave another snapshot than one that read it."""
     put(folder, "run", payloads)
-    put(folder, "run", [run_record(started=LATER), *RICH[2:]], begun="later")
+    put(folder, "run", [run_record(started=LATER), *RICH[2:]], folder_time="later")
     first = scan(folder)
     path = data_root / INDEX_FILE
     data_root.mkdir()
@@ -266,7 +266,7 @@ def two_parts(folder: Path, first: str = "", second: str = "") -> tuple[Path, Pa
     one = [run_record("run", entity=first), *rows_of(range(5)), exit_record()]
     later = run_record("run", entity=second, started="2026-01-01T00:10:00Z")
     other = [later, *rows_of(range(5, 9)), exit_record()]
-    return put(folder, "run", one), put(folder, "run", other, begun="20260101_001000")
+    return put(folder, "run", one), put(folder, "run", other, folder_time="20260101_001000")
 
 
 def replace_with_another(path: Path) -> None:
@@ -306,7 +306,7 @@ def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Pa
     """The rows of the first part of a resumed run went with its file."""
     first = put(folder, "run", whole_run(steps=range(4)))
     resumed = [run_record(started=LATER, resume=True), *rows_of([4, 5]), exit_record()]
-    put(folder, "run", resumed, begun="later")
+    put(folder, "run", resumed, folder_time="later")
     assert sync_folder(folder, data_root).history_count == 6
     moved = first.rename(folder / "kept")
     for _ in range(4):
@@ -324,7 +324,7 @@ def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Pa
 def test_last_file_of_a_run_that_is_gone_is_called_so(folder: Path, data_root: Path) -> None:
     """It was said to be the file that the run goes on from."""
     put(folder, "run", whole_run(steps=range(4)))
-    last = put(folder, "run", [run_record(started=LATER), *rows_of([4, 5])], begun="later")
+    last = put(folder, "run", [run_record(started=LATER), *rows_of([4, 5])], folder_time="later")
     sync_folder(folder, data_root)
     last.unlink()
     (failed,) = sync_folder(folder, data_root).failures
@@ -338,7 +338,7 @@ def test_resumed_run_gets_its_steps_however_often_it_grew(folder: Path, data_roo
     put(folder, "run", whole_run(steps=range(3)))
     for end in range(1, 14):
         resumed = [run_record(started=LATER, resume=True), *rows_of(range(end))]
-        put(folder, "run", resumed, begun="later")
+        put(folder, "run", resumed, folder_time="later")
         sync_folder(folder, data_root)
     sync_folder(folder, data_root, sync_mode=SyncMode.FULL_RECONCILE)
     steps = [json.loads(line)["step"] for line in lines_in(data_root)]
@@ -350,10 +350,10 @@ def test_resumed_file_is_read_anew_when_it_says_later_that_it_resumes(
 ) -> None:
     """Its rows kept the steps as written, where a fresh export counted them on."""
     put(folder, "run", whole_run(steps=range(3)))
-    put(folder, "run", file_of([header_record()]), begun="later")
+    put(folder, "run", file_of([header_record()]), folder_time="later")
     sync_folder(folder, data_root)
     resumed = [run_record(started=LATER, resume=True), *rows_of(range(3))]
-    put(folder, "run", resumed, begun="later")
+    put(folder, "run", resumed, folder_time="later")
     sync_folder(folder, data_root)
     assert [json.loads(line)["step"] for line in lines_in(data_root)] == list(range(6))
 
@@ -375,7 +375,7 @@ def test_files_behind_one_that_grew_are_joined_anew(folder: Path) -> None:
     payloads = [run_record(config={"a": 1}), *rows_of(range(3))]
     put(folder, "run", payloads)
     resumed = [run_record(started=LATER, resume=True), *rows_of([7]), exit_record()]
-    put(folder, "run", resumed, begun="later")
+    put(folder, "run", resumed, folder_time="later")
     first = scan(folder)
     put(folder, "run", [*payloads, config_record({"b": 2}), *rows_of([3])])
     assert content_of(scan(folder, first)) == content_of(scan(folder))
@@ -387,7 +387,7 @@ def test_file_that_began_before_the_first_one_is_put_before_it(folder: Path) -> 
     resumed = run_record(started=LATER, config={"a": 2}, resume=True)
     put(folder, "run", [resumed, *rows_of([7]), exit_record()])
     first = scan(folder)
-    put(folder, "run", [run_record(config={"a": 1, "b": 1}), *rows_of(range(3))], begun="zzz")
+    put(folder, "run", [run_record(config={"a": 1, "b": 1}), *rows_of(range(3))], folder_time="zzz")
     assert content_of(scan(folder, first)) == content_of(scan(folder))
     (run,) = scan(folder, first).runs
     assert run.fold.config == {"a": 2, "b": 1}
@@ -421,7 +421,7 @@ def test_file_whose_run_record_came_later_is_of_that_run(
     put(folder, "outside", [*rest, named, *rows_of([1, 2]), exit_record()])
     (run,) = scan(folder, first).runs
     assert run.run_id == "inside"
-    assert run.place == ("", project)
+    assert run.owner == ("", project)
     assert content_of(scan(folder, first)) == content_of(scan(folder))
 
 

@@ -22,6 +22,7 @@ from tests.unit.offline_folders import (
     LONG_AGO_NS,
     NOW_NS,
     nodes_of,
+    notices_of,
     open_folder,
     put,
     run_of,
@@ -29,7 +30,6 @@ from tests.unit.offline_folders import (
     scan,
     steps_of,
     sync_folder,
-    told,
     whole_run,
 )
 
@@ -119,7 +119,7 @@ def test_summary_is_that_of_the_rows_when_there_is_none(folder: Path) -> None:
 
 
 def test_folder_without_metadata_says_its_run_and_its_time(folder: Path) -> None:
-    place = put_old(folder, "id-1", rows_of([0]), begun="20190203_040506")
+    place = put_old(folder, "id-1", rows_of([0]), folder_time="20190203_040506")
     (place / "wandb-metadata.json").unlink()
     run = run_of(open_folder(folder), "id-1")
     assert (run.created_at, run.state, run.display_name) == (
@@ -133,7 +133,7 @@ def test_run_without_a_row_is_a_run(folder: Path) -> None:
     put_old(folder)
     run = run_of(open_folder(folder))
     assert (run.history_line_count, run.history_keys) == (0, {"lastStep": -1})
-    assert told(scan(folder)) == []
+    assert notices_of(scan(folder)) == []
 
 
 # --- rows
@@ -188,9 +188,9 @@ def test_line_that_is_no_row_costs_no_other_one(folder: Path, data_root: Path, k
     assert steps_of(open_folder(folder)) == [0, 1, 2]
     size = 2 * len(ODD_LINES[kind])
     where = f"at byte {len(before)}: this line is no JSON object ({size} bytes: 2 records or more"
-    assert [notice.startswith(f"wandb-history.jsonl {where}") for notice in told(scan(folder))] == [
-        True
-    ]
+    assert [
+        notice.startswith(f"wandb-history.jsonl {where}") for notice in notices_of(scan(folder))
+    ] == [True]
     summary = sync_folder(folder, data_root)
     assert (summary.complete, summary.history_count) == (True, 3)
 
@@ -199,7 +199,7 @@ def test_zeros_and_blank_lines_are_no_rows(folder: Path) -> None:
     row, other = lines_of(rows_of([0])), lines_of(rows_of([1]))
     put_old(folder, history=row + b"\n\r\n" + bytes(5000) + other + bytes(700))
     assert steps_of(open_folder(folder)) == [0, 1]
-    assert told(scan(folder)) == []
+    assert notices_of(scan(folder)) == []
 
 
 def test_very_long_line_is_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_very_long_line_is_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch)
     history = lines_of(rows_of([0])) + long + lines_of(rows_of([2]))
     put_old(folder, history=history)
     assert steps_of(open_folder(folder)) == [0, 2]
-    (notice,) = told(scan(folder))
+    (notice,) = notices_of(scan(folder))
     assert "this line is longer than" in notice
     put_old(folder, history=history[: -len(lines_of(rows_of([2]))) - 5])
     assert steps_of(open_folder(folder)) == [0]
@@ -218,7 +218,7 @@ def test_very_long_line_is_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_losses_that_are_many_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MOST_LOST", 2)
     put_old(folder, history=(b"no\n" + lines_of(rows_of([0]))) * 5)
-    *_, last = told(scan(folder))
+    *_, last = notices_of(scan(folder))
     assert last == "wandb-history.jsonl 3 records cannot be decoded"
 
 
@@ -232,7 +232,7 @@ def test_torn_last_line_is_reported_and_read_when_it_is_whole(
     begin = len(lines_of(rows_of(range(3))))
     put_old(folder, history=history[:-20])
     assert sync_folder(folder, data_root).history_count == 3
-    (notice,) = told(scan(folder))
+    (notice,) = notices_of(scan(folder))
     assert notice.startswith(f"wandb-history.jsonl at byte {begin}: the last line is cut off")
     put_old(folder, history=history)
     summary = sync_folder(folder, data_root)
@@ -316,7 +316,7 @@ def test_sample_is_none_if_no_line_near_the_end_reads(
     monkeypatch.setattr(old_folder_decoder, "MOST_LAST_BYTES", 16)
     put_old(folder, history=rows_of([0]), events=lines_of([EVENT]) + b"no row\n" * 9)
     assert run_of(open_folder(folder)).system_metrics is None
-    (said,) = told(scan(folder))
+    (said,) = notices_of(scan(folder))
     assert said == "wandb-events.jsonl has 2 lines near its end that cannot be read"
 
 
@@ -341,7 +341,7 @@ def test_events_that_do_not_read_are_a_warning(
         os.mkfifo(place / "wandb-events.jsonl")
     expected = None if events is None else {"system.cpu": 50}
     assert run_of(open_folder(folder)).system_metrics == expected
-    said = told(scan(folder))
+    said = notices_of(scan(folder))
     assert [line.startswith(f"wandb-events.jsonl {reason}") for line in said] == [True] * bool(
         reason
     )
@@ -356,7 +356,7 @@ def resumed(folder: Path, **second: Any) -> None:
     put_old(folder, history=rows_of(range(3)), mode="run", summary={"a": 1}, config="k: {value: 1}")
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
     later = {
-        "begun": "20260101_002000",
+        "folder_time": "20260101_002000",
         "metadata": metadata_of(startedAt=LATER, name="second", exitcode=3, state="failed"),
         "summary": {"a": 2, "_step": 4},
         "config": "k: {value: 1}\nl: {value: 2}",
@@ -387,7 +387,7 @@ def test_repeated_row_counts_once_when_the_session_is_read_on(
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 9))]
     later = metadata_of(startedAt=LATER, state="running", exitcode=None)
     history = [*rows_of([2]), *own]
-    put_old(folder, history=history, mode="run", begun="20260101_002000", metadata=later)
+    put_old(folder, history=history, mode="run", folder_time="20260101_002000", metadata=later)
     assert sync_folder(folder, data_root).history_count == 9
     assert sync_folder(folder, data_root, sync_mode="full_reconcile").history_count == 9
 
@@ -425,7 +425,7 @@ def test_first_line_that_is_too_long_is_no_repeated_row(
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
     resumed(folder, history=[*long, *own])
     assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
-    (notice,) = told(scan(folder))
+    (notice,) = notices_of(scan(folder))
     assert "at byte 0: this line is longer than" in notice
 
 
@@ -439,7 +439,7 @@ def test_first_row_stays_when_the_session_before_is_not_there(folder: Path) -> N
 def test_run_that_was_begun_again_keeps_all_rows(folder: Path) -> None:
     put_old(folder, history=rows_of([0, 1]), mode="run")
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of([0, 1])]
-    later = {"begun": "20260101_002000", "metadata": metadata_of(startedAt=LATER)}
+    later = {"folder_time": "20260101_002000", "metadata": metadata_of(startedAt=LATER)}
     put_old(folder, history=own, mode="run", **later)
     assert run_of(open_folder(folder)).history_line_count == 4
 
@@ -504,7 +504,7 @@ def test_config_in_any_other_folder_is_no_run(folder: Path) -> None:
     put(folder, "run", whole_run())
     (folder / "config.yaml").write_text(CONFIG)
     assert list(runs_of(open_folder(folder))) == ["run"]
-    assert told(scan(folder)) == []
+    assert notices_of(scan(folder)) == []
 
 
 def test_run_folders_without_a_run_file_are_reported_together(folder: Path) -> None:
@@ -512,7 +512,7 @@ def test_run_folders_without_a_run_file_are_reported_together(folder: Path) -> N
     put(folder, "run", whole_run())
     for run_id in "abc":
         (folder / f"run-20260101_000000-{run_id}" / "files").mkdir(parents=True)
-    (notice,) = told(scan(folder))
+    (notice,) = notices_of(scan(folder))
     assert notice == (
         "run-20260101_000000-a is a run folder without its .wandb file: there is nothing to export,"
         " like 2 more"
@@ -580,7 +580,7 @@ def test_file_beside_that_does_not_read_is_reported_and_costs_no_row(
     put_old(folder, history=rows_of(range(3)), **fields)
     summary = sync_folder(folder, data_root)
     assert (summary.complete, summary.history_count) == (True, 3)
-    (notice,) = told(scan(folder))
+    (notice,) = notices_of(scan(folder))
     assert notice.startswith(why)
 
 
@@ -593,7 +593,7 @@ def test_file_beside_that_is_too_large_or_no_file_is_reported(
     )
     (place / "wandb-summary.json").mkdir()
     (place / "wandb-metadata.json").unlink()
-    assert told(scan(folder)) == [
+    assert notices_of(scan(folder)) == [
         "wandb-summary.json cannot be read: it is no file",
         "config.yaml is larger than 10 bytes: left out",
     ]

@@ -16,12 +16,12 @@ from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
 from tests.syncing import NAME
 from tests.unit.offline_folders import (
+    notices_of,
     open_folder,
     put,
     runs_of,
     scan,
     sync_folder,
-    told,
     whole_run,
 )
 from tests.wandb_file import HEADER, file_of, header_record, rows_of, run_record
@@ -200,7 +200,7 @@ def test_folder_that_cannot_be_listed_is_reported_when_nobody_knows_its_runs(
 def test_run_of_another_project_does_not_fail(folder: Path) -> None:
     """A pointer in a folder of another project would fail every sync of this one."""
     put(folder, "run", whole_run(project="other"))
-    put(folder, "run", CONTENTS["git-lfs"][0], begun="later")
+    put(folder, "run", CONTENTS["git-lfs"][0], folder_time="later")
     before = scan(folder)
     assert before.unread.keys() == {"run"}
     put(folder, "run", CONTENTS["git-lfs"][0])
@@ -296,7 +296,7 @@ def test_dry_run_names_runs_that_cannot_be_read_and_ends_with_3(
 def test_folder_without_a_run_file_is_reported(folder: Path) -> None:
     folder.mkdir()
     (folder / "notes.txt").write_text("")
-    assert told(scan(folder)) == ["wandb holds no .wandb file and no older run folder"]
+    assert notices_of(scan(folder)) == ["wandb holds no .wandb file and no older run folder"]
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["pipe", "too large"])
@@ -350,7 +350,7 @@ def test_links_that_are_not_followed_are_named_if_nothing_is_found(
     folder.mkdir()
     (folder / "runs").symlink_to(tmp_path / "elsewhere")
     (folder / "dead").symlink_to("nowhere")
-    (said,) = told(scan(folder))
+    (said,) = notices_of(scan(folder))
     assert said.endswith("links to folders are not followed, name where they lead: runs")
 
 

@@ -29,13 +29,13 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "wandb"
     for number in range(RUNS):
         put(folder, f"run{number}", whole_run(f"run{number}", range(20 + number)))
-    put(folder, "twice", whole_run("twice"), begun="20260101_000000")
+    put(folder, "twice", whole_run("twice"), folder_time="20260101_000000")
     later = [
         run_record("twice", started="2026-01-01T00:10:00Z"),
         *rows_of(range(5, 9)),
         exit_record(),
     ]
-    put(folder, "twice", later, begun="20260101_001000")
+    put(folder, "twice", later, folder_time="20260101_001000")
     put(folder, "other", whole_run("other", project="elsewhere"))
     put(folder, "nothing", b"not a run")
     put(folder, "torn", whole_run("torn")[:-1])
@@ -44,8 +44,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let two processes pay for any file, and note how many were begun each time."""
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let two processes pay for any file, and note how many were started each time."""
     monkeypatch.setattr(reader, "BYTES_PER_PROCESS", 1)
     monkeypatch.setattr(reader, "count_cores", lambda: 2)
     monkeypatch.setattr(fetch, "count_cores", lambda: 2)
@@ -71,10 +71,10 @@ def scan_with(
 
 @pytest.mark.parametrize("wanted", [ANY, Wanted(None, "elsewhere"), Wanted(None, "project")])
 def test_scan_finds_the_same_with_other_processes(
-    folder: Path, begun: list[int], wanted: Wanted
+    folder: Path, started: list[int], wanted: Wanted
 ) -> None:
     alone = scan_with(folder, None, wanted)
-    begun.clear()
+    started.clear()
     with Processes(2) as processes:
         assert scan_with(folder, processes, wanted) == alone
         assert scan_with(folder, processes, wanted, alone.known) == scan_with(
@@ -82,7 +82,7 @@ def test_scan_finds_the_same_with_other_processes(
         )
 
 
-def test_files_of_processes_that_end_are_read_here(folder: Path, begun: list[int]) -> None:
+def test_files_of_processes_that_end_are_read_here(folder: Path, started: list[int]) -> None:
     alone = scan_with(folder, None)
     with Processes(2) as processes:
         processes.submit(abs, 1).result()  # they are there
@@ -92,7 +92,7 @@ def test_files_of_processes_that_end_are_read_here(folder: Path, begun: list[int
 
 
 def test_the_processes_that_helped_to_list_write_the_segments(
-    folder: Path, tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, started: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     real = Processes.submit
@@ -103,7 +103,7 @@ def test_the_processes_that_helped_to_list_write_the_segments(
 
     monkeypatch.setattr(Processes, "submit", submit)
     sync_folder(folder, tmp_path / "helped", any_project=True)
-    assert begun == [2]
+    assert started == [2]
     assert asked.count("write_segment_of_files") == RUNS + 4
     assert asked.count("look_at_alone") == RUNS + 4
 

@@ -34,7 +34,7 @@ A_ROW = row_record({"_step": 0, "a": 1})
 PREEMPTING = record(preempting=pb.RunPreemptingRecord())
 
 STARTED = 1_767_225_600.0
-"""When the runs of these tests were begun."""
+"""When the runs of these tests were started."""
 
 DAY = 86_400.0
 A_LATER_ROW = row_record({"_step": 0, "_timestamp": STARTED + DAY})

@@ -142,7 +142,7 @@ def test_run_that_is_resumed_in_another_folder_gets_its_rows(folder: Path, data_
     put(folder, "other", whole_run("other"))
     sync_folder(folder, data_root)
     resumed = [run_record(started=LATER, tags=["x"]), *rows_of(range(5, 8)), exit_record(1)]
-    put(folder, "run", resumed, begun="later")
+    put(folder, "run", resumed, folder_time="later")
     assert sync_folder(folder, data_root).history_count == 13
     assert runs_in(data_root / NAME)["run"]["state"] == "failed"
     assert data_files(data_root) == fresh(folder)
@@ -302,7 +302,7 @@ def test_run_that_was_never_held_is_forgotten_when_its_file_goes(
 
 
 def test_old_run_that_is_copied_in_later_is_exported(folder: Path, data_root: Path) -> None:
-    """The machine without network sends its folders long after the runs were begun."""
+    """The machine without network sends its folders long after the runs were started."""
     put(folder, "new", whole_run("new", started="2026-01-09T00:00:00Z"))
     sync_folder(folder, data_root, **days_later(20))
     put(folder, "old", whole_run("old"))
