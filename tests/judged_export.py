@@ -28,7 +28,7 @@ from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.codec import digest, place_of
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
-from dr_wandb.core.sync.plan import PartFetch, plan_sync
+from dr_wandb.core.sync.plan import FetchKind, PartFetch, plan_sync
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows, unite_rows
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 from tests.arrived_rows import joined_rows, lines_of, received
@@ -72,13 +72,14 @@ class Synced:
 class JudgedExport:
     """What is held of the run, and what is known of it. source: the kind that reads it.
 
-    came: what came of its rows in the last sync that asked for them.
+    came: what came of its rows in the last sync that asked for them. why: the kinds of its reads.
     """
 
     source: str = SOURCE
     lines: list[bytes] = field(default_factory=list)
     tracking: RunTracking | None = None
     came: PartOutcome = field(default_factory=PartOutcome)
+    why: list[FetchKind] = field(default_factory=list)
 
     def sync(
         self,
@@ -104,6 +105,7 @@ class JudgedExport:
         for happen in before_read:
             happen()
         reads: list[tuple[int | None, int | None]] = []
+        self.why = []
         outcome = RunOutcome(listing=listing)
         if HISTORY in plan.fetches:
             outcome = self._read(server, listing, plan.fetches[HISTORY], selection, now, reads)
@@ -127,14 +129,15 @@ class JudgedExport:
     ) -> RunOutcome:
         while True:
             reads.append((fetch.window.start, fetch.window.stop))
+            self.why.append(fetch.kind)
             try:
                 answer = server.read(fetch.window.start, fetch.window.stop)
             except Exception as error:
                 return _outcome(listing, PartOutcome(failure=_unexpected(error)))
             lines, verdict = self._judge(answer.batches, listing, fetch, selection, now)
             match verdict:
-                case ReadWhole(reason=reason):
-                    fetch = PartFetch(window=WHOLE_RUN, kind=fetch.kind, reason=reason)
+                case ReadWhole(kind=kind, reason=reason):
+                    fetch = PartFetch(window=WHOLE_RUN, kind=kind, reason=reason)
                 case Rejected(failure=failure, evidence=evidence):
                     return _outcome(listing, PartOutcome(failure=failure, evidence=evidence))
                 case Judged(keep=keep):

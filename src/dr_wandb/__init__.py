@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
     from dr_wandb.core.sync.plan import SyncPlan as SyncPlan
     from dr_wandb.core.sync.plan import plan_sync as plan_sync
+    from dr_wandb.core.sync.plan_kinds import ListingKind as ListingKind
+    from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
     from dr_wandb.shell.progress import Progress as Progress
     from dr_wandb.shell.proof.changes import iter_changes as iter_changes
     from dr_wandb.shell.proof.doctor import diagnose as diagnose
@@ -147,6 +149,7 @@ _HOMES = {
     "InvalidRequestError": "core.contract.problems",
     "KeyRefused": "core.contract.failures",
     "LeadsOutside": "core.contract.failures",
+    "ListingKind": "core.sync.plan_kinds",
     "ListingPlan": "core.sync.listing_plan",
     "Locked": "core.contract.failures",
     "MixedRuns": "core.contract.failures",
@@ -156,6 +159,7 @@ _HOMES = {
     "NoProject": "core.contract.failures",
     "NotRecorded": "core.contract.failures",
     "PartFetch": "core.sync.plan",
+    "PlanKind": "core.sync.plan_kinds",
     "Progress": "shell.progress",
     "RowCount": "core.sync.changes",
     "RunAction": "core.sync.plan",

@@ -113,12 +113,16 @@ def sync(data_root: Path, recording: Path) -> ExportSummary:
 def plan_with_a_listing_of_my_own(data_root: Path) -> SyncPlan:
     state = ExportState(name=NAME, entity=ENTITY, project=PROJECT)
     wanted = request(data_root)
-    print(plan_listing(wanted, state).reason)
+    questions = plan_listing(wanted, state)
+    assert_type(questions.kind, dr_wandb.ListingKind)
+    print(questions.reason)
     listing = [RunListing(run_id="a", history_line_count=3), RunListing(run_id="b")]
     plan = plan_sync(wanted, state, listing, source="mine")
     for run in plan.runs:
         assert_type(run, RunPlan)
         assert_type(run.action, RunAction)
+        assert_type(run.kind, dr_wandb.PlanKind)
+        assert_type(run.failure, dr_wandb.RunFailure | None)
         for dataset, fetch in run.fetches.items():
             assert_type(dataset, str)
             assert_type(fetch, PartFetch)

@@ -28,8 +28,12 @@ from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, RowCount, SyncChanges
+from dr_wandb.core.sync.plan import FetchKind
+from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
 
 if TYPE_CHECKING:
+    from enum import StrEnum
+
     from dr_wandb.core.contract.criteria import Criterion
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +71,28 @@ def test_errors_document_has_a_line_for_every_kind(
     of_runs, short = section.split("A short run has")
     table = of_runs if enum is RunFailureKind else short
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [kind.value for kind in enum]
+
+
+@pytest.mark.parametrize(
+    ("enum", "before"),
+    [
+        (ListingKind, "A listing plan has one of these"),
+        (PlanKind, "A run has one of these"),
+        (FetchKind, "Each of the `fetches` has one of these"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_planning_document_has_a_line_for_every_kind(enum: type[StrEnum], before: str) -> None:
+    """In the order of the enum, and none that there is not."""
+    assert kinds_in_table("docs/planning.md", before) == [kind.value for kind in enum]
+
+
+def kinds_in_table(document: str, before: str) -> list[str]:
+    """Return the first column of the first table behind a text."""
+    _, _, behind = read(document).partition(before)
+    table = re.search(r"(?:^\|.*\n)+", behind, re.MULTILINE)
+    assert table is not None
+    return re.findall(r"^\| `(\w+)` \|", table[0], re.MULTILINE)
 
 
 def test_every_failure_has_an_exit_code() -> None:

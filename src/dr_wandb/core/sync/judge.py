@@ -53,6 +53,7 @@ from dr_wandb.core.sync.next_evidence import (
     why_short,
     with_difference,
 )
+from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 
 MISSED_SYNCS = 3
@@ -100,10 +101,11 @@ def _judge_tail(case: Case) -> Verdict:
     """Judge an answer that begins at the last step that was proven."""
     position = case.position
     if position is None or case.answer.comparison is None or case.count is None:
-        return ReadWhole(reason="there is nothing to continue from")
+        return _read_whole(FetchKind.NO_POSITION, "there is nothing to continue from")
     # The run was rewound and logged again, or a page is missing.
     if case.missing_rows:
-        return ReadWhole(reason=f"the rows from step {position.last_step} on are not all there")
+        rewritten = f"the rows from step {position.last_step} on are not all there"
+        return _read_whole(FetchKind.TAIL_REWRITTEN, rewritten)
     below = position.rows - position.boundary_rows
     now = case.received_as(position, below)
     rows = now.rows + position.short_by
@@ -112,7 +114,8 @@ def _judge_tail(case: Case) -> Verdict:
         return _moved(case, Keep.RECEIVED_AND_BELOW, replace(now, short_by=short_by))
     # Rows were logged below the last step, or are not there yet.
     if case.listing.terminal:
-        return ReadWhole(reason=f"{case.count - rows} rows are missing in the tail")
+        reason = f"{case.count - rows} rows are missing in the tail"
+        return _read_whole(FetchKind.TAIL_SHORT, reason)
     return _behind(case, position, below, now)
 
 
@@ -220,7 +223,7 @@ def _behind(case: Case, position: Position, below: int, now: Position) -> Judged
     if target is None:
         target, misses = counts, 1
     elif target == counts:
-        return ReadWhole(reason="behind a listing that has not moved")
+        return _read_whole(FetchKind.STALLED, "behind a listing that has not moved")
     elif _caught_up(case, target.line_count, target.last_step, now):
         rows = below + case.received.rows_below + case.received.rows_at
         position = replace(
@@ -233,7 +236,8 @@ def _behind(case: Case, position: Position, below: int, now: Position) -> Judged
         )
         target, misses = counts, 1
     if misses >= MISSED_SYNCS:
-        return ReadWhole(reason=f"behind a listing of {target.line_count} lines for too long")
+        reason = f"behind a listing of {target.line_count} lines for too long"
+        return _read_whole(FetchKind.STALLED, reason)
     evidence = replace(evidence_of(case, Standing.BEHIND), target=target, misses=misses)
     return Judged(
         keep=Keep.RECEIVED_AND_BELOW,
@@ -249,6 +253,10 @@ def _caught_up(case: Case, lines: int | None, last_step: int | None, now: Positi
     if lines is None or last_step is None or now.last_step is None:
         return False
     return now.rows + now.short_by >= lines and now.last_step >= last_step
+
+
+def _read_whole(kind: FetchKind, reason: str) -> ReadWhole:
+    return ReadWhole(kind=kind, reason=reason)
 
 
 def _rejected(

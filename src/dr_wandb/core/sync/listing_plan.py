@@ -25,6 +25,7 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
+from dr_wandb.core.sync.plan_kinds import ListingKind
 
 LATE_RUNS = timedelta(hours=1)
 """Overlap of the watermark: a new run may take minutes to show in a filtered listing (wandb#7410
@@ -38,6 +39,7 @@ class ListingPlan(Record, frozen=True, kw_only=True):
     """Which listing queries to send, and why."""
 
     queries: tuple[ListingQuery, ...]
+    kind: ListingKind
     reason: str
 
 
@@ -48,8 +50,9 @@ def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
     that are not settled, by id; within a scope those that are gone too. Everything where there is
     nothing to build on.
     """
-    if reason := _reason_for_everything(request, state):
-        return ListingPlan(queries=(EveryRun(scope=request.scope),), reason=reason)
+    if why := _why_everything(request, state):
+        kind, reason = why
+        return ListingPlan(queries=(EveryRun(scope=request.scope),), kind=kind, reason=reason)
     assert state.max_created_at is not None
     # The count of a scope does not show that a run is back outside of it.
     within_scope = request.scope is not None
@@ -61,20 +64,23 @@ def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
     since = RunsCreatedSince(since=earlier(state.max_created_at, LATE_RUNS), scope=request.scope)
     return ListingPlan(
         queries=(since, *by_id(unsettled)),
+        kind=ListingKind.LATELY,
         reason=f"runs created since {since.since}, and {len(unsettled)} that are not settled",
     )
 
 
-def _reason_for_everything(request: ExportRequest, state: ExportState) -> str | None:
+def _why_everything(request: ExportRequest, state: ExportState) -> tuple[ListingKind, str] | None:
     if request.sync_mode == SyncMode.FULL_RECONCILE:
-        return "full reconcile"
+        return ListingKind.RECONCILE, "full reconcile"
     if state.max_created_at is None or state.last_exported_at is None:
-        return "nothing to build on"
+        return ListingKind.FIRST, "nothing to build on"
     if request.sync_mode == SyncMode.DETECT_CHANGES:
-        return "every run is compared with what is stored"
+        return ListingKind.COMPARE, "every run is compared with what is stored"
     if state.scope != request.scope:
-        return "the scope changed"
-    return "what is gone upstream is to be dropped" if request.prune else None
+        return ListingKind.SCOPE, "the scope changed"
+    if request.prune:
+        return ListingKind.PRUNE, "what is gone upstream is to be dropped"
+    return None
 
 
 def by_id(run_ids: Collection[str]) -> tuple[RunsById, ...]:

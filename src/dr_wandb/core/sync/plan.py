@@ -25,8 +25,10 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode, selection_in_words
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
+from dr_wandb.core.sync.plan_kinds import PlanKind
 
 ROWS_PER_REQUEST = 5000
 """Live history rows that one request is taken to bring, for the estimate of a plan."""
@@ -44,7 +46,10 @@ class RunAction(StrEnum):
 
 
 class FetchKind(StrEnum):
-    """Why rows are read, for programs. Kinds stay what they are called."""
+    """Why rows are read, for programs. Kinds stay what they are called.
+
+    The last four are of a whole read that follows a tail in the same sync: no plan has them.
+    """
 
     RECONCILE = "reconcile"
     FIRST = "first"
@@ -57,6 +62,10 @@ class FetchKind(StrEnum):
     STEPLESS = "stepless"
     REWOUND = "rewound"
     LOOK = "look"
+    NO_POSITION = "no_position"
+    TAIL_REWRITTEN = "tail_rewritten"
+    TAIL_SHORT = "tail_short"
+    STALLED = "stalled"
 
 
 class PartFetch(Record, frozen=True, kw_only=True):
@@ -74,12 +83,17 @@ class PartFetch(Record, frozen=True, kw_only=True):
 class RunPlan(Record, frozen=True, kw_only=True):
     """What happens to one run, and why. `requests` is an estimate beyond the listing.
 
-    `fetches` says which rows are read, by dataset.
+    `failure` is that of the last sync, if the run is read because of it. `out_of_scope`: it is
+    kept, although the scope does not admit it any more. `fetches` says which rows are read, by
+    dataset.
     """
 
     run_id: str
     action: RunAction
+    kind: PlanKind
     reason: str
+    failure: RunFailure | None = None
+    out_of_scope: bool = False
     fetches: dict[str, PartFetch] = msgspec.field(default_factory=dict)
     metadata: bool = False
     requests: int = 0
@@ -162,13 +176,16 @@ def _place(plan: RunPlan, tracked: Mapping[str, RunTracking]) -> tuple[bool, boo
 
 def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
     since = tracking.missing_since
-    gone = "no longer listed" if since is None else f"gone upstream since {since}"
+    kind, reason = PlanKind.GONE, "no longer listed"
+    if since is not None:
+        reason = f"gone upstream since {since}"
     if asked and prune:
-        return RunPlan(run_id=tracking.run_id, action=RunAction.PRUNE, reason=f"{gone}: dropped")
-    if asked or since is not None:
+        action, reason = RunAction.PRUNE, f"{reason}: dropped"
+    elif asked or since is not None:
         action = RunAction.FORGET if tracking.never_held else RunAction.MISSING
-        return RunPlan(run_id=tracking.run_id, action=action, reason=gone)
-    return RunPlan(run_id=tracking.run_id, action=RunAction.REUSE, reason="not looked at: settled")
+    else:
+        action, kind, reason = RunAction.REUSE, PlanKind.SETTLED, "not looked at: settled"
+    return RunPlan(run_id=tracking.run_id, action=action, kind=kind, reason=reason)
 
 
 def _plan_run(
@@ -187,18 +204,23 @@ def _plan_run(
     )
     fetches = {dataset: fetch for dataset, fetch in planned if fetch is not None}
     metadata = request.include_metadata and _metadata_may_differ(request, tracking, listing)
-    action, reason = _choose_action(request, tracking, listing)
+    action, kind, reason = _choose_action(request, tracking, listing)
     if another:
-        reason = why_another(source)
-    if action == RunAction.REUSE and (fetches or metadata):
-        reasons = [fetch.reason for fetch in fetches.values()]
-        action, reason = RunAction.REFRESH, reasons[0] if reasons else "metadata wanted"
+        kind, reason = PlanKind.ANOTHER_RUN, why_another(source)
+    if action == RunAction.REUSE and fetches:
+        first = next(iter(fetches.values()))
+        action, kind, reason = RunAction.REFRESH, PlanKind.ROWS, first.reason
+    elif action == RunAction.REUSE and metadata:
+        action, kind, reason = RunAction.REFRESH, PlanKind.METADATA_WANTED, "metadata wanted"
     if outside:
         reason = f"out of scope, kept; {reason}"
     return RunPlan(
         run_id=listing.run_id,
         action=action,
+        kind=kind,
         reason=reason,
+        failure=_failure_behind(kind, tracking),
+        out_of_scope=outside,
         fetches=fetches,
         metadata=metadata,
         requests=sum(
@@ -211,24 +233,31 @@ def _plan_run(
 
 def _choose_action(
     request: ExportRequest, tracking: RunTracking | None, listing: RunListing
-) -> tuple[RunAction, str]:
+) -> tuple[RunAction, PlanKind, str]:
     if tracking is None:
-        return RunAction.NEW, "not exported yet"
+        return RunAction.NEW, PlanKind.NOT_EXPORTED, "not exported yet"
     if request.sync_mode == SyncMode.FULL_RECONCILE:
-        return RunAction.NEW, "full reconcile"
+        return RunAction.NEW, PlanKind.RECONCILE, "full reconcile"
+    refresh = RunAction.REFRESH
     if tracking.failed is not None:
-        return RunAction.REFRESH, f"failed last time: {tracking.failed.reason}"
+        return refresh, PlanKind.FAILED, f"failed last time: {tracking.failed.reason}"
     if tracking.unread is not None:
-        return RunAction.REFRESH, f"did not read last time: {tracking.unread.reason}"
+        return refresh, PlanKind.UNREAD, f"did not read last time: {tracking.unread.reason}"
     if tracking.missing_since is not None:
-        return RunAction.REFRESH, "listed again"
+        return refresh, PlanKind.RETURNED, "listed again"
     if tracking.snapshot is None or not listing.fingerprint:
-        return RunAction.REFRESH, "no snapshot to compare with"
+        return refresh, PlanKind.NO_SNAPSHOT, "no snapshot to compare with"
     if listing.fingerprint != tracking.fingerprint:
-        return RunAction.REFRESH, "changed since it was exported"
+        return refresh, PlanKind.CHANGED, "changed since it was exported"
     if tracking.metadata_included and not request.include_metadata:
-        return RunAction.REFRESH, "metadata no longer wanted"
-    return RunAction.REUSE, "unchanged"
+        return refresh, PlanKind.METADATA_UNWANTED, "metadata no longer wanted"
+    return RunAction.REUSE, PlanKind.UNCHANGED, "unchanged"
+
+
+def _failure_behind(kind: PlanKind, tracking: RunTracking | None) -> RunFailure | None:
+    if tracking is None or kind not in (PlanKind.FAILED, PlanKind.UNREAD):
+        return None
+    return tracking.failed if kind == PlanKind.FAILED else tracking.unread
 
 
 def _metadata_may_differ(

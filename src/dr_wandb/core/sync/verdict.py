@@ -7,6 +7,7 @@ from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.unproven_runs import ShortKind
+from dr_wandb.core.sync.plan import FetchKind
 
 
 class Keep(StrEnum):
@@ -49,6 +50,7 @@ class Rejected(Record, tag_field="verdict", tag="rejected", frozen=True, kw_only
 class ReadWhole(Record, tag_field="verdict", tag="read_whole", frozen=True, kw_only=True):
     """The tail cannot be judged by itself: read the whole run."""
 
+    kind: FetchKind
     reason: str
 
 

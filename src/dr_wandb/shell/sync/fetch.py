@@ -173,7 +173,7 @@ class Fetcher:
         part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         if isinstance(verdict, ReadWhole):
             LOGGER.debug("run %r is read whole: %s", job.listing.run_id, verdict.reason)
-            fetch = PartFetch(window=WHOLE_RUN, kind=fetch.kind, reason=verdict.reason)
+            fetch = PartFetch(window=WHOLE_RUN, kind=verdict.kind, reason=verdict.reason)
             part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         match verdict:
             case Judged():

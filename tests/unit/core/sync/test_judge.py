@@ -30,6 +30,7 @@ from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.sync import case
 from dr_wandb.core.sync.codec import locate
 from dr_wandb.core.sync.judge import judge
+from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.verdict import ReadWhole
 from tests.judged_export import JudgedExport, Synced
 from tests.property.real_server import START, Answer, RealServer
@@ -221,6 +222,7 @@ def test_run_is_read_whole_at_once_when_a_held_row_is_missing_in_its_tail() -> N
 
     # The run is read whole in the same sync, and waits for a second witness.
     assert export.sync(run) == Synced(3, [(3, 5), WHOLE], "waiting")
+    assert export.why == [FetchKind.TAIL, FetchKind.TAIL_REWRITTEN]
 
 
 def test_ended_run_is_read_whole_at_once_when_its_tail_does_not_account() -> None:
@@ -233,6 +235,7 @@ def test_ended_run_is_read_whole_at_once_when_its_tail_does_not_account() -> Non
 
     # No tail brings that row; the whole read after it does.
     assert export.sync(run) == Synced(0, [(3, 5), WHOLE], "proven")
+    assert export.why == [FetchKind.TAIL, FetchKind.TAIL_SHORT]
     assert steps(export) == [0, 1, 1, 2, 3, 4]
 
 
@@ -326,6 +329,7 @@ def test_run_is_read_whole_when_it_is_behind_a_listing_that_has_not_moved() -> N
 
     # The next listing says the same: there is nothing to wait for.
     assert later(export, run, MINUTE) == Synced(0, [(3, 4), WHOLE], "proven")
+    assert export.why == [FetchKind.TAIL, FetchKind.STALLED]
     assert export.lines == run.expected()
 
 
@@ -342,6 +346,7 @@ def test_run_is_read_whole_when_it_missed_one_target_in_three_syncs() -> None:
     # At the third sync the run is read whole: it is short, which a live run may be, too.
     run.happen(("log", 1, 1))
     assert export.sync(run) == Synced(3, [(3, 7), WHOLE], "short")
+    assert export.why == [FetchKind.TAIL, FetchKind.STALLED]
     assert steps(export) == [0, 1, 2, 3]
 
 
@@ -1530,7 +1535,9 @@ def test_tail_of_which_no_beginning_is_known_is_read_whole() -> None:
     verdict = judge(
         listing, answer, None, selection=EVERYTHING, source="api", now="2026-01-01T00:00:00Z"
     )
-    assert verdict == ReadWhole(reason="there is nothing to continue from")
+    assert verdict == ReadWhole(
+        kind=FetchKind.NO_POSITION, reason="there is nothing to continue from"
+    )
 
 
 def test_rows_count_as_read_if_no_last_step_is_listed_any_more_but_just_as_many_lines() -> None:

@@ -13,6 +13,7 @@ from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.plan import FetchKind, PartFetch, RunAction, RunPlan
+from dr_wandb.core.sync.plan_kinds import PlanKind
 from dr_wandb.shell.proof.verify import read_and_verify
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from dr_wandb.shell.store.export_store import ExportStore
@@ -183,7 +184,13 @@ def job_of(source: MemorySource) -> FetchJob:
     (page,) = source.list_runs(EveryRun())
     run_id = str(page.runs[0]["name"])
     fetch = PartFetch(window=WHOLE_RUN, kind=FetchKind.FIRST, reason="")
-    plan = RunPlan(run_id=run_id, action=RunAction.NEW, reason="", fetches={"history": fetch})
+    plan = RunPlan(
+        run_id=run_id,
+        action=RunAction.NEW,
+        kind=PlanKind.NOT_EXPORTED,
+        reason="",
+        fetches={"history": fetch},
+    )
     return FetchJob(plan=plan, listing=RunListing(run_id=run_id), before=None)
 
 

@@ -5,6 +5,7 @@ import pytest
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.sync.plan import FetchKind, PartFetch, RunAction, RunPlan
+from dr_wandb.core.sync.plan_kinds import PlanKind
 from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sync.fetch_job import FetchJob, lanes_for
 from tests.memory_source import MemorySource
@@ -19,7 +20,13 @@ class ManyTails(MemorySource):
 def job(run_id: str, *, tail: bool) -> FetchJob:
     window = FetchWindow(start=5) if tail else WHOLE_RUN
     fetch = PartFetch(window=window, kind=FetchKind.TAIL, reason="", tail=tail)
-    plan = RunPlan(run_id=run_id, action=RunAction.REFRESH, reason="", fetches={"history": fetch})
+    plan = RunPlan(
+        run_id=run_id,
+        action=RunAction.REFRESH,
+        kind=PlanKind.ROWS,
+        reason="",
+        fetches={"history": fetch},
+    )
     return FetchJob(plan=plan, listing=RunListing(run_id=run_id), before=None)
 
 

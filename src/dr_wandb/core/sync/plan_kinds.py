@@ -1,0 +1,38 @@
+"""Why a sync lists and plans what it does, as kinds for programs.
+
+Rules
+- Each stands beside a reason for people, which may be worded in another way; kinds stay.
+- docs/planning.md has them all.
+"""
+
+from enum import StrEnum
+
+
+class ListingKind(StrEnum):
+    """Why these listing queries are sent."""
+
+    RECONCILE = "reconcile"
+    FIRST = "first"
+    COMPARE = "compare"
+    SCOPE = "scope"
+    PRUNE = "prune"
+    LATELY = "lately"
+
+
+class PlanKind(StrEnum):
+    """Why this happens to a run. The first that holds is said."""
+
+    ANOTHER_RUN = "another_run"
+    NOT_EXPORTED = "not_exported"
+    RECONCILE = "reconcile"
+    FAILED = "failed"
+    UNREAD = "unread"
+    RETURNED = "returned"
+    NO_SNAPSHOT = "no_snapshot"
+    CHANGED = "changed"
+    METADATA_UNWANTED = "metadata_unwanted"
+    ROWS = "rows"
+    METADATA_WANTED = "metadata_wanted"
+    UNCHANGED = "unchanged"
+    SETTLED = "settled"
+    GONE = "gone"
