@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from dr_wandb.core.proof.diagnosis import Check as Check
     from dr_wandb.core.proof.diagnosis import Diagnosis as Diagnosis
     from dr_wandb.core.proof.diagnosis import describe_diagnosis as describe_diagnosis
+    from dr_wandb.core.proof.doubts import AbsenceKind as AbsenceKind
+    from dr_wandb.core.proof.doubts import Doubt as Doubt
+    from dr_wandb.core.proof.doubts import DoubtKind as DoubtKind
     from dr_wandb.core.proof.holdings import Comparison as Comparison
     from dr_wandb.core.proof.holdings import HeldRun as HeldRun
     from dr_wandb.core.proof.holdings import UnheldRun as UnheldRun
@@ -111,6 +114,7 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 _HOMES = {
+    "AbsenceKind": "core.proof.doubts",
     "AccessRefused": "core.contract.failures",
     "ChangedRun": "core.sync.changes",
     "Check": "core.proof.diagnosis",
@@ -120,6 +124,8 @@ _HOMES = {
     "DataFile": "core.sync.manifest",
     "Diagnosis": "core.proof.diagnosis",
     "DiskRefused": "core.contract.failures",
+    "Doubt": "core.proof.doubts",
+    "DoubtKind": "core.proof.doubts",
     "DrWandbError": "core.contract.failures",
     "EveryRun": "core.contract.listing",
     "ExportEngine": "shell.sync.engine",

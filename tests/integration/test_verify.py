@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.core.proof.doubts import Doubt, DoubtKind
 from dr_wandb.core.proof.verify import describe_report
 from dr_wandb.shell.proof.status import find_exports, read_status
 from dr_wandb.shell.proof.verify import compare_with_source, verify_export
@@ -76,7 +77,7 @@ def test_run_is_fully_exported_when_it_ended_and_all_its_rows_are_there(exports:
     assert not any("istory" in operation for operation in asked)
     assert [run.run_id for run in compared.fully_exported] == ["done"]
     assert [(run.run_id, run.reasons) for run in compared.not_fully_exported] == [
-        ("live", ("still running",))
+        ("live", (Doubt(kind=DoubtKind.ALIVE, reason="still running"),))
     ]
     live.finish()
     exports.sync()
@@ -121,9 +122,11 @@ def test_run_is_not_fully_exported_when_it_was_made_anew_or_is_short(exports: Ex
     exports.project.delete_run(anew)
     exports.server.clock.advance(1)
     add_run(exports.project, "anew").finish()
-    reasons = {run.run_id: "; ".join(run.reasons) for run in compare(exports).not_fully_exported}
-    assert reasons["short"] == "2 rows short, accepted as such"
-    assert reasons["anew"].startswith("made again upstream")
+    reasons = {run.run_id: run.reasons for run in compare(exports).not_fully_exported}
+    (short_by,), (another,) = reasons["short"], reasons["anew"]
+    assert (short_by.kind, short_by.reason) == ("accepted", "2 rows short, accepted as such")
+    assert another.kind == "another_run"
+    assert another.reason.startswith("made again upstream")
     assert fully_exported(exports) == []
 
 

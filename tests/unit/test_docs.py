@@ -27,6 +27,7 @@ from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.values import json_safe
+from dr_wandb.core.proof.doubts import AbsenceKind, DoubtKind
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
@@ -74,17 +75,21 @@ def test_errors_document_has_a_line_for_every_kind(
 
 
 @pytest.mark.parametrize(
-    ("enum", "before"),
+    ("enum", "document", "before"),
     [
-        (ListingKind, "A listing plan has one of these"),
-        (PlanKind, "A run has one of these"),
-        (FetchKind, "Each of the `fetches` has one of these"),
+        (ListingKind, "planning", "A listing plan has one of these"),
+        (PlanKind, "planning", "A run has one of these"),
+        (FetchKind, "planning", "Each of the `fetches` has one of these"),
+        (DoubtKind, "proof", "### Kinds of reasons"),
+        (AbsenceKind, "proof", "A run that is not exported has one of these"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_planning_document_has_a_line_for_every_kind(enum: type[StrEnum], before: str) -> None:
+def test_document_has_a_line_for_every_kind(
+    enum: type[StrEnum], document: str, before: str
+) -> None:
     """In the order of the enum, and none that there is not."""
-    assert kinds_in_table("docs/planning.md", before) == [kind.value for kind in enum]
+    assert kinds_in_table(f"docs/{document}.md", before) == [kind.value for kind in enum]
 
 
 def kinds_in_table(document: str, before: str) -> list[str]:

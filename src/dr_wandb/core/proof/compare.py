@@ -20,6 +20,7 @@ from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.wording import count
+from dr_wandb.core.proof.doubts import AbsenceKind, Doubt, DoubtKind
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
 from dr_wandb.core.proof.status import shortage_of
 
@@ -48,8 +49,8 @@ def compare(
         listing = listings.get(run_id)
         if listing is not None:
             why = unread.get(run_id)
-            doubts = [_does_not_read(why)] if why is not None else []
-            reasons = [*doubts, *reasons_against(checked, listing)]
+            unreadable = [_does_not_read(why)] if why is not None else []
+            reasons = [*unreadable, *reasons_against(checked, listing)]
             held.append(_hold(checked, run_id, reasons, why))
         elif (why := broken.get(run_id)) is not None:
             held.append(_hold(checked, run_id, [_does_not_read(why)], why))
@@ -57,7 +58,7 @@ def compare(
             gone.append(_hold(checked, run_id, _gone(checked, run_id)))
         else:
             reason = "not listed, but the listing of W&B is not complete"
-            held.append(_hold(checked, run_id, [reason]))
+            held.append(_hold(checked, run_id, [_doubt(DoubtKind.NOT_LISTED, reason)]))
     return Comparison(
         name=checked.report.name,
         entity=checked.report.entity,
@@ -73,14 +74,18 @@ def compare(
     )
 
 
-def _does_not_read(failure: RunFailure) -> str:
-    return f"its listing does not read: {failure.reason}"
+def _doubt(kind: DoubtKind, reason: str) -> Doubt:
+    return Doubt(kind=kind, reason=reason)
+
+
+def _does_not_read(failure: RunFailure) -> Doubt:
+    return _doubt(DoubtKind.LISTING_UNREAD, f"its listing does not read: {failure.reason}")
 
 
 def _hold(
     checked: CheckedExport,
     run_id: str,
-    reasons: Iterable[str],
+    reasons: Iterable[Doubt],
     failure: RunFailure | None = None,
 ) -> HeldRun:
     """Return a run of the export. failure: why its listing does not read now, if it does not."""
@@ -98,101 +103,118 @@ def _hold(
     )
 
 
-def _gone(checked: CheckedExport, run_id: str) -> Iterator[str]:
+def _gone(checked: CheckedExport, run_id: str) -> Iterator[Doubt]:
     tracking = checked.state.runs.get(run_id) if checked.state is not None else None
     since = tracking.missing_since if tracking is not None else None
-    yield f"gone upstream since {since}" if since else "gone upstream after the last sync"
+    reason = f"gone upstream since {since}" if since else "gone upstream after the last sync"
+    yield _doubt(DoubtKind.GONE, reason)
 
 
-def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[str]:
+def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[Doubt]:
     """Say everything that speaks against the run's history being fully exported."""
     manifest, state = checked.manifest, checked.state
     tracking = state.runs.get(listing.run_id) if state is not None else None
     if not checked.report.sound or manifest is None:
-        yield f"the export is not sound: {count(len(checked.report.findings), 'finding')}"
+        findings = count(len(checked.report.findings), "finding")
+        yield _doubt(DoubtKind.NOT_SOUND, f"the export is not sound: {findings}")
         return
     if tracking is None or tracking.seen is None:
-        yield "history never read by this version: sync first"
+        yield _doubt(DoubtKind.NEVER_SYNCED, "history never read by this version: sync first")
         return
     stored_at = checked.runs[listing.run_id].created_at
     same = {same_second(at, listing.created_at) for at in (tracking.created_at, stored_at)}
     if False in same or is_another_run(tracking, listing):
-        yield "made again upstream: what is stored is of an earlier run of the same id"
+        again = "made again upstream: what is stored is of an earlier run of the same id"
+        yield _doubt(DoubtKind.ANOTHER_RUN, again)
         return
     if None in same:
-        yield "its time of creation is not known, so that it may be another run of the same id"
+        unknown = "its time of creation is not known, so that it may be another run of the same id"
+        yield _doubt(DoubtKind.CREATION_UNKNOWN, unknown)
     if tracking.failed is not None:
-        yield f"failed last time: {tracking.failed.reason}"
+        yield _doubt(DoubtKind.FAILED, f"failed last time: {tracking.failed.reason}")
     if tracking.unread is not None:
-        yield f"a part of it does not read: {tracking.unread.reason}"
+        yield _doubt(DoubtKind.UNREAD, f"a part of it does not read: {tracking.unread.reason}")
     if tracking.metadata_failure is not None:
-        yield f"its metadata file did not come: {tracking.metadata_failure.reason}"
+        reason = f"its metadata file did not come: {tracking.metadata_failure.reason}"
+        yield _doubt(DoubtKind.METADATA_FAILED, reason)
     if not listing.terminal:
-        yield f"still {listing.state}" if listing.state else "W&B does not tell its state"
+        alive = f"still {listing.state}" if listing.state else "W&B does not tell its state"
+        yield _doubt(DoubtKind.ALIVE, alive)
     elif not listing.fingerprint or listing.fingerprint != tracking.fingerprint:
-        yield "its snapshot is out of date: sync with --sync-mode detect_changes"
+        outdated = "its snapshot is out of date: sync with --sync-mode detect_changes"
+        yield _doubt(DoubtKind.SNAPSHOT_OUTDATED, outdated)
     if manifest.mode == ExportMode.METADATA:
-        yield "metadata only"
+        yield _doubt(DoubtKind.METADATA_ONLY, "metadata only")
     elif (held := tracking.part(HISTORY).rows) is None:
-        yield "history never read"
+        yield _doubt(DoubtKind.NEVER_READ, "history never read")
     else:
         if tracking.part(HISTORY).rows_incomplete:
-            yield "stored in an earlier shape: sync to read its history once more"
+            earlier = "stored in an earlier shape: sync to read its history once more"
+            yield _doubt(DoubtKind.EARLIER_SHAPE, earlier)
         yield from _reasons_of_standing(tracking)
         yield from _reasons_of_rows(checked, tracking, held, listing)
 
 
-def _reasons_of_standing(tracking: RunTracking) -> Iterator[str]:
+def _reasons_of_standing(tracking: RunTracking) -> Iterator[Doubt]:
     part = tracking.part(HISTORY)
     evidence = part.evidence
     if evidence is not None and evidence.standing == Standing.WAITING:
         missing = count(evidence.missing_rows, "row")
-        yield f"{missing} did not come again, and wait for a read that shows that they are gone"
+        reason = f"{missing} did not come again, and wait for a read that shows that they are gone"
+        yield _doubt(DoubtKind.WAITING, reason)
     elif evidence is not None and evidence.standing == Standing.FAILED:
-        yield "what was listed last could not be read"
+        yield _doubt(DoubtKind.LAST_READ_FAILED, "what was listed last could not be read")
     elif (shortage := shortage_of(tracking)) is not None:
-        accepted = part.standing.stands
-        as_such = ", accepted as such" if part.short_by else ", accepted as short"
-        yield f"{shortage}{as_such if accepted else ''}"
+        if part.standing.stands:
+            as_such = "accepted as such" if part.short_by else "accepted as short"
+            yield _doubt(DoubtKind.ACCEPTED, f"{shortage}, {as_such}")
+        else:
+            yield _doubt(DoubtKind.SHORT, shortage)
 
 
 def _reasons_of_rows(
     checked: CheckedExport, tracking: RunTracking, held: Position, listing: RunListing
-) -> Iterator[str]:
+) -> Iterator[Doubt]:
     if held.selection != EVERYTHING:
-        yield f"read under a selection: {selection_in_words(held.selection)}"
+        words = selection_in_words(held.selection)
+        yield _doubt(DoubtKind.SELECTION, f"read under a selection: {words}")
     if not held.whole:
-        yield "only a part of its steps was read"
+        yield _doubt(DoubtKind.NOT_WHOLE, "only a part of its steps was read")
     part, lines = tracking.part(HISTORY), listing.counts_of(HISTORY).line_count
     expected = held.rows + (part.short_by or 0)
     if lines is None:
-        yield "line count not known"
+        yield _doubt(DoubtKind.UNCOUNTED, "line count not known")
     elif lines > expected:
-        yield f"{count(lines - expected, 'row')} behind"
+        yield _doubt(DoubtKind.BEHIND, f"{count(lines - expected, 'row')} behind")
     elif lines < expected:
-        yield f"W&B lists {lines} lines where {expected} were read"
+        reason = f"W&B lists {lines} lines where {expected} were read"
+        yield _doubt(DoubtKind.SHRANK, reason)
     history = checked.rows.get(HISTORY, {}).get(listing.run_id)
     stored = history.place.rows if history is not None else 0
     known = part.stored.rows if part.stored is not None else 0
     if held.selection == EVERYTHING and not stored == known == held.rows:
-        yield f"{count(stored, 'row')} stored of {held.rows} received"
+        reason = f"{count(stored, 'row')} stored of {held.rows} received"
+        yield _doubt(DoubtKind.ROWS_MISSING, reason)
     if lines == expected:
         yield from _differences_at_the_end(held, listing)
 
 
-def _differences_at_the_end(held: Position, listing: RunListing) -> Iterator[str]:
+def _differences_at_the_end(held: Position, listing: RunListing) -> Iterator[Doubt]:
     """Say where the last row that W&B lists is another one than the last that was received.
 
     A run whose rows were replaced by as many others has another last row, since time goes on. Where
     W&B does not tell the time of its last row, that cannot be excluded.
     """
     if listing.last_step != held.last_step:
-        yield f"W&B lists step {listing.last_step} as the last, the export has {held.last_step}"
+        reason = f"W&B lists step {listing.last_step} as the last, the export has {held.last_step}"
+        yield _doubt(DoubtKind.LAST_STEP, reason)
     elif held.rows and (listing.last_logged_at is None or held.last_timestamp is None):
-        yield "the time of the last row is not known, so that it may be another one"
+        unknown = "the time of the last row is not known, so that it may be another one"
+        yield _doubt(DoubtKind.LAST_TIME_UNKNOWN, unknown)
     elif not same_moment(listing.last_logged_at, held.last_timestamp):
         here = held.last_timestamp
-        yield f"W&B lists a last row at {listing.last_logged_at}, the export has {here}"
+        reason = f"W&B lists a last row at {listing.last_logged_at}, the export has {here}"
+        yield _doubt(DoubtKind.LAST_TIME, reason)
 
 
 def explain_absence(
@@ -201,13 +223,18 @@ def explain_absence(
     """Say why a run that W&B lists is not in an export of this scope."""
     failure = tracking.failed if tracking is not None else None
     if failure is not None:
-        reason = f"failed last time: {failure.reason}"
+        kind, reason = AbsenceKind.FAILED, f"failed last time: {failure.reason}"
     elif scope is not None and not scope.admits(run):
-        reason = "outside of the scope of this export"
+        kind, reason = AbsenceKind.OUT_OF_SCOPE, "outside of the scope of this export"
     elif scope is not None and scope.filters is not None:
         reason = "new, or outside of the run filter of this export"
+        kind = AbsenceKind.NEW_OR_FILTERED
     else:
-        reason = "not exported yet"
+        kind, reason = AbsenceKind.NEW, "not exported yet"
     return UnheldRun(
-        run_id=run.run_id, display_name=run.display_name, reason=reason, failure=failure
+        run_id=run.run_id,
+        display_name=run.display_name,
+        kind=kind,
+        reason=reason,
+        failure=failure,
     )

@@ -13,6 +13,7 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_rows import StoredPart
+from dr_wandb.core.proof.doubts import AbsenceKind, Doubt
 from dr_wandb.core.proof.verify import VerifyReport, describe_report
 from dr_wandb.core.sync.manifest import ExportManifest
 
@@ -48,7 +49,7 @@ class HeldRun(Record, frozen=True, kw_only=True):
     run_id: str
     display_name: str | None = None
     rows: int = 0
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Doubt, ...] = ()
     failures: tuple[RunFailure, ...] = ()
 
 
@@ -57,6 +58,7 @@ class UnheldRun(Record, frozen=True, kw_only=True):
 
     run_id: str
     display_name: str | None = None
+    kind: AbsenceKind
     reason: str
     failure: RunFailure | None = None
 
@@ -120,7 +122,8 @@ def _describe(comparison: Comparison) -> Iterator[str]:
         if runs:
             yield f"{title}: {count(len(runs), 'run')}"
             for run in runs:
-                yield f"  {_name(run)}: {count(run.rows, 'row')}; {'; '.join(run.reasons)}"
+                reasons = "; ".join(doubt.reason for doubt in run.reasons)
+                yield f"  {_name(run)}: {count(run.rows, 'row')}; {reasons}"
     if comparison.not_exported:
         yield f"on W&B, not in this export: {count(len(comparison.not_exported), 'run')}"
         yield from (f"  {_name(run)}: {run.reason}" for run in comparison.not_exported)

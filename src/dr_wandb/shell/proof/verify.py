@@ -16,6 +16,7 @@ from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.compare import compare, explain_absence
+from dr_wandb.core.proof.doubts import AbsenceKind
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, UnheldRun
 from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
 from dr_wandb.core.sync.manifest import file_order
@@ -146,4 +147,5 @@ def _strangers(
     for failed in listing.failures:
         if failed.run_id not in checked.runs:
             reason = f"its listing does not read: {failed.reason}"
-            yield UnheldRun(run_id=failed.run_id, reason=reason, failure=failed.failure)
+            kind = AbsenceKind.LISTING_UNREAD
+            yield UnheldRun(run_id=failed.run_id, kind=kind, reason=reason, failure=failed.failure)

@@ -1,6 +1,7 @@
 """Kinds of failures: each is made somewhere, and an unknown one of a later build reads."""
 
 import ast
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,8 @@ import pytest
 import dr_wandb
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.unproven_runs import FailedRun, ShortKind, failed_run
+from dr_wandb.core.proof.doubts import AbsenceKind, DoubtKind
+from dr_wandb.core.sync.plan import FetchKind
 
 SOURCE = Path(dr_wandb.__file__).parent
 
@@ -25,10 +28,12 @@ def kinds_named_in_the_code(enum: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("enum", [RunFailureKind, ShortKind], ids=lambda enum: enum.__name__)
-def test_every_kind_is_made_somewhere(
-    enum: type[RunFailureKind] | type[ShortKind],
-) -> None:
+@pytest.mark.parametrize(
+    "enum",
+    [RunFailureKind, ShortKind, DoubtKind, AbsenceKind, FetchKind],
+    ids=lambda enum: enum.__name__,
+)
+def test_every_kind_is_made_somewhere(enum: type[StrEnum]) -> None:
     assert kinds_named_in_the_code(enum.__name__) == set(enum.__members__)
 
 

@@ -15,11 +15,13 @@ from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.state import with_part
-from dr_wandb.core.proof.compare import reasons_against
+from dr_wandb.core.contract.state import RunTracking, with_part
+from dr_wandb.core.proof.compare import explain_absence, reasons_against
+from dr_wandb.core.proof.doubts import Doubt
 from dr_wandb.core.proof.holdings import describe_comparison
 from dr_wandb.core.proof.verify import MOST_LISTED, FindingKind, VerifyReport, describe_report
 from dr_wandb.core.sync.codec import encode_document
@@ -493,7 +495,11 @@ def compared(source: MemorySource, data_root: Path) -> dict[str, str]:
         comparison.not_fully_exported,
         comparison.gone_upstream,
     )
-    return {run.run_id: "; ".join(run.reasons) for part in parts for run in part}
+    return {
+        run.run_id: "; ".join(doubt.reason for doubt in run.reasons)
+        for part in parts
+        for run in part
+    }
 
 
 def _make_anew(source: MemorySource) -> None:
@@ -568,9 +574,9 @@ def test_comparison_names_the_runs_that_are_not_in_the_export(tmp_path: Path) ->
     source.add_run("d", state="finished")
     store = ExportStore(name=NAME, data_root=tmp_path)
     comparison = compare_with_source(store, source, wait=syncing.do_not_wait)
-    assert [(run.run_id, run.reason) for run in comparison.not_exported] == [
-        ("c", "outside of the scope of this export"),
-        ("d", "not exported yet"),
+    assert [(run.run_id, run.kind, run.reason) for run in comparison.not_exported] == [
+        ("c", "out_of_scope", "outside of the scope of this export"),
+        ("d", "new", "not exported yet"),
     ]
     assert not comparison.level
     assert "  'c' (third): outside of the scope of this export" in describe_comparison(comparison)
@@ -632,31 +638,47 @@ def test_comparison_raises_when_nothing_says_which_project_it_is(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "reason", "kind"),
     [
-        ({}, None),
-        ({"created_at": "2025-01-01T00:00:00Z"}, "made again upstream: what is stored is of an"),
-        ({"storage_id": "other"}, None),
-        ({"storage_id": "UnVuOnYxOmE6cmVuYW1lZDplbnRpdHk="}, None),
-        ({"storage_id": None}, None),
-        ({"created_at": None}, "its time of creation is not known"),
-        ({"state": "running"}, "still running"),
-        ({"state": None}, "W&B does not tell its state"),
-        ({"fingerprint": "other"}, "its snapshot is out of date"),
-        ({"fingerprint": ""}, "its snapshot is out of date"),
-        ({"history_line_count": None}, "line count not known"),
-        ({"history_line_count": 5}, "2 rows behind"),
-        ({"history_line_count": 2}, "W&B lists 2 lines where 3 were read"),
-        ({"last_step": 1}, "W&B lists step 1 as the last, the export has 2"),
-        ({"last_step": None}, "W&B lists step None as the last, the export has 2"),
-        ({"last_logged_at": None}, "the time of the last row is not known"),
-        ({"last_logged_at": "1767225600.0030004"}, None),
-        ({"last_logged_at": "1767225600.004"}, "W&B lists a last row at 1767225600.004"),
-        ({"heartbeat_at": "2030-01-01T00:00:00Z"}, None),
+        ({}, None, None),
+        (
+            {"created_at": "2025-01-01T00:00:00Z"},
+            "made again upstream: what is stored",
+            "another_run",
+        ),
+        ({"storage_id": "other"}, None, None),
+        ({"storage_id": "UnVuOnYxOmE6cmVuYW1lZDplbnRpdHk="}, None, None),
+        ({"storage_id": None}, None, None),
+        ({"created_at": None}, "its time of creation is not known", "creation_unknown"),
+        ({"state": "running"}, "still running", "alive"),
+        ({"state": None}, "W&B does not tell its state", "alive"),
+        ({"fingerprint": "other"}, "its snapshot is out of date", "snapshot_outdated"),
+        ({"fingerprint": ""}, "its snapshot is out of date", "snapshot_outdated"),
+        ({"history_line_count": None}, "line count not known", "uncounted"),
+        ({"history_line_count": 5}, "2 rows behind", "behind"),
+        ({"history_line_count": 2}, "W&B lists 2 lines where 3 were read", "shrank"),
+        ({"last_step": 1}, "W&B lists step 1 as the last, the export has 2", "last_step"),
+        (
+            {"last_step": None},
+            "W&B lists step None as the last, the export has 2",
+            "last_step",
+        ),
+        (
+            {"last_logged_at": None},
+            "the time of the last row is not known",
+            "last_time_unknown",
+        ),
+        ({"last_logged_at": "1767225600.0030004"}, None, None),
+        (
+            {"last_logged_at": "1767225600.004"},
+            "W&B lists a last row at 1767225600.004",
+            "last_time",
+        ),
+        ({"heartbeat_at": "2030-01-01T00:00:00Z"}, None, None),
     ],
 )
 def test_one_thing_that_is_listed_otherwise_is_reason_enough(
-    changes: dict[str, Any], reason: str | None, store: ExportStore
+    changes: dict[str, Any], reason: str | None, kind: str | None, store: ExportStore
 ) -> None:
     """Of a run whose last row alone is another one, the row would else have been deleted."""
     checked = read_and_verify(store)
@@ -664,28 +686,74 @@ def test_one_thing_that_is_listed_otherwise_is_reason_enough(
     listing = checked.state.runs["a"].seen
     assert listing is not None
     reasons = list(reasons_against(checked, replace(listing, **changes)))
-    assert [said.startswith(reason or "") for said in reasons] == ([True] if reason else [])
+    assert [doubt.kind for doubt in reasons] == ([kind] if kind is not None else [])
+    assert all(doubt.reason.startswith(reason or "") for doubt in reasons)
 
 
 NO_ANSWER = RunFailure(kind=RunFailureKind.TIMEOUT, reason="no answer")
 
 
 @pytest.mark.parametrize(
-    ("changes", "position", "reason"),
+    ("changes", "position", "reason", "kind"),
     [
-        ({"failure": NO_ANSWER}, {}, "failed last time: no answer"),
-        ({"seen": None}, {}, "history never read by this version: sync first"),
-        ({"position": None}, None, "history never read"),
-        ({"stored": None}, {}, "3 rows stored of 3 received"),
-        ({}, {"short_by": 1}, "1 row short, accepted as such"),
-        ({}, {"rows": 2}, "1 row behind"),
-        ({}, {"whole": False}, "only a part of its steps was read"),
-        ({}, {"rows": 4, "short_by": -1}, "3 rows stored of 4 received"),
-        ({}, {"selection": select("loss")}, "read under a selection: keys loss"),
+        ({"failure": NO_ANSWER}, {}, "failed last time: no answer", "failed"),
+        ({"unread": NO_ANSWER}, {}, "a part of it does not read: no answer", "unread"),
+        (
+            {"metadata_failure": NO_ANSWER},
+            {},
+            "its metadata file did not come: no answer",
+            "metadata_failed",
+        ),
+        (
+            {"row_shape": 1},
+            {},
+            "stored in an earlier shape: sync to read its history once more",
+            "earlier_shape",
+        ),
+        (
+            {"evidence": Evidence(standing=Standing.WAITING, missing_rows=2)},
+            {},
+            "2 rows did not come again, and wait for a read that shows that they are gone",
+            "waiting",
+        ),
+        (
+            {"evidence": Evidence(standing=Standing.FAILED)},
+            {},
+            "what was listed last could not be read",
+            "last_read_failed",
+        ),
+        (
+            {"evidence": Evidence(standing=Standing.SHORT, missing_rows=1)},
+            {},
+            "1 row that the export holds did not come again",
+            "short",
+        ),
+        (
+            {"seen": None},
+            {},
+            "history never read by this version: sync first",
+            "never_synced",
+        ),
+        ({"position": None}, None, "history never read", "never_read"),
+        ({"stored": None}, {}, "3 rows stored of 3 received", "rows_missing"),
+        ({}, {"short_by": 1}, "1 row short, accepted as such", "accepted"),
+        ({}, {"rows": 2}, "1 row behind", "behind"),
+        ({}, {"whole": False}, "only a part of its steps was read", "not_whole"),
+        ({}, {"rows": 4, "short_by": -1}, "3 rows stored of 4 received", "rows_missing"),
+        (
+            {},
+            {"selection": select("loss")},
+            "read under a selection: keys loss",
+            "selection",
+        ),
     ],
 )
 def test_one_thing_that_is_tracked_otherwise_is_reason_enough(
-    changes: dict[str, Any], position: dict[str, Any] | None, reason: str, store: ExportStore
+    changes: dict[str, Any],
+    position: dict[str, Any] | None,
+    reason: str,
+    kind: str,
+    store: ExportStore,
 ) -> None:
     checked = read_and_verify(store)
     assert checked.state is not None
@@ -701,4 +769,25 @@ def test_one_thing_that_is_tracked_otherwise_is_reason_enough(
     part = replace(part, **of_part)
     changed = replace(with_part(tracking, HISTORY, part), **of_run)
     state = replace(checked.state, runs={"a": changed})
-    assert reason in list(reasons_against(replace(checked, state=state), listing))
+    assert Doubt(kind=kind, reason=reason) in list(
+        reasons_against(replace(checked, state=state), listing)
+    )
+
+
+@pytest.mark.parametrize(
+    ("scope", "failure", "kind"),
+    [
+        (None, None, "new"),
+        (RunScope(tags=("other",)), None, "out_of_scope"),
+        (RunScope(filters={"state": "finished"}), None, "new_or_filtered"),
+        (RunScope(tags=("other",)), NO_ANSWER, "failed"),
+    ],
+)
+def test_run_that_is_not_in_the_export_has_the_kind_of_its_reason(
+    scope: RunScope | None, failure: RunFailure | None, kind: str, store: ExportStore
+) -> None:
+    (run, *_) = (snapshot.run for snapshot in store.load_run_snapshots())
+    tracking = RunTracking(run_id=run.run_id, failure=failure)
+    unheld = explain_absence(run, scope, tracking)
+    assert (unheld.kind, unheld.failure) == (kind, failure)
+    assert unheld.reason

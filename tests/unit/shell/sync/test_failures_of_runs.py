@@ -12,6 +12,7 @@ from dr_wandb.core.contract.fetch_window import WHOLE_RUN
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.proof.doubts import Doubt, DoubtKind
 from dr_wandb.core.sync.plan import FetchKind, PartFetch, RunAction, RunPlan
 from dr_wandb.core.sync.plan_kinds import PlanKind
 from dr_wandb.shell.proof.verify import read_and_verify
@@ -151,6 +152,7 @@ def test_failure_of_a_listing_is_the_same_in_the_plan_the_summary_and_the_state(
     assert held.failures == (unread.failure,)
     (unheld,) = compared.not_exported
     assert (unheld.run_id, unheld.failure) == ("unserved", UNREADABLE)
+    assert unheld.kind == "listing_unread"
 
 
 def test_held_run_that_is_not_served_has_the_failure_in_a_comparison(tmp_path: Path) -> None:
@@ -162,7 +164,8 @@ def test_held_run_that_is_not_served_has_the_failure_in_a_comparison(tmp_path: P
     store = ExportStore(name=NAME, data_root=tmp_path)
     (held,) = compare_with_source(store, source, wait=do_not_wait).not_fully_exported
     assert held.failures == (UNREADABLE,)
-    assert held.reasons == (f"its listing does not read: {UNREADABLE.reason}",)
+    reason = f"its listing does not read: {UNREADABLE.reason}"
+    assert held.reasons == (Doubt(kind=DoubtKind.LISTING_UNREAD, reason=reason),)
 
 
 class Buggy(MemorySource):
