@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.unproven_runs import WaitingRun as WaitingRun
     from dr_wandb.core.offline.scan_report import FileNotice as FileNotice
     from dr_wandb.core.offline.scan_report import FolderContent as FolderContent
+    from dr_wandb.core.offline.scan_report import NoticeKind as NoticeKind
     from dr_wandb.core.offline.scan_report import RunOnDisk as RunOnDisk
     from dr_wandb.core.offline.scan_report import describe_folder as describe_folder
     from dr_wandb.core.proof.diagnosis import Check as Check
@@ -69,10 +70,13 @@ if TYPE_CHECKING:
     from dr_wandb.core.proof.holdings import HeldRun as HeldRun
     from dr_wandb.core.proof.holdings import UnheldRun as UnheldRun
     from dr_wandb.core.proof.holdings import describe_comparison as describe_comparison
+    from dr_wandb.core.proof.shortfalls import LagKind as LagKind
     from dr_wandb.core.proof.status import ExportStatus as ExportStatus
     from dr_wandb.core.proof.status import describe_status as describe_status
     from dr_wandb.core.proof.verify import Finding as Finding
     from dr_wandb.core.proof.verify import FindingKind as FindingKind
+    from dr_wandb.core.proof.verify import Note as Note
+    from dr_wandb.core.proof.verify import NoteKind as NoteKind
     from dr_wandb.core.proof.verify import VerifyReport as VerifyReport
     from dr_wandb.core.proof.verify import describe_report as describe_report
     from dr_wandb.core.sync.changes import ChangedRun as ChangedRun
@@ -154,6 +158,7 @@ _HOMES = {
     "InvalidRequest": "core.contract.failures",
     "InvalidRequestError": "core.contract.problems",
     "KeyRefused": "core.contract.failures",
+    "LagKind": "core.proof.shortfalls",
     "LeadsOutside": "core.contract.failures",
     "ListingKind": "core.sync.plan_kinds",
     "ListingPlan": "core.sync.listing_plan",
@@ -164,6 +169,9 @@ _HOMES = {
     "NoExport": "core.contract.failures",
     "NoProject": "core.contract.failures",
     "NotRecorded": "core.contract.failures",
+    "Note": "core.proof.verify",
+    "NoteKind": "core.proof.verify",
+    "NoticeKind": "core.offline.scan_report",
     "PartFetch": "core.sync.plan",
     "PlanKind": "core.sync.plan_kinds",
     "Progress": "shell.progress",

@@ -27,7 +27,9 @@ from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.values import json_safe
+from dr_wandb.core.offline.scan_report import NoticeKind
 from dr_wandb.core.proof.doubts import AbsenceKind, DoubtKind
+from dr_wandb.core.proof.verify import FindingKind, NoteKind
 from dr_wandb.core.sync.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
@@ -81,6 +83,9 @@ def test_errors_document_has_a_line_for_every_kind(
         (PlanKind, "planning", "A run has one of these"),
         (FetchKind, "planning", "Each of the `fetches` has one of these"),
         (DoubtKind, "proof", "### Kinds of reasons"),
+        (FindingKind, "proof", "each of the `findings` has a `kind`"),
+        (NoteKind, "proof", "Each of the `notes` has one of these"),
+        (NoticeKind, "offline", "has these warnings as `notices`"),
         (AbsenceKind, "proof", "A run that is not exported has one of these"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -25,11 +25,12 @@ def failed_run(run_id: str, failure: RunFailure) -> FailedRun:
 
 
 class ShortKind(StrEnum):
-    """In which way a run is short."""
+    """In which way a run is short. `UNKNOWN`: an earlier build did not write down enough."""
 
     FEWER_ROWS = "fewer_rows"
     LAST_STEP = "last_step"
     HELD_ROWS = "held_rows"
+    UNKNOWN = "unknown"
 
 
 class ShortRun(Record, frozen=True, kw_only=True):

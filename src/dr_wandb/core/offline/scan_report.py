@@ -1,21 +1,43 @@
 """What a folder of `.wandb` files holds, as `wandb-export scan` tells it."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.wording import count, printable, size_in_words, table
 
 WIDEST = 80
 """Characters of a cell of the table."""
 
 
-class FileNotice(Record, frozen=True, kw_only=True):
-    """Something to tell of a file, whose `name` is its path below the folder.
+class NoticeKind(StrEnum):
+    """What there is to say of a file, for programs (docs/offline.md)."""
 
-    serious: data may be missing because of it.
+    NO_RUN_FILE = "no_run_file"
+    HOLLOW = "hollow"
+    OUT_OF_REACH = "out_of_reach"
+    NOT_A_RUN = "not_a_run"
+    NOTHING_WRITTEN = "nothing_written"
+    NO_PROJECT = "no_project"
+    FORKED = "forked"
+    COPY = "copy"
+    SAME_START = "same_start"
+    DAMAGED_COPY = "damaged_copy"
+    STILL_WRITTEN = "still_written"
+    LOST_BYTES = "lost_bytes"
+    NOT_DECODED = "not_decoded"
+    FILE_BESIDE = "file_beside"
+
+
+class FileNotice(Record, frozen=True, kw_only=True):
+    """Something to say of a file, whose `name` is its path below the folder.
+
+    text: for people, follows the name. serious: data may be missing because of it.
     """
 
     name: str
+    kind: NoticeKind
     text: str
     serious: bool = True
 
@@ -42,11 +64,11 @@ class RunOnDisk(Record, frozen=True, kw_only=True):
 
 
 class FolderContent(Record, frozen=True, kw_only=True):
-    """The runs below a folder, oldest first, those that cannot be read, and what is to tell."""
+    """The runs below a folder, oldest first, those that cannot be read, and notices of files."""
 
     folder: str
     runs: tuple[RunOnDisk, ...]
-    unread: dict[str, str]
+    unread: dict[str, RunFailure]
     notices: tuple[FileNotice, ...]
 
 
@@ -80,7 +102,7 @@ def _columns(run: RunOnDisk) -> tuple[str, ...]:
 
 def describe_problems(content: FolderContent) -> Iterator[str]:
     """Say which runs cannot be read, and what there is to tell of files."""
-    for run_id, why in sorted(content.unread.items()):
-        yield printable(f"run {run_id!r}: {why}")
+    for run_id, failure in sorted(content.unread.items()):
+        yield printable(f"run {run_id!r}: {failure.reason}")
     for notice in content.notices:
         yield printable(f"{notice.name} {notice.text}")

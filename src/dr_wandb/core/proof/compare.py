@@ -22,7 +22,7 @@ from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.doubts import AbsenceKind, Doubt, DoubtKind
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
-from dr_wandb.core.proof.status import shortage_of
+from dr_wandb.core.proof.shortfalls import shortage_of
 
 
 def compare(
@@ -167,9 +167,9 @@ def _reasons_of_standing(tracking: RunTracking) -> Iterator[Doubt]:
     elif (shortage := shortage_of(tracking)) is not None:
         if part.standing.stands:
             as_such = "accepted as such" if part.short_by else "accepted as short"
-            yield _doubt(DoubtKind.ACCEPTED, f"{shortage}, {as_such}")
+            yield _doubt(DoubtKind.ACCEPTED, f"{shortage[1]}, {as_such}")
         else:
-            yield _doubt(DoubtKind.SHORT, shortage)
+            yield _doubt(DoubtKind.SHORT, shortage[1])
 
 
 def _reasons_of_rows(

@@ -11,14 +11,15 @@ from datetime import datetime
 
 import msgspec
 
-from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.state import ExportState, RunTracking
+from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
+from dr_wandb.core.proof.shortfalls import LagKind, lag_of, shortage_of
 from dr_wandb.core.sync.manifest import ExportManifest
 
 
@@ -30,15 +31,18 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
     `behind`, `short` and `waiting` ones are told by run id, with `shortages` in words; `accepted`
     are the short runs of which no more is waited for; of `metadata_failed` ones the metadata file
-    did not come. `failure_kinds` and `metadata_failure_kinds` have the kind beside each reason of
-    `failed` and `metadata_failed`. `missing` and `out_of_scope` runs have the time they were first
-    found so. `sync` is who is at work now, or what an interrupted sync has left. `problem` is why
-    the export does not read; the other fields are then as far as they are known.
+    did not come. `failure_kinds`, `metadata_failure_kinds`, `behind_kinds`, `short_kinds` and
+    `waiting_kinds` have the kind beside each text of `failed`, `metadata_failed`, `behind`,
+    `shortages` and `waiting`, `problem_kind` that of the `problem`. `missing` and `out_of_scope`
+    runs have the time they were first found so. `sync` is who is at work now, or what an
+    interrupted sync has left. `problem` is why the export does not read; the other fields are then
+    as far as they are known.
     """
 
     name: str
     folder: str
     problem: str | None = None
+    problem_kind: str | None = None
     entity: str | None = None
     project: str | None = None
     mode: ExportMode | None = None
@@ -58,10 +62,13 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     metadata_failed: dict[str, str] = msgspec.field(default_factory=dict)
     metadata_failure_kinds: dict[str, RunFailureKind] = msgspec.field(default_factory=dict)
     behind: dict[str, str] = msgspec.field(default_factory=dict)
+    behind_kinds: dict[str, LagKind] = msgspec.field(default_factory=dict)
     short: dict[str, int] = msgspec.field(default_factory=dict)
     shortages: dict[str, str] = msgspec.field(default_factory=dict)
+    short_kinds: dict[str, ShortKind] = msgspec.field(default_factory=dict)
     accepted: tuple[str, ...] = ()
     waiting: dict[str, str] = msgspec.field(default_factory=dict)
+    waiting_kinds: dict[str, str] = msgspec.field(default_factory=dict)
     missing: dict[str, str] = msgspec.field(default_factory=dict)
     out_of_scope: dict[str, str] = msgspec.field(default_factory=dict)
     sync: str | None = None
@@ -77,16 +84,26 @@ def sum_up(
     now: datetime,
     sync: str | None,
     problem: str | None,
+    problem_kind: str | None,
 ) -> ExportStatus:
     """Return the status of an export, from as much of it as reads."""
     known = manifest or state
     runs = dict(sorted(state.runs.items())) if state is not None else {}
     history = manifest is not None and manifest.mode == ExportMode.HISTORY
     looked_at = state.last_exported_at if state is not None else None
+    lags = {run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))}
+    shortages = {run_id: short for run_id, run in runs.items() if (short := shortage_of(run))}
+    waiting = {
+        run_id: part.evidence
+        for run_id, run in runs.items()
+        for part in run.parts.values()
+        if part.evidence is not None and part.standing == Standing.WAITING
+    }
     return ExportStatus(
         name=name,
         folder=folder,
         problem=problem,
+        problem_kind=problem_kind,
         entity=known.entity if known is not None else None,
         project=known.project if known is not None else None,
         mode=manifest.mode if manifest is not None else None,
@@ -118,18 +135,19 @@ def sum_up(
             for run_id, run in runs.items()
             if run.metadata_failure
         },
-        behind={run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))},
+        behind={run_id: text for run_id, (_, text) in lags.items()},
+        behind_kinds={run_id: kind for run_id, (kind, _) in lags.items()},
         short={run_id: run.short_by for run_id, run in runs.items() if run.short_by is not None},
-        shortages={run_id: said for run_id, run in runs.items() if (said := shortage_of(run))},
+        shortages={run_id: text for run_id, (_, text) in shortages.items()},
+        short_kinds={run_id: kind for run_id, (kind, _) in shortages.items()},
         accepted=tuple(
             run_id for run_id, run in runs.items() if run.short_by is not None and _stands(run)
         ),
         waiting={
             run_id: f"{count(evidence.missing_rows, 'row')} {evidence.kind}"
-            for run_id, run in runs.items()
-            for part in run.parts.values()
-            if (evidence := part.evidence) is not None and part.standing == Standing.WAITING
+            for run_id, evidence in waiting.items()
         },
+        waiting_kinds={run_id: evidence.kind for run_id, evidence in waiting.items()},
         missing={run_id: run.missing_since for run_id, run in runs.items() if run.missing_since},
         out_of_scope={
             run_id: run.out_of_scope_since for run_id, run in runs.items() if run.out_of_scope_since
@@ -153,47 +171,8 @@ def _seconds_since(moment: str | None, now: datetime) -> int | None:
     return None if at is None else int((now - at).total_seconds())
 
 
-def lag_of(run: RunTracking) -> str | None:
-    """Say how far a run's history was behind at the last look at it, None where it was not."""
-    if run.missing_since is not None or run.never_held:
-        return None
-    part = run.part(HISTORY)
-    held = part.rows
-    if held is None:
-        return "history never read"
-    if run.seen is None or part.standing in (Standing.SHORT, Standing.WAITING):
-        return None
-    counts = run.seen.counts_of(HISTORY)
-    if part.accounts_for(counts):
-        return None
-    lines, expected = counts.line_count, held.rows + held.short_by
-    if lines is None or not held.whole or lines <= expected:
-        return "logged since it was read"
-    return f"{count(lines - expected, 'row')} behind"
-
-
-def shortage_of(run: RunTracking) -> str | None:
-    """Say what a run is short of, None if it is not."""
-    said = (_shortage_of(run, dataset) for dataset in run.parts)
-    return "; ".join(filter(None, said)) or None
-
-
 def _stands(run: RunTracking) -> bool:
     return all(part.standing.stands for part in run.parts.values())
-
-
-def _shortage_of(run: RunTracking, dataset: str) -> str | None:
-    part = run.part(dataset)
-    if part.short_by is None or part.short_by > 0:
-        return None if part.short_by is None else f"{count(part.short_by, 'row')} short"
-    listed = run.seen.counts_of(dataset).last_step if run.seen is not None else None
-    reached = part.rows.last_step if part.rows is not None else None
-    if listed is not None and (reached is None or reached < listed):
-        return f"step {listed} is listed, and was not reached"
-    missing = part.evidence.missing_rows if part.evidence is not None else 0
-    if missing:
-        return f"{count(missing, 'row')} that the export holds did not come again"
-    return "it did not come as it is listed"
 
 
 def describe_status(status: ExportStatus) -> tuple[str, ...]:

@@ -86,6 +86,23 @@ class Finding(Record, frozen=True, kw_only=True):
         return f"{place}: {self.problem}"
 
 
+class NoteKind(StrEnum):
+    """What is worth knowing of an export, and not wrong."""
+
+    AT_WORK = "at_work"
+    OF_3_0_3 = "of_3_0_3"
+    RESPELLED = "respelled"
+    RENAMED = "renamed"
+    CLOCKS = "clocks"
+
+
+class Note(Record, frozen=True, kw_only=True):
+    """Something that is worth knowing: a kind for programs, a text for people."""
+
+    kind: NoteKind
+    text: str
+
+
 class VerifyReport(Record, frozen=True, kw_only=True):
     """What a check of an export found.
 
@@ -100,7 +117,7 @@ class VerifyReport(Record, frozen=True, kw_only=True):
     rows: int = 0
     files: dict[str, DataFile]
     findings: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -114,7 +131,7 @@ class Findings:
     def __init__(self) -> None:
         self._listed: dict[tuple[str, FindingKind], list[Finding]] = {}
         self._more: dict[tuple[str, FindingKind], int] = {}
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
 
     def add(self, kind: FindingKind, file: str, problem: str, line: int | None = None) -> None:
         """Take one finding."""
@@ -125,9 +142,9 @@ class Findings:
         else:
             self._more[file, kind] = self._more.get((file, kind), 0) + 1
 
-    def note(self, text: str) -> None:
+    def note(self, kind: NoteKind, text: str) -> None:
         """Take something that is worth knowing, but not wrong."""
-        self.notes.append(text)
+        self.notes.append(Note(kind=kind, text=text))
 
     def has(self, file: str, *kinds: FindingKind) -> bool:
         """Say whether there is a finding of this file, of one of these kinds if any is named."""
@@ -160,7 +177,7 @@ def _describe(report: VerifyReport) -> Iterator[str]:
     )
     verdict = "sound" if report.sound else "not sound"
     yield f"{report.name}{project} is {verdict}: {checked}"
-    yield from (f"note: {note}" for note in report.notes)
+    yield from (f"note: {note.text}" for note in report.notes)
     for kind in FindingKind:
         found = [finding for finding in report.findings if finding.kind == kind]
         yield from (finding.describe() for finding in found)

@@ -21,7 +21,7 @@ from dr_wandb.core.proof.audit_rows import RowsAudit, StoredPart
 from dr_wandb.core.proof.consistency import check_documents, check_manifest
 from dr_wandb.core.proof.holdings import CheckedExport
 from dr_wandb.core.proof.spelling import document_is_canonical
-from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
+from dr_wandb.core.proof.verify import FindingKind, Findings, NoteKind, VerifyReport
 from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -114,7 +114,7 @@ class Checking:
             problem = "the commit of a sync was interrupted, so that some files may still be old"
             self._findings.add(FindingKind.INTERRUPTED, RECORD_FILE, problem)
         elif beside.holder is not None:
-            self._findings.note(f"a sync is at work: {beside.holder}")
+            self._findings.note(NoteKind.AT_WORK, f"a sync is at work: {beside.holder}")
 
     def _load(self, path: Path, load: Callable[[Path], _R | None]) -> _R | None:
         """Read the manifest or the state; what is wrong with it becomes a finding."""
@@ -137,9 +137,10 @@ class Checking:
         )
         version = getattr(document, "schema_version", 0)
         if version < FIRST_OF_OURS and path.name == MANIFEST_FILE:
-            self._findings.note(WRITTEN_BY_3_0_3)
+            self._findings.note(NoteKind.OF_3_0_3, WRITTEN_BY_3_0_3)
         elif version >= FIRST_OF_OURS and not document_is_canonical(content):
-            self._findings.note(f"{path.name} was spelled anew by something else")
+            respelled = f"{path.name} was spelled anew by something else"
+            self._findings.note(NoteKind.RESPELLED, respelled)
         return document
 
     def _read(self, name: str, audit: _Audit) -> None:
@@ -176,7 +177,8 @@ class Checking:
         findings = self._findings
         if manifest is not None:
             if manifest.name != self._store.name:
-                findings.note(f"the folder was renamed: it was {manifest.name!r} when last synced")
+                renamed = f"the folder was renamed: it was {manifest.name!r} when last synced"
+                findings.note(NoteKind.RENAMED, renamed)
             check_manifest(findings, manifest, state, self._seen)
         else:
             self._require_runs()
@@ -201,8 +203,9 @@ class Checking:
                 self._findings.add(FindingKind.LOG, CHANGES_FILE, problem, number)
         else:
             self._findings.note(
+                NoteKind.CLOCKS,
                 f"{CHANGES_FILE} line {line} is earlier than the line before it: syncs were done "
-                "with different clocks, or replayed"
+                "with different clocks, or replayed",
             )
 
     def _add_failure(self, path: Path, error: DrWandbError) -> None:

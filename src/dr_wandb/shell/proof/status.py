@@ -8,6 +8,7 @@ Rules
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.problems import name_problems
@@ -24,6 +25,13 @@ from dr_wandb.shell.store.export_store import (
     load_document,
     load_state,
 )
+
+
+class _Problem(NamedTuple):
+    """Why a document of an export does not read. kind: of the failure, or "missing"."""
+
+    kind: str
+    text: str
 
 
 def find_exports(data_root: Path | str) -> list[ExportStore]:
@@ -60,6 +68,7 @@ def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus
         raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
     manifest, manifest_problem = _load_manifest(store)
     state, state_problem = _load_state(store)
+    problem_kind, problem = manifest_problem or state_problem or (None, None)
     return sum_up(
         store.name,
         str(folder),
@@ -68,24 +77,33 @@ def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus
         file_bytes=_sizes(folder),
         now=now or datetime.now(UTC),
         sync=_sync_in_words(look_beside(folder)),
-        problem=manifest_problem or state_problem,
+        problem=problem,
+        problem_kind=problem_kind,
     )
 
 
-def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, str | None]:
+def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, _Problem | None]:
     try:
         manifest = load_document(store.manifest_path, ExportManifest)
     except DrWandbError as error:
-        return None, str(error)
-    return manifest, f"{MANIFEST_FILE} is missing" if manifest is None else None
+        return None, _problem_of(error)
+    return manifest, _missing(MANIFEST_FILE) if manifest is None else None
 
 
-def _load_state(store: ExportStore) -> tuple[ExportState | None, str | None]:
+def _load_state(store: ExportStore) -> tuple[ExportState | None, _Problem | None]:
     try:
         state = load_state(store.state_path)
     except DrWandbError as error:
-        return None, str(error)
-    return state, f"{STATE_FILE} is missing" if state is None else None
+        return None, _problem_of(error)
+    return state, _missing(STATE_FILE) if state is None else None
+
+
+def _problem_of(error: DrWandbError) -> _Problem:
+    return _Problem(str(error.failure.__struct_config__.tag), str(error))
+
+
+def _missing(name: str) -> _Problem:
+    return _Problem("missing", f"{name} is missing")
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -10,8 +10,12 @@ import pytest
 import dr_wandb
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.unproven_runs import FailedRun, ShortKind, failed_run
+from dr_wandb.core.offline.scan_report import NoticeKind
 from dr_wandb.core.proof.doubts import AbsenceKind, DoubtKind
+from dr_wandb.core.proof.shortfalls import LagKind
+from dr_wandb.core.proof.verify import NoteKind
 from dr_wandb.core.sync.plan import FetchKind
+from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
 
 SOURCE = Path(dr_wandb.__file__).parent
 
@@ -30,7 +34,18 @@ def kinds_named_in_the_code(enum: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "enum",
-    [RunFailureKind, ShortKind, DoubtKind, AbsenceKind, FetchKind],
+    [
+        RunFailureKind,
+        ShortKind,
+        DoubtKind,
+        AbsenceKind,
+        FetchKind,
+        PlanKind,
+        ListingKind,
+        NoteKind,
+        NoticeKind,
+        LagKind,
+    ],
     ids=lambda enum: enum.__name__,
 )
 def test_every_kind_is_made_somewhere(enum: type[StrEnum]) -> None:

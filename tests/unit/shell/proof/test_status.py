@@ -16,8 +16,10 @@ from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
+from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, scope_in_words, size_in_words
-from dr_wandb.core.proof.status import describe_status, describe_statuses, shortage_of
+from dr_wandb.core.proof.shortfalls import LagKind, shortage_of
+from dr_wandb.core.proof.status import describe_status, describe_statuses
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.shell.proof.status import find_exports, read_status
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
@@ -69,6 +71,7 @@ def test_status_tells_what_is_held_and_what_became_of_each_run(store: ExportStor
     assert status.alive == ("bad", "live")
     assert list(status.failed) == ["bad"]
     assert status.behind == {"bad": "2 rows behind"}
+    assert status.behind_kinds == {"bad": LagKind.ROWS}
     assert status.missing == {"gone": "2026-01-01T00:00:40Z"}
     assert (status.short, status.out_of_scope) == ({}, {})
 
@@ -137,12 +140,16 @@ def test_status_counts_runs_whose_history_was_never_read(
     syncing.sync(source, tmp_path)
     status = read_status(ExportStore(name=NAME, data_root=tmp_path), NOW)
     assert status.behind == {"done": "history never read"}
+    assert status.behind_kinds == {"done": LagKind.NEVER_READ}
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.json"])
-@pytest.mark.parametrize("content", [b"{", b'{"schema_version":9}', None])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"{", "damaged_file"), (b'{"schema_version":9}', "newer_schema"), (None, "missing")],
+)
 def test_status_of_an_export_that_does_not_read_is_its_problem(
-    name: str, content: bytes | None, store: ExportStore
+    name: str, content: bytes | None, kind: str, store: ExportStore
 ) -> None:
     path = store.export_dir / name
     path.unlink()
@@ -151,6 +158,7 @@ def test_status_of_an_export_that_does_not_read_is_its_problem(
     status = read_status(store, NOW)
     assert status.problem is not None
     assert name in status.problem
+    assert status.problem_kind == kind
     assert (status.entity, status.project) == ("entity", "project")
     assert any(line.startswith("  does not read: ") for line in describe_status(status))
     assert "does not read" in describe_statuses([status])[1]
@@ -274,33 +282,56 @@ def test_scope_is_told_in_words() -> None:
     )
 
 
+NOT_REACHED = ("last_step", "step 9 is listed, and was not reached")
+
+
 @pytest.mark.parametrize(
-    ("evidence", "reached", "words"),
+    ("evidence", "reached", "shortage"),
     [
         (None, 9, None),
-        (Evidence(standing=Standing.SHORT, difference=2), 9, "2 rows short"),
-        (Evidence(standing=Standing.SHORT), 5, "step 9 is listed, and was not reached"),
-        (Evidence(standing=Standing.SHORT), None, "step 9 is listed, and was not reached"),
+        (Evidence(standing=Standing.SHORT, difference=2), 9, ("fewer_rows", "2 rows short")),
+        (Evidence(standing=Standing.SHORT), 5, NOT_REACHED),
+        (Evidence(standing=Standing.SHORT), None, NOT_REACHED),
         (
             Evidence(standing=Standing.SHORT, missing_rows=1),
             9,
-            "1 row that the export holds did not come again",
+            ("held_rows", "1 row that the export holds did not come again"),
         ),
-        (Evidence(standing=Standing.ACCEPTED), 9, "it did not come as it is listed"),
+        (Evidence(standing=Standing.ACCEPTED), 9, ("unknown", "it did not come as it is listed")),
     ],
 )
 def test_shortage_names_what_is_missing(
-    evidence: Evidence | None, reached: int | None, words: str | None
+    evidence: Evidence | None, reached: int | None, shortage: tuple[str, str] | None
 ) -> None:
     run = RunTracking(
         run_id="run",
         seen=RunListing(run_id="run", last_step=9),
         parts={HISTORY: PartTracking(position=Position(last_step=reached), evidence=evidence)},
     )
-    assert shortage_of(run) == words
-    if words is None:
+    assert shortage_of(run) == shortage
+    if shortage is None:
         return
     part = replace(run.part(HISTORY), position=None)
     unseen = shortage_of(replace(with_part(run, HISTORY, part), seen=None))
     assert unseen is not None
-    assert "is listed" not in unseen or "as it is listed" in unseen
+    kind, words = unseen
+    assert kind != "last_step"
+    assert "is listed" not in words or "as it is listed" in words
+
+
+def test_runs_that_are_short_or_wait_have_their_kinds(tmp_path: Path) -> None:
+    source = MemorySource()
+    for run_id in ("short", "shrunk"):
+        source.add_run(run_id)
+        for step in range(3):
+            source.log(run_id, {"loss": step / 4})
+    source.update("short", line_count_offset=2)
+    syncing.sync(source, tmp_path)
+    source.rewind("shrunk", 0)
+    source.advance(700)
+    syncing.sync(source, tmp_path, sync_mode="full_reconcile")
+    status = read_status(ExportStore(name=NAME, data_root=tmp_path), NOW)
+    assert status.shortages == {"short": "2 rows short"}
+    assert status.short_kinds == {"short": ShortKind.FEWER_ROWS}
+    assert status.waiting == {"shrunk": "2 rows shrunk"}
+    assert status.waiting_kinds == {"shrunk": "shrunk"}

@@ -23,7 +23,14 @@ from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.proof.compare import explain_absence, reasons_against
 from dr_wandb.core.proof.doubts import Doubt
 from dr_wandb.core.proof.holdings import describe_comparison
-from dr_wandb.core.proof.verify import MOST_LISTED, FindingKind, VerifyReport, describe_report
+from dr_wandb.core.proof.verify import (
+    MOST_LISTED,
+    FindingKind,
+    Note,
+    NoteKind,
+    VerifyReport,
+    describe_report,
+)
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.shell.proof import checking
 from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
@@ -347,7 +354,7 @@ def test_export_of_3_0_3_is_sound_as_far_as_it_can_be_checked() -> None:
     store = ExportStore(name="kept", data_root=EXPORT_OF_3_0_3.parent)
     report = verify_export(store)
     assert (report.sound, report.runs, report.rows) == (True, 5, 39)
-    assert report.notes == (checking.WRITTEN_BY_3_0_3,)
+    assert report.notes == (Note(kind=NoteKind.OF_3_0_3, text=checking.WRITTEN_BY_3_0_3),)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +379,8 @@ def test_renamed_folder_is_no_damage(store: ExportStore) -> None:
     store.export_dir.rename(renamed.export_dir)
     report = verify_export(renamed)
     assert report.sound
-    assert report.notes == ("the folder was renamed: it was 'export' when last synced",)
+    renamed = "the folder was renamed: it was 'export' when last synced"
+    assert report.notes == (Note(kind=NoteKind.RENAMED, text=renamed),)
 
 
 def test_interrupted_commit_is_told_with_what_finishes_it(store: ExportStore) -> None:
@@ -392,7 +400,8 @@ def test_sync_at_work_is_no_damage(store: ExportStore) -> None:
     report = verify_export(store)
     assert report.sound
     (said,) = report.notes
-    assert said.startswith(f"a sync is at work: process {os.getpid()} on ")
+    assert said.kind == NoteKind.AT_WORK
+    assert said.text.startswith(f"a sync is at work: process {os.getpid()} on ")
     (store.export_dir / ".commit.json").write_text("{}")
     (finding,) = verify_export(store).findings
     assert finding.kind == FindingKind.BUSY
@@ -455,9 +464,17 @@ def test_times_that_go_back_are_a_note_when_they_were_written_so(tmp_path: Path)
     syncing.sync(source, tmp_path)
     report = verify_export(ExportStore(name=NAME, data_root=tmp_path))
     assert report.sound
-    assert [note.split(":")[0] for note in report.notes] == [
-        "changes.jsonl line 2 is earlier than the line before it"
-    ]
+    (note,) = report.notes
+    assert note.kind == NoteKind.CLOCKS
+    assert note.text.startswith("changes.jsonl line 2 is earlier than the line before it:")
+
+
+def test_document_that_something_else_spelled_is_a_note(store: ExportStore) -> None:
+    path = store.manifest_path
+    path.write_text(json.dumps(json.loads(path.read_bytes())))
+    report = verify_export(store)
+    respelled = "manifest.json was spelled anew by something else"
+    assert Note(kind=NoteKind.RESPELLED, text=respelled) in report.notes
 
 
 @pytest.mark.parametrize("name", sorted(whole()))

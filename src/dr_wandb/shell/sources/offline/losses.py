@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.core.offline.scan_report import FileNotice
+from dr_wandb.core.offline.scan_report import FileNotice, NoticeKind
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import lost_in
 
@@ -24,18 +24,22 @@ def losses_of(
     losses = lost_in(reading)
     for lost in losses[:MOST_REPORTED]:
         if lost.torn and is_written_to:
-            yield FileNotice(name=file.name, text=STILL_WRITTEN, serious=False)
+            yield FileNotice(
+                name=file.name, kind=NoticeKind.STILL_WRITTEN, text=STILL_WRITTEN, serious=False
+            )
             continue
         records = f": {count(lost.records, 'record')} or more lost" if lost.records else ""
         text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
-        yield FileNotice(name=file.name, text=text)
+        yield FileNotice(name=file.name, kind=NoticeKind.LOST_BYTES, text=text)
     if len(losses) > MOST_REPORTED:
         text = f"is damaged in {len(losses) - MOST_REPORTED} more places"
-        yield FileNotice(name=file.name, text=text)
+        yield FileNotice(name=file.name, kind=NoticeKind.LOST_BYTES, text=text)
     unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
     if unreadable:
-        yield FileNotice(name=file.name, text=f"{count(unreadable, 'record')} cannot be decoded")
+        text = f"{count(unreadable, 'record')} cannot be decoded"
+        yield FileNotice(name=file.name, kind=NoticeKind.NOT_DECODED, text=text)
     folder = file.name.rpartition("/")[0]
     for remark in reading.remarks:
         name, _, text = remark.partition(" ")
-        yield FileNotice(name=f"{folder}/{name}" if folder else name, text=text)
+        path = f"{folder}/{name}" if folder else name
+        yield FileNotice(name=path, kind=NoticeKind.FILE_BESIDE, text=text)

@@ -18,7 +18,7 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
-from dr_wandb.core.offline.scan_report import FileNotice, FolderContent
+from dr_wandb.core.offline.scan_report import FileNotice, FolderContent, NoticeKind
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
 from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, links_in, why
@@ -90,12 +90,13 @@ class FolderScan:
             raise InvalidRequestError(self._closed)
         if hollow:
             others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
-            self._report(hollow[0] or clean_text(str(self._folder)), f"{HOLLOW}{others}")
+            name = hollow[0] or clean_text(str(self._folder))
+            self._report(name, NoticeKind.HOLLOW, f"{HOLLOW}{others}")
         elif not files and not missed:
             links = ", ".join(links_in(self._folder)) if self._folder.is_dir() else ""
             unfollowed = f"; links to folders are not followed, name where they lead: {links}"
             text = f"holds no .wandb file and no older run folder{unfollowed if links else ''}"
-            self._report(clean_text(str(self._folder)), text)
+            self._report(clean_text(str(self._folder)), NoticeKind.NO_RUN_FILE, text)
         runs: dict[str, list[StartedFile]] = defaultdict(list)
         called = Counter(file.run_id for file in files)
         alone = [file for file in files if called[file.run_id] == 1]
@@ -128,8 +129,8 @@ class FolderScan:
         self._left_out.add((run_id, "/".join(filter(None, (entity, project)))))
         return False
 
-    def _report(self, name: str, text: str, *, serious: bool = True) -> None:
-        self._notices.append(FileNotice(name=name, text=text, serious=serious))
+    def _report(self, name: str, kind: NoticeKind, text: str, *, serious: bool = True) -> None:
+        self._notices.append(FileNotice(name=name, kind=kind, text=text, serious=serious))
 
     def _miss(self, found: OutOfReach) -> None:
         """Let the run of what is out of reach fail; of a folder, all runs that were read in it."""
@@ -142,7 +143,7 @@ class FolderScan:
             self._fail(found.name, found.run_id, reason)
         elif not known:
             self._closed.append(reason)
-            self._report(found.shown, found.reason)
+            self._report(found.shown, NoticeKind.OUT_OF_REACH, found.reason)
 
     def _fail(
         self, name: str, run_id: str, reason: str, kind: RunFailureKind = RunFailureKind.UNREADABLE
@@ -174,7 +175,7 @@ class FolderScan:
             )
             self._fail(file.name, file.run_id, reason, RunFailureKind.FILES_MISSING)
         else:
-            self._report(file.name, found.problem)
+            self._report(file.name, NoticeKind.NOT_A_RUN, found.problem)
         return None
 
     def _read_run(self, run_id: str, starts: list[StartedFile]) -> FoundRun | None:
@@ -199,14 +200,15 @@ class FolderScan:
             is_written_to = self._is_written_to(start.file, reading)
             self._notices += losses_of(start.file, reading, before, is_written_to)
             if start.named is None and reading.fold.run is None and reading.fold.records:
-                self._report(start.file.name, "does not say its project: taken in")
+                text = "does not say its project: taken in"
+                self._report(start.file.name, NoticeKind.NO_PROJECT, text)
             if reading.fold.records > (before.fold.records if before is not None else 0):
                 files.append(FoundFile(file=start.file, named=start.named, reading=reading))
             else:
-                self._report(start.file.name, NOTHING_WRITTEN)
+                self._report(start.file.name, NoticeKind.NOTHING_WRITTEN, NOTHING_WRITTEN)
         for point in files[-1].reading.fold.branch_points if files else ():
             text = f"is of a run that was forked from {point.run_id}: rows before that are there"
-            self._report(files[-1].file.name, text, serious=False)
+            self._report(files[-1].file.name, NoticeKind.FORKED, text, serious=False)
         rows = files[-1].reading.fold.rows if files else 0
         missing = self._rows_before(run_id, starts[0].owner) - rows
         if missing > 0:
@@ -237,15 +239,15 @@ class FolderScan:
         for start, of in found.copies:
             self._reader.forget(start.file.name)
             text = f"is a copy of {of.file.name}, or of the beginning of it: left out"
-            self._report(start.file.name, text, serious=False)
+            self._report(start.file.name, NoticeKind.COPY, text, serious=False)
         for start, other in found.alike:
             text = f"was started at the moment of {other.file.name} and differs: both are read"
-            self._report(start.file.name, text, serious=False)
+            self._report(start.file.name, NoticeKind.SAME_START, text, serious=False)
         for start, of in found.repairing:
             for file in (start.file, of.file):
                 self._reader.forget(file.name)
             text = f"is a copy of {of.file.name}, each damaged elsewhere: read as one file"
-            self._report(start.file.name, text)
+            self._report(start.file.name, NoticeKind.DAMAGED_COPY, text)
         return in_order(found.kept)
 
     def _is_written_to(self, file: RunFile, reading: FileReading) -> bool:
@@ -274,6 +276,6 @@ def look_into(folder: Path, now_ns: int) -> FolderContent:
     return FolderContent(
         folder=clean_text(str(folder)),
         runs=tuple(runs),
-        unread={run_id: failure.reason for run_id, failure in found.unread.items()},
+        unread=dict(found.unread),
         notices=tuple(found.notices),
     )

@@ -180,6 +180,7 @@ def test_copies_that_are_damaged_in_other_places_are_read_as_one(
     notices = scan(folder).notices
     assert len(notices) == len(copies) - 1
     assert all("each damaged elsewhere: read as one file" in notice.text for notice in notices)
+    assert {notice.kind for notice in notices} == {"damaged_copy"}
     paths[-1].unlink()
     if len(copies) == 2:
         (failed,) = sync_folder(folder, data_root).failures

@@ -192,6 +192,8 @@ def test_folder_that_cannot_be_listed_is_reported_when_nobody_knows_its_runs(
         assert list(runs_of(open_folder(folder))) == ["other"]
     (line,) = caplog.messages
     assert line.startswith(f"{folder}/share cannot be read: Permission denied")
+    (notice,) = scan(folder).notices
+    assert notice.kind == "out_of_reach"
 
 
 # --- whose run it is
@@ -252,8 +254,9 @@ def test_scan_names_runs_that_cannot_be_read_and_ends_with_3(
     assert said.err.splitlines() == [f"run 'run': {reason}", f"{name} is empty"]
     if as_json:
         content = json.loads(said.out)
-        assert content["unread"] == {"run": reason}
-        assert [notice["name"] for notice in content["notices"]] == [name]
+        assert content["unread"] == {"run": {"kind": "unreadable", "reason": reason}}
+        (notice,) = content["notices"]
+        assert (notice["name"], notice["kind"]) == (name, "not_a_run")
         assert [found["run_id"] for found in content["runs"]] == ["other"]
     else:
         assert said.out.splitlines()[-1] == f"1 run in 1 file below {folder}"
