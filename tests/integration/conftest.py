@@ -28,6 +28,7 @@ from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.server import Project, Request, StandInServer
+from tests.state_files import whole_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -308,7 +309,7 @@ class Exports:
 
     def tracking(self, run_id: str, name: str = "n") -> dict[str, Any]:
         """Return what the state says of a run, with what it leaves out."""
-        state = json.loads((self.folder(name) / "state.json").read_bytes())
+        state = whole_state(self.folder(name))
         unsaid = msgspec.structs.asdict(RunTracking(run_id=run_id))
         return {**unsaid, **state["runs"][run_id]}
 

@@ -36,6 +36,7 @@ from tests.offline_logging import (
     TYPED_STEPS,
     Machine,
 )
+from tests.state_files import whole_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -639,13 +640,16 @@ def test_a_recording_replays_to_the_same_bytes(logged: Logged, alone: Alone) -> 
     done = alone.export("offline:wandb", "--include-metadata", "--record", "tape")
     assert done.code == 0
     files = alone.files()
+    (folder,) = (path.parent for path in alone.cwd.glob("data/*/state.json"))
+    remembered = [whole_state(folder)]
     (alone.cwd / "data").rename(alone.cwd / "first")
     replayed = alone.export("replay:tape", "--include-metadata")
     assert (replayed.code, quiet_lines(replayed)) == (0, [])
     again = alone.files()
     assert {name for name in files if files[name] != again[name]} == {"state.json"}
-    assert b'"offline"' in files["state.json"]
-    assert b'"offline"' not in again["state.json"]
+    remembered.append(whole_state(folder))
+    kinds = [{run["source"] for run in state["runs"].values()} for state in remembered]
+    assert kinds == [{"offline"}, {"replay"}]
 
 
 def test_what_a_machine_says_of_itself_is_left_out_unless_asked_for(

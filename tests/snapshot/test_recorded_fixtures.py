@@ -20,6 +20,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension
 from dr_wandb import ExportEngine, ExportRequest, ExportSummary
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.shell.sources.opening import source_opener
+from tests.state_files import whole_state
 from tests.syncing import ALWAYS_THERE, SOMETIMES_THERE, lines, select, visible
 
 RECORDING = Path(__file__).parents[2] / "fixtures" / "recorded" / "tiny-vision"
@@ -73,6 +74,8 @@ def test_replay_of(case: str, tmp_path: Path, snapshot: SnapshotAssertion) -> No
     files = visible(tmp_path / NAME)
     expected = ALWAYS_THERE | SOMETIMES_THERE
     assert set(files) == expected - ({"history.jsonl"} if case == "metadata" else set())
+    remembered = json.dumps(whole_state(tmp_path / NAME), indent=2, sort_keys=True)
+    files["remembered.json"] = f"{remembered}\n".encode()
     for name, content in files.items():
         stem, _, suffix = name.partition(".")
         extension = JsonFile if suffix == "json" else JsonLinesFile

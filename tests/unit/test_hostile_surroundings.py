@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -29,6 +28,7 @@ from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests import syncing
 from tests.crash.operations import CHANGES, Fault, Stopped, digest_of, stopped_at
 from tests.memory_source import MemorySource
+from tests.state_files import edit_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,9 +95,7 @@ def test_hand_edited_state_loses_nothing(tmp_path: Path, change: Any) -> None:
     source.delete("a")
     syncing.sync(source, tmp_path)
     before = files(folder)
-    state = json.loads((folder / "state.json").read_bytes())
-    change(state["runs"])
-    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    edit_state(folder, lambda state: change(state["runs"]))
     syncing.sync(source, tmp_path)
     assert files(folder) == before
     assert len(list(iter_history_rows(syncing.NAME, tmp_path))) == 10

@@ -6,18 +6,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hypothesis import note
+from hypothesis import event, note
 
 from dr_wandb import ExportSummary, iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb.core.contract.known_runs import resting
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.sync.codec import decode_changes, encode_line, row_key
-from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.proof.verify import verify_export
+from dr_wandb.shell.store.export_store import ExportStore, read_state
 from tests import syncing
 from tests.property.machine.changes_model import changes_between
 from tests.property.machine.view import View
 from tests.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE
 
-SHOWN_HIDDEN = {".lock", ".checked.json"}
+SHOWN_HIDDEN = {".lock", ".checked.json", STORE_FILE, CHANGES_OF_STORE_FILE}
 
 
 def check_files(folder: Path, request: ExportRequest, summary: ExportSummary) -> None:
@@ -53,6 +56,21 @@ def check_files(folder: Path, request: ExportRequest, summary: ExportSummary) ->
         assert described.lines == len(syncing.lines(files, name)), name
         assert described.bytes == len(content), name
         assert described.sha256 == hashlib.sha256(content).hexdigest(), name
+    assert verify_export(store).findings == ()
+    check_remembered(store, request)
+
+
+def check_remembered(store: ExportStore, request: ExportRequest) -> None:
+    """Nothing that is remembered is lost, and the runs that rest are settled ones."""
+    read = read_state(store.state_path)
+    assert read is not None
+    assert not read.lost
+    rest = resting(read.state.runs, request)
+    event(f"a run rests: {bool(rest)}")
+    for run_id in rest:
+        run = read.state.runs[run_id]
+        assert run.settled(request, read.state.last_exported_at)
+        assert (run.missing_since, run.out_of_scope_since, run.short_by) == (None, None, None)
 
 
 def instant(snapshot: Any) -> datetime:

@@ -1,6 +1,7 @@
 """What may happen to a project between and during syncs."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +14,7 @@ from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunsById, ans
 from tests import syncing
 from tests.memory_run import MemoryRun, spell_time
 from tests.memory_source import MemorySource
+from tests.state_files import as_if_large
 from tests.syncing import NAME
 
 LONG_AGO = "2025-06-01T00:00:00+00:00"
@@ -114,8 +116,8 @@ class ProjectRules(RuleBasedStateMachine):
         self.data_root = Path(self.folder.name) / "data"
         self.data_root.mkdir()
         self.request = syncing.request_for(self.data_root)
-        self.calm = syncing.without_fsync()
-        self.calm.__enter__()
+        self.around = ExitStack()
+        self.around.enter_context(syncing.without_fsync())
         # Runs that changed since their snapshot, or their rows, were last read.
         self.edited: set[str] = set()
         self.logged: set[str] = set()
@@ -123,7 +125,7 @@ class ProjectRules(RuleBasedStateMachine):
         self.masked: set[str] = set()
 
     def teardown(self) -> None:
-        self.calm.__exit__(None, None, None)
+        self.around.close()
         self.folder.cleanup()
 
     @property
@@ -138,8 +140,11 @@ class ProjectRules(RuleBasedStateMachine):
         if rows:
             self.logged.add(run_id)
 
-    @initialize(count=st.integers(0, 5))
-    def begin(self, count: int) -> None:
+    @initialize(count=st.integers(0, 5), large=st.booleans())
+    def begin(self, count: int, large: bool) -> None:
+        """large: what is known of the runs is written as in an export of many runs."""
+        if large:
+            self.around.enter_context(as_if_large())
         for run_id in IDS[:count]:
             self.create(run_id, False)
             for _ in range(3):

@@ -6,11 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
-
-from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.manifest import STATE_FILE
 from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
+from dr_wandb.shell.store.export_store import load_state
 from tests import syncing
 
 
@@ -33,16 +31,13 @@ class View:
         self.missing: dict[str, str] = manifest.get("missing_runs", {})
         self.outside: dict[str, str] = manifest.get("out_of_scope_runs", {})
         self.changes = syncing.lines(self.files, "changes.jsonl")
+        read = load_state(folder / STATE_FILE)
+        self.state = None if read is None else read.state
 
     @property
     def contents(self) -> dict[str, bytes]:
         """Return the files that a sync which finds nothing new leaves alone."""
         return {name: content for name, content in self.files.items() if name != STATE_FILE}
-
-    @property
-    def state(self) -> ExportState | None:
-        content = self.files.get(STATE_FILE)
-        return None if content is None else msgspec.json.decode(content, type=ExportState)
 
     def of(self, run_id: str) -> tuple[Any, list[bytes]]:
         return self.runs.get(run_id), self.rows.get(run_id, [])

@@ -79,11 +79,25 @@ class _EarlierState(Record, frozen=True, kw_only=True):
     snapshot_fields: tuple[str, ...] = ()
 
 
+class StateHead(Record, frozen=True, kw_only=True):
+    """What a `state.json` of any version says of itself, without its runs."""
+
+    entity: str
+    project: str
+    tracked: str = ""
+
+
+_HEAD = msgspec.json.Decoder(StateHead)
 _STATE = msgspec.json.Decoder(ExportState)
 _EARLIER = msgspec.json.Decoder(_EarlierState)
 _UNTYPED = msgspec.json.Decoder(dict[str, Any])
 
 _FAILURES = ("failure", "unread", "metadata_failure")
+
+
+def read_head(content: bytes) -> StateHead:
+    """Decode no more of `state.json` than says whose it is. Raises ValueError if it is none."""
+    return _HEAD.decode(content)
 
 
 def read_state(content: bytes, schema_version: int) -> ExportState:

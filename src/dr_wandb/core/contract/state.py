@@ -12,6 +12,7 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.listing import TERMINAL_STATES, RunListing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import UNKNOWN, ByteRange, PartTracking
@@ -101,20 +102,22 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     def complete(self, request: ExportRequest) -> bool:
         """Say whether all that the request asks of this run was read after the run had ended."""
+        return self.read_at_its_end(include_metadata=request.include_metadata) and all(
+            self.part(dataset).complete(request.selection_of(dataset), self.counts_of(dataset))
+            for dataset in request.datasets
+        )
+
+    def read_at_its_end(self, *, include_metadata: bool) -> bool:
+        """Say whether all but its rows was read after the run had ended."""
         if not self.terminal or self.seen is None or (self.failed or self.unread):
             return False
-        if self.metadata_included != request.include_metadata or self.snapshot is None:
+        if self.metadata_included != include_metadata or self.snapshot is None:
             return False
-        if request.include_metadata and self.metadata_failure is not None:
+        if include_metadata and self.metadata_failure is not None:
             return False
         if self.fingerprint != self.seen.fingerprint:  # an older snapshot was put back
             return False
-        if self.fields_to_read:
-            return False
-        return all(
-            self.part(dataset).complete(request.selection, self.seen.counts_of(dataset))
-            for dataset in request.datasets
-        )
+        return not self.fields_to_read
 
     def settled(self, request: ExportRequest, last_sync_at: str | None) -> bool:
         """Say whether an incremental sync need not look at this run again.
@@ -122,16 +125,26 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         It is complete, its last heartbeat was more than 24 hours old at the last sync, and the last
         look at any difference between its rows and its listing is over.
         """
-        if not self.complete(request) or self.seen is None:
-            return False
-        if not all(
-            self.part(dataset).looked_at(self.seen.counts_of(dataset))
-            for dataset in request.datasets
-        ):
+        return (
+            self.complete(request)
+            and all(
+                self.part(dataset).looked_at(self.counts_of(dataset))
+                for dataset in request.datasets
+            )
+            and self.silent_for_long(last_sync_at)
+        )
+
+    def silent_for_long(self, last_sync_at: str | None) -> bool:
+        """Say whether its last heartbeat was more than 24 hours old at the last sync."""
+        if self.seen is None:
             return False
         heartbeat = instant(self.seen.heartbeat_at or self.seen.created_at)
         synced = instant(last_sync_at)
         return heartbeat is not None and synced is not None and synced - heartbeat > SETTLING_TIME
+
+    def counts_of(self, dataset: str) -> Counts:
+        """Return what the last listing said of its rows of one dataset."""
+        return Counts() if self.seen is None else self.seen.counts_of(dataset)
 
 
 def with_part(tracking: RunTracking, dataset: str, part: PartTracking) -> RunTracking:
@@ -150,7 +163,8 @@ class ExportState(Record, frozen=True, kw_only=True):
     `runs` is keyed by run id. `files` are the SHA-256 of the data files that the byte ranges in
     `runs` speak of, by their names. `changes_length` is how many bytes of `changes.jsonl` are ours.
     `scope` is that of the last sync. `listing_mark` stands for all that its source listed, "" if
-    that did not all read, or the source has no such mark.
+    that did not all read, or the source has no such mark. `tracked` stands for the content of the
+    store that has the rest of what is known of the runs (see state_form.py), "" if there is none.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -159,13 +173,14 @@ class ExportState(Record, frozen=True, kw_only=True):
     project: str
     last_exported_at: str | None = None
     max_created_at: str | None = None
-    runs: dict[str, RunTracking] = msgspec.field(default_factory=dict)
+    runs: Mapping[str, RunTracking] = msgspec.field(default_factory=dict)
     files: dict[str, str] = msgspec.field(default_factory=dict)
     changes_length: int = 0
     scope: RunScope | None = None
     row_shape: int = 1
     snapshot_fields: tuple[str, ...] = ()
     listing_mark: str = ""
+    tracked: str = ""
 
     @property
     def present(self) -> Mapping[str, RunTracking]:

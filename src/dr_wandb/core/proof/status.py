@@ -26,9 +26,9 @@ from dr_wandb.core.sync.manifest import ExportManifest
 class ExportStatus(Record, frozen=True, kw_only=True):
     """What one export holds, and what the last look at W&B said of it.
 
-    `selection` and `scope` are in words. `file_bytes`: each visible file. `created_at`: the first
-    sync, `changed_at`: the last that changed what is exported, `looked_at`: the last of all,
-    `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
+    `selection` and `scope` are in words. `file_bytes`: each file that a sync writes. `created_at`:
+    the first sync, `changed_at`: the last that changed what is exported, `looked_at`: the last of
+    all, `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
     `behind`, `short` and `waiting` ones are told by run id, with `shortages` in words; `accepted`
     are the short runs of which no more is waited for; of `metadata_failed` ones the metadata file
     did not come. `failure_kinds`, `metadata_failure_kinds`, `behind_kinds`, `short_kinds` and

@@ -94,6 +94,7 @@ class NoteKind(StrEnum):
     RESPELLED = "respelled"
     RENAMED = "renamed"
     CLOCKS = "clocks"
+    FORGOTTEN = "forgotten"
 
 
 class Note(Record, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.identity import is_another_run, see
+from dr_wandb.core.contract.known_runs import ChangedRuns
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
@@ -85,18 +86,19 @@ def advance_runs(
     broken: Sequence[FailedRun],
     source: str,
     exported_at: str,
-) -> dict[str, RunTracking]:
+) -> ChangedRuns:
     """Return the tracking of every run of the export after its sync.
 
     outcomes: of the listed runs. broken: the runs whose listing did not read. Byte ranges are
     those of before.
     """
-    tracked = dict(before)
-    for run in plan.runs:
-        if run.action in (RunAction.PRUNE, RunAction.FORGET):
-            del tracked[run.run_id]
-        elif run.action == RunAction.MISSING:
-            tracked[run.run_id] = mark_missing(before[run.run_id], exported_at)
+    dropped = (RunAction.PRUNE, RunAction.FORGET)
+    gone = {run.run_id for run in plan.runs if run.action in dropped}
+    tracked = {
+        run.run_id: mark_missing(before[run.run_id], exported_at)
+        for run in plan.runs
+        if run.action == RunAction.MISSING
+    }
     for run_id, outcome in outcomes.items():
         tracked[run_id] = advance_run(request, before.get(run_id), outcome, source, exported_at)
     for failed in broken:
@@ -104,7 +106,12 @@ def advance_runs(
         tracked[failed.run_id] = replace(
             with_parts(known, _without_failure), failure=failed.failure, missing_since=None
         )
-    return tracked
+    changed = {
+        run_id: run
+        for run_id, run in tracked.items()
+        if run_id not in before or run != before[run_id]
+    }
+    return ChangedRuns(before, changed, gone)
 
 
 def advance_run(
@@ -283,7 +290,7 @@ def mark_missing(tracking: RunTracking, exported_at: str) -> RunTracking:
 
 def advance_state(
     state: ExportState,
-    runs: Mapping[str, RunTracking],
+    runs: ChangedRuns,
     *,
     exported_at: str,
     files: Mapping[str, str],
@@ -292,12 +299,12 @@ def advance_state(
     listing_mark: str,
 ) -> ExportState:
     """Return the state after a sync. files: the SHA-256 of the data files, by name."""
-    created = (tracking.created_at for tracking in runs.values())
+    created = (tracking.created_at for tracking in runs.changed.values())
     return replace(
         state,
         last_exported_at=exported_at,
         max_created_at=latest([state.max_created_at, *created]),
-        runs=dict(sorted(runs.items())),
+        runs=runs,
         files=dict(sorted(files.items())),
         changes_length=changes_length,
         scope=scope,
@@ -307,11 +314,11 @@ def advance_state(
     )
 
 
-def count_deselected(before: Mapping[str, RunTracking], after: Mapping[str, RunTracking]) -> int:
+def count_deselected(after: ChangedRuns) -> int:
     """Return how many rows runs lost to another selection."""
     lost = 0
-    for run_id, now in after.items():
-        known = before.get(run_id)
+    for run_id, now in after.changed.items():
+        known = after.before.get(run_id)
         for dataset, part in known.parts.items() if known is not None else ():
             lost += _count_deselected(part, now.part(dataset))
     return lost

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.known_runs import ChangedRuns
 from dr_wandb.core.contract.listing import TERMINAL_STATES
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.records import Record, WandbRun
@@ -198,19 +199,11 @@ def path_of(name: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def changes_between(
-    before: Mapping[str, RunTracking],
-    after: Mapping[str, RunTracking],
-    changed: Mapping[str, ChangedRun],
-    at: str,
-) -> SyncChanges:
+def changes_between(runs: ChangedRuns, changed: Mapping[str, ChangedRun], at: str) -> SyncChanges:
     """Say what became of the runs of an export. changed: the fields of runs that it held before."""
-    known = {run_id for run_id, was in before.items() if was.snapshot is not None}
-    moved = {
-        run_id: (before[run_id], now)
-        for run_id, now in after.items()
-        if run_id in known and before[run_id] is not now
-    }
+    before, after = runs.before, runs.changed
+    known = {run_id for run_id in after if run_id in before and before[run_id].snapshot is not None}
+    moved = {run_id: (before[run_id], after[run_id]) for run_id in known}
 
     def where(said: Callable[[RunTracking, RunTracking], bool]) -> tuple[str, ...]:
         return tuple(sorted(run_id for run_id, (was, now) in moved.items() if said(was, now)))
@@ -226,31 +219,28 @@ def changes_between(
         },
         missing=where(lambda was, now: not was.missing_since and bool(now.missing_since)),
         returned=where(lambda was, now: bool(was.missing_since) and not now.missing_since),
-        pruned=tuple(sorted(run for run in before.keys() - after.keys() if before[run].snapshot)),
+        pruned=tuple(sorted(run for run in runs.gone if before[run].snapshot)),
         left_scope=where(
             lambda was, now: not was.out_of_scope_since and bool(now.out_of_scope_since)
         ),
         entered_scope=where(
             lambda was, now: bool(was.out_of_scope_since) and not now.out_of_scope_since
         ),
-        rows=_count_rows(before, after, HISTORY),
+        rows=_count_rows(runs, HISTORY),
         other_rows={
             dataset: counts
             for dataset in DATASETS
-            if dataset != HISTORY and (counts := _count_rows(before, after, dataset))
+            if dataset != HISTORY and (counts := _count_rows(runs, dataset))
         },
     )
 
 
-def _count_rows(
-    before: Mapping[str, RunTracking], after: Mapping[str, RunTracking], dataset: str
-) -> dict[str, RowCount]:
+def _count_rows(runs: ChangedRuns, dataset: str) -> dict[str, RowCount]:
     counts = {}
-    ids = before.keys() | after.keys()
-    for run_id in sorted(run for run in ids if before.get(run) is not after.get(run)):
+    for run_id in sorted({*runs.changed, *runs.gone}):
         part, part_now = (
             tracked[run_id].part(dataset) if run_id in tracked else UNKNOWN
-            for tracked in (before, after)
+            for tracked in (runs.before, runs.changed)
         )
         was, now = part.stored, part_now.stored
         if (was and was.digest) == (now and now.digest) or _only_reshaped(part, part_now):

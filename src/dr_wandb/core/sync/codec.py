@@ -66,7 +66,7 @@ RowKey = tuple[bool, int, bool, int | float]
 """Orders the rows of one run: by step, then timestamp as numbers; rows without one come last."""
 
 
-def encode_line(record: HistoryRow | RunSnapshot | SyncChanges) -> bytes:
+def encode_line(record: Record) -> bytes:
     """Encode one record as one line."""
     return _ENCODER.encode(record) + b"\n"
 

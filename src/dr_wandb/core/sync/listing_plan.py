@@ -13,6 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from dr_wandb.core.contract.failures import RunsVanished
+from dr_wandb.core.contract.known_runs import awake, resting
 from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
@@ -58,8 +59,12 @@ def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
     within_scope = request.scope is not None
     unsettled = [
         run_id
-        for run_id, tracking in (state.runs if within_scope else state.present).items()
-        if tracking.missing_since or not tracking.settled(request, state.last_exported_at)
+        for run_id, tracking in awake(state.runs, request)
+        if (
+            within_scope
+            if tracking.missing_since is not None
+            else not tracking.settled(request, state.last_exported_at)
+        )
     ]
     since = RunsCreatedSince(since=earlier(state.max_created_at, LATE_RUNS), scope=request.scope)
     return ListingPlan(
@@ -134,6 +139,7 @@ def count_missing(pages: Sequence[tuple[int | None, bool]], answered: int) -> in
 
 
 def everything_is_due(
+    request: ExportRequest,
     state: ExportState,
     *,
     total: int | None,
@@ -146,9 +152,14 @@ def everything_is_due(
     total: its count of the runs in scope, None if it does not count. asked: ids whose answer is
     complete. answered: runs that some answer showed, inside: those of them that are in scope.
     """
-    followed = {run for run, known in state.present.items() if known.out_of_scope_since is None}
-    expected = (followed - {*asked, *answered}) | ({*inside} & {*answered})
-    return total not in (None, len(expected))
+    known = {*asked, *answered}
+    followed = {
+        run_id
+        for run_id, run in awake(state.runs, request)
+        if run.missing_since is None and run.out_of_scope_since is None
+    }
+    expected = (followed - known) | ({*inside} & {*answered})
+    return total not in (None, len(expected) + len(resting(state.runs, request) - known))
 
 
 def count_as_asked(
@@ -176,8 +187,16 @@ def check_vanished(
     A run that failed and of which nothing is held is no loss.
     """
     gone = {RunAction.MISSING, RunAction.PRUNE}
-    known = {run_id for run_id, run in state.present.items() if not run.never_held}
-    vanished = sum(run.action in gone and run.run_id in known for run in plan.runs)
-    if request.allow_empty or 2 * vanished <= len(known):
+    vanished = [run.run_id for run in plan.runs if run.action in gone]
+    if request.allow_empty or not vanished:
         return None
-    return RunsVanished(name=request.name, vanished=vanished, known=len(known))
+    resting_ids = resting(state.runs, request)
+    known = resting_ids | {
+        run_id
+        for run_id, run in awake(state.runs, request)
+        if run.missing_since is None and not run.never_held
+    }
+    lost = sum(run_id in known for run_id in vanished)
+    if 2 * lost <= len(known):
+        return None
+    return RunsVanished(name=request.name, vanished=lost, known=len(known))

@@ -13,11 +13,13 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.known_runs import awake
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistoryWindow, SyncMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.unproven_runs import (
     FailedRun,
     ShortRun,
@@ -37,9 +39,15 @@ STATE_FILE = "state.json"
 
 
 def file_order() -> tuple[str, ...]:
-    """Return the names of all files of an export, in the order in which they are put in place."""
+    """Return the names of all visible files of an export, as they are put in place."""
     of_datasets = (dataset.file for dataset in DATASETS.values())
     return (*of_datasets, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
+
+
+def commit_order() -> tuple[str, ...]:
+    """Return the names of all files that a commit may put in place, in their order."""
+    *data, state = file_order()
+    return (*data, STORE_FILE, CHANGES_OF_STORE_FILE, state)
 
 
 class DataFile(Record, frozen=True, kw_only=True):
@@ -104,6 +112,7 @@ def describe_export(
     if request.mode == ExportMode.METADATA and old is not None:
         selected_keys, window = old.selected_history_keys, old.history_window
     created_at = normalize_time(old.created_at) if old is not None else None
+    marked = dict(sorted(awake(tracked, None)))
     history = files.get(HISTORY_FILE)
     return ExportManifest(
         name=request.name,
@@ -120,14 +129,14 @@ def describe_export(
         history_window=window,
         scope=request.scope,
         short_runs={
-            run_id: run.short_by for run_id, run in tracked.items() if run.short_by is not None
+            run_id: run.short_by for run_id, run in marked.items() if run.short_by is not None
         },
         missing_runs={
-            run_id: run.missing_since for run_id, run in tracked.items() if run.missing_since
+            run_id: run.missing_since for run_id, run in marked.items() if run.missing_since
         },
         out_of_scope_runs={
             run_id: run.out_of_scope_since
-            for run_id, run in tracked.items()
+            for run_id, run in marked.items()
             if run.out_of_scope_since
         },
         files=dict(files),

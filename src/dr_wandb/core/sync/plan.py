@@ -14,6 +14,7 @@ Rules
 import math
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
+from operator import attrgetter
 
 import msgspec
 
@@ -21,6 +22,7 @@ from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.identity import is_another_run, why_another
+from dr_wandb.core.contract.known_runs import awake, resting
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
@@ -94,7 +96,7 @@ class RunPlan(Record, frozen=True, kw_only=True):
     reason: str
     failure: RunFailure | None = None
     out_of_scope: bool = False
-    fetches: dict[str, PartFetch] = msgspec.field(default_factory=dict)
+    fetches: Mapping[str, PartFetch] = msgspec.field(default_factory=dict)
     metadata: bool = False
     requests: int = 0
 
@@ -102,6 +104,10 @@ class RunPlan(Record, frozen=True, kw_only=True):
     def idle(self) -> bool:
         """Say whether nothing is read of the run beyond its listing."""
         return not self.fetches and not self.metadata
+
+
+_NO_FETCHES: Mapping[str, PartFetch] = {}
+"""One for all runs of which nothing is read: there may be very many."""
 
 
 class SyncPlan(Record, frozen=True, kw_only=True):
@@ -153,25 +159,31 @@ def plan_sync(
         for run_id, run in listed.items()
         if run_id in state.runs or run_id not in outside
     ]
+    unlisted = [run_id for run_id in state.runs if run_id not in listed and run_id not in failed]
+    asleep = frozenset[str]() if asked is None else resting(state.runs, request) - {*asked}
     plans.extend(
-        _plan_unlisted(tracking, asked is None or run_id in asked, request.prune)
-        for run_id, tracking in state.runs.items()
-        if run_id not in listed and run_id not in failed
+        _not_looked_at(run_id)
+        if run_id in asleep
+        else _plan_unlisted(state.runs[run_id], asked is None or run_id in asked, request.prune)
+        for run_id in unlisted
     )
-    ordered = sorted(plans, key=lambda plan: _place(plan, state.runs))
+    failed_before = {
+        run_id for run_id, tracking in awake(state.runs, request) if tracking.failed is not None
+    }
+    # Of many runs most have their place already: two sorts need no key of their own for each.
+    plans.sort(key=attrgetter("run_id"))
+    plans.sort(key=lambda plan: _turn(plan, failed_before))
     pages = math.ceil(len(listed) / request.runs_per_page)
-    requests = max(1, pages) + sum(plan.requests for plan in ordered)
-    return SyncPlan(runs=tuple(ordered), requests=requests, failures=tuple(failures))
+    requests = max(1, pages) + sum(plan.requests for plan in plans)
+    return SyncPlan(runs=tuple(plans), requests=requests, failures=tuple(failures))
 
 
-def _place(plan: RunPlan, tracked: Mapping[str, RunTracking]) -> tuple[bool, bool, str]:
+def _turn(plan: RunPlan, failed: Collection[str]) -> int:
     """Order the work: failed last time, then the rest, then what costs nothing; each by id.
 
     That is the order of `history.jsonl`, so what has come is written while the rest is fetched.
     """
-    tracking = tracked.get(plan.run_id)
-    failed = tracking is not None and tracking.failed is not None
-    return (not failed, plan.idle, plan.run_id)
+    return 2 * (plan.run_id not in failed) + plan.idle
 
 
 def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
@@ -184,8 +196,18 @@ def _plan_unlisted(tracking: RunTracking, asked: bool, prune: bool) -> RunPlan:
     elif asked or since is not None:
         action = RunAction.FORGET if tracking.never_held else RunAction.MISSING
     else:
-        action, kind, reason = RunAction.REUSE, PlanKind.SETTLED, "not looked at: settled"
+        return _not_looked_at(tracking.run_id)
     return RunPlan(run_id=tracking.run_id, action=action, kind=kind, reason=reason)
+
+
+def _not_looked_at(run_id: str) -> RunPlan:
+    return RunPlan(
+        run_id=run_id,
+        action=RunAction.REUSE,
+        kind=PlanKind.SETTLED,
+        reason="not looked at: settled",
+        fetches=_NO_FETCHES,
+    )
 
 
 def _plan_run(

@@ -1,7 +1,9 @@
 """One pass over the files of an export, to find all that is wrong with them.
 
 Rules
-- Only the visible files are read, and whether a sync is at work beside them. Nothing is written.
+- The visible files are read, what is remembered beside them, and whether a sync is at work there.
+  Nothing is written.
+- What is remembered may be missing, as in a copy of the visible files: the data is whole then.
 - Whatever is wrong with a file, the others are checked too.
 """
 
@@ -12,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
-from dr_wandb.core.contract.records import FIRST_OF_OURS, Record
+from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.accounting import check_state
@@ -27,6 +29,7 @@ from dr_wandb.core.sync.manifest import (
     HISTORY_FILE,
     MANIFEST_FILE,
     RUNS_FILE,
+    STATE_FILE,
     DataFile,
     ExportManifest,
 )
@@ -34,8 +37,9 @@ from dr_wandb.shell.proof.presence import look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.export_store import ExportStore, load_document, load_state
 from dr_wandb.shell.store.guards import require_visible_file
+from dr_wandb.shell.store.state_files import ReadState
 
-_R = TypeVar("_R", bound=Record)
+_R = TypeVar("_R", ExportManifest, ReadState)
 
 WRITTEN_BY_3_0_3 = (
     "written by dr-wandb 3.0.3, which keeps no digests: that every line reads and is counted, and "
@@ -63,7 +67,7 @@ class Checking:
         findings, store = self._findings, self._store
         self._look_beside()
         manifest = self._load(store.manifest_path, _load_manifest)
-        state = self._load(store.state_path, load_state)
+        state = self._as_remembered(self._load(store.state_path, load_state))
         known = manifest or state
         strict = known is not None and known.schema_version >= FIRST_OF_OURS
         project = (known.entity, known.project) if known is not None else None
@@ -116,6 +120,17 @@ class Checking:
         elif beside.holder is not None:
             self._findings.note(NoteKind.AT_WORK, f"a sync is at work: {beside.holder}")
 
+    def _as_remembered(self, read: ReadState | None) -> ExportState | None:
+        """Return what is remembered of the runs, None if that is lost: the data is whole then."""
+        if read is None or not read.lost:
+            return read and read.state
+        if read.lost.damaged:
+            self._findings.add(FindingKind.DOCUMENT, STATE_FILE, read.lost.reason)
+        else:
+            forgotten = f"{read.lost.reason}: the next sync reads the histories again"
+            self._findings.note(NoteKind.FORGOTTEN, forgotten)
+        return None
+
     def _load(self, path: Path, load: Callable[[Path], _R | None]) -> _R | None:
         """Read the manifest or the state; what is wrong with it becomes a finding."""
         try:
@@ -135,7 +150,7 @@ class Checking:
             bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
         )
-        version = getattr(document, "schema_version", 0)
+        version = document.schema_version
         if version < FIRST_OF_OURS and path.name == MANIFEST_FILE:
             self._findings.note(NoteKind.OF_3_0_3, WRITTEN_BY_3_0_3)
         elif version >= FIRST_OF_OURS and not document_is_canonical(content):

@@ -10,12 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.status import ExportStatus, sum_up
-from dr_wandb.core.sync.manifest import MANIFEST_FILE, STATE_FILE, ExportManifest, file_order
+from dr_wandb.core.sync.manifest import (
+    MANIFEST_FILE,
+    STATE_FILE,
+    ExportManifest,
+    commit_order,
+    file_order,
+)
 from dr_wandb.shell.proof.presence import Presence, look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.disk_errors import disk_refusals
@@ -92,10 +100,16 @@ def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, _Problem 
 
 def _load_state(store: ExportStore) -> tuple[ExportState | None, _Problem | None]:
     try:
-        state = load_state(store.state_path)
+        read = load_state(store.state_path)
     except DrWandbError as error:
         return None, _problem_of(error)
-    return state, _missing(STATE_FILE) if state is None else None
+    if read is None:
+        return None, _missing(STATE_FILE)
+    if read.lost is not None:
+        return replace(read.state, runs={}), _Problem(
+            "damaged_file" if read.lost.damaged else "missing", read.lost.reason
+        )
+    return read.state, None
 
 
 def _problem_of(error: DrWandbError) -> _Problem:
@@ -108,7 +122,7 @@ def _missing(name: str) -> _Problem:
 
 def _sizes(folder: Path) -> dict[str, int]:
     sizes = {}
-    for name in file_order():
+    for name in commit_order():
         try:
             sizes[name] = (folder / name).stat().st_size
         except OSError:

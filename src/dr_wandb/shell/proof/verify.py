@@ -19,7 +19,7 @@ from dr_wandb.core.proof.compare import compare, explain_absence
 from dr_wandb.core.proof.doubts import AbsenceKind
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, UnheldRun
 from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
-from dr_wandb.core.sync.manifest import file_order
+from dr_wandb.core.sync.manifest import commit_order, file_order
 from dr_wandb.shell.proof.checking import Checking
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
@@ -67,7 +67,7 @@ def _there(path: Path) -> bool:
 def _look(folder: Path) -> list[tuple[int, ...] | None]:
     """Return what tells whether the files of an export are still the same."""
     looks: list[tuple[int, ...] | None] = []
-    for name in (*file_order(), RECORD_FILE):
+    for name in (*commit_order(), RECORD_FILE):
         try:
             status = (folder / name).stat()
         except OSError:
@@ -119,7 +119,7 @@ def compare_with_source(
         with (
             opened(source, request, scratch) as asked,
             ListedRunsFile(scratch) as listed,
-            StoredRuns(store.runs_path, places) as stored,
+            StoredRuns(store.runs_path, places.get) as stored,
         ):
             listing = list_project(asked, request, state, listed, stored.get, wait=wait)
             return compare(

@@ -4,7 +4,7 @@ Rules
 - New files are whole and durable in the staging folder before anything is touched.
 - The commit record, durable too, says what they are; from then on the commit is decided, and a
   start that finds the record rolls it forward, if every new file is still what the record says.
-- Files are renamed in the order of `file_order`, the state last. A file that would not change is
+- Files are renamed in the order of `commit_order`, the state last. A file that would not change is
   left alone. Then the record goes.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, Unfinished
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.sync.manifest import file_order
+from dr_wandb.core.sync.manifest import commit_order
 from dr_wandb.shell.store import disk
 
 STAGING_FOLDER = ".staging"
@@ -61,7 +61,7 @@ def commit(folder: Path, staged: Mapping[str, StagedFile]) -> None:
     """Put the staged files in place. An empty commit does nothing."""
     if not staged:
         return
-    record = CommitRecord(files=tuple(staged[name] for name in file_order() if name in staged))
+    record = CommitRecord(files=tuple(staged[name] for name in commit_order() if name in staged))
     disk.sync_folder(folder / STAGING_FOLDER)
     disk.replace_file(folder / RECORD_FILE, msgspec.json.encode(record) + b"\n")
     _apply(folder, record.files)
@@ -86,7 +86,7 @@ def roll_forward(folder: Path) -> bool:
 def _pending(folder: Path, record: CommitRecord) -> Iterator[StagedFile]:
     """Give the files that are not in place yet; raise DrWandbError where one is not whole."""
     for entry in record.files:
-        if entry.name not in file_order():
+        if entry.name not in commit_order():
             raise _damaged(folder / RECORD_FILE, f"it names {entry.name!r}")
         staged, target = _places(folder, entry)
         if _is_staged(staged, entry) and disk.sha256_of(staged) == entry.sha256:

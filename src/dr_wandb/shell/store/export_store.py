@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 from returns.pipeline import is_successful
 from returns.result import Result
 
 from dr_wandb.core.contract.dataset import DATASETS
-from dr_wandb.core.contract.earlier_states import read_state
 from dr_wandb.core.contract.failures import (
     DamagedFile,
     DrWandbError,
@@ -37,8 +36,10 @@ from dr_wandb.core.sync.manifest import (
 )
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.guards import require_visible_file
+from dr_wandb.shell.store.state_files import ReadState, decode_state
 
 _R = TypeVar("_R", bound=Record)
+_D = TypeVar("_D")
 
 _BUFFER_BYTES = 1 << 17
 _DECODED_BYTES = 1 << 13
@@ -127,9 +128,10 @@ class ExportStore(Record, frozen=True, kw_only=True):
 
         Raises DrWandbError where the export belongs to another project.
         """
-        state = load_state(self.state_path)
-        if state is None:
+        read = load_state(self.state_path)
+        if read is None:
             return ExportState(name=self.name, entity=entity, project=project)
+        state = read.state
         check_identity(self.state_path, state.entity, state.project, entity, project)
         return state
 
@@ -145,9 +147,23 @@ class ExportStore(Record, frozen=True, kw_only=True):
         return _decode_file(self.history_path, decode_rows, decode_row)
 
 
-def load_state(path: Path) -> ExportState | None:
-    """Load a state of any form that there was, None if there is no such file."""
-    return _load(path, read_state)
+def read_state(path: Path) -> ReadState | None:
+    """Read a state of any form that there was, None if there is no such file.
+
+    Of its runs no more is read than is looked at.
+    """
+    with disk_refusals(path):
+        return _load(path, lambda *content: decode_state(path.parent, *content))
+
+
+def load_state(path: Path) -> ReadState | None:
+    """Read a state as `read_state` does, and all its runs."""
+    read = read_state(path)
+    if read is None:
+        return None
+    with disk_refusals(path):
+        runs = dict(sorted(read.state.runs.items()))
+        return read._replace(state=replace(read.state, runs=runs))
 
 
 def load_document(path: Path, kind: type[_R]) -> _R | None:
@@ -155,7 +171,7 @@ def load_document(path: Path, kind: type[_R]) -> _R | None:
     return _load(path, lambda content, _: msgspec.json.decode(content, type=kind))
 
 
-def _load(path: Path, read: Callable[[bytes, int], _R]) -> _R | None:
+def _load(path: Path, read: Callable[[bytes, int], _D]) -> _D | None:
     """Read a document whose schema version is one that there was."""
     with disk_refusals(path):
         require_visible_file(path)

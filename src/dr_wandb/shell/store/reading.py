@@ -9,28 +9,24 @@ Rules
 - Nothing visible is written here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.known_runs import SNAPSHOTS, place_in
 from dr_wandb.core.contract.part import ByteRange, part_with_rows
 from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
-from dr_wandb.core.sync.manifest import HISTORY_FILE, RUNS_FILE, ExportManifest
-from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.export_store import ExportStore, check_identity, load_state
+from dr_wandb.core.sync.manifest import CHANGES_FILE, HISTORY_FILE, RUNS_FILE, ExportManifest
+from dr_wandb.shell.store.checked_files import digest_of
+from dr_wandb.shell.store.export_store import ExportStore, check_identity, read_state
 from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.rebuilding import rebuild_rows, rebuild_snapshots
-
-CHECKED_FILE = ".checked.json"
-"""What the data files looked like when their digests were last right. Only saves time."""
-
-
-_CHECKED = msgspec.json.Decoder(dict[str, tuple[list[int], str]])
+from dr_wandb.shell.store.state_files import ReadState
+from dr_wandb.shell.store.tracked_store import TrackedRuns
 
 
 class StoredExport(Record, frozen=True, kw_only=True):
@@ -63,12 +59,14 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     manifest = store.load_manifest()
     if manifest is not None:
         check_identity(store.manifest_path, manifest.entity, manifest.project, *wanted)
-    state = load_state(store.state_path)
-    if state is not None:
-        check_identity(store.state_path, state.entity, state.project, *wanted)
+    read = read_state(store.state_path)
+    if read is not None:
+        check_identity(store.state_path, read.state.entity, read.state.project, *wanted)
     else:
-        state = ExportState(name=store.name, entity=wanted[0], project=wanted[1])
-    state = replace(state, name=store.name, schema_version=SCHEMA_VERSION)
+        read = ReadState(ExportState(name=store.name, entity=wanted[0], project=wanted[1]))
+    state = replace(read.state, name=store.name, schema_version=SCHEMA_VERSION)
+    if read.lost:
+        return _read_lost(store, staging, manifest, state, read.lost.reason)
     if _as_recorded(store, state):
         return StoredExport(
             manifest=manifest,
@@ -79,59 +77,62 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     return _read_anew(store, staging, manifest, state)
 
 
+def _read_lost(
+    store: ExportStore,
+    staging: Path,
+    manifest: ExportManifest | None,
+    state: ExportState,
+    lost: str,
+) -> StoredExport:
+    """Read an export of whose runs no more is known than 3.0.3 would, and what the manifest says.
+
+    lost: why.
+    """
+    log = manifest.files.get(CHANGES_FILE) if manifest is not None else None
+    length = log.bytes if log is not None else state.changes_length
+    state = replace(state, changes_length=length, listing_mark="")
+    found = _read_anew(store, staging, manifest, state)
+    marked = {
+        run_id: replace(
+            run,
+            missing_since=manifest.missing_runs.get(run_id),
+            out_of_scope_since=manifest.out_of_scope_runs.get(run_id),
+        )
+        if manifest is not None
+        else run
+        for run_id, run in found.state.runs.items()
+    }
+    notice = f"{lost}: what is known of the runs is made again, and their histories are read again"
+    return replace(found, state=replace(found.state, runs=marked), notices=(notice,))
+
+
 def _as_recorded(store: ExportStore, state: ExportState) -> bool:
     """Say whether the data files are the ones that the ranges in the state speak of, end to end."""
-    if any(run_id != tracking.run_id for run_id, tracking in state.runs.items()):
+    runs = state.runs
+    named = runs.changed if isinstance(runs, TrackedRuns) else runs
+    if any(run_id != tracking.run_id for run_id, tracking in named.items()):
         return False
-    tracked = state.runs.values()
     return all(
-        _digest(path) == state.files.get(name, "") and _fill(path, places)
-        for path, name, places in (
-            (store.runs_path, RUNS_FILE, [run.snapshot for run in tracked]),
-            *(
-                (path, path.name, [run.part(dataset).stored for run in tracked])
-                for dataset, path in store.row_paths.items()
-            ),
-        )
+        digest_of(path) == state.files.get(path.name, "") and _fill(path, file, runs)
+        for file, path in {SNAPSHOTS: store.runs_path, **store.row_paths}.items()
     )
 
 
-def _fill(path: Path, places: Iterable[ByteRange | None]) -> bool:
-    """Say whether ranges lie one behind the other, from the first byte of a file to its last."""
+def _fill(path: Path, file: str, runs: Mapping[str, RunTracking]) -> bool:
+    """Say whether records lie one behind the other, from the first byte of a file to its last.
+
+    Those of a store do: where they begin follows from their lengths.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    if isinstance(runs, TrackedRuns):
+        return runs.total(file).bytes == size
     end = 0
-    for place in sorted((place for place in places if place), key=lambda place: place.offset):
+    places = [place for run in runs.values() if (place := place_in(run, file)) is not None]
+    for place in sorted(places, key=lambda place: place.offset):
         if place.offset != end or place.length <= 0:
             return False
         end = place.end
-    return end == (path.stat().st_size if path.exists() else 0)
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a data file, without reading it where it is known."""
-    if _look(path) is None:
-        return ""
-    try:
-        known = _CHECKED.decode((path.parent / CHECKED_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
-        known = {}
-    look, sha256 = known.get(path.name, ([], ""))
-    return sha256 if look == _look(path) else disk.sha256_of(path)
-
-
-def _look(path: Path) -> list[int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def remember_look(store: ExportStore, state: ExportState) -> None:
-    """Note what the data files look like, now that the state speaks of them."""
-    known = {name: (_look(store.export_dir / name), sha256) for name, sha256 in state.files.items()}
-    path, content = store.export_dir / CHECKED_FILE, msgspec.json.encode(known)
-    if not path.exists() or path.read_bytes() != content:
-        disk.replace_file(path, content)
+    return end == size
 
 
 def _read_anew(

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.sync.manifest import file_order
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.checked_files import CHECKED_FILE
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
 from dr_wandb.shell.store.guards import require_own_file, require_own_folder, require_visible_file
-from dr_wandb.shell.store.reading import CHECKED_FILE
 
 KEPT = ".segment"
 
@@ -24,7 +25,7 @@ def finish_interrupted(folder: Path) -> None:
 
     Raises DrWandbError where something stands in the way of the files of this export.
     """
-    for name in (RECORD_FILE, CHECKED_FILE):
+    for name in (RECORD_FILE, CHECKED_FILE, STORE_FILE, CHANGES_OF_STORE_FILE):
         require_own_file(folder / name)
         require_own_file(disk.part_of(folder / name))
     require_own_folder(folder / STAGING_FOLDER)

@@ -7,7 +7,7 @@ Rules
 - A file that would not change is not written.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -15,6 +15,7 @@ from typing import IO
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.known_runs import SNAPSHOTS, ChangedRuns, changes_since, total
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, RunSnapshot, snapshot_order
 from dr_wandb.core.contract.request import ExportRequest
@@ -37,10 +38,12 @@ from dr_wandb.shell.sync.results import RunResult
 class Assembled(Record, frozen=True, kw_only=True):
     """The data files of the export after a sync, by name, and the tracking that goes with them.
 
-    `changed` are the fields in which snapshots differ from those that were stored.
+    `runs` says where the records of each run lie, `changes` what else is known of it that was not
+    before. `changed` are the fields in which snapshots differ from those that were stored.
     """
 
-    runs: dict[str, RunTracking]
+    runs: Mapping[str, RunTracking]
+    changes: ChangedRuns
     files: dict[str, DataFile]
     changed: dict[str, ChangedRun]
 
@@ -65,16 +68,15 @@ class Assembler:
         self._exported_at = exported_at
         self._changed: dict[str, ChangedRun] = {}
 
-    def assemble(
-        self, tracked: dict[str, RunTracking], results: Mapping[str, RunResult]
-    ) -> Assembled:
+    def assemble(self, after: ChangedRuns, results: Mapping[str, RunResult]) -> Assembled:
         """Write `runs.jsonl`, and the file of each dataset of which there are rows.
 
-        tracked: every run that is to be in the export; its byte ranges are those of before.
+        after: every run that is to be in the export; its byte ranges are those of before.
         """
+        tracked: Mapping[str, RunTracking] = after
         with ExitStack() as stack:
             old_runs = _open(stack, self._stored.runs_path)
-            runs_change = old_runs is None or self._runs_change(tracked, results)
+            runs_change = old_runs is None or self._runs_change(after, results)
             fetched = {
                 dataset: {
                     run_id: result.fetched[dataset]
@@ -86,7 +88,7 @@ class Assembler:
             changing = [
                 file
                 for dataset, file in self._row_files.items()
-                if self._rows_change(file, tracked, fetched[dataset])
+                if self._rows_change(file, after, fetched[dataset])
             ]
             new_bytes = self._runs_bytes(tracked, results) if runs_change else 0
             for file in changing:
@@ -95,8 +97,7 @@ class Assembler:
             if runs_change:
                 tracked, runs_file = self._write_runs(tracked, results, old_runs)
             else:
-                snapshots = (run.snapshot for run in self._stored.state.runs.values())
-                runs_file = self._unchanged(RUNS_FILE, snapshots)
+                runs_file = self._unchanged(RUNS_FILE, SNAPSHOTS)
             files = {RUNS_FILE: runs_file}
             for dataset, file in self._row_files.items():
                 name = DATASETS[dataset].file
@@ -107,13 +108,11 @@ class Assembler:
                         for run_id, tracking in tracked.items()
                     }
                 elif file.old is not None:
-                    stored = (run.part(dataset).stored for run in self._stored.state.runs.values())
-                    files[name] = self._unchanged(name, stored)
-        return Assembled(runs=tracked, files=files, changed=self._changed)
+                    files[name] = self._unchanged(name, dataset)
+        changes = changes_since(after.before, tracked)
+        return Assembled(runs=tracked, changes=changes, files=files, changed=self._changed)
 
-    def _runs_change(
-        self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
-    ) -> bool:
+    def _runs_change(self, tracked: ChangedRuns, results: Mapping[str, RunResult]) -> bool:
         return (
             self._stored.copied
             or any(run.snapshot is not None for run in self._pruned(tracked))
@@ -123,15 +122,14 @@ class Assembler:
             )
         )
 
-    def _pruned(self, tracked: Mapping[str, RunTracking]) -> Iterator[RunTracking]:
+    def _pruned(self, tracked: ChangedRuns) -> Iterator[RunTracking]:
         """Give the runs that were in the export, and are in it no more."""
-        before = self._stored.state.runs
-        return (before[run_id] for run_id in before.keys() - tracked.keys())
+        return (tracked.before[run_id] for run_id in tracked.gone)
 
     def _rows_change(
         self,
         file: DatasetFile,
-        tracked: Mapping[str, RunTracking],
+        tracked: ChangedRuns,
         fetched: Mapping[str, Fetched],
     ) -> bool:
         dataset, is_new = file.dataset, file.old is None
@@ -142,10 +140,10 @@ class Assembler:
             return True
         if any(run.part(dataset).stored is not None for run in self._pruned(tracked)):
             return True
-        before = self._stored.state.runs
+        before = tracked.before
         return any(part.keeps_rows for part in fetched.values()) or any(
             run_id in before and before[run_id].part(dataset).stored != now.part(dataset).stored
-            for run_id, now in tracked.items()
+            for run_id, now in tracked.changed.items()
         )
 
     def _runs_bytes(
@@ -159,27 +157,23 @@ class Assembler:
             if run.snapshot is not None and run.run_id not in results
         )
 
-    def _unchanged(self, name: str, stored: Iterable[ByteRange | None]) -> DataFile:
-        """Describe a data file that stays as it is, from the places of its parts."""
-        places = [place for place in stored if place is not None]
-        return DataFile(
-            lines=sum(place.rows for place in places),
-            bytes=sum(place.length for place in places),
-            sha256=self._stored.state.files.get(name, ""),
-        )
+    def _unchanged(self, name: str, file: str) -> DataFile:
+        """Describe a data file that stays as it is, from what is known of its parts."""
+        rows, length = total(self._stored.state.runs, file)
+        return DataFile(lines=rows, bytes=length, sha256=self._stored.state.files.get(name, ""))
 
     def _write_runs(
         self,
-        tracked: dict[str, RunTracking],
+        tracked: Mapping[str, RunTracking],
         results: Mapping[str, RunResult],
         old: IO[bytes] | None,
-    ) -> tuple[dict[str, RunTracking], DataFile]:
+    ) -> tuple[Mapping[str, RunTracking], DataFile]:
         order = sorted(
             tracked.values(),
             key=lambda tracking: snapshot_order(tracking.created_at, tracking.run_id),
             reverse=True,
         )
-        placed = dict(tracked)
+        placed = dict(tracked.items())
         with LineWriter(self._folder / RUNS_FILE) as writer:
             for tracking in order:
                 result = results.get(tracking.run_id)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.normalize import normalize_time
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.wording import count
@@ -124,7 +125,7 @@ class ExportEngine:
                     stored, self.request, listed, rows, scratch, exported_at=exported_at
                 )
                 assembled = assembler.assemble(sync.advance(results), results)
-                self._warn(stored, assembled, results)
+                self._warn(assembled, results)
                 finished = finish(
                     self.store,
                     self.request,
@@ -193,8 +194,11 @@ class ExportEngine:
         return listing, self._plan(stored, listing, source.kind, now)
 
     def _list(self, source: Source, stored: StoredExport, listed: ListedRunsFile) -> ProjectListing:
-        places = {run_id: run.snapshot for run_id, run in stored.state.runs.items() if run.snapshot}
-        with StoredRuns(stored.runs_path, places) as runs:
+        def place(run_id: str) -> ByteRange | None:
+            run = stored.state.runs.get(run_id)
+            return None if run is None else run.snapshot
+
+        with StoredRuns(stored.runs_path, place) as runs:
             listing = list_project(
                 source, self.request, stored.state, listed, runs.get, wait=self._wait
             )
@@ -273,12 +277,10 @@ class ExportEngine:
                 self._progress(Progress(done=done, total=len(jobs), rows=rows))
         return results
 
-    def _warn(
-        self, stored: StoredExport, assembled: Assembled, results: Mapping[str, RunResult]
-    ) -> None:
+    def _warn(self, assembled: Assembled, results: Mapping[str, RunResult]) -> None:
         for line in describe_accepted(result.outcome for result in results.values()):
             LOGGER.warning("%s", line)
-        deselected = count_deselected(stored.state.runs, assembled.runs)
+        deselected = count_deselected(assembled.changes)
         if deselected:
             LOGGER.warning(NARROWER, deselected)
 

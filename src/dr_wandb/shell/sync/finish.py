@@ -5,22 +5,24 @@ from pathlib import Path
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state_form import STORE_FILE
 from dr_wandb.core.sync.advance import advance_state
 from dr_wandb.core.sync.changes import SyncChanges, changes_between
 from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.core.sync.manifest import (
     CHANGES_FILE,
     MANIFEST_FILE,
-    STATE_FILE,
     DataFile,
     ExportManifest,
     describe_export,
     keep_or_replace,
 )
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.checked_files import remember_look
 from dr_wandb.shell.store.commit import StagedFile, commit, describe_staged, stage_document
 from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.store.reading import StoredExport, remember_look
+from dr_wandb.shell.store.reading import StoredExport
+from dr_wandb.shell.store.state_files import stage_state
 from dr_wandb.shell.sync.assemble import Assembled
 from dr_wandb.shell.sync.changelog import append_changes
 
@@ -43,12 +45,12 @@ def finish(
     listing_mark: str,
 ) -> Finished:
     """Describe the new data files, and put in place what differs from what is visible."""
-    changes = changes_between(stored.state.runs, assembled.runs, assembled.changed, exported_at)
+    changes = changes_between(assembled.changes, assembled.changed, exported_at)
     log = append_changes(store, stored, changes, scratch)
     files = {**assembled.files, **({} if log is None else {CHANGES_FILE: log})}
     state = advance_state(
         stored.state,
-        assembled.runs,
+        assembled.changes,
         exported_at=exported_at,
         files={name: file.sha256 for name, file in assembled.files.items()},
         changes_length=0 if log is None else log.bytes,
@@ -56,17 +58,17 @@ def finish(
         listing_mark=listing_mark,
     )
     described = describe_export(
-        request, stored.manifest, assembled.runs, files, exported_at=exported_at
+        request, stored.manifest, assembled.changes, files, exported_at=exported_at
     )
     manifest = keep_or_replace(stored.manifest, described)
     folder = store.export_dir
     staged = _stage(folder, scratch, files)
     if manifest != stored.manifest:
         staged[MANIFEST_FILE] = stage_document(folder, MANIFEST_FILE, encode_document(manifest))
-    staged[STATE_FILE] = stage_document(folder, STATE_FILE, encode_document(state))
-    commit(folder, staged)
+    of_state, store_sha256 = stage_state(folder, state, assembled.runs)
+    commit(folder, staged | of_state)
     with suppress(OSError):  # all is in place; this only saves the next sync a look at the files
-        remember_look(store, state)
+        remember_look(folder, {**state.files, STORE_FILE: store_sha256})
     return Finished(manifest=manifest, changes=changes)
 
 

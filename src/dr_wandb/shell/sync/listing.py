@@ -261,6 +261,7 @@ def list_project(
     queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
     missing, asked = session.ask_all(queries)
     if not session.everything and everything_is_due(
+        request,
         state,
         total=session.total,
         asked=asked,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from dr_wandb.core.contract.known_runs import ChangedRuns
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import advance_run, advance_runs
@@ -35,7 +36,7 @@ class PlannedSync(NamedTuple):
             if not run.idle
         ]
 
-    def advance(self, results: Mapping[str, RunResult]) -> dict[str, RunTracking]:
+    def advance(self, results: Mapping[str, RunResult]) -> ChangedRuns:
         """Return the tracking of all runs after these results."""
         return advance_runs(
             self.request,

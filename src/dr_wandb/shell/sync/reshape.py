@@ -60,7 +60,7 @@ def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
         old_rows = frozenset(_find_old_rows(runs, stored.row_paths[HISTORY]))
     return replace(
         stored,
-        state=replace(state, runs=dict(runs), row_shape=ROW_SHAPE, snapshot_fields=SNAPSHOT_FIELDS),
+        state=replace(state, runs=runs, row_shape=ROW_SHAPE, snapshot_fields=SNAPSHOT_FIELDS),
         runs_path=runs_path,
         copied=stored.copied or runs_path != stored.runs_path,
         old_rows=old_rows,
@@ -70,10 +70,12 @@ def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
 
 def _notices(stored: StoredExport, runs: Mapping[str, RunTracking]) -> Iterator[str]:
     """Say that histories are read once more, unless it was said already."""
+    if stored.state.row_shape == ROW_SHAPE or stored.notices:
+        return
     incomplete = sum(
         run.part(HISTORY).rows_incomplete and run.missing_since is None for run in runs.values()
     )
-    if incomplete and stored.state.row_shape < ROW_SHAPE and not stored.notices:
+    if incomplete:
         yield (
             "the export was written with rows of an earlier shape: they are rewritten, and the "
             f"history of {count(incomplete, 'run')} is read once more by a history sync"

@@ -1,6 +1,6 @@
 """The stored snapshots of an export, read one by one while its project is listed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -14,17 +14,17 @@ from dr_wandb.shell.store import disk
 class StoredRuns:
     """The runs in a stored `runs.jsonl`, which is opened once one is asked for.
 
-    places: where each lies, by its id. Used as a context manager.
+    find_place: gives where each lies, by its id. Used as a context manager.
     """
 
-    def __init__(self, path: Path, places: Mapping[str, ByteRange]) -> None:
+    def __init__(self, path: Path, find_place: Callable[[str], ByteRange | None]) -> None:
         self._path = path
-        self._places = places
+        self._find_place = find_place
         self._file: IO[bytes] | None = None
 
     def get(self, run_id: str) -> WandbRun | None:
         """Return the stored run with this id, None if there is none."""
-        place = self._places.get(run_id)
+        place = self._find_place(run_id)
         if place is None:
             return None
         if self._file is None:

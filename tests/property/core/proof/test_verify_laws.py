@@ -26,6 +26,7 @@ from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, ve
 from dr_wandb.shell.store.export_store import ExportStore, load_document
 from tests import syncing
 from tests.memory_source import MemorySource
+from tests.state_files import put_state, whole_state
 from tests.syncing import NAME, select
 
 DAY = 86_400
@@ -182,7 +183,10 @@ def test_whatever_syncs_leave_behind_is_sound(events: list[Event], last: dict[st
 
 @cache
 def whole() -> dict[str, bytes]:
-    """Return the files of an export of two syncs: rows in several runs, a run without any."""
+    """Return the files of an export of two syncs: rows in several runs, a run without any.
+
+    All that is remembered is in `state.json`.
+    """
     source = MemorySource()
     for run_id in ("a", "b", "é"):
         source.add_run(run_id, config={"lr": 0.5})
@@ -196,6 +200,7 @@ def whole() -> dict[str, bytes]:
         _log(source, "b", 2)
         source.finish("b")
         syncing.sync(source, Path(folder))
+        put_state(Path(folder) / NAME, whole_state(Path(folder) / NAME))
         return syncing.visible(Path(folder) / NAME)
 
 

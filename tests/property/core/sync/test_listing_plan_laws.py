@@ -253,9 +253,9 @@ def test_an_answer_is_complete_only_if_every_page_counts_the_runs_that_came(
     )
 
 
-@given(some.export_states, st.sets(some.run_ids), st.sets(some.run_ids))
+@given(some.requests, some.export_states, st.sets(some.run_ids), st.sets(some.run_ids))
 def test_everything_is_listed_if_the_source_counts_other_runs_than_are_followed(
-    state: ExportState, new: set[str], gone: set[str]
+    request: ExportRequest, state: ExportState, new: set[str], gone: set[str]
 ) -> None:
     followed = {
         run_id
@@ -264,9 +264,9 @@ def test_everything_is_listed_if_the_source_counts_other_runs_than_are_followed(
     }
     there = (followed - gone) | new
     said = {"asked": gone, "answered": new, "inside": new}
-    assert not everything_is_due(state, total=len(there), **said)
-    assert everything_is_due(state, total=len(there) + 1, **said)
-    assert not everything_is_due(state, total=None, **said)
+    assert not everything_is_due(request, state, total=len(there), **said)
+    assert everything_is_due(request, state, total=len(there) + 1, **said)
+    assert not everything_is_due(request, state, total=None, **said)
 
 
 @given(some.export_states, st.sets(some.run_ids), st.sets(some.run_ids))

@@ -16,6 +16,7 @@ from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
+from dr_wandb.core.contract.state_form import STORE_FILE
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, scope_in_words, size_in_words
 from dr_wandb.core.proof.shortfalls import LagKind, shortage_of
@@ -63,7 +64,7 @@ def test_status_tells_what_is_held_and_what_became_of_each_run(store: ExportStor
     assert status.file_bytes == {
         path.name: path.stat().st_size
         for path in sorted(store.export_dir.iterdir())
-        if not path.name.startswith(".")
+        if not path.name.startswith(".") or path.name.startswith(".tracked")
     }
     assert status.bytes == sum(status.file_bytes.values())
     assert status.created_at == status.changed_at == status.looked_at == "2026-01-01T00:00:40Z"
@@ -141,6 +142,17 @@ def test_status_counts_runs_whose_history_was_never_read(
     status = read_status(ExportStore(name=NAME, data_root=tmp_path), NOW)
     assert status.behind == {"done": "history never read"}
     assert status.behind_kinds == {"done": LagKind.NEVER_READ}
+
+
+def test_status_of_an_export_whose_runs_are_forgotten_guesses_nothing_of_them(
+    store: ExportStore,
+) -> None:
+    (store.export_dir / STORE_FILE).unlink()
+    status = read_status(store, NOW)
+    assert status.problem == f"{store.export_dir / STORE_FILE} is missing"
+    assert status.problem_kind == "missing"
+    assert (status.runs, status.rows, status.looked_at) == (4, 12, "2026-01-01T00:00:40Z")
+    assert (status.alive, status.failed, status.behind) == ((), {}, {})
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.json"])

@@ -20,6 +20,7 @@ from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
+from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.proof.compare import explain_absence, reasons_against
 from dr_wandb.core.proof.doubts import Doubt
 from dr_wandb.core.proof.holdings import describe_comparison
@@ -37,6 +38,7 @@ from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, ve
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource
+from tests.state_files import put_state, whole_state
 from tests.syncing import NAME, select
 
 EXPORT_OF_3_0_3 = Path(__file__).parents[4] / "fixtures/exports/dr-wandb-3.0.3/kept"
@@ -64,6 +66,7 @@ def whole() -> Files:
         source.advance(60)
         source.update("a", tags=["best"])
         syncing.sync(source, Path(folder), sync_mode="detect_changes")
+        put_state(Path(folder) / NAME, whole_state(Path(folder) / NAME))
         return syncing.visible(Path(folder) / NAME)
 
 
@@ -411,6 +414,59 @@ def test_dead_process_is_not_at_work(store: ExportStore) -> None:
     ended = run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
     hold(store, int(ended.stdout))
     assert verify_export(store).notes == ()
+
+
+def remembered(change: Callable[[Path], object], data_root: Path) -> VerifyReport:
+    """Verify an export of which something that is remembered beside `state.json` was changed."""
+    syncing.sync(project(), data_root)
+    change(data_root / NAME)
+    return verify_export(ExportStore(name=NAME, data_root=data_root))
+
+
+@pytest.mark.parametrize("name", [STORE_FILE, CHANGES_OF_STORE_FILE])
+def test_a_copy_without_hidden_files_is_sound(name: str, tmp_path: Path) -> None:
+    """Tools that make archives often leave them out; nothing of the data lies in them."""
+    report = remembered(lambda folder: (folder / name).unlink(), tmp_path)
+    assert report.findings == ()
+    (note,) = report.notes
+    path = tmp_path / NAME / name
+    text = f"{path} is missing: the next sync reads the histories again"
+    assert note == Note(kind=NoteKind.FORGOTTEN, text=text)
+
+
+REMEMBERED_WRONGLY: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "a byte of the store": (STORE_FILE, lambda old: old[:-1] + b"x", "is not as it was written"),
+    "changes cut short": (CHANGES_OF_STORE_FILE, lambda old: old[:-9], "does not read: Input"),
+    "changes of another sync": (
+        CHANGES_OF_STORE_FILE,
+        lambda old: old.replace(b'"tracked":"', b'"tracked":"0'),
+        "is of another sync than state.json",
+    ),
+    "changes of another project": (
+        CHANGES_OF_STORE_FILE,
+        lambda old: old.replace(b'"project":"', b'"project":"0'),
+        "is of another sync than state.json",
+    ),
+    "changes of another store": (
+        CHANGES_OF_STORE_FILE,
+        lambda old: old.replace(b'"store":"', b'"store":"0'),
+        "is not as it was written",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", REMEMBERED_WRONGLY)
+def test_damage_of_what_is_remembered_is_one_finding(damage: str, tmp_path: Path) -> None:
+    name, change, problem = REMEMBERED_WRONGLY[damage]
+
+    def spoil(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        assert change(content) != content
+        (folder / name).write_bytes(change(content))
+
+    (finding,) = remembered(spoil, tmp_path).findings
+    assert (finding.kind, finding.file) == (FindingKind.DOCUMENT, "state.json")
+    assert problem in finding.problem
 
 
 class Meddler:

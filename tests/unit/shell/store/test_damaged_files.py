@@ -19,8 +19,10 @@ import pytest
 from dr_wandb import DrWandbError, ExportStore, load_manifest
 from dr_wandb.core.contract.failures import DamagedFile, NewerSchema, WrongExport
 from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from tests import syncing
 from tests.memory_source import MemorySource
+from tests.state_files import put_state, whole_state
 from tests.syncing import NAME
 
 if TYPE_CHECKING:
@@ -148,7 +150,42 @@ def _backwards(content: bytes) -> bytes:
     return b"".join(content.splitlines(keepends=True)[::-1])
 
 
-REPAIRED: dict[str, tuple[str, Change]] = {
+WHOLE_STATE = "state"
+"""Stands for all that is remembered, written into `state.json` as builds up to version 5 did."""
+
+REPAIRED: dict[str, tuple[str, Change | None]] = {
+    "all state without runs": (WHOLE_STATE, edited(runs={})),
+    "all state without the files' digests": (WHOLE_STATE, edited(files={})),
+    "all state with the digest of another file": (
+        WHOLE_STATE,
+        edited(files={"history.jsonl": "0" * 64}),
+    ),
+    "all state with a wrong watermark": (WHOLE_STATE, edited(max_created_at="tomorrow")),
+    "all state with a watermark to come": (
+        WHOLE_STATE,
+        edited(max_created_at="2999-01-01T00:00:00Z"),
+    ),
+    "all state of a sync to come": (WHOLE_STATE, edited(last_exported_at="2999-01-01T00:00:00Z")),
+    "all state with an unknown member": (WHOLE_STATE, edited(zebra=[1, {"a": None}])),
+    "all state with another name": (WHOLE_STATE, edited(name="../../x")),
+    "no store": (STORE_FILE, None),
+    "an empty store": (STORE_FILE, lambda _: b""),
+    "a store cut short": (STORE_FILE, lambda content: content[:-4096]),
+    "a store with another byte": (STORE_FILE, lambda content: content[:-9] + b"x" + content[-8:]),
+    "no changes of the store": (CHANGES_OF_STORE_FILE, None),
+    "empty changes of the store": (CHANGES_OF_STORE_FILE, lambda _: b""),
+    "changes of another store": (
+        CHANGES_OF_STORE_FILE,
+        lambda content: content.replace(b'"tracked":"', b'"tracked":"0'),
+    ),
+    "changes of the store with other runs": (
+        CHANGES_OF_STORE_FILE,
+        lambda content: content.replace(b'"gone":[]', b'"gone":["a"]'),
+    ),
+    "changes of the store that moved": (
+        CHANGES_OF_STORE_FILE,
+        lambda content: content.replace(b'"moved":false', b'"moved":true'),
+    ),
     "state without runs": ("state.json", edited(runs={})),
     "state without the files' digests": ("state.json", edited(files={})),
     "state with the digest of another file": (
@@ -186,8 +223,16 @@ REPAIRED: dict[str, tuple[str, Change]] = {
 def test_what_still_reads_is_put_right_by_the_next_sync(export: Export, damage: str) -> None:
     """To the bytes that were there, those of the run that is gone included."""
     name, change = REPAIRED[damage]
-    export.spoil(name, change)
-    assert syncing.visible(export.folder) != export.untouched
+    path = export.folder / name
+    if name == WHOLE_STATE:
+        put_state(export.folder, whole_state(export.folder))
+        export.spoil("state.json", change or bytes)
+        assert syncing.visible(export.folder) != export.untouched
+    elif change is None:
+        path.unlink()
+    else:
+        export.spoil(name, change)
+        assert path.read_bytes() != (export.copy / name).read_bytes()
     export.sync()
     after = syncing.visible(export.folder)
     assert {name: after[name] for name in DATA} == {name: export.untouched[name] for name in DATA}

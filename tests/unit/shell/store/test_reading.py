@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,10 +16,12 @@ from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.store.checked_files import CHECKED_FILE
 from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.store.reading import CHECKED_FILE, StoredExport, read_export
+from dr_wandb.shell.store.reading import StoredExport, read_export
 from tests import syncing
 from tests.memory_source import MemorySource
+from tests.state_files import edit_state
 from tests.syncing import NAME
 
 RUNS = ("a", "b", "c")
@@ -159,17 +162,19 @@ def test_snapshots_that_are_known_to_be_ours_are_those_that_decoding_would_give(
     folder: Path,
 ) -> None:
     """Without their digests the same bytes are found, and all of them are made anew."""
-    runs, state = folder / "runs.jsonl", folder / "state.json"
+    runs = folder / "runs.jsonl"
     first, *rest = runs.read_bytes().splitlines(keepends=True)
     edited = rest[0].replace(b'"state":"running"', b'"state": "finished"')
     assert edited != rest[0]
     runs.write_bytes(b"".join([*rest[:0:-1], edited, first, first]))
     known = read(folder)
     kept = known.runs_path.read_bytes()
-    documents = json.loads(state.read_text())
-    for run in documents["runs"].values():
-        run["snapshot"]["digest"] = "0" * 32
-    state.write_text(json.dumps(documents))
+
+    def forget_digests(state: Any) -> None:
+        for run in state["runs"].values():
+            run["snapshot"]["digest"] = "0" * 32
+
+    edit_state(folder, forget_digests)
     unknown = read(folder)
     assert unknown.runs_path.read_bytes() == kept
     marks = {run_id: bool(run.fingerprint) for run_id, run in known.state.runs.items()}
@@ -184,13 +189,15 @@ def test_snapshots_that_are_known_to_be_ours_are_those_that_decoding_would_give(
 
 def test_a_snapshot_that_is_known_to_be_ours_is_not_encoded_anew(folder: Path) -> None:
     """Of thousands of runs, one that was edited costs the decoding of one snapshot."""
-    runs, state = folder / "runs.jsonl", folder / "state.json"
+    runs = folder / "runs.jsonl"
     lines = [line.replace(b'":', b'": ') for line in runs.read_bytes().splitlines(keepends=True)]
-    documents = json.loads(state.read_text())
-    for line in lines:
-        run_id = json.loads(line)["run"]["run_id"]
-        documents["runs"][run_id]["snapshot"]["digest"] = digest(line)
-    state.write_text(json.dumps(documents))
+    digests = {json.loads(line)["run"]["run_id"]: digest(line) for line in lines}
+
+    def know(state: Any) -> None:
+        for run_id, run in state["runs"].items():
+            run["snapshot"]["digest"] = digests[run_id]
+
+    edit_state(folder, know)
     runs.write_bytes(b"".join(lines))
     assert read(folder).runs_path.read_bytes() == b"".join(lines)
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.store.reading import remember_look
+from dr_wandb.core.contract.state_form import STORE_FILE
+from dr_wandb.shell.store.checked_files import remember_look
+from dr_wandb.shell.store.disk import sha256_of
+from dr_wandb.shell.store.export_store import load_state
 from tests.memory_source import MemorySource
 from tests.syncing import DATA_FILES, NAME, sync, visible
 
@@ -56,8 +58,9 @@ def make_unreadable(folder: Path) -> dict[str, bytes]:
     for name in DATA_FILES:
         if (path := folder / name).exists():
             path.write_bytes(b"x" * path.stat().st_size)
-    store = ExportStore(name=NAME, data_root=folder.parent)
-    remember_look(store, store.load_state(entity="entity", project="project"))
+    read = load_state(folder / "state.json")
+    assert read is not None
+    remember_look(folder, {**read.state.files, STORE_FILE: sha256_of(folder / STORE_FILE)})
     return visible(folder)
 
 

@@ -13,6 +13,7 @@ from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource
+from tests.state_files import edit_state, whole_state
 
 NEW_FIELD = "job_type"
 
@@ -70,7 +71,7 @@ def forget_field(folder: Path, field: str) -> None:
     def change_manifest(manifest: Any) -> None:
         manifest["files"]["runs.jsonl"] |= {"bytes": len(content), "sha256": sha256}
 
-    edit_json(folder / "state.json", change_state)
+    edit_state(folder, change_state)
     edit_json(folder / "manifest.json", change_manifest)
     (folder / ".checked.json").unlink()
 
@@ -141,7 +142,7 @@ def nested_before(folder: Path) -> None:
         for tracking in state["runs"].values():
             tracking["parts"]["history"]["row_shape"] = 1
 
-    edit_json(folder / "state.json", change)
+    edit_state(folder, change)
 
 
 def test_an_export_that_was_also_edited_is_read_into_the_present_shape(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_an_export_that_was_also_edited_is_read_into_the_present_shape(tmp_path:
     assert syncing.visible(folder)["history.jsonl"] != before["history.jsonl"]
     assert syncing.sync(source, tmp_path).complete
     assert syncing.visible(folder)["history.jsonl"] == before["history.jsonl"]
-    state = json.loads(before["state.json"])
+    state = whole_state(folder)
     assert state["row_shape"] == ROW_SHAPE
     parts = [run["parts"]["history"] for run in state["runs"].values()]
     assert {part["row_shape"] for part in parts} == {ROW_SHAPE}

@@ -1,0 +1,120 @@
+"""How what the tool remembers is spread over files, so that writing it costs what changed.
+
+Rules
+- `state.json` has, of each run, what dr-wandb 3.0.3 has of it. It is written again with the store,
+  and at every sync as long as it is small.
+- The *store* (`.tracked.sqlite`) has all that is known of each run. It is written whole, once many
+  runs have changed, and never changed in between.
+- The *changes* (`.tracked.json`) are what differs from the store now, and all that is known of the
+  export as a whole. They are written at every sync.
+- A state that names no store is whole in `state.json`: those of schema version 5 and earlier are.
+- A store that is lost costs time, not data: the runs are then known as 3.0.3 knows them.
+"""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.known_runs import (
+    ChangedRuns,
+    files_of,
+    offsets_in,
+    place_in,
+)
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.state import ExportState, RunTracking
+
+STORE_FILE = ".tracked.sqlite"
+CHANGES_OF_STORE_FILE = ".tracked.json"
+
+RUNS_PER_CHANGE = 64
+"""The store is written again once more than one run in so many differs from it."""
+
+SMALL_STATE = 500
+"""Up to this number of runs `state.json` is written at every sync: it has about 100 KB then."""
+
+
+class StoreChanges(Record, frozen=True, kw_only=True):
+    """What differs from the store.
+
+    `state` has of the runs only those that changed since the store was written; `gone` are not in
+    the export any more. `moved`: records of the others begin elsewhere in the data files now.
+    `store` is the SHA-256 of the store's file.
+    """
+
+    state: ExportState
+    store: str
+    gone: tuple[str, ...] = ()
+    moved: bool = False
+
+
+def in_state_file(state: ExportState) -> ExportState:
+    """Return what `state.json` has of a state."""
+    runs = {run_id: _as_in_3_0_3(run) for run_id, run in sorted(state.runs.items())}
+    return replace(state, runs=runs)
+
+
+def _as_in_3_0_3(run: RunTracking) -> RunTracking:
+    return RunTracking(
+        run_id=run.run_id,
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+        run_state=run.run_state,
+        last_history_step=run.last_history_step,
+    )
+
+
+def changes_of_store(
+    stored: StoreChanges, state: ExportState, runs: ChangedRuns, after: Mapping[str, RunTracking]
+) -> StoreChanges | None:
+    """Return what differs from the store after a sync, None if the store is to be written again.
+
+    stored: what differed before. state: that of the export now. runs: what the sync changed.
+    after: the runs as they are now; `runs` itself if no data file was written.
+    """
+    changed = {*stored.state.runs, *runs.changed} - runs.gone
+    gone = ({*stored.gone} | runs.gone) - changed
+    if len(changed) + len(gone) > len(after) // RUNS_PER_CHANGE:
+        return None
+    moved = stored.moved or any(
+        run_id in runs.before and not _begin_alike(runs.before[run_id], run)
+        for run_id, run in ({} if after is runs else after).items()
+        if run_id not in changed
+    )
+    if moved and not (_created_alike(runs) if after is runs else order_holds(after)):
+        return None
+    return StoreChanges(
+        state=replace(state, runs={run_id: after[run_id] for run_id in sorted(changed)}),
+        store=stored.store,
+        gone=tuple(sorted(gone)),
+        moved=moved,
+    )
+
+
+def _begin_alike(run: RunTracking, other: RunTracking) -> bool:
+    return run is other or all(
+        (place := place_in(run, file)) is None or place == place_in(other, file)
+        for file in files_of(run)
+    )
+
+
+def _created_alike(runs: ChangedRuns) -> bool:
+    """Say whether no run changed its place in the order of the snapshots."""
+    return all(
+        run_id not in runs.before or runs.before[run_id].created_at == run.created_at
+        for run_id, run in runs.changed.items()
+    )
+
+
+def order_holds(runs: Mapping[str, RunTracking]) -> bool:
+    """Say whether where all records lie follows from the order and the length of each."""
+    files = {file for run in runs.values() for file in files_of(run)}
+    for file in files:
+        places = {run_id: place for run_id, run in runs.items() if (place := place_in(run, file))}
+        lengths = [
+            (run_id, runs[run_id].created_at, place.length) for run_id, place in places.items()
+        ]
+        offsets = offsets_in(file, lengths)
+        if any(place.offset != offsets[run_id] for run_id, place in places.items()):
+            return False
+    return True

@@ -1,0 +1,112 @@
+"""Read and write what the tool remembers: `state.json`, the store of runs and its changes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+from returns.pipeline import is_successful
+from returns.result import Failure, Result, Success
+
+from dr_wandb.core.contract.earlier_states import StateHead, read_head, read_state
+from dr_wandb.core.contract.known_runs import ChangedRuns
+from dr_wandb.core.contract.state import ExportState, RunTracking
+from dr_wandb.core.contract.state_form import (
+    CHANGES_OF_STORE_FILE,
+    SMALL_STATE,
+    STORE_FILE,
+    StoreChanges,
+    changes_of_store,
+    in_state_file,
+)
+from dr_wandb.core.sync.codec import encode_document, encode_line
+from dr_wandb.core.sync.manifest import STATE_FILE
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.checked_files import digest_of
+from dr_wandb.shell.store.commit import STAGING_FOLDER, StagedFile, describe_staged, stage_document
+from dr_wandb.shell.store.tracked_store import TrackedRuns, write_store
+
+_CHANGES = msgspec.json.Decoder(StoreChanges)
+
+
+class LostStore(NamedTuple):
+    """Why the store of the runs is of no use. damaged: it is not as it was written."""
+
+    reason: str
+    damaged: bool
+
+
+class ReadState(NamedTuple):
+    """What is remembered of an export. lost: of its runs no more is known than 3.0.3 knows."""
+
+    state: ExportState
+    lost: LostStore | None = None
+
+    @property
+    def schema_version(self) -> int:
+        """Return that of the state."""
+        return self.state.schema_version
+
+
+def decode_state(folder: Path, content: bytes, schema_version: int) -> ReadState:
+    """Decode the `state.json` of a folder, and find all that is known of its runs.
+
+    No run is read before it is looked at. Raises ValueError if the content is no state.
+    """
+    head = read_head(content)
+    if not head.tracked:
+        return ReadState(read_state(content, schema_version))
+    found = _find_store(folder, head)
+    if is_successful(found):
+        return ReadState(found.unwrap())
+    return ReadState(read_state(content, schema_version), found.failure())
+
+
+def _find_store(folder: Path, head: StateHead) -> Result[ExportState, LostStore]:
+    path, store = folder / CHANGES_OF_STORE_FILE, folder / STORE_FILE
+    try:
+        changes = _CHANGES.decode(path.read_bytes())
+    except FileNotFoundError:
+        return Failure(LostStore(f"{path} is missing", damaged=False))
+    except (ValueError, RecursionError) as error:
+        return Failure(LostStore(f"{path} does not read: {error}", damaged=True))
+    state = changes.state
+    if (state.entity, state.project, state.tracked) != (head.entity, head.project, head.tracked):
+        return Failure(LostStore(f"{path} is of another sync than {STATE_FILE}", damaged=True))
+    digest = digest_of(store)
+    if not digest:
+        return Failure(LostStore(f"{store} is missing", damaged=False))
+    if digest != changes.store:
+        return Failure(LostStore(f"{store} is not as it was written", damaged=True))
+    return Success(replace(state, runs=TrackedRuns(store, changes)))
+
+
+def stage_state(
+    folder: Path, state: ExportState, after: Mapping[str, RunTracking]
+) -> tuple[dict[str, StagedFile], str]:
+    """Write the files of a state into the staging folder; return them, and the store's SHA-256.
+
+    state: its runs are those of before the sync, with what it changed. after: the same runs, with
+    where their records lie now.
+    """
+    runs = state.runs
+    assert isinstance(runs, ChangedRuns)
+    changes = None
+    if isinstance(runs.before, TrackedRuns):
+        changes = changes_of_store(runs.before.changes, state, runs, after)
+    staged = {}
+    small = len(runs) <= SMALL_STATE
+    if changes is None:
+        path = folder / STAGING_FOLDER / STORE_FILE
+        tracked = write_store(path, after, state.last_exported_at)
+        file = describe_staged(folder, STORE_FILE, path, disk.sha256_of(path))
+        staged[STORE_FILE] = file
+        state = replace(state, tracked=tracked)
+        changes = StoreChanges(state=replace(state, runs={}), store=file.sha256)
+    content = encode_line(changes)
+    staged[CHANGES_OF_STORE_FILE] = stage_document(folder, CHANGES_OF_STORE_FILE, content)
+    if small or STORE_FILE in staged:
+        visible = encode_document(in_state_file(replace(state, runs=after)))
+        staged[STATE_FILE] = stage_document(folder, STATE_FILE, visible)
+    return staged, changes.store

@@ -1,0 +1,233 @@
+"""The store of what is known of each run: an SQLite file that is written whole and never changed.
+
+Rules
+- No lock of SQLite is used and no journal is left: the file is immutable, so it can be copied at
+  any time and lie on any file system.
+- It is opened for each question, by its path: threads may ask, and nothing is left open.
+- Whether it is the file that the state names is for others to check (see state_files.py).
+- `run` has a line for each run, in the order of their ids; `place` how long its records are in each
+  data file; `tracking` all that is known of it, as JSON; `rest` under which requests runs rest.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dr_wandb.core.contract.known_runs import (
+    ChangedRuns,
+    KnownRuns,
+    Rest,
+    Total,
+    files_of,
+    offsets_in,
+    place_in,
+    rest_of,
+    sum_of,
+    with_offsets,
+)
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state import RunTracking
+from dr_wandb.core.contract.state_form import StoreChanges
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.database_errors import database_errors
+
+MANY = 200
+"""After this number of single runs that were read, all are: that costs less than as many again."""
+
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE rest (id INTEGER PRIMARY KEY, form BLOB NOT NULL);
+CREATE TABLE run (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, created_at TEXT, rest INTEGER);
+CREATE TABLE tracking (id INTEGER PRIMARY KEY, form BLOB NOT NULL);
+CREATE TABLE place (
+    file TEXT NOT NULL, id INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (file, id)
+) WITHOUT ROWID;
+BEGIN;
+"""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode_run = msgspec.json.Decoder(RunTracking).decode
+_decode_rest = msgspec.json.Decoder(Rest).decode
+
+
+def write_store(path: Path, runs: Mapping[str, RunTracking], last_sync_at: str | None) -> str:
+    """Write a store with all that is known of some runs. Durable when it returns.
+
+    Returns a SHA-256 of what it holds: that of the file depends on the version of SQLite too.
+    """
+    disk.remove(path)
+    content = hashlib.sha256()
+    rests: dict[bytes, int] = {}
+    with database_errors(path), closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.executescript(_SCHEMA)
+        for number, (run_id, run) in enumerate(sorted(runs.items())):
+            rest = rest_of(run, last_sync_at)
+            mark = None if rest is None else rests.setdefault(_encode(rest), len(rests))
+            places = ((file, place_in(run, file)) for file in files_of(run))
+            store.execute(
+                "INSERT INTO run VALUES (?, ?, ?, ?)", (number, run_id, run.created_at, mark)
+            )
+            form = _encode(run)
+            content.update(form + b"\n")
+            store.execute("INSERT INTO tracking VALUES (?, ?)", (number, form))
+            store.executemany(
+                "INSERT INTO place VALUES (?, ?, ?, ?)",
+                [(file, number, at.rows, at.length) for file, at in places if at is not None],
+            )
+        marks = ((mark, form) for form, mark in rests.items())
+        store.executemany("INSERT INTO rest VALUES (?, ?)", marks)
+        store.execute("COMMIT")
+    with path.open("rb+") as stream:
+        disk.sync_file(stream)
+    return content.hexdigest()
+
+
+class TrackedRuns(KnownRuns):
+    """The runs of an export: those in a store, but for some that changed since or are gone.
+
+    path: where the store lies. changes: what differs from it.
+    """
+
+    def __init__(self, path: Path, changes: StoreChanges) -> None:
+        self.changes = changes
+        self.changed = changes.state.runs
+        self.gone = frozenset(changes.gone)
+        self._path = path
+        self._numbers: dict[str, int] = {}
+        self._read: dict[str, RunTracking] = {}
+        self._whole: ChangedRuns | None = None
+        self._offsets: dict[str, dict[str, int]] = {}
+        self._resting: dict[str, frozenset[str]] = {}
+        self._awake: dict[str, tuple[str, ...]] = {}
+        self._totals: dict[str, Total] = {}
+
+    def _ask(self, query: str, values: Iterable[Any] = ()) -> Iterator[Any]:
+        address = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
+        with (
+            database_errors(self._path),
+            closing(sqlite3.connect(address, uri=True)) as store,
+        ):
+            store.execute("PRAGMA trusted_schema = OFF")
+            yield from store.execute(query, tuple(values))
+
+    @property
+    def _in_store(self) -> dict[str, int]:
+        """Return the runs in the store, in their order, each with its number."""
+        if not self._numbers:
+            self._numbers = dict(self._ask("SELECT run_id, id FROM run ORDER BY id"))
+        return self._numbers
+
+    def __getitem__(self, run_id: str) -> RunTracking:
+        if run_id in self.changed:
+            return self.changed[run_id]
+        if run_id in self.gone or run_id not in self._in_store:
+            raise KeyError(run_id)
+        if run_id not in self._read:
+            if len(self._read) >= MANY:
+                return self.everything()[run_id]
+            self._take("WHERE id = ?", [self._in_store[run_id]])
+        return self._read[run_id]
+
+    def __contains__(self, run_id: object) -> bool:
+        if run_id in self.changed:
+            return True
+        return run_id not in self.gone and run_id in self._in_store
+
+    def __iter__(self) -> Iterator[str]:
+        in_store, gone = self._in_store, self.gone
+        yield from (run_id for run_id in in_store if run_id not in gone)
+        yield from (run_id for run_id in self.changed if run_id not in in_store)
+
+    def __len__(self) -> int:
+        moved = self.changed.keys() | self.gone
+        return len(self._in_store) - len(moved & self._in_store.keys()) + len(self.changed)
+
+    def _take(self, which: str, values: Iterable[Any] = ()) -> tuple[str, ...]:
+        """Read some runs of the store; return the ids of those that are still as it has them."""
+        query = f"SELECT run_id, form FROM run JOIN tracking USING (id) {which}"
+        taken = []
+        for run_id, form in self._ask(query, values):
+            if run_id in self.changed or run_id in self.gone:
+                continue
+            taken.append(run_id)
+            if run_id not in self._read:
+                with database_errors(self._path):
+                    run = _decode_run(form)
+                self._read[run_id] = self._placed(run)
+        return tuple(taken)
+
+    def _placed(self, run: RunTracking) -> RunTracking:
+        """Return a run of the store with where its records begin now."""
+        if not self.changes.moved:
+            return run
+        return with_offsets(run, lambda file: self._offsets_in(file)[run.run_id])
+
+    def _offsets_in(self, file: str) -> dict[str, int]:
+        if file not in self._offsets:
+            query = "SELECT run_id, created_at, bytes FROM place JOIN run USING (id) WHERE file = ?"
+            records = [
+                record
+                for record in self._ask(query, [file])
+                if record[0] not in self.changed and record[0] not in self.gone
+            ]
+            records.extend(
+                (run_id, run.created_at, place.length)
+                for run_id, run in self.changed.items()
+                if (place := place_in(run, file)) is not None
+            )
+            self._offsets[file] = offsets_in(file, records)
+        return self._offsets[file]
+
+    def _marks(self, request: ExportRequest | None) -> str:
+        """Return the numbers of the rests that hold under a request, as SQL; None: of all."""
+        rests = self._ask("SELECT id, form FROM rest")
+        holding = [
+            mark for mark, form in rests if request is None or _decode_rest(form).under(request)
+        ]
+        return f"({', '.join(map(str, holding))})"
+
+    def resting(self, request: ExportRequest | None) -> Set[str]:
+        """Return the runs of the store that rest under a request, and did not change."""
+        marks = self._marks(request)
+        if marks not in self._resting:
+            found = self._ask(f"SELECT id FROM run WHERE rest IN {marks}")
+            ids, moved = [*self._in_store], self.changed.keys() | self.gone
+            resting = frozenset(ids[number] for (number,) in found)
+            self._resting[marks] = resting - moved if moved else resting
+        return self._resting[marks]
+
+    def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
+        """Return the runs that are not known to rest."""
+        marks = self._marks(request)
+        if marks not in self._awake:
+            self._awake[marks] = self._take(f"WHERE rest IS NULL OR rest NOT IN {marks}")
+        yield from ((run_id, self._read[run_id]) for run_id in self._awake[marks])
+        yield from self.changed.items()
+
+    def everything(self) -> Mapping[str, RunTracking]:
+        """Return all runs."""
+        if self._whole is None:
+            self._take("")
+            self._whole = ChangedRuns(self._read, self.changed)
+        return self._whole.everything()
+
+    def total(self, file: str) -> Total:
+        """Return how much lies in a data file."""
+        if file not in self._totals:
+            in_store = self._in_store
+            moved = [in_store[run] for run in self.changed.keys() | self.gone if run in in_store]
+            query = (
+                "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(bytes), 0) FROM place "
+                f"WHERE file = ? AND id NOT IN ({', '.join(map(str, moved))})"
+            )
+            ((rows, length),) = self._ask(query, [file])
+            now = sum_of(place_in(run, file) for run in self.changed.values())
+            self._totals[file] = Total(rows + now.rows, length + now.bytes)
+        return self._totals[file]

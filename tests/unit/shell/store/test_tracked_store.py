@@ -1,0 +1,68 @@
+"""A store of runs that was made by something else, although its SHA-256 is the one remembered."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dr_wandb import DrWandbError
+from dr_wandb.core.contract.failures import DamagedFile
+from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
+from tests import syncing
+from tests.memory_source import MemorySource
+from tests.syncing import NAME
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    """Return a project of two runs."""
+    source = MemorySource()
+    for run_id in ("a", "b"):
+        source.add_run(run_id)
+        source.log(run_id, {"loss": 0.5})
+    return source
+
+
+def edit(store: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(store)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "no database": lambda store: store.write_bytes(b"text" * 4096),
+    "nothing in it": lambda store: store.write_bytes(b""),
+    "no such table": lambda store: edit(store, "DROP TABLE tracking"),
+    "no such column": lambda store: edit(store, "ALTER TABLE tracking RENAME COLUMN form TO x"),
+    "no JSON": lambda store: edit(store, "UPDATE tracking SET form = 'x'"),
+    "no run": lambda store: edit(store, "UPDATE tracking SET form = '{}'"),
+    "a number": lambda store: edit(store, "UPDATE tracking SET form = 5"),
+}
+
+
+@pytest.mark.parametrize("way", FOREIGN)
+def test_a_store_of_another_make_is_named_and_can_be_removed(
+    way: str, source: MemorySource, tmp_path: Path
+) -> None:
+    syncing.sync(source, tmp_path)
+    folder = tmp_path / NAME
+    before = syncing.data_of(folder)
+    store, changes = folder / STORE_FILE, folder / CHANGES_OF_STORE_FILE
+    FOREIGN[way](store)
+    document = json.loads(changes.read_bytes())
+    document["store"] = hashlib.sha256(store.read_bytes()).hexdigest()
+    changes.write_text(json.dumps(document))
+    with pytest.raises(DrWandbError) as caught:
+        syncing.sync(source, tmp_path)
+    assert isinstance(caught.value.failure, DamagedFile)
+    assert str(caught.value).startswith(f"{store} does not read")
+    assert str(caught.value).endswith("remove the file and sync again")
+    assert syncing.data_of(folder) == before
+    store.unlink()
+    syncing.sync(source, tmp_path)
+    assert syncing.data_of(folder) == before
