@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
+from dr_wandb.core.contract.codec import encode_line
+from dr_wandb.core.contract.encoded_rows import ReceivedRow, received_row, select_line
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.sync.codec import encode_line
-from dr_wandb.core.sync.copies import ReceivedRow, arrival_order, joined
-from dr_wandb.core.sync.merge import received_row, select_line
+from dr_wandb.core.sync.copies import arrival_order, joined
 
 
 def received(row: HistoryRow, *, live: bool = True, file: int = 0) -> ReceivedRow:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import digest, place_of
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
@@ -25,7 +26,6 @@ from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer
-from dr_wandb.core.sync.codec import digest, place_of
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from dr_wandb.core.sync.plan import FetchKind, PartFetch, plan_sync

@@ -10,8 +10,8 @@ from unittest import mock
 from msgspec.structs import replace
 
 from dr_wandb.core.contract import state_form
-from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
-from dr_wandb.core.sync.codec import encode_document
+from dr_wandb.core.contract.codec import encode_document
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.shell.store import state_files
 from dr_wandb.shell.store.export_store import load_state
 

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dr_wandb.core.contract.version import VERSION
 
 if TYPE_CHECKING:
+    from dr_wandb.core.contract.changes import ChangedRun as ChangedRun
+    from dr_wandb.core.contract.changes import FieldChange as FieldChange
+    from dr_wandb.core.contract.changes import RowCount as RowCount
+    from dr_wandb.core.contract.changes import SyncChanges as SyncChanges
     from dr_wandb.core.contract.dataset import Counts as Counts
     from dr_wandb.core.contract.failures import AccessRefused as AccessRefused
     from dr_wandb.core.contract.failures import DamagedFile as DamagedFile
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.listing import RunListing as RunListing
     from dr_wandb.core.contract.listing import RunsById as RunsById
     from dr_wandb.core.contract.listing import RunsCreatedSince as RunsCreatedSince
+    from dr_wandb.core.contract.manifest import DataFile as DataFile
+    from dr_wandb.core.contract.manifest import ExportManifest as ExportManifest
     from dr_wandb.core.contract.problems import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
@@ -79,18 +85,11 @@ if TYPE_CHECKING:
     from dr_wandb.core.proof.verify import NoteKind as NoteKind
     from dr_wandb.core.proof.verify import VerifyReport as VerifyReport
     from dr_wandb.core.proof.verify import describe_report as describe_report
-    from dr_wandb.core.sync.changes import ChangedRun as ChangedRun
-    from dr_wandb.core.sync.changes import FieldChange as FieldChange
-    from dr_wandb.core.sync.changes import RowCount as RowCount
-    from dr_wandb.core.sync.changes import SyncChanges as SyncChanges
     from dr_wandb.core.sync.combine_changes import combine_changes as combine_changes
     from dr_wandb.core.sync.describe import describe_changes as describe_changes
     from dr_wandb.core.sync.describe import describe_plan as describe_plan
     from dr_wandb.core.sync.listing_plan import ListingPlan as ListingPlan
     from dr_wandb.core.sync.listing_plan import plan_listing as plan_listing
-    from dr_wandb.core.sync.manifest import DataFile as DataFile
-    from dr_wandb.core.sync.manifest import ExportManifest as ExportManifest
-    from dr_wandb.core.sync.manifest import ExportSummary as ExportSummary
     from dr_wandb.core.sync.plan import FetchKind as FetchKind
     from dr_wandb.core.sync.plan import PartFetch as PartFetch
     from dr_wandb.core.sync.plan import RunAction as RunAction
@@ -99,6 +98,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan import plan_sync as plan_sync
     from dr_wandb.core.sync.plan_kinds import ListingKind as ListingKind
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
+    from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
     from dr_wandb.shell.progress import Progress as Progress
     from dr_wandb.shell.proof.changes import iter_changes as iter_changes
     from dr_wandb.shell.proof.doctor import diagnose as diagnose
@@ -120,12 +120,12 @@ __version__ = VERSION
 _HOMES = {
     "AbsenceKind": "core.proof.doubts",
     "AccessRefused": "core.contract.failures",
-    "ChangedRun": "core.sync.changes",
+    "ChangedRun": "core.contract.changes",
     "Check": "core.proof.diagnosis",
     "Comparison": "core.proof.holdings",
     "Counts": "core.contract.dataset",
     "DamagedFile": "core.contract.failures",
-    "DataFile": "core.sync.manifest",
+    "DataFile": "core.contract.manifest",
     "Diagnosis": "core.proof.diagnosis",
     "DiskRefused": "core.contract.failures",
     "Doubt": "core.proof.doubts",
@@ -133,19 +133,19 @@ _HOMES = {
     "DrWandbError": "core.contract.failures",
     "EveryRun": "core.contract.listing",
     "ExportEngine": "shell.sync.engine",
-    "ExportManifest": "core.sync.manifest",
+    "ExportManifest": "core.contract.manifest",
     "ExportMode": "core.contract.request",
     "ExportNotFoundError": "shell.store.export_store",
     "ExportRequest": "core.contract.request",
     "ExportState": "core.contract.state",
     "ExportStatus": "core.proof.status",
     "ExportStore": "shell.store.export_store",
-    "ExportSummary": "core.sync.manifest",
+    "ExportSummary": "core.sync.summary",
     "FailedRun": "core.contract.unproven_runs",
     "Failure": "core.contract.failures",
     "FetchKind": "core.sync.plan",
     "FetchWindow": "core.contract.fetch_window",
-    "FieldChange": "core.sync.changes",
+    "FieldChange": "core.contract.changes",
     "FileNotice": "core.offline.scan_report",
     "Finding": "core.proof.verify",
     "FindingKind": "core.proof.verify",
@@ -175,7 +175,7 @@ _HOMES = {
     "PartFetch": "core.sync.plan",
     "PlanKind": "core.sync.plan_kinds",
     "Progress": "shell.progress",
-    "RowCount": "core.sync.changes",
+    "RowCount": "core.contract.changes",
     "RunAction": "core.sync.plan",
     "RunFailure": "core.contract.run_failure",
     "RunFailureKind": "core.contract.run_failure",
@@ -191,7 +191,7 @@ _HOMES = {
     "ServerTooOld": "core.contract.failures",
     "ShortKind": "core.contract.unproven_runs",
     "ShortRun": "core.contract.unproven_runs",
-    "SyncChanges": "core.sync.changes",
+    "SyncChanges": "core.contract.changes",
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",
     "Unfinished": "core.contract.failures",

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.codec import fingerprint
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
@@ -25,7 +26,6 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run, normalize_time
 from dr_wandb.core.contract.records import WandbRun
-from dr_wandb.core.sync.codec import fingerprint
 from dr_wandb.shell.sources import Source, SourceError
 from tests.arrived_rows import joined_rows, lines_of, received
 from tests.contract.project import (

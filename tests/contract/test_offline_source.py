@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.sync.codec import encode_line
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.contract.project import PROJECT, ProjectDescription, RunDescription

@@ -16,14 +16,7 @@ from returns.pipeline import is_successful
 from returns.result import Result
 
 from dr_wandb import plan_listing, plan_sync
-from dr_wandb.core.contract.failures import DrWandbError
-from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.listing import EveryRun, RunListing, list_run
-from dr_wandb.core.contract.normalize import normalize_run
-from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, SyncMode
-from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.sync.codec import (
+from dr_wandb.core.contract.codec import (
     canonical_row,
     canonical_snapshot,
     decode_row,
@@ -31,7 +24,14 @@ from dr_wandb.core.sync.codec import (
     encode_document,
     encode_line,
 )
-from dr_wandb.core.sync.manifest import ExportManifest
+from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.listing import EveryRun, RunListing, list_run
+from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.normalize import normalize_run
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, SyncMode
+from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.sync.merge import place_of
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource

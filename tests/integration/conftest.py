@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from dr_wandb.core.sync.manifest import ExportSummary
     from dr_wandb.core.sync.plan import SyncPlan
+    from dr_wandb.core.sync.summary import ExportSummary
 
 LISTING = {"Viewer", "Runs"}
 """Operations that every sync sends: who am I, and which runs are there."""

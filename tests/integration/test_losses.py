@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dr_wandb
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.select import select_rows
-from dr_wandb.core.sync.codec import encode_line
 from tests.integration.conftest import Exports, lines_of, visible
 from tests.server import AUTO, EmptyRows, NullField, Request, Run
 

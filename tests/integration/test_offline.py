@@ -41,7 +41,7 @@ from tests.state_files import whole_state
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dr_wandb.core.sync.manifest import ExportSummary
+    from dr_wandb.core.sync.summary import ExportSummary
     from tests.integration.conftest import Shared
     from tests.offline_logging import Script
     from tests.server import Run

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dr_wandb.core.contract.codec import encode_line, row_key
 from dr_wandb.core.contract.listing import TERMINAL_STATES, RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.select import select_rows
 from dr_wandb.core.contract.values import spell_number
-from dr_wandb.core.sync.codec import encode_line, row_key
 
 RUN_ID = "run"
 START = datetime(2026, 1, 2, tzinfo=UTC)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from returns.pipeline import is_successful
 
 from dr_wandb import DrWandbError, iter_history_rows, load_run_snapshots
-from dr_wandb.core.sync.codec import decode_row, decode_snapshot
+from dr_wandb.core.contract.codec import decode_row, decode_snapshot
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests import syncing
 from tests.fuzz.targets import (

@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line, row_key
+from dr_wandb.core.contract.columns import RowBatch, StoredRows
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
@@ -25,8 +27,6 @@ from dr_wandb.core.contract.select import select_rows
 from dr_wandb.core.contract.values import json_safe, spell_number
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.wandb_file import read_file, rows_of
-from dr_wandb.core.sync.codec import encode_line, row_key
-from dr_wandb.core.sync.columns import RowBatch, StoredRows
 from dr_wandb.shell.sources import EncodableRows
 from dr_wandb.shell.sources.api.parquet import read_parquet
 from dr_wandb.shell.sources.recording.recorder import Recorder

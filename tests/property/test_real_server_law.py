@@ -18,10 +18,10 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import decode_row
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
-from dr_wandb.core.sync.codec import decode_row
 from tests.judged_export import JudgedExport, Synced
 from tests.property.real_server import (
     EXPORTS,

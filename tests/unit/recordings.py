@@ -5,10 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dr_wandb.core.contract.codec import fingerprint
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, list_run
 from dr_wandb.core.contract.normalize import normalize_run
-from dr_wandb.core.sync.codec import fingerprint
 from dr_wandb.shell.sources import Source, SourceError
 from dr_wandb.shell.sources.recording.recorder import Recorder
 

@@ -13,6 +13,7 @@ import pytest
 
 from dr_wandb import ExportManifest, HistoryRow, RunSnapshot, WandbRun
 from dr_wandb.cli import app
+from dr_wandb.core.contract.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
     EXIT_CODES,
@@ -30,7 +31,6 @@ from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.offline.scan_report import NoticeKind
 from dr_wandb.core.proof.doubts import AbsenceKind, DoubtKind
 from dr_wandb.core.proof.verify import FindingKind, NoteKind
-from dr_wandb.core.sync.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
 

@@ -31,7 +31,7 @@ def log(
     """
     from collections import deque
 
-    from dr_wandb.core.sync.codec import encode_line
+    from dr_wandb.core.contract.codec import encode_line
     from dr_wandb.core.sync.describe import describe_changes
     from dr_wandb.shell.proof.changes import iter_changes
 

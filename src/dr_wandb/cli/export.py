@@ -19,7 +19,7 @@ from dr_wandb.core.contract.request import (
 from dr_wandb.core.contract.scope import build_scope
 
 if TYPE_CHECKING:
-    from dr_wandb.core.sync.manifest import ExportSummary
+    from dr_wandb.core.sync.summary import ExportSummary
     from dr_wandb.shell.sources import Source
     from dr_wandb.shell.sources.opening import SourceOpener
 

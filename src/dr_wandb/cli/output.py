@@ -36,7 +36,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_json(record: "Record") -> None:
     """Write a JSON document to stdout."""
-    from dr_wandb.core.sync.codec import encode_document
+    from dr_wandb.core.contract.codec import encode_document
 
     print_result(encode_document(record).decode())
 

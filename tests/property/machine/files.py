@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import event, note
 
 from dr_wandb import ExportSummary, iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb.core.contract.codec import decode_changes, encode_line, row_key
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.known_runs import resting
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
-from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
-from dr_wandb.core.sync.codec import decode_changes, encode_line, row_key
 from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore, read_state
 from tests import syncing

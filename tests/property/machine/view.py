@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dr_wandb.core.sync.manifest import STATE_FILE
+from dr_wandb.core.contract.export_files import STATE_FILE
 from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
 from dr_wandb.shell.store.export_store import load_state
 from tests import syncing

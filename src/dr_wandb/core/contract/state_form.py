@@ -24,9 +24,6 @@ from dr_wandb.core.contract.known_runs import (
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import ExportState, RunTracking
 
-STORE_FILE = ".tracked.sqlite"
-CHANGES_OF_STORE_FILE = ".tracked.json"
-
 RUNS_PER_CHANGE = 64
 """The store is written again once more than one run in so many differs from it."""
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.json_safe_fast import plain_form
 from dr_wandb.core.offline.header import Buffer
@@ -24,7 +25,6 @@ from dr_wandb.core.offline.reading import MARKS, FileReading, Mark
 from dr_wandb.core.offline.run import RunFold
 from dr_wandb.core.offline.steps import moment_of, step_of
 from dr_wandb.core.offline.tree import Tree
-from dr_wandb.core.sync.columns import RowBatch
 
 PART_BYTES = 1 << 20
 """How much is looked at in one go."""

@@ -15,6 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dr_wandb.core.contract.columns import (
+    RowBatch,
+    encode_columns,
+    encode_raw_rows,
+    fit_for_columns,
+    safe_cells,
+)
+from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.offline import few
@@ -31,14 +39,6 @@ from dr_wandb.core.offline.parts import Records, row_of
 from dr_wandb.core.offline.steps import as_step, step_of
 from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import Flags, find_items
-from dr_wandb.core.sync.columns import (
-    RowBatch,
-    encode_columns,
-    encode_raw_rows,
-    fit_for_columns,
-    safe_cells,
-)
-from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 
 ROWS_AT_ONCE = 8192
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec.structs import replace
 from returns.result import Success
 
+from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.folding import RunFolding
@@ -35,7 +36,6 @@ from dr_wandb.core.offline.rows import (
 from dr_wandb.core.offline.run import Replay, RunFold
 from dr_wandb.core.offline.telemetry import RESUMED, has_feature
 from dr_wandb.core.offline.telemetry_fields import telemetry_of
-from dr_wandb.core.sync.columns import RowBatch
 
 
 def read_file(

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.export_files import CHANGES_FILE, MANIFEST_FILE, RUNS_FILE, STATE_FILE
 from dr_wandb.core.contract.fetch_window import Received
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_EVIDENCE
 from dr_wandb.core.contract.request import EVERYTHING
@@ -21,13 +23,6 @@ from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_rows import StoredPart
 from dr_wandb.core.proof.consistency import Seen, digest_in
 from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.sync.manifest import (
-    CHANGES_FILE,
-    MANIFEST_FILE,
-    RUNS_FILE,
-    STATE_FILE,
-    DataFile,
-)
 
 
 def check_state(

@@ -11,13 +11,14 @@ from typing import TypeVar
 
 from returns.pipeline import is_successful
 
+from dr_wandb.core.contract.codec import decode_changes, decode_snapshot
+from dr_wandb.core.contract.export_files import CHANGES_FILE, RUNS_FILE
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, RunSnapshot
 from dr_wandb.core.proof.spelling import line_is_canonical, snapshot_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.sync.codec import decode_changes, decode_snapshot
-from dr_wandb.core.sync.manifest import CHANGES_FILE, RUNS_FILE, DataFile
 
 _R = TypeVar("_R", bound=Record)
 

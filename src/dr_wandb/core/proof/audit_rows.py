@@ -10,7 +10,10 @@ from collections.abc import Container, Mapping
 
 from returns.pipeline import is_successful
 
+from dr_wandb.core.contract.codec import RowKey, decode_row, row_key
 from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.encoded_rows import ReceivedRow
+from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import HistoryRow, Record
@@ -20,9 +23,6 @@ from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.proof.audit import NOT_CANONICAL
 from dr_wandb.core.proof.spelling import row_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.sync.codec import RowKey, decode_row, row_key
-from dr_wandb.core.sync.copies import ReceivedRow
-from dr_wandb.core.sync.manifest import RUNS_FILE
 from dr_wandb.core.sync.merge import Tally
 
 

@@ -8,20 +8,19 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
-from dr_wandb.core.contract.records import FIRST_OF_OURS
-from dr_wandb.core.contract.request import ExportMode
-from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.proof.verify import FindingKind, Findings
-from dr_wandb.core.sync.manifest import (
+from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
     RUNS_FILE,
     STATE_FILE,
-    DataFile,
-    ExportManifest,
     file_order,
 )
+from dr_wandb.core.contract.manifest import DataFile, ExportManifest
+from dr_wandb.core.contract.records import FIRST_OF_OURS
+from dr_wandb.core.contract.request import ExportMode
+from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.proof.verify import FindingKind, Findings
 
 Seen = Mapping[str, DataFile | None]
 """What the data files are, by name; None for one that is not there. One that cannot be read is

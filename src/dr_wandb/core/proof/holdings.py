@@ -7,6 +7,7 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState
@@ -15,7 +16,6 @@ from dr_wandb.core.proof.audit import StoredRun
 from dr_wandb.core.proof.audit_rows import StoredPart
 from dr_wandb.core.proof.doubts import AbsenceKind, Doubt
 from dr_wandb.core.proof.verify import VerifyReport, describe_report
-from dr_wandb.core.sync.manifest import ExportManifest
 
 NOT_HELD = (
     "files of the run, such as saved code (wandb-metadata.json is in with --include-metadata)",

@@ -13,15 +13,15 @@ import msgspec
 from returns.pipeline import is_successful
 from returns.result import Result
 
-from dr_wandb.core.contract.records import HistoryRow, RunSnapshot
-from dr_wandb.core.contract.values import MAX_DEPTH, MAX_DIGITS, decode_json, spell_number
-from dr_wandb.core.sync.codec import (
+from dr_wandb.core.contract.codec import (
     RowKey,
     canonical_row,
     canonical_snapshot,
     encode_line,
     has_shape,
 )
+from dr_wandb.core.contract.records import HistoryRow, RunSnapshot
+from dr_wandb.core.contract.values import MAX_DEPTH, MAX_DIGITS, decode_json, spell_number
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _LOOK_CLOSER = re.compile(rb"\.0[^0-9]|null|\\")

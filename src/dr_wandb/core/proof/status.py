@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 
 from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
@@ -20,7 +21,6 @@ from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
 from dr_wandb.core.proof.shortfalls import LagKind, lag_of, shortage_of
-from dr_wandb.core.sync.manifest import ExportManifest
 
 
 class ExportStatus(Record, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ Rules
 from collections.abc import Iterator
 from enum import StrEnum
 
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.wording import count, size_in_words
-from dr_wandb.core.sync.manifest import DataFile
 
 MOST_LISTED = 10
 """How many findings of one kind are listed for one file."""

@@ -11,18 +11,9 @@ from typing import Any
 
 import msgspec
 
+from dr_wandb.core.contract.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.sync.changes import (
-    ABSENT,
-    ChangedRun,
-    FieldChange,
-    RowCount,
-    SyncChanges,
-    compare_field,
-    ended_in,
-    path_of,
-    tell_fields,
-)
+from dr_wandb.core.sync.changes import ABSENT, compare_field, ended_in, path_of, tell_fields
 
 Path = tuple[str, ...]
 

@@ -15,14 +15,15 @@ Rules
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import RowKey, encode_line
+from dr_wandb.core.contract.encoded_rows import ReceivedRow
 from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.sync.codec import RowKey, encode_line
 
 MOST_AT_A_STEP = 256
 MOST_BYTES = 16 << 20
@@ -32,26 +33,6 @@ timestamp are compared, and of more of these only equal ones are joined."""
 _PARTS = ("metrics", "extra", "wandb_metadata")
 _ROW = msgspec.json.Decoder(HistoryRow)
 _ENCODER = msgspec.json.Encoder(order="sorted")
-
-
-class ReceivedRow(NamedTuple):
-    """One whole row on its way into a segment.
-
-    `content` is the row as a line. `timestamp` is the text of the number in `key`. `file` tells
-    apart the exported files that rows are from; it says nothing of a live row.
-    """
-
-    key: RowKey
-    live: bool
-    file: int
-    content: bytes
-    timestamp: str | None
-
-    @property
-    def step(self) -> int | None:
-        """Return the step, None if the row has none."""
-        step_missing, step, _, _ = self.key
-        return None if step_missing else step
 
 
 def arrival_order(row: ReceivedRow) -> tuple[Any, ...]:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from dr_wandb.core.contract.changes import ChangedRun, FieldChange, SyncChanges
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.unproven_runs import BEGINS_LATER, FailedRun, WaitingRun
 from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.core.sync.changes import ChangedRun, FieldChange, SyncChanges
-from dr_wandb.core.sync.manifest import ExportSummary
 from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
+from dr_wandb.core.sync.summary import ExportSummary
 
 
 def describe_plan(plan: SyncPlan) -> tuple[str, ...]:

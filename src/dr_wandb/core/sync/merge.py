@@ -13,66 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import lt
-from typing import NamedTuple
 
-from dr_wandb.core.contract.fetch_window import FetchWindow, Received
-from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.contract.select import select_row
-from dr_wandb.core.sync.codec import (
+from dr_wandb.core.contract.codec import (
     RowKey,
-    decode_row,
-    encode_line,
-    encode_lines,
     locate,
     place_of,
-    row_key,
 )
-from dr_wandb.core.sync.copies import ReceivedRow
-
-
-class EncodedRows(NamedTuple):
-    """Whole rows of one run as lines, each with its newline, and where each row belongs."""
-
-    lines: bytes
-    steps: Sequence[int | None]
-    timestamps: Sequence[str | None]
-
-    @property
-    def first(self) -> bytes:
-        """Return the first line; there must be one."""
-        return self.lines[: self.lines.find(b"\n") + 1]
-
-    @property
-    def last(self) -> bytes:
-        """Return the last line; there must be one."""
-        return self.lines[self.lines.rfind(b"\n", 0, -1) + 1 :]
-
-    def rows(self, *, live: bool, file: int = 0) -> Iterator[ReceivedRow]:
-        """Give the rows one by one."""
-        lines = self.lines.splitlines(keepends=True)
-        for line, step, timestamp in zip(lines, self.steps, self.timestamps, strict=True):
-            yield ReceivedRow(row_key(step, timestamp), live, file, line, timestamp)
-
-    def select(self, selection: HistorySelection) -> "SelectedRows":
-        """Return what a selection admits of the rows."""
-        whole = self.lines.splitlines(keepends=True)
-        lines = [select_line(line, selection) for line in whole]
-        admitted = sum(map(bool, lines))
-        return SelectedRows(b"".join(lines), admitted, self.steps, self.first, self.last)
-
-
-class SelectedRows(NamedTuple):
-    """What a selection admits of some rows: `admitted` lines. The rest is of the whole rows.
-
-    `first` and `last` are lines with all their members.
-    """
-
-    lines: bytes
-    admitted: int
-    steps: Sequence[int | None]
-    first: bytes
-    last: bytes
+from dr_wandb.core.contract.encoded_rows import EncodedRows, ReceivedRow, SelectedRows
+from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 
 
 def steps_rise(steps: Sequence[int | None], after: int | None) -> bool:
@@ -82,27 +30,6 @@ def steps_rise(steps: Sequence[int | None], after: int | None) -> bool:
     if None in steps or (after is not None and steps[0] <= after):  # type: ignore[operator]
         return False
     return all(map(lt, steps, islice(steps, 1, None)))  # type: ignore[arg-type]
-
-
-def received_row(line: bytes, *, live: bool, file: int = 0) -> ReceivedRow:
-    """Return a whole row that is a line already."""
-    _, step, timestamp = locate(line)
-    return ReceivedRow(row_key(step, timestamp), live, file, line, timestamp)
-
-
-def encode_rows(rows: Sequence[HistoryRow]) -> EncodedRows:
-    """Encode rows as they came from the source."""
-    steps, timestamps = [row.step for row in rows], [row.timestamp for row in rows]
-    return EncodedRows(encode_lines(rows), steps, timestamps)
-
-
-def select_line(line: bytes, selection: HistorySelection) -> bytes:
-    """Return the part of a whole row that is wanted, as a line; b"" if nothing of it is."""
-    if selection.admits_whole_rows:
-        return line
-    row = decode_row(line).unwrap()
-    selected = select_row(row, selection)
-    return line if selected is row else b"" if selected is None else encode_line(selected)
 
 
 class Tally:

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice, zip_longest
 from typing import NamedTuple
 
+from dr_wandb.core.contract.codec import RowKey, decode_row, place_of
+from dr_wandb.core.contract.encoded_rows import select_line
 from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.sync.codec import RowKey, decode_row, place_of
-from dr_wandb.core.sync.merge import select_line
 
 MOST_AT_A_STEP = 256
 """Rows of one step whose times are compared beyond equality."""

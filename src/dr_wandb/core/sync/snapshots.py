@@ -11,12 +11,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import digest, fingerprint
 from dr_wandb.core.contract.listing import list_run
 from dr_wandb.core.contract.records import RunSnapshot, WandbRun
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.core.sync.codec import digest, fingerprint
 
 
 def snapshot_differs(

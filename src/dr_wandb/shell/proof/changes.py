@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dr_wandb.core.sync.changes import SyncChanges
+from dr_wandb.core.contract.changes import SyncChanges
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.export_files import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    RUNS_FILE,
+    STATE_FILE,
+)
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
+from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState
@@ -24,15 +32,6 @@ from dr_wandb.core.proof.consistency import check_documents, check_manifest
 from dr_wandb.core.proof.holdings import CheckedExport
 from dr_wandb.core.proof.spelling import document_is_canonical
 from dr_wandb.core.proof.verify import FindingKind, Findings, NoteKind, VerifyReport
-from dr_wandb.core.sync.manifest import (
-    CHANGES_FILE,
-    HISTORY_FILE,
-    MANIFEST_FILE,
-    RUNS_FILE,
-    STATE_FILE,
-    DataFile,
-    ExportManifest,
-)
 from dr_wandb.shell.proof.presence import look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.export_store import ExportStore, load_document, load_state

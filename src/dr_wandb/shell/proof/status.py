@@ -12,18 +12,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.export_files import MANIFEST_FILE, STATE_FILE, commit_order, file_order
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.proof.status import ExportStatus, sum_up
-from dr_wandb.core.sync.manifest import (
-    MANIFEST_FILE,
-    STATE_FILE,
-    ExportManifest,
-    commit_order,
-    file_order,
-)
 from dr_wandb.shell.proof.presence import Presence, look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.disk_errors import disk_refusals

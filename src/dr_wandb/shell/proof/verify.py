@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dr_wandb.core.contract.export_files import commit_order, file_order
 from dr_wandb.core.contract.failures import NoExport
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
@@ -19,7 +20,6 @@ from dr_wandb.core.proof.compare import compare, explain_absence
 from dr_wandb.core.proof.doubts import AbsenceKind
 from dr_wandb.core.proof.holdings import CheckedExport, Comparison, UnheldRun
 from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
-from dr_wandb.core.sync.manifest import commit_order, file_order
 from dr_wandb.shell.proof.checking import Checking
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened

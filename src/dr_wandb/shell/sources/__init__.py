@@ -13,14 +13,14 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from dr_wandb.core.contract.columns import RowBatch
+from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
-from dr_wandb.core.sync.columns import RowBatch
-from dr_wandb.core.sync.merge import EncodedRows, SelectedRows
 from dr_wandb.shell.executor import SharedExecutor
 
 WORKERS = 16

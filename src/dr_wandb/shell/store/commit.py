@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from dr_wandb.core.contract.export_files import commit_order
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, Unfinished
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.sync.manifest import commit_order
 from dr_wandb.shell.store import disk
 
 STAGING_FOLDER = ".staging"

@@ -14,7 +14,15 @@ from msgspec.structs import force_setattr, replace
 from returns.pipeline import is_successful
 from returns.result import Result
 
+from dr_wandb.core.contract.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
 from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.export_files import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    RUNS_FILE,
+    STATE_FILE,
+)
 from dr_wandb.core.contract.failures import (
     DamagedFile,
     DrWandbError,
@@ -22,18 +30,10 @@ from dr_wandb.core.contract.failures import (
     NoExport,
     WrongExport,
 )
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
 from dr_wandb.core.contract.records import SCHEMA_VERSION, HistoryRow, Record, RunSnapshot
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.sync.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
-from dr_wandb.core.sync.manifest import (
-    CHANGES_FILE,
-    HISTORY_FILE,
-    MANIFEST_FILE,
-    RUNS_FILE,
-    STATE_FILE,
-    ExportManifest,
-)
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.state_files import ReadState, decode_state

@@ -15,12 +15,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.export_files import CHANGES_FILE, HISTORY_FILE, RUNS_FILE
 from dr_wandb.core.contract.known_runs import SNAPSHOTS, place_in
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.part import ByteRange, part_with_rows
 from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
-from dr_wandb.core.sync.manifest import CHANGES_FILE, HISTORY_FILE, RUNS_FILE, ExportManifest
 from dr_wandb.shell.store.checked_files import digest_of
 from dr_wandb.shell.store.export_store import ExportStore, check_identity, read_state
 from dr_wandb.shell.store.guards import require_visible_file

@@ -22,10 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.records import HistoryRow, snapshot_order
-from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.sync.codec import (
+from dr_wandb.core.contract.codec import (
     RowKey,
     canonical_row,
     canonical_snapshot,
@@ -35,6 +32,9 @@ from dr_wandb.core.sync.codec import (
     locate,
     row_key,
 )
+from dr_wandb.core.contract.part import ByteRange
+from dr_wandb.core.contract.records import HistoryRow, snapshot_order
+from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.snapshots import track_snapshot
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.export_store import check_identity, decoded

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
-from dr_wandb.core.sync.manifest import file_order
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE, file_order
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import CHECKED_FILE

@@ -9,19 +9,17 @@ from msgspec.structs import replace
 from returns.pipeline import is_successful
 from returns.result import Failure, Result, Success
 
+from dr_wandb.core.contract.codec import encode_document, encode_line
 from dr_wandb.core.contract.earlier_states import StateHead, read_head, read_state
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STATE_FILE, STORE_FILE
 from dr_wandb.core.contract.known_runs import ChangedRuns
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.state_form import (
-    CHANGES_OF_STORE_FILE,
     SMALL_STATE,
-    STORE_FILE,
     StoreChanges,
     changes_of_store,
     in_state_file,
 )
-from dr_wandb.core.sync.codec import encode_document, encode_line
-from dr_wandb.core.sync.manifest import STATE_FILE
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import digest_of
 from dr_wandb.shell.store.commit import STAGING_FOLDER, StagedFile, describe_staged, stage_document

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.sync.manifest import DataFile
 from dr_wandb.shell.store import disk
 
 

@@ -14,15 +14,17 @@ from typing import IO
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.changes import ChangedRun
+from dr_wandb.core.contract.codec import decode_snapshot, encode_line, encode_snapshot
 from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.known_runs import SNAPSHOTS, ChangedRuns, changes_since, total
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, RunSnapshot, snapshot_order
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking, with_part
-from dr_wandb.core.sync.changes import ChangedRun, compare_runs
-from dr_wandb.core.sync.codec import decode_snapshot, encode_line, encode_snapshot
-from dr_wandb.core.sync.manifest import RUNS_FILE, DataFile
+from dr_wandb.core.sync.changes import compare_runs
 from dr_wandb.core.sync.snapshots import renewed, snapshot_differs, with_metadata
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.disk_errors import require_space

@@ -8,10 +8,11 @@ Rules
 from collections.abc import Iterator
 from pathlib import Path
 
+from dr_wandb.core.contract.changes import SyncChanges
+from dr_wandb.core.contract.codec import decode_changes, encode_line
+from dr_wandb.core.contract.export_files import CHANGES_FILE
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.sync.changes import SyncChanges
-from dr_wandb.core.sync.codec import decode_changes, encode_line
-from dr_wandb.core.sync.manifest import CHANGES_FILE, DataFile
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.export_store import ExportStore, decoded

@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.sync.manifest import DataFile
 from dr_wandb.core.sync.merge import measure_from, merge_lines, outside
 from dr_wandb.core.sync.row_pairs import unite_rows
 from dr_wandb.core.sync.verdict import Keep

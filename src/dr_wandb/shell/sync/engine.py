@@ -19,8 +19,8 @@ from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome, count_deselected
 from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
-from dr_wandb.core.sync.manifest import ExportSummary, summarize
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
+from dr_wandb.core.sync.summary import ExportSummary, summarize
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing

@@ -3,20 +3,15 @@
 from contextlib import suppress
 from pathlib import Path
 
+from dr_wandb.core.contract.changes import SyncChanges
+from dr_wandb.core.contract.codec import encode_document
+from dr_wandb.core.contract.export_files import CHANGES_FILE, MANIFEST_FILE, STORE_FILE
+from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest
-from dr_wandb.core.contract.state_form import STORE_FILE
 from dr_wandb.core.sync.advance import advance_state
-from dr_wandb.core.sync.changes import SyncChanges, changes_between
-from dr_wandb.core.sync.codec import encode_document
-from dr_wandb.core.sync.manifest import (
-    CHANGES_FILE,
-    MANIFEST_FILE,
-    DataFile,
-    ExportManifest,
-    describe_export,
-    keep_or_replace,
-)
+from dr_wandb.core.sync.changes import changes_between
+from dr_wandb.core.sync.manifest import describe_export, keep_or_replace
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import remember_look
 from dr_wandb.shell.store.commit import StagedFile, commit, describe_staged, stage_document

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.contract.dataset import counts_in
 from dr_wandb.core.contract.failures import AccessRefused, DrWandbError, Failure, Unreachable
 from dr_wandb.core.contract.identity import is_another_run
@@ -26,7 +27,6 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.unproven_runs import FailedRun, failed_run
-from dr_wandb.core.sync.codec import encode_run, fingerprint_encoded
 from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.listing_plan import (
     Answer,

@@ -16,6 +16,14 @@ from typing import IO
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import (
+    decode_snapshot,
+    encode_line,
+    fingerprint,
+    has_shape,
+    missing_fields,
+)
+from dr_wandb.core.contract.columns import StoredRows
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
@@ -25,14 +33,6 @@ from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import RunTracking, with_fields_to_read, with_part
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.sync.codec import (
-    decode_snapshot,
-    encode_line,
-    fingerprint,
-    has_shape,
-    missing_fields,
-)
-from dr_wandb.core.sync.columns import StoredRows
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter

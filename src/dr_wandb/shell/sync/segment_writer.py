@@ -19,15 +19,15 @@ from types import TracebackType
 from typing import Any, cast
 from uuid import uuid4
 
-from dr_wandb.core.sync.copies import ReceivedRow, arrival_order, joined
-from dr_wandb.core.sync.merge import (
+from dr_wandb.core.contract.encoded_rows import (
     EncodedRows,
+    ReceivedRow,
     SelectedRows,
-    Tally,
     received_row,
     select_line,
-    steps_rise,
 )
+from dr_wandb.core.sync.copies import arrival_order, joined
+from dr_wandb.core.sync.merge import Tally, steps_rise
 from dr_wandb.shell.sources import EncodableRows, FileBatch, HistoryFiles
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.sorting import ExternalSorter

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
@@ -22,7 +23,6 @@ from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.store import disk
 
 _TRAILER_BYTES = 4096

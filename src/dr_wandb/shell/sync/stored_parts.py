@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from dr_wandb.core.contract.codec import place_of
 from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.encoded_rows import received_row
 from dr_wandb.core.contract.part import ByteRange, Position
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.sync.codec import place_of
-from dr_wandb.core.sync.merge import Tally, measure_from, received_row
+from dr_wandb.core.sync.merge import Tally, measure_from
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport

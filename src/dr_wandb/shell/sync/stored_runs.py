@@ -5,9 +5,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from dr_wandb.core.contract.codec import decode_snapshot
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import WandbRun
-from dr_wandb.core.sync.codec import decode_snapshot
 from dr_wandb.shell.store import disk
 
 

@@ -8,17 +8,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.json_safe_fast import MOST_LEVELS, plain_form
-from dr_wandb.core.contract.normalize import normalize_run, normalize_time
-from dr_wandb.core.contract.records import RunSnapshot, WandbRun
-from dr_wandb.core.contract.values import json_safe
-from dr_wandb.core.sync.codec import (
+from dr_wandb.core.contract.codec import (
     encode_line,
     encode_run,
     encode_snapshot,
     fingerprint,
     fingerprint_encoded,
 )
+from dr_wandb.core.contract.json_safe_fast import MOST_LEVELS, plain_form
+from dr_wandb.core.contract.normalize import normalize_run, normalize_time
+from dr_wandb.core.contract.records import RunSnapshot, WandbRun
+from dr_wandb.core.contract.values import json_safe
 from tests.property import strategies as some
 
 

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.normalize import instant, normalize_row, normalize_run, normalize_time
 from dr_wandb.core.contract.values import decode_json, json_safe, spell_number
-from dr_wandb.core.sync.codec import encode_line
 from tests.property import strategies as some
 
 NATIVE = (type(None), bool, int, float, str, list, dict)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line
+from dr_wandb.core.contract.columns import encode_raw_rows
 from dr_wandb.core.contract.normalize import normalize_row, reshape_row
 from dr_wandb.core.contract.row_shape import flatten_row
-from dr_wandb.core.sync.codec import encode_line
-from dr_wandb.core.sync.columns import encode_raw_rows
 
 KEYS = ("a", "b", "a.b", "c", "", "a.b (nested)", "_step", "_wandb", "_own", "x.y")
 scalars = (

@@ -9,6 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import encode_line, row_key
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import (
@@ -22,7 +23,6 @@ from dr_wandb.core.contract.request import (
     build_selection,
 )
 from dr_wandb.core.contract.select import select_row, select_rows
-from dr_wandb.core.sync.codec import encode_line, row_key
 from tests.property import strategies as some
 
 rows = some.raw_rows.map(lambda raw_row: normalize_row(raw_row, some.RUN_ID))

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.earlier_states import read_state
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part, with_parts
-from dr_wandb.core.sync.codec import encode_document
 from tests.property import strategies as some
 
 old_runs = st.fixed_dictionaries(

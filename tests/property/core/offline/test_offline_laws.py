@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 from wandb.proto import wandb_internal_pb2 as pb
 
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline.decoding import decode_record
@@ -20,7 +21,6 @@ from dr_wandb.core.offline.parts import row_of
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.schema import record_class
 from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of
-from dr_wandb.core.sync.codec import encode_line
 from tests.property.strategies import RUN_ID
 from tests.wandb_file import (
     BLOCK,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import rows as offline_rows
@@ -18,7 +19,6 @@ from dr_wandb.core.offline.parts import row_of, sort_records
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.rows import ColumnRows, read_rows
 from dr_wandb.core.offline.wandb_file import read_file, rows_of
-from dr_wandb.core.sync.codec import encode_line
 from tests.property.strategies import RUN_ID, json_values
 from tests.wandb_file import (
     HEADER,

@@ -13,15 +13,15 @@ from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.listing import list_run
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.proof.compare import reasons_against
 from dr_wandb.core.proof.verify import VerifyReport, describe_report
-from dr_wandb.core.sync.codec import encode_document
-from dr_wandb.core.sync.manifest import ExportManifest
 from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
 from dr_wandb.shell.store.export_store import ExportStore, load_document
 from tests import syncing

@@ -9,18 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.changes import ChangedRun, RowCount, SyncChanges
+from dr_wandb.core.contract.codec import decode_changes, decode_snapshot, encode_line, fingerprint
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import RunSnapshot, WandbRun
-from dr_wandb.core.sync.changes import (
-    MOST_FIELDS,
-    SMALL_BYTES,
-    ChangedRun,
-    RowCount,
-    SyncChanges,
-    compare_runs,
-    path_of,
-)
-from dr_wandb.core.sync.codec import decode_changes, decode_snapshot, encode_line, fingerprint
+from dr_wandb.core.sync.changes import MOST_FIELDS, SMALL_BYTES, compare_runs, path_of
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.property import strategies as some

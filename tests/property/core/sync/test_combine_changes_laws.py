@@ -9,8 +9,9 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.sync.changes import MOST_FIELDS, ChangedRun, FieldChange, SyncChanges, path_of
-from dr_wandb.core.sync.codec import decode_changes
+from dr_wandb.core.contract.changes import ChangedRun, FieldChange, SyncChanges
+from dr_wandb.core.contract.codec import decode_changes
+from dr_wandb.core.sync.changes import MOST_FIELDS, path_of
 from dr_wandb.core.sync.combine_changes import combine_changes
 from tests.property.machine import changes_model as model
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import encode_line, row_key
+from dr_wandb.core.contract.encoded_rows import ReceivedRow
 from dr_wandb.core.contract.evidence import same_moment
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.sync import copies as module
-from dr_wandb.core.sync.codec import encode_line, row_key
-from dr_wandb.core.sync.copies import ReceivedRow
 from tests.arrived_rows import joined_rows, received
 from tests.property import strategies as some
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.failures import RunsVanished
 from dr_wandb.core.contract.listing import (
     EveryRun,
@@ -20,7 +21,6 @@ from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.core.sync.listing_plan import (
     IDS_PER_QUERY,
     LATE_RUNS,

@@ -6,13 +6,13 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import decode_row, place_of
+from dr_wandb.core.contract.encoded_rows import ReceivedRow, encode_rows
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.normalize import instant, normalize_time
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun, snapshot_order
 from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.sync.codec import decode_row, place_of
-from dr_wandb.core.sync.copies import ReceivedRow
-from dr_wandb.core.sync.merge import Tally, encode_rows, merge_lines, outside
+from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from tests.arrived_rows import joined_rows, lines_of, received
 from tests.property import strategies as some
 

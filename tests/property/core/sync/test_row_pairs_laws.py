@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import decode_row, encode_line, place_of
 from dr_wandb.core.contract.evidence import SAME_MOMENT
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.sync.codec import decode_row, encode_line, place_of
 from dr_wandb.core.sync.row_pairs import (
     Comparison,
     compare_rows,

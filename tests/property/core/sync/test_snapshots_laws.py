@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import digest, encode_line, fingerprint
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.part import ByteRange
@@ -11,7 +12,6 @@ from dr_wandb.core.contract.records import RunSnapshot
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome
-from dr_wandb.core.sync.codec import digest, encode_line, fingerprint
 from dr_wandb.core.sync.snapshots import renewed, snapshot_differs, track_snapshot, with_metadata
 from tests.property import strategies as some
 

@@ -12,12 +12,12 @@ from returns.pipeline import is_successful
 from returns.result import Result
 
 from dr_wandb import DrWandbError, iter_history_rows, load_run_snapshots
+from dr_wandb.core.contract.codec import decode_row, decode_snapshot, encode_document, encode_line
 from dr_wandb.core.contract.failures import DamagedFile
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
 from dr_wandb.core.contract.records import RunSnapshot
 from dr_wandb.core.contract.request import ExportMode
-from dr_wandb.core.sync.codec import decode_row, decode_snapshot, encode_document, encode_line
-from dr_wandb.core.sync.manifest import ExportManifest
 from tests.property import strategies as some
 
 Load = Callable[[str, Path], Iterable[Any]]

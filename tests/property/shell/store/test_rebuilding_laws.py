@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from returns.pipeline import is_successful
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.codec import canonical_row, digest, encode_line, row_key
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.part import ByteRange, PartTracking
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.sync.codec import canonical_row, digest, encode_line, row_key
 from dr_wandb.shell.store import rebuilding
 from dr_wandb.shell.store.rebuilding import rebuild_rows
 from tests.property import strategies as some

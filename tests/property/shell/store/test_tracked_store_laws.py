@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dr_wandb.core.contract.dataset import HISTORY, Counts
 from dr_wandb.core.contract.evidence import Evidence, Look
+from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.known_runs import (
     SNAPSHOTS,
     awake,
@@ -23,13 +24,14 @@ from dr_wandb.core.contract.known_runs import (
     with_offsets,
 )
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, HistorySelection, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.state_form import StoreChanges, changes_of_store
 from dr_wandb.core.sync.listing_plan import check_vanished, everything_is_due, plan_listing
-from dr_wandb.core.sync.manifest import RUNS_FILE, DataFile, describe_export
+from dr_wandb.core.sync.manifest import describe_export
 from dr_wandb.core.sync.plan import plan_sync
 from dr_wandb.shell.store.tracked_store import TrackedRuns, write_store
 from tests.property import strategies as some

@@ -8,12 +8,13 @@ from typing import Any
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.columns import encode_raw_rows
+from dr_wandb.core.contract.encoded_rows import EncodedRows, encode_rows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
-from dr_wandb.core.sync.columns import encode_raw_rows
-from dr_wandb.core.sync.merge import EncodedRows, Tally, encode_rows, measure_from
+from dr_wandb.core.sync.merge import Tally, measure_from
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.sync.segment_writer import SegmentWriter

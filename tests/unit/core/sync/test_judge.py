@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.codec import locate
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Difference, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
@@ -28,7 +29,6 @@ from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.sync import case
-from dr_wandb.core.sync.codec import locate
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.verdict import ReadWhole

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from dr_wandb.core.contract.codec import encode_line, row_key
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
-from dr_wandb.core.sync.codec import encode_line, row_key
 from dr_wandb.core.sync.row_pairs import (
     MOST_AT_A_STEP,
     Comparison,

@@ -9,19 +9,19 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Standing
+from dr_wandb.core.contract.export_files import STORE_FILE
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
-from dr_wandb.core.contract.state_form import STORE_FILE
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, scope_in_words, size_in_words
 from dr_wandb.core.proof.shortfalls import LagKind, shortage_of
 from dr_wandb.core.proof.status import describe_status, describe_statuses
-from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.shell.proof.status import find_exports, read_status
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests import syncing

@@ -14,13 +14,14 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Standing
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
-from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.proof.compare import explain_absence, reasons_against
 from dr_wandb.core.proof.doubts import Doubt
 from dr_wandb.core.proof.holdings import describe_comparison
@@ -32,7 +33,6 @@ from dr_wandb.core.proof.verify import (
     VerifyReport,
     describe_report,
 )
-from dr_wandb.core.sync.codec import encode_document
 from dr_wandb.shell.proof import checking
 from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from dr_wandb import DrWandbError
-from dr_wandb.core.sync.manifest import file_order
+from dr_wandb.core.contract.export_files import file_order
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.commit import (
     RECORD_FILE,

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb import DrWandbError, ExportStore, load_manifest
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.failures import DamagedFile, NewerSchema, WrongExport
 from dr_wandb.core.contract.records import SCHEMA_VERSION
-from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.state_files import put_state, whole_state

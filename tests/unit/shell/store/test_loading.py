@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dr_wandb import DrWandbError, iter_history_rows, load_run_snapshots
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.sync.codec import encode_line
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME

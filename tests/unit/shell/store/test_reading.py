@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb import DrWandbError, ExportState
+from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DamagedFile
-from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store.checked_files import CHECKED_FILE
 from dr_wandb.shell.store.export_store import ExportStore

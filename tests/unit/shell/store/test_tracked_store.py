@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dr_wandb import DrWandbError
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.failures import DamagedFile
-from dr_wandb.core.contract.state_form import CHANGES_OF_STORE_FILE, STORE_FILE
 from tests import syncing
 from tests.memory_source import MemorySource
 from tests.syncing import NAME

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dr_wandb.core.contract.codec import encode_document
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.contract.state_form import (
-    CHANGES_OF_STORE_FILE,
-    RUNS_PER_CHANGE,
-    SMALL_STATE,
-    STORE_FILE,
-)
-from dr_wandb.core.sync.codec import encode_document
+from dr_wandb.core.contract.state_form import RUNS_PER_CHANGE, SMALL_STATE
 from dr_wandb.shell.store.export_store import load_state
 from dr_wandb.shell.store.tracked_store import TrackedRuns
 from tests import syncing

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.core.contract.state_form import STORE_FILE
+from dr_wandb.core.contract.export_files import STORE_FILE
 from dr_wandb.shell.store.checked_files import remember_look
 from dr_wandb.shell.store.disk import sha256_of
 from dr_wandb.shell.store.export_store import load_state

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.proof.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore
 from tests import syncing

@@ -15,12 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dr_wandb.core.contract.normalize import whole_step
-from dr_wandb.core.contract.request import HistorySelection
-from dr_wandb.core.contract.row_shape import OWN_METADATA, is_union
-from dr_wandb.core.contract.select import select_names
-from dr_wandb.core.contract.values import EXACT_INTEGERS, number
-from dr_wandb.core.sync.columns import (
+from dr_wandb.core.contract.columns import (
     Cells,
     encode_columns,
     fit_for_columns,
@@ -28,7 +23,12 @@ from dr_wandb.core.sync.columns import (
     safe_cells,
     select_columns,
 )
-from dr_wandb.core.sync.merge import EncodedRows
+from dr_wandb.core.contract.encoded_rows import EncodedRows
+from dr_wandb.core.contract.normalize import whole_step
+from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.row_shape import OWN_METADATA, is_union
+from dr_wandb.core.contract.select import select_names
+from dr_wandb.core.contract.values import EXACT_INTEGERS, number
 from dr_wandb.shell.sources.api.arrow_values import python_values
 
 FEW_ROWS = 200

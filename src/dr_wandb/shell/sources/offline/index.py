@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.store import disk

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
@@ -27,7 +28,6 @@ from dr_wandb.core.contract.version import VERSION
 from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
 from dr_wandb.shell.sources.offline.beside import summary_beside

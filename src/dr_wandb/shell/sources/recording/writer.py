@@ -20,10 +20,10 @@ from uuid import uuid4
 
 import msgspec
 
+from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.sync.codec import digest
 from dr_wandb.shell.sources.recording.format import (
     HEAD_FILE,
     HISTORY_FILE,

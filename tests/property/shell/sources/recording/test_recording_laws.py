@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
@@ -20,7 +21,6 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.values import clean_text
-from dr_wandb.core.sync.codec import encode_line
 from dr_wandb.shell.sources import RowBatch, RunPage
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.memory_source import MemorySource

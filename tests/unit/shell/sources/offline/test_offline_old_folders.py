@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import lines
-from dr_wandb.core.sync.codec import encode_line
 from dr_wandb.shell.sources.offline import old_folder_decoder, yaml_values
 from dr_wandb.shell.sources.offline.index import load_index, save_index
 from tests.contract.project import PROJECT, RunDescription

@@ -6,10 +6,7 @@ from typing import Any
 import pytest
 from returns.result import Failure, Success
 
-from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, RunUser, WandbRun
-from dr_wandb.core.contract.values import spell_number
-from dr_wandb.core.sync.codec import (
+from dr_wandb.core.contract.codec import (
     canonical_row,
     canonical_snapshot,
     decode_row,
@@ -19,6 +16,9 @@ from dr_wandb.core.sync.codec import (
     place_of,
     row_key,
 )
+from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, RunUser, WandbRun
+from dr_wandb.core.contract.values import spell_number
 
 SPELLINGS = [
     (0, "0"),

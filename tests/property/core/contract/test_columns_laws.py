@@ -18,10 +18,10 @@ import pytest
 from hypothesis import assume, currently_in_test_context, event, example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line
+from dr_wandb.core.contract.encoded_rows import EncodedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.sync.codec import encode_line
-from dr_wandb.core.sync.merge import EncodedRows
 from dr_wandb.shell.sources.api import arrow as by_columns
 from dr_wandb.shell.sources.api.arrow import encode_batch
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds

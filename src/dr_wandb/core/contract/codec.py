@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from returns.result import Failure, Result, Success
 
+from dr_wandb.core.contract.changes import SyncChanges
 from dr_wandb.core.contract.normalize import normalize_time, reshape_row
 from dr_wandb.core.contract.records import (
     SNAPSHOT_FIELDS,
@@ -27,7 +28,6 @@ from dr_wandb.core.contract.records import (
 )
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.values import MAX_DEPTH, decode_json, json_safe, spell_number
-from dr_wandb.core.sync.changes import SyncChanges
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _ROW = msgspec.json.Decoder(HistoryRow)

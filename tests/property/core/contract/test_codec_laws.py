@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from returns.result import Failure, Success
 
-from dr_wandb.core.contract.normalize import normalize_row, normalize_run
-from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun
-from dr_wandb.core.sync.codec import (
+from dr_wandb.core.contract.codec import (
     canonical_row,
     canonical_snapshot,
     decode_row,
@@ -27,6 +25,8 @@ from dr_wandb.core.sync.codec import (
     place_of,
     row_key,
 )
+from dr_wandb.core.contract.normalize import normalize_row, normalize_run
+from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun
 from tests.property import strategies as some
 
 EXPORTED_AT = "2024-01-01T00:00:00Z"

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from dr_wandb.core.contract.codec import decode_row, has_shape, locate, raw_row_of
+from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows, encode_rows
 from dr_wandb.core.contract.normalize import normalize_row, reshape_row, whole_step
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import OWN_METADATA, OWN_PREFIX, settle
 from dr_wandb.core.contract.select import select_names
 from dr_wandb.core.contract.values import EXACT_INTEGERS, MAX_DEPTH, clean_text, json_safe, number
-from dr_wandb.core.sync.codec import decode_row, has_shape, locate, raw_row_of
-from dr_wandb.core.sync.merge import EncodedRows, SelectedRows, encode_rows
 
 Cells = Sequence[Any]
 """The values of one column, JSON-safe, None where a row has none."""

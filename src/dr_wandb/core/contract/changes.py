@@ -1,0 +1,81 @@
+"""What a sync changed, for people: one line of `changes.jsonl`.
+
+What counts as a change is decided in core/sync/changes.py. Fields without content are left out.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.records import Record
+
+
+class FieldChange(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """One field that differs. `old` or `new` is absent where the field is, and where `large`."""
+
+    field: str
+    old: Any = msgspec.UNSET
+    new: Any = msgspec.UNSET
+    large: bool = False
+
+
+class ChangedRun(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """The fields of one run that differ, by name; `more` further ones are not told."""
+
+    fields: tuple[FieldChange, ...] = ()
+    more: int = 0
+
+
+class RowCount(Record, frozen=True, kw_only=True):
+    """How many rows of one run were stored before, and are now. Equal: others took their place."""
+
+    before: int
+    after: int
+
+
+class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """What one sync changed.
+
+    `new` runs, and what became of others by run id: `changed` in these fields; `finished`, with
+    the state they ended in; `missing` upstream, `returned` from there, `pruned` from the export;
+    `left_scope`, `entered_scope`; `rows` of the histories that differ, `other_rows` of the other
+    datasets, by name.
+    """
+
+    at: str
+    new: tuple[str, ...] = ()
+    changed: dict[str, ChangedRun] = msgspec.field(default_factory=dict)
+    finished: dict[str, str] = msgspec.field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
+    left_scope: tuple[str, ...] = ()
+    entered_scope: tuple[str, ...] = ()
+    rows: dict[str, RowCount] = msgspec.field(default_factory=dict)
+    other_rows: dict[str, dict[str, RowCount]] = msgspec.field(default_factory=dict)
+
+    @property
+    def by_dataset(self) -> dict[str, dict[str, RowCount]]:
+        """Return the rows that differ, by dataset and run."""
+        return {HISTORY: self.rows, **self.other_rows}
+
+    @property
+    def empty(self) -> bool:
+        """Say whether there is nothing to tell."""
+        return self == SyncChanges(at=self.at)
+
+    @property
+    def rows_added(self) -> int:
+        """Return by how many rows parts of runs grew, those that shrank aside."""
+        return sum(max(0, count.after - count.before) for count in self._counts())
+
+    @property
+    def rows_removed(self) -> int:
+        """Return by how many rows parts of runs shrank, those that grew aside."""
+        return sum(max(0, count.before - count.after) for count in self._counts())
+
+    def _counts(self) -> Iterator[RowCount]:
+        return chain.from_iterable(counts.values() for counts in self.by_dataset.values())

@@ -1,0 +1,23 @@
+"""The names of the files of an export, and the order in which they are put in place."""
+
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+
+RUNS_FILE = "runs.jsonl"
+HISTORY_FILE = DATASETS[HISTORY].file
+CHANGES_FILE = "changes.jsonl"
+MANIFEST_FILE = "manifest.json"
+STATE_FILE = "state.json"
+STORE_FILE = ".tracked.sqlite"
+CHANGES_OF_STORE_FILE = ".tracked.json"
+
+
+def file_order() -> tuple[str, ...]:
+    """Return the names of all visible files of an export, as they are put in place."""
+    of_datasets = (dataset.file for dataset in DATASETS.values())
+    return (*of_datasets, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
+
+
+def commit_order() -> tuple[str, ...]:
+    """Return the names of all files that a commit may put in place, in their order."""
+    *data, state = file_order()
+    return (*data, STORE_FILE, CHANGES_OF_STORE_FILE, state)

@@ -1,0 +1,52 @@
+"""What one export says of itself: `manifest.json`.
+
+Rules
+- Paths are relative to the export, so that it can be moved.
+- The fields of dr-wandb 3.0.3 come first and keep their meaning, but for the paths.
+"""
+
+import msgspec
+
+from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.request import ExportMode, HistoryWindow
+from dr_wandb.core.contract.scope import RunScope
+
+
+class DataFile(Record, frozen=True, kw_only=True):
+    """One data file: its lines, its bytes, and the SHA-256 of its content in hex."""
+
+    lines: int
+    bytes: int
+    sha256: str
+
+
+class ExportManifest(Record, frozen=True, kw_only=True):
+    """What one named export holds.
+
+    `mode` is "history" once there is a history file. `history_count` and the selection speak of
+    that file; a later metadata sync leaves them as they are. Paths are relative to the export.
+    `scope` is that of the last sync. `short_runs` are those whose source lists more lines than it
+    gave rows, with how many more: waited for, or accepted as short. `missing_runs` are gone
+    upstream and `out_of_scope_runs` have left the scope, each with the time of the sync that first
+    found it so.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    entity: str
+    project: str
+    mode: ExportMode
+    created_at: str
+    updated_at: str
+    runs_path: str
+    history_path: str | None = None
+    run_count: int = 0
+    history_count: int = 0
+    selected_history_keys: list[str] | None = None
+    history_window: HistoryWindow | None = None
+    scope: RunScope | None = None
+    short_runs: dict[str, int] = msgspec.field(default_factory=dict)
+    missing_runs: dict[str, str] = msgspec.field(default_factory=dict)
+    out_of_scope_runs: dict[str, str] = msgspec.field(default_factory=dict)
+    files: dict[str, DataFile] = msgspec.field(default_factory=dict)
+    tool_version: str = ""

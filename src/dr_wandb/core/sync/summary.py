@@ -1,0 +1,154 @@
+"""What one sync did, for whoever started it."""
+
+from collections.abc import Iterable, Iterator
+
+from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.export_files import MANIFEST_FILE, RUNS_FILE, STATE_FILE
+from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.unproven_runs import (
+    FailedRun,
+    ShortRun,
+    WaitingRun,
+    failed_run,
+)
+from dr_wandb.core.sync.advance import RunOutcome
+from dr_wandb.core.sync.plan import RunAction, SyncPlan
+from dr_wandb.core.sync.verdict import Judged
+
+
+class ExportSummary(Record, frozen=True, kw_only=True):
+    """What one sync did. The fields up to `exported_at` are those of 3.0.3, with its full paths.
+
+    `history_path` is None where the export has no history. `missing_count` runs are gone upstream
+    and kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed when
+    they have ended. `rows_added` is how many rows the history file grew by, runs that lost rows
+    aside. `unlisted_count` is how many runs W&B counts but did not list. `short` runs brought fewer
+    rows than are listed, `waiting` ones not all rows that are held, of `unread` ones a part does
+    not read; the rest is exported. `refused` are the runs whose history W&B refuses to give,
+    `refusal` is why. Of `metadata_failures` the metadata file did not come; what is held of it
+    stays, and the rest is exported.
+    """
+
+    name: str
+    entity: str
+    project: str
+    mode: ExportMode
+    sync_mode: SyncMode
+    output_dir: str
+    state_path: str
+    manifest_path: str
+    runs_path: str
+    history_path: str | None = None
+    run_count: int = 0
+    history_count: int = 0
+    exported_at: str
+    new_count: int = 0
+    refreshed_count: int = 0
+    reused_count: int = 0
+    failed_count: int = 0
+    missing_count: int = 0
+    pruned_count: int = 0
+    out_of_scope_count: int = 0
+    unlisted_count: int = 0
+    rows_added: int = 0
+    failures: tuple[FailedRun, ...] = ()
+    short: tuple[ShortRun, ...] = ()
+    waiting: tuple[WaitingRun, ...] = ()
+    unread: tuple[FailedRun, ...] = ()
+    metadata_failures: tuple[FailedRun, ...] = ()
+    refused: tuple[str, ...] = ()
+    refusal: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Say whether every run that W&B has was read, with all that it lists."""
+        unread = self.failures or self.unread or self.metadata_failures or self.refused
+        return not (unread or self.short or self.waiting or self.unlisted_count)
+
+
+def summarize(
+    request: ExportRequest,
+    plan: SyncPlan,
+    failures: Iterable[FailedRun],
+    outcomes: Iterable[RunOutcome],
+    manifest: ExportManifest,
+    *,
+    folder: str,
+    exported_at: str,
+    unlisted: int,
+    rows_added: int,
+) -> ExportSummary:
+    """Sum up a sync whose plan was carried out but for the failures. outcomes: of listed runs.
+
+    folder: where the export lies; the summary's paths are below it.
+    """
+    failed = {failure.run_id: failure for failure in failures}
+    done = [run.action for run in plan.runs if run.run_id not in failed]
+    history = manifest.history_path
+    sorted_outcomes = sorted(outcomes, key=lambda outcome: outcome.listing.run_id)
+    refused = [outcome for outcome in sorted_outcomes if outcome.refused]
+    return ExportSummary(
+        name=request.name,
+        entity=request.entity,
+        project=request.project,
+        mode=request.mode,
+        sync_mode=request.sync_mode,
+        output_dir=folder,
+        state_path=f"{folder}/{STATE_FILE}",
+        manifest_path=f"{folder}/{MANIFEST_FILE}",
+        runs_path=f"{folder}/{RUNS_FILE}",
+        history_path=None if history is None else f"{folder}/{history}",
+        run_count=manifest.run_count,
+        history_count=manifest.history_count,
+        exported_at=exported_at,
+        new_count=done.count(RunAction.NEW),
+        refreshed_count=done.count(RunAction.REFRESH),
+        reused_count=done.count(RunAction.REUSE),
+        failed_count=len(failed),
+        missing_count=done.count(RunAction.MISSING),
+        pruned_count=done.count(RunAction.PRUNE),
+        out_of_scope_count=len(manifest.out_of_scope_runs),
+        unlisted_count=unlisted,
+        rows_added=rows_added,
+        failures=tuple(failed[run_id] for run_id in sorted(failed)),
+        short=tuple(
+            ShortRun(
+                run_id=outcome.listing.run_id,
+                kind=judged.short,
+                short_by=max(0, judged.evidence.difference or 0) or None,
+                reason=judged.reason,
+            )
+            for outcome, judged in _judged(sorted_outcomes)
+            if judged.short is not None
+        ),
+        waiting=tuple(
+            WaitingRun(
+                run_id=outcome.listing.run_id,
+                kind=judged.evidence.kind,
+                missing_rows=judged.evidence.missing_rows,
+            )
+            for outcome, judged in _judged(sorted_outcomes)
+            if judged.standing == Standing.WAITING
+        ),
+        unread=tuple(
+            failed_run(outcome.listing.run_id, outcome.unread)
+            for outcome in sorted_outcomes
+            if outcome.unread is not None
+        ),
+        metadata_failures=tuple(
+            failed_run(outcome.listing.run_id, outcome.metadata_failure)
+            for outcome in sorted_outcomes
+            if outcome.metadata_failure is not None
+        ),
+        refused=tuple(outcome.listing.run_id for outcome in refused),
+        refusal=next((run.failure.reason for run in refused if run.failure is not None), None),
+    )
+
+
+def _judged(outcomes: Iterable[RunOutcome]) -> Iterator[tuple[RunOutcome, Judged]]:
+    for outcome in outcomes:
+        for part in outcome.parts.values():
+            if part.judged is not None:
+                yield outcome, part.judged
