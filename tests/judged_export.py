@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.codec import digest, place_of
+from dr_wandb.core.contract.codec import digest, run_and_key
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
@@ -217,7 +217,7 @@ class JudgedExport:
                 return
         last = selection.bounds.max_records
         self.lines = self.lines if last is None else self.lines[-last:]
-        assert self.lines == sorted(self.lines, key=lambda line: (place_of(line)[1], line))
+        assert self.lines == sorted(self.lines, key=lambda line: (run_and_key(line)[1], line))
 
     def _advance(self, request: ExportRequest, outcome: RunOutcome, now: str) -> None:
         tracking = advance_run(request, self.tracking, outcome, self.source, now)

@@ -32,7 +32,7 @@ from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.sync.merge import place_of
+from dr_wandb.core.sync.merge import run_and_key
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
@@ -52,7 +52,7 @@ Target = Callable[[bytes], None]
 def read_row(content: bytes) -> None:
     decoded: Result[Any, str] = decode_row(content)
     if is_successful(decoded):
-        place_of(encode_line(decoded.unwrap()))
+        run_and_key(encode_line(decoded.unwrap()))
     _reads_again(canonical_row(content), canonical_row)
 
 

@@ -35,7 +35,7 @@ _SNAPSHOT = msgspec.json.Decoder(RunSnapshot)
 _CHANGES = msgspec.json.Decoder(SyncChanges)
 
 
-class _RowPlace(msgspec.Struct):
+class _RowHead(msgspec.Struct):
     """The part of a history line that says where it belongs."""
 
     run_id: str
@@ -50,7 +50,7 @@ class _SnapshotFields(msgspec.Struct):
 
 
 _FIELDS = msgspec.json.Decoder(_SnapshotFields)
-_PLACE = msgspec.json.Decoder(_RowPlace)
+_HEAD = msgspec.json.Decoder(_RowHead)
 
 _OTHER_FORM = (b"null", b".0,", b".0]", b".0}")
 """What our encoder writes as it reads it, but our form has nowhere, or not everywhere."""
@@ -58,7 +58,7 @@ _OTHER_FORM = (b"null", b".0,", b".0]", b".0}")
 _OWN_KEYS = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 
 _MOVED_NAMES = (b'"_wandb.', b'"_step"')
-"""Names in `extra` of earlier shapes that have another place in a row now."""
+"""Names in `extra` of earlier shapes that stand elsewhere in a row now."""
 
 _R = TypeVar("_R", bound=Record)
 
@@ -82,7 +82,7 @@ def encode_document(record: Record) -> bytes:
 
 
 def row_key(step: int | None, timestamp: str | None) -> RowKey:
-    """Return the place of a row among the rows of its run. Timestamps compare as numbers."""
+    """Return the sort key of a row among the rows of its run. Timestamps compare as numbers."""
     moment = _number_of(timestamp)
     return (step is None, step or 0, moment is None, moment if moment is not None else 0)
 
@@ -102,12 +102,12 @@ def _number_of(timestamp: str | None) -> int | float | None:
 
 def locate(line: bytes) -> tuple[str, int | None, str | None]:
     """Return run id, step and timestamp of a stored line, without decoding its metrics."""
-    place = _PLACE.decode(line)
-    return place.run_id, place.step, place.timestamp
+    head = _HEAD.decode(line)
+    return head.run_id, head.step, head.timestamp
 
 
-def place_of(line: bytes) -> tuple[str, RowKey]:
-    """Return the run id and the place of a stored line, without decoding its metrics."""
+def run_and_key(line: bytes) -> tuple[str, RowKey]:
+    """Return the run id and the sort key of a stored line, without decoding its metrics."""
     run_id, step, timestamp = locate(line)
     return run_id, row_key(step, timestamp)
 

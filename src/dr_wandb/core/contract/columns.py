@@ -98,8 +98,8 @@ class StoredRows(NamedTuple):
             if None in raw_rows:
                 return encode_rows([reshape_row(row) for row in rows])
             return encode_raw_rows(cast("list[dict[str, Any]]", raw_rows), run_id)
-        places = [locate(line) for line in lines]
-        return EncodedRows(self.lines, [at[1] for at in places], [at[2] for at in places])
+        located = [locate(line) for line in lines]
+        return EncodedRows(self.lines, [at[1] for at in located], [at[2] for at in located])
 
 
 def fit_for_columns(keys: Iterable[str]) -> bool:
@@ -308,7 +308,7 @@ def _objects(columns: dict[str, Cells]) -> Iterator[Any]:
 @lru_cache(maxsize=64)
 def _object_type(keys: tuple[str, ...]) -> Any:
     """Return a struct that is encoded as an object of these keys, without those that are None."""
-    fields = [(f"key{place}", Any, None) for place in range(len(keys))]
+    fields = [(f"key{index}", Any, None) for index in range(len(keys))]
     return msgspec.defstruct(
         "Members",
         fields,

@@ -64,8 +64,8 @@ class DamagedFile(Failure, tag="damaged_file", frozen=True, kw_only=True):
     line: int | None = None
 
     def describe(self) -> str:
-        place = self.path if self.line is None else f"{self.path} line {self.line}"
-        return f"{place} does not read: {self.reason}\n{self.remedy}"
+        subject = self.path if self.line is None else f"{self.path} line {self.line}"
+        return f"{subject} does not read: {self.reason}\n{self.remedy}"
 
 
 class NoProject(Failure, tag="no_project", frozen=True, kw_only=True):
@@ -213,7 +213,7 @@ class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
 
 
 class Unfinished(Failure, tag="unfinished", frozen=True, kw_only=True):
-    """The disk refused while the new files of a decided commit were put in place."""
+    """The disk refused while the new files of a decided commit were put in subject."""
 
     path: str
     reason: str
@@ -222,7 +222,7 @@ class Unfinished(Failure, tag="unfinished", frozen=True, kw_only=True):
         return (
             f"cannot use {self.path}: {self.reason}\n"
             "the new files are all there and wait beside it; sync again when that is mended, and "
-            "they are put in place first"
+            "they are put in subject first"
         )
 
 
@@ -244,11 +244,11 @@ class MixedRuns(Failure, tag="mixed_runs", frozen=True, kw_only=True):
     """Files of several projects have a run with the same id."""
 
     run_id: str
-    places: tuple[str, ...]
+    projects: tuple[str, ...]
 
     def describe(self) -> str:
         return (
-            f"there is a run {self.run_id!r} in each of: {', '.join(self.places)}\n"
+            f"there is a run {self.run_id!r} in each of: {', '.join(self.projects)}\n"
             "export the projects one by one, without --any-project"
         )
 

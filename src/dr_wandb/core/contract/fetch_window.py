@@ -36,9 +36,9 @@ class FetchWindow(Record, frozen=True, kw_only=True):
 
     def has(self, step: int | None) -> bool:
         """Say whether a row of this step is asked for; one without a step is, as step 0."""
-        place = step or 0
-        above = self.start is None or place >= self.start
-        return above and (self.stop is None or place < self.stop)
+        known = step or 0
+        above = self.start is None or known >= self.start
+        return above and (self.stop is None or known < self.stop)
 
     def covers(self, other: "FetchWindow") -> bool:
         """Say whether all rows of another window lie inside this one."""

@@ -112,15 +112,15 @@ def total(runs: Mapping[str, RunTracking], file: str) -> Total:
     """Return how much lies in a data file. file: a dataset, or `SNAPSHOTS`."""
     if isinstance(runs, KnownRuns):
         return runs.total(file)
-    return sum_of(place_in(run, file) for run in runs.values())
+    return sum_of(byte_range_in(run, file) for run in runs.values())
 
 
-def sum_of(places: Iterable[ByteRange | None]) -> Total:
-    """Return how much lies in some places."""
+def sum_of(byte_ranges: Iterable[ByteRange | None]) -> Total:
+    """Return how much lies in some byte_ranges."""
     rows = length = 0
-    for place in places:
-        if place is not None:
-            rows, length = rows + place.rows, length + place.length
+    for byte_range in byte_ranges:
+        if byte_range is not None:
+            rows, length = rows + byte_range.rows, length + byte_range.length
     return Total(rows, length)
 
 
@@ -181,8 +181,8 @@ class ChangedRuns(KnownRuns):
     def total(self, file: str) -> Total:
         """Return how much lies in a data file."""
         moved = {*self.changed, *self.gone}
-        was = sum_of(place_in(self.before[run], file) for run in moved if run in self.before)
-        now = sum_of(place_in(run, file) for run in self.changed.values())
+        was = sum_of(byte_range_in(self.before[run], file) for run in moved if run in self.before)
+        now = sum_of(byte_range_in(run, file) for run in self.changed.values())
         of_before = total(self.before, file)
         return Total(of_before.rows - was.rows + now.rows, of_before.bytes - was.bytes + now.bytes)
 
@@ -207,7 +207,7 @@ def files_of(run: RunTracking) -> tuple[str, ...]:
     return (SNAPSHOTS, *run.parts)
 
 
-def place_in(run: RunTracking, file: str) -> ByteRange | None:
+def byte_range_in(run: RunTracking, file: str) -> ByteRange | None:
     """Return where its records lie in a data file. file: a dataset, or `SNAPSHOTS`."""
     return run.snapshot if file == SNAPSHOTS else run.part(file).stored
 
@@ -215,10 +215,10 @@ def place_in(run: RunTracking, file: str) -> ByteRange | None:
 def with_offsets(run: RunTracking, find: Callable[[str], int]) -> RunTracking:
     """Return a run whose records begin elsewhere. find: gives the offset in a data file."""
     for file in files_of(run):
-        place = place_in(run, file)
-        if place is None or (offset := find(file)) == place.offset:
+        byte_range = byte_range_in(run, file)
+        if byte_range is None or (offset := find(file)) == byte_range.offset:
             continue
-        moved = replace(place, offset=offset)
+        moved = replace(byte_range, offset=offset)
         if file == SNAPSHOTS:
             run = replace(run, snapshot=moved)
         else:
@@ -232,8 +232,8 @@ def same_but_for_offsets(run: RunTracking, other: RunTracking) -> bool:
         return True
 
     def find(file: str) -> int:
-        place = place_in(other, file)
-        return -1 if place is None else place.offset
+        byte_range = byte_range_in(other, file)
+        return -1 if byte_range is None else byte_range.offset
 
     return with_offsets(run, find) == other
 

@@ -73,9 +73,9 @@ class HistoryWindow(Record, frozen=True, kw_only=True):
 
     def admits_step(self, step: int | None) -> bool:
         """Say whether a row of this step lies inside the window."""
-        place = 0 if step is None else step
-        return (self.min_step is None or place >= self.min_step) and (
-            self.max_step is None or place < self.max_step
+        known = 0 if step is None else step
+        return (self.min_step is None or known >= self.min_step) and (
+            self.max_step is None or known < self.max_step
         )
 
 
@@ -235,9 +235,9 @@ def selection_in_words(selection: HistorySelection) -> str:
 
 def check_source(source: str, scope: RunScope | None = None, *, any_project: bool = False) -> None:
     """Refuse what is no source, and flags that do not go with it."""
-    kind, _, place = source.partition(":")
+    kind, _, location = source.partition(":")
     problems = []
-    if source != "api" and not (kind in ("replay", "offline") and place):
+    if source != "api" and not (kind in ("replay", "offline") and location):
         problems.append(f"source must be api, replay:DIR or offline:DIR, not {source!r}")
     elif source != "api" and scope is not None and scope.filters is not None:
         problems.append("a run filter needs source api; the other flags take any")

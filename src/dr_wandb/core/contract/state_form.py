@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.known_runs import (
     ChangedRuns,
+    byte_range_in,
     files_of,
     offsets_in,
-    place_in,
 )
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import ExportState, RunTracking
@@ -90,13 +90,13 @@ def changes_of_store(
 
 def _begin_alike(run: RunTracking, other: RunTracking) -> bool:
     return run is other or all(
-        (place := place_in(run, file)) is None or place == place_in(other, file)
+        (byte_range := byte_range_in(run, file)) is None or byte_range == byte_range_in(other, file)
         for file in files_of(run)
     )
 
 
 def _created_alike(runs: ChangedRuns) -> bool:
-    """Say whether no run changed its place in the order of the snapshots."""
+    """Say whether no run changed its byte_range in the order of the snapshots."""
     return all(
         run_id not in runs.before or runs.before[run_id].created_at == run.created_at
         for run_id, run in runs.changed.items()
@@ -107,11 +107,16 @@ def order_holds(runs: Mapping[str, RunTracking]) -> bool:
     """Say whether where all records lie follows from the order and the length of each."""
     files = {file for run in runs.values() for file in files_of(run)}
     for file in files:
-        places = {run_id: place for run_id, run in runs.items() if (place := place_in(run, file))}
+        byte_ranges = {
+            run_id: byte_range
+            for run_id, run in runs.items()
+            if (byte_range := byte_range_in(run, file))
+        }
         lengths = [
-            (run_id, runs[run_id].created_at, place.length) for run_id, place in places.items()
+            (run_id, runs[run_id].created_at, byte_range.length)
+            for run_id, byte_range in byte_ranges.items()
         ]
         offsets = offsets_in(file, lengths)
-        if any(place.offset != offsets[run_id] for run_id, place in places.items()):
+        if any(byte_range.offset != offsets[run_id] for run_id, byte_range in byte_ranges.items()):
             return False
     return True

@@ -82,7 +82,7 @@ def text_keys(members: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:
 def decode_json(text: str | bytes, what: str) -> Any:
     """Decode JSON as W&B stores it: NaN and Infinity tokens and raw control characters are read.
 
-    Integers keep all their digits. Raises ValueError that names `what` and the place.
+    Integers keep all their digits. Raises ValueError that names `what` and the path inside it.
     """
     if not isinstance(text, str | bytes):
         raise ValueError(f"{what} is not text")

@@ -3,7 +3,7 @@
 Rules
 - A file is a copy if it is byte for byte the beginning of the other one, or if every record that
   can be read in it is there at the same offset: it holds nothing of its own.
-- Two copies may each be damaged in another place: then most of what can be read in both is the
+- Two copies may each be damaged in different records: then most of what can be read in both is the
   same, and nothing differs. What one of them holds repairs the other.
 - Anything else is a file of its own, also if both were started in the same second: SDKs before 0.13
   name their start in whole seconds, and two machines may begin one run at once.

@@ -54,7 +54,7 @@ def replayed(
     has_metrics: bool,
     after_part: Callable[[], None],
 ) -> Replay:
-    """Go on with what the client made of a file, up to a place that is the end of a record.
+    """Go on with what the client made of a file, up to the end of a record.
 
     has_metrics: the file defines some, so that the order of its records matters.
     """

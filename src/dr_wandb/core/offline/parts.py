@@ -54,7 +54,7 @@ class Records(NamedTuple):
 
 def sort_records(data: Buffer, frames: Frames) -> Records:
     """Tell the records of a part apart."""
-    part, starts, ends = _in_one_place(np.frombuffer(data, np.uint8), frames)
+    part, starts, ends = _in_one_array(np.frombuffer(data, np.uint8), frames)
     kinds = find_kinds(part, starts, ends)
     bounds = Bounds(starts, ends, kinds.begins, kinds.stops)
     rows, summaries = kinds.tags == HISTORY, kinds.tags == SUMMARY
@@ -69,7 +69,7 @@ def sort_records(data: Buffer, frames: Frames) -> Records:
     )
 
 
-def _in_one_place(view: Bytes, frames: Frames) -> tuple[Bytes, Offsets, Offsets]:
+def _in_one_array(view: Bytes, frames: Frames) -> tuple[Bytes, Offsets, Offsets]:
     """Copy the records of a part behind each other, and return where each one lies, in order."""
     first = int(frames.starts[0]) if len(frames.starts) else 0
     length = int(frames.ends[-1]) - first if len(frames.ends) else 0

@@ -12,11 +12,11 @@ from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.run import RunFold
 
 MARKS = 8
-"""How many places of a file are remembered to read on from, beside its beginning."""
+"""How many offsets of a file are remembered to read on from, beside its beginning."""
 
 
 class Mark(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A place between two records.
+    """An offset between two records.
 
     below: the highest step before it; after: the step of the row before it; None without one.
     stepless: how many rows of the file before it have no step of their own.

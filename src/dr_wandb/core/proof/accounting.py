@@ -49,12 +49,12 @@ def check_state(
         _compare_known(findings, state, name, file)
     if seen.get(RUNS_FILE) is not None:
         snapshots = {run_id: run.snapshot for run_id, run in state.runs.items()}
-        _compare_places(findings, RUNS_FILE, snapshots, runs)
+        _compare_byte_ranges(findings, RUNS_FILE, snapshots, runs)
     for dataset, found in rows.items():
         name = DATASETS[dataset].file
         if seen.get(name) is not None:
             stored = {run_id: run.part(dataset).stored for run_id, run in state.runs.items()}
-            _compare_places(findings, name, stored, found)
+            _compare_byte_ranges(findings, name, stored, found)
     for run_id, tracking in state.runs.items():
         for problem in _problems_of(tracking, rows, state.schema_version):
             findings.add(FindingKind.STATE, STATE_FILE, f"run {run_id!r}: {problem}")
@@ -94,7 +94,7 @@ def _compare_known(
             findings.add(FindingKind.STATE, STATE_FILE, problem)
 
 
-def _compare_places(
+def _compare_byte_ranges(
     findings: Findings,
     name: str,
     known: Mapping[str, ByteRange | None],
@@ -107,7 +107,7 @@ def _compare_places(
     damaged = findings.has(name)
     for run_id in sorted(known.keys() | stored.keys()):
         expected, found = known.get(run_id), stored.get(run_id)
-        here = found.place if found is not None else None
+        here = found.byte_range if found is not None else None
         has, wanted = here.rows if here else 0, expected.rows if expected else 0
         if _content(here) != _content(expected):
             problem = f"run {run_id!r} has {count(has, 'line')} here, {wanted} in {STATE_FILE}"
@@ -117,14 +117,14 @@ def _compare_places(
                 line = found.line if found is not None else None
                 findings.add(FindingKind.CONTENT, name, problem, line)
         if not damaged and here != expected:
-            problem = f"run {run_id!r} has another place or content in {name}"
+            problem = f"run {run_id!r} has another byte range or content in {name}"
             if has != wanted:
                 problem = f"run {run_id!r} has {count(has, 'line')} in {name}, not {wanted}"
             findings.add(FindingKind.STATE, STATE_FILE, problem)
 
 
-def _content(place: ByteRange | None) -> tuple[int, str] | None:
-    return (place.rows, place.digest) if place is not None else None
+def _content(byte_range: ByteRange | None) -> tuple[int, str] | None:
+    return (byte_range.rows, byte_range.digest) if byte_range is not None else None
 
 
 def _position_problems(
@@ -139,12 +139,12 @@ def _position_problems(
         accepted = part.standing == Standing.ACCEPTED and short_by > 0
         if not accepted and part.standing.stands:
             yield f"short_by is {short_by}, but it is not accepted as short"
-    if held is None or _content(stored.place if stored else None) != _content(part.stored):
+    if held is None or _content(stored.byte_range if stored else None) != _content(part.stored):
         return
     if held.selection == EVERYTHING:
         yield from _differences(held, stored.received if stored else Received())
         return
-    rows, most = stored.place.rows if stored else 0, held.selection.bounds.max_records
+    rows, most = stored.byte_range.rows if stored else 0, held.selection.bounds.max_records
     if rows > held.rows or (most is not None and rows > most):
         yield f"{rows} rows are stored, more than were received and selected"
 

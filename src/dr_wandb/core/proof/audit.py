@@ -32,7 +32,7 @@ class StoredRun(Record, frozen=True, kw_only=True):
     created_at: str | None
     display_name: str | None
     line: int
-    place: ByteRange
+    byte_range: ByteRange
 
 
 class FileTally:
@@ -87,7 +87,7 @@ class RunsAudit:
             created_at=run.created_at,
             display_name=run.display_name,
             line=self._number,
-            place=ByteRange(offset=start, length=len(line), rows=1, digest=own),
+            byte_range=ByteRange(offset=start, length=len(line), rows=1, digest=own),
         )
 
     def finish(self) -> None:

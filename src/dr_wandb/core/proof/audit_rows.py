@@ -30,7 +30,7 @@ class StoredPart(Record, frozen=True, kw_only=True):
     """The rows of one run in a data file: where they lie, and what a fetch of them brings."""
 
     line: int
-    place: ByteRange
+    byte_range: ByteRange
     received: Received
 
 
@@ -94,16 +94,16 @@ class RowsAudit:
     def _check(self, line: bytes, row: HistoryRow, key: RowKey) -> None:
         if line.endswith(b"\n") and not row_is_canonical(line, row, key, self._row_shape):
             self._say(FindingKind.FORM, NOT_CANONICAL)
-        place = (row.run_id, key, line)
+        sort_key = (row.run_id, key, line)
         if self._previous is not None:
             before_run, before, before_line = self._previous
             by_key = self._row_shape < 2 and not key[0] and not key[2]
             same = key == before if by_key else line == before_line and self._admits_all(row)
             if row.run_id == before_run and same:
                 self._say(FindingKind.FORM, f"{_name(row)} is there twice")
-            elif place < self._previous:
-                self._say(FindingKind.FORM, f"out of order: {_name(row)} belongs before this place")
-        self._previous = place
+            elif sort_key < self._previous:
+                self._say(FindingKind.FORM, f"out of order: {_name(row)} belongs before this line")
+        self._previous = sort_key
         if self._row_shape >= 2 and select_row(row, self._selection(row)) != row:
             self._say(FindingKind.FORM, f"{_name(row)} has what its selection does not admit")
 
@@ -139,13 +139,13 @@ class _Group:
 
     @property
     def stored(self) -> StoredPart:
-        place = ByteRange(
+        byte_range = ByteRange(
             offset=self._offset,
             length=self._length,
             rows=self.rows,
             digest=self._digest.hexdigest(),
         )
-        return StoredPart(line=self.line, place=place, received=self._tally.received())
+        return StoredPart(line=self.line, byte_range=byte_range, received=self._tally.received())
 
 
 def _name(row: HistoryRow) -> str:

@@ -97,7 +97,7 @@ def _hold(
     return HeldRun(
         run_id=run_id,
         display_name=checked.runs[run_id].display_name,
-        rows=history.place.rows if history is not None else 0,
+        rows=history.byte_range.rows if history is not None else 0,
         reasons=tuple(reasons),
         failures=tuple(dict.fromkeys(one for one in failures if one is not None)),
     )
@@ -190,7 +190,7 @@ def _reasons_of_rows(
         reason = f"W&B lists {lines} lines where {expected} were read"
         yield _doubt(DoubtKind.SHRANK, reason)
     history = checked.rows.get(HISTORY, {}).get(listing.run_id)
-    stored = history.place.rows if history is not None else 0
+    stored = history.byte_range.rows if history is not None else 0
     known = part.stored.rows if part.stored is not None else 0
     if held.selection == EVERYTHING and not stored == known == held.rows:
         reason = f"{count(stored, 'row')} stored of {held.rows} received"

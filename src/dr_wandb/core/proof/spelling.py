@@ -31,7 +31,7 @@ _R = TypeVar("_R", HistoryRow, RunSnapshot)
 
 
 def row_is_canonical(line: bytes, row: HistoryRow, key: RowKey, row_shape: int) -> bool:
-    """Say whether a line that reads as `row`, whose place is `key`, has the one spelling.
+    """Say whether a line that reads as `row`, whose sort key is `key`, has the one spelling.
 
     row_shape: the version of the shape that it has to have.
     """

@@ -2,7 +2,7 @@
 
 Rules
 - An export is sound when there is no finding. Notes are no findings.
-- What is wrong in one place never hides what is wrong in another.
+- One problem never hides another.
 - Of many findings of one kind in one file the first are listed, the others counted.
 """
 
@@ -82,8 +82,8 @@ class Finding(Record, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """Say it in one line."""
-        place = self.file if self.line is None else f"{self.file} line {self.line}"
-        return f"{place}: {self.problem}"
+        subject = self.file if self.line is None else f"{self.file} line {self.line}"
+        return f"{subject}: {self.problem}"
 
 
 class NoteKind(StrEnum):
@@ -157,7 +157,7 @@ class Findings:
 
     def _all(self) -> Iterator[Finding]:
         kinds = list(FindingKind)
-        for file, kind in sorted(self._listed, key=lambda place: (kinds.index(place[1]), place[0])):
+        for file, kind in sorted(self._listed, key=lambda one: (kinds.index(one[1]), one[0])):
             yield from sorted(self._listed[file, kind], key=lambda finding: finding.line or 0)
             if more := self._more.get((file, kind)):
                 problem = f"and {more} more like {'this' if more == 1 else 'these'}"

@@ -131,16 +131,16 @@ class _Fields:
             large = known.large or change.large
             return _from_to(change.field, known.old, change.new, large=large)
         first, large = change.old, change.large
-        for place in [place for place in self._changes if place[: len(path)] == path]:
-            inside = self._changes.pop(place)
-            first = _put(first, place[len(path) :], inside.old)
+        for inner in [inner for inner in self._changes if inner[: len(path)] == path]:
+            inside = self._changes.pop(inner)
+            first = _put(first, inner[len(path) :], inside.old)
             large = large or inside.large or first is None
         return _from_to(change.field, first, change.new, large=large)
 
-    def _change_inside(self, around: Path, place: Path, change: FieldChange) -> None:
+    def _change_inside(self, around: Path, inner: Path, change: FieldChange) -> None:
         """Take over a change of what lies inside a field that is known to have changed."""
         known = self._changes[around]
-        last = known.new if known.large else _put(known.new, place, change.new)
+        last = known.new if known.large else _put(known.new, inner, change.new)
         large = known.large or change.large or last is None
         self._changes[around] = _from_to(known.field, known.old, last, large=large)
 
@@ -165,14 +165,14 @@ def _from_to(field: str, old: Any, new: Any, *, large: bool) -> FieldChange:
     return FieldChange(field=field, old=old, new=new)
 
 
-def _put(value: Any, place: Path, member: Any) -> Any:
-    """Return an object with another value at a place inside it; UNSET takes it away.
+def _put(value: Any, path: Path, member: Any) -> Any:
+    """Return an object with another value at a path inside it; UNSET takes it away.
 
-    None where it has no such place: then the lines do not belong together.
+    None where it has no such path: then the lines do not belong together.
     """
     if not isinstance(value, Mapping):
         return None
-    key, rest = place[0], place[1:]
+    key, rest = path[0], path[1:]
     if rest:
         member = _put(value.get(key), rest, member)
         if member is None:

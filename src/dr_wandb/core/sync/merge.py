@@ -17,7 +17,7 @@ from operator import lt
 from dr_wandb.core.contract.codec import (
     RowKey,
     locate,
-    place_of,
+    run_and_key,
 )
 from dr_wandb.core.contract.encoded_rows import EncodedRows, ReceivedRow, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
@@ -96,7 +96,7 @@ def measure_from(start: int, lines_from_end: Iterable[bytes]) -> tuple[int, int]
     """
     length = rows = 0
     for line in lines_from_end:
-        _, (step_missing, step, _, _) = place_of(line)
+        _, (step_missing, step, _, _) = run_and_key(line)
         if not step_missing and step < start:
             break
         length += len(line)
@@ -109,7 +109,7 @@ def outside(lines: Iterable[bytes], window: FetchWindow) -> Iterator[bytes]:
     if window.whole:
         return
     for line in lines:
-        _, (step_missing, step, _, _) = place_of(line)
+        _, (step_missing, step, _, _) = run_and_key(line)
         below = window.start is not None and (step_missing or step < window.start)
         if below or (not step_missing and window.stop is not None and step >= window.stop):
             yield line
@@ -121,4 +121,4 @@ def merge_lines(kept: Iterable[bytes], fetched: Iterable[bytes]) -> Iterator[byt
 
 
 def _line_order(line: bytes) -> tuple[RowKey, bytes]:
-    return place_of(line)[1], line
+    return run_and_key(line)[1], line

@@ -170,7 +170,7 @@ def plan_sync(
     failed_before = {
         run_id for run_id, tracking in awake(state.runs, request) if tracking.failed is not None
     }
-    # Of many runs most have their place already: two sorts need no key of their own for each.
+    # Of many runs most are in order already: two sorts need no key of their own for each.
     plans.sort(key=attrgetter("run_id"))
     plans.sort(key=lambda plan: _turn(plan, failed_before))
     pages = math.ceil(len(listed) / request.runs_per_page)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice, zip_longest
 from typing import NamedTuple
 
-from dr_wandb.core.contract.codec import RowKey, decode_row, place_of
+from dr_wandb.core.contract.codec import RowKey, decode_row, run_and_key
 from dr_wandb.core.contract.encoded_rows import select_line
 from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.records import Record
@@ -86,7 +86,7 @@ def admitted_rows(
     """
     alike = before.keys is None or (now.keys is not None and {*now.keys} <= {*before.keys})
     for line in held:
-        _, (step_missing, _, timestamp_missing, _) = place_of(line)
+        _, (step_missing, _, timestamp_missing, _) = run_and_key(line)
         if (alike or not (step_missing or timestamp_missing)) and (kept := select_line(line, now)):
             yield kept
 
@@ -115,7 +115,7 @@ def compare_rows(
             conflicts = True  # the same row without a value that is held
         line = ours if ours is not None else theirs
         assert line is not None
-        step_missing, step, _, _ = place_of(line)[1]
+        step_missing, step, _, _ = run_and_key(line)[1]
         if ours is not None:
             missing_rows += 1
             missing_without_step += step_missing and theirs is None
@@ -169,7 +169,7 @@ def _pair_unlike(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[P
 
 
 def _steps(lines: Iterable[bytes]) -> Iterator[tuple[tuple[bool, int], Iterator[_Row]]]:
-    rows = (_Row(place_of(line)[1], line) for line in lines)
+    rows = (_Row(run_and_key(line)[1], line) for line in lines)
     return groupby(rows, key=lambda row: row.key[:2])
 
 

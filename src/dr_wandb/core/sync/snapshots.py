@@ -65,8 +65,8 @@ def renewed(stored: RunSnapshot | None, run: WandbRun, *, known: bool, at: str) 
 def track_snapshot(known: RunTracking | None, snapshot: RunSnapshot, encoded: bytes) -> RunTracking:
     """Return the tracking of a run whose stored snapshot was found, as a line of our form."""
     run = snapshot.run
-    place = known.snapshot if known is not None else None
-    altered = place is not None and digest(encoded) != place.digest
+    byte_range = known.snapshot if known is not None else None
+    altered = byte_range is not None and digest(encoded) != byte_range.digest
     tracking = known or RunTracking(run_id=run.run_id)
     mark = fingerprint(replace(run, metadata=None))
     return replace(

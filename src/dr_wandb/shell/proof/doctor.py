@@ -86,7 +86,7 @@ def _check_server(entity: str, project: str | None, timeout_seconds: int) -> Ite
             return
         try:
             yield Check(name="host", found=address)
-            yield Check(name="API key", found=_place_of_key(host))
+            yield Check(name="API key", found=_source_of_key(host))
             yield from _check_access(session, entity, project, timeout_seconds)
         finally:
             session.close()
@@ -104,7 +104,7 @@ def _explain(error: DrWandbError, host: str, address: str) -> Iterator[Check]:
         )
     elif isinstance(error.failure, KeyRefused):
         yield Check(name="host", found=address)
-        yield Check(name="API key", found=f"{_place_of_key(host)}, {said}", remedy=remedy)
+        yield Check(name="API key", found=f"{_source_of_key(host)}, {said}", remedy=remedy)
     else:
         yield Check(name="host", found=f"{address}, {said}", remedy=remedy or "try again later")
 
@@ -186,7 +186,7 @@ def _check_history(source: "ApiSource", oldest: str) -> Check:
     return Check(name="history", found=f"that of run {named} is given{note}")
 
 
-def _place_of_key(host: str) -> str:
+def _source_of_key(host: str) -> str:
     """Say where the SDK has the key from (the order of wandb 0.31.0). Never the key."""
     for variable in _KEY_VARIABLES:
         if os.environ.get(variable):
@@ -204,20 +204,20 @@ def _place_of_key(host: str) -> str:
 
 def _check_data_root(data_root: Path) -> Check:
     """Look for room and permission where exports are to lie, without making anything."""
-    place = data_root.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
+    folder = data_root.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
         return Check(
             name="data root",
-            found=f"{data_root}, {place} is not a folder",
+            found=f"{data_root}, {folder} is not a folder",
             remedy="give another --data-root",
         )
-    if not os.access(place, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         return Check(
             name="data root",
-            found=f"{data_root}, {place} cannot be written to",
+            found=f"{data_root}, {folder} cannot be written to",
             remedy="give another --data-root, or the permission",
         )
-    free = size_in_words(shutil.disk_usage(place).free)
+    free = size_in_words(shutil.disk_usage(folder).free)
     return Check(name="data root", found=f"{data_root}, {free} free")

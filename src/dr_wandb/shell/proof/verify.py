@@ -113,13 +113,13 @@ def compare_with_source(
     state = checked.state or ExportState(
         name=store.name, entity=known.entity, project=known.project
     )
-    places = {run_id: run.place for run_id, run in checked.runs.items()}
+    byte_ranges = {run_id: run.byte_range for run_id, run in checked.runs.items()}
     with TemporaryDirectory(prefix="dr-wandb-") as private:
         scratch = Path(private)
         with (
             opened(source, request, scratch) as asked,
             ListedRunsFile(scratch) as listed,
-            StoredRuns(store.runs_path, places.get) as stored,
+            StoredRuns(store.runs_path, byte_ranges.get) as stored,
         ):
             listing = list_project(asked, request, state, listed, stored.get, wait=wait)
             return compare(

@@ -88,14 +88,14 @@ def _pending(folder: Path, record: CommitRecord) -> Iterator[StagedFile]:
     for entry in record.files:
         if entry.name not in commit_order():
             raise _damaged(folder / RECORD_FILE, f"it names {entry.name!r}")
-        staged, target = _places(folder, entry)
+        staged, target = _paths_of(folder, entry)
         if _is_staged(staged, entry) and disk.sha256_of(staged) == entry.sha256:
             yield entry
         elif disk.sha256_of(target) != entry.sha256:
             raise _damaged(target, "a commit was interrupted, and its new content is gone")
 
 
-def _places(folder: Path, entry: StagedFile) -> tuple[Path, Path]:
+def _paths_of(folder: Path, entry: StagedFile) -> tuple[Path, Path]:
     return folder / STAGING_FOLDER / Path(entry.staged).name, folder / entry.name
 
 
@@ -106,7 +106,7 @@ def _is_staged(staged: Path, entry: StagedFile) -> bool:
 def _apply(folder: Path, files: Iterable[StagedFile]) -> None:
     try:
         for entry in files:
-            disk.rename(*_places(folder, entry))
+            disk.rename(*_paths_of(folder, entry))
         disk.sync_folder(folder)
         disk.remove(folder / RECORD_FILE)
         disk.sync_folder(folder)

@@ -102,9 +102,9 @@ def copy_by_system(source: IO[bytes], offset: int, length: int, target: IO[bytes
     target.flush()
     copied = 0
     while copied < length:
-        place = offset + copied
+        position = offset + copied
         try:
-            more = os.copy_file_range(source.fileno(), target.fileno(), length - copied, place)
+            more = os.copy_file_range(source.fileno(), target.fileno(), length - copied, position)
         except OSError as error:
             if error.errno in _CANNOT_COPY:
                 break

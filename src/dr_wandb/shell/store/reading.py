@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import CHANGES_FILE, HISTORY_FILE, RUNS_FILE
-from dr_wandb.core.contract.known_runs import SNAPSHOTS, place_in
+from dr_wandb.core.contract.known_runs import SNAPSHOTS, byte_range_in
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.part import ByteRange, part_with_rows
 from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
@@ -128,11 +128,13 @@ def _fill(path: Path, file: str, runs: Mapping[str, RunTracking]) -> bool:
     if isinstance(runs, TrackedRuns):
         return runs.total(file).bytes == size
     end = 0
-    places = [place for run in runs.values() if (place := place_in(run, file)) is not None]
-    for place in sorted(places, key=lambda place: place.offset):
-        if place.offset != end or place.length <= 0:
+    byte_ranges = [
+        byte_range for run in runs.values() if (byte_range := byte_range_in(run, file)) is not None
+    ]
+    for byte_range in sorted(byte_ranges, key=lambda byte_range: byte_range.offset):
+        if byte_range.offset != end or byte_range.length <= 0:
             return False
-        end = place.end
+        end = byte_range.end
     return end == size
 
 
@@ -212,9 +214,9 @@ def _losses(
 
 def _with_rows(tracking: RunTracking, stored: Mapping[str, ByteRange | None]) -> RunTracking:
     """Return the tracking of a run with where its rows are, by dataset."""
-    for dataset, place in stored.items():
+    for dataset, byte_range in stored.items():
         part = tracking.part(dataset)
-        now = part_with_rows(part, place)
+        now = part_with_rows(part, byte_range)
         tracking = with_part(tracking, dataset, now)
         if dataset == HISTORY and now.position is None:
             tracking = replace(tracking, last_history_step=None)

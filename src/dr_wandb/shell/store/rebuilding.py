@@ -8,7 +8,7 @@ Rules
   already: its bytes are kept, and of its rows only the first is looked at, for the id of its run.
 - All others are decoded, in the order of the file, so that the first line that does not read
   is the one that is named.
-- Memory is bounded: a place for each run, and what the sorter holds.
+- Memory is bounded: a byte range for each run, and what the sorter holds.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
     Raises DrWandbError that names the file and the line which does not read, or where they are of
     another project.
     """
-    places: dict[str, tuple[tuple[str, str], int, int, RunTracking]] = {}
+    spooled: dict[str, tuple[tuple[str, str], int, int, RunTracking]] = {}
     written = {run.snapshot.digest for run in state.runs.values() if run.snapshot is not None}
     spool_path = target.with_suffix(".spool")
     with spool_path.open("w+b") as spool, LineWriter(target) as writer, _opened(path) as stream:
@@ -61,15 +61,15 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
             order = snapshot_order(run.created_at, run.run_id)
             encoded = line if ours else encode_line(snapshot)
             tracking = track_snapshot(state.runs.get(run.run_id), snapshot, encoded)
-            places[run.run_id] = (order, spool.tell(), len(encoded), tracking)
+            spooled[run.run_id] = (order, spool.tell(), len(encoded), tracking)
             spool.write(encoded)
         tracked = {}
         for _, offset, length, tracking in sorted(
-            places.values(), key=lambda found: found[0], reverse=True
+            spooled.values(), key=lambda found: found[0], reverse=True
         ):
-            place = ByteRange(offset=offset, length=length, rows=1, digest="")
-            placed = writer.copy(spool, place)
-            tracked[tracking.run_id] = replace(tracking, snapshot=placed)
+            byte_range = ByteRange(offset=offset, length=length, rows=1, digest="")
+            copied = writer.copy(spool, byte_range)
+            tracked[tracking.run_id] = replace(tracking, snapshot=copied)
     disk.remove(spool_path)
     return tracked
 
@@ -124,10 +124,10 @@ def _sort_in(
     size, offset, number = stream.seek(0, SEEK_END), stream.seek(0), 0
     while line := stream.readline():
         run_id = _run_id_of(line) if known else ""
-        place = known.pop(run_id, None)  # only the first row of a run can begin all of them
-        if place is not None and _holds(stream, size, offset, place):
-            kept[run_id] = _Kept(offset, number, place)
-            offset, number = offset + place.length, number + place.rows
+        byte_range = known.pop(run_id, None)  # only the first row of a run can begin all of them
+        if byte_range is not None and _holds(stream, size, offset, byte_range):
+            kept[run_id] = _Kept(offset, number, byte_range)
+            offset, number = offset + byte_range.length, number + byte_range.rows
         else:
             row = decoded(canonical_row(line), path, number + 1)
             _add(sorter, row)
@@ -150,16 +150,16 @@ def _run_id_of(line: bytes) -> str:
         return ""
 
 
-def _holds(stream: IO[bytes], size: int, offset: int, place: ByteRange) -> bool:
+def _holds(stream: IO[bytes], size: int, offset: int, byte_range: ByteRange) -> bool:
     """Say whether the lines of a range lie at `offset`. If so, the file is read to their end."""
-    if not 0 < place.length <= size - offset:
+    if not 0 < byte_range.length <= size - offset:
         return False
     own = hashlib.blake2b(digest_size=16)
     rows = 0
-    for chunk in disk.read_range(stream, offset, place.length):
+    for chunk in disk.read_range(stream, offset, byte_range.length):
         own.update(chunk)
         rows += chunk.count(b"\n")
-    return (own.hexdigest(), rows) == (place.digest, place.rows)
+    return (own.hexdigest(), rows) == (byte_range.digest, byte_range.rows)
 
 
 def _add(sorter: ExternalSorter[_Stored], row: HistoryRow) -> None:
@@ -177,7 +177,7 @@ def _written(
     kept: dict[str, _Kept],
     sorter: ExternalSorter[_Stored],
 ) -> Iterator[tuple[str, ByteRange]]:
-    """Write all runs in their order, and give the place of each."""
+    """Write all runs in their order, and give the byte range of each."""
     sorted_runs = groupby(sorter, key=itemgetter(0))
     kept_runs = ((run_id, None) for run_id in sorted(kept))
     for run_id, rows in merge(sorted_runs, kept_runs, key=itemgetter(0)):

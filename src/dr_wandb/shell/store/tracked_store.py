@@ -5,8 +5,9 @@ Rules
   any time and lie on any file system.
 - It is opened for each question, by its path: threads may ask, and nothing is left open.
 - Whether it is the file that the state names is for others to check (see state_files.py).
-- `run` has a line for each run, in the order of their ids; `place` how long its records are in each
-  data file; `tracking` all that is known of it, as JSON; `rest` under which requests runs rest.
+- `run` has a line for each run, in the order of their ids; `extent` how long its records are in
+  each data file; `tracking` all that is known of it, as JSON; `rest` under which requests they
+  need not be looked at.
 """
 
 import hashlib
@@ -23,9 +24,9 @@ from dr_wandb.core.contract.known_runs import (
     KnownRuns,
     Rest,
     Total,
+    byte_range_in,
     files_of,
     offsets_in,
-    place_in,
     rest_of,
     sum_of,
     with_offsets,
@@ -45,7 +46,7 @@ PRAGMA synchronous = OFF;
 CREATE TABLE rest (id INTEGER PRIMARY KEY, form BLOB NOT NULL);
 CREATE TABLE run (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, created_at TEXT, rest INTEGER);
 CREATE TABLE tracking (id INTEGER PRIMARY KEY, form BLOB NOT NULL);
-CREATE TABLE place (
+CREATE TABLE extent (
     file TEXT NOT NULL, id INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (file, id)
 ) WITHOUT ROWID;
@@ -70,7 +71,7 @@ def write_store(path: Path, runs: Mapping[str, RunTracking], last_sync_at: str |
         for number, (run_id, run) in enumerate(sorted(runs.items())):
             rest = rest_of(run, last_sync_at)
             mark = None if rest is None else rests.setdefault(_encode(rest), len(rests))
-            places = ((file, place_in(run, file)) for file in files_of(run))
+            byte_ranges = ((file, byte_range_in(run, file)) for file in files_of(run))
             store.execute(
                 "INSERT INTO run VALUES (?, ?, ?, ?)", (number, run_id, run.created_at, mark)
             )
@@ -78,8 +79,8 @@ def write_store(path: Path, runs: Mapping[str, RunTracking], last_sync_at: str |
             content.update(form + b"\n")
             store.execute("INSERT INTO tracking VALUES (?, ?)", (number, form))
             store.executemany(
-                "INSERT INTO place VALUES (?, ?, ?, ?)",
-                [(file, number, at.rows, at.length) for file, at in places if at is not None],
+                "INSERT INTO extent VALUES (?, ?, ?, ?)",
+                [(file, number, at.rows, at.length) for file, at in byte_ranges if at is not None],
             )
         marks = ((mark, form) for form, mark in rests.items())
         store.executemany("INSERT INTO rest VALUES (?, ?)", marks)
@@ -160,10 +161,10 @@ class TrackedRuns(KnownRuns):
             if run_id not in self._read:
                 with database_errors(self._path):
                     run = _decode_run(form)
-                self._read[run_id] = self._placed(run)
+                self._read[run_id] = self._with_offsets(run)
         return tuple(taken)
 
-    def _placed(self, run: RunTracking) -> RunTracking:
+    def _with_offsets(self, run: RunTracking) -> RunTracking:
         """Return a run of the store with where its records begin now."""
         if not self.changes.moved:
             return run
@@ -171,16 +172,18 @@ class TrackedRuns(KnownRuns):
 
     def _offsets_in(self, file: str) -> dict[str, int]:
         if file not in self._offsets:
-            query = "SELECT run_id, created_at, bytes FROM place JOIN run USING (id) WHERE file = ?"
+            query = (
+                "SELECT run_id, created_at, bytes FROM extent JOIN run USING (id) WHERE file = ?"
+            )
             records = [
                 record
                 for record in self._ask(query, [file])
                 if record[0] not in self.changed and record[0] not in self.gone
             ]
             records.extend(
-                (run_id, run.created_at, place.length)
+                (run_id, run.created_at, byte_range.length)
                 for run_id, run in self.changed.items()
-                if (place := place_in(run, file)) is not None
+                if (byte_range := byte_range_in(run, file)) is not None
             )
             self._offsets[file] = offsets_in(file, records)
         return self._offsets[file]
@@ -224,10 +227,10 @@ class TrackedRuns(KnownRuns):
             in_store = self._in_store
             moved = [in_store[run] for run in self.changed.keys() | self.gone if run in in_store]
             query = (
-                "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(bytes), 0) FROM place "
+                "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(bytes), 0) FROM extent "
                 f"WHERE file = ? AND id NOT IN ({', '.join(map(str, moved))})"
             )
             ((rows, length),) = self._ask(query, [file])
-            now = sum_of(place_in(run, file) for run in self.changed.values())
+            now = sum_of(byte_range_in(run, file) for run in self.changed.values())
             self._totals[file] = Total(rows + now.rows, length + now.bytes)
         return self._totals[file]

@@ -42,15 +42,17 @@ class LineWriter:
         """Write the lines of one run and return where they lie."""
         return self._count(self._put(disk.gathered(lines)))
 
-    def copy(self, stream: IO[bytes], place: ByteRange, then: Iterable[bytes] = ()) -> ByteRange:
+    def copy(
+        self, stream: IO[bytes], byte_range: ByteRange, then: Iterable[bytes] = ()
+    ) -> ByteRange:
         """Write lines of one run as they lie in another file, and then more lines of it.
 
-        The digest of the place is that of all that is written, "" where it is not known.
+        The digest of the byte_range is that of all that is written, "" where it is not known.
         """
-        chunks = disk.copy_range(stream, place.offset, place.length, self._stream)
+        chunks = disk.copy_range(stream, byte_range.offset, byte_range.length, self._stream)
         copied = ((chunk, 0) for chunk in chunks)
         more = self._put(disk.gathered(then))
-        return self._count(chain([(b"", place.rows)], copied, more), place.digest)
+        return self._count(chain([(b"", byte_range.rows)], copied, more), byte_range.digest)
 
     def _put(self, chunks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
         for chunk, lines in chunks:

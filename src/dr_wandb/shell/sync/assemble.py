@@ -104,9 +104,9 @@ class Assembler:
             for dataset, file in self._row_files.items():
                 name = DATASETS[dataset].file
                 if file in changing:
-                    places, files[name] = file.write_rest(tracked, fetched[dataset])
+                    byte_ranges, files[name] = file.write_rest(tracked, fetched[dataset])
                     tracked = {
-                        run_id: _placed(_reshaped(tracking, file), dataset, places[run_id])
+                        run_id: _stored_at(_reshaped(tracking, file), dataset, byte_ranges[run_id])
                         for run_id, tracking in tracked.items()
                     }
                 elif file.old is not None:
@@ -175,19 +175,19 @@ class Assembler:
             key=lambda tracking: snapshot_order(tracking.created_at, tracking.run_id),
             reverse=True,
         )
-        placed = dict(tracked.items())
+        located = dict(tracked.items())
         with LineWriter(self._folder / RUNS_FILE) as writer:
             for tracking in order:
                 result = results.get(tracking.run_id)
                 if result is not None and self._snapshot_differs(tracking, result):
                     line, tracking = self._new_snapshot(tracking, result, old)
-                    place = writer.write([line])
+                    byte_range = writer.write([line])
                 elif tracking.snapshot is not None and old is not None:
-                    place = writer.copy(old, tracking.snapshot)
+                    byte_range = writer.copy(old, tracking.snapshot)
                 else:
                     continue
-                placed[tracking.run_id] = replace(tracking, snapshot=place)
-        return placed, writer.written
+                located[tracking.run_id] = replace(tracking, snapshot=byte_range)
+        return located, writer.written
 
     def _snapshot_differs(self, tracking: RunTracking, result: RunResult) -> bool:
         return snapshot_differs(
@@ -226,10 +226,10 @@ class Assembler:
         )
 
     def _stored_snapshot(self, tracking: RunTracking, old: IO[bytes] | None) -> RunSnapshot | None:
-        place = tracking.snapshot
-        if place is None or old is None:
+        byte_range = tracking.snapshot
+        if byte_range is None or old is None:
             return None
-        line = b"".join(disk.read_range(old, place.offset, place.length))
+        line = b"".join(disk.read_range(old, byte_range.offset, byte_range.length))
         return decode_snapshot(line).value_or(None)
 
 
@@ -241,8 +241,8 @@ def _reshaped(tracking: RunTracking, file: DatasetFile) -> RunTracking:
     return with_reshaped_rows(tracking, tracking.part(file.dataset).stored, received)
 
 
-def _placed(tracking: RunTracking, dataset: str, place: ByteRange | None) -> RunTracking:
-    return with_part(tracking, dataset, replace(tracking.part(dataset), stored=place))
+def _stored_at(tracking: RunTracking, dataset: str, byte_range: ByteRange | None) -> RunTracking:
+    return with_part(tracking, dataset, replace(tracking.part(dataset), stored=byte_range))
 
 
 def _open(stack: ExitStack, path: Path) -> IO[bytes] | None:

@@ -88,7 +88,7 @@ class DatasetFile:
         self._known_bytes = 0
         self._changes = False
         self._next = 0
-        self._places: dict[str, ByteRange | None] = {}
+        self._byte_ranges: dict[str, ByteRange | None] = {}
         self._old_rows = stored.old_rows if dataset == HISTORY else frozenset[str]()
         self._stored_parts = StoredParts(stored, folder)
         self.reshaped: dict[str, Received] = {}
@@ -142,7 +142,7 @@ class DatasetFile:
         return sum(
             _Rows(self._stored(tracking), fetched.get(run_id)).length
             for run_id, tracking in tracked.items()
-            if run_id not in self._places
+            if run_id not in self._byte_ranges
         )
 
     def write_rest(
@@ -157,7 +157,7 @@ class DatasetFile:
         self._write_decided()
         assert self._writer is not None
         self._stack.close()
-        return self._places, self._writer.written
+        return self._byte_ranges, self._writer.written
 
     def _write_decided(self) -> None:
         if self._writer is None:
@@ -167,19 +167,19 @@ class DatasetFile:
             rows = self._decided.get(run_id)
             if rows is None:
                 return
-            self._places[run_id] = self._write(self._writer, run_id, rows)
+            self._byte_ranges[run_id] = self._write(self._writer, run_id, rows)
             self._next += 1
 
     def _write(self, writer: LineWriter, run_id: str, rows: _Rows) -> ByteRange | None:
         if rows.segment is not None:
-            place = self._write_fetched(writer, run_id, rows, rows.segment)
+            byte_range = self._write_fetched(writer, run_id, rows, rows.segment)
         elif rows.stored is None or self.old is None:
             return None
         elif run_id in self._old_rows:
-            place = self._reshape(writer, run_id, self.old, rows.stored)
+            byte_range = self._reshape(writer, run_id, self.old, rows.stored)
         else:
-            place = writer.copy(self.old, rows.stored)
-        return place if place.rows else None
+            byte_range = writer.copy(self.old, rows.stored)
+        return byte_range if byte_range.rows else None
 
     def _reshape(
         self, writer: LineWriter, run_id: str, old: IO[bytes], stored: ByteRange
@@ -189,9 +189,9 @@ class DatasetFile:
         self.reshaped[run_id] = segment.received
         path = Path(segment.path)
         with path.open("rb") as stream:
-            place = writer.copy(stream, segment.place)
+            byte_range = writer.copy(stream, segment.byte_range)
         disk.remove(path)
-        return place
+        return byte_range
 
     def _write_fetched(
         self, writer: LineWriter, run_id: str, rows: _Rows, segment: Segment
@@ -204,7 +204,7 @@ class DatasetFile:
         if stored is None or old is None or rows.keep == Keep.RECEIVED:
             if last is None or segment.rows <= last:
                 with Path(segment.path).open("rb") as stream:
-                    return writer.copy(stream, segment.place)
+                    return writer.copy(stream, segment.byte_range)
             return writer.write(islice(segment.lines(), segment.rows - last, None))
         if rows.keep == Keep.BOTH:
             return self._write_both(writer, run_id, stored, segment)

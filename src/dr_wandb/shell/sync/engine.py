@@ -194,11 +194,11 @@ class ExportEngine:
         return listing, self._plan(stored, listing, source.kind, now)
 
     def _list(self, source: Source, stored: StoredExport, listed: ListedRunsFile) -> ProjectListing:
-        def place(run_id: str) -> ByteRange | None:
+        def find_byte_range(run_id: str) -> ByteRange | None:
             run = stored.state.runs.get(run_id)
             return None if run is None else run.snapshot
 
-        with StoredRuns(stored.runs_path, place) as runs:
+        with StoredRuns(stored.runs_path, find_byte_range) as runs:
             listing = list_project(
                 source, self.request, stored.state, listed, runs.get, wait=self._wait
             )

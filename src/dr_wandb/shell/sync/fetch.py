@@ -257,9 +257,9 @@ class Fetcher:
         """
         if self._executor is not None and self._executor.ready:
             with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
-                place = Path(private)
+                folder = Path(private)
                 made = answer_of(
-                    self._executor.submit(write_segment_of_files, place, header, files)
+                    self._executor.submit(write_segment_of_files, folder, header, files)
                 )
                 if made is not None:
                     return move_segment(made, self._folder)

@@ -23,19 +23,19 @@ class ListedRunsFile:
         self._path = folder / "listed-runs.spool"
         self._written = self._path.open("wb", buffering=disk.CHUNK)
         self._read: IO[bytes] | None = None
-        self._places: dict[str, tuple[int, int]] = {}
+        self._byte_ranges: dict[str, tuple[int, int]] = {}
         self._end = 0
         self._flushed = 0
 
     def put(self, run_id: str, encoded: bytes) -> None:
         """Keep a run as `encode_run` gave it; the last one of an id counts."""
         self._written.write(encoded)
-        self._places[run_id] = (self._end, len(encoded))
+        self._byte_ranges[run_id] = (self._end, len(encoded))
         self._end += len(encoded)
 
     def encoded(self, run_id: str) -> bytes:
         """Return a run that was put, as it was put."""
-        offset, length = self._places[run_id]
+        offset, length = self._byte_ranges[run_id]
         if offset + length > self._flushed:
             self._written.flush()
             self._flushed = self._end
@@ -50,7 +50,7 @@ class ListedRunsFile:
 
     def length(self, run_id: str) -> int:
         """Return how many bytes a run takes that was put."""
-        return self._places[run_id][1]
+        return self._byte_ranges[run_id][1]
 
     def __enter__(self) -> "ListedRunsFile":
         return self

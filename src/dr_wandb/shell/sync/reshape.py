@@ -113,23 +113,23 @@ def _find_old_rows(runs: Mapping[str, RunTracking], path: Path) -> Iterator[str]
         except FileNotFoundError:
             return
         for run in runs.values():
-            place = run.part(HISTORY).stored
-            if place is not None and not all(map(has_shape, _chunks(stream, place))):
+            byte_range = run.part(HISTORY).stored
+            if byte_range is not None and not all(map(has_shape, _chunks(stream, byte_range))):
                 yield run.run_id
 
 
-def _chunks(stream: IO[bytes], place: ByteRange) -> Iterator[bytes]:
-    for lines, _ in disk.gathered(disk.read_lines(stream, place.offset, place.length)):
+def _chunks(stream: IO[bytes], byte_range: ByteRange) -> Iterator[bytes]:
+    for lines, _ in disk.gathered(disk.read_lines(stream, byte_range.offset, byte_range.length)):
         yield lines
 
 
-def reshape_rows(run_id: str, stream: IO[bytes], place: ByteRange, folder: Path) -> Segment:
+def reshape_rows(run_id: str, stream: IO[bytes], byte_range: ByteRange, folder: Path) -> Segment:
     """Write the stored rows of a run in their present shape, as a segment in a folder."""
     header = SegmentHeader(
         run=RunListing(run_id=run_id), window=FetchWindow(), selection=EVERYTHING, source="stored"
     )
     with SegmentWriter(folder, header) as rows:
-        for lines in _chunks(stream, place):
+        for lines in _chunks(stream, byte_range):
             rows.add(StoredRows(lines))
         return rows.finish()
 

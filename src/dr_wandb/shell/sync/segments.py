@@ -66,7 +66,7 @@ class Segment(Record, frozen=True, kw_only=True):
     received: Received
 
     @property
-    def place(self) -> ByteRange:
+    def byte_range(self) -> ByteRange:
         """Return where the selected lines lie in the file."""
         return ByteRange(offset=self.offset, length=self.length, rows=self.rows, digest=self.digest)
 

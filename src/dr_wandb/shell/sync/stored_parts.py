@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dr_wandb.core.contract.codec import place_of
+from dr_wandb.core.contract.codec import run_and_key
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.encoded_rows import received_row
 from dr_wandb.core.contract.part import ByteRange, Position
@@ -32,7 +32,7 @@ class StoredParts:
         self,
         dataset: str,
         run_id: str,
-        place: ByteRange,
+        byte_range: ByteRange,
         segment: Segment,
         *,
         under: HistorySelection,
@@ -40,17 +40,21 @@ class StoredParts:
         start: int | None,
         last_step: int | None,
     ) -> Comparison:
-        """Compare the rows of one run that lie at `place` with a segment of its rows.
+        """Compare the rows of one run that lie at `byte_range` with a segment of its rows.
 
         under: the selection that they were stored under. selection: that of the segment. start: the
         step from which on they are compared, None for all of them. last_step: the last that is
         listed.
         """
         same = under == selection
-        if same and start is None and (segment.digest, segment.rows) == (place.digest, place.rows):
+        if (
+            same
+            and start is None
+            and (segment.digest, segment.rows) == (byte_range.digest, byte_range.rows)
+        ):
             return Comparison()
         with (
-            self.lines(dataset, run_id, place, start) as held,
+            self.lines(dataset, run_id, byte_range, start) as held,
             closing(segment.lines()) as received,
         ):
             return compare_rows(
@@ -60,10 +64,10 @@ class StoredParts:
                 most_held=selection.bounds.max_records if same else None,
             )
 
-    def describe(self, dataset: str, run_id: str, place: ByteRange) -> Position:
+    def describe(self, dataset: str, run_id: str, byte_range: ByteRange) -> Position:
         """Describe rows of which the state knows no more than where they lie."""
         tally = Tally()
-        with self.lines(dataset, run_id, place) as held:
+        with self.lines(dataset, run_id, byte_range) as held:
             for line in held:
                 tally.add(received_row(line, live=False))
         received = tally.received()
@@ -78,29 +82,29 @@ class StoredParts:
 
     @contextmanager
     def lines(
-        self, dataset: str, run_id: str, place: ByteRange, start: int | None = None
+        self, dataset: str, run_id: str, byte_range: ByteRange, start: int | None = None
     ) -> Iterator[Iterator[bytes]]:
         """Give the lines of one run in the present shape, from a step on."""
         with self._paths[dataset].open("rb") as stream:
             if dataset == HISTORY and run_id in self._old_rows:
-                segment = reshape_rows(run_id, stream, place, self._folder)
+                segment = reshape_rows(run_id, stream, byte_range, self._folder)
                 try:
                     with closing(segment.lines()) as shaped:
                         yield shaped if start is None else _from_step(shaped, start)
                 finally:
                     disk.remove(Path(segment.path))
             elif start is None:
-                yield disk.read_lines(stream, place.offset, place.length)
+                yield disk.read_lines(stream, byte_range.offset, byte_range.length)
             else:
-                from_end = disk.read_lines_from_end(stream, place.offset, place.length)
+                from_end = disk.read_lines_from_end(stream, byte_range.offset, byte_range.length)
                 length, _ = measure_from(start, from_end)
-                at_end = disk.read_lines(stream, place.end - length, length)
+                at_end = disk.read_lines(stream, byte_range.end - length, length)
                 yield _from_step(at_end, start)
 
 
 def _from_step(lines: Iterator[bytes], start: int) -> Iterator[bytes]:
     """Leave out what a tail is not asked for: rows below a step, and those without one."""
     for line in lines:
-        _, (step_missing, step, _, _) = place_of(line)
+        _, (step_missing, step, _, _) = run_and_key(line)
         if not step_missing and step >= start:
             yield line

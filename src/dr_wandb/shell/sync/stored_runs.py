@@ -14,22 +14,22 @@ from dr_wandb.shell.store import disk
 class StoredRuns:
     """The runs in a stored `runs.jsonl`, which is opened once one is asked for.
 
-    find_place: gives where each lies, by its id. Used as a context manager.
+    find_byte_range: gives where each lies, by its id. Used as a context manager.
     """
 
-    def __init__(self, path: Path, find_place: Callable[[str], ByteRange | None]) -> None:
+    def __init__(self, path: Path, find_byte_range: Callable[[str], ByteRange | None]) -> None:
         self._path = path
-        self._find_place = find_place
+        self._find_byte_range = find_byte_range
         self._file: IO[bytes] | None = None
 
     def get(self, run_id: str) -> WandbRun | None:
         """Return the stored run with this id, None if there is none."""
-        place = self._find_place(run_id)
-        if place is None:
+        byte_range = self._find_byte_range(run_id)
+        if byte_range is None:
             return None
         if self._file is None:
             self._file = self._path.open("rb")
-        line = b"".join(disk.read_range(self._file, place.offset, place.length))
+        line = b"".join(disk.read_range(self._file, byte_range.offset, byte_range.length))
         snapshot = decode_snapshot(line).value_or(None)
         return None if snapshot is None else snapshot.run
 

@@ -22,8 +22,8 @@ from dr_wandb.core.contract.codec import (
     encode_document,
     encode_line,
     fingerprint,
-    place_of,
     row_key,
+    run_and_key,
 )
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun
@@ -264,7 +264,7 @@ def test_decoding_any_bytes_is_a_result(line: bytes) -> None:
 @given(some.raw_rows)
 def test_the_place_of_a_line_is_the_place_of_its_row(raw_row: dict[str, Any]) -> None:
     row = normalize_row(raw_row, some.RUN_ID)
-    assert place_of(encode_line(row)) == (some.RUN_ID, row_key(row.step, row.timestamp))
+    assert run_and_key(encode_line(row)) == (some.RUN_ID, row_key(row.step, row.timestamp))
 
 
 @given(st.lists(st.tuples(st.none() | some.ints, st.none() | some.timestamps), max_size=6))

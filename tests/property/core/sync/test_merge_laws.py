@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.codec import decode_row, place_of
+from dr_wandb.core.contract.codec import decode_row, run_and_key
 from dr_wandb.core.contract.encoded_rows import ReceivedRow, encode_rows
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.normalize import instant, normalize_time
@@ -37,7 +37,7 @@ def merged(stored: list[bytes], window: FetchWindow, fetched: list[ReceivedRow])
 
 
 def order(line: bytes) -> Any:
-    return (place_of(line)[1], line)
+    return (run_and_key(line)[1], line)
 
 
 @given(copies, copies, some.fetch_windows)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.codec import decode_row, encode_line, place_of
+from dr_wandb.core.contract.codec import decode_row, encode_line, run_and_key
 from dr_wandb.core.contract.evidence import SAME_MOMENT
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.sync.row_pairs import (
@@ -24,7 +24,7 @@ TIME = 1.7e9
 
 
 def order(line: bytes) -> Any:
-    return (place_of(line)[1], line)
+    return (run_and_key(line)[1], line)
 
 
 def stored(rows: Iterable[HistoryRow]) -> list[bytes]:
@@ -85,9 +85,11 @@ def test_two_lines_of_a_pair_are_one_row(held: list[bytes], came: list[bytes]) -
 @given(close_sides, close_sides)
 def test_equal_times_of_a_step_are_paired_first(held: list[bytes], came: list[bytes]) -> None:
     pairs = list(pair_rows(held, came))
-    ours, theirs = (Counter(place_of(line) for line in side) for side in (held, came))
+    ours, theirs = (Counter(run_and_key(line) for line in side) for side in (held, came))
     equal = Counter(
-        place_of(one) for one, other in pairs if one and other and place_of(one) == place_of(other)
+        run_and_key(one)
+        for one, other in pairs
+        if one and other and run_and_key(one) == run_and_key(other)
     )
     assert equal == ours & theirs
 
@@ -99,7 +101,7 @@ def test_no_near_rows_are_left_alone_on_both_sides(held: list[bytes], came: list
     others = [theirs for ours, theirs in pairs if theirs and not ours]
     for one in alone:
         for other in others:
-            same_step = place_of(one)[1][:2] == place_of(other)[1][:2]
+            same_step = run_and_key(one)[1][:2] == run_and_key(other)[1][:2]
             assert not same_step or abs(moment_of(one) - moment_of(other)) >= SAME_MOMENT
 
 
@@ -142,8 +144,8 @@ def test_union_is_sorted_and_has_each_row_of_both_once(
     assert (again.missing_rows, again.adds) == (0, len(united) - len(held))
     found = compare_rows(held, came)
     assert len(united) == len(came) + found.missing_rows
-    stepless = sum(place_of(line)[1][0] for line in came) + found.missing_without_step
-    assert sum(place_of(line)[1][0] for line in united) == stepless
+    stepless = sum(run_and_key(line)[1][0] for line in came) + found.missing_without_step
+    assert sum(run_and_key(line)[1][0] for line in united) == stepless
 
 
 @given(distinct_sides, distinct_sides)

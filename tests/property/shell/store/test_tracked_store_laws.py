@@ -15,9 +15,9 @@ from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.known_runs import (
     SNAPSHOTS,
     awake,
+    byte_range_in,
     changes_since,
     offsets_in,
-    place_in,
     resting,
     sum_of,
     total,
@@ -120,7 +120,7 @@ def placed(runs: Runs) -> dict[str, RunTracking]:
             [
                 (run_id, run.created_at, place.length)
                 for run_id, run in runs.items()
-                if (place := place_in(run, file)) is not None
+                if (place := byte_range_in(run, file)) is not None
             ],
         )
         for file in (SNAPSHOTS, HISTORY)
@@ -191,7 +191,7 @@ def test_what_is_known_is_read_as_it_was_written(syncs: list[Runs]) -> None:
             assert read.get(run_id) == after.get(run_id)
         assert dict(read.items()) == after
         for file in (SNAPSHOTS, HISTORY):
-            assert total(read, file) == sum_of(place_in(run, file) for run in after.values())
+            assert total(read, file) == sum_of(byte_range_in(run, file) for run in after.values())
 
 
 @given(histories(), known_runs)
@@ -208,7 +208,7 @@ def test_runs_that_changed_are_told_from_those_of_before(syncs: list[Runs], late
                 {run_id: syncs[-1][run_id]}
             )
         for file in (SNAPSHOTS, HISTORY):
-            now = sum_of(place_in(run, file) for run in later.values())
+            now = sum_of(byte_range_in(run, file) for run in later.values())
             assert total(runs, file) == now
 
 

@@ -13,8 +13,8 @@ from dr_wandb.core.contract.codec import (
     decode_snapshot,
     encode_document,
     encode_line,
-    place_of,
     row_key,
+    run_and_key,
 )
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, RunUser, WandbRun
@@ -199,7 +199,7 @@ def test_a_line_that_is_no_record_is_a_failure_with_words(line: bytes) -> None:
 
 def test_the_place_of_a_line_is_its_run_and_key() -> None:
     line = encode_line(HistoryRow(run_id="run", step=3, timestamp="10.5"))
-    assert place_of(line) == ("run", row_key(3, "10.5"))
+    assert run_and_key(line) == ("run", row_key(3, "10.5"))
 
 
 def test_timestamps_compare_as_numbers() -> None:

@@ -53,7 +53,7 @@ EXAMPLES: list[tuple[Failure, int]] = [
     (InTheWay(path="data/a/.staging", found="a file", wanted="a folder"), 9),
     (RunsVanished(name="a", vanished=9, known=10), 10),
     (LeadsOutside(path="data/a", target="/elsewhere/b"), 2),
-    (MixedRuns(run_id="run", places=("ml/base", "ml/moe")), 2),
+    (MixedRuns(run_id="run", projects=("ml/base", "ml/moe")), 2),
 ]
 
 

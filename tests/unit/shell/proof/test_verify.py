@@ -148,7 +148,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
             "history.jsonl: is not the content whose SHA-256 is in manifest.json",
             "history.jsonl line 1: run 'a' has another content here than state.json tells of",
             "history.jsonl line 2: out of order: the row of step 0 of run 'a' belongs before "
-            "this place",
+            "this line",
         ],
     ),
     "a line that is no JSON": (
@@ -300,7 +300,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
             "state.json: does not read: Input data was truncated",
             "history.jsonl: is not the content whose SHA-256 is in manifest.json",
             "history.jsonl line 3: out of order: the row of step 2 of run 'a' belongs before this "
-            "place",
+            "line",
         ],
     ),
 }

@@ -151,7 +151,7 @@ class _UntilGivenUp:
     """The SDK's handle to its service, of no use once a download was given up.
 
     The SDK asks for the state of a download of exports ten times a second; when that fails it
-    cancels the download in wandb-core, which holds one of few places there (wandb 0.31.0).
+    cancels the download in wandb-core, which holds one of few slots there (wandb 0.31.0).
     """
 
     def __init__(self, service: Any, given_up: threading.Event) -> None:

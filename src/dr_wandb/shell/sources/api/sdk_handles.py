@@ -19,7 +19,7 @@ FULL = 8
 """Requests at a time that one `Api` takes well."""
 
 OFTEN = 16
-"""So many requests have found all places taken before another `Api` pays: opening one is a request
+"""So many requests have found all slots taken before another `Api` pays: opening one is a request
 of its own."""
 
 MOST = 2

@@ -59,7 +59,7 @@ class ApiSession:
         self.private = private
         self._timeout = timeout_seconds
         self._pacer = Pacer(max_rate=max_rate, timeout_seconds=timeout_seconds)
-        self._places = threading.Semaphore(WORKERS)
+        self._slots = threading.Semaphore(WORKERS)
         self._service = borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
         self._handles: SdkHandles | None = None
@@ -131,7 +131,7 @@ class ApiSession:
         At most `WORKERS` threads do so at a time, however many there are. request: raises what
         `translate` makes of an error of the SDK.
         """
-        with self._places:
+        with self._slots:
             return self._pacer.send(request)
 
     def query(
@@ -190,7 +190,7 @@ class ApiSession:
     def close(self) -> None:
         """End all waits and give the service back; the last session of this process stops it."""
         self._pacer.close()
-        self._places.release(EVERYBODY)
+        self._slots.release(EVERYBODY)
         if self._watch is not None:
             self._watch.close()
         if self._handles is not None:

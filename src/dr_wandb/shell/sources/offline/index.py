@@ -137,7 +137,7 @@ def _spell(folder: Path) -> str:
 
 
 def digest_of_tail(data: memoryview, end: int) -> str:
-    """Return the digest of the bytes before a place of a file."""
+    """Return the digest of the bytes before an offset of a file."""
     return hashlib.blake2b(data[max(0, end - TAIL_BYTES) : end], digest_size=16).hexdigest()
 
 

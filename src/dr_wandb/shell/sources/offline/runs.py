@@ -4,7 +4,7 @@ Rules
 - A file that was read before and is the same is not read again; one that has grown is read on.
 - Files of one run are joined in the order in which they were started. Of copies the longest is
   read.
-- Whatever is wrong with a file is reported, and costs nothing but what is in that place.
+- Whatever is wrong with a file is reported, and costs nothing but the records that are damaged.
 - A run whose files together have fewer rows than they had fails, whatever became of them.
 """
 

@@ -254,7 +254,7 @@ def _require_one_project(runs: Sequence[FoundRun]) -> None:
         owners.setdefault(run.run_id, []).append(printable(owner))
     for run_id, several in owners.items():
         if len(several) > 1:
-            raise DrWandbError(MixedRuns(run_id=run_id, places=tuple(sorted(several))))
+            raise DrWandbError(MixedRuns(run_id=run_id, projects=tuple(sorted(several))))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dr_wandb.shell.store.disk_errors import disk_refusals
 
 
 class Span(NamedTuple):
-    """A place in a spool."""
+    """A byte range of a spool."""
 
     offset: int
     length: int
@@ -46,7 +46,7 @@ class RowsPart:
 
 
 class Spool:
-    """A file that pieces are appended to, and read back by their place."""
+    """A file that pieces are appended to, and read back by their byte range."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,7 +55,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def append(self, piece: bytes) -> Span:
-        """Write a piece and return its place."""
+        """Write a piece and return its byte range."""
         with self._lock:
             self._file.write(piece)
             span = Span(self._end, len(piece))
@@ -63,7 +63,7 @@ class Spool:
             return span
 
     def read(self, span: Span) -> bytes:
-        """Return the piece at a place."""
+        """Return the piece in a byte range."""
         with self._lock:
             self._file.seek(span.offset)
             piece = self._file.read(span.length)

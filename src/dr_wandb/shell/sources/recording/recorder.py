@@ -8,7 +8,7 @@ Guarantees
 - A folder is a recording only after `close()`: until then everything is in a hidden folder beside
   it, and `abort()` leaves nothing. A sync that was killed leaves that hidden folder, `.recording-`
   and a number; it is safe to delete.
-- No history is held in memory, nor are runs: of each listed run its id and a place in a file.
+- No history is held in memory, nor are runs: of each listed run its id and a byte range of a file.
 """
 
 import itertools

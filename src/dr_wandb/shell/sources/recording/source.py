@@ -5,7 +5,7 @@ Guarantees
   from an answer that holds all of it, or refused as not recorded; nothing is guessed, and no
   answer is put together from histories that were read at different times.
 - `kind` is "replay"; the time is the recording's.
-- Histories are streamed. Of each run the id and the places of its lines are held in memory.
+- Histories are streamed. Of each run the id and the offsets of its lines are held in memory.
 - Opening checks every line but those of the histories, which are checked as they are read.
 """
 
