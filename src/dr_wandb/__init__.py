@@ -66,25 +66,25 @@ if TYPE_CHECKING:
     from dr_wandb.core.offline.scan_report import NoticeKind as NoticeKind
     from dr_wandb.core.offline.scan_report import RunOnDisk as RunOnDisk
     from dr_wandb.core.offline.scan_report import describe_folder as describe_folder
-    from dr_wandb.core.proof.diagnosis import Check as Check
-    from dr_wandb.core.proof.diagnosis import Diagnosis as Diagnosis
-    from dr_wandb.core.proof.diagnosis import describe_diagnosis as describe_diagnosis
-    from dr_wandb.core.proof.doubts import AbsenceKind as AbsenceKind
-    from dr_wandb.core.proof.doubts import Doubt as Doubt
-    from dr_wandb.core.proof.doubts import DoubtKind as DoubtKind
-    from dr_wandb.core.proof.holdings import Comparison as Comparison
-    from dr_wandb.core.proof.holdings import HeldRun as HeldRun
-    from dr_wandb.core.proof.holdings import UnheldRun as UnheldRun
-    from dr_wandb.core.proof.holdings import describe_comparison as describe_comparison
-    from dr_wandb.core.proof.shortfalls import LagKind as LagKind
-    from dr_wandb.core.proof.status import ExportStatus as ExportStatus
-    from dr_wandb.core.proof.status import describe_status as describe_status
-    from dr_wandb.core.proof.verify import Finding as Finding
-    from dr_wandb.core.proof.verify import FindingKind as FindingKind
-    from dr_wandb.core.proof.verify import Note as Note
-    from dr_wandb.core.proof.verify import NoteKind as NoteKind
-    from dr_wandb.core.proof.verify import VerifyReport as VerifyReport
-    from dr_wandb.core.proof.verify import describe_report as describe_report
+    from dr_wandb.core.inspect.diagnosis import Check as Check
+    from dr_wandb.core.inspect.diagnosis import Diagnosis as Diagnosis
+    from dr_wandb.core.inspect.diagnosis import describe_diagnosis as describe_diagnosis
+    from dr_wandb.core.inspect.doubts import AbsenceKind as AbsenceKind
+    from dr_wandb.core.inspect.doubts import Doubt as Doubt
+    from dr_wandb.core.inspect.doubts import DoubtKind as DoubtKind
+    from dr_wandb.core.inspect.holdings import Comparison as Comparison
+    from dr_wandb.core.inspect.holdings import HeldRun as HeldRun
+    from dr_wandb.core.inspect.holdings import UnheldRun as UnheldRun
+    from dr_wandb.core.inspect.holdings import describe_comparison as describe_comparison
+    from dr_wandb.core.inspect.shortfalls import LagKind as LagKind
+    from dr_wandb.core.inspect.status import ExportStatus as ExportStatus
+    from dr_wandb.core.inspect.status import describe_status as describe_status
+    from dr_wandb.core.inspect.verify import Finding as Finding
+    from dr_wandb.core.inspect.verify import FindingKind as FindingKind
+    from dr_wandb.core.inspect.verify import Note as Note
+    from dr_wandb.core.inspect.verify import NoteKind as NoteKind
+    from dr_wandb.core.inspect.verify import VerifyReport as VerifyReport
+    from dr_wandb.core.inspect.verify import describe_report as describe_report
     from dr_wandb.core.sync.combine_changes import combine_changes as combine_changes
     from dr_wandb.core.sync.describe import describe_changes as describe_changes
     from dr_wandb.core.sync.describe import describe_plan as describe_plan
@@ -100,13 +100,13 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
     from dr_wandb.shell.progress import Progress as Progress
-    from dr_wandb.shell.proof.changes import iter_changes as iter_changes
-    from dr_wandb.shell.proof.doctor import diagnose as diagnose
-    from dr_wandb.shell.proof.scan import scan_folder as scan_folder
-    from dr_wandb.shell.proof.status import find_exports as find_exports
-    from dr_wandb.shell.proof.status import read_status as read_status
-    from dr_wandb.shell.proof.verify import compare_with_source as compare_with_source
-    from dr_wandb.shell.proof.verify import verify_export as verify_export
+    from dr_wandb.shell.inspect.changes import iter_changes as iter_changes
+    from dr_wandb.shell.inspect.doctor import diagnose as diagnose
+    from dr_wandb.shell.inspect.scan import scan_folder as scan_folder
+    from dr_wandb.shell.inspect.status import find_exports as find_exports
+    from dr_wandb.shell.inspect.status import read_status as read_status
+    from dr_wandb.shell.inspect.verify import compare_with_source as compare_with_source
+    from dr_wandb.shell.inspect.verify import verify_export as verify_export
     from dr_wandb.shell.sources.opening import source_opener as source_opener
     from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore
@@ -118,18 +118,18 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 _HOMES = {
-    "AbsenceKind": "core.proof.doubts",
+    "AbsenceKind": "core.inspect.doubts",
     "AccessRefused": "core.contract.failures",
     "ChangedRun": "core.contract.changes",
-    "Check": "core.proof.diagnosis",
-    "Comparison": "core.proof.holdings",
+    "Check": "core.inspect.diagnosis",
+    "Comparison": "core.inspect.holdings",
     "Counts": "core.contract.dataset",
     "DamagedFile": "core.contract.failures",
     "DataFile": "core.contract.manifest",
-    "Diagnosis": "core.proof.diagnosis",
+    "Diagnosis": "core.inspect.diagnosis",
     "DiskRefused": "core.contract.failures",
-    "Doubt": "core.proof.doubts",
-    "DoubtKind": "core.proof.doubts",
+    "Doubt": "core.inspect.doubts",
+    "DoubtKind": "core.inspect.doubts",
     "DrWandbError": "core.contract.failures",
     "EveryRun": "core.contract.listing",
     "ExportEngine": "shell.sync.engine",
@@ -138,7 +138,7 @@ _HOMES = {
     "ExportNotFoundError": "shell.store.export_store",
     "ExportRequest": "core.contract.request",
     "ExportState": "core.contract.state",
-    "ExportStatus": "core.proof.status",
+    "ExportStatus": "core.inspect.status",
     "ExportStore": "shell.store.export_store",
     "ExportSummary": "core.sync.summary",
     "FailedRun": "core.contract.unproven_runs",
@@ -147,10 +147,10 @@ _HOMES = {
     "FetchWindow": "core.contract.fetch_window",
     "FieldChange": "core.contract.changes",
     "FileNotice": "core.offline.scan_report",
-    "Finding": "core.proof.verify",
-    "FindingKind": "core.proof.verify",
+    "Finding": "core.inspect.verify",
+    "FindingKind": "core.inspect.verify",
     "FolderContent": "core.offline.scan_report",
-    "HeldRun": "core.proof.holdings",
+    "HeldRun": "core.inspect.holdings",
     "HistoryRow": "core.contract.records",
     "HistorySelection": "core.contract.request",
     "HistoryWindow": "core.contract.request",
@@ -158,7 +158,7 @@ _HOMES = {
     "InvalidRequest": "core.contract.failures",
     "InvalidRequestError": "core.contract.problems",
     "KeyRefused": "core.contract.failures",
-    "LagKind": "core.proof.shortfalls",
+    "LagKind": "core.inspect.shortfalls",
     "LeadsOutside": "core.contract.failures",
     "ListingKind": "core.sync.plan_kinds",
     "ListingPlan": "core.sync.listing_plan",
@@ -169,8 +169,8 @@ _HOMES = {
     "NoExport": "core.contract.failures",
     "NoProject": "core.contract.failures",
     "NotRecorded": "core.contract.failures",
-    "Note": "core.proof.verify",
-    "NoteKind": "core.proof.verify",
+    "Note": "core.inspect.verify",
+    "NoteKind": "core.inspect.verify",
     "NoticeKind": "core.offline.scan_report",
     "PartFetch": "core.sync.plan",
     "PlanKind": "core.sync.plan_kinds",
@@ -195,33 +195,33 @@ _HOMES = {
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",
     "Unfinished": "core.contract.failures",
-    "UnheldRun": "core.proof.holdings",
+    "UnheldRun": "core.inspect.holdings",
     "Unreachable": "core.contract.failures",
-    "VerifyReport": "core.proof.verify",
+    "VerifyReport": "core.inspect.verify",
     "WaitingRun": "core.contract.unproven_runs",
     "WandbRun": "core.contract.records",
     "WrongExport": "core.contract.failures",
     "combine_changes": "core.sync.combine_changes",
-    "compare_with_source": "shell.proof.verify",
+    "compare_with_source": "shell.inspect.verify",
     "describe_changes": "core.sync.describe",
-    "describe_comparison": "core.proof.holdings",
-    "describe_diagnosis": "core.proof.diagnosis",
+    "describe_comparison": "core.inspect.holdings",
+    "describe_diagnosis": "core.inspect.diagnosis",
     "describe_folder": "core.offline.scan_report",
     "describe_plan": "core.sync.describe",
-    "describe_report": "core.proof.verify",
-    "describe_status": "core.proof.status",
-    "diagnose": "shell.proof.doctor",
-    "find_exports": "shell.proof.status",
-    "iter_changes": "shell.proof.changes",
+    "describe_report": "core.inspect.verify",
+    "describe_status": "core.inspect.status",
+    "diagnose": "shell.inspect.doctor",
+    "find_exports": "shell.inspect.status",
+    "iter_changes": "shell.inspect.changes",
     "iter_history_rows": "shell.store.export_store",
     "load_manifest": "shell.store.export_store",
     "load_run_snapshots": "shell.store.export_store",
     "plan_listing": "core.sync.listing_plan",
     "plan_sync": "core.sync.plan",
-    "read_status": "shell.proof.status",
-    "scan_folder": "shell.proof.scan",
+    "read_status": "shell.inspect.status",
+    "scan_folder": "shell.inspect.scan",
     "source_opener": "shell.sources.opening",
-    "verify_export": "shell.proof.verify",
+    "verify_export": "shell.inspect.verify",
 }
 
 __all__ = sorted(["__version__", *_HOMES])

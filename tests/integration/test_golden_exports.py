@@ -20,7 +20,7 @@ from dr_wandb import (
 )
 from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.core.contract.run_failure import RunFailureKind
-from dr_wandb.shell.proof.verify import verify_export
+from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sources.recording.source import RecordedSource

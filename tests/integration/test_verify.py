@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb.core.proof.doubts import Doubt, DoubtKind
-from dr_wandb.core.proof.verify import describe_report
-from dr_wandb.shell.proof.status import find_exports, read_status
-from dr_wandb.shell.proof.verify import compare_with_source, verify_export
+from dr_wandb.core.inspect.doubts import Doubt, DoubtKind
+from dr_wandb.core.inspect.verify import describe_report
+from dr_wandb.shell.inspect.status import find_exports, read_status
+from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.store.export_store import ExportStore
 from tests.integration.conftest import Command, Exports, visible
 
 if TYPE_CHECKING:
-    from dr_wandb.core.proof.holdings import Comparison
+    from dr_wandb.core.inspect.holdings import Comparison
     from tests.server import Project, Run
 
 

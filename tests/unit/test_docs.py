@@ -28,9 +28,9 @@ from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.values import json_safe
+from dr_wandb.core.inspect.doubts import AbsenceKind, DoubtKind
+from dr_wandb.core.inspect.verify import FindingKind, NoteKind
 from dr_wandb.core.offline.scan_report import NoticeKind
-from dr_wandb.core.proof.doubts import AbsenceKind, DoubtKind
-from dr_wandb.core.proof.verify import FindingKind, NoteKind
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
 

@@ -33,7 +33,7 @@ def log(
 
     from dr_wandb.core.contract.codec import encode_line
     from dr_wandb.core.sync.describe import describe_changes
-    from dr_wandb.shell.proof.changes import iter_changes
+    from dr_wandb.shell.inspect.changes import iter_changes
 
     if last is not None and last < 1:
         raise InvalidRequestError([f"last must be 1 or more, not {last}"])
@@ -70,7 +70,7 @@ def diff(
     from dr_wandb.core.contract.normalize import instant
     from dr_wandb.core.sync.combine_changes import combine_changes
     from dr_wandb.core.sync.describe import describe_changes
-    from dr_wandb.shell.proof.changes import iter_changes
+    from dr_wandb.shell.inspect.changes import iter_changes
 
     moment = normalize_moment(since)
     start = instant(moment)

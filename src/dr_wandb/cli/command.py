@@ -14,9 +14,9 @@ from cyclopts.exceptions import CycloptsError
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
+from dr_wandb.cli.inspect import doctor, status, verify
 from dr_wandb.cli.offline import scan
 from dr_wandb.cli.output import StdoutError
-from dr_wandb.cli.proof import doctor, status, verify
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
     EXIT_INTERRUPTED,

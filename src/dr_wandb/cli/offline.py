@@ -26,7 +26,7 @@ def scan(
         Print one JSON document.
     """
     from dr_wandb.core.offline.scan_report import describe_folder, describe_problems
-    from dr_wandb.shell.proof.scan import scan_folder
+    from dr_wandb.shell.inspect.scan import scan_folder
 
     content = scan_folder(folder)
     print_json(content) if json else print_lines(describe_folder(content))

@@ -13,7 +13,7 @@ from dr_wandb.core.contract.codec import decode_changes, encode_line, row_key
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.known_runs import resting
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
-from dr_wandb.shell.proof.verify import verify_export
+from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore, read_state
 from tests import syncing
 from tests.property.machine.changes_model import changes_between

@@ -12,8 +12,8 @@ from dr_wandb.core.contract.failures import EXIT_USAGE
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.shell.proof.doctor import diagnose
-from dr_wandb.shell.proof.verify import compare_with_source
+from dr_wandb.shell.inspect.doctor import diagnose
+from dr_wandb.shell.inspect.verify import compare_with_source
 from dr_wandb.shell.sources.offline.runs import look_into
 from dr_wandb.shell.sources.opening import open_api, source_opener
 from dr_wandb.shell.store.export_store import (

@@ -67,10 +67,10 @@ def compare_runs(old: WandbRun, new: WandbRun, unknown: Collection[str] = ()) ->
     ]
     if not changes:
         return None
-    return tell_fields(changes)
+    return name_fields(changes)
 
 
-def tell_fields(changes: Collection[FieldChange], more: int = 0) -> ChangedRun:
+def name_fields(changes: Collection[FieldChange], more: int = 0) -> ChangedRun:
     """Name as many fields as are named: the run's own before those inside its config or summary.
 
     more: how many further ones there are already.

@@ -13,7 +13,7 @@ import msgspec
 
 from dr_wandb.core.contract.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.sync.changes import ABSENT, compare_field, ended_in, path_of, tell_fields
+from dr_wandb.core.sync.changes import ABSENT, compare_field, ended_in, name_fields, path_of
 
 Path = tuple[str, ...]
 
@@ -156,7 +156,7 @@ class _Fields:
                 else compare_field(change.field, _absent(change.old), _absent(change.new))
             )
         ]
-        return tell_fields(changes, self._more) if changes or self._more else None
+        return name_fields(changes, self._more) if changes or self._more else None
 
 
 def _from_to(field: str, old: Any, new: Any, *, large: bool) -> FieldChange:

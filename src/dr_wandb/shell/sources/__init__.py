@@ -195,7 +195,7 @@ class FileSource(Source, Protocol):
         ...
 
 
-def with_files(source: Source) -> FileSource | None:
+def as_file_source(source: Source) -> FileSource | None:
     """Return a source as one that may give files, None where it never does."""
     return cast("FileSource", source) if hasattr(source, "read_history_or_files") else None
 
@@ -262,10 +262,10 @@ __all__ = [
     "RunPage",
     "Source",
     "SourceError",
+    "as_file_source",
     "find_reader",
     "lend",
     "listing_mark",
     "require_datasets",
     "tails_at_once",
-    "with_files",
 ]

@@ -41,8 +41,8 @@ from dr_wandb.shell.sources import (
     HistoryFiles,
     Source,
     SourceError,
+    as_file_source,
     find_reader,
-    with_files,
 )
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.sync.fetch_job import (
@@ -105,7 +105,7 @@ class Fetcher:
         self._judge = AnswerJudge(stored, request, source.kind, now)
         self._use_earlier = use_earlier
         self._executor = executor
-        self._with_files = with_files(source)
+        self._file_source = as_file_source(source)
         self._stopped = threading.Event()
 
     def close(self) -> None:
@@ -244,8 +244,8 @@ class Fetcher:
     def _batches(
         self, dataset: str, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[EncodableRows | HistoryFiles]:
-        if dataset == HISTORY and self._with_files is not None:
-            return self._with_files.read_history_or_files(run, window, attempt)
+        if dataset == HISTORY and self._file_source is not None:
+            return self._file_source.read_history_or_files(run, window, attempt)
         read = find_reader(self._source, dataset)
         assert read is not None, dataset
         return read(run, window, attempt)
@@ -266,9 +266,9 @@ class Fetcher:
         return write_segment(self._folder, header, lambda: self._read(files))
 
     def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
-        assert self._with_files is not None
+        assert self._file_source is not None
         self._require_going_on()
-        for batch in self._with_files.read_files(files):
+        for batch in self._file_source.read_files(files):
             self._require_going_on()
             yield batch
 
@@ -301,7 +301,7 @@ def _mark_of(part: PartTracking) -> int | None:
 def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
     """Return how many processes pay for these jobs, by what the listing says of their rows."""
     cores = count_cores()
-    if cores == 1 or with_files(source) is None:
+    if cores == 1 or as_file_source(source) is None:
         return 0
     counts = [
         job.listing.history_line_count or 0

@@ -10,10 +10,10 @@ import pytest
 import dr_wandb
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.unproven_runs import FailedRun, ShortKind, failed_run
+from dr_wandb.core.inspect.doubts import AbsenceKind, DoubtKind
+from dr_wandb.core.inspect.shortfalls import LagKind
+from dr_wandb.core.inspect.verify import NoteKind
 from dr_wandb.core.offline.scan_report import NoticeKind
-from dr_wandb.core.proof.doubts import AbsenceKind, DoubtKind
-from dr_wandb.core.proof.shortfalls import LagKind
-from dr_wandb.core.proof.verify import NoteKind
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
 

@@ -9,7 +9,7 @@ import pytest
 
 from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.shell.proof.verify import verify_export
+from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource

@@ -18,7 +18,7 @@ from dr_wandb.core.contract.failures import ASK_FOR_ACCESS, DrWandbError, KeyRef
 from dr_wandb.core.contract.problems import InvalidRequestError, is_count, name_problems
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.wording import size_in_words
-from dr_wandb.core.proof.diagnosis import Check, Diagnosis
+from dr_wandb.core.inspect.diagnosis import Check, Diagnosis
 from dr_wandb.shell.sources import SourceError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.proof.verify import FindingKind, Findings
+from dr_wandb.core.inspect.verify import FindingKind, Findings
 
 Seen = Mapping[str, DataFile | None]
 """What the data files are, by name; None for one that is not there. One that cannot be read is

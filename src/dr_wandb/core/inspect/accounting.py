@@ -19,10 +19,10 @@ from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.proof.audit import StoredRun
-from dr_wandb.core.proof.audit_rows import StoredPart
-from dr_wandb.core.proof.consistency import Seen, digest_in
-from dr_wandb.core.proof.verify import FindingKind, Findings
+from dr_wandb.core.inspect.audit import StoredRun
+from dr_wandb.core.inspect.audit_rows import StoredPart
+from dr_wandb.core.inspect.consistency import Seen, digest_in
+from dr_wandb.core.inspect.verify import FindingKind, Findings
 
 
 def check_state(

@@ -20,9 +20,9 @@ from dr_wandb.core.contract.records import HistoryRow, Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.select import select_row
-from dr_wandb.core.proof.audit import NOT_CANONICAL
-from dr_wandb.core.proof.spelling import row_is_canonical
-from dr_wandb.core.proof.verify import FindingKind, Findings
+from dr_wandb.core.inspect.audit import NOT_CANONICAL
+from dr_wandb.core.inspect.spelling import row_is_canonical
+from dr_wandb.core.inspect.verify import FindingKind, Findings
 from dr_wandb.core.sync.merge import Tally
 
 

@@ -25,14 +25,14 @@ from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.proof.accounting import check_state
-from dr_wandb.core.proof.audit import ChangesAudit, FileTally, RunsAudit, StoredRun
-from dr_wandb.core.proof.audit_rows import RowsAudit, StoredPart
-from dr_wandb.core.proof.consistency import check_documents, check_manifest
-from dr_wandb.core.proof.holdings import CheckedExport
-from dr_wandb.core.proof.spelling import document_is_canonical
-from dr_wandb.core.proof.verify import FindingKind, Findings, NoteKind, VerifyReport
-from dr_wandb.shell.proof.presence import look_beside
+from dr_wandb.core.inspect.accounting import check_state
+from dr_wandb.core.inspect.audit import ChangesAudit, FileTally, RunsAudit, StoredRun
+from dr_wandb.core.inspect.audit_rows import RowsAudit, StoredPart
+from dr_wandb.core.inspect.consistency import check_documents, check_manifest
+from dr_wandb.core.inspect.holdings import CheckedExport
+from dr_wandb.core.inspect.spelling import document_is_canonical
+from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, VerifyReport
+from dr_wandb.shell.inspect.presence import look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.export_store import ExportStore, load_document, load_state
 from dr_wandb.shell.store.guards import require_visible_file

@@ -16,11 +16,11 @@ from dr_wandb.core.contract.failures import NoExport
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.proof.compare import compare, explain_absence
-from dr_wandb.core.proof.doubts import AbsenceKind
-from dr_wandb.core.proof.holdings import CheckedExport, Comparison, UnheldRun
-from dr_wandb.core.proof.verify import FindingKind, Findings, VerifyReport
-from dr_wandb.shell.proof.checking import Checking
+from dr_wandb.core.inspect.compare import compare, explain_absence
+from dr_wandb.core.inspect.doubts import AbsenceKind
+from dr_wandb.core.inspect.holdings import CheckedExport, Comparison, UnheldRun
+from dr_wandb.core.inspect.verify import FindingKind, Findings, VerifyReport
+from dr_wandb.shell.inspect.checking import Checking
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE

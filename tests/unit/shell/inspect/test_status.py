@@ -20,9 +20,9 @@ from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, scope_in_words, size_in_words
-from dr_wandb.core.proof.shortfalls import LagKind, shortage_of
-from dr_wandb.core.proof.status import describe_status, describe_statuses
-from dr_wandb.shell.proof.status import find_exports, read_status
+from dr_wandb.core.inspect.shortfalls import LagKind, shortage_of
+from dr_wandb.core.inspect.status import describe_status, describe_statuses
+from dr_wandb.shell.inspect.status import find_exports, read_status
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource

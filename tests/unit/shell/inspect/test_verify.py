@@ -22,10 +22,10 @@ from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
-from dr_wandb.core.proof.compare import explain_absence, reasons_against
-from dr_wandb.core.proof.doubts import Doubt
-from dr_wandb.core.proof.holdings import describe_comparison
-from dr_wandb.core.proof.verify import (
+from dr_wandb.core.inspect.compare import explain_absence, reasons_against
+from dr_wandb.core.inspect.doubts import Doubt
+from dr_wandb.core.inspect.holdings import describe_comparison
+from dr_wandb.core.inspect.verify import (
     MOST_LISTED,
     FindingKind,
     Note,
@@ -33,8 +33,8 @@ from dr_wandb.core.proof.verify import (
     VerifyReport,
     describe_report,
 )
-from dr_wandb.shell.proof import checking
-from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
+from dr_wandb.shell.inspect import checking
+from dr_wandb.shell.inspect.verify import compare_with_source, read_and_verify, verify_export
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests import syncing
 from tests.memory_source import MemorySource
@@ -547,7 +547,7 @@ def test_verify_needs_neither_wandb_nor_pyarrow(store: ExportStore) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from dr_wandb.shell.store.export_store import ExportStore\n"
-        "from dr_wandb.shell.proof.verify import verify_export\n"
+        "from dr_wandb.shell.inspect.verify import verify_export\n"
         f"assert verify_export(ExportStore(name={NAME!r}, data_root=Path(sys.argv[1]))).sound\n"
         "assert not {'wandb', 'pyarrow'} & sys.modules.keys()\n"
     )

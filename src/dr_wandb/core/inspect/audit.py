@@ -17,8 +17,8 @@ from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, RunSnapshot
-from dr_wandb.core.proof.spelling import line_is_canonical, snapshot_is_canonical
-from dr_wandb.core.proof.verify import FindingKind, Findings
+from dr_wandb.core.inspect.spelling import line_is_canonical, snapshot_is_canonical
+from dr_wandb.core.inspect.verify import FindingKind, Findings
 
 _R = TypeVar("_R", bound=Record)
 

@@ -12,10 +12,10 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.proof.audit import StoredRun
-from dr_wandb.core.proof.audit_rows import StoredPart
-from dr_wandb.core.proof.doubts import AbsenceKind, Doubt
-from dr_wandb.core.proof.verify import VerifyReport, describe_report
+from dr_wandb.core.inspect.audit import StoredRun
+from dr_wandb.core.inspect.audit_rows import StoredPart
+from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt
+from dr_wandb.core.inspect.verify import VerifyReport, describe_report
 
 NOT_HELD = (
     "files of the run, such as saved code (wandb-metadata.json is in with --include-metadata)",

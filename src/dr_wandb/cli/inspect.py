@@ -28,8 +28,8 @@ def status(
     """
     from datetime import UTC, datetime
 
-    from dr_wandb.core.proof.status import describe_status, describe_statuses
-    from dr_wandb.shell.proof.status import find_exports, read_status
+    from dr_wandb.core.inspect.status import describe_status, describe_statuses
+    from dr_wandb.shell.inspect.status import find_exports, read_status
     from dr_wandb.shell.store.export_store import ExportStore
 
     now = datetime.now(UTC)
@@ -78,9 +78,9 @@ def verify(
     json
         Print one JSON document.
     """
-    from dr_wandb.core.proof.holdings import describe_comparison
-    from dr_wandb.core.proof.verify import describe_report
-    from dr_wandb.shell.proof.verify import compare_with_source, verify_export
+    from dr_wandb.core.inspect.holdings import describe_comparison
+    from dr_wandb.core.inspect.verify import describe_report
+    from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
     from dr_wandb.shell.sources.opening import source_opener
     from dr_wandb.shell.store.export_store import ExportStore
 
@@ -124,8 +124,8 @@ def doctor(
     json
         Print one JSON document.
     """
-    from dr_wandb.core.proof.diagnosis import describe_diagnosis
-    from dr_wandb.shell.proof.doctor import diagnose
+    from dr_wandb.core.inspect.diagnosis import describe_diagnosis
+    from dr_wandb.shell.inspect.doctor import diagnose
 
     diagnosis = diagnose(entity, project, data_root, timeout_seconds)
     print_json(diagnosis) if json else print_lines(describe_diagnosis(diagnosis))

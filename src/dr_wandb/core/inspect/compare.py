@@ -20,9 +20,9 @@ from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.proof.doubts import AbsenceKind, Doubt, DoubtKind
-from dr_wandb.core.proof.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
-from dr_wandb.core.proof.shortfalls import shortage_of
+from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt, DoubtKind
+from dr_wandb.core.inspect.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
+from dr_wandb.core.inspect.shortfalls import shortage_of
 
 
 def compare(

@@ -20,9 +20,9 @@ from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.proof.compare import reasons_against
-from dr_wandb.core.proof.verify import VerifyReport, describe_report
-from dr_wandb.shell.proof.verify import compare_with_source, read_and_verify, verify_export
+from dr_wandb.core.inspect.compare import reasons_against
+from dr_wandb.core.inspect.verify import VerifyReport, describe_report
+from dr_wandb.shell.inspect.verify import compare_with_source, read_and_verify, verify_export
 from dr_wandb.shell.store.export_store import ExportStore, load_document
 from tests import syncing
 from tests.memory_source import MemorySource

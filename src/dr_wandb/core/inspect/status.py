@@ -20,7 +20,7 @@ from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
-from dr_wandb.core.proof.shortfalls import LagKind, lag_of, shortage_of
+from dr_wandb.core.inspect.shortfalls import LagKind, lag_of, shortage_of
 
 
 class ExportStatus(Record, frozen=True, kw_only=True):

@@ -18,8 +18,8 @@ from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.proof.status import ExportStatus, sum_up
-from dr_wandb.shell.proof.presence import Presence, look_beside
+from dr_wandb.core.inspect.status import ExportStatus, sum_up
+from dr_wandb.shell.inspect.presence import Presence, look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.export_store import (
