@@ -35,6 +35,8 @@ Cells = list[Any]
 
 _PLAIN = frozenset({int, float, bool, type(None)})
 
+_NUMBERS_OR_NONE = frozenset({int, float, type(None)})
+
 
 def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict[str, Cells] | None:
     """Make columns of the items of the rows that are fit; None where columns make no sense.
@@ -92,9 +94,9 @@ def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
 
 
 def own_columns(part: Bytes, items: Items, unfit: Flags, keys: Sequence[str]) -> list[Cells]:
-    """Return the values of some of W&B's own keys, None where a row has none.
+    """Return the numbers at some of W&B's own keys, None where a row has none.
 
-    Rows in which one is there twice, or has something inside, become unfit.
+    Rows in which one is there twice, or with anything but a number, become unfit.
     """
     words = _words(part)
     heads = words[items.keys]
@@ -122,7 +124,11 @@ def _own_column(
     found = like[exact]
     owners = items.owners[found]
     unfit |= np.bincount(owners, minlength=len(unfit)) > 1
-    return _cells(part, items.values[found], items.value_ends[found], owners, len(unfit))[0]
+    ends = items.value_ends[found]
+    cells, kinds = _cells(part, items.values[found], ends, owners, len(unfit))
+    if not kinds <= _NUMBERS_OR_NONE:
+        unfit |= [type(cell) not in _NUMBERS_OR_NONE for cell in cells]
+    return cells
 
 
 def _by_path(part: Bytes, items: Items) -> dict[Path, Offsets] | None:

@@ -352,6 +352,12 @@ def test_step_beside_the_items_is_read_as_by_its_record(told: bytes, own: bytes)
         assert_counted_as_read(payloads)
 
 
+def test_row_whose_step_is_an_empty_object_is_counted_as_it_is_read() -> None:
+    """It was counted as a row without a number, and the rows behind it got one too low."""
+    rows = [history_record([item("_step", text), item("loss", "0.5")]) for text in ("1", "{}")]
+    assert_counted_as_read(rows)
+
+
 def assert_counted_as_read(payloads: Sequence[bytes]) -> None:
     data = file_of(payloads)
     reading = read_file(data, FileReading())
