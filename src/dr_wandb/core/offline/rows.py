@@ -31,14 +31,11 @@ from dr_wandb.core.offline.cells import (
     columns_of,
     last_of_each,
     overlap,
-    own_columns,
-    own_or_beside,
 )
-from dr_wandb.core.offline.framing import Offsets
 from dr_wandb.core.offline.parts import Records, row_of
 from dr_wandb.core.offline.steps import as_step, step_of
 from dr_wandb.core.offline.tree import Path
-from dr_wandb.core.offline.wire import Flags, find_items
+from dr_wandb.core.offline.wire import find_items
 
 ROWS_AT_ONCE = 8192
 
@@ -72,78 +69,16 @@ class ColumnRows(NamedTuple):
         return self.encode(run_id).select(selection)
 
 
-class RowSummary(NamedTuple):
-    """What some rows say without being read whole, and how many of them do not read.
-
-    stepless: how many rows up to these have no step of their own.
-    """
-
-    steps: list[int | None]
-    moment: float | None
-    unreadable: int
-    stepless: int
-
-
-def look_at(records: Records, stepless: int) -> Iterator[RowSummary]:
-    """Look at the rows of a part, before which so many have no step of their own."""
-    for some in _pieces(records):
-        seen = _summarize(some, stepless)
-        stepless = seen.stepless
-        yield seen
-    odd = [row for content in records.odd if (row := row_of(content)) is not None]
-    steps, stepless = count_on([row.get("_step") for row in odd], stepless)
-    yield RowSummary(_integers(steps), _latest(map(_moment_of, odd)), 0, stepless)
-
-
-def _summarize(records: Records, stepless: int) -> RowSummary:
-    (steps, moments), unfit, beside = _own_numbers(records, ("_step", "_timestamp"))
-    if None in steps:
-        steps = own_or_beside(steps, beside)
-    if not unfit.any() and {*map(type, steps)} == {int}:
-        return RowSummary(steps, _latest(moments), 0, stepless)
-    unreadable = set()
-    for index in np.flatnonzero(unfit).tolist():
-        row = records.row(index)
-        if row is None:
-            unreadable.add(index)
-        else:
-            steps[index], moments[index] = row.get("_step"), row.get("_timestamp")
-    read = [step for index, step in enumerate(steps) if index not in unreadable]
-    counted, stepless = count_on(read, stepless)
-    return RowSummary(_integers(counted), _latest(moments), len(unreadable), stepless)
-
-
-def _own_numbers(records: Records, keys: Sequence[str]) -> tuple[list[Cells], Flags, Offsets]:
-    """Return the values at some of W&B's own keys, and in which rows they are not to be trusted.
-
-    Then come the steps that the rows have beside their items, -1 for none.
-    """
-    _, _, begins, stops = records.rows
-    if len(begins) <= few.FEW:
-        return few.own_numbers(records.contents(records.rows), keys)
-    items, unfit, beside = find_items(records.part, begins, stops, has_step=True)
-    return own_columns(records.part, items, unfit, keys), unfit, beside
-
-
-def _latest(moments: Iterable[Any]) -> float | None:
-    """Return the latest of some times; what cannot be one does not count."""
-    known = [m for m in moments if type(m) in _NUMBERS and 0 < m < _NO_MOMENT]
-    return float(max(known)) if known else None
-
-
-_NUMBERS = frozenset({int, float})
-
-_NO_MOMENT = 1e11
-"""Epoch seconds beyond the year 5000."""
-
-
-def _moment_of(row: Mapping[str, Any]) -> Any:
-    return row.get("_timestamp")
-
-
-def _pieces(records: Records) -> Iterator[Records]:
+def pieces(records: Records) -> Iterator[Records]:
+    """Give the rows of a part, at most `ROWS_AT_ONCE` of them at a time."""
     for at in range(0, len(records.rows.starts), ROWS_AT_ONCE):
         yield records._replace(rows=records.rows.some(slice(at, at + ROWS_AT_ONCE)))
+
+
+def odd_rows(records: Records) -> RowBatch:
+    """Return the rows of a part whose records may be anything."""
+    rows = [row for content in records.odd if (row := row_of(content)) is not None]
+    return RowBatch(rows=rows)
 
 
 def last_values(records: Records) -> dict[Path, bytes] | None:
@@ -167,7 +102,7 @@ def last_of_rows(records: Records) -> dict[Path, bytes] | None:
     None if that cannot be told from their items, or if a value lies inside of another one.
     """
     found: dict[Path, bytes] = {}
-    for some in _pieces(records):
+    for some in pieces(records):
         _, _, begins, stops = some.rows
         items, unfit, _ = find_items(some.part, begins, stops, has_step=True)
         last = None if unfit.any() else last_of_each(some.part, items)
@@ -191,8 +126,7 @@ def read_rows(
     stepless: how many rows before the part have no step of their own. With each batch comes that
     number behind it.
     """
-    odd = [row for content in records.odd if (row := row_of(content)) is not None]
-    for batch in chain(map(_read_some, _pieces(records)), [RowBatch(rows=odd)]):
+    for batch in chain(map(_read_some, pieces(records)), [odd_rows(records)]):
         numbered, stepless = _numbered(batch, stepless)
         yield inside(numbered, window), stepless
 
@@ -258,7 +192,7 @@ def steps_of(batch: RowBatch | ColumnRows) -> list[int | None]:
     """Return the steps of the rows of a batch."""
     if isinstance(batch, RowBatch):
         return [step_of(row) for row in batch.rows]
-    return _integers(batch.columns["_step"])
+    return integers(batch.columns["_step"])
 
 
 def with_steps(batch: RowBatch | ColumnRows, steps: Sequence[Any]) -> RowBatch | ColumnRows:
@@ -279,5 +213,8 @@ def rising(steps: Iterable[int | None], after: int | None) -> list[int]:
     return risen
 
 
-def _integers(steps: Iterable[Any]) -> list[int | None]:
+def integers(steps: Sequence[Any]) -> list[int | None]:
+    """Return steps as records hold them, None for what no record can hold."""
+    if {*map(type, steps)} == {int}:
+        return list(steps)
     return [as_step(step) for step in steps]

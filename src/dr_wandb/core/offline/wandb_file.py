@@ -14,6 +14,7 @@ from returns.result import Success
 
 from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.offline.counting import count_rows
 from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.folding import RunFolding
 from dr_wandb.core.offline.framing import BLOCK, read_frames, read_parts
@@ -27,7 +28,6 @@ from dr_wandb.core.offline.rows import (
     ColumnRows,
     inside,
     last_values,
-    look_at,
     read_rows,
     rising,
     steps_of,
@@ -101,7 +101,7 @@ def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:
 
 
 def _fold(records: Records, folding: RunFolding, numbered_on: bool) -> None:
-    """Fold the records of a part. Of its rows only steps and times are looked at."""
+    """Fold the records of a part. Its rows are only counted."""
     _fold_each(records.others, folding)
     changes = len(records.summaries.starts)
     last = last_values(records) if changes and folding.is_of_core else None
@@ -109,19 +109,19 @@ def _fold(records: Records, folding: RunFolding, numbered_on: bool) -> None:
         folding.add_summaries(changes, last)
     else:
         _fold_each(records.contents(records.summaries), folding)
-    for seen in look_at(records, folding.stepless):
-        steps = rising(seen.steps, folding.end_step) if numbered_on else seen.steps
+    for counted in count_rows(records, folding.stepless):
+        steps = rising(counted.steps, folding.end_step) if numbered_on else counted.steps
         folding.add_rows(steps)
-        folding.stepless = seen.stepless
-        folding.see(seen.moment)
-        folding.skip(seen.unreadable)
+        folding.stepless = counted.stepless
+        folding.see(counted.moment)
+        folding.skip(counted.unreadable)
 
 
 def _fold_each(contents: Iterable[bytes], folding: RunFolding) -> None:
     for content in contents:
         match decode_record(content):
             case Success(HistoryRecord()):
-                pass  # looked at with all rows
+                pass  # counted with all rows
             case Success(record):
                 folding.add(record)
             case _:
@@ -186,9 +186,9 @@ def identify(data: Buffer) -> RunRecord | None:
 def first_step(data: Buffer) -> int | None:
     """Return the step of the first row, None if there is no row or it has no step."""
     for frames in read_parts(data, len(HEADER), BLOCK):
-        for seen in look_at(sort_records(data, frames), 0):
-            if seen.steps:
-                return seen.steps[0]
+        for counted in count_rows(sort_records(data, frames), 0):
+            if counted.steps:
+                return counted.steps[0]
     return None
 
 

@@ -1,0 +1,92 @@
+"""Count the rows of a `.wandb` file, and find out how far they go.
+
+Rules
+- A row is counted by the same rule as it is read, so that the count is always that of the rows.
+- Of the rows, the steps and the times are read and nothing else.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dr_wandb.core.offline import few
+from dr_wandb.core.offline.cells import Cells, own_columns, own_or_beside
+from dr_wandb.core.offline.framing import Offsets
+from dr_wandb.core.offline.parts import Records
+from dr_wandb.core.offline.rows import (
+    count_on,
+    integers,
+    odd_rows,
+    pieces,
+)
+from dr_wandb.core.offline.wire import Flags, find_items
+
+
+class CountedRows(NamedTuple):
+    """Some rows of a file: their steps, the latest of their times, how many do not read.
+
+    stepless: how many rows of the file, up to these, have no step of their own.
+    """
+
+    steps: list[int | None]
+    moment: float | None
+    unreadable: int
+    stepless: int
+
+
+def count_rows(records: Records, stepless: int) -> Iterator[CountedRows]:
+    """Count the rows of a part. stepless: how many before it have no step of their own."""
+    for some in pieces(records):
+        counted = _count(some, stepless)
+        stepless = counted.stepless
+        yield counted
+    odd = odd_rows(records).rows
+    steps, stepless = count_on([row.get("_step") for row in odd], stepless)
+    yield CountedRows(integers(steps), _latest(map(_moment_of, odd)), 0, stepless)
+
+
+def _count(records: Records, stepless: int) -> CountedRows:
+    (steps, moments), unfit, beside = _own_numbers(records, ("_step", "_timestamp"))
+    if None in steps:
+        steps = own_or_beside(steps, beside)
+    if not unfit.any() and {*map(type, steps)} == {int}:
+        return CountedRows(steps, _latest(moments), 0, stepless)
+    unreadable = set()
+    for index in np.flatnonzero(unfit).tolist():
+        row = records.row(index)
+        if row is None:
+            unreadable.add(index)
+        else:
+            steps[index], moments[index] = row.get("_step"), row.get("_timestamp")
+    read = [step for index, step in enumerate(steps) if index not in unreadable]
+    counted, stepless = count_on(read, stepless)
+    return CountedRows(integers(counted), _latest(moments), len(unreadable), stepless)
+
+
+def _own_numbers(records: Records, keys: Sequence[str]) -> tuple[list[Cells], Flags, Offsets]:
+    """Return the values at some of W&B's own keys, and in which rows they are not to be trusted.
+
+    Then come the steps that the rows have beside their items, -1 for none.
+    """
+    _, _, begins, stops = records.rows
+    if len(begins) <= few.FEW:
+        return few.own_numbers(records.contents(records.rows), keys)
+    items, unfit, beside = find_items(records.part, begins, stops, has_step=True)
+    return own_columns(records.part, items, unfit, keys), unfit, beside
+
+
+def _latest(moments: Iterable[Any]) -> float | None:
+    """Return the latest of some times; what cannot be one does not count."""
+    known = [m for m in moments if type(m) in _NUMBERS and 0 < m < _NO_MOMENT]
+    return float(max(known)) if known else None
+
+
+_NUMBERS = frozenset({int, float})
+
+_NO_MOMENT = 1e11
+"""Epoch seconds beyond the year 5000."""
+
+
+def _moment_of(row: Mapping[str, Any]) -> Any:
+    return row.get("_timestamp")
