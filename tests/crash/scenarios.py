@@ -160,7 +160,7 @@ def staged_runs(data_root: Path) -> set[str]:
     """Return the runs of which a whole segment lies in the staging folder."""
     staged = set()
     for path in (data_root / NAME / STAGING_FOLDER).glob("*.segment"):
-        header = path.read_bytes().split(b"\n")[0]
+        header = path.read_bytes().split(b"\n")[-3]  # then come what was received, and nothing
         staged.add(json.loads(header)["run"]["run_id"])
     return staged
 

@@ -24,7 +24,7 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.shell.processes import Processes
-from dr_wandb.shell.sync import segments
+from dr_wandb.shell.store import rows_file
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.unit.offline_folders import put, sync_folder, whole_run
 
@@ -203,7 +203,7 @@ def test_a_full_disk_of_a_worker_is_a_full_disk_of_the_sync(
 
     with ThreadPoolExecutor(2) as executor:
         with monkeypatch.context() as patch:
-            patch.setattr(segments.SegmentFile, "write", refuse)
+            patch.setattr(rows_file.RowsFile, "write", refuse)
             with pytest.raises(DrWandbError, match="No space left"):
                 sync_folder(folder, tmp_path / "export", executor=executor)
         sync_folder(folder, tmp_path / "export", executor=executor)

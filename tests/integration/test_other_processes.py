@@ -20,7 +20,8 @@ from dr_wandb.shell import executor
 from dr_wandb.shell.executor import answer_of
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.api.source import ApiSource
-from dr_wandb.shell.sync import engine, fetch, segments
+from dr_wandb.shell.store import rows_file
+from dr_wandb.shell.sync import engine, fetch
 from tests.server.faults import Truncate
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def test_after_a_full_disk_the_next_sync_of_this_process_goes_on(
     errors = []
     with monkeypatch.context() as patch:
         patch.setattr(watched, "submit", take_nothing)
-        patch.setattr(segments.SegmentFile, "write", refuse)
+        patch.setattr(rows_file.RowsFile, "write", refuse)
         with pytest.raises(DrWandbError, match="No space left") as raised:
             exports.sync()
         if kept:

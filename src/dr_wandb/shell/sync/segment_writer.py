@@ -30,8 +30,9 @@ from dr_wandb.core.sync.copies import arrival_order, joined
 from dr_wandb.core.sync.merge import Tally, steps_rise
 from dr_wandb.shell.sources import EncodableRows, FileBatch, HistoryFiles
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.rows_file import RowsFile
 from dr_wandb.shell.store.sorting import ExternalSorter
-from dr_wandb.shell.sync.segments import Segment, SegmentFile, SegmentHeader, segment_path
+from dr_wandb.shell.sync.segments import Segment, SegmentHeader, make_segment, segment_path
 
 
 def write_segment(
@@ -82,11 +83,11 @@ class SegmentWriter:
         self._folder = folder
         self._header = header
         self._rising = rising
-        self._path = segment_path(folder, header)
+        self._stem = segment_path(folder, header).stem
         self._sorter: ExternalSorter[ReceivedRow] = ExternalSorter(
             folder, self._new_part().name, key=arrival_order, revive=ReceivedRow._make
         )
-        self._files = [SegmentFile(self._new_part(), header)]
+        self._files = [RowsFile(self._new_part())]
         self._tally = Tally(header.mark)
         self._last_step: int | None = None
         self._live_from: int | None = None
@@ -94,7 +95,7 @@ class SegmentWriter:
         self._in_order = True
 
     def _new_part(self) -> Path:
-        return self._folder / f"{self._path.stem}.{uuid4().hex}.part"
+        return self._folder / f"{self._stem}.{uuid4().hex}.part"
 
     def __enter__(self) -> "SegmentWriter":
         return self
@@ -161,12 +162,13 @@ class SegmentWriter:
         selects = not self._rising and not self._header.selection.admits_whole_rows
         if selects or not self._in_order:
             self._merge()
-        return self._files[-1].finish(self._path, self._tally.received())
+        written = self._files[-1].finish(self._tally.received())
+        return make_segment(written, self._folder, self._header)
 
     def _merge(self) -> None:
         """Write what was sorted, and what was in order, into another file."""
         self._tally = Tally(self._header.mark)
-        self._files.append(SegmentFile(self._new_part(), self._header))
+        self._files.append(RowsFile(self._new_part()))
         rows = joined(merge(self._appended(), self._sorter, key=arrival_order))
         for chunk, count in disk.gathered(self._selected(rows)):
             self._files[-1].write(chunk, count)

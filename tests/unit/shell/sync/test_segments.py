@@ -51,3 +51,11 @@ def test_a_cut_segment_is_not_used(tmp_path: Path) -> None:
         assert find_segment(tmp_path, HEADER) is None, length
     path.write_bytes(content)
     assert find_segment(tmp_path, HEADER) is not None
+
+
+def test_a_segment_that_begins_with_its_question_is_not_used(tmp_path: Path) -> None:
+    """An earlier build wrote them so: its rows would be taken for others."""
+    path = Path(write_rows(tmp_path).path)
+    *rows, question, end = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([question, *rows, end]))
+    assert find_segment(tmp_path, HEADER) is None

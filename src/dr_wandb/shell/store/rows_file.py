@@ -1,0 +1,70 @@
+"""Lines of rows in a file of their own, with what has to be known of them.
+
+Rules
+- A file that is not finished leaves nothing behind once it is discarded.
+- It is not made durable: whoever keeps it checks its digest after a power cut.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from dr_wandb.core.contract.fetch_window import Received
+from dr_wandb.core.contract.records import Record
+from dr_wandb.shell.store import disk
+
+
+class WrittenRows(Record, frozen=True, kw_only=True):
+    """Rows of one run: `rows` lines in the first `length` bytes of the file at `path`.
+
+    digest: of these bytes, as state files hold it. received: the rows before any selection.
+    """
+
+    path: str
+    length: int
+    rows: int
+    digest: str
+    received: Received
+
+
+class RowsFile:
+    """A file of rows that is being written, under a name of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream = path.open("w+b")
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._rows = 0
+        self.length = 0
+
+    def write(self, lines: bytes, rows: int) -> None:
+        """Write whole lines."""
+        self._stream.write(lines)
+        self._digest.update(lines)
+        self._rows += rows
+        self.length += len(lines)
+
+    def lines(self) -> Iterator[bytes]:
+        """Read the lines that were written."""
+        self._stream.flush()
+        return disk.read_lines(self._stream, 0, self.length)
+
+    def finish(self, received: Received) -> WrittenRows:
+        """Close the file and return what it holds."""
+        self._stream.close()
+        return WrittenRows(
+            path=str(self.path),
+            length=self.length,
+            rows=self._rows,
+            digest=self._digest.hexdigest(),
+            received=received,
+        )
+
+    def discard(self) -> None:
+        """Remove the file, if it still has its own name."""
+        try:
+            with suppress(OSError):  # what it still holds back belongs to a file nobody will read
+                self._stream.close()
+        finally:
+            disk.remove(self.path)
