@@ -2,7 +2,7 @@
 
 Rules
 - A row is counted by the same rule as it is read, so that the count is always that of the rows.
-- Of the rows, the steps and the times are read and nothing else.
+- Of rows that are only counted, the steps and the times are read and nothing else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,12 +15,17 @@ from dr_wandb.core.offline.cells import Cells, own_columns, own_or_beside
 from dr_wandb.core.offline.framing import Offsets
 from dr_wandb.core.offline.parts import Records
 from dr_wandb.core.offline.rows import (
+    ColumnRows,
     count_on,
     integers,
+    number_rows,
     odd_rows,
     pieces,
+    read_some,
+    steps_of,
 )
 from dr_wandb.core.offline.wire import Flags, find_items
+from dr_wandb.core.sync.columns import RowBatch
 
 
 class CountedRows(NamedTuple):
@@ -44,6 +49,27 @@ def count_rows(records: Records, stepless: int) -> Iterator[CountedRows]:
     odd = odd_rows(records).rows
     steps, stepless = count_on([row.get("_step") for row in odd], stepless)
     yield CountedRows(integers(steps), _latest(map(_moment_of, odd)), 0, stepless)
+
+
+def read_and_count(
+    records: Records, stepless: int
+) -> Iterator[tuple[RowBatch | ColumnRows, CountedRows]]:
+    """Read all rows of a part; beside each batch comes what `count_rows` gives for its rows."""
+    for some in pieces(records):
+        batch = read_some(some)
+        unreadable = len(some.rows.starts) - batch.size
+        numbered, stepless = number_rows(batch, stepless)
+        yield numbered, _counted(numbered, unreadable, stepless)
+    numbered, stepless = number_rows(odd_rows(records), stepless)
+    yield numbered, _counted(numbered, 0, stepless)
+
+
+def _counted(batch: RowBatch | ColumnRows, unreadable: int, stepless: int) -> CountedRows:
+    if isinstance(batch, RowBatch):
+        moments = list(map(_moment_of, batch.rows))
+    else:
+        moments = batch.columns.get("_timestamp", [])
+    return CountedRows(steps_of(batch), _latest(moments), unreadable, stepless)
 
 
 def _count(records: Records, stepless: int) -> CountedRows:

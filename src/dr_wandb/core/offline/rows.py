@@ -126,13 +126,13 @@ def read_rows(
     stepless: how many rows before the part have no step of their own. With each batch comes that
     number behind it.
     """
-    for batch in chain(map(_read_some, pieces(records)), [odd_rows(records)]):
-        numbered, stepless = _numbered(batch, stepless)
+    for batch in chain(map(read_some, pieces(records)), [odd_rows(records)]):
+        numbered, stepless = number_rows(batch, stepless)
         yield inside(numbered, window), stepless
 
 
-def _numbered(batch: RowBatch | ColumnRows, stepless: int) -> tuple[RowBatch | ColumnRows, int]:
-    """Give steps to the rows that have none of their own."""
+def number_rows(batch: RowBatch | ColumnRows, stepless: int) -> tuple[RowBatch | ColumnRows, int]:
+    """Give steps to the rows that have none of their own; returns how many there are then."""
     if isinstance(batch, RowBatch):
         raw_steps = [row.get("_step") for row in batch.rows]
     else:
@@ -156,7 +156,7 @@ def count_on(steps: Sequence[Any], stepless: int) -> tuple[list[Any], int]:
     return counted, stepless
 
 
-def _read_some(records: Records) -> RowBatch | ColumnRows:
+def read_some(records: Records) -> RowBatch | ColumnRows:
     """Read rows in their order; those that are not fit for columns one by one."""
     _, _, begins, stops = records.rows
     items, unfit, beside = find_items(records.part, begins, stops, has_step=True)

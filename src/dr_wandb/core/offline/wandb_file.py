@@ -14,7 +14,7 @@ from returns.result import Success
 
 from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.offline.counting import count_rows
+from dr_wandb.core.offline.counting import CountedRows, count_rows, read_and_count
 from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.folding import RunFolding
 from dr_wandb.core.offline.framing import BLOCK, read_frames, read_parts
@@ -37,13 +37,20 @@ from dr_wandb.core.offline.run import Replay, RunFold
 from dr_wandb.core.offline.telemetry import RESUMED, has_feature
 from dr_wandb.core.offline.telemetry_fields import telemetry_of
 
+TakeRows = Callable[[RowBatch | ColumnRows], None]
+"""Called with some rows of a file, which are one batch; at least one row."""
+
 
 def read_file(
-    data: Buffer, before: FileReading, after_part: Callable[[], None] = lambda: None
+    data: Buffer,
+    before: FileReading,
+    after_part: Callable[[], None] = lambda: None,
+    take: TakeRows | None = None,
 ) -> FileReading:
     """Read a file, or what has come since an earlier reading of it.
 
-    after_part: called when a part of the file is not needed any more.
+    after_part: called when a part of the file is not needed any more. take: called with all rows
+    that are read, as `rows_of` gives them, so that they need not be read again.
     """
     folding = RunFolding(before.fold)
     lost, marks = list(before.lost), list(before.marks)
@@ -57,7 +64,7 @@ def read_file(
             stepless=folding.stepless,
         )
         marks.append(mark)
-        _fold(sort_records(data, frames), folding, before.numbered_on)
+        _fold(sort_records(data, frames), folding, before.numbered_on, take)
         torn = next((loss for loss in frames.lost if loss.torn), None)
         for loss in frames.lost:
             if not loss.torn:
@@ -100,8 +107,8 @@ def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:
         lost.append(loss)
 
 
-def _fold(records: Records, folding: RunFolding, numbered_on: bool) -> None:
-    """Fold the records of a part. Its rows are only counted."""
+def _fold(records: Records, folding: RunFolding, numbered_on: bool, take: TakeRows | None) -> None:
+    """Fold the records of a part, and give its rows if they are taken."""
     _fold_each(records.others, folding)
     changes = len(records.summaries.starts)
     last = last_values(records) if changes and folding.is_of_core else None
@@ -109,12 +116,24 @@ def _fold(records: Records, folding: RunFolding, numbered_on: bool) -> None:
         folding.add_summaries(changes, last)
     else:
         _fold_each(records.contents(records.summaries), folding)
-    for counted in count_rows(records, folding.stepless):
+    for counted, rows in _count(records, folding.stepless, reads=take is not None):
         steps = rising(counted.steps, folding.end_step) if numbered_on else counted.steps
+        if take is not None and rows is not None and rows.size:
+            take(with_steps(rows, steps) if numbered_on else rows)
         folding.add_rows(steps)
         folding.stepless = counted.stepless
         folding.see(counted.moment)
         folding.skip(counted.unreadable)
+
+
+def _count(
+    records: Records, stepless: int, *, reads: bool
+) -> Iterator[tuple[CountedRows, RowBatch | ColumnRows | None]]:
+    """Count the rows of a part; reads: give them, too."""
+    if reads:
+        yield from ((counted, rows) for rows, counted in read_and_count(records, stepless))
+    else:
+        yield from ((counted, None) for counted in count_rows(records, stepless))
 
 
 def _fold_each(contents: Iterable[bytes], folding: RunFolding) -> None:

@@ -18,6 +18,7 @@ from dr_wandb.core.offline.framing import read_frames
 from dr_wandb.core.offline.parts import row_of, sort_records
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.rows import ColumnRows, read_rows
+from dr_wandb.core.offline.run import RunFold
 from dr_wandb.core.offline.wandb_file import read_file, rows_of
 from tests.property.strategies import RUN_ID, json_values
 from tests.wandb_file import (
@@ -197,7 +198,22 @@ def assert_as_by_record(
         assert {*map(type, encoded.steps)} <= {int, type(None)}
         found += [line for line in encoded.lines.split(b"\n") if line]
     assert sorted(line + b"\n" for line in found) == lines_by_record(payloads, window, stepless)
+    assert_taken_as_read(file_of(payloads))
     return batches
+
+
+def assert_taken_as_read(data: bytes) -> None:
+    """Compare the rows that are given while a file is read with those that are read afterwards."""
+    first = RunFold(rows=3, last_step=5, end_step=5)
+    for before in (FileReading(), FileReading(fold=first, numbered_on=True)):
+        taken: list[Any] = []
+        reading = read_file(data, before, take=taken.append)
+        assert reading == read_file(data, before)
+        afterwards = rows_of(data, reading, WHOLE)
+        assert [batch.encode(RUN_ID) for batch in taken] == [
+            batch.encode(RUN_ID) for batch in afterwards
+        ]
+        assert sum(batch.size for batch in taken) == reading.fold.rows - before.fold.rows
 
 
 @given(histories(), windows, st.sampled_from([1, 2, 3, 8192]), st.integers(0, 3))
@@ -209,6 +225,19 @@ def test_rows_by_columns_are_the_rows_of_their_records(
         batches = assert_as_by_record(payloads, window, stepless)
     columns = any(isinstance(batch, ColumnRows) for batch in batches)
     event("by columns" if columns else "one by one")
+
+
+@given(histories(), st.sampled_from([1, 3, 8192]), st.data())
+def test_rows_taken_from_a_damaged_file_are_those_that_are_read_afterwards(
+    payloads: list[bytes], at_once: int, data: st.DataObject
+) -> None:
+    content = bytearray(file_of([exit_record(), *payloads, exit_record()]))
+    at = data.draw(st.integers(len(HEADER), len(content) - 1))
+    content[at] ^= data.draw(st.integers(0, 255))
+    cut = data.draw(st.just(len(content)) | st.integers(at, len(content)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offline_rows, "ROWS_AT_ONCE", at_once)
+        assert_taken_as_read(bytes(content[:cut]))
 
 
 media = st.fixed_dictionaries(
