@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.store import rows_file
 from dr_wandb.shell.sync.engine import ExportEngine
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 RUNS = 6
 SOON = 30.0
+
+LOSS: dict[str, Any] = {"history_selection": HistorySelection(keys=("loss",))}
+"""A request for some metrics: rows are not written before it is planned to fetch them."""
 
 
 class Remote(Executor):
@@ -105,25 +109,27 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def assert_as_alone(folder: Path, exported: Path) -> None:
+def assert_as_alone(folder: Path, exported: Path, **fields: Any) -> None:
     alone = exported.parent / "alone"
     if not alone.exists():
-        sync_folder(folder, alone)
+        sync_folder(folder, alone, **fields)
     for name in ("runs.jsonl", "history.jsonl", "manifest.json"):
         (one,), (other,) = exported.rglob(name), alone.rglob(name)
         assert one.read_bytes() == other.read_bytes()
     assert not list(exported.rglob(".staging*"))
 
 
+@pytest.mark.parametrize("fields", [{}, LOSS], ids=["written early", "written when fetched"])
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_bytes_of_an_export_of_files_do_not_depend_on_the_executor(
-    kind: str, folder: Path, tmp_path: Path
+    kind: str, fields: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
     with EXECUTORS[kind]() as executor:
         seen = watched(executor)
-        sync_folder(folder, tmp_path / "export", executor=seen)
-        assert sorted(seen.done) == ["look_at_alone"] * RUNS + ["write_segment_of_files"] * RUNS
-        assert_as_alone(folder, tmp_path / "export")
+        sync_folder(folder, tmp_path / "export", executor=seen, **fields)
+        segments = ["write_segment_of_files"] * (RUNS if fields else 0)
+        assert sorted(seen.done) == ["look_at_alone"] * RUNS + segments
+        assert_as_alone(folder, tmp_path / "export", **fields)
         assert executor.submit(abs, -1).result(SOON) == 1  # it is not ours to shut down
 
 
@@ -169,19 +175,26 @@ def every_other_time(number: int) -> Future[Any] | None:
     return failed(number) if number % 2 else None
 
 
+@pytest.mark.parametrize("fields", [{}, LOSS], ids=["written early", "written when fetched"])
 @pytest.mark.parametrize("fate", [refused, failed, cancelled, every_other_time])
 def test_what_an_executor_does_not_do_is_done_here(
-    fate: Callable[[int], Future[Any] | None], folder: Path, tmp_path: Path
+    fate: Callable[[int], Future[Any] | None],
+    fields: dict[str, Any],
+    folder: Path,
+    tmp_path: Path,
 ) -> None:
-    summary = sync_folder(folder, tmp_path / "export", executor=Watched(Remote(), fate))
+    executor = Watched(Remote(), fate)
+    summary = sync_folder(folder, tmp_path / "export", executor=executor, **fields)
     assert summary.complete
-    assert_as_alone(folder, tmp_path / "export")
+    assert_as_alone(folder, tmp_path / "export", **fields)
 
 
 @pytest.mark.parametrize("kind", ["processes", "loky", "ours"])
-@pytest.mark.parametrize("after", [0, 2, RUNS, RUNS + 2])
+@pytest.mark.parametrize(
+    ("after", "fields"), [(0, {}), (2, {}), (2, LOSS), (RUNS, LOSS), (RUNS + 2, LOSS)]
+)
 def test_what_a_killed_worker_does_not_do_is_done_here(
-    kind: str, after: int, folder: Path, tmp_path: Path
+    kind: str, after: int, fields: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
     with EXECUTORS[kind]() as executor:
         worker = executor.submit(os.getpid).result(SOON)
@@ -190,9 +203,11 @@ def test_what_a_killed_worker_does_not_do_is_done_here(
             if number == after:
                 os.kill(worker, signal.SIGKILL)
 
-        summary = sync_folder(folder, tmp_path / "export", executor=Watched(executor, kill))
+        seen = Watched(executor, kill)
+        summary = sync_folder(folder, tmp_path / "export", executor=seen, **fields)
+    assert len(seen.futures) > after
     assert summary.complete
-    assert_as_alone(folder, tmp_path / "export")
+    assert_as_alone(folder, tmp_path / "export", **fields)
 
 
 def test_a_full_disk_of_a_worker_is_a_full_disk_of_the_sync(
@@ -224,11 +239,11 @@ def test_an_interrupt_does_not_wait_for_an_executor(
     executor = Watched(Remote(), stuck)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        sync_folder(folder, tmp_path / "export", executor=executor)
+        sync_folder(folder, tmp_path / "export", executor=executor, **LOSS)
     assert time.monotonic() - started < SOON / 2
     assert all(future.cancelled() for _, future in executor.futures[after:])
-    sync_folder(folder, tmp_path / "export")
-    assert_as_alone(folder, tmp_path / "export")
+    sync_folder(folder, tmp_path / "export", **LOSS)
+    assert_as_alone(folder, tmp_path / "export", **LOSS)
 
 
 UNGUARDED = """

@@ -195,6 +195,12 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         of_mode = (HISTORY,) if self.mode == ExportMode.HISTORY else ()
         return (*of_mode, *self.extra_datasets)
 
+    @property
+    def takes_all_rows(self) -> bool:
+        """Say whether the history of every run is asked for, and each row of it whole."""
+        selects = self.scope is not None or not self.selection.admits_whole_rows
+        return self.mode == ExportMode.HISTORY and not selects
+
     def selection_of(self, dataset: str) -> HistorySelection:
         """Return which rows of a dataset are kept: of all but the history, every one."""
         return self.selection if DATASETS[dataset].selects else EVERYTHING

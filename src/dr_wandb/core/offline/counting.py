@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.offline import few
 from dr_wandb.core.offline.cells import Cells, own_columns, own_or_beside
 from dr_wandb.core.offline.framing import Offsets
@@ -25,7 +26,6 @@ from dr_wandb.core.offline.rows import (
     steps_of,
 )
 from dr_wandb.core.offline.wire import Flags, find_items
-from dr_wandb.core.sync.columns import RowBatch
 
 
 class CountedRows(NamedTuple):

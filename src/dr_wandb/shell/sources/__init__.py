@@ -6,10 +6,10 @@ batches of whatever form they have, and a batch knows how it is encoded.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -22,6 +22,7 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.shell.executor import SharedExecutor
+from dr_wandb.shell.store.rows_file import WrittenRows
 
 WORKERS = 16
 """How many runs are asked for at once: eight for each of two sessions. wandb-core takes at most 10
@@ -89,10 +90,15 @@ class FileBatch(HistoryBatch, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryFiles(ABC):
-    """All rows of an answer, in files that any process can read. It can be pickled."""
+    """All rows of an answer, in files that any process can read. It can be pickled.
+
+    written: all of these rows as lines, whole and in order, if they were written already. Who asks
+    takes the file, if it is still there.
+    """
 
     paths: Sequence[Path]
     window: FetchWindow
+    written: WrittenRows | None = None
 
     @abstractmethod
     def batches(self) -> Generator[FileBatch]:
@@ -242,14 +248,35 @@ def tails_at_once(source: Source) -> int:
     return getattr(source, "tails_at_once", 0)
 
 
-def lend(source: Source, executor: SharedExecutor) -> None:
-    """Let a source that reads many files read them with an executor, until that is closed."""
+class EarlyRows(NamedTuple):
+    """Where rows may be written by a source that reads them to list its runs.
+
+    folder: made when it is needed; it goes with the sync. held: the runs that are in the export
+    already, so that they are not sure to be fetched.
+    """
+
+    folder: Path
+    held: Collection[str]
+
+    def folder_for(self, run_id: str) -> Path | None:
+        """Return where to write the rows of a run, None if they may not be asked for."""
+        return None if run_id in self.held else self.folder
+
+
+def lend(source: Source, executor: SharedExecutor, early: EarlyRows | None = None) -> None:
+    """Let a source that reads many files read them with an executor, until that is closed.
+
+    early: where it may write rows meanwhile, None if it is not known whether they are asked for.
+    """
     if hasattr(source, "executor"):
         source.executor = executor
+    if hasattr(source, "early"):
+        source.early = early
 
 
 __all__ = [
     "WORKERS",
+    "EarlyRows",
     "EncodableRows",
     "FileBatch",
     "FileSource",

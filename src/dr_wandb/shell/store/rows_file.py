@@ -3,9 +3,11 @@
 Rules
 - A file that is not finished leaves nothing behind once it is discarded.
 - It is not made durable: whoever keeps it checks its digest after a power cut.
+- Rows that another process has written count only while the file is there, as long as it was.
 """
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +28,19 @@ class WrittenRows(Record, frozen=True, kw_only=True):
     rows: int
     digest: str
     received: Received
+
+
+def is_there(written: WrittenRows) -> bool:
+    """Say whether a file still holds these rows and nothing else.
+
+    It does not once they became a segment, or a sync has tidied up, or if the process that wrote
+    them sees another disk.
+    """
+    try:
+        found = Path(written.path).lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == written.length
 
 
 class RowsFile:

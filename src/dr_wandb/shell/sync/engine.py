@@ -24,7 +24,14 @@ from dr_wandb.core.sync.summary import ExportSummary, summarize
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
-from dr_wandb.shell.sources import WORKERS, Source, lend, listing_mark, require_datasets
+from dr_wandb.shell.sources import (
+    WORKERS,
+    EarlyRows,
+    Source,
+    lend,
+    listing_mark,
+    require_datasets,
+)
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.export_store import ExportStore
@@ -113,7 +120,8 @@ class ExportEngine:
                     )
                     for dataset in DATASETS
                 }
-                with self._origin(scratch) as (origin, executor):
+                early = self._early_rows(stored, scratch)
+                with self._origin(scratch, early) as (origin, executor):
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
                         listing, plan = self._list_and_plan(source, stored, listed, exported_at)
@@ -152,14 +160,25 @@ class ExportEngine:
                 return self._list_and_plan(source, stored, listed, self._now(source))[1]
 
     @contextmanager
-    def _origin(self, scratch: Path) -> Iterator[tuple[Source, SharedExecutor]]:
-        """Open the source, and lend it the executor."""
+    def _origin(
+        self, scratch: Path, early: EarlyRows | None = None
+    ) -> Iterator[tuple[Source, SharedExecutor]]:
+        """Open the source, and lend it the executor and a folder for rows."""
         with (
             opened(self._source, self.request, scratch) as source,
             closing(SharedExecutor(self._executor)) as executor,
         ):
-            lend(source, executor)
+            lend(source, executor, early)
             yield source, executor
+
+    def _early_rows(self, stored: StoredExport, scratch: Path) -> EarlyRows | None:
+        """Return where rows may be written before it is planned to fetch them, None for nowhere.
+
+        A recording needs to hear every answer of the source.
+        """
+        if self._record is not None or not self.request.takes_all_rows:
+            return None
+        return EarlyRows(scratch / "early", stored.state.runs.keys())
 
     def _read(self, scratch: Path) -> StoredExport:
         return bring_into_shape(read_export(self.store, self.request, scratch), scratch)

@@ -45,6 +45,7 @@ from dr_wandb.shell.sources import (
     find_reader,
 )
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.rows_file import is_there
 from dr_wandb.shell.sync.fetch_job import (
     Fetched,
     FetchFailure,
@@ -60,7 +61,13 @@ from dr_wandb.shell.sync.segment_writer import (
     write_segment,
     write_segment_of_files,
 )
-from dr_wandb.shell.sync.segments import Segment, SegmentHeader, find_segment, move_segment
+from dr_wandb.shell.sync.segments import (
+    Segment,
+    SegmentHeader,
+    find_segment,
+    make_segment,
+    move_segment,
+)
 from dr_wandb.shell.sync.stored_parts import StoredParts
 
 SEEN_AGAIN = (FetchKind.AGAIN, FetchKind.LOOK)
@@ -253,8 +260,12 @@ class Fetcher:
     def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
         """Have the executor write a segment, or write it here if it does not.
 
-        It gets a folder of its own: work that outlives this process leaves nothing that is found.
+        Rows that were written already need only be named, once. The executor gets a folder of its
+        own: work that outlives this process leaves nothing that is found.
         """
+        written = files.written
+        if written is not None and header.is_answered_by(files.window) and is_there(written):
+            return make_segment(written, self._folder, header)
         if self._executor is not None and self._executor.ready:
             with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
                 folder = Path(private)

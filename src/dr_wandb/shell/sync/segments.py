@@ -45,6 +45,10 @@ class SegmentHeader(Record, frozen=True, kw_only=True):
     dataset: str = HISTORY
     row_shape: int = ROW_SHAPE
 
+    def is_answered_by(self, window: FetchWindow) -> bool:
+        """Say whether the rows of a window, whole and in order, are what is asked for."""
+        return self.window == window and self.selection.admits_whole_rows and self.mark is None
+
 
 class _Trailer(Record, frozen=True, kw_only=True):
     received: Received

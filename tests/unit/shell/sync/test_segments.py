@@ -59,3 +59,15 @@ def test_a_segment_that_begins_with_its_question_is_not_used(tmp_path: Path) -> 
     *rows, question, end = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([question, *rows, end]))
     assert find_segment(tmp_path, HEADER) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"window": FetchWindow(start=1)}, {"selection": select("loss")}, {"mark": 2}],
+    ids=str,
+)
+def test_rows_of_the_whole_run_answer_only_the_question_for_all_of_them(
+    changed: dict[str, Any],
+) -> None:
+    assert HEADER.is_answered_by(FetchWindow())
+    assert not replace(HEADER, **changed).is_answered_by(FetchWindow())

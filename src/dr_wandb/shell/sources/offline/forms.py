@@ -10,7 +10,7 @@ Rules
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.offline.header import HEADER
@@ -19,6 +19,9 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.shell.sources import FileBatch
 from dr_wandb.shell.sources.offline.run_files import FileOnDisk, folder_name, run_id_of
+
+if TYPE_CHECKING:
+    from dr_wandb.shell.sources.offline.wandb_decoder import WandbDecoder
 
 
 class Decoder(Protocol):
@@ -85,7 +88,7 @@ class WandbFile(FileOnDisk, frozen=True, kw_only=True):
         return Path(self.folder) / "files" / METADATA
 
     @property
-    def decoder(self) -> Decoder:
+    def decoder(self) -> "WandbDecoder":
         """Import what decodes `.wandb` files, and return it."""
         from dr_wandb.shell.sources.offline.wandb_decoder import WandbDecoder
 

@@ -14,14 +14,19 @@ from dr_wandb.core.offline.run import NOBODY, RunFold, state_of
 from dr_wandb.core.offline.scan_report import FileNotice, RunOnDisk
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.index import Known
+from dr_wandb.shell.store.rows_file import WrittenRows
 
 
 class FoundFile(Record, frozen=True, kw_only=True):
-    """A file that was read, and what it calls its run: None where that is lost."""
+    """A file that was read, and what it calls its run: None where that is lost.
+
+    rows: all rows of the file as lines, if they were written when it was read.
+    """
 
     file: RunFile
     named: RunRecord | None
     reading: FileReading
+    rows: WrittenRows | None = None
 
 
 class FoundRun(Record, frozen=True, kw_only=True):

@@ -4,10 +4,13 @@ Rules
 - A file that was read before and is the same is not read again, and not opened if nothing of it
   changed; one that has grown is read on.
 - A file that is the only one of its run is opened once: it is read when it is looked at. If there
-  are many such files, other processes read them, if there are cores for them.
+  are many such files, other processes read them, if there are cores for them; of a file that was
+  never read before they write the rows too, if these are sure to be asked for.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from dr_wandb.core.contract.wording import count
@@ -15,7 +18,9 @@ from dr_wandb.core.offline.pointers import HEAD_BYTES, out_of_reach
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import behind
 from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores
-from dr_wandb.shell.sources.offline.forms import RunFile
+from dr_wandb.shell.sources import EarlyRows
+from dr_wandb.shell.sources.offline.early_rows import EarlyRowsWriter
+from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.sources.offline.found import StartedFile
 from dr_wandb.shell.sources.offline.index import (
     KnownFile,
@@ -26,6 +31,7 @@ from dr_wandb.shell.sources.offline.index import (
 )
 from dr_wandb.shell.sources.offline.run_files import mapped
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
+from dr_wandb.shell.store.rows_file import WrittenRows
 
 BYTES_PER_PROCESS = 16 << 20
 """So much takes a core longer than the start of a process, 0.4 s."""
@@ -57,33 +63,55 @@ def _base_of(before: FileReading | None) -> str:
 
 
 class Look(NamedTuple):
-    """What a look at a file has found, and what is known of it if it was read."""
+    """What a look at a file has found, and what is known of it if it was read.
+
+    rows: all its rows, if they were written.
+    """
 
     found: StartedFile | NoRun
     known: KnownFile | None
+    rows: WrittenRows | None
 
 
-def look_at_alone(file: RunFile, known: KnownFile | None, wanted: Wanted) -> Look:
-    """Look at the only file of a run: the work that another process is asked for."""
-    reader = FileReader({} if known is None else {file.name: known}, wanted)
+def look_at_alone(
+    file: RunFile, known: KnownFile | None, wanted: Wanted, rows_folder: Path | None
+) -> Look:
+    """Look at the only file of a run: the work that another process is asked for.
+
+    rows_folder: where to write its rows, if it is read for the first time.
+    """
+    reader = FileReader({} if known is None else {file.name: known}, wanted, rows_folder)
     found = reader.look_at(file, alone=True)
-    return Look(found, reader.known.get(file.name))
+    return Look(found, reader.known.get(file.name), reader.rows.get(file.name))
 
 
 class FileReader:
-    """Reads the files of one folder. known: what is known of those that were read or kept."""
+    """Reads the files of one folder. known: what is known of those that were read or kept.
 
-    def __init__(self, before: Mapping[str, KnownFile], wanted: Wanted = ANY) -> None:
+    rows: what was written of their rows; rows_folder: where to do so if one is read here.
+    """
+
+    def __init__(
+        self,
+        before: Mapping[str, KnownFile],
+        wanted: Wanted = ANY,
+        rows_folder: Path | None = None,
+    ) -> None:
         self.known: dict[str, KnownFile] = {}
+        self.rows: dict[str, WrittenRows] = {}
         self._before = before
         self._wanted = wanted
+        self._rows_folder = rows_folder
         self._early: dict[str, FileReading] = {}
         self._ahead: dict[str, Look] = {}
 
-    def read_ahead(self, files: Iterable[RunFile], executor: SharedExecutor) -> None:
+    def read_ahead(
+        self, files: Iterable[RunFile], executor: SharedExecutor, early: EarlyRows | None = None
+    ) -> None:
         """Let an executor look at files that are alone; it is started only if that pays.
 
-        What does not come from there is read here, when its turn comes.
+        What does not come from there is read here, when its turn comes. early: where the rows of
+        files may be written that are read for the first time.
         """
         unread = [file for file in files if not self._is_untouched(file)]
         pays = sum(file.size for file in unread) // BYTES_PER_PROCESS
@@ -91,10 +119,14 @@ class FileReader:
         if not executor.start(count if count > 1 else 0):
             return
         before, wanted = self._before, self._wanted
-        asked = [
-            (file.name, executor.submit(look_at_alone, file, before.get(file.name), wanted))
-            for file in unread
-        ]
+        if early is not None:
+            with suppress(OSError):  # then no rows are written
+                early.folder.mkdir(exist_ok=True)
+        asked = []
+        for file in unread:
+            folder = early.folder_for(file.run_id) if early is not None else None
+            work = executor.submit(look_at_alone, file, before.get(file.name), wanted, folder)
+            asked.append((file.name, work))
         for name, future in asked:
             look = answer_of(future)
             if look is not None:
@@ -114,6 +146,7 @@ class FileReader:
         """Forget what was read of a file that is no part of its run."""
         self._early.pop(name, None)
         self.known.pop(name, None)
+        self.rows.pop(name, None)
 
     def look_at(self, file: RunFile, *, alone: bool) -> StartedFile | NoRun:
         """Find out whose file it is. Raises OSError if it cannot be read.
@@ -128,6 +161,8 @@ class FileReader:
             if look.known is not None:
                 self.known[file.name] = look.known
                 self._early[file.name] = look.known.reading
+            if look.rows is not None:
+                self.rows[file.name] = look.rows
             return look.found
         with mapped(file) as (data, release):
             if known is None or not is_as_known(file, data, known):
@@ -153,6 +188,7 @@ class FileReader:
         early = self._early.pop(file.name, None)
         if early is not None and before is None:
             return early
+        self.rows.pop(file.name, None)
         known = self._before.get(file.name)
         if known is not None and is_untouched(file, known) and known.base == _base_of(before):
             self.known[file.name] = known
@@ -171,7 +207,10 @@ class FileReader:
         known = self._before.get(file.name)
         mine = known is not None and known.base == base
         mine = mine and known is not None and start.named in (None, known.named)
-        if known is None or not mine or not is_as_known(file, data, known):
+        first = known is None and before is None
+        if first and self._rows_folder is not None and isinstance(file, WandbFile):
+            reading = self._read_with_rows(file, start, data, release)
+        elif known is None or not mine or not is_as_known(file, data, known):
             reading = file.decoder.read(data, _beginning(start, before), release)
         elif (file.size, file.beside) == (known.size, known.beside):
             reading = known.reading
@@ -194,4 +233,17 @@ class FileReader:
             inode=file.inode,
             changed_ns=file.changed_ns,
         )
+        return reading
+
+    def _read_with_rows(
+        self, file: WandbFile, start: StartedFile, data: memoryview, release: Callable[[], None]
+    ) -> FileReading:
+        """Read a file that is the first of its run, and write its rows."""
+        assert self._rows_folder is not None
+        with EarlyRowsWriter(self._rows_folder, start.run_id) as writer:
+            beginning = _beginning(start, None)
+            reading = file.decoder.read_with_rows(data, beginning, release, writer.add)
+            rows = writer.finish(reading)
+        if rows is not None:
+            self.rows[file.name] = rows
         return reading

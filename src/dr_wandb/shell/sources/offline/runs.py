@@ -20,6 +20,7 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import state_of
 from dr_wandb.core.offline.scan_report import FileNotice, FolderContent, NoticeKind
 from dr_wandb.shell.executor import SharedExecutor
+from dr_wandb.shell.sources import EarlyRows
 from dr_wandb.shell.sources.offline.copies import by_names, by_run, gone_file, sort_out
 from dr_wandb.shell.sources.offline.discovery import OutOfReach, discover, links_in, why
 from dr_wandb.shell.sources.offline.forms import RunFile
@@ -48,7 +49,10 @@ NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ende
 
 
 class FolderScan:
-    """Reads the run files below a folder. executor: reads some of them, if that pays."""
+    """Reads the run files below a folder.
+
+    executor: reads some of them, if that pays, and writes their rows where `early` says.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class FolderScan:
         now_ns: int | None = None,
         *,
         executor: SharedExecutor | None = None,
+        early: EarlyRows | None = None,
     ) -> None:
         self._folder = folder
         self._before = known.files
@@ -71,6 +76,7 @@ class FolderScan:
         self._wanted = wanted
         self._now_ns = now_ns
         self._executor = executor
+        self._early = early
         self._left_out: set[tuple[str, str]] = set()
         self._reader = FileReader(known.files, wanted)
         self._comparisons: list[Comparison] = []
@@ -101,7 +107,7 @@ class FolderScan:
         called = Counter(file.run_id for file in files)
         alone = [file for file in files if called[file.run_id] == 1]
         if self._executor is not None:
-            self._reader.read_ahead(alone, self._executor)
+            self._reader.read_ahead(alone, self._executor, self._early)
         for file in files:
             start = self._look_at(file, alone=called[file.run_id] == 1)
             if start is not None and self._is_wanted(start.run_id, *start.owner):
@@ -203,14 +209,17 @@ class FolderScan:
                 text = "does not say its project: taken in"
                 self._report(start.file.name, NoticeKind.NO_PROJECT, text)
             if reading.fold.records > (before.fold.records if before is not None else 0):
-                files.append(FoundFile(file=start.file, named=start.named, reading=reading))
+                rows = self._reader.rows.get(start.file.name)
+                files.append(
+                    FoundFile(file=start.file, named=start.named, reading=reading, rows=rows)
+                )
             else:
                 self._report(start.file.name, NoticeKind.NOTHING_WRITTEN, NOTHING_WRITTEN)
         for point in files[-1].reading.fold.branch_points if files else ():
             text = f"is of a run that was forked from {point.run_id}: rows before that are there"
             self._report(files[-1].file.name, NoticeKind.FORKED, text, serious=False)
-        rows = files[-1].reading.fold.rows if files else 0
-        missing = self._rows_before(run_id, starts[0].owner) - rows
+        read = files[-1].reading.fold.rows if files else 0
+        missing = self._rows_before(run_id, starts[0].owner) - read
         if missing > 0:
             had = f"{count(missing, 'row')} that its files had"
             self._unread[run_id] = _missing(f"{had} are missing: bring them back")

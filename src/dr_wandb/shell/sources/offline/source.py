@@ -29,7 +29,14 @@ from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
+from dr_wandb.shell.sources import (
+    EarlyRows,
+    FileBatch,
+    HistoryBatch,
+    HistoryFiles,
+    RunPage,
+    SourceError,
+)
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
@@ -102,6 +109,7 @@ class OfflineSource:
         self._unread: Mapping[str, RunFailure] = {}
         self._index_digest = ""
         self.executor: SharedExecutor | None = None
+        self.early: EarlyRows | None = None
 
     @classmethod
     def open(cls, request: ExportRequest, folder: Path, private: Path) -> "OfflineSource":
@@ -122,7 +130,12 @@ class OfflineSource:
         if self._index is not None:
             known, self._index_digest = load_index(self._index, self._folder)
         found = FolderScan(
-            self._folder, known, _wanted(self._request), self._now_ns, executor=self.executor
+            self._folder,
+            known,
+            _wanted(self._request),
+            self._now_ns,
+            executor=self.executor,
+            early=self.early,
         ).scan()
         if found.known != known:
             self._index_digest = ""
@@ -194,7 +207,7 @@ class OfflineSource:
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryFiles]:
-        """Give the files, which hold every answer."""
+        """Give the files, which hold every answer, and the rows if they were written already."""
         yield self._run_files(run, window)
 
     def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
@@ -204,9 +217,11 @@ class OfflineSource:
                 yield batch
 
     def _run_files(self, run: RunListing, window: FetchWindow) -> "RunFiles":
-        parts = tuple((file.file, file.reading) for file in self._found(run).found.files)
+        files = self._found(run).found.files
+        parts = tuple((file.file, file.reading) for file in files)
         paths = [Path(file.location) for file, _ in parts]
-        return RunFiles(paths=paths, window=window, parts=parts)
+        written = files[0].rows if len(files) == 1 and window.whole else None
+        return RunFiles(paths=paths, window=window, parts=parts, written=written)
 
     def _next(self, batches: Iterator[FileBatch]) -> FileBatch | None:
         with self._readers:

@@ -7,7 +7,7 @@ from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
-from dr_wandb.core.offline.wandb_file import first_step, identify, read_file, rows_of
+from dr_wandb.core.offline.wandb_file import TakeRows, first_step, identify, read_file, rows_of
 from dr_wandb.shell.sources import FileBatch
 
 
@@ -27,6 +27,16 @@ class WandbDecoder:
     ) -> FileReading:
         """Read the file, or what has come since an earlier reading of it."""
         return read_file(data, before, release)
+
+    def read_with_rows(
+        self,
+        data: memoryview,
+        before: FileReading,
+        release: Callable[[], None],
+        take: TakeRows,
+    ) -> FileReading:
+        """Read the file, and give all rows that are read of it."""
+        return read_file(data, before, release, take)
 
     def first_step(self, data: memoryview) -> int | None:
         """Return the step of the first row, None if there is no row or it has no step."""

@@ -104,8 +104,8 @@ def test_the_processes_that_helped_to_list_write_the_segments(
     monkeypatch.setattr(Processes, "submit", submit)
     sync_folder(folder, tmp_path / "helped", any_project=True)
     assert started == [2]
-    assert asked.count("write_segment_of_files") == RUNS + 4
     assert asked.count("look_at_alone") == RUNS + 4
+    assert asked.count("write_segment_of_files") == 2  # of two files, and of an old folder
 
     monkeypatch.setattr(reader, "count_cores", lambda: 1)
     monkeypatch.setattr(fetch, "count_cores", lambda: 1)
