@@ -87,11 +87,18 @@ class Bench:
         sync = (ENTITY, PROJECT, "--name", NAME, "--quiet", "--data-root", str(data_root))
         return self.run(tool, *sync, *flags)
 
+    def start_sdk(self, tool: str) -> float:
+        """Start the SDK of a build, as each of its commands does, and return the seconds."""
+        command = [self._tools[tool].python, "-c", "import wandb; wandb.Api()"]
+        return self._measure(command).seconds
+
     def run(self, tool: str, *arguments: str) -> Usage:
         """Run one command and return what it used."""
+        return self._measure([*self._tools[tool].command, *arguments])
+
+    def _measure(self, command: list[str]) -> Usage:
         work = self.new_folder()
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(work), **self._environment}
-        command = [*self._tools[tool].command, *arguments]
         usage, _ = run_measured(command, folder=work, environment=environment)
         shutil.rmtree(work)
         return usage
@@ -275,7 +282,7 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
-    only: Literal["rows", "tails", "listings", "folders"] | None = None,
+    only: Literal["rows", "tails", "listings", "runs", "folders"] | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -292,7 +299,8 @@ def main(
         How often each pair is measured.
     only
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
-        gained, listings of many runs and of large ones, or folders of offline runs.
+        gained, listings of many runs and of large ones, syncs of many runs of which few changed, or
+        folders of offline runs.
     publish
         Put the table into docs/performance.md.
     """
@@ -301,6 +309,7 @@ def main(
     tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool), BEFORE: tool_of(BEFORE, before)}
     from benchmarks.folders import measure_folders
     from benchmarks.listings import measure_listings
+    from benchmarks.many_runs import measure_many_runs
 
     plain = Workload(runs=200, rows_per_run=max(10, round(5_000 * scale)))
     below = Path(mkdtemp(prefix="beside-"))
@@ -313,6 +322,8 @@ def main(
             figures += measure_tails(bench, rounds)
         if only in (None, "listings"):
             figures += measure_listings(bench, scale, rounds)
+        if only in (None, "runs"):
+            figures += measure_many_runs(bench, scale, rounds)
         if only in (None, "folders"):
             figures += measure_folders(bench, scale, rounds)
     finally:
