@@ -163,6 +163,12 @@ def test_readme_names_every_flag() -> None:
     assert [flag for flag in flags if not flag.startswith("--no-") and flag not in readme] == []
 
 
+@pytest.mark.parametrize("command", [name for name in app if not name.startswith("-")])
+def test_every_argument_has_a_help_text(command: str) -> None:
+    arguments = app[command].assemble_argument_collection(parse_docstring=True)
+    assert [argument.name for argument in arguments if not argument.parameter.help] == []
+
+
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion.flag)
 def test_sync_document_has_a_line_for_every_criterion(criterion: Criterion) -> None:
     flag = f"--{criterion.flag.replace('_', '-')}"

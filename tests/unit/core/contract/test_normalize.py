@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 
 from dr_wandb.core.contract.normalize import instant, normalize_row, normalize_run, normalize_time
 from dr_wandb.core.contract.records import HistoryRow, RunUser, WandbRun
 from dr_wandb.core.contract.values import json_safe
+from dr_wandb.core.sync.left_out import LISTED
 
 FULL_NODE = {
     "id": "UnVuOnYx",
@@ -34,8 +36,23 @@ FULL_NODE = {
 }
 
 
+FROM_ELSEWHERE = {"run_id", "entity", "project", "path", "updated_at", "url", "metadata"}
+"""Fields that are the same for an empty node, or that no listing asks for."""
+
+
 def run_of(**fields: Any) -> WandbRun:
     return normalize_run({"name": "abc", **fields}, entity="team", project="project")
+
+
+def test_full_node_has_every_field_that_a_listing_asks_for() -> None:
+    assert {field.partition(".")[0] for field in LISTED} == FULL_NODE.keys()
+
+
+def test_every_field_of_a_run_is_filled_from_a_full_node() -> None:
+    """A field that is stored and never filled would be null in every export."""
+    full = msgspec.structs.asdict(normalize_run(FULL_NODE, entity="team", project="project"))
+    empty = msgspec.structs.asdict(run_of())
+    assert {name for name, value in full.items() if value == empty[name]} == FROM_ELSEWHERE
 
 
 def test_a_full_node_becomes_a_run() -> None:

@@ -1,5 +1,7 @@
 """Fields that a server does not know: how it says so, and what becomes of the runs."""
 
+from typing import Any
+
 import pytest
 
 from dr_wandb.core.contract.normalize import normalize_run
@@ -111,6 +113,15 @@ def test_held_run_keeps_the_stored_value_of_a_field_that_was_left_out(field: str
     if part:
         assert kept.user is not None
         assert getattr(kept.user, part) == getattr(STORED.user, part)
+
+
+@pytest.mark.parametrize("field", sorted({*LISTED} - REQUIRED))
+def test_every_field_that_may_be_left_out_has_a_stored_value(field: str) -> None:
+    """Without one, a run that is held would lose it to a server that does not know the field."""
+    texts: dict[str, Any] = dict.fromkeys(WandbRun.__struct_fields__, "stored")
+    stored = WandbRun(**texts | {"user": RunUser(username="stored", name="stored")})
+    listed = WandbRun(run_id="run", name="run", entity="e", project="p")
+    assert with_stored(listed, stored, [field]) != listed
 
 
 def test_run_without_a_user_stays_so() -> None:
