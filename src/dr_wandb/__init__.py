@@ -61,11 +61,6 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.unproven_runs import ShortKind as ShortKind
     from dr_wandb.core.contract.unproven_runs import ShortRun as ShortRun
     from dr_wandb.core.contract.unproven_runs import WaitingRun as WaitingRun
-    from dr_wandb.core.offline.scan_report import FileNotice as FileNotice
-    from dr_wandb.core.offline.scan_report import FolderContent as FolderContent
-    from dr_wandb.core.offline.scan_report import NoticeKind as NoticeKind
-    from dr_wandb.core.offline.scan_report import RunOnDisk as RunOnDisk
-    from dr_wandb.core.offline.scan_report import describe_folder as describe_folder
     from dr_wandb.core.inspect.diagnosis import Check as Check
     from dr_wandb.core.inspect.diagnosis import Diagnosis as Diagnosis
     from dr_wandb.core.inspect.diagnosis import describe_diagnosis as describe_diagnosis
@@ -85,6 +80,11 @@ if TYPE_CHECKING:
     from dr_wandb.core.inspect.verify import NoteKind as NoteKind
     from dr_wandb.core.inspect.verify import VerifyReport as VerifyReport
     from dr_wandb.core.inspect.verify import describe_report as describe_report
+    from dr_wandb.core.offline.scan_report import FileNotice as FileNotice
+    from dr_wandb.core.offline.scan_report import FolderContent as FolderContent
+    from dr_wandb.core.offline.scan_report import NoticeKind as NoticeKind
+    from dr_wandb.core.offline.scan_report import RunOnDisk as RunOnDisk
+    from dr_wandb.core.offline.scan_report import describe_folder as describe_folder
     from dr_wandb.core.sync.combine_changes import combine_changes as combine_changes
     from dr_wandb.core.sync.describe import describe_changes as describe_changes
     from dr_wandb.core.sync.describe import describe_plan as describe_plan
@@ -99,7 +99,6 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan_kinds import ListingKind as ListingKind
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
-    from dr_wandb.shell.progress import Progress as Progress
     from dr_wandb.shell.inspect.changes import iter_changes as iter_changes
     from dr_wandb.shell.inspect.doctor import diagnose as diagnose
     from dr_wandb.shell.inspect.scan import scan_folder as scan_folder
@@ -107,6 +106,7 @@ if TYPE_CHECKING:
     from dr_wandb.shell.inspect.status import read_status as read_status
     from dr_wandb.shell.inspect.verify import compare_with_source as compare_with_source
     from dr_wandb.shell.inspect.verify import verify_export as verify_export
+    from dr_wandb.shell.progress import Progress as Progress
     from dr_wandb.shell.sources.opening import source_opener as source_opener
     from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore

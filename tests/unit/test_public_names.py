@@ -25,7 +25,7 @@ OWN = {"ExportState"}
 UNSTABLE = {"Source"}
 """Protocols that grow with the tool: a source is opened by name, not written."""
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def typed_names() -> Iterator[tuple[str, str]]:
