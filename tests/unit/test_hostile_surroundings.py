@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dr_wandb import DrWandbError, ExportEngine, iter_history_rows
+from dr_wandb import DrWandbError, ExportEngine, ExportStore, iter_history_rows
+from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.failures import (
     DamagedFile,
     DiskRefused,
@@ -22,6 +23,8 @@ from dr_wandb.core.contract.failures import (
     LeadsOutside,
 )
 from dr_wandb.core.contract.values import clean_text
+from dr_wandb.shell.inspect.status import read_status
+from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import RunPage
 from dr_wandb.shell.sources.api.sdk_errors import reason_of
 from dr_wandb.shell.sources.recording.source import RecordedSource
@@ -313,6 +316,20 @@ def test_data_root_that_is_no_folder_is_named(tmp_path: Path, what: str) -> None
     assert digest_of(tmp_path) == before
     obstacle.rename(tmp_path / "moved away")
     assert syncing.sync(project(), root).history_count == 10
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"#?%41", b":memory:", b"file:x"])
+def test_path_of_any_bytes_holds_an_export(tmp_path: Path, name: bytes) -> None:
+    """The JSON of a sync could not be written for a folder whose name is not UTF-8."""
+    data_root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    source = project()
+    summary = syncing.sync(source, data_root)
+    assert encode_document(summary)
+    source.log("a", {"loss": 9.0})
+    syncing.sync(source, data_root, sync_mode="detect_changes")
+    store = ExportStore(name=syncing.NAME, data_root=data_root)
+    assert verify_export(store).findings == ()
+    assert encode_document(read_status(store))
 
 
 def test_read_only_disk_is_named_and_nothing_is_lost(tmp_path: Path) -> None:

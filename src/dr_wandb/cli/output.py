@@ -13,7 +13,10 @@ LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
 
 
 def print_result(text: str) -> None:
-    """Write to stdout, in UTF-8 whatever the terminal's encoding."""
+    """Write to stdout, in UTF-8 whatever the terminal's encoding.
+
+    Bytes of a path that are no text are written as escapes.
+    """
     if sys.stdout is None:
         raise StdoutError("it is closed")
     try:
@@ -22,7 +25,7 @@ def print_result(text: str) -> None:
             sys.stdout.write(text)
         else:
             sys.stdout.flush()
-            buffer.write(text.encode())
+            buffer.write(text.encode("utf-8", "backslashreplace"))
         sys.stdout.flush()
     except (OSError, ValueError) as error:
         sys.stdout = None  # the interpreter would try to flush it once more

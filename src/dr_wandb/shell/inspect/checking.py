@@ -18,7 +18,6 @@ from dr_wandb.core.contract.export_files import (
     HISTORY_FILE,
     MANIFEST_FILE,
     RUNS_FILE,
-    STATE_FILE,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
@@ -124,9 +123,10 @@ class Checking:
         if read is None or not read.lost:
             return read and read.state
         if read.lost.damaged:
-            self._findings.add(FindingKind.DOCUMENT, STATE_FILE, read.lost.reason)
+            self._findings.add(FindingKind.DOCUMENT, read.lost.path.name, read.lost.problem)
         else:
-            forgotten = f"{read.lost.reason}: the next sync reads the histories again"
+            missing = f"{read.lost.path.name} {read.lost.problem}"
+            forgotten = f"{missing}: the next sync reads the histories again"
             self._findings.note(NoteKind.FORGOTTEN, forgotten)
         return None
 

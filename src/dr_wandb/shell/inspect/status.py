@@ -17,6 +17,7 @@ from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.status import ExportStatus, sum_up
 from dr_wandb.shell.inspect.presence import Presence, look_beside
@@ -74,7 +75,7 @@ def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus
     problem_kind, problem = manifest_problem or state_problem or (None, None)
     return sum_up(
         store.name,
-        str(folder),
+        clean_text(str(folder)),
         manifest,
         state,
         file_bytes=_sizes(folder),
@@ -102,7 +103,8 @@ def _load_state(store: ExportStore) -> tuple[ExportState | None, _Problem | None
         return None, _missing(STATE_FILE)
     if read.lost is not None:
         return replace(read.state, runs={}), _Problem(
-            "damaged_file" if read.lost.damaged else "missing", read.lost.reason
+            "damaged_file" if read.lost.damaged else "missing",
+            f"{read.lost.path.name} {read.lost.problem}",
         )
     return read.state, None
 

@@ -26,7 +26,7 @@ from dr_wandb.shell.store.checked_files import digest_of
 from dr_wandb.shell.store.export_store import ExportStore, check_identity, read_state
 from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.rebuilding import rebuild_rows, rebuild_snapshots
-from dr_wandb.shell.store.state_files import ReadState
+from dr_wandb.shell.store.state_files import LostStore, ReadState
 from dr_wandb.shell.store.tracked_store import TrackedRuns
 
 
@@ -67,7 +67,7 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
         read = ReadState(ExportState(name=store.name, entity=wanted[0], project=wanted[1]))
     state = replace(read.state, name=store.name, schema_version=SCHEMA_VERSION)
     if read.lost:
-        return _read_lost(store, staging, manifest, state, read.lost.reason)
+        return _read_lost(store, staging, manifest, state, read.lost)
     if _as_recorded(store, state):
         return StoredExport(
             manifest=manifest,
@@ -83,7 +83,7 @@ def _read_lost(
     staging: Path,
     manifest: ExportManifest | None,
     state: ExportState,
-    lost: str,
+    lost: LostStore,
 ) -> StoredExport:
     """Read an export of whose runs no more is known than 3.0.3 would, and what the manifest says.
 
@@ -103,7 +103,10 @@ def _read_lost(
         else run
         for run_id, run in found.state.runs.items()
     }
-    notice = f"{lost}: what is known of the runs is made again, and their histories are read again"
+    notice = (
+        f"{lost.path} {lost.problem}: what is known of the runs is made again, and their histories "
+        "are read again"
+    )
     return replace(found, state=replace(found.state, runs=marked), notices=(notice,))
 
 

@@ -29,9 +29,13 @@ _CHANGES = msgspec.json.Decoder(StoreChanges)
 
 
 class LostStore(NamedTuple):
-    """Why the store of the runs is of no use. damaged: it is not as it was written."""
+    """Why the store of the runs is of no use: what is wrong with the file at `path`.
 
-    reason: str
+    damaged: it is not as it was written, rather than missing.
+    """
+
+    path: Path
+    problem: str
     damaged: bool
 
 
@@ -66,17 +70,17 @@ def _find_store(folder: Path, head: StateHead) -> Result[ExportState, LostStore]
     try:
         changes = _CHANGES.decode(path.read_bytes())
     except FileNotFoundError:
-        return Failure(LostStore(f"{path} is missing", damaged=False))
+        return Failure(LostStore(path, "is missing", damaged=False))
     except (ValueError, RecursionError) as error:
-        return Failure(LostStore(f"{path} does not read: {error}", damaged=True))
+        return Failure(LostStore(path, f"does not read: {error}", damaged=True))
     state = changes.state
     if (state.entity, state.project, state.tracked) != (head.entity, head.project, head.tracked):
-        return Failure(LostStore(f"{path} is of another sync than {STATE_FILE}", damaged=True))
+        return Failure(LostStore(path, f"is of another sync than {STATE_FILE}", damaged=True))
     digest = digest_of(store)
     if not digest:
-        return Failure(LostStore(f"{store} is missing", damaged=False))
+        return Failure(LostStore(store, "is missing", damaged=False))
     if digest != changes.store:
-        return Failure(LostStore(f"{store} is not as it was written", damaged=True))
+        return Failure(LostStore(store, "is not as it was written", damaged=True))
     return Success(replace(state, runs=TrackedRuns(store, changes)))
 
 

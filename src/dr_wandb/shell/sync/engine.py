@@ -15,6 +15,7 @@ from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
+from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome, count_deselected
 from dr_wandb.core.sync.describe import describe_accepted
@@ -318,7 +319,7 @@ class ExportEngine:
             failures,
             outcomes,
             finished.manifest,
-            folder=str(self.store.export_dir),
+            folder=clean_text(str(self.store.export_dir)),
             exported_at=exported_at,
             unlisted=listing.unlisted,
             rows_added=finished.changes.rows_added,

@@ -149,7 +149,7 @@ def test_status_of_an_export_whose_runs_are_forgotten_guesses_nothing_of_them(
 ) -> None:
     (store.export_dir / STORE_FILE).unlink()
     status = read_status(store, NOW)
-    assert status.problem == f"{store.export_dir / STORE_FILE} is missing"
+    assert status.problem == f"{STORE_FILE} is missing"
     assert status.problem_kind == "missing"
     assert (status.runs, status.rows, status.looked_at) == (4, 12, "2026-01-01T00:00:40Z")
     assert (status.alive, status.failed, status.behind) == ((), {}, {})
