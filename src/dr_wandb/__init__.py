@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.changes import SyncChanges as SyncChanges
     from dr_wandb.core.contract.dataset import Counts as Counts
     from dr_wandb.core.contract.failures import AccessRefused as AccessRefused
+    from dr_wandb.core.contract.failures import BadEnvironment as BadEnvironment
     from dr_wandb.core.contract.failures import DamagedFile as DamagedFile
     from dr_wandb.core.contract.failures import DiskRefused as DiskRefused
     from dr_wandb.core.contract.failures import DrWandbError as DrWandbError
@@ -120,6 +121,7 @@ __version__ = VERSION
 _HOMES = {
     "AbsenceKind": "core.inspect.doubts",
     "AccessRefused": "core.contract.failures",
+    "BadEnvironment": "core.contract.failures",
     "ChangedRun": "core.contract.changes",
     "Check": "core.inspect.diagnosis",
     "Comparison": "core.inspect.holdings",

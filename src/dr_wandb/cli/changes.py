@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dr_wandb.cli.flags import Switch
+from dr_wandb.cli.flags import Folder, Switch
 from dr_wandb.cli.output import print_json, print_lines, print_result
 from dr_wandb.core.contract.failures import EXIT_OK
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -12,7 +12,7 @@ def log(
     name: str,
     /,
     *,
-    data_root: Path = Path("./data"),
+    data_root: Folder = Path("./data"),
     last: int | None = None,
     json: Switch = False,
 ) -> int:
@@ -50,7 +50,7 @@ def diff(
     /,
     *,
     since: str,
-    data_root: Path = Path("./data"),
+    data_root: Folder = Path("./data"),
     json: Switch = False,
 ) -> int:
     """Print what the syncs since some time have changed together.

@@ -1,11 +1,13 @@
 """The command as a whole: its subcommands, and the one place where failures are told."""
 
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from cyclopts import App
@@ -24,6 +26,7 @@ from dr_wandb.core.contract.failures import (
     EXIT_USAGE,
     DrWandbError,
 )
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.version import VERSION
 
 app = App(
@@ -43,13 +46,18 @@ for command in SUBCOMMANDS.values():
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code. Expected failures are told in a line or two."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    tokens = split_address(sys.argv[1:] if arguments is None else arguments)
+    if not tokens:
+        app.help_print([])
+        return EXIT_USAGE
     try:
         result: Any = app(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()) + _hint(tokens), EXIT_USAGE)
+    except InvalidRequestError as error:
+        return _fail(as_flags(error.failure.describe()), EXIT_USAGE)
     except DrWandbError as error:
         return _fail(error.failure.describe(), error.exit_code)
     except KeyboardInterrupt:
@@ -59,9 +67,36 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else EXIT_OK
 
 
+def split_address(tokens: Sequence[str]) -> list[str]:
+    """Make two words of an `ENTITY/PROJECT`, or of the address of a project's page."""
+    first = 1 if tokens and tokens[0] in SUBCOMMANDS else 0
+    if len(tokens) <= first or not (found := _ADDRESS.fullmatch(tokens[first])):
+        return list(tokens)
+    if first and tokens[0] not in ("export", "doctor"):
+        return list(tokens)
+    return [*tokens[:first], found["entity"], found["project"], *tokens[first + 1 :]]
+
+
+_ADDRESS = re.compile(r"(https?://[^/]+/)?(?P<entity>[^-/][^/]*)/(?P<project>[^/]+)(/.*)?")
+
+
+def as_flags(problems: str) -> str:
+    """Name flags as they are given, where a problem names the fields of a request."""
+    return _FIELDS.sub(lambda field: "--" + field[0].replace("_", "-"), problems)
+
+
+_FIELDS = re.compile(
+    r"(?<![\w-])(min_step|max_step|max_records|runs_per_page|timeout_seconds|max_rate|data_root"
+    r"|any_project|allow_empty|created_after|created_before|sync_mode|include_metadata)(?!\w)"
+)
+
+
 def _hint(tokens: Sequence[str]) -> str:
-    """Return what helps those who export an entity that is called like a subcommand."""
+    """Return what helps those who misspelled a subcommand, or export an entity called like one."""
     first = tokens[0] if tokens else ""
+    near = get_close_matches(first, SUBCOMMANDS, n=1, cutoff=0.75)
+    if first not in SUBCOMMANDS and near:
+        return f"\ndid you mean: wandb-export {near[0]}"
     if first == "export" or first not in SUBCOMMANDS or "--name" not in tokens:
         return ""
     return f"\nfor the entity {first!r}, write: wandb-export export {first} PROJECT --name NAME"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dr_wandb.cli import gc_tuning
-from dr_wandb.cli.flags import ScopeFlags, Several, Switch
+from dr_wandb.cli.flags import Folder, ScopeFlags, Several, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
@@ -30,7 +30,7 @@ def export(
     /,
     *,
     name: str,
-    data_root: Path = Path("./data"),
+    data_root: Folder = Path("./data"),
     mode: ExportMode = ExportMode.METADATA,
     sync_mode: SyncMode = SyncMode.INCREMENTAL,
     history_key: Several = None,
@@ -47,7 +47,7 @@ def export(
     max_rate: float | None = None,
     source: str = "api",
     any_project: Switch = False,
-    record: Path | None = None,
+    record: Folder | None = None,
     dry_run: Switch = False,
     json: Switch = False,
     quiet: Switch = False,

@@ -1,11 +1,21 @@
 """Kinds of flags that the commands share."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from dr_wandb.core.contract.criteria import Criterion
 from dr_wandb.core.contract.scope import CRITERIA
+
+
+def _expanded(_kind: Any, tokens: Sequence[Token]) -> Path:
+    return Path(tokens[0].value).expanduser()
+
+
+Folder = Annotated[Path, Parameter(converter=_expanded)]
+"""A folder; `~` is the home folder also in `--data-root=~/x`, where no shell expands it."""
 
 Switch = Annotated[bool, Parameter(negative="")]
 """A flag without a value and without a `--no-` form."""

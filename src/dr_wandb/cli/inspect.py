@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from dr_wandb.cli.flags import Switch
+from dr_wandb.cli.flags import Folder, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_DAMAGED, EXIT_OK, EXIT_PARTIAL, EXIT_UNREADY
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import check_source
 
 
@@ -12,7 +13,7 @@ def status(
     name: str | None = None,
     /,
     *,
-    data_root: Path = Path("./data"),
+    data_root: Folder = Path("./data"),
     json: Switch = False,
 ) -> int:
     """Print what is exported, when W&B was last looked at, and how far behind that is.
@@ -37,6 +38,8 @@ def status(
         found = read_status(ExportStore(name=name, data_root=data_root), now)
         print_lines(describe_status(found)) if not json else print_json(found)
         return EXIT_OK
+    if not data_root.exists():
+        raise InvalidRequestError([f"there is no folder {data_root}: give --data-root"])
     statuses = [read_status(store, now) for store in find_exports(data_root)]
     if json:
         for one in statuses:
@@ -50,7 +53,7 @@ def verify(
     name: str,
     /,
     *,
-    data_root: Path = Path("./data"),
+    data_root: Folder = Path("./data"),
     against_server: Switch = False,
     source: str = "api",
     timeout_seconds: int = 120,
@@ -105,7 +108,7 @@ def doctor(
     project: str | None = None,
     /,
     *,
-    data_root: Path = Path("./data"),
+    data_root: Folder = Path("./data"),
     timeout_seconds: int = 20,
     json: Switch = False,
 ) -> int:

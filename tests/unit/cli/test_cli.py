@@ -112,10 +112,10 @@ def test_who_forgets_the_long_form_is_told_of_it(
 
 MISTAKES = [
     (["e", "p", "--name", "n", "--prune", "maybe"], "maybe"),
-    (["e", "p", "--name", "n", "--max-rate", "0"], "max_rate must be above 0"),
-    (["e", "p", "--name", "n", "--max-rate", "nan"], "max_rate must be above 0"),
+    (["e", "p", "--name", "n", "--max-rate", "0"], "--max-rate must be above 0"),
+    (["e", "p", "--name", "n", "--max-rate", "nan"], "--max-rate must be above 0"),
     (["e", "p", "--name", "n", "--state", " "], "states must not have a blank value"),
-    (["e", "p", "--name", "n", "--created-after", "soon"], "created_after must be a date"),
+    (["e", "p", "--name", "n", "--created-after", "soon"], "--created-after must be a date"),
     (["e", "p", "--name", "n", "--run-filter", "[1]"], "must be a JSON object"),
     (["e", "p", "--name", "n", "--run-filter", "{"], "not valid JSON"),
     (["verify"], "name"),
@@ -125,8 +125,8 @@ MISTAKES = [
     (["log", "nope"], "does not exist"),
     (["diff", "n"], "since"),
     (["doctor"], "entity"),
-    (["doctor", "a/b"], "entity must not have a path separator"),
-    (["doctor", "a", "b", "--timeout-seconds", "0"], "timeout_seconds must be 1 or more"),
+    (["doctor", "a\\b"], "entity must not have a path separator"),
+    (["doctor", "a", "b", "--timeout-seconds", "0"], "--timeout-seconds must be 1 or more"),
     (["frobnicate"], "project"),
 ]
 

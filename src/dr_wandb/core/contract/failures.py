@@ -101,6 +101,15 @@ class NoApiKey(Failure, tag="no_api_key", frozen=True, kw_only=True):
         return f"no API key: run `wandb login` or set WANDB_API_KEY (for {self.host})"
 
 
+class BadEnvironment(Failure, tag="bad_environment", frozen=True, kw_only=True):
+    """Variables that W&B's SDK refuses, so that it does not even start."""
+
+    problems: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"the environment: {'; '.join(self.problems)}\nset it right, or unset the variable"
+
+
 class KeyRefused(Failure, tag="key_refused", frozen=True, kw_only=True):
     """The key is malformed, unknown, or revoked."""
 
@@ -280,6 +289,7 @@ EXIT_CODES: dict[type[Failure], int] = {
     WrongExport: EXIT_USAGE,
     NoProject: 4,
     AccessRefused: 4,
+    BadEnvironment: EXIT_USAGE,
     NoApiKey: 4,
     KeyRefused: 4,
     Unreachable: 5,

@@ -171,6 +171,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
                 problems.append(f"{name} must be true or false, not {getattr(self, name)!r}")
         if not isinstance(self.scope, RunScope | None):
             problems.append("scope must be a RunScope")
+        elif self.scope is not None and self.scope.contradiction is not None:
+            problems.append(self.scope.contradiction)
         if self.scope == EVERY_RUN:
             force_setattr(self, "scope", None)
         if self.max_rate is not None and not is_rate(self.max_rate):

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import force_setattr, replace
 
 from dr_wandb.core.contract.criteria import Criterion, Operator
+from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
 from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.values import decode_json
@@ -122,6 +123,20 @@ class RunScope(Record, frozen=True, kw_only=True):
             force_setattr(self, "filters", None)
         if problems:
             raise InvalidRequestError(problems)
+
+    @property
+    def contradiction(self) -> str | None:
+        """Say why no run at all can be in scope, None if one can.
+
+        A stored scope may be one: such a request was taken by earlier builds.
+        """
+        after, before = instant(self.created_after), instant(self.created_before)
+        if after is None or before is None or after < before:
+            return None
+        return (
+            f"created_after {self.created_after} is not before created_before "
+            f"{self.created_before}: no run can be in scope"
+        )
 
     @property
     def named(self) -> "RunScope":

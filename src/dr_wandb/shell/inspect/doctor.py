@@ -14,7 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dr_wandb.core.contract.failures import ASK_FOR_ACCESS, DrWandbError, KeyRefused, NoApiKey
+from dr_wandb.core.contract.failures import (
+    ASK_FOR_ACCESS,
+    DrWandbError,
+    KeyRefused,
+    NoApiKey,
+)
 from dr_wandb.core.contract.problems import InvalidRequestError, is_count, name_problems
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.wording import size_in_words
@@ -73,6 +78,14 @@ def _check_sdk() -> Check:
 
 
 def _check_server(entity: str, project: str | None, timeout_seconds: int) -> Iterator[Check]:
+    from dr_wandb.shell.sources.api.environment import find_problems
+
+    problems = list(find_problems())
+    for problem in problems:
+        remedy = "set it right, or unset the variable"
+        yield Check(name="environment", found=problem, remedy=remedy)
+    if problems:
+        return
     from dr_wandb.shell.sources.api.addresses import configured_address, host_of
     from dr_wandb.shell.sources.api.session import ApiSession
 

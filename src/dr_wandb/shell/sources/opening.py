@@ -18,6 +18,9 @@ def open_api(request: ExportRequest, private: Path) -> Source:
     Raises InvalidRequestError for a request that needs another source.
     """
     check_source("api", any_project=request.any_project)
+    from dr_wandb.shell.sources.api.environment import check_environment
+
+    check_environment()
     from dr_wandb.shell.sources.api.source import ApiSource
 
     return ApiSource.open(request, private)

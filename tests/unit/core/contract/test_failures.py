@@ -8,6 +8,7 @@ from dr_wandb.core.contract import failures
 from dr_wandb.core.contract.failures import (
     EXIT_CODES,
     AccessRefused,
+    BadEnvironment,
     DamagedFile,
     DiskRefused,
     DrWandbError,
@@ -35,6 +36,7 @@ EXAMPLES: list[tuple[Failure, int]] = [
     (WrongExport(path="data/a/state.json", found="ml/moe", wanted="ml/base"), 2),
     (NoProject(entity="ml", project="moe"), 4),
     (AccessRefused(entity="ml", project="moe", detail="HTTP 403"), 4),
+    (BadEnvironment(problems=("WANDB_MODE='x': Input should be 'online'",)), 2),
     (NoApiKey(host="api.wandb.ai"), 4),
     (KeyRefused(host="api.wandb.ai"), 4),
     (KeyRefused(host="api.wandb.ai", detail="expired"), 4),

@@ -145,10 +145,10 @@ def test_the_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[
     ]
     assert run([" ", "p", "--name", "..", *flags]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "min_step must be 0 or more, not -1",
+        "--min-step must be 0 or more, not -1",
         "entity must not be blank",
         "name must be a folder name of its own, not '..'",
-        "runs_per_page must be 1 or more, not 0",
+        "--runs-per-page must be 1 or more, not 0",
         "source must be api, replay:DIR or offline:DIR, not 'x'",
         "--json goes with --dry-run; the summary is JSON anyway",
     ]
