@@ -31,7 +31,7 @@ BETTER = {
 }
 """Words to avoid, as patterns, each with what to write in its place."""
 
-_WORDS = {word: re.compile(rf"(?<![\w`]){word}(?![\w`])", re.IGNORECASE) for word in BETTER}
+_WORDS = {word: re.compile(rf"(?<![\w`])(?:{word})(?![\w`])", re.IGNORECASE) for word in BETTER}
 _NAME_PARTS = re.compile(r"told|tell|begun|heard|anew|place")
 _CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _ALLOWED = re.compile(r"(in|into|takes?|took|taking) (its |the |their |his )?places?\b|in place of")
