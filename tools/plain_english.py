@@ -1,8 +1,8 @@
 """Find words that make this project hard to read: `python -m tools.plain_english`.
 
 Prints each of them with its file and line. A test holds their number down. Of source files, the
-comments, the texts and the names are read; of documents, all but code blocks. Needs nothing but
-the standard library.
+comments, the texts and the names are read; of documents, all but code. Needs nothing but the
+standard library.
 """
 
 import io
@@ -34,6 +34,7 @@ BETTER = {
 _WORDS = {word: re.compile(rf"(?<![\w`])(?:{word})(?![\w`])", re.IGNORECASE) for word in BETTER}
 _NAME_PARTS = re.compile(r"told|tell|begun|heard|anew|place")
 _CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+_INLINE_CODE = re.compile(r"`[^`]*`")
 _ALLOWED = re.compile(r"(in|into|takes?|took|taking) (its |the |their |his )?places?\b|in place of")
 """Idioms: a file is renamed into place, one thing takes the place of another."""
 
@@ -52,9 +53,14 @@ def find_words() -> Iterator[Found]:
     for path in sorted((ROOT / "src").rglob("*.py")):
         yield from _in_source(path)
     for path in [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]:
-        text = _CODE.sub(lambda block: "\n" * block[0].count("\n"), path.read_text("utf-8"))
-        for number, line in enumerate(text.splitlines(), start=1):
-            yield from _in_text(path, number, line)
+        yield from find_in_document(path)
+
+
+def find_in_document(path: Path) -> Iterator[Found]:
+    """Give the words to avoid in a document, outside of code."""
+    text = _CODE.sub(lambda block: "\n" * block[0].count("\n"), path.read_text("utf-8"))
+    for number, line in enumerate(text.splitlines(), start=1):
+        yield from _in_text(path, number, _INLINE_CODE.sub("", line))
 
 
 def _in_source(path: Path) -> Iterator[Found]:
