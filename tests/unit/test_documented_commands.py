@@ -29,7 +29,7 @@ PLACEHOLDERS = {"...": None, "N": "1", "T": "2026-01-01", "TIME": "2026-01-01", 
 OF_OTHERS = {"--scale", "--repeat"}
 """Flags of other commands, in the text."""
 
-OF_BENCHMARKS = {"docs/performance.md"}
+OF_BENCHMARKS = {"docs/performance.md", "docs/guides/measure.md"}
 """Pages whose commands are those of the benchmarks."""
 
 
