@@ -189,7 +189,7 @@ def test_field_that_an_export_needs_ends_the_sync(exports: Exports, field: str) 
     exports.sync(mode="metadata")
     before = visible(exports.folder())
     forget(exports, field, "notes")
-    with pytest.raises(DrWandbError, match=f"does not know {field} of a run") as error:
+    with pytest.raises(DrWandbError, match=f"an export needs: {field}") as error:
         exports.sync(mode="metadata")
     assert isinstance(error.value.failure, ServerTooOld)
     assert error.value.exit_code == 5

@@ -703,7 +703,7 @@ def test_flags_that_contradict_the_source_are_refused(alone: Alone) -> None:
         alone.export("offline:wandb", "--run-filter", '{"state": "finished"}'),
     ]
     assert [answer.code for answer in answers] == [2, 2, 2]
-    assert "any_project goes with source offline:DIR" in answers[0].stderr
+    assert "any_project needs source offline:DIR" in answers[0].stderr
     assert "offline:DIR" in answers[1].stderr
     assert "needs source api" in answers[2].stderr
     assert list(alone.cwd.iterdir()) == []
@@ -714,7 +714,7 @@ def test_runs_of_two_projects_with_one_id_are_not_mixed(logged: Logged, alone: A
     logged.copy(alone.cwd, "twin", "ours")
     mixed = alone.export("offline:wandb", "--any-project")
     assert (mixed.code, mixed.stdout) == (2, "")
-    assert "there is a run 'twin' in each of: other, project" in mixed.stderr
+    assert "several projects have a run 'twin': other, project" in mixed.stderr
     assert not (alone.cwd / "data/n/runs.jsonl").exists()
     for project, names in (("project", {"twin", "ours"}), ("other", {"twin"})):
         done = alone(

@@ -69,7 +69,7 @@ def test_listing_that_is_refused_is_no_access(exports: Exports, kind: str) -> No
         exports.sync()
     assert error.value.exit_code == 4
     said, remedy = str(error.value).splitlines()
-    assert said.startswith(f"entity/{exports.project.name} is not listed: ")
+    assert said.startswith(f"cannot list entity/{exports.project.name}: ")
     assert remedy == ASK_FOR_ACCESS
     assert len(exports.server.requests_of("Runs")) == 1
 
@@ -255,7 +255,7 @@ def test_refusal_of_metadata_files_is_one_line_for_all_runs(
     done = command.history("--include-metadata")
     assert done.code == 3
     assert len(done.rows()) == 12
-    assert "of 12 runs did not come (HTTP 403: scripted answer 403); what is" in done.stderr
+    assert "of 12 runs did not come (HTTP 403: scripted answer 403); a stored" in done.stderr
     assert "refuses their history" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if "metadata file" in line]) == 1
     assert "without their last metadata file: 12 runs" in command("status", "n").stdout

@@ -162,7 +162,7 @@ def test_folder_with_the_name_of_a_file_is_named_and_not_touched(tmp_path: Path,
         syncing.sync(source, tmp_path)
     assert caught.value.exit_code == 9
     assert isinstance(caught.value.failure, InTheWay)
-    assert str(caught.value).startswith(f"{folder / name} is a folder, where a file is needed")
+    assert str(caught.value).startswith(f"{folder / name} is a folder, but a file is needed")
     assert (folder / name / "thesis.txt").read_text(encoding="utf-8") == "years of work"
     (folder / name).rename(tmp_path / "moved away")
     if name in before:
@@ -345,7 +345,7 @@ def test_read_only_disk_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
     assert isinstance(caught.value.failure, DiskRefused)
     assert caught.value.exit_code == 9
     assert "Read-only file system" in str(caught.value)
-    assert "sync again when that is mended" in str(caught.value)
+    assert "fix this and sync again" in str(caught.value)
     assert syncing.visible(tmp_path / syncing.NAME) == before
     assert syncing.sync(source, tmp_path).history_count == 11
 

@@ -87,7 +87,7 @@ def test_run_filter_needs_the_api(source: str, tmp_path: Path) -> None:
     named = source.format(recording=recording(tmp_path))
     request = ExportRequest(**GOOD, data_root=tmp_path, scope=RunScope(filters={"a": 1}))
     problems = problems_of(ExportEngine(request, source=source_opener(named)).export)
-    assert problems == ("a run filter needs source api; the other flags take any",)
+    assert problems == ("a run filter needs source api; the other flags work with any",)
 
 
 @pytest.mark.parametrize("source", [None, "api", "replay:{recording}"])
@@ -95,7 +95,7 @@ def test_runs_of_any_project_need_offline_files(source: str | None, tmp_path: Pa
     named = source and source.format(recording=recording(tmp_path))
     request = ExportRequest(**GOOD, data_root=tmp_path, any_project=True)
     engine = ExportEngine(request, source=source_opener(named) if named else open_api)
-    assert "any_project goes with source offline:DIR" in problems_of(engine.plan)[0]
+    assert "any_project needs source offline:DIR" in problems_of(engine.plan)[0]
 
 
 def test_recording_of_another_project_is_refused(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What a request, a listing, a record and a state are, and how values are spelled."""
+"""Define requests, listings, records and states, and how values are spelled."""

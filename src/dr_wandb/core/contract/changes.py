@@ -1,6 +1,6 @@
 """What a sync changed, for people: one line of `changes.jsonl`.
 
-What counts as a change is decided in core/sync/changes.py. Fields without content are left out.
+core/sync/changes.py decides what counts as a change. Fields without content are not written.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from dr_wandb.core.contract.records import Record
 
 
 class FieldChange(Record, omit_defaults=True, frozen=True, kw_only=True):
-    """One field that differs. `old` or `new` is absent where the field is, and where `large`."""
+    """One field that differs. `old` or `new` is absent if the field is; both are if `large`."""
 
     field: str
     old: Any = msgspec.UNSET
@@ -23,14 +23,14 @@ class FieldChange(Record, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class ChangedRun(Record, omit_defaults=True, frozen=True, kw_only=True):
-    """The fields of one run that differ, by name; `more` further ones are not told."""
+    """The fields of one run that differ, by name; `more` further ones are not named."""
 
     fields: tuple[FieldChange, ...] = ()
     more: int = 0
 
 
 class RowCount(Record, frozen=True, kw_only=True):
-    """How many rows of one run were stored before, and are now. Equal: others took their place."""
+    """The number of stored rows of one run before and after. If equal, their content changed."""
 
     before: int
     after: int
@@ -39,8 +39,8 @@ class RowCount(Record, frozen=True, kw_only=True):
 class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
     """What one sync changed.
 
-    `new` runs, and what became of others by run id: `changed` in these fields; `finished`, with
-    the state they ended in; `missing` upstream, `returned` from there, `pruned` from the export;
+    `new` runs, and changes of other runs by run id: `changed` fields; `finished`, with the state
+    they ended in; `missing` upstream, `returned` from there, `pruned` from the export;
     `left_scope`, `entered_scope`; `rows` of the histories that differ, `other_rows` of the other
     datasets, by name.
     """
@@ -64,17 +64,17 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     @property
     def empty(self) -> bool:
-        """Say whether there is nothing to tell."""
+        """Say whether nothing changed."""
         return self == SyncChanges(at=self.at)
 
     @property
     def rows_added(self) -> int:
-        """Return by how many rows parts of runs grew, those that shrank aside."""
+        """Return the number of rows added to parts of runs, not counting parts that shrank."""
         return sum(max(0, count.after - count.before) for count in self._counts())
 
     @property
     def rows_removed(self) -> int:
-        """Return by how many rows parts of runs shrank, those that grew aside."""
+        """Return the number of rows removed from parts of runs, not counting parts that grew."""
         return sum(max(0, count.before - count.after) for count in self._counts())
 
     def _counts(self) -> Iterator[RowCount]:

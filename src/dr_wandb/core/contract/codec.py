@@ -1,10 +1,10 @@
-"""Records to bytes and back.
+"""Encode records as bytes, and decode them.
 
 Rules
-- One record a line, keys sorted at every depth, UTF-8, no white space, one newline at its end.
+- One record per line, keys sorted at every depth, UTF-8, no white space, one newline at its end.
 - Equal records have equal bytes; decode(encode(x)) == x for every record that normalize.py makes.
-- What dr-wandb 3.0.3 wrote is read too, into our form: its numbers lose their trailing `.0`, its
-  `"<User u>"` becomes a user, its times get their `Z`.
+- Files of dr-wandb 3.0.3 are read into our form: numbers lose their trailing `.0`, its `"<User u>"`
+  becomes a user, times get their `Z`.
 - Decoding gives a Result: stored bytes can be anything.
 """
 
@@ -36,7 +36,7 @@ _CHANGES = msgspec.json.Decoder(SyncChanges)
 
 
 class _RowHead(msgspec.Struct):
-    """The part of a history line that says where it belongs."""
+    """The members of a history line that give its run and its sort key."""
 
     run_id: str
     step: int | None = None
@@ -53,17 +53,17 @@ _FIELDS = msgspec.json.Decoder(_SnapshotFields)
 _HEAD = msgspec.json.Decoder(_RowHead)
 
 _OTHER_FORM = (b"null", b".0,", b".0]", b".0}")
-"""What our encoder writes as it reads it, but our form has nowhere, or not everywhere."""
+"""Bytes that our encoder keeps, but that a line in our form never or not always has."""
 
 _OWN_KEYS = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 
 _MOVED_NAMES = (b'"_wandb.', b'"_step"')
-"""Names in `extra` of earlier shapes that stand elsewhere in a row now."""
+"""Names in `extra` of earlier shapes that are in other members of a row now."""
 
 _R = TypeVar("_R", bound=Record)
 
 RowKey = tuple[bool, int, bool, int | float]
-"""Orders the rows of one run: by step, then timestamp as numbers; rows without one come last."""
+"""Orders the rows of one run: by step, then timestamp as numbers; missing ones come last."""
 
 
 def encode_line(record: Record) -> bytes:
@@ -129,7 +129,7 @@ def decode_snapshot(line: bytes) -> Result[RunSnapshot, str]:
 
 
 def raw_row_of(row: HistoryRow) -> dict[str, Any] | None:
-    """Return a stored row as a source would give it, None if it has no such form."""
+    """Return a stored row as a source would give it, None if no source could give it."""
     moment = _number_of(row.timestamp)
     if (moment is None) != (row.timestamp is None):
         return None
@@ -146,7 +146,7 @@ def raw_row_of(row: HistoryRow) -> dict[str, Any] | None:
 
 
 def decode_rows(lines: Iterable[bytes]) -> Sequence[HistoryRow] | None:
-    """Decode lines of `history.jsonl`; None where `decode_row` has to look at each of them."""
+    """Decode lines of `history.jsonl`; None if each of them needs `decode_row`."""
     try:
         return list(map(_ROW.decode, lines))
     except (ValueError, RecursionError):
@@ -154,7 +154,7 @@ def decode_rows(lines: Iterable[bytes]) -> Sequence[HistoryRow] | None:
 
 
 def decode_snapshots(lines: Iterable[bytes]) -> Sequence[RunSnapshot] | None:
-    """Decode lines of `runs.jsonl`; None where `decode_snapshot` has to look at each of them."""
+    """Decode lines of `runs.jsonl`; None if each of them needs `decode_snapshot`."""
     try:
         return list(map(_SNAPSHOT.decode, lines))
     except (ValueError, RecursionError):
@@ -170,9 +170,9 @@ def decode_changes(line: bytes) -> Result[SyncChanges, str]:
 
 
 def canonical_row(line: bytes, row_shape: int = ROW_SHAPE) -> Result[HistoryRow, str]:
-    """Decode a line that another tool may have written, into the form that we would write.
+    """Decode a line that another tool may have written into the form that we would write.
 
-    row_shape: the version of the shape that rows are to have, see row_shape.py.
+    row_shape: the version of the shape that the row gets, see row_shape.py.
     """
     if row_shape >= 2 and not has_shape(line):
         return _convert(line, HistoryRow, _modern_row).map(reshape_row)
@@ -181,9 +181,10 @@ def canonical_row(line: bytes, row_shape: int = ROW_SHAPE) -> Result[HistoryRow,
 
 
 def has_shape(lines: bytes) -> bool:
-    """Say whether stored lines have the present shape for certain, at a glance.
+    """Say whether stored lines certainly have the present shape, from a quick scan.
 
-    Then they hold no object but the four that each row is made of. A brace in a text counts as one.
+    If so, their only objects are the four that each row is made of. A brace in a text counts as
+    one.
     """
     return lines.count(b"{") == 4 * lines.count(b"\n") and not any(
         name in lines for name in _MOVED_NAMES
@@ -199,12 +200,12 @@ def missing_fields(line: bytes) -> tuple[str, ...]:
 
 
 def canonical_snapshot(line: bytes) -> Result[RunSnapshot, str]:
-    """Decode a snapshot that another tool may have written, into the form that we would write."""
+    """Decode a snapshot that another tool may have written into the form that we would write."""
     return _convert(line, RunSnapshot, _modern_snapshot)
 
 
 def encode_run(run: WandbRun) -> bytes:
-    """Encode a run as it stands in its snapshot."""
+    """Encode a run as it is in its snapshot."""
     return _ENCODER.encode(run)
 
 
@@ -214,14 +215,14 @@ def encode_snapshot(encoded_run: bytes, exported_at: str) -> bytes:
 
 
 def fingerprint(run: WandbRun) -> str:
-    """Return a digest of all that a snapshot holds but `url`, which depends on SDK and host."""
+    """Return a digest of a run without its `url`, which depends on SDK and host."""
     return digest(_ENCODER.encode(msgspec.structs.replace(run, url=None)))
 
 
 def fingerprint_encoded(encoded: bytes, run: WandbRun) -> str:
     """Return the fingerprint of a run that is encoded already.
 
-    What looks like the url somewhere else in it, such as in the config, is not taken for it.
+    Text elsewhere in the run that looks like the url, such as in the config, is kept.
     """
     url = b'"url":%b' % _ENCODER.encode(run.url)
     start = encoded.find(url)
@@ -233,9 +234,9 @@ def fingerprint_encoded(encoded: bytes, run: WandbRun) -> str:
 
 
 def digest(*parts: bytes | memoryview) -> str:
-    """Return the short digest that state files hold: 128 bits of BLAKE2b, in hex.
+    """Return the digest that state files hold: 128 bits of BLAKE2b, in hex.
 
-    Parts count as if they were one.
+    Several parts give the digest of their concatenation.
     """
     hashed = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -244,9 +245,9 @@ def digest(*parts: bytes | memoryview) -> str:
 
 
 def _as_written(line: bytes) -> HistoryRow | None:
-    """Return the row of a line that is in our form; None where it may be in another one.
+    """Return the row of a line that is in our form; None if it may be in another one.
 
-    It saves most of the time that a look at each value takes, as the encoder has one spelling.
+    This saves most of the time that visiting each value takes, as the encoder has one spelling.
     """
     if any(sign in line for sign in _OTHER_FORM) or line.count(b"{") + line.count(b"[") > MAX_DEPTH:
         return None

@@ -2,10 +2,10 @@
 
 Rules
 - The lines are, byte for byte, those of the row path, `encode_line(normalize_row(row))`.
-- What the fast way cannot hold, such as a key that JSON has to escape, is left to the row path.
+- The row path encodes everything that columns cannot, such as a key that JSON has to escape.
 
-A row is a struct of the encoder, not a dict: with 8 metrics it takes a third of the time that the
-row path needs, and a sixth where its columns come as such (msgspec 0.22).
+A row is a struct of the encoder, not a dict. With 8 metrics that takes a third of the time of the
+row path, and a sixth if the rows arrive as columns (msgspec 0.22).
 """
 
 import math
@@ -27,23 +27,23 @@ from dr_wandb.core.contract.select import select_names
 from dr_wandb.core.contract.values import EXACT_INTEGERS, MAX_DEPTH, clean_text, json_safe, number
 
 Cells = Sequence[Any]
-"""The values of one column, JSON-safe, None where a row has none."""
+"""The values of one column, JSON-safe, None for a row without one."""
 
 MOST_ABSENT = 4
-"""Columns are made of rows where these have at least one in so many of the cells."""
+"""The column path is used only if at least one in `MOST_ABSENT` cells has a value."""
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
-"""Sorts the keys of dicts. The fields of structs come as declared, which is sorted too."""
+"""Sorts the keys of dicts. The fields of structs are declared in sorted order."""
 
 _UNFIT_KEY = re.compile(r'["\\\x00-\x1f]')
-"""A struct of msgspec has no field with such a name."""
+"""A msgspec struct cannot have a field with such a name."""
 
 _NOTHING: dict[str, Any] = {}
 
 _NUMBERS = frozenset({int, float})
 
 _PLAIN = frozenset({str, int, float, bool, list, type(None)})
-"""Types of raw values that are leaves of a row for certain."""
+"""Types of raw values that are certainly leaves of a row."""
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -61,7 +61,7 @@ class _Row(msgspec.Struct, gc=False):
 class RowBatch(Record, frozen=True, kw_only=True):
     """Some raw rows of one run, in any order: a batch of a source.
 
-    live: the rows are not from the exported Parquet files. file: which of these they are from.
+    live: the rows are not from exported Parquet files. file: the number of the file they are from.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -78,12 +78,12 @@ class RowBatch(Record, frozen=True, kw_only=True):
         return encode_raw_rows(self.rows, run_id)
 
     def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
-        """Return what a selection admits of the rows, as lines."""
+        """Return the part of the rows that a selection admits, as lines."""
         return self.encode(run_id).select(selection)
 
 
 class StoredRows(NamedTuple):
-    """Stored rows of one run, of any shape, as a batch that is encoded in the present one."""
+    """Stored rows of one run, of any shape, as a batch that is encoded in the present shape."""
 
     lines: bytes
     live: bool = False
@@ -110,7 +110,7 @@ def fit_for_columns(keys: Iterable[str]) -> bool:
 def encode_columns(columns: Mapping[str, Cells], count: int, run_id: str) -> EncodedRows:
     """Encode `count` rows that are given by their columns.
 
-    columns: under the flat keys of `flatten_row`, which fit and are all different.
+    columns: by the flat keys of `flatten_row`, which are distinct and pass `fit_for_columns`.
     """
     metadata: dict[str, Cells] = {}
     metrics: dict[str, Cells] = {}
@@ -155,7 +155,7 @@ def encode_raw_rows(rows: Sequence[Mapping[str, Any]], run_id: str) -> EncodedRo
 
 
 def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
-    """Return the columns of rows, None where columns make no sense or their keys do not fit."""
+    """Return the columns of rows, None if they are too sparse or their keys do not fit."""
     keys = list(dict.fromkeys(chain.from_iterable(rows)))
     cells = sum(map(len, rows))
     if (
@@ -168,9 +168,9 @@ def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | Non
 
 
 def _opened(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]] | None:
-    """Return the columns with one for each member of objects that are flattened.
+    """Return the columns, those of flattened objects split into one for each member.
 
-    None if it depends on the row, since kinds of values are mixed or keys meet.
+    None if that depends on the row, because types of values are mixed or two keys are the same.
     """
     flat: dict[str, list[Any]] = {}
     waiting = [(key, cells, 0) for key, cells in columns.items()]
@@ -200,24 +200,24 @@ def _is_plain_name(name: Any) -> bool:
 
 
 def _is_flat(key: str, cells: Sequence[Any]) -> bool:
-    """Say whether the values of a column are leaves of their rows for certain."""
+    """Say whether the values of a column are certainly leaves of their rows."""
     if {*map(type, cells)} <= _PLAIN:
         return True
     return key != OWN_METADATA and all(type(cell) in _PLAIN or is_typed(cell) for cell in cells)
 
 
 def is_typed(cell: Any) -> bool:
-    """Say whether a value is an object that stays one, since it has a `_type`."""
+    """Say whether a value is an object that is not flattened because it has a `_type`."""
     return type(cell) is dict and type(cell.get("_type")) is str
 
 
 def select_columns(
     columns: Mapping[str, Cells], count: int, run_id: str, selection: HistorySelection
 ) -> tuple[bytes, int] | None:
-    """Encode what a selection admits of rows that are given by their columns, as `select_row` does.
+    """Encode the part of columns that a selection admits, as `select_row` does.
 
-    columns: at least W&B's own and those that `select_names` keeps. Returns the lines and how many
-    they are; None if each row has to be looked at.
+    columns: at least W&B's own and those that `select_names` keeps. Returns the lines and their
+    number; None if each row has to be looked at.
     """
     kept = select_names(columns, selection)
     if kept is None or any(key.startswith("_") for key in selection.keys or ()):
@@ -234,7 +234,7 @@ def select_columns(
 def _admitted(
     metrics: Sequence[Cells], steps: Cells | None, count: int, selection: HistorySelection
 ) -> list[bool] | None:
-    """Say of each row whether it is admitted; None if all are."""
+    """Return for each row whether it is admitted; None if all are."""
     by_step = [True] * count
     if selection.window is not None:
         admits = selection.window.admits_step
@@ -250,7 +250,7 @@ def _admitted(
 
 
 def safe_cells(cells: list[Any]) -> Cells:
-    """Return raw values in their JSON-safe form, looking at each one only where it may differ."""
+    """Return raw values in their JSON-safe form, visiting each one only if it may differ."""
     kinds = {*map(type, cells)}
     if kinds == {float} and math.isfinite(sum(cells)):
         if not any(map(float.is_integer, cells)):
@@ -271,7 +271,7 @@ def _safe(cell: Any) -> Any:
 
 
 def _split(cells: Cells) -> tuple[Cells, Cells | None]:
-    """Take numbers apart from the other cells, if there are others."""
+    """Separate numbers from the other cells, if there are others."""
     if {*map(type, cells)} <= {*_NUMBERS, type(None)}:
         return cells, None
     fit = [cell if type(cell) in _NUMBERS else None for cell in cells]
@@ -279,7 +279,7 @@ def _split(cells: Cells) -> tuple[Cells, Cells | None]:
 
 
 def _split_steps(cells: Cells) -> tuple[Cells, Cells | None]:
-    """Take integers apart from the other cells, if there are others."""
+    """Separate integers from the other cells, if there are others."""
     kinds = {*map(type, cells)}
     if kinds <= {int, type(None)}:
         return cells, None
@@ -299,7 +299,7 @@ def _spell_all(numbers: Cells) -> Sequence[str | None]:
 
 
 def _objects(columns: dict[str, Cells]) -> Iterator[Any]:
-    """Give an object for each row, with the members that it has in these sorted columns."""
+    """Give an object for each row, with its members from these sorted columns."""
     if not columns:
         return repeat(_NOTHING)
     return map(_object_type(tuple(columns)), *columns.values())

@@ -1,6 +1,6 @@
-"""What one way of choosing runs is: how it is spelled, and which runs it admits.
+"""One criterion for choosing runs: how it is spelled, and which runs it admits.
 
-The ways that there are stand in one table, `CRITERIA` in scope.py.
+The table of all criteria is `CRITERIA` in scope.py.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from dr_wandb.core.contract.values import clean_text
 
 
 class Operator(StrEnum):
-    """How a run is compared with what is wanted; spelled as in filters of W&B."""
+    """How a run is compared with the wanted values; spelled as in filters of W&B."""
 
     ONE_OF = "$in"
     FROM = "$gte"
@@ -20,19 +20,19 @@ class Operator(StrEnum):
 
 
 class Criterion(Record, frozen=True, kw_only=True):
-    """One way of choosing runs: a row of the table."""
+    """One criterion for choosing runs: a row of the table."""
 
     field: str
-    """Of a RunScope."""
+    """The name of its field in a RunScope."""
 
     flag: str
     """The parameter of the command, with underscores."""
 
     help: str
-    """Of the flag."""
+    """The help text of the flag."""
 
     word: str
-    """Stands before the values when a scope is said in words."""
+    """The word before the values when a scope is described to people."""
 
     of_run: str
     """The field of a WandbRun that is compared."""
@@ -43,7 +43,7 @@ class Criterion(Record, frozen=True, kw_only=True):
     operator: Operator = Operator.ONE_OF
 
     listed_as: str | None = None
-    """The name of that field in a listing, if there are servers that do not know it."""
+    """The name of that field in a listing, if some servers do not know it."""
 
     @property
     def takes_several(self) -> bool:
@@ -51,7 +51,7 @@ class Criterion(Record, frozen=True, kw_only=True):
         return self.operator is Operator.ONE_OF
 
     def clean(self, wanted: Any) -> tuple[str, ...] | str | None:
-        """Return the one spelling of what is wanted. Raises ValueError, with the field's name."""
+        """Return the wanted values in one spelling. Raises ValueError with the field's name."""
         if not self.takes_several:
             moment = normalize_moment(wanted)
             if moment is None and wanted is not None:
@@ -63,7 +63,7 @@ class Criterion(Record, frozen=True, kw_only=True):
         return tuple(sorted({clean_text(value) for value in values}))
 
     def admits(self, wanted: tuple[str, ...], run: WandbRun) -> bool:
-        """Say whether a run is admitted. wanted: clean, at least one value."""
+        """Say whether a run is admitted. wanted: cleaned, at least one value."""
         own = getattr(run, self.of_run)
         if self.takes_several:
             return not set(wanted).isdisjoint(own if isinstance(own, list) else [own])

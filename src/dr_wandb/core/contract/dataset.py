@@ -1,10 +1,10 @@
 """Datasets: the kinds of rows that runs have, each described by one value.
 
 Rules
-- Everything that is done with rows is done for each dataset in the same way; what is particular to
-  one is said here. A source that has it has a method `read_<name>` (see shell/sources).
+- Rows of every dataset are treated in the same way; a `Dataset` says what is particular to one. A
+  source that has a dataset has a method `read_<name>` (see shell/sources).
 - The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
-- What a run's rows of one dataset are is decided for that part of the run alone.
+- Each part of a run is decided on by itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from dr_wandb.core.contract.records import Record
 
 
 class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
-    """What tells from afar whether the rows of a dataset moved.
+    """What a listing shows of the rows of a dataset; if it changes, so did the rows.
 
     Of the history, `line_count` is `historyLineCount`, `last_step` is `historyKeys.lastStep` (None
     if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
@@ -29,9 +29,9 @@ class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
 class Dataset(Record, frozen=True, kw_only=True):
     """What is particular to one dataset.
 
-    `file` is the name of its data file. `selects`: a request may ask for a part of its rows.
-    `counts` gives what a raw run of a listing says of it; None for the history, of which a listing
-    has fields of its own.
+    `file` is the name of its data file. `selects`: a request may ask for part of its rows. `counts`
+    reads the counts of this dataset from a raw run of a listing; None for the history, for which a
+    listing has fields of its own.
     """
 
     name: str
@@ -46,10 +46,10 @@ HISTORY = "history"
 DATASETS: dict[str, Dataset] = {
     HISTORY: Dataset(name=HISTORY, file="history.jsonl", selects=True),
 }
-"""All datasets, in the order in which their files are put in place."""
+"""All datasets, in the order in which a commit renames their files."""
 
 
 def counts_in(raw_run: Mapping[str, Any], names: Iterable[str]) -> dict[str, Counts]:
-    """Return what a raw run of a listing says of some datasets but the history, by name."""
+    """Return the counts of datasets other than the history from a raw listed run, by name."""
     counts = ((name, DATASETS[name].counts) for name in names)
     return {name: count(raw_run) for name, count in counts if count is not None}

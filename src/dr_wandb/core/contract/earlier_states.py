@@ -1,13 +1,13 @@
-"""States that earlier builds wrote, read into the present form.
+"""Read states that earlier builds wrote into the present form.
 
 Rules
 - Up to schema version 5 a failure was a text, with `refused` beside that of a part: the kind of
   every other one is not known.
-- Up to schema version 4 a run had one part, its history, and what was known of it lay among what is
-  known of the run.
-- Up to schema version 3 `short_by` alone said that a run was accepted as short; below 0, that more
-  came.
-- A state that dr-wandb 3.0.3 wrote (version 1) has no positions: all is read again.
+- Up to schema version 4 a run had one part, its history, whose fields were members of the run
+  itself.
+- Up to schema version 3 `short_by` alone said that a run was accepted as short; if it was negative,
+  more rows came than were listed.
+- A state that dr-wandb 3.0.3 wrote (version 1) has no positions: everything is read again.
 """
 
 from collections.abc import Mapping
@@ -96,12 +96,12 @@ _FAILURES = ("failure", "unread", "metadata_failure")
 
 
 def read_head(content: bytes) -> StateHead:
-    """Decode no more of `state.json` than says whose it is. Raises ValueError if it is none."""
+    """Decode only the project of `state.json`. Raises ValueError if it is not a state."""
     return _HEAD.decode(content)
 
 
 def read_state(content: bytes, schema_version: int) -> ExportState:
-    """Decode `state.json`; `schema_version` stays what it was. Raises ValueError if it is none."""
+    """Decode `state.json`, keeping its `schema_version`. Raises ValueError if it is not a state."""
     if schema_version >= FIRST_WITH_KINDS:
         return _STATE.decode(content)
     if schema_version >= FIRST_WITH_PARTS:
@@ -134,7 +134,7 @@ def _text(value: Any) -> str | None:
 
 
 def _known(reason: str | None, *, refused: bool = False) -> RunFailure | None:
-    """Return a failure of which only the reason is known, and whether it was a refusal."""
+    """Return a failure of which only the reason and whether it was a refusal are known."""
     kind = RunFailureKind.REFUSED if refused else RunFailureKind.UNKNOWN
     return None if reason is None else RunFailure(kind=kind, reason=reason)
 

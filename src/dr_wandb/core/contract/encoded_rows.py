@@ -1,4 +1,4 @@
-"""Rows of one run as lines, and which part of them a selection admits."""
+"""Rows of one run as lines, and the part of them that a selection admits."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from dr_wandb.core.contract.select import select_row
 class ReceivedRow(NamedTuple):
     """One whole row on its way into a segment.
 
-    `content` is the row as a line. `timestamp` is the text of the number in `key`. `file` tells
-    apart the exported files that rows are from; it says nothing of a live row.
+    `content` is the row as a line. `timestamp` is the text of the number in `key`. `file` numbers
+    the exported file that the row is from; it means nothing for a live row.
     """
 
     key: RowKey
@@ -37,7 +37,7 @@ class ReceivedRow(NamedTuple):
 
 
 class EncodedRows(NamedTuple):
-    """Whole rows of one run as lines, each with its newline, and where each row belongs."""
+    """Whole rows of one run as lines, each with its newline, and the sort key of each row."""
 
     lines: bytes
     steps: Sequence[int | None]
@@ -60,7 +60,7 @@ class EncodedRows(NamedTuple):
             yield ReceivedRow(row_key(step, timestamp), live, file, line, timestamp)
 
     def select(self, selection: HistorySelection) -> "SelectedRows":
-        """Return what a selection admits of the rows."""
+        """Return the part of the rows that a selection admits."""
         whole = self.lines.splitlines(keepends=True)
         lines = [select_line(line, selection) for line in whole]
         admitted = sum(map(bool, lines))
@@ -68,9 +68,9 @@ class EncodedRows(NamedTuple):
 
 
 class SelectedRows(NamedTuple):
-    """What a selection admits of some rows: `admitted` lines. The rest is of the whole rows.
+    """The part of some rows that a selection admits: `admitted` lines.
 
-    `first` and `last` are lines with all their members.
+    `steps` are those of all rows. `first` and `last` are lines of the whole rows, with all members.
     """
 
     lines: bytes
@@ -81,7 +81,7 @@ class SelectedRows(NamedTuple):
 
 
 def received_row(line: bytes, *, live: bool, file: int = 0) -> ReceivedRow:
-    """Return a whole row that is a line already."""
+    """Return a whole row that is encoded already."""
     _, step, timestamp = locate(line)
     return ReceivedRow(row_key(step, timestamp), live, file, line, timestamp)
 
@@ -93,7 +93,7 @@ def encode_rows(rows: Sequence[HistoryRow]) -> EncodedRows:
 
 
 def select_line(line: bytes, selection: HistorySelection) -> bytes:
-    """Return the part of a whole row that is wanted, as a line; b"" if nothing of it is."""
+    """Return the selected part of a whole row as a line; b"" if nothing of it is selected."""
     if selection.admits_whole_rows:
         return line
     row = decode_row(line).unwrap()

@@ -1,16 +1,16 @@
-"""What is known of the rows that are held of one run, beyond the rows themselves.
+"""What is known of the held rows of one run, beyond the rows themselves.
 
 Words, each with one meaning
-- *Proven*: the last read accounted for what was listed, and brought every row that was held.
+- *Proven*: the last read accounted for what was listed, and brought every held row.
 - *Behind*: the run is alive, and more is listed than its last tail brought. Nothing is wrong.
-- *Waiting*: a read accounted for what was listed, but did not bring all rows that are held. The
-  missing ones go if a second read does not bring them either.
-- *Short*: the source did not give as much as it lists. What it gave is held.
+- *Waiting*: a read accounted for what was listed, but did not bring all held rows. The missing ones
+  are dropped if a second read does not bring them either.
+- *Short*: the source gave fewer rows than it lists. The rows it gave are held.
 - *Accepted* as short: three syncs in a row changed nothing about that.
-- *Failed*: nothing usable came though more is listed, or what came excludes what is held.
+- *Failed*: nothing usable came though more is listed, or what came contradicts what is held.
 
-Evidence is of one run under one selection. Of another run, or under another selection, it says
-nothing.
+Evidence is about one run under one selection. It does not apply to another run, or under another
+selection.
 """
 
 from datetime import timedelta
@@ -23,18 +23,18 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 
 SAME_MOMENT = 1e-6
-"""Times of one row that are less than so many seconds apart are the same: a row that was exported
-to Parquet may have another last digit than it had live (recorded in 2025: 2.4e-7 s)."""
+"""Two times of one row that differ by less than this many seconds are the same. A row that was
+exported to Parquet may differ in the last digit from its live form (recorded in 2025: 2.4e-7 s)."""
 
 SECOND_LOOK = timedelta(minutes=10)
-"""How much later a read has to be than another one, for the two to be witnesses of one thing."""
+"""Two reads must be at least this far apart to count as two witnesses."""
 
 LAST_LOOK = timedelta(hours=24)
-"""How long after a difference was confirmed it is looked at once more."""
+"""The time from confirming a difference to the last look at it."""
 
 
 class Standing(StrEnum):
-    """What is known of the rows that are held of a run."""
+    """What is known of the held rows of a run."""
 
     PROVEN = "proven"
     BEHIND = "behind"
@@ -45,22 +45,23 @@ class Standing(StrEnum):
 
     @property
     def stands(self) -> bool:
-        """Say whether a read left nothing to be done."""
+        """Say whether the last read settled the run: nothing is left to do."""
         return self in (Standing.PROVEN, Standing.ACCEPTED)
 
 
 class Evidence(Record, frozen=True, kw_only=True):
     """What syncs have seen of a run whose rows no single answer settles.
 
-    `created_at` and `selection` say what it is of. `kind` is why it waits: "emptied", "shrunk",
-    "rewritten" or "begins_later". `missing_rows` held rows did not come with the last read,
-    `missing_digest` is theirs. `answer_rows` and `answer_digest` are of the last whole answer,
-    `reached` says that it reached the last step. `answers` counts the short answers in a row
-    that did, each beginning with the one before; `added` says that one of them brought rows that
-    were not held. `difference` is how many more lines were listed than rows were held after the
-    last answer, `reads` how many of these answers in a row left just that. `since` is when the
-    first of the reads that agree was made. `target` is a listing that a run which is behind has
-    yet to catch up with, `misses` the syncs that did not.
+    `created_at` and `selection` say which run and selection it is about. `kind` is why the run
+    waits: "emptied", "shrunk", "rewritten" or "begins_later". `missing_rows` held rows did not come
+    with the last read; `missing_digest` is their digest. `answer_rows` and `answer_digest` describe
+    the last answer to a whole read, and `reached` says that it reached the last step. `answers`
+    counts the short answers in a row that did, each beginning with the one before; `added` says
+    that one of them brought rows that were not held. `difference` is how many more lines were
+    listed than rows were held after the last answer; `reads` is how many of these answers in a row
+    left just that. `since` is the time of the first of the reads that agree. `target` is a listing
+    that a run which is behind has yet to catch up with, `misses` the number of syncs in which it
+    did not.
     """
 
     standing: Standing = Standing.PROVEN
@@ -81,16 +82,16 @@ class Evidence(Record, frozen=True, kw_only=True):
     misses: int = 0
 
     def speaks_of(self, listing: RunListing, selection: HistorySelection) -> bool:
-        """Say whether it is of this run, under this selection."""
+        """Say whether it is about this run, under this selection."""
         same = same_second(self.created_at, listing.created_at)
         return self.selection == selection and same is not False
 
 
 class Difference(Record, frozen=True, kw_only=True):
-    """How a listing differs from the rows that are held; each member is None where it does not.
+    """How a listing differs from the held rows; a member is None if it does not differ.
 
-    `rows`: lines that are listed, less the rows. `last_step` and `last_logged_at`: what is listed
-    as the last step, and as the time of the last row. What is not listed is no difference.
+    `rows`: listed lines minus held rows. `last_step` and `last_logged_at`: the listed last step,
+    and the listed time of the last row. A value that is not listed does not differ.
     """
 
     rows: int | None = None
@@ -105,7 +106,8 @@ class Look(Record, frozen=True, kw_only=True):
     """What was seen of a difference that a proof has left.
 
     `since`: the last read that left it and was no second look: the first one, or a later tail.
-    `confirmed_at`: the whole read that left it again. `ended`: so did one more, a day after that.
+    `confirmed_at`: the whole read that left it again. `ended`: one more whole read, a day after
+    that, left it too.
     """
 
     difference: Difference
@@ -114,7 +116,7 @@ class Look(Record, frozen=True, kw_only=True):
     ended: bool = False
 
     def due(self, now: str) -> bool:
-        """Say whether the run is to be read once more on account of it."""
+        """Say whether it is time to read the run again because of this difference."""
         if not later_by(SECOND_LOOK, self.since, now):
             return False
         return self.confirmed_at is None or (
@@ -125,7 +127,7 @@ class Look(Record, frozen=True, kw_only=True):
 def difference_between(
     counts: Counts, rows: int, last_step: int | None, last_timestamp: str | None
 ) -> Difference:
-    """Return how a listing differs from held rows: how many, their last step, and its time."""
+    """Return how a listing differs from held rows in number, last step and last time."""
     lines = 0 if counts.line_count is None else counts.line_count - rows
     step, logged = counts.last_step, counts.last_logged_at
     return Difference(
@@ -136,7 +138,7 @@ def difference_between(
 
 
 def same_moment(one: str | None, other: str | None) -> bool:
-    """Say whether two timestamps are of one moment, to the microsecond."""
+    """Say whether two timestamps name the same moment, to the microsecond."""
     if one is None or other is None or one == other:
         return one == other
     try:
@@ -154,12 +156,12 @@ def nearly_equal(one: float, other: float) -> bool:
 
 
 def earlier_of(since: str | None, now: str) -> str:
-    """Return when something began; now, if that is not known, or a clock was ahead then."""
+    """Return `since`; `now` if it is unknown or later than now (a clock was ahead)."""
     then, present = instant(since), instant(now)
     return now if since is None or then is None or present is None or then > present else since
 
 
 def later_by(least: timedelta, before: str | None, now: str | None) -> bool:
-    """Say whether so much time has passed. What is not known has not."""
+    """Say whether at least `least` has passed; not if a time is unknown."""
     then, present = instant(before), instant(now)
     return then is not None and present is not None and present - then >= least

@@ -1,4 +1,4 @@
-"""The names of the files of an export, and the order in which they are put in place."""
+"""The names of the files of an export, and the order in which a commit renames them."""
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 
@@ -12,12 +12,12 @@ CHANGES_OF_STORE_FILE = ".tracked.json"
 
 
 def file_order() -> tuple[str, ...]:
-    """Return the names of all visible files of an export, as they are put in place."""
+    """Return the names of all visible files of an export, in the order of a commit."""
     of_datasets = (dataset.file for dataset in DATASETS.values())
     return (*of_datasets, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
 
 
 def commit_order() -> tuple[str, ...]:
-    """Return the names of all files that a commit may put in place, in their order."""
+    """Return the names of all files that a commit may replace, in its order."""
     *data, state = file_order()
     return (*data, STORE_FILE, CHANGES_OF_STORE_FILE, state)

@@ -1,7 +1,8 @@
 """What can go wrong, as values.
 
 Rules
-- A failure says what failed, where, and what to do, in one or two lines (`describe`).
+- A failure says what failed, for which path or host, and what to do, in one or two lines
+  (`describe`).
 - Each kind has one exit code; the table is `EXIT_CODES` and `docs/errors.md` repeats it.
 - A failure of one run (`FailedRun`) never ends a sync; every other one does.
 """
@@ -56,7 +57,7 @@ class NewerSchema(Failure, tag="newer_schema", frozen=True, kw_only=True):
 
 
 class DamagedFile(Failure, tag="damaged_file", frozen=True, kw_only=True):
-    """A file of the export does not read. `line` counts from 1; None where it is the whole file."""
+    """A file of the export cannot be read. `line` counts from 1; None for the whole file."""
 
     path: str
     reason: str
@@ -65,11 +66,11 @@ class DamagedFile(Failure, tag="damaged_file", frozen=True, kw_only=True):
 
     def describe(self) -> str:
         subject = self.path if self.line is None else f"{self.path} line {self.line}"
-        return f"{subject} does not read: {self.reason}\n{self.remedy}"
+        return f"{subject} cannot be read: {self.reason}\n{self.remedy}"
 
 
 class NoProject(Failure, tag="no_project", frozen=True, kw_only=True):
-    """W&B answers alike for a project that is not there and one that may not be seen."""
+    """The project does not exist or may not be seen: W&B gives the same answer for both."""
 
     entity: str
     project: str
@@ -82,18 +83,18 @@ class NoProject(Failure, tag="no_project", frozen=True, kw_only=True):
 
 
 class AccessRefused(Failure, tag="access_refused", frozen=True, kw_only=True):
-    """W&B is there, and the project may be; its runs are not listed for the key in use."""
+    """W&B answers, but does not list the runs of the project for the key in use."""
 
     entity: str
     project: str
     detail: str
 
     def describe(self) -> str:
-        return f"{self.entity}/{self.project} is not listed: {self.detail}\n{ASK_FOR_ACCESS}"
+        return f"cannot list {self.entity}/{self.project}: {self.detail}\n{ASK_FOR_ACCESS}"
 
 
 class NoApiKey(Failure, tag="no_api_key", frozen=True, kw_only=True):
-    """Nothing to identify with."""
+    """There is no API key to identify with."""
 
     host: str
 
@@ -125,9 +126,9 @@ class KeyRefused(Failure, tag="key_refused", frozen=True, kw_only=True):
 
 
 class Unreachable(Failure, tag="unreachable", frozen=True, kw_only=True):
-    """No answer, or none that can be used, however often it was asked.
+    """No answer, or no usable one, after all attempts.
 
-    `answered`: the host is there, so that the network is not the trouble.
+    `answered`: the host did answer, so the network is not the problem.
     """
 
     host: str
@@ -148,14 +149,14 @@ class Unreachable(Failure, tag="unreachable", frozen=True, kw_only=True):
 
 
 class ServerTooOld(Failure, tag="server_too_old", frozen=True, kw_only=True):
-    """The server does not know fields of a run without which no export can be made."""
+    """The server does not have fields of a run without which no export can be made."""
 
     host: str
     fields: tuple[str, ...]
 
     def describe(self) -> str:
         return (
-            f"{self.host} does not know {', '.join(self.fields)} of a run, which an export needs\n"
+            f"{self.host} does not have the run fields an export needs: {', '.join(self.fields)}\n"
             "use a newer W&B server, or an earlier version of this tool"
         )
 
@@ -170,7 +171,7 @@ class NoExport(Failure, tag="no_export", frozen=True, kw_only=True):
 
 
 class NotRecorded(Failure, tag="not_recorded", frozen=True, kw_only=True):
-    """A recording was asked for something that was not asked when it was made."""
+    """A recording was asked for something that was not requested when it was made."""
 
     path: str
     question: str
@@ -184,7 +185,7 @@ class NotRecorded(Failure, tag="not_recorded", frozen=True, kw_only=True):
 
 
 class Locked(Failure, tag="locked", frozen=True, kw_only=True):
-    """Another sync is at work on this export."""
+    """Another sync is running on this export."""
 
     path: str
     holder: str
@@ -194,7 +195,7 @@ class Locked(Failure, tag="locked", frozen=True, kw_only=True):
 
 
 class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
-    """Most runs of the export are missing in the listing: more likely a fault than a clean-up."""
+    """Most runs of the export are missing from the listing: probably a fault, not a clean-up."""
 
     name: str
     vanished: int
@@ -204,12 +205,13 @@ class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
         return (
             f"{self.vanished} of the {self.known} runs of {self.name} are no longer listed; "
             "nothing was changed\n"
-            "if they were deleted on purpose, sync once with --allow-empty: they are kept, marked"
+            "if they were deleted on purpose, sync once with --allow-empty: they are kept and "
+            "marked as missing"
         )
 
 
 class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
-    """The disk or its permissions refuse."""
+    """The disk, or a permission on it, refused an operation."""
 
     path: str
     reason: str
@@ -217,12 +219,12 @@ class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
     def describe(self) -> str:
         return (
             f"cannot use {self.path}: {self.reason}\n"
-            "the export is as it was before; sync again when that is mended"
+            "the export is unchanged; fix this and sync again"
         )
 
 
 class Unfinished(Failure, tag="unfinished", frozen=True, kw_only=True):
-    """The disk refused while the new files of a decided commit were put in subject."""
+    """The disk refused an operation while the new files of a decided commit were renamed."""
 
     path: str
     reason: str
@@ -230,8 +232,7 @@ class Unfinished(Failure, tag="unfinished", frozen=True, kw_only=True):
     def describe(self) -> str:
         return (
             f"cannot use {self.path}: {self.reason}\n"
-            "the new files are all there and wait beside it; sync again when that is mended, and "
-            "they are put in subject first"
+            "the new files are saved; fix this and sync again to finish the commit"
         )
 
 
@@ -244,7 +245,7 @@ class InTheWay(Failure, tag="in_the_way", frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return (
-            f"{self.path} is {self.found}, where {self.wanted} is needed\n"
+            f"{self.path} is {self.found}, but {self.wanted} is needed\n"
             "move it away and sync again, or use another --data-root or --name"
         )
 
@@ -257,13 +258,13 @@ class MixedRuns(Failure, tag="mixed_runs", frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return (
-            f"there is a run {self.run_id!r} in each of: {', '.join(self.projects)}\n"
+            f"several projects have a run {self.run_id!r}: {', '.join(self.projects)}\n"
             "export the projects one by one, without --any-project"
         )
 
 
 class LeadsOutside(Failure, tag="leads_outside", frozen=True, kw_only=True):
-    """The folder of the export is a link out of its data root."""
+    """The folder of the export is a link to a folder outside of its data root."""
 
     path: str
     target: str
@@ -309,7 +310,7 @@ EXIT_CODES: dict[type[Failure], int] = {
 
 
 class DrWandbError(Exception):
-    """The sync, or a load, as a whole could not be done. `failure` says why.
+    """A sync or a load failed as a whole. `failure` says why.
 
     The root of all exceptions that this library raises for anything but a bug.
     """

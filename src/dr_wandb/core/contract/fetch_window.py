@@ -1,9 +1,9 @@
-"""Which rows of a run one fetch asks for, and what it brought.
+"""Which rows of a run one fetch asks for, and which it received.
 
 Rules
-- A window has one form: one that begins at step 0 or before it has no start.
-- A row without a step lies in a window as if its step was 0.
-- What was received is counted before anything is selected.
+- A window has one form: if it begins at step 0 or below, it has no start.
+- A row without a step counts as step 0.
+- Received rows are counted before anything is selected.
 """
 
 from msgspec.structs import force_setattr
@@ -12,9 +12,9 @@ from dr_wandb.core.contract.records import Record
 
 
 class FetchWindow(Record, frozen=True, kw_only=True):
-    """Steps to read: `start` inclusive, `stop` exclusive, None where it is open.
+    """The steps to read: `start` inclusive, `stop` exclusive, None if that side is open.
 
-    A window without a start reads the rows without a step, and those of steps below 0, too.
+    A window without a start also reads the rows without a step, and those of steps below 0.
     """
 
     start: int | None = None
@@ -26,7 +26,7 @@ class FetchWindow(Record, frozen=True, kw_only=True):
 
     @property
     def low(self) -> int:
-        """Return the first step that is asked for, 0 where the window begins with the run."""
+        """Return the first step to read, 0 if the window has no start."""
         return self.start or 0
 
     @property
@@ -35,13 +35,13 @@ class FetchWindow(Record, frozen=True, kw_only=True):
         return self.start is None and self.stop is None
 
     def has(self, step: int | None) -> bool:
-        """Say whether a row of this step is asked for; one without a step is, as step 0."""
+        """Say whether the window has a row of this step; None counts as step 0."""
         known = step or 0
         above = self.start is None or known >= self.start
         return above and (self.stop is None or known < self.stop)
 
     def covers(self, other: "FetchWindow") -> bool:
-        """Say whether all rows of another window lie inside this one."""
+        """Say whether this window has all rows of another one."""
         if self.start is not None and self.start > other.low:
             return False
         return self.stop is None or (other.stop is not None and other.stop <= self.stop)
@@ -50,15 +50,12 @@ class FetchWindow(Record, frozen=True, kw_only=True):
 WHOLE_RUN = FetchWindow()
 
 
-WHOLE_RUN = FetchWindow()
-
-
 class Received(Record, frozen=True, kw_only=True):
-    """What a fetch brought: distinct rows, before selection.
+    """The rows that a fetch received: distinct ones, before selection.
 
-    `last_timestamp` is that of the last row that has a step; `boundary_rows` are those of
-    `last_step`, `without_step` those that have none. `rows_below` and `rows_at` count the rows
-    below a step that was asked about, and those of that step.
+    `last_timestamp` is that of the last row that has a step. `boundary_rows` counts the rows of
+    `last_step`, `without_step` those without a step. `rows_below` and `rows_at` count the rows
+    below a step that was asked about, and at it.
     """
 
     rows: int = 0

@@ -1,10 +1,10 @@
-"""Which run a listing speaks of: the one that is tracked, or another one with its id.
+"""Which run a listing is about: the tracked one, or another one with its id.
 
 Rules
 - A run is its id and the second in which it was created. The latter counts only between listings of
   the same kind of source: a file knows another moment than a server.
-- Storage ids are made of names, so a project that was renamed has other ones of the same runs. They
-  count only if no time of creation is known, and if they name another run.
+- Storage ids are made of names, so renaming a project changes those of all its runs. They count
+  only if no time of creation is known, and if they name another run.
 """
 
 from msgspec.structs import replace
@@ -13,11 +13,11 @@ from dr_wandb.core.contract.listing import RunListing, names_run, same_second
 from dr_wandb.core.contract.state import FIRST_SOURCE, RunTracking
 
 FILES_SOURCE = "offline"
-"""The kind of source that reads files. A run begins with the earliest of its files that it sees."""
+"""The kind of source that reads files. For it, a run begins with its earliest visible file."""
 
 
 def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTracking:
-    """Return the tracking of a run that a listing shows: present, with what was said of it.
+    """Return the tracking of a run that a listing shows: present, and with that listing.
 
     A run that was made again under the same id starts without parts.
     """
@@ -37,9 +37,9 @@ def see(tracking: RunTracking | None, listing: RunListing, source: str) -> RunTr
 def holds_another_run(
     tracking: RunTracking, dataset: str, listing: RunListing, source: str | None = None
 ) -> bool:
-    """Say whether the rows of a dataset that are held are of another run than the listed one.
+    """Say whether the held rows of a dataset are those of another run than the listed one.
 
-    source: the kind of source of the listing; None for the one that the run was last seen by.
+    source: the kind of source of the listing; None for the one that last saw the run.
     """
     return tracking.part(dataset).of_earlier_run or is_another_run(tracking, listing, source)
 
@@ -47,7 +47,7 @@ def holds_another_run(
 def is_another_run(tracking: RunTracking, listing: RunListing, source: str | None = None) -> bool:
     """Say whether the listed run only shares its id with the one that is tracked.
 
-    source: the kind of source of the listing; None for the one that the run was last seen by.
+    source: the kind of source of the listing; None for the one that last saw the run.
     """
     if source is not None and source != (tracking.source or FIRST_SOURCE):
         return False
@@ -63,7 +63,7 @@ def is_another_run(tracking: RunTracking, listing: RunListing, source: str | Non
 
 
 def why_another(source: str | None) -> str:
-    """Say for people what another time of creation means, by the kind of source that shows it."""
+    """Say for people what a changed time of creation means for this kind of source."""
     if source == FILES_SOURCE:
         return "its files begin at another time"
     return "deleted and made again under the same id"

@@ -1,8 +1,8 @@
-"""The JSON-safe form of what a JSON decoder gave, at the speed of looking at it.
+"""A fast path to the JSON-safe form of values that come from a JSON decoder.
 
 Rules
-- The form is that of values.py, always: what is not plain JSON is left to it.
-- What is in its form already comes back as it is, not copied; nothing is ever changed in place.
+- The form is always that of values.py, which does all that is not plain JSON.
+- A value that is in its form already is returned as it is, not copied; nothing is changed in place.
 """
 
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from typing import Any
 from dr_wandb.core.contract.values import json_safe, number
 
 MOST_LEVELS = 50
-"""Levels of nesting that are looked at here; deeper values may contain themselves."""
+"""Levels of nesting that are handled here; deeper values may contain themselves."""
 
 _LEAST, _GREATEST = -(2**63), 2**64
-"""Integers in between are plain digits for certain."""
+"""Integers in between are certainly encoded as plain digits."""
 
 
 class _NotPlainError(Exception):
-    """The value is not what a decoder gives, or not simple enough."""
+    """The value did not come from a JSON decoder, or is not simple enough."""
 
 
 def plain_form(value: Any) -> Any:
-    """Return what `json_safe` returns; fast where the value is plain JSON."""
+    """Return what `json_safe` returns; fast if the value is plain JSON."""
     try:
         changes = _changes([(0, value)], 0)
     except _NotPlainError:

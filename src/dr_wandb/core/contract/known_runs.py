@@ -1,12 +1,13 @@
-"""The runs that an export knows, most of which a sync need not look at.
+"""The runs of an export, most of which a sync need not look at.
 
 Rules
-- A run *rests* if an incremental sync has nothing to ask of it and the manifest nothing to say: it
-  is settled, still listed, in the scope, and has every row that was listed.
-- A run that rests goes on resting as long as nothing of what is known of it changes.
-- What a sync decides does not depend on which runs are known to rest. It need not look at them.
-- Where records lie follows from their order and their lengths, so that a run which grows changes
-  nothing of what is known of the others.
+- A run *rests* if an incremental sync has nothing to ask about it and the manifest nothing to say
+  of it: it is settled, still listed, in the scope, and has every row that was listed.
+- A run that rests keeps resting as long as nothing that is known of it changes.
+- The decisions of a sync do not depend on which runs are known to rest. It may skip looking at
+  them.
+- The order and lengths of records give their offsets, so a run that grows changes nothing of what
+  is known of the others.
 """
 
 from abc import abstractmethod
@@ -22,14 +23,14 @@ from dr_wandb.core.contract.request import ExportRequest, HistorySelection
 from dr_wandb.core.contract.state import RunTracking, with_part
 
 SNAPSHOTS = "runs"
-"""Stands for `runs.jsonl` where datasets stand for their files."""
+"""Names `runs.jsonl` in arguments in which a dataset names its data file."""
 
 
 class Rest(Record, frozen=True, kw_only=True):
-    """Under which requests a run rests.
+    """The requests under which a run rests.
 
-    `metadata`: with the metadata file, or without. `parts` has the selection under which all its
-    rows were read, by dataset; a request that asks for other rows has to look at the run.
+    `metadata`: those with the metadata file, or those without. `parts` has the selection under
+    which all its rows were read, by dataset; a request for other rows has to look at the run.
     """
 
     metadata: bool
@@ -43,7 +44,7 @@ class Rest(Record, frozen=True, kw_only=True):
 
 
 def rest_of(run: RunTracking, last_sync_at: str | None) -> Rest | None:
-    """Return under which requests a run rests after a sync, None if under none."""
+    """Return the requests under which a run rests after a sync, None if there are none."""
     marks = (run.missing_since, run.out_of_scope_since, run.short_by)
     if marks != (None, None, None) or not run.read_at_its_end(
         include_metadata=run.metadata_included
@@ -62,14 +63,14 @@ def rest_of(run: RunTracking, last_sync_at: str | None) -> Rest | None:
 
 
 class Total(NamedTuple):
-    """How much of one data file is known: lines and bytes."""
+    """The known size of one data file in lines and bytes."""
 
     rows: int = 0
     bytes: int = 0
 
 
 class KnownRuns(Mapping[str, RunTracking]):
-    """All runs of an export, by id. To look at one may cost reading it."""
+    """All runs of an export, by id. Looking at one may mean reading it from a file."""
 
     @abstractmethod
     def resting(self, request: ExportRequest | None) -> Set[str]:
@@ -77,11 +78,11 @@ class KnownRuns(Mapping[str, RunTracking]):
 
     @abstractmethod
     def everything(self) -> Mapping[str, RunTracking]:
-        """Return all runs, looked at already."""
+        """Return all runs, read already."""
 
     @abstractmethod
     def total(self, file: str) -> Total:
-        """Return how much lies in a data file. file: a dataset, or `SNAPSHOTS`."""
+        """Return the known size of a data file. file: a dataset, or `SNAPSHOTS`."""
 
     @abstractmethod
     def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
@@ -109,14 +110,14 @@ def awake(
 
 
 def total(runs: Mapping[str, RunTracking], file: str) -> Total:
-    """Return how much lies in a data file. file: a dataset, or `SNAPSHOTS`."""
+    """Return the known size of a data file. file: a dataset, or `SNAPSHOTS`."""
     if isinstance(runs, KnownRuns):
         return runs.total(file)
     return sum_of(byte_range_in(run, file) for run in runs.values())
 
 
 def sum_of(byte_ranges: Iterable[ByteRange | None]) -> Total:
-    """Return how much lies in some byte_ranges."""
+    """Return the total size of some byte ranges."""
     rows = length = 0
     for byte_range in byte_ranges:
         if byte_range is not None:
@@ -125,9 +126,9 @@ def sum_of(byte_ranges: Iterable[ByteRange | None]) -> Total:
 
 
 class ChangedRuns(KnownRuns):
-    """The runs of an export after a sync: those of before, but for some that changed or are gone.
+    """The runs of an export after a sync: those before it, with some changed and some gone.
 
-    `changed` are also those that are new.
+    `changed` includes the new ones.
     """
 
     def __init__(
@@ -159,12 +160,12 @@ class ChangedRuns(KnownRuns):
         return len(self.before) - len(self.gone) + new
 
     def resting(self, request: ExportRequest | None) -> Set[str]:
-        """Return the runs of before that are known to rest, and did not change."""
+        """Return the runs known to rest before that did not change."""
         known = resting(self.before, request)
         return known - self.changed.keys() - self.gone if self.changed or self.gone else known
 
     def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
-        """Return the runs that changed, and those of before that are not known to rest."""
+        """Return the changed runs, and the earlier ones that are not known to rest."""
         for run_id, run in awake(self.before, request):
             if run_id not in self.changed and run_id not in self.gone:
                 yield run_id, run
@@ -179,7 +180,7 @@ class ChangedRuns(KnownRuns):
         return runs
 
     def total(self, file: str) -> Total:
-        """Return how much lies in a data file."""
+        """Return the known size of a data file."""
         moved = {*self.changed, *self.gone}
         was = sum_of(byte_range_in(self.before[run], file) for run in moved if run in self.before)
         now = sum_of(byte_range_in(run, file) for run in self.changed.values())
@@ -190,7 +191,7 @@ class ChangedRuns(KnownRuns):
 def changes_since(
     before: Mapping[str, RunTracking], after: Mapping[str, RunTracking]
 ) -> ChangedRuns:
-    """Return what changed of runs but where their records lie."""
+    """Return the runs that differ in more than the offsets of their records."""
     if isinstance(after, ChangedRuns) and after.before is before:
         return after
     was = before.everything() if isinstance(before, KnownRuns) else before
@@ -203,17 +204,17 @@ def changes_since(
 
 
 def files_of(run: RunTracking) -> tuple[str, ...]:
-    """Return in which data files it may have a record: datasets, and `SNAPSHOTS`."""
+    """Return the data files that may have a record of the run: datasets, and `SNAPSHOTS`."""
     return (SNAPSHOTS, *run.parts)
 
 
 def byte_range_in(run: RunTracking, file: str) -> ByteRange | None:
-    """Return where its records lie in a data file. file: a dataset, or `SNAPSHOTS`."""
+    """Return the byte range of a run in a data file. file: a dataset, or `SNAPSHOTS`."""
     return run.snapshot if file == SNAPSHOTS else run.part(file).stored
 
 
 def with_offsets(run: RunTracking, find: Callable[[str], int]) -> RunTracking:
-    """Return a run whose records begin elsewhere. find: gives the offset in a data file."""
+    """Return a run with new offsets of its records. find: gives the offset in a data file."""
     for file in files_of(run):
         byte_range = byte_range_in(run, file)
         if byte_range is None or (offset := find(file)) == byte_range.offset:
@@ -227,7 +228,7 @@ def with_offsets(run: RunTracking, find: Callable[[str], int]) -> RunTracking:
 
 
 def same_but_for_offsets(run: RunTracking, other: RunTracking) -> bool:
-    """Say whether the same is known of a run, but for where its records begin."""
+    """Say whether two trackings differ in nothing but the offsets of the records."""
     if run is other:
         return True
 
@@ -239,10 +240,10 @@ def same_but_for_offsets(run: RunTracking, other: RunTracking) -> bool:
 
 
 def offsets_in(file: str, records: Iterable[tuple[str, str | None, int]]) -> dict[str, int]:
-    """Return where the records of each run begin in a data file, from their lengths.
+    """Return the offset of each run's records in a data file, from their lengths.
 
-    records: run id, `created_at` and length in bytes, in any order. Snapshots lie newest first,
-    rows by run id.
+    records: run id, `created_at` and length in bytes, in any order. Snapshots are ordered newest
+    first, rows by run id.
     """
     if file == SNAPSHOTS:
         ordered = sorted(records, key=lambda one: snapshot_order(one[1], one[0]), reverse=True)

@@ -1,16 +1,16 @@
-"""What a listing says of a run, and what a listing can be asked.
+"""What a listing says of a run, and what a listing can be asked for.
 
 Rules
 - A listing is a tuple of RunListing. It holds no wandb object and any tool can make one.
 - A run is identified by its id and the second in which it was created: a run that was deleted and
-  made again under the same id is another run. Files know another moment than a server, so times
-  are compared between listings of one kind of source alone.
+  made again under the same id is another run. Files know another moment than a server, so times are
+  compared only between listings of one kind of source.
 - W&B's storage ids are base64 of the names of run, project and entity (recorded in 2023 and 2025):
-  a renamed project changes them all, a run made again has the old one. They count only if a time of
-  creation is not known, and two that name the same run are no difference even then.
-- Queries are values; `answers` is their one meaning, shared by every source that filters itself.
-- The scope of a query lets a source leave out what is not asked for. It need not: who asked
-  looks at each run again.
+  they all change if the project is renamed, and a run made again has its old one. They count only
+  if a time of creation is not known. Even then, two that name the same run are no difference.
+- Queries are values; `answers` defines what they mean, for every source that filters itself.
+- A source may use the scope of a query to skip runs, but need not: the caller checks each run
+  again.
 """
 
 import base64
@@ -24,15 +24,16 @@ from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.scope import RunScope
 
 TERMINAL_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
-"""States of a run whose process has ended. None is final: runs revive. Others count as alive."""
+"""States of a run whose process has ended. None is final: runs revive. A run in any other state
+counts as alive."""
 
 
 class RunListing(Record, omit_defaults=True, frozen=True, kw_only=True):
     """What a listing says of one run. Times are UTC, ISO 8601.
 
-    `fingerprint` is any text that differs when the snapshot differs; "" where it is not known.
-    `history_line_count`, `last_step` and `last_logged_at` are of the history, `other_counts` of the
-    other datasets, by name.
+    `fingerprint` is any text that differs when the snapshot differs; "" if it is not known.
+    `history_line_count`, `last_step` and `last_logged_at` are about the history, `other_counts`
+    about the other datasets, by name.
     """
 
     run_id: str
@@ -48,7 +49,7 @@ class RunListing(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     @property
     def terminal(self) -> bool:
-        """Say whether the run's process has ended, as far as W&B knows."""
+        """Say whether the run's process has ended, according to W&B."""
         return self.state in TERMINAL_STATES
 
     def counts_of(self, dataset: str) -> Counts:
@@ -63,7 +64,7 @@ class RunListing(Record, omit_defaults=True, frozen=True, kw_only=True):
 
 
 def same_second(one: str | None, other: str | None) -> bool | None:
-    """Say whether two times lie in one second, None if one of them is not known."""
+    """Say whether two times are in the same second, None if one of them is unknown."""
     first = instant(one)
     if first is None or one == other:
         return None if first is None else True
@@ -103,7 +104,7 @@ def list_run(run: WandbRun, fingerprint: str) -> RunListing:
 class EveryRun(
     Record, tag_field="kind", tag="every_run", omit_defaults=True, frozen=True, kw_only=True
 ):
-    """All runs of the project, as far as they are in scope."""
+    """All runs of the project that are in scope."""
 
     scope: RunScope | None = None
 
@@ -123,7 +124,7 @@ class RunsCreatedSince(
 
 
 class RunsById(Record, tag_field="kind", tag="runs_by_id", frozen=True, kw_only=True):
-    """The runs with these ids, as far as they are there, whatever the scope."""
+    """The existing runs with these ids, whatever the scope."""
 
     run_ids: tuple[str, ...]
 
@@ -132,12 +133,12 @@ ListingQuery = EveryRun | RunsCreatedSince | RunsById
 
 
 def scope_of(query: ListingQuery) -> RunScope | None:
-    """Return the scope that a query is bound to, None for every run."""
+    """Return the scope of a query, None for every run."""
     return None if isinstance(query, RunsById) else query.scope
 
 
 def answers(query: ListingQuery, run_id: str, created_at: str | None) -> bool:
-    """Say whether a run is among those that a query asks for, the scope aside."""
+    """Say whether a query asks for a run, without its scope."""
     match query:
         case EveryRun():
             return True
@@ -149,7 +150,7 @@ def answers(query: ListingQuery, run_id: str, created_at: str | None) -> bool:
 
 
 def earlier(moment: str, by: timedelta) -> str:
-    """Return the time that lies `by` before `moment`, in the same spelling."""
+    """Return the time that is `by` before `moment`, in the same spelling."""
     at = instant(moment)
     if at is None:
         return moment

@@ -2,7 +2,7 @@
 
 Rules
 - Paths are relative to the export, so that it can be moved.
-- The fields of dr-wandb 3.0.3 come first and keep their meaning, but for the paths.
+- The fields of dr-wandb 3.0.3 come first and keep their meaning, except that paths are relative.
 """
 
 import msgspec
@@ -23,10 +23,10 @@ class DataFile(Record, frozen=True, kw_only=True):
 class ExportManifest(Record, frozen=True, kw_only=True):
     """What one named export holds.
 
-    `mode` is "history" once there is a history file. `history_count` and the selection speak of
+    `mode` is "history" once there is a history file. `history_count` and the selection describe
     that file; a later metadata sync leaves them as they are. Paths are relative to the export.
     `scope` is that of the last sync. `short_runs` are those whose source lists more lines than it
-    gave rows, with how many more: waited for, or accepted as short. `missing_runs` are gone
+    gave rows, with the difference: still waited for, or accepted as short. `missing_runs` are gone
     upstream and `out_of_scope_runs` have left the scope, each with the time of the sync that first
     found it so.
     """

@@ -1,8 +1,8 @@
-"""Raw runs and raw rows to records.
+"""Turn raw runs and raw rows into records.
 
 Rules
-- Values take the forms of values.py, and rows the shape of row_shape.py, wherever they came from.
-- In a snapshot nulls stay.
+- Values take the forms of values.py, and rows the shape of row_shape.py, from every source.
+- Nulls stay in a snapshot.
 - A value of W&B's own four columns that has an unusable type is kept in `extra`, never dropped.
 """
 
@@ -20,7 +20,7 @@ from dr_wandb.core.contract.values import clean_text, decode_json, json_safe, sp
 
 
 def normalize_time(value: Any) -> str | None:
-    """Return an instant as UTC, ISO 8601, ending in `Z`, with the digits it came with.
+    """Return an instant as UTC, ISO 8601, ending in `Z`, with all the digits of its fraction.
 
     A time without a zone is UTC, which is what W&B sends (facts of wandb 0.31.0). Text that is not
     a time is kept as it is.
@@ -48,7 +48,7 @@ _USUAL_LENGTHS = (_SECONDS, _SECONDS + 1)
 
 
 def _is_usual(text: str) -> bool:
-    """Say whether this is a time as W&B sends it, to the second and in UTC."""
+    """Say whether this is a time as W&B usually sends it: UTC, in whole seconds."""
     seconds, zone = text[:_SECONDS], text[_SECONDS:]
     try:
         return zone in ("", "Z") and datetime.fromisoformat(seconds).isoformat() == seconds
@@ -63,7 +63,7 @@ _TIME = re.compile(
 
 
 def instant(text: str | None) -> datetime | None:
-    """Return the instant that a normalized time names, None where it names none."""
+    """Return the instant of a normalized time, None if it is not a time."""
     if text is None:
         return None
     try:
@@ -104,7 +104,7 @@ def normalize_row(raw_row: Mapping[str, Any], run_id: str) -> HistoryRow:
 
 
 def reshape_row(row: HistoryRow) -> HistoryRow:
-    """Return a stored row of any earlier shape in the present one, from what it holds."""
+    """Convert a stored row of any earlier shape to the present one."""
     own: dict[str, Any] = {"_step": row.step, "_runtime": row.runtime}
     if OWN_METADATA in row.extra:
         own |= {f"{OWN_PREFIX}{key}": value for key, value in row.wandb_metadata.items()}
@@ -116,7 +116,7 @@ def reshape_row(row: HistoryRow) -> HistoryRow:
 
 
 def whole_step(value: Any) -> int | None:
-    """Return a JSON-safe `_step` as an integer, None where it is none: servers send doubles too."""
+    """Return a JSON-safe `_step` as an integer, None if it is not one: servers send doubles."""
     if type(value) is int:
         return value
     whole = type(value) is float and value.is_integer() and abs(value) < 2.0**63
@@ -126,9 +126,10 @@ def whole_step(value: Any) -> int | None:
 def normalize_what_reads(
     raw_run: Mapping[str, Any], *, entity: str, project: str
 ) -> tuple[WandbRun, dict[str, str]]:
-    """Make a run as `normalize_run` does, without the JSON texts in it that do not read.
+    """Make a run as `normalize_run` does, but skip its JSON texts that cannot be read.
 
-    Returns these by name, each with what is wrong with it. Raises ValueError if that is not all.
+    Returns the skipped ones by name, each with its error. Raises ValueError if anything else is
+    wrong.
     """
     try:
         return normalize_run(raw_run, entity=entity, project=project), {}
@@ -156,7 +157,7 @@ def normalize_run(raw_run: Mapping[str, Any], *, entity: str, project: str) -> W
     """Make a run from a GraphQL node with the fields of the SDK's full run fragment.
 
     `config`, `summaryMetrics` and `systemMetrics` may be JSON text or objects, every field may be
-    missing or null. Raises ValueError where a JSON text does not read, naming the field.
+    missing or null. Raises ValueError with the field's name if a JSON text cannot be read.
     """
     run_id = clean_text(str(raw_run["name"]))
     display_name = _text(raw_run.get("displayName"))

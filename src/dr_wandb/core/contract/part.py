@@ -1,9 +1,9 @@
 """What is known of one run's rows of one dataset: a *part* of the run.
 
 Rules
-- A position says under which selection it was reached; under another it counts for nothing.
-- A position is what was received from the source, never what the server announced.
-- A part of which nothing is known is `UNKNOWN`: nothing of it was ever read.
+- A position names the selection under which it was reached; under another one it does not count.
+- A position records what was received from the source, never what the server announced.
+- A part of which nothing was ever read is `UNKNOWN`.
 """
 
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from dr_wandb.core.contract.run_failure import RunFailure
 
 
 class ByteRange(Record, frozen=True, kw_only=True):
-    """A run of bytes in a file of the export: `rows` lines, and the digest of the bytes."""
+    """A range of bytes in a file of the export: `rows` lines, and the digest of the bytes."""
 
     offset: int
     length: int
@@ -40,11 +40,11 @@ class ByteRange(Record, frozen=True, kw_only=True):
 class Position(Record, frozen=True, kw_only=True):
     """How far the rows of one run were received, under one selection.
 
-    `rows` counts the rows received of the whole run, before selection; `boundary_rows` of them are
-    those of `last_step`, at which a tail begins. `without_step` have none, so that no tail brings
-    them again; None in states of earlier builds. `listed` is what the listing said of them then.
-    `short_by` is how many lines it listed that never came, and are not waited for any more.
-    `whole` is false in positions of early builds that read a part of a run.
+    `rows` counts the rows received of the whole run, before selection. `boundary_rows` of them are
+    at `last_step`, at which a tail begins. `without_step` of them have no step, so no tail brings
+    them again; None in states of earlier builds. `listed` is what the listing said then. `short_by`
+    is the number of listed lines that never came and are no longer waited for. `whole` is false in
+    positions of early builds that read only part of a run.
     """
 
     selection: HistorySelection = EVERYTHING
@@ -65,12 +65,11 @@ class Position(Record, frozen=True, kw_only=True):
 class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     """What is known of one run's rows of one dataset.
 
-    `stored`: where they lie in the data file. `position` is the last proof; `held` describes the
-    rows that are in the file, if they are others than it says. `evidence` and `look` are what is
-    known beyond it. `row_shape` is the version of the shape in which they were received.
-    `rows_from` is the kind of source they came from, "" for the one that the run was last seen by.
-    `of_earlier_run`: the rows in the file are of another run that had the id before. `failure` is
-    why the last fetch failed.
+    `stored`: their byte range in the data file. `position` is the last proof; `held` describes the
+    rows in the file if they differ from it. `evidence` and `look` are what is known beyond it.
+    `row_shape` is the version of the shape in which they were received. `rows_from` is the kind of
+    source they came from, "" for the one that last saw the run. `of_earlier_run`: the rows in the
+    file belong to another run that had the id before. `failure` is why the last fetch failed.
     """
 
     stored: ByteRange | None = None
@@ -90,12 +89,12 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     @property
     def rows_incomplete(self) -> bool:
-        """Say whether rows are held whose shape could not be had back from what was stored."""
+        """Say whether rows are held in an older shape, so that the stored rows are incomplete."""
         holds = self.stored is not None or (self.position is not None and self.position.rows > 0)
         return holds and self.row_shape < ROW_SHAPE
 
     def complete(self, selection: HistorySelection, counts: Counts) -> bool:
-        """Say whether all that was listed then, and the selection admits, was read."""
+        """Say whether everything was read that was listed then and that the selection admits."""
         return (
             self.failure is None
             and self.position is not None
@@ -106,17 +105,17 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     @property
     def rows(self) -> Position | None:
-        """Describe the rows that are in the file, None if that is not known."""
+        """Return the description of the rows in the file, None if it is not known."""
         return self.held or self.position
 
     @property
     def standing(self) -> Standing:
-        """Return what is known of the rows that are in the file."""
+        """Return the standing of the rows in the file."""
         return Standing.PROVEN if self.evidence is None else self.evidence.standing
 
     @property
     def short_by(self) -> int | None:
-        """Return how many lines are listed that did not come, None if the run is not short."""
+        """Return how many listed lines did not come, None if the run is not short."""
         evidence = self.evidence
         if evidence is not None and evidence.standing in (Standing.SHORT, Standing.ACCEPTED):
             return max(0, evidence.difference or 0)
@@ -124,9 +123,9 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return short_by if short_by > 0 else None
 
     def accounts_for(self, counts: Counts) -> bool:
-        """Say whether a listing with these counts has nothing that was not received.
+        """Say whether everything in a listing with these counts was received.
 
-        A difference that was confirmed says nothing new as long as it stays the same.
+        A confirmed difference is no news as long as it stays the same.
         """
         position = self.position
         if position is None or not self.standing.stands:
@@ -141,7 +140,7 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return look is not None and bool(look.confirmed_at) and look.difference == difference
 
     def look_due(self, counts: Counts, now: str | None) -> bool:
-        """Say whether rows that a listing differs from, for no reason, are to be read once more."""
+        """Say whether to read the rows again as the listing differs from them for no reason."""
         if self.position is None or now is None:
             return False
         difference = self.position.difference(counts)
@@ -150,7 +149,7 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return self.look is None or self.look.difference != difference or self.look.due(now)
 
     def looked_at(self, counts: Counts) -> bool:
-        """Say whether no look at a difference between these rows and the listing is to come."""
+        """Say whether every look at a difference between these rows and the listing is over."""
         if self.position is None or self.position.difference(counts) == NO_DIFFERENCE:
             return True
         return self.look is not None and self.look.ended
@@ -163,7 +162,7 @@ UNKNOWN = PartTracking()
 def part_with_rows(part: PartTracking, stored: ByteRange | None) -> PartTracking:
     """Return a part whose rows were found in the data file.
 
-    A position goes if they are not the rows it is of.
+    Its position is dropped if it describes other rows than these.
     """
     before = part.stored
     known = (before.digest, before.rows) if before is not None and before.rows else None

@@ -1,4 +1,4 @@
-"""What is wrong with a request: all of it at once, in words."""
+"""The problems of a request: all of them at once, in words."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +12,9 @@ _T = TypeVar("_T")
 
 
 class InvalidRequestError(DrWandbError, ValueError):
-    """What was asked for contradicts itself, holds a bad value, or does not go with what is there.
+    """The request contradicts itself, holds a bad value, or does not fit the export.
 
-    `problems` has one sentence for each, in the order of the fields. Decoding a value of which the
+    `problems` has one sentence for each, in the order of the fields. Decoding a value for which the
     constructor would raise this raises `msgspec.ValidationError`, as for every ValueError.
     """
 
@@ -29,9 +29,9 @@ class InvalidRequestError(DrWandbError, ValueError):
 
 @contextmanager
 def all_problems() -> Iterator[Callable[[Callable[[], _T]], "_T | None"]]:
-    """Let several parts of a request be made, and raise the problems of all of them together.
+    """Make several parts of a request, and raise the problems of all of them together.
 
-    Gives a function that calls another one, and returns None where that raises.
+    Gives a function that calls another one, and returns None if that raises InvalidRequestError.
     """
     problems: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The records of an export: one run snapshot or one history row a line.
+"""The records of an export: one run snapshot or one history row per line.
 
 Rules
 - Field names are those of dr-wandb 3.0.3; every field that it did not have has a default.
@@ -12,19 +12,19 @@ from typing import Any
 import msgspec
 
 SCHEMA_VERSION = 6
-"""What we write. 1 is dr-wandb 3.0.3, 2 has rows of an earlier shape; a newer one is refused."""
+"""The version we write. 1 is dr-wandb 3.0.3, 2 has an earlier row shape; newer is refused."""
 
 FIRST_OF_OURS = 2
-"""From here on files are in our form, with digests."""
+"""From this version on, files are in our form, with digests."""
 
 FIRST_WITH_EVIDENCE = 4
-"""From here on the state says by evidence how the rows of a run stand."""
+"""From this version on, the state holds evidence for the standing of a run's rows."""
 
 FIRST_WITH_PARTS = 5
-"""From here on the state tells apart what is known of a run's rows by dataset."""
+"""From this version on, the state keeps what is known of a run's rows by dataset."""
 
 FIRST_WITH_KINDS = 6
-"""From here on the state has a kind beside the reason of each failure of a run."""
+"""From this version on, each failure of a run has a kind beside its reason."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +41,10 @@ class RunUser(Record, frozen=True, kw_only=True):
 class WandbRun(Record, frozen=True, kw_only=True):
     """One W&B run in a JSON-safe shape.
 
-    `run_id` is W&B's `name` (the id in its URL), `name` and `display_name` the text that people
-    see. Times are UTC, ISO 8601, ending in `Z`. `config` is unwrapped; what W&B itself keeps in it
-    (`_wandb`, `wandb_version`) is in `wandb_config`. `url` depends on SDK and host and is never
-    part of the identity of a run. `metadata` is there only with `include_metadata`.
+    `run_id` is W&B's `name` (the id in its URL); `name` and `display_name` are the text that people
+    see. Times are UTC, ISO 8601, ending in `Z`. `config` is unwrapped; the entries that W&B itself
+    keeps in it (`_wandb`, `wandb_version`) are in `wandb_config`. `url` depends on SDK and host and
+    is never part of the identity of a run. `metadata` is set only with `include_metadata`.
     """
 
     run_id: str
@@ -83,7 +83,7 @@ class WandbRun(Record, frozen=True, kw_only=True):
 
     @property
     def history_keys_last_step(self) -> int | None:
-        """Return `historyKeys.lastStep` where it is a real integer."""
+        """Return `historyKeys.lastStep` if it is a real integer."""
         last_step = (self.history_keys or {}).get("lastStep")
         if isinstance(last_step, int) and not isinstance(last_step, bool):
             return last_step
@@ -91,12 +91,12 @@ class WandbRun(Record, frozen=True, kw_only=True):
 
 
 SNAPSHOT_FIELDS = WandbRun.__struct_fields__
-"""What a snapshot says of its run. The state names them, so that a field which is added later is
-read for the runs that are held."""
+"""The fields of a snapshot. The state names them, so that a field which is added later is read for
+the runs that are already held."""
 
 
 def snapshot_order(created_at: str | None, run_id: str) -> tuple[str, str]:
-    """Return the sort key of `runs.jsonl`, to be taken descending: the creation, then the id.
+    """Return the sort key of `runs.jsonl`: creation time, then id, for descending order.
 
     Without its `Z`, a time in our spelling sorts as an instant, whatever its fraction has.
     """
@@ -104,7 +104,7 @@ def snapshot_order(created_at: str | None, run_id: str) -> tuple[str, str]:
 
 
 class RunSnapshot(Record, frozen=True, kw_only=True):
-    """One run as it was when last seen to differ, and when that was (UTC, ISO 8601)."""
+    """One run as it was when last seen to differ, and the time of that (UTC, ISO 8601)."""
 
     run: WandbRun
     exported_at: str
@@ -118,8 +118,8 @@ class RunSnapshot(Record, frozen=True, kw_only=True):
 class HistoryRow(Record, frozen=True, kw_only=True, gc=False):
     """One row that a run logged.
 
-    The garbage collector does not look at rows: what they hold is JSON, which never refers back to
-    them, and to look at each of a million would take longer than to read them.
+    The garbage collector skips rows: they hold JSON, which never refers back to them. Visiting a
+    million of them would take longer than reading them.
 
     `timestamp` is W&B's epoch seconds as text, exact: `float(row.timestamp)` gives the number back.
     `metrics` has the keys without a leading underscore, `extra` the others, and any of `_step`,

@@ -1,9 +1,9 @@
 """What a sync is asked to do, checked as a whole.
 
 Rules
-- A request that exists is sound: constructing, decoding or replacing one checks it.
+- Every request that exists is valid: constructing, decoding or replacing one checks it.
 - All problems are reported at once, in `InvalidRequestError.problems`.
-- Strings are accepted where an enum, a path or a tuple is meant.
+- Strings are accepted for enums, paths and tuples.
 - Two selections that admit the same rows compare equal: keys are sorted and unique, a selection
   that admits everything is None.
 """
@@ -29,10 +29,10 @@ class ExportMode(StrEnum):
 
 
 class SyncMode(StrEnum):
-    """What a sync looks at.
+    """Which runs a sync looks at.
 
-    `incremental`: what is new or not settled. `detect_changes`: every run's listing, and the
-    history of those that differ. `full_reconcile`: every run again.
+    `incremental`: new runs and those that are not settled. `detect_changes`: every run's listing,
+    and the history of those that differ. `full_reconcile`: every run again.
     """
 
     INCREMENTAL = "incremental"
@@ -72,7 +72,7 @@ class HistoryWindow(Record, frozen=True, kw_only=True):
             raise InvalidRequestError(problems)
 
     def admits_step(self, step: int | None) -> bool:
-        """Say whether a row of this step lies inside the window."""
+        """Say whether a row of this step is inside the window."""
         known = 0 if step is None else step
         return (self.min_step is None or known >= self.min_step) and (
             self.max_step is None or known < self.max_step
@@ -102,17 +102,17 @@ class HistorySelection(Record, frozen=True, kw_only=True):
 
     @property
     def admits_all(self) -> bool:
-        """Say whether every row is admitted whole; which of them are kept, is another matter."""
+        """Say whether all rows are admitted with all metrics; `max_records` may still drop some."""
         return self.keys is None and (self.bounds.min_step, self.bounds.max_step) == (None, None)
 
     @property
     def admits_whole_rows(self) -> bool:
-        """Say whether each row is kept as it is, though `max_records` may drop rows of a run."""
+        """Say whether rows keep all their metrics and steps; `max_records` may still drop some."""
         return self.keys is None and self.bounds.min_step is None and self.bounds.max_step is None
 
     @property
     def bounds(self) -> HistoryWindow:
-        """Return the window, an open one where there is none."""
+        """Return the window, an open one if there is none."""
         return self.window or HistoryWindow()
 
 
@@ -125,11 +125,11 @@ class ExportRequest(Record, frozen=True, kw_only=True):
 
     `name` is one folder name below `data_root`. `runs_per_page` is the most runs in a page of the
     listing (W&B serves at most 1000). `timeout_seconds` is how long one call may go without
-    progress; a download that only trickles ends after ten times as long. `max_rate` is the most
-    requests a second. `prune` drops runs that are gone upstream, `allow_empty` believes a listing
-    without most runs. `any_project` takes runs in that were logged to another entity or project
-    (offline runs only). `extra_datasets` are asked for beside the history, by their names.
-    Raises InvalidRequestError with every problem found.
+    progress; a download that only trickles ends after ten times as long. `max_rate` is the maximum
+    number of requests per second. `prune` drops runs that are gone upstream, `allow_empty` believes
+    a listing without most runs. `any_project` also takes runs that were logged to another entity or
+    project (offline runs only). `extra_datasets` are requested beside the history, by name. Raises
+    InvalidRequestError with every problem found.
     """
 
     entity: str
@@ -188,23 +188,23 @@ class ExportRequest(Record, frozen=True, kw_only=True):
 
     @property
     def selection(self) -> HistorySelection:
-        """Return the selection in force, `EVERYTHING` where none was given."""
+        """Return the selection, `EVERYTHING` if none was given."""
         return self.history_selection or EVERYTHING
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Return the datasets that are asked for. What is held of others stays as it is."""
+        """Return the requested datasets. Held rows of other datasets stay as they are."""
         of_mode = (HISTORY,) if self.mode == ExportMode.HISTORY else ()
         return (*of_mode, *self.extra_datasets)
 
     @property
     def takes_all_rows(self) -> bool:
-        """Say whether the history of every run is asked for, and each row of it whole."""
+        """Say whether the whole history of every run is requested, with every metric."""
         selects = self.scope is not None or not self.selection.admits_whole_rows
         return self.mode == ExportMode.HISTORY and not selects
 
     def selection_of(self, dataset: str) -> HistorySelection:
-        """Return which rows of a dataset are kept: of all but the history, every one."""
+        """Return the selection for a dataset; of all but the history every row is kept."""
         return self.selection if DATASETS[dataset].selects else EVERYTHING
 
     def _clean_address(self) -> list[str]:
@@ -226,7 +226,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
 
 
 def selection_in_words(selection: HistorySelection) -> str:
-    """Say a selection in words."""
+    """Describe a selection in words."""
     bounds = selection.bounds
     parts = [f"keys {', '.join(selection.keys)}"] if selection.keys else []
     parts.extend(
@@ -242,15 +242,17 @@ def selection_in_words(selection: HistorySelection) -> str:
 
 
 def check_source(source: str, scope: RunScope | None = None, *, any_project: bool = False) -> None:
-    """Refuse what is no source, and flags that do not go with it."""
+    """Refuse an unknown source, and flags that it does not support."""
     kind, _, location = source.partition(":")
     problems = []
     if source != "api" and not (kind in ("replay", "offline") and location):
         problems.append(f"source must be api, replay:DIR or offline:DIR, not {source!r}")
     elif source != "api" and scope is not None and scope.filters is not None:
-        problems.append("a run filter needs source api; the other flags take any")
+        problems.append("a run filter needs source api; the other flags work with any")
     if any_project and kind != "offline":
-        problems.append("any_project goes with source offline:DIR: W&B has one project at a time")
+        problems.append(
+            "any_project needs source offline:DIR; from W&B, export one project at a time"
+        )
     if problems:
         raise InvalidRequestError(problems)
 
@@ -262,7 +264,7 @@ def build_selection(
     max_step: int | None = None,
     max_records: int | None = None,
 ) -> HistorySelection | None:
-    """Make a selection from the flags of the command line, None where none is given."""
+    """Make a selection from the flags of the command line, None if none is given."""
     selection = HistorySelection(
         keys=tuple(keys) if keys is not None else None,
         window=HistoryWindow(min_step=min_step, max_step=max_step, max_records=max_records),

@@ -1,16 +1,16 @@
-"""The one shape of a history row, whatever way it came.
+"""The one shape of a history row, whichever way it came.
 
 Rules
 - An object without `_type` is flattened into dotted keys, as W&B's server does with live rows, at
   any depth but not inside lists. An object with `_type` (media, histogram) and a list stay.
-- A null member of an object vanishes, at every depth, and so does one that is an object without
-  members. Inside lists both stay.
-- A column of mixed type comes from exported Parquet as an object of `_type_*` members: it is its
-  one member that is not null. With several of them it stays an object.
-- Bytes that are JSON text are that JSON. Text is never decoded.
-- Where a flattened key meets a literal one, the literal keeps the key; the flattened one becomes
+- A null member of an object is dropped, at every depth, and so is a member that is an object
+  without members. Inside lists both stay.
+- A column of mixed type comes from exported Parquet as an object of `_type_*` members: its value is
+  the one member that is not null. If several are not null, it stays an object.
+- Bytes that are JSON text become that JSON. Text is never decoded.
+- If a flattened key equals a literal one, the literal one keeps the key; the flattened one becomes
   `key (nested)`, then `key (nested 2)`. Of flattened ones, shorter paths come first.
-- A row that has the shape is itself.
+- A row that has the shape already is returned unchanged.
 
 Sources: W&B weave's readers of exported Parquet and its recorded history of 2023 to 2025, in which
 live rows and exported ones are flattened alike.
@@ -25,15 +25,15 @@ ROW_SHAPE = 2
 """The version of this shape. 1 is that of exports with `schema_version` 2 and less."""
 
 OWN_METADATA = "_wandb"
-"""What W&B itself notes in a row; it is opened whatever is in it."""
+"""The object that W&B itself adds to a row; it is always flattened."""
 
 OWN_PREFIX = f"{OWN_METADATA}."
 
 MOST_LEVELS = 150
-"""Levels of nesting that are looked at; what lies deeper is kept as its JSON text."""
+"""Levels of nesting that are handled; deeper values are kept as their JSON text."""
 
 UNION = "_type_"
-"""How the names of the members of a value of mixed type begin."""
+"""The prefix of the member names of a value of mixed type."""
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 Path = tuple[str, ...]
@@ -42,7 +42,7 @@ Path = tuple[str, ...]
 def flatten_row(raw_row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a raw row as JSON-safe values under flat keys, W&B's own columns included.
 
-    Total: never fails. Keys of `_wandb` are `_wandb.` and their path.
+    Total: never fails. Keys inside `_wandb` become `_wandb.` and their path.
     """
     flat: dict[str, Any] = {}
     nested: list[tuple[Path, Any]] = []
@@ -62,7 +62,7 @@ def flatten_row(raw_row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def is_open(value: Mapping[Any, Any]) -> bool:
-    """Say whether an object is flattened: it has no `_type`, and no alternatives of a union."""
+    """Say whether an object is flattened: it has no `_type`, and is not of mixed type."""
     return settle(value.get("_type")) is None and not is_union(value)
 
 
@@ -77,7 +77,7 @@ def is_union(names: Iterable[Any]) -> bool:
 
 
 def settle(value: Any) -> Any:
-    """Return a raw value without alternatives, bytes of JSON, null members and empty members."""
+    """Resolve mixed types and bytes of JSON in a raw value, and drop null and empty members."""
     kind = type(value)
     if kind in _SCALARS:
         return value
@@ -140,7 +140,7 @@ def _by_length(leaf: tuple[Path, Any]) -> tuple[int, Path]:
 
 
 def free_key(key: str, taken: Mapping[str, Any]) -> str:
-    """Return the key that a flattened value gets in a row, whose other keys are taken."""
+    """Return the key that a flattened value gets in a row whose other keys are `taken`."""
     if key not in taken:
         return key
     name, number = f"{key} (nested)", 1

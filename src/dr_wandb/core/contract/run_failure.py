@@ -1,11 +1,11 @@
-"""Why something of one run could not be had: a kind for programs, a reason for people.
+"""Why something of one run could not be read: a kind for programs, a reason for people.
 
 Rules
-- The kind is chosen by the code that sees the failure, and stays the same from there on: in the
+- The code that sees the failure chooses the kind, and it stays the same from there on: in the
   result of the fetch, the state, the plan, the summary, `status` and `verify`.
-- Kinds are part of the public contract (docs/errors.md); reasons may be worded in another way.
-- Each kind is made somewhere. `UNKNOWN` is for what earlier builds wrote down without one, and for
-  a kind of a later build.
+- Kinds are part of the public contract (docs/errors.md); the wording of reasons may change.
+- Each kind is made somewhere. `UNKNOWN` is for failures that earlier builds recorded without a
+  kind, and for a kind of a later build.
 """
 
 from enum import StrEnum
@@ -37,12 +37,12 @@ class RunFailureKind(StrEnum):
 
 
 class RunFailure(Record, frozen=True, kw_only=True):
-    """Why something of one run could not be had."""
+    """Why something of one run could not be read."""
 
     kind: RunFailureKind
     reason: str
 
     @property
     def refused(self) -> bool:
-        """Say whether the source has it, and does not give it to whoever asks."""
+        """Say whether the source has it, but refuses to give it to this user."""
         return self.kind == RunFailureKind.REFUSED

@@ -2,10 +2,11 @@
 
 Rules
 - Several values of one field widen the scope, several fields narrow it.
-- A scope says what is taken up. What was taken up once is kept, also when it leaves the scope.
+- A scope decides which runs are added. A run that was added once is kept, even if it leaves the
+  scope.
 - Two scopes that say the same compare equal: values are sorted and unique, times are normalized.
-- `filters` is judged by W&B alone; everything else here, for every source alike, but for fields of
-  a run that the server does not know: there its own filter decides.
+- W&B alone judges `filters`. Everything else is judged here, in the same way for every source. The
+  exception is a field of a run that the server does not know: there its own filter decides.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -86,17 +87,17 @@ CRITERIA = (
         operator=Operator.BEFORE,
     ),
 )
-"""Every way of choosing runs that is judged here. Flags and their help, checks, admission, filters
-of W&B and wording are made of this table; a RunScope has a field for each row of it."""
+"""Every criterion that is judged here. The flags and their help, the checks, the admission, W&B's
+filters and the wording come from this table; a RunScope has one field for each row of it."""
 
 
 class RunScope(Record, frozen=True, kw_only=True):
     """A choice of runs; a field that is empty or None admits every run.
 
-    `states`, `groups`, `sweeps`, `run_ids`: the run's is one of them. `tags`: it has at least one
-    of them. `created_after` is inclusive, `created_before` exclusive (ISO 8601; UTC where no zone
-    is given). `filters` is a query in the style of MongoDB, as `Api.runs(filters=...)` takes it.
-    Raises InvalidRequestError with every problem found.
+    `states`, `groups`, `sweeps`, `run_ids`: the run's value is one of them. `tags`: the run has at
+    least one of them. `created_after` is inclusive, `created_before` exclusive (ISO 8601; UTC if no
+    zone is given). `filters` is a query in the style of MongoDB, as `Api.runs(filters=...)` takes
+    it. Raises InvalidRequestError with every problem found.
     """
 
     states: tuple[str, ...] = ()
@@ -143,13 +144,13 @@ class RunScope(Record, frozen=True, kw_only=True):
         """Return the part that can be judged without W&B."""
         return replace(self, filters=None)
 
-    def unseen(self, left_out: Collection[str]) -> tuple[str, ...]:
-        """Return the fields of a listed run that were left out, and that this scope asks about."""
+    def unseen(self, not_listed: Collection[str]) -> tuple[str, ...]:
+        """Return the fields that this scope asks about and that the listing does not have."""
         asked = (criterion.listed_as for criterion, _ in chosen_in(self))
-        return tuple(field for field in asked if field is not None and field in left_out)
+        return tuple(field for field in asked if field is not None and field in not_listed)
 
     def without(self, fields: Collection[str]) -> "RunScope":
-        """Return the part of it that does not ask about these fields of a listed run."""
+        """Return the scope without the criteria on these fields of a listed run."""
         dropped = (criterion for criterion in CRITERIA if criterion.listed_as in fields)
         return replace(self, **{criterion.field: None for criterion in dropped})
 
@@ -163,7 +164,7 @@ EVERY_RUN = RunScope()
 
 
 def chosen_in(scope: RunScope) -> Iterator[tuple[Criterion, tuple[str, ...]]]:
-    """Give the criteria that a scope uses, each with the values that are wanted."""
+    """Give the criteria that a scope uses, each with its wanted values."""
     for criterion in CRITERIA:
         if wanted := getattr(scope, criterion.field):
             yield criterion, wanted if criterion.takes_several else (wanted,)
@@ -172,7 +173,7 @@ def chosen_in(scope: RunScope) -> Iterator[tuple[Criterion, tuple[str, ...]]]:
 def build_scope(flags: Mapping[str, Any], filters: str | None = None) -> RunScope | None:
     """Make a scope from the flags of the command line, None if they admit every run.
 
-    flags: the values of those that were given, by the `flag` of their criterion. filters: JSON
+    flags: the values that were given, by the `flag` of their criterion. filters: JSON
     text. Raises InvalidRequestError with every problem found.
     """
     fields: dict[str, Any] = {criterion.field: flags.get(criterion.flag) for criterion in CRITERIA}

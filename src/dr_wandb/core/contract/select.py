@@ -1,12 +1,13 @@
 """History selection: which rows a request admits, and which of their metrics.
 
 Rules
-- A row is admitted when it lies in the step window and has at least one of the keys; then it keeps
-  just those metrics, and its step, timestamp, runtime, wandb_metadata and extra.
-- A key is the exact name of a metric. In a row without such a metric it is the name of an object,
-  `val` for all `val.*`; failing that, a dotted path into a value that is an object still.
-- A key with a leading underscore names one of W&B's own columns and only admits.
-- Selecting twice is selecting once. `max_records` is a matter of the whole run (see merge.py).
+- A row is admitted if it is in the step window and has at least one of the keys. It then keeps only
+  those metrics, and its step, timestamp, runtime, wandb_metadata and extra.
+- A key is the exact name of a metric. In a row without such a metric it is the name of an object
+  (`val` for all `val.*`), or else a dotted path into a value that is still an object.
+- A key with a leading underscore names one of W&B's own columns. It admits rows, and selects no
+  metric.
+- Selecting twice is selecting once. `max_records` applies to the whole run (see merge.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -42,10 +43,10 @@ def select_rows(rows: Iterable[HistoryRow], selection: HistorySelection) -> tupl
 
 
 def select_names(names: Collection[str], selection: HistorySelection) -> frozenset[str] | None:
-    """Return which of some columns a selection keeps of each row that it admits.
+    """Return the columns that a selection keeps of each row that it admits.
 
-    names: all columns of some rows, W&B's own included. None if it depends on the row, since a key
-    is the name of a metric and of an object, or leads into a value.
+    names: all columns of some rows, W&B's own included. None if that depends on the row, because
+    a key is the name of both a metric and an object, or a path into a value.
     """
     if selection.keys is None:
         return frozenset(names)
@@ -82,9 +83,9 @@ def _members(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _inside_value(metrics: Mapping[str, Any], key: str, kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what lies at a dotted path inside a value that is not kept as a whole.
+    """Return the member at a dotted path inside a value that is not itself kept.
 
-    It gets the key for its name, and the shape of a row.
+    It is named by the key, and flattened like a row.
     """
     parts = key.split(".")
     for length in range(len(parts) - 1, 0, -1):

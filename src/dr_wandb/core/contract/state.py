@@ -2,8 +2,8 @@
 
 Rules
 - What is known of a run's rows is kept by dataset, see part.py.
-- *Complete* and *settled* are computed from what is stored, never stored themselves.
-- States of earlier forms are read by earlier_states.py.
+- *Complete* and *settled* are computed from the stored state, never stored themselves.
+- earlier_states.py reads states of earlier forms.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,23 +22,23 @@ from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
 
 FIRST_SOURCE = "api"
-"""The kind of source of states that do not name it: those of dr-wandb 3.0.3."""
+"""The kind of source of states that name none: those of dr-wandb 3.0.3."""
 
 SETTLING_TIME = timedelta(hours=24)
-"""How long a complete run's last heartbeat must be past before it is not looked at again."""
+"""A complete run whose last heartbeat is older than this is not looked at again."""
 
 
 class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     """What is known of one run. The first five fields are those of 3.0.3.
 
     `last_history_step` repeats the last step of the history's position. `seen` is what the last
-    listing said, `fingerprint` what it said when the stored snapshot was made. `snapshot` is its
-    bytes in the data file. `parts` has what is known of its rows, by dataset. `fields_to_read` are
-    those that its snapshot was made without, as they did not exist. `source` is the kind of source
-    it was last seen by. `failure` is why its listing did not read; `unread` is what of it did not,
-    while the rest did. `metadata_failure` is why its metadata file did not come; what is held of it
-    stays. `missing_since` and `out_of_scope_since` are the syncs that first found it gone upstream,
-    or outside of the scope.
+    listing said; `fingerprint` is the listed one when the stored snapshot was made. `snapshot` is
+    its byte range in the data file. `parts` has what is known of its rows, by dataset.
+    `fields_to_read` are the fields that its snapshot does not have because they did not exist yet.
+    `source` is the kind of source that last saw it. `failure` is why its listing could not be read;
+    `unread` is the part of it that could not, while the rest could. `metadata_failure` is why its
+    metadata file did not come; a held one stays. `missing_since` and `out_of_scope_since` are the
+    syncs that first found it gone upstream, or out of scope.
     """
 
     run_id: str
@@ -60,7 +60,7 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     out_of_scope_since: str | None = None
 
     def part(self, dataset: str) -> PartTracking:
-        """Return what is known of its rows of one dataset."""
+        """Return what is known of the run's rows of one dataset."""
         return self.parts.get(dataset, UNKNOWN)
 
     @property
@@ -70,24 +70,24 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> RunFailure | None:
-        """Return why it could not be listed, or one of its parts not be fetched, last time."""
+        """Return why listing it, or fetching one of its parts, failed last time."""
         of_parts = (part.failure for part in self.parts.values() if part.failure is not None)
         return self.failure if self.failure is not None else next(of_parts, None)
 
     @property
     def never_held(self) -> bool:
-        """Say whether nothing of the run is held, since it failed whenever it was listed."""
+        """Say whether nothing of the run is held, because it failed in every sync so far."""
         return self.failed is not None and self.snapshot is None and not self.stores_rows
 
     @property
     def refused(self) -> bool:
-        """Say whether all that failed last time is that the source refuses to give rows."""
+        """Say whether the only failure last time was that the source refuses to give rows."""
         failures = [part.failure for part in self.parts.values() if part.failure is not None]
         return self.failure is None and bool(failures) and all(one.refused for one in failures)
 
     @property
     def short_by(self) -> int | None:
-        """Return how many lines are listed that did not come, None if no part of it is short."""
+        """Return how many listed lines did not come, None if no part of it is short."""
         short = [part.short_by for part in self.parts.values() if part.short_by is not None]
         return sum(short) if short else None
 
@@ -101,14 +101,14 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return self.part(dataset).rows_from or self.source or FIRST_SOURCE
 
     def complete(self, request: ExportRequest) -> bool:
-        """Say whether all that the request asks of this run was read after the run had ended."""
+        """Say whether everything the request asks of this run was read after the run ended."""
         return self.read_at_its_end(include_metadata=request.include_metadata) and all(
             self.part(dataset).complete(request.selection_of(dataset), self.counts_of(dataset))
             for dataset in request.datasets
         )
 
     def read_at_its_end(self, *, include_metadata: bool) -> bool:
-        """Say whether all but its rows was read after the run had ended."""
+        """Say whether everything except its rows was read after the run ended."""
         if not self.terminal or self.seen is None or (self.failed or self.unread):
             return False
         if self.metadata_included != include_metadata or self.snapshot is None:
@@ -120,7 +120,7 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return not self.fields_to_read
 
     def settled(self, request: ExportRequest, last_sync_at: str | None) -> bool:
-        """Say whether an incremental sync need not look at this run again.
+        """Say whether an incremental sync can skip this run.
 
         It is complete, its last heartbeat was more than 24 hours old at the last sync, and the last
         look at any difference between its rows and its listing is over.
@@ -143,12 +143,12 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return heartbeat is not None and synced is not None and synced - heartbeat > SETTLING_TIME
 
     def counts_of(self, dataset: str) -> Counts:
-        """Return what the last listing said of its rows of one dataset."""
+        """Return the last listed counts of its rows of one dataset."""
         return Counts() if self.seen is None else self.seen.counts_of(dataset)
 
 
 def with_part(tracking: RunTracking, dataset: str, part: PartTracking) -> RunTracking:
-    """Return the tracking of a run of whose rows of a dataset this is known."""
+    """Return the tracking of a run with one part replaced."""
     if part == tracking.part(dataset):
         return tracking
     return replace(tracking, parts=dict(sorted({**tracking.parts, dataset: part}.items())))
@@ -158,13 +158,14 @@ class ExportState(Record, frozen=True, kw_only=True):
     """Everything that the next sync builds on. The first seven fields are those of 3.0.3.
 
     `row_shape` and `snapshot_fields` say what the stored records look like: the version of the
-    shape of rows (see row_shape.py), and the fields of a run that its writer knew.
+    shape of rows (see row_shape.py), and the fields of a run that the writer knew.
 
-    `runs` is keyed by run id. `files` are the SHA-256 of the data files that the byte ranges in
-    `runs` speak of, by their names. `changes_length` is how many bytes of `changes.jsonl` are ours.
-    `scope` is that of the last sync. `listing_mark` stands for all that its source listed, "" if
-    that did not all read, or the source has no such mark. `tracked` stands for the content of the
-    store that has the rest of what is known of the runs (see state_form.py), "" if there is none.
+    `runs` is keyed by run id. `files` are the SHA-256 of the data files, by name, that the byte
+    ranges in `runs` refer to. `changes_length` is the number of bytes of `changes.jsonl` that we
+    wrote. `scope` is that of the last sync. `listing_mark` changes if anything that the source
+    lists does, "" if part of the listing could not be read, or the source has no such mark.
+    `tracked` is the digest of the store that has the rest of what is known of the runs (see
+    state_form.py), "" if there is none.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -197,7 +198,7 @@ def with_parts(
 
 
 def latest(times: Iterable[str | None]) -> str | None:
-    """Return the latest of several times, compared as instants; None where none is one."""
+    """Return the latest of several times, compared as instants; None if there is none."""
     known = [(moment, text) for text in times if text and (moment := instant(text))]
     return max(known)[1] if known else None
 
@@ -207,7 +208,7 @@ def with_fields_to_read(
 ) -> RunTracking:
     """Return the tracking of a run whose snapshot got fields that it was made without.
 
-    fingerprint: that of the snapshot as it is now. It takes the place of the one that was known.
+    fingerprint: that of the snapshot as it is now. It replaces the known one.
     """
     seen = tracking.seen
     if seen is not None and seen.fingerprint == tracking.fingerprint:

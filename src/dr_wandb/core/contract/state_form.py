@@ -1,14 +1,15 @@
-"""How what the tool remembers is spread over files, so that writing it costs what changed.
+"""How the state is spread over files, so that writing it costs only what changed.
 
 Rules
-- `state.json` has, of each run, what dr-wandb 3.0.3 has of it. It is written again with the store,
-  and at every sync as long as it is small.
-- The *store* (`.tracked.sqlite`) has all that is known of each run. It is written whole, once many
-  runs have changed, and never changed in between.
-- The *changes* (`.tracked.json`) are what differs from the store now, and all that is known of the
-  export as a whole. They are written at every sync.
-- A state that names no store is whole in `state.json`: those of schema version 5 and earlier are.
-- A store that is lost costs time, not data: the runs are then known as 3.0.3 knows them.
+- `state.json` has for each run the fields that dr-wandb 3.0.3 has. It is written again with the
+  store, and at every sync as long as it is small.
+- The *store* (`.tracked.sqlite`) has all that is known of each run. It is written as a whole once
+  many runs have changed, and never changed in between.
+- The *changes* (`.tracked.json`) are the present differences from the store, and all that is known
+  of the export as a whole. They are written at every sync.
+- A state that names no store is complete in `state.json`: those of schema version 5 and earlier
+  are.
+- Losing the store costs time, not data: only the fields of 3.0.3 are then known of the runs.
 """
 
 from collections.abc import Mapping
@@ -25,18 +26,18 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import ExportState, RunTracking
 
 RUNS_PER_CHANGE = 64
-"""The store is written again once more than one run in so many differs from it."""
+"""The store is written again once more than one in `RUNS_PER_CHANGE` runs differs from it."""
 
 SMALL_STATE = 500
-"""Up to this number of runs `state.json` is written at every sync: it has about 100 KB then."""
+"""Up to this number of runs `state.json` is written at every sync: about 100 KB."""
 
 
 class StoreChanges(Record, frozen=True, kw_only=True):
-    """What differs from the store.
+    """The differences from the store.
 
-    `state` has of the runs only those that changed since the store was written; `gone` are not in
-    the export any more. `moved`: records of the others begin elsewhere in the data files now.
-    `store` is the SHA-256 of the store's file.
+    `state` has only the runs that changed since the store was written; `gone` are no longer in the
+    export. `moved`: records of the other runs now begin at other offsets in the data files. `store`
+    is the SHA-256 of the store's file.
     """
 
     state: ExportState
@@ -46,7 +47,7 @@ class StoreChanges(Record, frozen=True, kw_only=True):
 
 
 def in_state_file(state: ExportState) -> ExportState:
-    """Return what `state.json` has of a state."""
+    """Return the part of a state that `state.json` has."""
     runs = {run_id: _as_in_3_0_3(run) for run_id, run in sorted(state.runs.items())}
     return replace(state, runs=runs)
 
@@ -64,9 +65,9 @@ def _as_in_3_0_3(run: RunTracking) -> RunTracking:
 def changes_of_store(
     stored: StoreChanges, state: ExportState, runs: ChangedRuns, after: Mapping[str, RunTracking]
 ) -> StoreChanges | None:
-    """Return what differs from the store after a sync, None if the store is to be written again.
+    """Return the differences from the store after a sync, None if the store must be written again.
 
-    stored: what differed before. state: that of the export now. runs: what the sync changed.
+    stored: the differences before. state: that of the export now. runs: the changes of this sync.
     after: the runs as they are now; `runs` itself if no data file was written.
     """
     changed = {*stored.state.runs, *runs.changed} - runs.gone
@@ -96,7 +97,7 @@ def _begin_alike(run: RunTracking, other: RunTracking) -> bool:
 
 
 def _created_alike(runs: ChangedRuns) -> bool:
-    """Say whether no run changed its byte_range in the order of the snapshots."""
+    """Say whether no run moved in the order of the snapshots."""
     return all(
         run_id not in runs.before or runs.before[run_id].created_at == run.created_at
         for run_id, run in runs.changed.items()
@@ -104,7 +105,7 @@ def _created_alike(runs: ChangedRuns) -> bool:
 
 
 def order_holds(runs: Mapping[str, RunTracking]) -> bool:
-    """Say whether where all records lie follows from the order and the length of each."""
+    """Say whether the order and lengths of all records give their offsets."""
     files = {file for run in runs.values() for file in files_of(run)}
     for file in files:
         byte_ranges = {

@@ -1,4 +1,4 @@
-"""Runs that a sync did not get, or not as they are listed: what its summary says of them."""
+"""Runs that a sync could not read, or that differ from their listing, for its summary."""
 
 from enum import StrEnum
 
@@ -25,7 +25,7 @@ def failed_run(run_id: str, failure: RunFailure) -> FailedRun:
 
 
 class ShortKind(StrEnum):
-    """In which way a run is short. `UNKNOWN`: an earlier build did not write down enough."""
+    """The way in which a run is short. `UNKNOWN`: an earlier build did not record enough."""
 
     FEWER_ROWS = "fewer_rows"
     LAST_STEP = "last_step"
@@ -34,9 +34,9 @@ class ShortKind(StrEnum):
 
 
 class ShortRun(Record, frozen=True, kw_only=True):
-    """One run whose source lists `short_by` lines more than it gave rows. What it gave is held.
+    """One run whose source lists `short_by` more lines than the rows it gave, which are held.
 
-    None where no number says so; the reason does.
+    `short_by` is None if it is not a matter of numbers; `reason` says what it is.
     """
 
     run_id: str
@@ -46,13 +46,13 @@ class ShortRun(Record, frozen=True, kw_only=True):
 
 
 BEGINS_LATER = "begins_later"
-"""Why a run waits whose files begin later than those that its rows came from."""
+"""The run waits because its files begin later than those that its rows came from."""
 
 
 class WaitingRun(Record, frozen=True, kw_only=True):
-    """One run that lost rows upstream, by one answer: `missing_rows` of those held.
+    """One run that lost rows upstream according to one answer: `missing_rows` of the held ones.
 
-    They stay until another answer, ten minutes later, says so too. `kind` is "emptied", "shrunk",
+    They stay until a second answer, ten minutes later, agrees. `kind` is "emptied", "shrunk",
     "rewritten" or `BEGINS_LATER`.
     """
 

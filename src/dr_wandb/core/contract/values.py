@@ -4,7 +4,7 @@ Rules
 - The form depends on the value alone, not on where it came from. `docs/format.md` is the table.
 - A double that is integral and below 2**53 in magnitude is an integer; -0.0 is 0. NaN and the
   infinities are the strings "NaN", "Infinity", "-Infinity".
-- Nothing is dropped but, where `drop_nulls` says so, members of objects whose value is null.
+- Nothing is dropped, except members of objects whose value is null if `drop_nulls` is set.
 - Total: never fails, never recurses without end, never shows a memory address.
 """
 
@@ -24,16 +24,16 @@ from uuid import UUID
 import msgspec
 
 EXACT_INTEGERS = 2.0**53
-"""Below this magnitude an integral double is one integer and no other."""
+"""Below this magnitude an integral double stands for exactly one integer."""
 
 MAX_DEPTH = 100
-"""Levels of nesting that are kept as such; what lies deeper is kept as its JSON text."""
+"""Levels of nesting that are kept as such; deeper values are kept as their JSON text."""
 
 MAX_DIGITS = 4300
 """Digits of an integer that Python reads back by itself; a longer one is kept as text."""
 
 _OBJECT_DEPTH = 25
-"""Levels that one Python object counts for, so that objects which make objects end soon."""
+"""Levels that one Python object counts for, so that objects that make new objects end soon."""
 
 _KNOWN = (Mapping, Sequence, Set, bool, int, float)
 _CYCLE = "<contains itself>"
@@ -44,14 +44,14 @@ _TEXT = msgspec.json.Encoder(order="sorted")
 def json_safe(value: Any, *, drop_nulls: bool = False, depth: int = 0) -> Any:
     """Return the one JSON-safe form of a value.
 
-    drop_nulls: leave out the members of objects whose value is null, as history rows do.
-    depth: how many levels deep the value lies in what it belongs to.
+    drop_nulls: drop the members of objects whose value is null, as history rows do.
+    depth: the number of levels above the value in the record it belongs to.
     """
     return _safe(value, drop_nulls, depth, set())
 
 
 def number(value: float) -> int | float | str:
-    """Return the form whose encoding is the one spelling of this double."""
+    """Return the JSON-safe form of this double; its encoding is the one spelling."""
     if value.is_integer():
         return int(value) if -EXACT_INTEGERS < value < EXACT_INTEGERS else value
     if math.isfinite(value):
@@ -80,7 +80,7 @@ def text_keys(members: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def decode_json(text: str | bytes, what: str) -> Any:
-    """Decode JSON as W&B stores it: NaN and Infinity tokens and raw control characters are read.
+    """Decode JSON as W&B stores it: with NaN and Infinity tokens and raw control characters.
 
     Integers keep all their digits. Raises ValueError that names `what` and the path inside it.
     """
@@ -93,7 +93,7 @@ def decode_json(text: str | bytes, what: str) -> Any:
     try:
         return json.loads(text, strict=False, parse_int=_parse_integer)
     except RecursionError:
-        raise ValueError(f"{what} is nested too deep to read") from None
+        raise ValueError(f"{what} is nested too deeply to read") from None
     except ValueError as error:
         raise ValueError(f"{what} is not valid JSON: {error}") from None
 
@@ -159,9 +159,9 @@ def _safe_members(
 
 
 def _keyed(members: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:
-    """Give the members with text for keys: JSON's own words for null, booleans and numbers.
+    """Give the members with text keys: JSON's own words for null, booleans and numbers.
 
-    A key that becomes the same text as another one gets the name of its type behind it.
+    If a key becomes the same text as another one, the name of its type is appended to it.
     """
     if {*map(type, members)} <= {str} and "".join(members).isascii():
         return members.items()
@@ -191,12 +191,12 @@ class _Unordered(list[Any]):
 
 
 def _weight(value: Any) -> int:
-    """Return how many levels deeper a value that JSON has no word for lies in itself."""
+    """Return the number of levels that opening a value adds: none for types that JSON has."""
     return 0 if isinstance(value, _KNOWN) else _OBJECT_DEPTH
 
 
 def _opened(value: Any) -> Any:
-    """Return what a foreign value says in words that are nearer to JSON: one step, not all."""
+    """Convert a foreign value to a type nearer to JSON, by one step only."""
     if isinstance(value, Enum):
         return value.value
     for plain in (bool, int, float, str):
@@ -225,7 +225,7 @@ def _opened(value: Any) -> Any:
 
 
 def _opened_object(value: Any) -> Any:
-    """Return an object as what `tolist` gives, else its public attributes, else its type."""
+    """Return the result of an object's `tolist`, else its public attributes, else its type."""
     name = _name_of(value)
     if isinstance(value, type):
         return name
@@ -274,7 +274,7 @@ def _deep_text(value: Any, drop_nulls: bool) -> str:
             parts.append(f'"{_CYCLE}"')
         else:
             inside.add(id(found))
-            waiting.append(("leave", found, 0))  # holds it, so that its id stays its own
+            waiting.append(("leave", found, 0))  # alive, so that its id stays its own
             opened = found if type(found) in (dict, list) else _opened(found)
             if isinstance(opened, Mapping | list):
                 tokens = _tokens(opened, drop_nulls, depth + _weight(found))
@@ -291,7 +291,7 @@ def _is_scalar(value: Any) -> bool:
 def _tokens(
     container: "Mapping[Any, Any] | list[Any]", drop_nulls: bool, depth: int
 ) -> Iterator[tuple[str, Any, int]]:
-    """Give the text and the members of one container, in the order in which they are written."""
+    """Give the text and the members of one container, in the order of writing."""
     if isinstance(container, Mapping):
         kept = ((k, v) for k, v in _keyed(container) if not (drop_nulls and v is None))
         opening, closing = "{", "}"

@@ -1,3 +1,3 @@
-"""The version of the tool, in the one place where it is written."""
+"""The version of the tool, written nowhere else."""
 
 VERSION = "4.0.0"

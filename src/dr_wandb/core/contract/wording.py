@@ -1,4 +1,4 @@
-"""Numbers, sizes, times and scopes in words, as people are told of them."""
+"""Numbers, sizes, times and scopes in words, for messages to people."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -47,7 +47,7 @@ def printable(text: str, most: int | None = None) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> tuple[str, ...]:
-    """Return the lines of a table, the first row being its head; `right` are columns of numbers."""
+    """Return the lines of a table whose first row is its head; `right` are columns of numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return tuple(
         "  ".join(

@@ -91,7 +91,7 @@ def test_rolling_forward_knows_what_was_renamed_already(folder: Path) -> None:
 def test_a_missing_new_file_is_an_error_that_names_the_file_and_the_way_out(folder: Path) -> None:
     leave_undone(folder, "runs.jsonl", "state.json")
     (folder / STAGING_FOLDER / "runs.jsonl").unlink()
-    with pytest.raises(DrWandbError, match=r"runs\.jsonl does not read") as caught:
+    with pytest.raises(DrWandbError, match=r"runs\.jsonl cannot be read") as caught:
         roll_forward(folder)
     assert "remove .commit.json" in str(caught.value)
     assert (folder / RECORD_FILE).exists()

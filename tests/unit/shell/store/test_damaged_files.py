@@ -320,7 +320,7 @@ def test_a_line_that_does_not_read_is_named_and_can_be_deleted(
         assert isinstance(failure, DamagedFile)
         assert (failure.path, error.exit_code) == (str(path), 6)
         assert failure.line is not None
-        assert f"{path} line {failure.line} does not read" in str(error)
+        assert f"{path} line {failure.line} cannot be read" in str(error)
         assert "delete that line and sync again: its run is then read anew" in str(error)
         assert len(str(error)) < 1000
         lines = path.read_bytes().split(b"\n")
@@ -368,7 +368,7 @@ def test_a_damaged_log_of_changes_costs_no_data(export: Export, damage: str) -> 
 @pytest.mark.parametrize("name", DATA)
 def test_loading_names_the_file_that_is_gone(export: Export, name: str) -> None:
     (export.folder / name).unlink()
-    with pytest.raises(DrWandbError, match=f"{name} does not read: the file is missing") as caught:
+    with pytest.raises(DrWandbError, match=f"{name} cannot be read: the file is missing") as caught:
         load_all(export)
     assert caught.value.exit_code == 6
     assert str(caught.value).endswith("restore it, or sync again")

@@ -60,7 +60,7 @@ def test_a_store_of_another_make_is_named_and_can_be_removed(
     with pytest.raises(DrWandbError) as caught:
         syncing.sync(source, tmp_path)
     assert isinstance(caught.value.failure, DamagedFile)
-    assert str(caught.value).startswith(f"{store} does not read")
+    assert str(caught.value).startswith(f"{store} cannot be read")
     assert str(caught.value).endswith("remove the file and sync again")
     assert syncing.data_of(folder) == before
     store.unlink()

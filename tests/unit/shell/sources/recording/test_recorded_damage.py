@@ -98,7 +98,7 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
 def test_head_that_does_not_read_is_named(folder: Path, head: str) -> None:
     record(MemorySource(), folder).close()
     (folder / "recording.json").write_text(head)
-    with pytest.raises(DrWandbError, match=r"recording\.json does not read") as error:
+    with pytest.raises(DrWandbError, match=r"recording\.json cannot be read") as error:
         RecordedSource(folder)
     assert isinstance(error.value.failure, DamagedFile)
 
@@ -130,7 +130,7 @@ def test_file_name_in_a_recording_leads_nowhere_else(folder: Path, name: str | N
     first, *others = (folder / "history.jsonl").read_text().splitlines()
     spoiled = json.dumps({**json.loads(first), "file": name})
     (folder / "history.jsonl").write_text("\n".join([spoiled, *others]) + "\n")
-    with pytest.raises(DrWandbError, match=r"history\.jsonl line 1 does not read"):
+    with pytest.raises(DrWandbError, match=r"history\.jsonl line 1 cannot be read"):
         RecordedSource(folder)
 
 
@@ -139,5 +139,5 @@ def test_run_that_an_answer_names_and_nothing_describes_is_damage(folder: Path) 
         nodes(recorder)
     listing = folder / "listing.jsonl"
     listing.write_text(listing.read_text().replace('"plain"', '"other"'))
-    with pytest.raises(DrWandbError, match=r"listing\.jsonl line 1 does not read"):
+    with pytest.raises(DrWandbError, match=r"listing\.jsonl line 1 cannot be read"):
         RecordedSource(folder)
