@@ -842,7 +842,7 @@ def test_line_count_that_is_off_is_accepted_the_third_time_and_said_aloud(
     assert exports.tracking("run")["parts"]["history"]["position"]["short_by"] == 3
     warnings = {one.getMessage() for one in caplog.records if one.levelno == logging.WARNING}
     assert len(warnings) == 1
-    assert "accepted as short: 3 rows short of the 13 lines" in warnings.pop()
+    assert "accepted as short: 3 rows short of the 13 listed lines" in warnings.pop()
     assert exports.steps("run") == list(range(10))
     exports.sync()
     assert exports.asked == {}

@@ -1,1 +1,1 @@
-"""What a sync decides: what to ask for, what to read, what to believe, what is stored."""
+"""The decisions of a sync: what to ask for, read, believe and store."""

@@ -1,10 +1,10 @@
-"""How the state moves on when a sync has done its work.
+"""How the state changes when a sync has done its work.
 
 Rules
 - A run that failed keeps its old position and its old bytes; only its failure is new.
-- A position moves only to where an accepted fetch has put it, or to "nothing logged yet".
+- A position changes only to that of an accepted fetch, or to "nothing logged yet".
 - The watermark is the newest creation time of all runs ever seen.
-- A run goes only if the plan says that it is pruned, or forgotten.
+- A run leaves the export only if the plan prunes or forgets it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,9 +36,9 @@ from dr_wandb.core.sync.verdict import Judged, Keep
 
 
 class PartOutcome(Record, frozen=True, kw_only=True):
-    """What came of the rows of one dataset: a judgement, or a failure.
+    """The result for the rows of one dataset: a judgement, or a failure.
 
-    `evidence`: what the answers of a fetch that failed say.
+    `evidence`: what is known from the answers of a fetch that failed.
     """
 
     judged: Judged | None = None
@@ -47,15 +47,15 @@ class PartOutcome(Record, frozen=True, kw_only=True):
 
     @property
     def stored(self) -> bool:
-        """Say whether rows that came are held from now on."""
+        """Say whether received rows are held from now on."""
         return self.judged is not None and self.judged.keep != Keep.HELD
 
 
 class RunOutcome(Record, frozen=True, kw_only=True):
-    """What came of one listed run. `parts`: by dataset, as far as rows were fetched.
+    """The result for one listed run. `parts`: by dataset, if rows of it were fetched.
 
-    `unread`: what of its listing does not read. `metadata_failure`: why its metadata file did not
-    come. `outside`: it is not in the scope any more.
+    `unread`: why a part of its listing could not be read. `metadata_failure`: why its metadata file
+    did not come. `outside`: it is no longer in the scope.
     """
 
     listing: RunListing
@@ -72,7 +72,7 @@ class RunOutcome(Record, frozen=True, kw_only=True):
 
     @property
     def refused(self) -> bool:
-        """Say whether all that failed was refused."""
+        """Say whether every failure was a refusal."""
         failures = [part.failure for part in self.parts.values() if part.failure is not None]
         return bool(failures) and all(failure.refused for failure in failures)
 
@@ -89,8 +89,8 @@ def advance_runs(
 ) -> ChangedRuns:
     """Return the tracking of every run of the export after its sync.
 
-    outcomes: of the listed runs. broken: the runs whose listing did not read. Byte ranges are
-    those of before.
+    outcomes: of the listed runs. broken: the runs whose listing could not be read. Byte ranges are
+    the old ones.
     """
     dropped = (RunAction.PRUNE, RunAction.FORGET)
     gone = {run.run_id for run in plan.runs if run.action in dropped}
@@ -121,7 +121,7 @@ def advance_run(
     source: str,
     exported_at: str,
 ) -> RunTracking:
-    """Return the tracking of a listed run after its fetch; byte ranges are those of before."""
+    """Return the tracking of a listed run after its fetch, with the old byte ranges."""
     if before is not None and _is_at_rest(request, before, outcome, source):
         return before
     after = _advance_run(request, before, outcome, source, exported_at)
@@ -176,7 +176,7 @@ def _advance_run(
 def _is_at_rest(
     request: ExportRequest, before: RunTracking, outcome: RunOutcome, source: str
 ) -> bool:
-    """Say whether nothing of what is known of a run moves: it need not be put together again."""
+    """Say whether nothing that is known of a run changes, so its tracking can stay."""
     listing = outcome.listing
     seen_so = (before.created_at, before.run_state, before.source, before.missing_since)
     if before.seen is not listing or outcome.parts or before.failed is not None:
@@ -196,7 +196,7 @@ def _is_at_rest(
 
 
 def _still_earlier(part: PartTracking, came: PartOutcome) -> PartTracking:
-    """Return a part of which the rows stay those of an earlier run."""
+    """Return a part whose rows stay those of an earlier run."""
     evidence = came.judged.evidence if came.judged is not None else came.evidence
     return replace(part, failure=came.failure, evidence=evidence or part.evidence)
 
@@ -235,7 +235,7 @@ def _advance_part(
     outcome: RunOutcome,
     source: str,
 ) -> PartTracking:
-    """Return what is known of a run's rows of one dataset after its fetch, if there was one."""
+    """Return what is known of a run's rows of one dataset after its fetch, if any."""
     part = seen.part(dataset)
     counts, came = outcome.listing.counts_of(dataset), outcome.parts.get(dataset)
     if came is not None and came.judged is not None:
@@ -254,7 +254,7 @@ def _advance_part(
     part = _without_failure(part)
     selection = request.selection_of(dataset)
     if asked and not (_is_known(part, selection) and part.standing.stands):
-        # A plan leaves the rows of such a run alone only where the listing shows none at all.
+        # A plan does not read the rows of such a run only if the listing shows none at all.
         position = Position(selection=selection, listed=counts)
         part = replace(part, position=position, held=None, evidence=None, look=None)
     return part
@@ -282,7 +282,7 @@ def _advance_judged(part: PartTracking, judged: Judged, source: str) -> PartTrac
 
 
 def mark_missing(tracking: RunTracking, exported_at: str) -> RunTracking:
-    """Return the tracking of a run that is gone upstream, with the time that was first seen."""
+    """Return the tracking of a run that is gone upstream, with the sync that first found it so."""
     if tracking.missing_since is not None:
         return tracking
     return replace(tracking, missing_since=exported_at)
@@ -315,7 +315,7 @@ def advance_state(
 
 
 def count_deselected(after: ChangedRuns) -> int:
-    """Return how many rows runs lost to another selection."""
+    """Return how many rows were dropped because the selection changed."""
     lost = 0
     for run_id, now in after.changed.items():
         known = after.before.get(run_id)

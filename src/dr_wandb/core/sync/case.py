@@ -1,4 +1,4 @@
-"""One answer beside what is listed and what is held: the facts that a verdict rests on."""
+"""One answer compared with the listing and the held rows: the facts behind a verdict."""
 
 from msgspec.structs import replace
 
@@ -20,9 +20,9 @@ class Answer(Record, frozen=True, kw_only=True):
     """What one read of a dataset brought. `tail`: it is of the steps from the position on.
 
     `rows` and `digest` are of the lines that the selection admits. `begins_as_before`: they begin
-    with the lines of the last whole answer. `comparison` is with the rows that are held of the same
-    run, from the window's start on, as far as the selection admits them; None if there are none.
-    `stored` describes these, if the tracking of the run does not.
+    with the lines of the last whole answer. `comparison` is with the held rows of the same run,
+    from the window's start on, as far as the selection admits them; None if there are none.
+    `stored` describes these if the tracking of the run does not.
     """
 
     dataset: str = HISTORY
@@ -37,7 +37,7 @@ class Answer(Record, frozen=True, kw_only=True):
 
 
 class Case:
-    """One answer, and what it is held against. `before`: what was known of the run."""
+    """One answer with its listing and the held rows. `before`: what was known of the run."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Case:
         self.held_rows = self._count_held()
 
     def _count_held(self) -> int:
-        """Return how many rows are held, selected or not, as far as that is known."""
+        """Return how many rows are known to be held, selected or not."""
         if self.before is None:
             return 0
         stored = self.part.stored.rows if self.part.stored is not None else 0
@@ -77,7 +77,7 @@ class Case:
 
     @property
     def apart(self) -> bool:
-        """Say whether what is held cannot be mixed: it is of another run, or another selection."""
+        """Say whether held rows cannot be mixed with received ones: other run or selection."""
         if not self.held_rows:
             return False
         under = self.held.selection if self.held is not None else EVERYTHING
@@ -87,7 +87,7 @@ class Case:
     def begins_later(self) -> bool:
         """Say whether files of the run begin later than those that the held rows came from.
 
-        The earlier ones may lie elsewhere: then it is the same run, without its first rows.
+        The earlier files may be elsewhere: then it is the same run, without its first rows.
         """
         if not self.another or not self.of_files or self.before is None or not self.held_rows:
             return False
@@ -98,16 +98,16 @@ class Case:
 
     @property
     def accepted_before(self) -> int:
-        """Return how many lines are known never to come."""
+        """Return how many lines are accepted as never coming."""
         return self.position.short_by if self.position is not None else 0
 
     @property
     def reaches_last_step(self) -> bool:
-        """Say whether the answer has a row at the step that is listed as the last, or beyond.
+        """Say whether the answer has a row at the last listed step, or beyond.
 
-        Rows without a step count as being at step 0. If a step was listed before and none is any
-        more, the run may have been reset: then an answer with steps is an old one, unless it has
-        just as many rows as are listed.
+        Rows without a step count as step 0. If a step was listed before and none is now, the run
+        may have been reset: then an answer with steps is an old one, unless it has exactly as many
+        rows as are listed.
         """
         last = self.counts.last_step
         may_be_old = self._listed_a_step and self.received.rows != self.count
@@ -130,7 +130,8 @@ class Case:
         """Return how many held rows did not come.
 
         All of them, if a run made again has none, or its files begin later than before. Under
-        another selection not every row can be told from others; then fewer rows are a sign.
+        another selection some rows cannot be identified; then a smaller number of rows is a
+        sign.
         """
         comparison = self.answer.comparison
         if comparison is None:
@@ -140,7 +141,7 @@ class Case:
 
     @property
     def missing_digest(self) -> str:
-        """Return a text that says which held rows are missing."""
+        """Return a text that identifies the missing held rows."""
         comparison = self.answer.comparison
         digest = comparison.missing_digest if comparison is not None else ""
         return digest or f"{self.missing_rows} rows"
@@ -154,10 +155,10 @@ class Case:
 
     @property
     def has_witness(self) -> bool:
-        """Say whether the listing speaks for the missing rows being gone.
+        """Say whether the listing confirms that the missing rows are gone.
 
-        Its count fell since they were stored, they lie beyond its last step, or it lists no step
-        and none came.
+        It does if its count fell since they were stored, if they are beyond its last step, or if it
+        lists no step and none came.
         """
         if self.another:
             return True
@@ -171,7 +172,7 @@ class Case:
 
     @property
     def accounts(self) -> bool:
-        """Say whether nothing that is listed is missing. A count that is unknown proves little."""
+        """Say whether nothing that is listed is missing. An unknown count proves little."""
         if not self.reaches_last_step:
             return False
         if self.count is None:
@@ -180,7 +181,7 @@ class Case:
 
     @property
     def keep_received(self) -> Keep:
-        """Return how what came is to be held: as it is held already, if the bytes are the same."""
+        """Return how to hold the received rows: as they are held now if the bytes are the same."""
         stored = self.part.stored
         if self.another or stored is None:
             return Keep.RECEIVED
@@ -192,15 +193,16 @@ class Case:
 
     @property
     def waited_for(self) -> bool:
-        """Say whether the run waits for a read without just these rows."""
+        """Say whether the run already waits for a second read without exactly these rows."""
         known = self.evidence
         return known.standing == Standing.WAITING and known.missing_digest == self.missing_digest
 
-    def speaks_against_held(self, evidence: Evidence) -> bool:
-        """Say whether there is a reason to believe short answers, and not what is held.
+    def contradicts_held(self, evidence: Evidence) -> bool:
+        """Say whether there is a reason to believe short answers instead of the held rows.
 
-        A witness, rows that were not held before the first of them, or as many as are listed. If
-        the count is not known, such rows have to be at the steps of the missing ones.
+        The reason is a witness, rows that were not held before the first short answer, or as many
+        rows as are listed. If the count is not known, such rows have to be at the steps of the
+        missing ones.
         """
         if self.count is None:
             comparison = self.answer.comparison
@@ -210,20 +212,20 @@ class Case:
 
     @property
     def look_before(self) -> Look | None:
-        """Return what was seen of an earlier difference."""
+        """Return the last look at an earlier difference."""
         return None if self.another else self.part.look
 
     @property
     def still_held(self) -> Position | None:
-        """Return the description of held rows that stay, if the position is not theirs."""
+        """Return the description of held rows that stay, None if it is the position."""
         return self.part.held
 
     def answer_as_held(self, short_by: int = 0) -> Position:
-        """Describe what came, to be held instead of what is."""
+        """Describe the received rows as the ones to hold."""
         return replace(self.received_as(Position(selection=self.selection), 0), short_by=short_by)
 
     def received_as(self, position: Position, below: int) -> Position:
-        """Describe what came, and the rows below it."""
+        """Describe the received rows together with the rows below them."""
         received = self.received
         return replace(
             position,
@@ -238,14 +240,14 @@ class Case:
 
     @property
     def may_unite(self) -> bool:
-        """Say whether held and received rows may be those of one history, each with gaps."""
+        """Say whether held and received rows may be one history, each with gaps."""
         comparison = self.answer.comparison
         if comparison is None or comparison.conflicts or self.selection != EVERYTHING:
             return False
         return self.count is None or self.received.rows + self.missing_rows <= self.count
 
     def united(self) -> Position:
-        """Describe what came together with the held rows that are missing in it."""
+        """Describe the received rows together with the missing held ones."""
         came = self.answer_as_held(0)
         held = self.held or Position()
         last = max(came, held, key=_end_of)
@@ -266,7 +268,7 @@ class Case:
     def listed(self) -> str:
         """Say how many lines are listed."""
         if self.count is None:
-            return "it is not said how many there are"
+            return "the number of lines is not listed"
         return f"{self.count} are listed"
 
 

@@ -1,10 +1,11 @@
-"""Find what a sync changed of an export.
+"""Find what a sync changed in an export.
 
 Rules
-- What moves by itself is no change: heartbeat, system metrics, `url`, line counts and history keys.
+- Fields that change by themselves are no change: heartbeat, system metrics, `url`, line counts and
+  history keys.
 - A field is named by its path, `config.optimizer.lr`; a part of a name that has a dot is quoted.
-- Old and new values stand beside the name where both are small; otherwise `large` says so.
-- A sync without anything to say writes no line.
+- Old and new values are given with the name if both are small; otherwise `large` is set.
+- A sync without changes writes no line.
 """
 
 import re
@@ -23,10 +24,10 @@ from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import RunTracking
 
 SMALL_BYTES = 200
-"""How long a value may be as JSON to be told."""
+"""The most bytes of JSON that a value may have to be given."""
 
 MOST_FIELDS = 100
-"""How many fields of one run are named; further ones are counted."""
+"""The most fields of one run that are named; further ones are counted."""
 
 _MOVES_BY_ITSELF = frozenset(
     {
@@ -40,7 +41,7 @@ _MOVES_BY_ITSELF = frozenset(
     }
 )
 _SAYS_NOTHING_NEW = frozenset({"run_id", "name", "path"})
-"""The identity, and what repeats it or `display_name`."""
+"""The identity of a run, and fields that repeat it or `display_name`."""
 
 _RUN_FIELDS = tuple(
     field
@@ -51,13 +52,13 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(str)
 _PART = re.compile(r'(?:("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")|([^.]*))(?:\.|\Z)')
 ABSENT = object()
-"""Where there is no value, not even null."""
+"""Stands for no value, not even null."""
 
 
 def compare_runs(old: WandbRun, new: WandbRun, unknown: Collection[str] = ()) -> ChangedRun | None:
     """Return the fields in which two snapshots of a run differ, None if they differ in none.
 
-    unknown: the fields that the old one was made without; they did not change.
+    unknown: the fields that the old one was made without; they are skipped.
     """
     changes = [
         change
@@ -71,17 +72,17 @@ def compare_runs(old: WandbRun, new: WandbRun, unknown: Collection[str] = ()) ->
 
 
 def name_fields(changes: Collection[FieldChange], more: int = 0) -> ChangedRun:
-    """Name as many fields as are named: the run's own before those inside its config or summary.
+    """Name at most `MOST_FIELDS` fields: the run's own before those inside its config or summary.
 
-    more: how many further ones there are already.
+    more: the number of further ones so far.
     """
     by_weight = sorted(changes, key=lambda change: ("." in change.field, change.field))
-    told = sorted(by_weight[:MOST_FIELDS], key=lambda change: change.field)
-    return ChangedRun(fields=tuple(told), more=more + len(changes) - len(told))
+    named = sorted(by_weight[:MOST_FIELDS], key=lambda change: change.field)
+    return ChangedRun(fields=tuple(named), more=more + len(changes) - len(named))
 
 
 def ended_in(changed: ChangedRun) -> str | None:
-    """Return the state in which a run ended by these changes, None where it did not."""
+    """Return the state in which a run ended by these changes, None if it did not."""
     for change in changed.fields:
         if change.field == "state" and not change.large and change.old not in TERMINAL_STATES:
             return change.new if change.new in TERMINAL_STATES else None
@@ -89,7 +90,7 @@ def ended_in(changed: ChangedRun) -> str | None:
 
 
 def compare_field(name: str, old: Any, new: Any) -> Iterator[FieldChange]:
-    """Give the changes of one field, or of what lies inside it."""
+    """Give the changes of one field, or of the fields inside it."""
     if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
         old, new = msgspec.to_builtins(old), msgspec.to_builtins(new)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -97,7 +98,7 @@ def compare_field(name: str, old: Any, new: Any) -> Iterator[FieldChange]:
             path = f"{name}.{_quoted(key)}"
             yield from compare_field(path, old.get(key, ABSENT), new.get(key, ABSENT))
     elif differ(old, new):
-        yield _told(name, old, new)
+        yield _change(name, old, new)
 
 
 def differ(old: Any, new: Any) -> bool:
@@ -107,7 +108,7 @@ def differ(old: Any, new: Any) -> bool:
     return bool(old != new) or _ENCODER.encode(old) != _ENCODER.encode(new)
 
 
-def _told(name: str, old: Any, new: Any) -> FieldChange:
+def _change(name: str, old: Any, new: Any) -> FieldChange:
     values = {side: value for side, value in (("old", old), ("new", new)) if value is not ABSENT}
     if any(len(_ENCODER.encode(value)) > SMALL_BYTES for value in values.values()):
         return FieldChange(field=name, large=True)
@@ -132,12 +133,12 @@ def path_of(name: str) -> tuple[str, ...]:
 
 
 def changes_between(runs: ChangedRuns, changed: Mapping[str, ChangedRun], at: str) -> SyncChanges:
-    """Say what became of the runs of an export. changed: the fields of runs that it held before."""
+    """Return the changes of an export's runs. changed: the fields of runs that it held before."""
     before, after = runs.before, runs.changed
     known = {run_id for run_id in after if run_id in before and before[run_id].snapshot is not None}
     moved = {run_id: (before[run_id], after[run_id]) for run_id in known}
 
-    def where(said: Callable[[RunTracking, RunTracking], bool]) -> tuple[str, ...]:
+    def moved_ids(said: Callable[[RunTracking, RunTracking], bool]) -> tuple[str, ...]:
         return tuple(sorted(run_id for run_id, (was, now) in moved.items() if said(was, now)))
 
     return SyncChanges(
@@ -149,13 +150,13 @@ def changes_between(runs: ChangedRuns, changed: Mapping[str, ChangedRun], at: st
             for run_id, fields in sorted(changed.items())
             if (state := ended_in(fields)) is not None
         },
-        missing=where(lambda was, now: not was.missing_since and bool(now.missing_since)),
-        returned=where(lambda was, now: bool(was.missing_since) and not now.missing_since),
+        missing=moved_ids(lambda was, now: not was.missing_since and bool(now.missing_since)),
+        returned=moved_ids(lambda was, now: bool(was.missing_since) and not now.missing_since),
         pruned=tuple(sorted(run for run in runs.gone if before[run].snapshot)),
-        left_scope=where(
+        left_scope=moved_ids(
             lambda was, now: not was.out_of_scope_since and bool(now.out_of_scope_since)
         ),
-        entered_scope=where(
+        entered_scope=moved_ids(
             lambda was, now: bool(was.out_of_scope_since) and not now.out_of_scope_since
         ),
         rows=_count_rows(runs, HISTORY),
@@ -182,7 +183,7 @@ def _count_rows(runs: ChangedRuns, dataset: str) -> dict[str, RowCount]:
 
 
 def _only_reshaped(was: PartTracking, now: PartTracking) -> bool:
-    """Say whether as many rows are held as before, which had an earlier shape: no change."""
+    """Say whether rows only changed from an earlier shape, not in number: no change."""
     if was.stored is None or now.stored is None:
         return False
     return was.row_shape < ROW_SHAPE and was.stored.rows == now.stored.rows

@@ -1,9 +1,9 @@
-"""The changes of several syncs as one.
+"""Combine the changes of several syncs into one.
 
 Rules
-- What the lines tell adds up to what one sync would tell that had seen only the first export and
-  the last. What a line does not tell, the sum does not know: a value that was `large` stays so.
-- A run that came and went is not told; one that was dropped and came back is told as both.
+- The sum of the lines is the line of one sync that had seen only the first export and the last. The
+  sum knows no more than the lines: a value that was `large` stays so.
+- A run that came and went is not in the sum; one that was dropped and came back is in it as both.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ Path = tuple[str, ...]
 def combine_changes(lines: Iterable[SyncChanges], at: str) -> SyncChanges:
     """Return what several syncs, oldest first, changed together, as if they had been one.
 
-    A field that went back to where it was is told no more.
+    A field that went back to its first value is not in it.
     """
     combined = _Combined()
     for line in lines:
@@ -42,7 +42,7 @@ class _Combined:
         self._rows: dict[str, dict[str, RowCount]] = {HISTORY: {}}
 
     def add(self, line: SyncChanges) -> None:
-        """Add the next line. What it tells of a run came after the run was dropped in it."""
+        """Add the next line. If it drops a run, its other changes of that run came after that."""
         for dataset, counts in line.by_dataset.items():
             rows = self._rows.setdefault(dataset, {})
             for run_id, count in counts.items():
@@ -79,9 +79,9 @@ class _Combined:
     def result(self, at: str) -> SyncChanges:
         """Return the sum."""
         changed = {
-            run_id: told
+            run_id: reported
             for run_id, fields in sorted(self._changed.items())
-            if run_id not in self._new and (told := fields.told) is not None
+            if run_id not in self._new and (reported := fields.reported) is not None
         }
         ended = {run_id: ended_in(fields) for run_id, fields in changed.items()}
         return SyncChanges(
@@ -105,14 +105,14 @@ def _that_were_there(rows: Mapping[str, RowCount]) -> dict[str, RowCount]:
 
 
 class _Fields:
-    """The fields of one run that changed so far, by their paths: none lies inside another one."""
+    """The changed fields of one run so far, by their paths: none is inside another one."""
 
     def __init__(self) -> None:
         self._changes: dict[Path, FieldChange] = {}
         self._more = 0
 
     def add(self, changed: ChangedRun) -> None:
-        """Add what the next line tells of the run."""
+        """Add the changes of the run in the next line."""
         self._more = max(self._more, changed.more)
         for change in changed.fields:
             path = path_of(change.field)
@@ -126,7 +126,7 @@ class _Fields:
         return path in self._changes
 
     def _widen(self, path: Path, change: FieldChange) -> FieldChange:
-        """Return a change from where the field, or what lies inside it, was at first."""
+        """Return a change from the first value of the field, or of the fields inside it."""
         if (known := self._changes.get(path)) is not None:
             large = known.large or change.large
             return _from_to(change.field, known.old, change.new, large=large)
@@ -138,19 +138,19 @@ class _Fields:
         return _from_to(change.field, first, change.new, large=large)
 
     def _change_inside(self, around: Path, inner: Path, change: FieldChange) -> None:
-        """Take over a change of what lies inside a field that is known to have changed."""
+        """Apply a change inside a field that is known to have changed."""
         known = self._changes[around]
         last = known.new if known.large else _put(known.new, inner, change.new)
         large = known.large or change.large or last is None
         self._changes[around] = _from_to(known.field, known.old, last, large=large)
 
     @property
-    def told(self) -> ChangedRun | None:
-        """Return what is told of the run, None where all is as it was."""
+    def reported(self) -> ChangedRun | None:
+        """Return the changes of the run, None if there are none in the end."""
         changes = [
-            told
+            change_left
             for change in self._changes.values()
-            for told in (
+            for change_left in (
                 [change]
                 if change.large
                 else compare_field(change.field, _absent(change.old), _absent(change.new))
@@ -166,9 +166,9 @@ def _from_to(field: str, old: Any, new: Any, *, large: bool) -> FieldChange:
 
 
 def _put(value: Any, path: Path, member: Any) -> Any:
-    """Return an object with another value at a path inside it; UNSET takes it away.
+    """Return an object with another value at a path inside it; UNSET removes the member.
 
-    None where it has no such path: then the lines do not belong together.
+    None if it has no such path: then the lines do not belong together.
     """
     if not isinstance(value, Mapping):
         return None

@@ -1,15 +1,15 @@
-"""Copies of a row in one answer: which rows are one, and what of them is kept.
+"""Copies of a row in one answer: which rows are the same row, and what of them is kept.
 
 Rules
 - The same row is the same step and exact timestamp or, if either is missing, the same content.
 - A row that is both exported and live is one row with the members of both. If both have a member,
-  the exported value counts. Of one step and timestamp, each exported row has one live copy at most.
+  the exported value counts. Of one step and timestamp, each exported row has at most one live copy.
 - Times of one step that are less than a microsecond apart are the same between an exported and a
   live row, paired in order; the exported spelling is kept.
 - Rows of one step from different exported files are one row only if their timestamps are equal or
   one has none, and no member differs: files that are not compacted yet split a row by its columns.
-- Rows of one kind with the same step and timestamp are one row only if no member differs: no value
-  that was logged is given up for another one.
+- Rows of one kind with the same step and timestamp are one row only if no member differs: no logged
+  value is dropped for another one.
 - The result does not depend on the order in which rows arrive.
 """
 
@@ -27,8 +27,9 @@ from dr_wandb.core.contract.records import HistoryRow
 
 MOST_AT_A_STEP = 256
 MOST_BYTES = 16 << 20
-"""Rows of one step that are compared with each other, and their bytes. Of more rows those of one
-timestamp are compared, and of more of these only equal ones are joined."""
+"""At most this many rows of one step, and bytes of them, are compared with each other. If there
+are more, only rows of one timestamp are compared; if these are still more, only equal rows are
+joined."""
 
 _PARTS = ("metrics", "extra", "wandb_metadata")
 _ROW = msgspec.json.Decoder(HistoryRow)
@@ -36,12 +37,12 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def arrival_order(row: ReceivedRow) -> tuple[Any, ...]:
-    """Sort key that puts copies of one row side by side, in the order in which rows are stored."""
+    """Return the sort key that puts copies of one row side by side, in the stored order."""
     return (*row.key, row.content, row.live, row.file)
 
 
 def joined(rows: Iterable[ReceivedRow]) -> Iterator[ReceivedRow]:
-    """Join the copies among rows in `arrival_order`; gives them by key, then by content."""
+    """Join the copies among rows in `arrival_order`; gives rows by key, then by content."""
     for (step_missing, _), group in groupby(rows, key=_step_of):
         join = _unlike if step_missing else _joined_at_step
         yield from join(group)
@@ -55,7 +56,7 @@ def _joined_at_step(rows: Iterator[ReceivedRow]) -> Iterator[ReceivedRow]:
 
 
 def _take_few(rows: Iterator[ReceivedRow]) -> tuple[list[ReceivedRow], bool]:
-    """Take rows that can be compared with each other; say whether there may be more of them."""
+    """Take few enough rows to compare with each other, and say whether there may be more."""
     few: list[ReceivedRow] = []
     size = 0
     for row in rows:
@@ -71,7 +72,7 @@ def _step_of(row: ReceivedRow) -> tuple[bool, int]:
 
 
 def _unlike(rows: Iterable[ReceivedRow]) -> Iterator[ReceivedRow]:
-    """Drop rows that are the one before them."""
+    """Drop rows that equal the row before them."""
     previous: bytes | None = None
     for row in rows:
         if row.content != previous:
@@ -225,16 +226,16 @@ class _Copy:
         )
 
     def is_any(self, other: "_Copy") -> bool:
-        """Say that members may differ."""
+        """Return true for every copy: members may differ."""
         return True
 
     def is_near(self, other: "_Copy") -> bool:
-        """Say whether both have a time, and it is the same to the microsecond."""
+        """Say whether both have a time, the same to the microsecond."""
         (_, _, missing, time), (_, _, other_missing, other_time) = self._row.key, other.row.key
         return not (missing or other_missing) and nearly_equal(time, other_time)
 
     def completes(self, other: "_Copy") -> bool:
-        """Say whether both are parts of one row that are in different exported files."""
+        """Say whether both are parts of one row from different exported files."""
         return self.exported and not self.files & other.files and self.agrees(other)
 
     def join(self, other: "_Copy") -> None:

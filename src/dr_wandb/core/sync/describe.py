@@ -1,4 +1,4 @@
-"""Say in words what a sync will do, and what syncs have done."""
+"""Describe in words what a sync will do, and what syncs have done."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +15,7 @@ from dr_wandb.core.sync.summary import ExportSummary
 
 
 def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
-    """Say a plan in lines of text: one a run, and a line that sums them up."""
+    """Describe a plan in lines of text: one per run, and a line that sums them up."""
     numbers = {action: plan.count(action) for action in RunAction}
     if not numbers[RunAction.FORGET]:  # as is usual
         del numbers[RunAction.FORGET]
@@ -46,7 +46,7 @@ def _describe_fetch(dataset: str, fetch: PartFetch, run: RunPlan) -> str:
 
 
 def describe_changes(changes: SyncChanges, *, since: bool = False) -> tuple[str, ...]:
-    """Say in lines of text what one sync changed, or several `since` its time."""
+    """Describe in lines of text what one sync changed, or several `since` its time."""
     begin = f"since {changes.at}" if since else changes.at
     return (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in _details(changes)))
 
@@ -99,8 +99,8 @@ def _details(changes: SyncChanges) -> Iterator[str]:
 
 
 def _fields(changed: ChangedRun) -> str:
-    told = [_field(change) for change in changed.fields]
-    return "; ".join([*told, f"and {changed.more} more"] if changed.more else told)
+    named = [_field(change) for change in changed.fields]
+    return "; ".join([*named, f"and {changed.more} more"] if changed.more else named)
 
 
 def _field(change: FieldChange) -> str:
@@ -118,7 +118,7 @@ def _names(run_ids: Iterable[str]) -> str:
 
 
 def _name(text: str) -> str:
-    """Return a name as it is, quoted where a terminal could take it for something else."""
+    """Return a name as it is, quoted if a terminal could take it for something else."""
     return text if text.isprintable() and text.strip() == text and text else repr(text)
 
 
@@ -126,40 +126,40 @@ _JSON = msgspec.json.Encoder(order="sorted")
 
 
 MOST_NAMED = 10
-"""Short or waiting runs that are named one by one."""
+"""The most short or waiting runs that are named one by one."""
 
 
 def describe_unproven(summary: ExportSummary) -> Iterator[str]:
-    """Say in lines of text what a sync did not get, and what to do about it."""
+    """Describe in lines of text what a sync could not read, and what to do about it."""
     for failed in summary.failures:
         yield f"run {failed.run_id!r} failed: {failed.reason}"
     for run in summary.unread:
-        yield f"run {run.run_id!r} is exported without what does not read: {run.reason}"
+        yield f"run {run.run_id!r} is exported without a part that cannot be read: {run.reason}"
     yield from _named([f"run {run.run_id!r}: {run.reason}" for run in summary.short], "short")
     yield from _named([_waiting(run) for run in summary.waiting], "waiting")
     yield from _without_metadata(summary.metadata_failures)
     if summary.refused:
         refused = count(len(summary.refused), "run")
         yield (
-            f"W&B lists {refused} but refuses their history ({summary.refusal}); what is held "
-            "stays: see what `wandb-export doctor` says"
+            f"W&B lists {refused} but refuses their history ({summary.refusal}); held rows "
+            "stay; run `wandb-export doctor` for details"
         )
     not_read = len(summary.failures) + summary.unlisted_count
     if not_read:
         yield (
-            f"{count(not_read, 'run')} could not be read: what the export holds of them stays, "
+            f"{count(not_read, 'run')} could not be read; exported data stays, "
             "and the next sync tries again"
         )
     if summary.short:
         short = count(len(summary.short), "run")
         yield (
-            f"of {short} less came than is listed; what came is in the export, and accepted as "
-            "short after three syncs that find no more"
+            f"{short} brought fewer rows than are listed; the received rows are exported, and "
+            "accepted as short after three syncs that find no more"
         )
     if summary.waiting:
         waiting = count(len(summary.waiting), "run")
         yield (
-            f"of {waiting} rows that are held were not found again; they stay until a sync at "
+            f"{waiting} did not bring all exported rows again; the rows stay until a sync at "
             "least ten minutes later does not find them either"
         )
 
@@ -169,13 +169,13 @@ def _waiting(run: WaitingRun) -> str:
     if run.kind != BEGINS_LATER:
         return f"run {run.run_id!r}: {missing} did not come again ({run.kind})"
     return (
-        f"run {run.run_id!r}: its files begin later than those that the {missing} of it came from "
-        f"({run.kind}): export the folder that holds all files of the run"
+        f"run {run.run_id!r}: its files begin later than those that its {missing} came from "
+        f"({run.kind}); export the folder that holds all files of the run"
     )
 
 
 def _without_metadata(failures: Iterable[FailedRun]) -> Iterator[str]:
-    """Say of which runs the metadata file did not come: in one line for each reason."""
+    """Name the runs whose metadata file did not come, in one line for each reason."""
     runs: dict[str, list[str]] = {}
     for failed in failures:
         runs.setdefault(failed.reason, []).append(failed.run_id)
@@ -183,13 +183,13 @@ def _without_metadata(failures: Iterable[FailedRun]) -> Iterator[str]:
     for reason in reasons[:MOST_NAMED]:
         run_ids = runs[reason]
         named = f"run {run_ids[0]!r}" if len(run_ids) == 1 else count(len(run_ids), "run")
-        yield f"the metadata file of {named} did not come ({reason}); what is held of it stays"
+        yield f"the metadata file of {named} did not come ({reason}); a stored one stays"
     if others := sum(len(runs[reason]) for reason in reasons[MOST_NAMED:]):
         yield f"nor did that of {count(others, 'other run')}"
 
 
 def describe_accepted(outcomes: Iterable[RunOutcome]) -> Iterator[str]:
-    """Say in lines of text which runs were accepted as short just now."""
+    """Describe in lines of text the runs that this sync accepted as short."""
     accepted = [
         f"run {outcome.listing.run_id!r}: {part.judged.reason}"
         for outcome in sorted(outcomes, key=lambda outcome: outcome.listing.run_id)

@@ -1,4 +1,4 @@
-"""What becomes of the rows that a read brought: the judge.
+"""The judge: decide what to do with the rows that a read brought.
 
 Theory
     W&B says three things of a history from afar: how many lines it has, the largest step, and the
@@ -7,30 +7,30 @@ Theory
     falls to 0 when a run is reset, it may include rows of a parent that a fork does not give, and
     nobody promises that it is right.
 
-    An answer is made up of pages and files. One of them may be missing, cut short or old, and
+    An answer is made up of pages and files. One of them may be missing, truncated or old, and
     nothing in the answer says so. So an answer proves that the rows in it exist. It never proves
-    by itself that a row does not.
+    by itself that a row does not exist.
 
-    What can be proved: if an answer brings every row that is held, reaches the step that is listed
-    as the last, and has at least as many rows as are listed, then nothing that W&B knows of is
-    missing. That is a proof, and everything else waits for one.
+    A proof: if an answer brings every held row, reaches the last listed step, and has at least as
+    many rows as are listed, then nothing that W&B knows of is missing. Everything else waits for
+    a proof.
 
-    What takes a row away: rows that are held and do not come are either gone or were not given. A
-    run that was rewound or reset says so in its count or its last step, or has other rows in their
-    place; that is a witness, and a second read at least ten minutes later is another one. Without
-    both, nothing goes.
+    Removing rows: held rows that do not come are either gone or were not given. If a run was
+    rewound or reset, its count or its last step shows it, or it has other rows instead; that is a
+    witness. A second read at least ten minutes later is another one. Without both, no row is
+    removed.
 
-    What happens if no proof comes: the count is too high, or the server is broken. Whatever came
-    and adds to what is held is held from then on, and the run is *short*. After three syncs that
-    change nothing about that it is accepted as short: its rows are used like proven ones, and it
-    is named as short for ever.
+    Without a proof: the count is too high, or the server is broken. All received rows that add to
+    the held ones are held from then on, and the run is *short*. After three syncs that change
+    nothing about that it is accepted as short: its rows are used like proven ones, and it stays
+    named as short.
 
-    What no rule can see is listed in docs/sync.md, numbered. A count that is too low by b hides up
-    to b rows.
+    docs/sync.md lists, numbered, the cases that no rule can see. A count that is too low by b
+    hides up to b rows.
 
-A run that is alive is never quite complete. So its tail is read from the last step that was proven,
-and if that brings fewer rows than are listed, it is *behind*: one listing becomes its target, and
-when what is held has caught up with that, the proof moves on.
+A run that is alive is never quite complete. So its tail is read from the last proven step, and if
+that brings fewer rows than are listed, it is *behind*: one listing becomes its target, and when the
+held rows have caught up with that, the proof moves on.
 """
 
 from msgspec.structs import replace
@@ -57,7 +57,7 @@ from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 
 MISSED_SYNCS = 3
-"""Syncs in a row that may leave a run behind one listing, until it is read whole."""
+"""A run that stays behind one listing for this many syncs in a row is read whole."""
 
 
 def judge(
@@ -69,9 +69,9 @@ def judge(
     source: str,
     now: str,
 ) -> Verdict:
-    """Decide what becomes of the rows of an answer.
+    """Decide what to do with the rows of an answer.
 
-    listing: what was listed before they were read. before: what was known of the run. source: the
+    listing: the listing from before they were read. before: what was known of the run. source: the
     kind of source that answered. now: the time of this sync, ISO 8601.
     """
     case = Case(listing, answer, before, selection, source, now)
@@ -79,18 +79,18 @@ def judge(
 
 
 def _judge_whole(case: Case) -> Verdict:
-    """Judge an answer that is of the whole run."""
+    """Judge an answer to a whole read."""
     if case.accounts and not case.missing_rows:
         return _proven(case)
-    # A copy of the run, such as a file, does not say what is gone from where the rows are from.
+    # A copy of the run, such as a file, does not show which rows are gone from their own source.
     if case.missing_rows and not case.same_source:
         return _rejected(
             case,
             RunFailureKind.OTHER_SOURCE,
-            f"received {case.received.rows} rows where {case.held_rows} of another source are "
-            "held: use another --name",
+            f"received {case.received.rows} rows, but {case.held_rows} from another source are "
+            "held; use another --name",
         )
-    # The run was rewound, reset or logged once more; or a page is missing where it fits.
+    # The run was rewound, reset or logged again; or a page is missing and its count still fits.
     if case.accounts and (case.adds or case.has_witness or case.waited_for):
         again = case.waited_for and later_by(SECOND_LOOK, case.evidence.since, case.now)
         return _proven(case) if again else _waiting(case)
@@ -98,13 +98,13 @@ def _judge_whole(case: Case) -> Verdict:
 
 
 def _judge_tail(case: Case) -> Verdict:
-    """Judge an answer that begins at the last step that was proven."""
+    """Judge an answer that begins at the last proven step."""
     position = case.position
     if position is None or case.answer.comparison is None or case.count is None:
         return _read_whole(FetchKind.NO_POSITION, "there is nothing to continue from")
     # The run was rewound and logged again, or a page is missing.
     if case.missing_rows:
-        rewritten = f"the rows from step {position.last_step} on are not all there"
+        rewritten = f"some held rows from step {position.last_step} on did not come"
         return _read_whole(FetchKind.TAIL_REWRITTEN, rewritten)
     below = position.rows - position.boundary_rows
     now = case.received_as(position, below)
@@ -112,7 +112,7 @@ def _judge_tail(case: Case) -> Verdict:
     if case.reaches_last_step and rows >= case.count:
         short_by = max(0, case.count - now.rows)
         return _moved(case, Keep.RECEIVED_AND_BELOW, replace(now, short_by=short_by))
-    # Rows were logged below the last step, or are not there yet.
+    # Rows were logged below the last step, or have not arrived yet.
     if case.listing.terminal:
         reason = f"{case.count - rows} rows are missing in the tail"
         return _read_whole(FetchKind.TAIL_SHORT, reason)
@@ -125,7 +125,7 @@ def _proven(case: Case) -> Judged:
 
 
 def _moved(case: Case, keep: Keep, position: Position) -> Judged:
-    """Let the position move to where all that is listed is held, but what is accepted."""
+    """Move the position: everything listed is held, except for accepted lines."""
     standing = Standing.ACCEPTED if position.short_by else Standing.PROVEN
     evidence = evidence_of(case, standing)
     if standing == Standing.ACCEPTED:
@@ -149,16 +149,16 @@ def _waiting(case: Case) -> Judged:
         held=case.united() if fits else case.still_held,
         evidence=waiting_evidence(case, kind),
         look=case.look_before,
-        reason=f"{count(case.missing_rows, 'row')} held did not come ({kind}): "
-        "they stay until a read ten minutes later does not bring them either",
+        reason=f"{count(case.missing_rows, 'held row')} did not come ({kind}); "
+        "kept until a read ten minutes later does not bring them either",
     )
 
 
 def _short(case: Case) -> Verdict:
     evidence = short_evidence(case)
-    goes = evidence.answers >= SHORT_SYNCS and case.speaks_against_held(evidence)
+    goes = evidence.answers >= SHORT_SYNCS and case.contradicts_held(evidence)
     held: Position | None
-    # Held rows are missing in three answers, and there is a reason to believe these.
+    # Held rows are missing in three answers, and there is a reason to believe the answers.
     waited = later_by(SECOND_LOOK, evidence.since, case.now)
     if goes and waited and (case.missing_rows or case.apart):
         held = case.answer_as_held()
@@ -177,14 +177,14 @@ def _short(case: Case) -> Verdict:
         return _rejected(
             case,
             RunFailureKind.CONFLICT,
-            f"received {case.received.rows} rows, and {case.missing_rows} others are held; "
+            f"received {case.received.rows} rows without {case.missing_rows} of the held ones; "
             f"{case.listed}",
             evidence,
         )
     evidence = with_difference(case, evidence, rows)
     pending = not waited and (case.apart or (goes and case.missing_rows > 0))
     if case.apart and case.missing_rows and not case.another and not goes:
-        pending = True  # nothing says that these rows are gone
+        pending = True  # nothing shows that these rows are gone
     if evidence.reads >= SHORT_SYNCS and keep != Keep.BOTH and not pending:
         return _accepted(case, keep, held, evidence)
     kind, reason = why_short(case, evidence)
@@ -200,7 +200,7 @@ def _short(case: Case) -> Verdict:
 
 
 def _accepted(case: Case, keep: Keep, held: Position | None, evidence: Evidence) -> Judged:
-    """Let the position move as if there was a proof: three syncs changed nothing."""
+    """Move the position as if there was a proof: three syncs changed nothing."""
     if case.apart:
         keep, held = case.keep_received, case.answer_as_held()
     rows = held or case.held or Position(selection=case.selection, rows=case.held_rows)
@@ -249,7 +249,7 @@ def _behind(case: Case, position: Position, below: int, now: Position) -> Judged
 
 
 def _caught_up(case: Case, lines: int | None, last_step: int | None, now: Position) -> bool:
-    """Say whether what is held now accounts for an earlier listing and reaches its step."""
+    """Say whether the rows held now account for an earlier listing and reach its step."""
     if lines is None or last_step is None or now.last_step is None:
         return False
     return now.rows + now.short_by >= lines and now.last_step >= last_step

@@ -1,10 +1,10 @@
-"""Fields of a run that a server does not know, since it is older than this tool.
+"""Fields of a run that a server does not know because it is older than this tool.
 
 Rules
-- A field is left out only if the server says in words that it does not know it. Without one of
+- A field is skipped only if the server says in words that it does not know it. Without one of
   `REQUIRED` no export can be made.
-- A run that is held keeps the stored value of a field that was left out: that is no change. A new
-  run has the default.
+- A held run keeps the stored value of a skipped field: that is no change. A new run has the
+  default.
 - Once the server knows the field it is read, and is a change only if it differs.
 
 Everything here is total and pure.
@@ -24,10 +24,10 @@ LISTED = (
     *("systemMetrics", "summaryMetrics", "historyLineCount", "historyKeys"),
     *("user.name", "user.username"),
 )
-"""The fields that a listing asks of each run: those of the SDK's full fragment (wandb 0.31.0)."""
+"""The fields that a listing requests of a run: the SDK's full fragment (wandb 0.31.0)."""
 
 COUNTS = "runCount"
-"""The project's count of runs. Without it nothing says that a listing is complete."""
+"""The project's count of runs. Without it nothing shows that a listing is complete."""
 
 REQUIRED = frozenset(
     {
@@ -52,14 +52,14 @@ _STORED = {
     "projectId": ("project_id",),
     "systemMetrics": ("system_metrics",),
 }
-"""The fields of a stored run that a listed one fills."""
+"""The fields of a stored run that each listed field fills."""
 
 _UNKNOWN = re.compile(r"Cannot query field\W{1,3}(\w+)\W{1,3}on (?:type)?\W{0,3}(\w+)")
-"""How servers say it, in the quotes that they choose; older ones leave out `type`."""
+"""The words of servers, in whichever quotes they use; older servers omit `type`."""
 
 
 def unknown_fields(text: str) -> tuple[str, ...]:
-    """Return the fields that an error says the server does not know, as far as a listing asks them.
+    """Return the fields requested by a listing that an error says the server does not know.
 
     They are named as in `LISTED`, or `COUNTS`.
     """
@@ -78,7 +78,7 @@ def _name(field: str, kind: str) -> str:
 def leave_out(
     left_out: Collection[str], unknown: Iterable[str]
 ) -> Result[frozenset[str], tuple[str, ...]]:
-    """Return what is left out from now on; the failure names required fields that are unknown."""
+    """Return the fields to skip from now on; the failure names unknown fields that are required."""
     unknown = set(unknown)
     if missing := unknown & REQUIRED:
         return Failure(tuple(sorted(missing)))
@@ -88,9 +88,9 @@ def leave_out(
 
 
 def with_stored(run: WandbRun, stored: WandbRun, left_out: Collection[str]) -> WandbRun:
-    """Return a listed run with the stored values of the fields that were left out.
+    """Return a listed run with the stored values of the skipped fields.
 
-    stored: what is held of the same run. Names that no listing asks for are ignored.
+    stored: the same run as it is held. Names that no listing requests are ignored.
     """
     kept = {
         name: getattr(stored, name)

@@ -1,11 +1,11 @@
-"""What to ask W&B for, and whether to believe that so much is gone.
+"""Which runs to ask W&B for, and whether to believe that most runs are gone.
 
 Rules
-- An incremental sync asks for the runs created lately and for those that are not settled, by id.
-  Everything is asked for where there is nothing to build on, or the scope has changed.
-- A tracked run that a listing within the scope does not show is asked for by its id: it is outside
-  of the scope if it is there, and gone only if it is not.
-- A listing without most runs is not believed unless `allow_empty` says so.
+- An incremental sync asks for the runs created lately, and by id for those that are not settled. It
+  asks for all runs if there is nothing to build on, or the scope has changed.
+- A tracked run that a listing within the scope does not show is asked for by its id. If it exists
+  it is out of scope; only if it does not, it is gone.
+- A listing without most runs is not believed unless `allow_empty` is set.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -29,7 +29,7 @@ from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.plan_kinds import ListingKind
 
 LATE_RUNS = timedelta(hours=1)
-"""Overlap of the watermark: a new run may take minutes to show in a filtered listing (wandb#7410
+"""Overlap of the watermark: a new run may take minutes to appear in a filtered listing (wandb#7410
 reports about 10)."""
 
 IDS_PER_QUERY = 500
@@ -47,9 +47,9 @@ class ListingPlan(Record, frozen=True, kw_only=True):
 def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
     """Choose the listing queries of a sync.
 
-    Incremental: the runs created since the newest one known, less an overlap, and all tracked runs
-    that are not settled, by id; within a scope those that are gone too. Everything where there is
-    nothing to build on.
+    Incremental: the runs created since the newest known one, minus an overlap, and by id all
+    tracked runs that are not settled. Within a scope these include runs that are gone. All runs are
+    listed if there is nothing to build on.
     """
     if why := _why_everything(request, state):
         kind, reason = why
@@ -80,11 +80,11 @@ def _why_everything(request: ExportRequest, state: ExportState) -> tuple[Listing
     if state.max_created_at is None or state.last_exported_at is None:
         return ListingKind.FIRST, "nothing to build on"
     if request.sync_mode == SyncMode.DETECT_CHANGES:
-        return ListingKind.COMPARE, "every run is compared with what is stored"
+        return ListingKind.COMPARE, "every run is compared with the stored one"
     if state.scope != request.scope:
         return ListingKind.SCOPE, "the scope changed"
     if request.prune:
-        return ListingKind.PRUNE, "what is gone upstream is to be dropped"
+        return ListingKind.PRUNE, "runs that are gone upstream are to be dropped"
     return None
 
 
@@ -100,7 +100,7 @@ def by_id(run_ids: Collection[str]) -> tuple[RunsById, ...]:
 def listed_as_before(
     request: ExportRequest, state: ExportState, source: str, mark: str
 ) -> tuple[RunListing, ...] | None:
-    """Return what the source lists, if its mark says that it is what it listed last.
+    """Return the listing of a source whose mark shows that it has not changed.
 
     None if that does not follow from the state: then the source has to be asked.
     """
@@ -121,10 +121,10 @@ class Answer(StrEnum):
 
 
 def judge_answer(pages: Sequence[tuple[int | None, bool]], listed: int) -> Answer:
-    """Say whether an answer is complete: it brought as many runs as are counted.
+    """Say whether an answer is complete: it brought as many runs as the source counts.
 
-    pages: what each page said, how many runs the query matches, and whether the listing changed
-    while it was read. listed: how many distinct runs came.
+    pages: for each page, how many runs the query matches, and whether the listing changed while it
+    was read. listed: how many distinct runs came.
     """
     counts = {matching for matching, _ in pages}
     if None in counts or not counts:
@@ -134,7 +134,7 @@ def judge_answer(pages: Sequence[tuple[int | None, bool]], listed: int) -> Answe
 
 
 def count_missing(pages: Sequence[tuple[int | None, bool]], answered: int) -> int:
-    """Return how many runs are counted beyond those that some try brought."""
+    """Return how many of the counted runs no attempt brought."""
     return max(0, max((count or 0 for count, _ in pages), default=0) - answered)
 
 
@@ -147,7 +147,7 @@ def everything_is_due(
     answered: Collection[str],
     inside: Collection[str],
 ) -> bool:
-    """Say whether the source counts other runs than are followed, so that all are to be listed.
+    """Say whether the source counts other runs than the followed ones, so all must be listed.
 
     total: its count of the runs in scope, None if it does not count. asked: ids whose answer is
     complete. answered: runs that some answer showed, inside: those of them that are in scope.
@@ -165,9 +165,9 @@ def everything_is_due(
 def count_as_asked(
     state: ExportState, asked: Iterable[str], broken: Collection[str], source: str
 ) -> frozenset[str]:
-    """Return the tracked runs that the listing would show if they were there.
+    """Return the tracked runs that the listing would show if they existed.
 
-    asked: ids whose answer is complete. broken: runs that are there, and do not read. A run that
+    asked: ids whose answer is complete. broken: runs that exist but cannot be read. A run that
     another kind of source showed last is not missing because this one does not show it.
     """
     return frozenset(
@@ -182,9 +182,9 @@ def count_as_asked(
 def check_vanished(
     request: ExportRequest, state: ExportState, plan: SyncPlan
 ) -> RunsVanished | None:
-    """Return what is wrong with a listing that has suddenly lost most of the runs, or all.
+    """Return a failure if a listing has suddenly lost most of the runs, or all.
 
-    A run that failed and of which nothing is held is no loss.
+    A failed run of which nothing is held is no loss.
     """
     gone = {RunAction.MISSING, RunAction.PRUNE}
     vanished = [run.run_id for run in plan.runs if run.action in gone]

@@ -19,7 +19,7 @@ from dr_wandb.core.contract.version import VERSION
 
 
 def keep_or_replace(old: ExportManifest | None, new: ExportManifest) -> ExportManifest:
-    """Return the old manifest where the new one says the same of the data."""
+    """Return the old manifest if the new one says the same about the data."""
     if old is None:
         return new
     same = replace(new, updated_at=old.updated_at, tool_version=old.tool_version)
@@ -34,7 +34,7 @@ def describe_export(
     *,
     exported_at: str,
 ) -> ExportManifest:
-    """Describe an export whose data files are these. A metadata sync keeps the old selection."""
+    """Describe an export with these data files. A metadata sync keeps the old selection."""
     keys, window = request.selection.keys, request.selection.window
     selected_keys = None if keys is None else list(keys)
     if request.mode == ExportMode.METADATA and old is not None:

@@ -1,4 +1,4 @@
-"""Merging, per run, as bytes: what was fetched with what is stored.
+"""Merge the fetched lines of each run with the stored ones, as bytes.
 
 Rules
 - The fetch of a window replaces the stored rows of that run inside it; rows outside stay. A fetch
@@ -24,7 +24,7 @@ from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 
 
 def steps_rise(steps: Sequence[int | None], after: int | None) -> bool:
-    """Say whether steps rise from row to row, beyond `after`: then no row is another's copy."""
+    """Say whether steps rise from row to row, beyond `after`: then no two rows are copies."""
     if not steps:
         return True
     if None in steps or (after is not None and steps[0] <= after):  # type: ignore[operator]
@@ -64,7 +64,7 @@ class Tally:
         self._timestamp = row.timestamp
 
     def add_rising(self, rows: EncodedRows | SelectedRows) -> None:
-        """Count rows that rise from the last one that was counted."""
+        """Count rows whose steps rise from the last counted row."""
         if not rows.steps:
             return
         self._rows += len(rows.steps)
@@ -76,7 +76,7 @@ class Tally:
             self._at_mark += below < len(rows.steps) and rows.steps[below] == self._mark
 
     def received(self) -> Received:
-        """Return what has passed so far."""
+        """Return the counts so far."""
         marked = self._mark is not None
         return Received(
             rows=self._rows,
@@ -92,7 +92,8 @@ class Tally:
 def measure_from(start: int, lines_from_end: Iterable[bytes]) -> tuple[int, int]:
     """Return bytes and rows at the end of stored lines that a window from `start` may replace.
 
-    What lies before them is below the window. Lines come last first, and no more are read.
+    All lines before them are below the window. Lines come last first, and no more are read than
+    needed.
     """
     length = rows = 0
     for line in lines_from_end:
@@ -116,7 +117,7 @@ def outside(lines: Iterable[bytes], window: FetchWindow) -> Iterator[bytes]:
 
 
 def merge_lines(kept: Iterable[bytes], fetched: Iterable[bytes]) -> Iterator[bytes]:
-    """Merge the lines of one run that were kept with those that were fetched, both in order."""
+    """Merge the kept and the fetched lines of one run, both in order."""
     return merge(kept, fetched, key=_line_order)
 
 

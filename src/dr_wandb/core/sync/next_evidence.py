@@ -2,12 +2,12 @@
 
 Rules
 - Short answers in a row agree if each begins with the one before, and all or none reach the last
-  step. One that does not agree is the first of a new row, with its own time.
-- Reads in a row agree if they leave the same difference between the lines that are listed and the
-  rows that are held; short ones have to agree as answers too.
-- A run waits since the first read without just these rows.
-- A look is of one difference that a proof leaves: it is confirmed by a later whole read, and ends
-  with one a day after that. Another difference is another look.
+  step. One that does not agree starts a new row, with its own time.
+- Reads in a row agree if they leave the same difference between listed lines and held rows; short
+  ones have to agree as answers too.
+- A run waits since the first read without exactly these rows.
+- A look is about one difference that a proof leaves: a later whole read confirms it, and one a day
+  after that ends it. Another difference is another look.
 """
 
 from msgspec.structs import replace
@@ -19,16 +19,16 @@ from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Case
 
 SHORT_SYNCS = 3
-"""Syncs in a row that have to leave the same, until it is accepted that no more comes."""
+"""Syncs in a row that have to leave the same difference before the run is accepted as short."""
 
 
 def evidence_of(case: Case, standing: Standing) -> Evidence:
-    """Return evidence of this run and selection that says no more than a standing."""
+    """Return evidence of this run and selection with nothing but a standing."""
     return Evidence(standing=standing, created_at=case.listing.created_at, selection=case.selection)
 
 
 def waiting_evidence(case: Case, kind: str) -> Evidence:
-    """Return that the run waits: since the first read without just these rows, for its reason."""
+    """Return evidence that the run waits, since the first read without exactly these rows."""
     known, again = case.evidence, case.waited_for
     return replace(
         evidence_of(case, Standing.WAITING),
@@ -40,7 +40,7 @@ def waiting_evidence(case: Case, kind: str) -> Evidence:
 
 
 def short_evidence(case: Case) -> Evidence:
-    """Return what this short answer says together with the ones before it."""
+    """Return the evidence of this short answer together with the ones before it."""
     known, reached = case.evidence, case.reaches_last_step
     again = known.standing in (Standing.SHORT, Standing.FAILED, Standing.ACCEPTED)
     again = again and known.reads + known.answers > 0
@@ -58,7 +58,7 @@ def short_evidence(case: Case) -> Evidence:
 
 
 def with_difference(case: Case, evidence: Evidence, rows: int) -> Evidence:
-    """Return the evidence with how many lines more are listed than rows are held now."""
+    """Return the evidence with the number of listed lines beyond the rows held now."""
     difference = None if case.count is None else case.count - rows
     known = case.evidence
     again = known.reads and known.difference == difference
@@ -73,7 +73,7 @@ def with_difference(case: Case, evidence: Evidence, rows: int) -> Evidence:
 
 
 def next_look(case: Case, position: Position, *, confirmed: bool = False) -> Look | None:
-    """Return what is seen of a difference between the listing and what is held by a proof."""
+    """Return the look at a difference between the listing and the proven rows."""
     difference = position.difference(case.counts)
     if difference == NO_DIFFERENCE:
         return None
@@ -93,12 +93,12 @@ def why_short(case: Case, evidence: Evidence) -> tuple[ShortKind, str]:
     """Say why a run is short: the kind, and the reason for people."""
     if evidence.difference is not None and evidence.difference > 0:
         short_by = count(evidence.difference, "row")
-        reason = f"{short_by} short of the {case.count} lines that are listed"
+        reason = f"{short_by} short of the {case.count} listed lines"
         return ShortKind.FEWER_ROWS, reason
     if not case.reaches_last_step:
         last = case.received.last_step
         got = "no rows" if not case.received.rows else f"rows up to step {last}"
         listed = "no step" if case.counts.last_step is None else f"step {case.counts.last_step}"
         return ShortKind.LAST_STEP, f"received {got}, but {listed} is listed"
-    missing = count(evidence.missing_rows, "row")
-    return ShortKind.HELD_ROWS, f"{missing} that the export holds did not come"
+    missing = count(evidence.missing_rows, "exported row")
+    return ShortKind.HELD_ROWS, f"{missing} did not come again"

@@ -1,17 +1,17 @@
 """How many runs to ask for in the next page of a listing.
 
 Rules
-- The first page is small: nobody knows how large the runs are. Then the bytes of the last page
-  decide, at most `PAGE_BYTES` a page, and no page is more than `GROWTH` times as many runs as came
-  in one before.
+- The first page is small, as the size of the runs is unknown. Then the bytes of the last page
+  decide: at most `PAGE_BYTES` a page, and at most `GROWTH` times as many runs as an earlier page
+  had.
 - A page brings the last run of the page before once more. If two runs are too large for a page, it
-  is one run *alone*: of the run before it brings the name only.
+  asks for one run *alone*: of the run before it then brings only the name.
 - A page that could not be served is asked for again with half as many runs, down to one alone.
 - After that the size that was served stays for some pages, then it doubles page by page. Each time
-  that a page could not be served again it stays for twice as many pages, so that a server with a
-  limit is asked beyond it ever more rarely.
-- A run that cannot be served even alone is left unread; after `MOST_UNREAD` in a row the trouble
-  is not the runs.
+  that a page again cannot be served it stays for twice as many pages, so that a server with a limit
+  is asked beyond it more and more rarely.
+- A run that cannot be served even alone is not read; after `MOST_UNREAD` of them in a row the runs
+  are not the cause.
 
 Everything here is total and pure.
 """
@@ -26,26 +26,27 @@ one page, took 1.3 GB in this process and wandb-core. More than one would save n
 `GROWTH` leads to full pages in three steps either way."""
 
 PAGE_BYTES = 4_000_000
-"""How large a page is to be, as its answer comes. This process and wandb-core need about eight
-times as much together (wandb 0.31.0), and larger pages make no listing faster that is slow."""
+"""The intended size of the answer to a page. This process and wandb-core need about eight times as
+much together (wandb 0.31.0), and larger pages do not speed up a slow listing."""
 
 GROWTH = 8
 """A page has at most this many times the runs of an earlier one: runs may have become larger."""
 
 LONGEST_STAY = 64
-"""Pages after which a larger size is tried again, however often it could not be served."""
+"""The most pages before a larger size is tried again, however often it could not be served."""
 
 MOST_UNREAD = 3
-"""Runs in a row that cannot be served even alone, before the listing is given up."""
+"""The listing ends after this many runs in a row that cannot be served even alone."""
 
 
 class PageSize(Record, frozen=True, kw_only=True):
     """How many runs the next page asks for, and what earlier pages have shown.
 
     most: the largest page that may be asked for. runs: of the next page, beside the last run of the
-    page before. alone: it is one run, and brings only the name of that one. stay: pages that are
-    still to be no larger than this. patience: how many pages the size stayed for after the last
-    time that one could not be served; 0 if all were. falling: the last page could not be served.
+    page before. alone: the page asks for one run, and only the name of the run before. stay: the
+    number of further pages that must not be larger. patience: the number of pages that the size
+    stayed for after the last page that could not be served; 0 if all were. falling: the last page
+    could not be served.
     """
 
     most: int
@@ -64,7 +65,7 @@ def first_page(most: int) -> PageSize:
 def note_served(size: PageSize, runs: int, answer_bytes: int) -> PageSize:
     """Return the size of the next page after an answer with `runs` runs, of this many bytes.
 
-    Further runs are taken to be as large as these.
+    Further runs are assumed to be as large as these.
     """
     if size.stay:
         wanted, alone = size.runs, size.alone

@@ -2,13 +2,13 @@
 
 Rules
 - The plan follows from the request, the stored state and the listing alone. It can be printed.
-- A run whose counts did not move costs no request, but for a second look at a difference between
-  its rows and its listing that nothing explains.
+- A run whose counts did not change costs no request, except for a second look at an unexplained
+  difference between its rows and its listing.
 - A changed selection reads the run again; so does every sign that stored rows were rewritten.
 - A run that is short, waiting or failed is read whole, one that is behind from its last proof.
 - Runs whose last fetch failed come first.
-- A run is missing only if it was asked for and the answer was complete; only then `prune` drops
-  it. One that always failed, so that nothing of it is held, is forgotten then.
+- A run is missing only if it was asked for and the answer was complete; only then `prune` drops it.
+  If it always failed, so that nothing of it is held, it is forgotten.
 """
 
 import math
@@ -33,7 +33,7 @@ from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.plan_kinds import PlanKind
 
 ROWS_PER_REQUEST = 5000
-"""Live history rows that one request is taken to bring, for the estimate of a plan."""
+"""Live history rows per request that the estimate of a plan assumes."""
 
 
 class RunAction(StrEnum):
@@ -48,9 +48,9 @@ class RunAction(StrEnum):
 
 
 class FetchKind(StrEnum):
-    """Why rows are read, for programs. Kinds stay what they are called.
+    """Why rows are read, for programs. The names of kinds never change.
 
-    The last four are of a whole read that follows a tail in the same sync: no plan has them.
+    The last four belong to a whole read that follows a tail in the same sync: no plan has them.
     """
 
     RECONCILE = "reconcile"
@@ -86,8 +86,7 @@ class RunPlan(Record, frozen=True, kw_only=True):
     """What happens to one run, and why. `requests` is an estimate beyond the listing.
 
     `failure` is that of the last sync, if the run is read because of it. `out_of_scope`: it is
-    kept, although the scope does not admit it any more. `fetches` says which rows are read, by
-    dataset.
+    kept, although the scope no longer admits it. `fetches` are the rows to read, by dataset.
     """
 
     run_id: str
@@ -107,11 +106,11 @@ class RunPlan(Record, frozen=True, kw_only=True):
 
 
 _NO_FETCHES: Mapping[str, PartFetch] = {}
-"""One for all runs of which nothing is read: there may be very many."""
+"""Shared by all runs of which nothing is read: there may be very many."""
 
 
 class SyncPlan(Record, frozen=True, kw_only=True):
-    """What happens to every run, in the order in which it happens. `failures` cannot be read."""
+    """What happens to every run, in order. `failures` are the runs that cannot be read."""
 
     runs: tuple[RunPlan, ...]
     requests: int = 0
@@ -124,7 +123,7 @@ class SyncPlan(Record, frozen=True, kw_only=True):
         return not self.failures and all(run.idle and run.action in quiet for run in self.runs)
 
     def count(self, action: RunAction) -> int:
-        """Return how many runs this happens to."""
+        """Return the number of runs with this action."""
         return sum(run.action == action for run in self.runs)
 
 
@@ -142,13 +141,13 @@ def plan_sync(
     """Decide what happens to every run that is listed or tracked.
 
     listing: one value per run, in any order; of several with one id the last counts.
-    asked: ids of the tracked runs that the listing would show if they were there. None, the
-    default, means that the listing is of the whole project.
-    outside: ids of listed runs that are not in the scope any more. Those that are not tracked are
-    left out.
+    asked: ids of the tracked runs that the listing would show if they existed. None, the default,
+    means that the listing is of the whole project.
+    outside: ids of listed runs that are no longer in the scope. Those that are not tracked are
+    skipped.
     failures: the runs that could not be listed: nothing happens to them.
     source: the kind of source that made the listing. Without it, each run was listed by the kind
-    that it was last seen by; it matters for telling a run that was made again under an old id.
+    that last saw it; it matters for recognizing a run that was made again under an old id.
     now: the time of the sync, ISO 8601. Without it no run is read again because of the time that
     has passed since another read.
     """
@@ -179,9 +178,9 @@ def plan_sync(
 
 
 def _turn(plan: RunPlan, failed: Collection[str]) -> int:
-    """Order the work: failed last time, then the rest, then what costs nothing; each by id.
+    """Order the work: failed last time, then the rest, then runs without requests; each by id.
 
-    That is the order of `history.jsonl`, so what has come is written while the rest is fetched.
+    That is the order of `history.jsonl`, so fetched rows are written while the rest is fetched.
     """
     return 2 * (plan.run_id not in failed) + plan.idle
 
@@ -264,7 +263,7 @@ def _choose_action(
     if tracking.failed is not None:
         return refresh, PlanKind.FAILED, f"failed last time: {tracking.failed.reason}"
     if tracking.unread is not None:
-        return refresh, PlanKind.UNREAD, f"did not read last time: {tracking.unread.reason}"
+        return refresh, PlanKind.UNREAD, f"could not be read last time: {tracking.unread.reason}"
     if tracking.missing_since is not None:
         return refresh, PlanKind.RETURNED, "listed again"
     if tracking.snapshot is None or not listing.fingerprint:
@@ -285,7 +284,7 @@ def _failure_behind(kind: PlanKind, tracking: RunTracking | None) -> RunFailure 
 def _metadata_may_differ(
     request: ExportRequest, tracking: RunTracking | None, listing: RunListing
 ) -> bool:
-    """Say whether the metadata file has to be read: it changes only while a run is alive."""
+    """Say whether to read the metadata file: it changes only while a run is alive."""
     if tracking is None or tracking.seen is None or request.sync_mode == SyncMode.FULL_RECONCILE:
         return True
     seen = (tracking.seen.state, tracking.seen.heartbeat_at)
@@ -321,7 +320,7 @@ def _plan_part(
         before, after = selection_in_words(part.rows.selection), selection_in_words(selection)
         return _whole(FetchKind.SELECTION, f"selection changed: {before} -> {after}")
     if part.rows_incomplete:
-        reason = "stored in an earlier shape: read once more, to complete it"
+        reason = "stored in an earlier shape: read again to complete it"
         return _whole(FetchKind.SHAPE, reason)
     if part.standing == Standing.BEHIND and position is not None:
         fetch = _plan_advance(position, counts)
@@ -330,7 +329,7 @@ def _plan_part(
     elif not part.accounts_for(counts):
         fetch = _plan_advance(position, counts)
     elif part.look_due(counts, now):
-        return _whole(FetchKind.LOOK, "looked at once more: the listing differs from what is held")
+        return _whole(FetchKind.LOOK, "read again: the listing differs from the held rows")
     else:
         return None
     failed = tracking is not None and tracking.failed is not None
@@ -342,10 +341,10 @@ def _plan_part(
 def _plan_advance(position: Position, counts: Counts) -> PartFetch:
     """Choose the rows to read of a run whose listing is not the one of its position."""
     known, count = position.listed.line_count, counts.line_count
-    # An old server, or a count that is not told: a tail could not be checked.
+    # An old server, or a count that is not listed: a tail could not be checked.
     if count is None or known is None or not position.whole:
         return _whole(FetchKind.UNCOUNTED, "the line count is not known")
-    # The run was rewound or reset, or its count was not true.
+    # The run was rewound or reset, or its count was wrong.
     if count < known:
         return _whole(FetchKind.SHRANK, f"the line count shrank from {known} to {count}")
     # It has no steps, none that a tail could begin at, or rows that no tail would bring again.
@@ -356,7 +355,7 @@ def _plan_advance(position: Position, counts: Counts) -> PartFetch:
         back = f"the last step went back from {position.last_step} to {counts.last_step}"
         return _whole(FetchKind.REWOUND, back)
     reason = f"{count - known} rows behind" if count > known else "logged again since"
-    # Rows that come while it is read are left to the next sync: they could not be accounted for.
+    # Rows logged during the read are left to the next sync: they could not be accounted for.
     stop = None if counts.last_step is None else counts.last_step + 1
     window = FetchWindow(start=position.last_step, stop=stop)
     return PartFetch(window=window, kind=FetchKind.TAIL, reason=reason, tail=True)

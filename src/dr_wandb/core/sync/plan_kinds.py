@@ -1,8 +1,8 @@
 """Why a sync lists and plans what it does, as kinds for programs.
 
 Rules
-- Each stands beside a reason for people, which may be worded in another way; kinds stay.
-- docs/planning.md has them all.
+- Each kind has a reason for people beside it. Reasons may be reworded; kinds stay.
+- docs/planning.md lists them all.
 """
 
 from enum import StrEnum
@@ -20,7 +20,7 @@ class ListingKind(StrEnum):
 
 
 class PlanKind(StrEnum):
-    """Why this happens to a run. The first that holds is said."""
+    """Why this happens to a run. If several hold, the first one is named."""
 
     ANOTHER_RUN = "another_run"
     NOT_EXPORTED = "not_exported"

@@ -1,11 +1,11 @@
-"""Rows that are held beside rows that came: which are the same, and which have no partner.
+"""Pair held rows with received rows: the same ones, and those without a partner.
 
 Rules
 - The same row is the same step and timestamp or, if either is missing, the same content.
-- Times of one step that are less than a microsecond apart are the same too, paired in order, once
-  the rows whose times are equal are paired. Of steps with very many rows only equal times are.
+- Times of one step that are less than a microsecond apart are the same too, paired in order after
+  the rows whose times are equal. Of steps with very many rows only equal times are paired.
 - Each row is paired once: of two rows with the same step and timestamp both have to come.
-- A row that came without a member that is held is another row: no value goes because of one answer.
+- A received row without a member that is held is another row: one answer removes no value.
 - Lines of both sides come in stored order. No more than the rows of one step are in memory.
 """
 
@@ -21,16 +21,16 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import HistorySelection
 
 MOST_AT_A_STEP = 256
-"""Rows of one step whose times are compared beyond equality."""
+"""At most this many rows of one step are paired by nearly equal times."""
 
 
 class Comparison(Record, frozen=True, kw_only=True):
-    """How the rows of an answer differ from those that are held.
+    """How the rows of an answer differ from the held ones.
 
-    `missing_rows`: held rows that did not come; `missing_digest` is theirs, `missing_without_step`
-    of them have no step. `adds`: rows that came and are not held. `conflicts`: there is a step at
-    which each side has a row that the other does not have. `beyond`: all missing rows have steps
-    above the last one that is listed.
+    `missing_rows`: held rows that did not come; `missing_digest` is their digest,
+    `missing_without_step` of them have no step. `adds`: rows that came and are not held.
+    `conflicts`: at some step each side has a row that the other does not have. `beyond`: the steps
+    of all missing rows are above the last listed one.
     """
 
     missing_rows: int = 0
@@ -47,7 +47,7 @@ class _Row(NamedTuple):
 
     @property
     def identity(self) -> tuple[RowKey, bytes]:
-        """Return what the same row has in common on both sides, in stored order."""
+        """Return a value that is equal for the same row on both sides, in stored order."""
         step_missing, _, timestamp_missing, _ = self.key
         return self.key, self.line if step_missing or timestamp_missing else b""
 
@@ -59,11 +59,11 @@ Pair = tuple[bytes | None, bytes | None]
 
 
 def pair_rows(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[Pair]:
-    """Pair the lines of one run; pairs come in stored order, by the received line if there is."""
+    """Pair the lines of one run, in stored order by the received line, else by the held one."""
     ours, theirs = iter(held), iter(received)
     for our_line, their_line in zip_longest(ours, theirs):
         if our_line != their_line:
-            yield from _pair_unlike(_begun(our_line, ours), _begun(their_line, theirs))
+            yield from _pair_unlike(_with_first(our_line, ours), _with_first(their_line, theirs))
             return
         yield our_line, their_line
 
@@ -80,9 +80,9 @@ def holds_members(line: bytes, other: bytes) -> bool:
 def admitted_rows(
     held: Iterable[bytes], before: HistorySelection, now: HistorySelection
 ) -> Iterator[bytes]:
-    """Give what a selection admits of held lines that were stored under another one.
+    """Give the part of held lines, stored under another selection, that a selection admits.
 
-    Rows that only their content identifies are left out, if the content may be another one now.
+    Rows that only their content identifies are skipped if that content may differ now.
     """
     alike = before.keys is None or (now.keys is not None and {*now.keys} <= {*before.keys})
     for line in held:
@@ -100,8 +100,8 @@ def compare_rows(
 ) -> Comparison:
     """Compare the lines of one run under one selection.
 
-    last_step: the last one that is listed. most_held: if as many rows are held, older ones that
-    came are no news: they were left out.
+    last_step: the last listed step. most_held: if as many rows are held, older received rows are
+    not new: they were dropped by this limit.
     """
     digest = hashlib.blake2b(digest_size=16)
     missing_rows = missing_without_step = adds = count = early = 0
@@ -112,7 +112,7 @@ def compare_rows(
         if ours is not None and theirs is not None:
             if ours == theirs or holds_members(theirs, ours):
                 continue
-            conflicts = True  # the same row without a value that is held
+            conflicts = True  # the same row without a held value
         line = ours if ours is not None else theirs
         assert line is not None
         step_missing, step, _, _ = run_and_key(line)[1]
@@ -141,14 +141,14 @@ def compare_rows(
 
 
 def unite_rows(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[bytes]:
-    """Give the lines that came, and those that are held and did not come, in stored order."""
+    """Give the received lines, and the held lines that did not come, in stored order."""
     for ours, theirs in pair_rows(held, received):
         line = theirs or ours
         assert line
         yield line
 
 
-def _begun(first: bytes | None, rest: Iterator[bytes]) -> Iterable[bytes]:
+def _with_first(first: bytes | None, rest: Iterator[bytes]) -> Iterable[bytes]:
     return () if first is None else chain((first,), rest)
 
 
@@ -191,7 +191,7 @@ def _pair_step(held: Iterator[_Row], received: Iterator[_Row]) -> Iterator[Pair]
 def _take_same(
     held: list[_Row], received: list[_Row]
 ) -> tuple[list[_Rows], list[_Row], list[_Row]]:
-    """Pair rows that are the same in every byte: a twin with itself. Gives the others too."""
+    """Pair rows that are the same in every byte. Returns the pairs, then both sides' other rows."""
     waiting: dict[bytes, list[_Row]] = {}
     for their in received:
         waiting.setdefault(their.line, []).append(their)
@@ -222,7 +222,7 @@ def _order_of(rows: _Rows) -> tuple[RowKey, bytes]:
 
 
 def _equal(held: Iterator[_Row], received: Iterator[_Row]) -> Iterator[_Rows]:
-    """Pair the rows that are the same, without a look at times that are nearly so."""
+    """Pair the rows that are the same, ignoring times that are nearly equal."""
     our, their = next(held, None), next(received, None)
     while our is not None or their is not None:
         if their is None or (our is not None and our.identity < their.identity):

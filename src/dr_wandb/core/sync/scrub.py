@@ -1,8 +1,8 @@
-"""Taking secrets out of what a source said, before it is written to a recording.
+"""Remove secrets from what a source said, before it is written to a recording.
 
 Rules
-- Only what is certainly a secret goes: the texts that the caller names, and the query parameters
-  that make a signed URL work. Everything else passes as it is, whatever its key is called.
+- Only texts that are certainly secrets are removed: those that the caller names, and the query
+  parameters that make a signed URL work. Everything else stays, whatever its key is called.
 - Scrubbing twice is scrubbing once.
 - A named secret is replaced by `REMOVED`, also inside longer text, in keys, and in the form in
   which HTTP sends it (base64 of `api:` and the key). Texts shorter than `LEAST_SECRET` characters
@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from typing import Any
 
 REMOVED = "[removed]"
-"""Stands where a named secret was."""
+"""Replaces a named secret."""
 
 LEAST_SECRET = 8
-"""Characters below which a text is not treated as a secret."""
+"""A text with fewer characters is not treated as a secret."""
 
 _URL = re.compile(r"https?://(?:\\+u0026|[^\s\"'<>\\])+", re.IGNORECASE)
 _PARAMETER = re.compile(

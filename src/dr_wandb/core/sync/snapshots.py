@@ -1,9 +1,10 @@
-"""Which snapshots are written again, and what a sync knows of the ones that are stored.
+"""Which snapshots are written again, and what a sync knows of the stored ones.
 
 Rules
 - A snapshot that was read again and is the same keeps its bytes, `exported_at` included.
 - A run that failed keeps its old snapshot; a new one keeps the snapshot that it has.
-- A stored snapshot that is not the one the state knows, in any member, is compared with nothing.
+- A stored snapshot that differs in any member from the one that the state knows is compared with
+  nothing.
 """
 
 from collections.abc import Mapping
@@ -26,10 +27,10 @@ def snapshot_differs(
     metadata_read: bool,
     include_metadata: bool,
 ) -> bool:
-    """Say whether the snapshot of a listed run may be another one than the one that is stored.
+    """Say whether the snapshot of a listed run may differ from the stored one.
 
-    tracking: after its sync. metadata_read: whether its metadata file came, or that it has none.
-    include_metadata: whether it was asked for.
+    tracking: after its sync. metadata_read: its metadata file came, or is known not to exist.
+    include_metadata: the file was requested.
     """
     if tracking.snapshot is None:
         return True
@@ -46,7 +47,7 @@ def snapshot_differs(
 def with_metadata(
     run: WandbRun, stored: RunSnapshot | None, read: Mapping[str, Any] | None, *, came: bool
 ) -> WandbRun:
-    """Return a listed run with its metadata: what was read if it came, else what is stored."""
+    """Return a listed run with its metadata: the read one if it came, else the stored one."""
     held = stored.run.metadata if stored is not None else None
     content = read if came else held
     return replace(run, metadata=None if content is None else json_safe(content))
@@ -55,7 +56,7 @@ def with_metadata(
 def renewed(stored: RunSnapshot | None, run: WandbRun, *, known: bool, at: str) -> RunSnapshot:
     """Return the snapshot of a run: the stored one if it says the same.
 
-    known: whether the stored one is the one that the state knows.
+    known: the stored one is the one that the state knows.
     """
     if stored is not None and known and fingerprint(stored.run) == fingerprint(run):
         return stored
@@ -63,7 +64,7 @@ def renewed(stored: RunSnapshot | None, run: WandbRun, *, known: bool, at: str) 
 
 
 def track_snapshot(known: RunTracking | None, snapshot: RunSnapshot, encoded: bytes) -> RunTracking:
-    """Return the tracking of a run whose stored snapshot was found, as a line of our form."""
+    """Return the tracking of a run whose stored snapshot was found. encoded: its line."""
     run = snapshot.run
     byte_range = known.snapshot if known is not None else None
     altered = byte_range is not None and digest(encoded) != byte_range.digest

@@ -1,4 +1,4 @@
-"""What one sync did, for whoever started it."""
+"""Summarize what one sync did."""
 
 from collections.abc import Iterable, Iterator
 
@@ -21,14 +21,14 @@ from dr_wandb.core.sync.verdict import Judged
 class ExportSummary(Record, frozen=True, kw_only=True):
     """What one sync did. The fields up to `exported_at` are those of 3.0.3, with its full paths.
 
-    `history_path` is None where the export has no history. `missing_count` runs are gone upstream
-    and kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed when
-    they have ended. `rows_added` is how many rows the history file grew by, runs that lost rows
-    aside. `unlisted_count` is how many runs W&B counts but did not list. `short` runs brought fewer
-    rows than are listed, `waiting` ones not all rows that are held, of `unread` ones a part does
-    not read; the rest is exported. `refused` are the runs whose history W&B refuses to give,
-    `refusal` is why. Of `metadata_failures` the metadata file did not come; what is held of it
-    stays, and the rest is exported.
+    `history_path` is None if the export has no history. `missing_count` runs are gone upstream and
+    kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed once
+    they have ended. `rows_added` is the number of rows added to the history file, not counting runs
+    that lost rows. `unlisted_count` is the number of runs that W&B counts but did not list. `short`
+    runs brought fewer rows than are listed, `waiting` ones did not bring all held rows. Of `unread`
+    runs a part could not be read; the rest is exported. `refused` are the runs whose history W&B
+    refuses to give, `refusal` is why. The metadata file of `metadata_failures` did not come; a held
+    one stays, and the rest is exported.
     """
 
     name: str
@@ -63,7 +63,7 @@ class ExportSummary(Record, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Say whether every run that W&B has was read, with all that it lists."""
+        """Say whether every run of W&B was read, with everything that is listed for it."""
         unread = self.failures or self.unread or self.metadata_failures or self.refused
         return not (unread or self.short or self.waiting or self.unlisted_count)
 
@@ -80,9 +80,9 @@ def summarize(
     unlisted: int,
     rows_added: int,
 ) -> ExportSummary:
-    """Sum up a sync whose plan was carried out but for the failures. outcomes: of listed runs.
+    """Sum up a sync whose plan was carried out except for the failures. outcomes: of listed runs.
 
-    folder: where the export lies; the summary's paths are below it.
+    folder: the folder of the export; the summary's paths are below it.
     """
     failed = {failure.run_id: failure for failure in failures}
     done = [run.action for run in plan.runs if run.run_id not in failed]

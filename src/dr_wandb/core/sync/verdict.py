@@ -20,10 +20,10 @@ class Keep(StrEnum):
 
 
 class Judged(Record, tag_field="verdict", tag="judged", frozen=True, kw_only=True):
-    """What is held of the run from now on, and what is known of it. `reason` is for people.
+    """The rows that are held from now on, and what is known of them. `reason` is for people.
 
-    `position` is the last proof, `held` describes what is in the file if that is something else.
-    `short` is there if the run is short, and not accepted as such.
+    `position` is the last proof, `held` describes the rows in the file if they differ from it.
+    `short` is set if the run is short, and not accepted as such.
     """
 
     keep: Keep
@@ -41,7 +41,7 @@ class Judged(Record, tag_field="verdict", tag="judged", frozen=True, kw_only=Tru
 
 
 class Rejected(Record, tag_field="verdict", tag="rejected", frozen=True, kw_only=True):
-    """What came and what is held exclude each other: what is held stays."""
+    """The received and the held rows contradict each other: the held ones stay."""
 
     failure: RunFailure
     evidence: Evidence

@@ -11,7 +11,7 @@ from dr_wandb.core.sync.summary import ExportSummary
 from tests import syncing
 from tests.memory_source import MemorySource
 
-REASON = "2 rows short of the 7 lines that are listed"
+REASON = "2 rows short of the 7 listed lines"
 
 
 def summary_of(folder: Path, **fields: object) -> ExportSummary:
@@ -39,7 +39,7 @@ def test_ten_short_runs_have_a_line_each_and_the_others_are_counted(tmp_path: Pa
     more = list(describe_unproven(summary_of(tmp_path, short=tuple(map(short, range(13))))))
     assert more[:MOST_NAMED] == ten[:MOST_NAMED]
     assert more[MOST_NAMED] == "and 3 more short runs"
-    assert more[MOST_NAMED + 1].startswith("of 13 runs less came than is listed")
+    assert more[MOST_NAMED + 1].startswith("13 runs brought fewer rows than are listed")
 
 
 def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> None:
@@ -57,10 +57,12 @@ def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> Non
     lines = list(describe_unproven(summary))
     assert "run 'a': 5 rows did not come again (emptied)" in lines
     assert (
-        "run 'e': its files begin later than those that the 1 row of it came from (begins_later): "
+        "run 'e': its files begin later than those that its 1 row came from (begins_later); "
         "export the folder that holds all files of the run"
     ) in lines
-    assert "run 'b' is exported without what does not read: config is not valid JSON" in lines
+    assert (
+        "run 'b' is exported without a part that cannot be read: config is not valid JSON" in lines
+    )
     assert any("lists 2 runs but refuses their history (returned error 402)" in at for at in lines)
     assert any("ten minutes later" in line for line in lines)
 
@@ -74,7 +76,7 @@ def test_metadata_files_that_did_not_come_have_a_line_for_each_reason(tmp_path: 
     failures = [failed(f"r{number:02}", "HTTP 403") for number in range(3)]
     failures += [failed(f"s{number:02}", f"no {number}") for number in range(12)]
     lines = list(describe_unproven(summary_of(tmp_path, metadata_failures=tuple(failures))))
-    held = "what is held of it stays"
+    held = "a stored one stays"
     assert lines[0] == f"the metadata file of 3 runs did not come (HTTP 403); {held}"
     assert lines[1] == f"the metadata file of run 's00' did not come (no 0); {held}"
     assert lines[-1] == "nor did that of 3 other runs"

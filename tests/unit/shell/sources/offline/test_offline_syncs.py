@@ -427,7 +427,7 @@ def test_rows_from_elsewhere_stay_when_a_file_has_fewer(folder: Path, data_root:
     sync_folder(folder, data_root, mode="metadata")  # says nothing of where the rows came from
     for _ in range(4):
         summary = sync_folder(folder, data_root)
-        assert "10 of another source are held" in summary.failures[0].reason
+        assert "10 from another source are held" in summary.failures[0].reason
         assert summary.history_count == 10
     assert ExportEngine(request, source=described).export().complete
     put(folder, "run", [run_record(), *rows_of(range(12)), exit_record()])
