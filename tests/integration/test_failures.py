@@ -220,13 +220,13 @@ def cut_short(name: str) -> Callable[[Path], None]:
             6,
             ("n/state.json has schema_version 99", "newer version"),
         ),
-        (change_line("runs.jsonl", 2, b'{"run": 1}'), 6, ("n/runs.jsonl line 2 does not read",)),
-        (change_line("runs.jsonl", 1, b"\xff\xfe"), 6, ("n/runs.jsonl line 1 does not read",)),
-        (change_line("history.jsonl", 5, b"{"), 6, ("n/history.jsonl line 5 does not read",)),
-        (change_line("history.jsonl", 3, b"null"), 6, ("n/history.jsonl line 3 does not read",)),
-        (cut_short("history.jsonl"), 6, ("n/history.jsonl line 12 does not read",)),
-        (cut_short("state.json"), 6, ("n/state.json does not read",)),
-        (cut_short("manifest.json"), 6, ("n/manifest.json does not read",)),
+        (change_line("runs.jsonl", 2, b'{"run": 1}'), 6, ("n/runs.jsonl line 2 cannot be read",)),
+        (change_line("runs.jsonl", 1, b"\xff\xfe"), 6, ("n/runs.jsonl line 1 cannot be read",)),
+        (change_line("history.jsonl", 5, b"{"), 6, ("n/history.jsonl line 5 cannot be read",)),
+        (change_line("history.jsonl", 3, b"null"), 6, ("n/history.jsonl line 3 cannot be read",)),
+        (cut_short("history.jsonl"), 6, ("n/history.jsonl line 12 cannot be read",)),
+        (cut_short("state.json"), 6, ("n/state.json cannot be read",)),
+        (cut_short("manifest.json"), 6, ("n/manifest.json cannot be read",)),
     ],
     ids=[
         *("manifest of another project", "state of another project", "newer manifest"),
@@ -323,7 +323,7 @@ def test_bad_runs_fail_alone_and_heal(
     assert "Traceback" not in done.stderr
     for run_id in bad:
         assert f"run {run_id!r} failed: {reasons[run_id]}" in done.stderr.splitlines()
-    assert "run 'config' is exported without what does not read: " in done.stderr
+    assert "run 'config' is exported without a part that cannot be read: " in done.stderr
     assert done.stderr.splitlines()[-1].startswith("4 runs could not be read")
     good = {"good-live", "good-parquet", "heals", "config"}
     assert {row["run_id"] for row in done.rows()} == good

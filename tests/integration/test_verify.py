@@ -196,7 +196,7 @@ def test_run_that_is_short_by_its_last_step_is_said_to_be_so(
         command.history()
         status = command("status", "n").stdout
         assert f"{standing}: 1 run" in status
-        assert "'run': step 50 is listed, and was not reached" in status
+        assert "'run': step 50 is listed but was not reached" in status
     verified = command("verify", "n", "--against-server").stdout
-    assert "step 50 is listed, and was not reached, accepted as short" in verified
+    assert "step 50 is listed but was not reached, accepted as short" in verified
     assert "0 rows short" not in verified + status

@@ -1,9 +1,9 @@
-"""Whether the state accounts for every line of the data files.
+"""Check whether the state accounts for every line of the data files.
 
 Rules
-- What the state says of each run's part of a data file must be what lies there.
+- The byte range that the state has for a run in a data file must hold exactly that run's lines.
 - A position that was reached with every row must be the one that the stored rows give.
-- Where a data file was damaged it is named, else the state is.
+- If a data file was damaged, the finding names that file, else the state.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,18 +32,18 @@ def check_state(
     runs: Mapping[str, StoredRun],
     rows: Mapping[str, Mapping[str, StoredPart]],
 ) -> None:
-    """Compare what the state says of the data files, and of each run in them, with what is there.
+    """Compare what the state says of the data files, and of each run in them, with the content.
 
     The state must be in our form.
     """
     least = 1 if state.schema_version <= FIRST_OF_OURS else ROW_SHAPE
     if not least <= state.row_shape <= ROW_SHAPE:
         version = state.schema_version
-        problem = f"row_shape is {state.row_shape}, which is not that of schema_version {version}"
+        problem = f"row_shape is {state.row_shape}, which does not fit schema_version {version}"
         findings.add(FindingKind.STATE, STATE_FILE, problem)
     for run_id, tracking in state.runs.items():
         if run_id != tracking.run_id:
-            problem = f"what it has under {run_id!r} is of run {tracking.run_id!r}"
+            problem = f"its entry {run_id!r} is about run {tracking.run_id!r}"
             findings.add(FindingKind.STATE, STATE_FILE, problem)
     for name, file in seen.items():
         _compare_known(findings, state, name, file)
@@ -75,7 +75,7 @@ def _problems_of(
 def _compare_known(
     findings: Findings, state: ExportState, name: str, file: DataFile | None
 ) -> None:
-    """Compare a data file with what the state says of it as a whole, if the manifest is content."""
+    """Compare a data file with the digest in the state, unless the manifest showed a problem."""
     if findings.has(name, FindingKind.CONTENT, FindingKind.MISSING, FindingKind.LOG):
         return
     if name == CHANGES_FILE:
@@ -87,10 +87,10 @@ def _compare_known(
         if file is None:
             findings.add(FindingKind.MISSING, name, "is missing")
         elif findings.has(MANIFEST_FILE, FindingKind.MISSING, FindingKind.DOCUMENT):
-            problem = f"is not the content whose SHA-256 is in {STATE_FILE}"
+            problem = f"does not have the SHA-256 that is in {STATE_FILE}"
             findings.add(FindingKind.CONTENT, name, problem)
         else:
-            problem = f"the SHA-256 that it has of {name} is another one"
+            problem = f"its SHA-256 of {name} is not that of the file"
             findings.add(FindingKind.STATE, STATE_FILE, problem)
 
 
@@ -100,9 +100,9 @@ def _compare_byte_ranges(
     known: Mapping[str, ByteRange | None],
     stored: Mapping[str, StoredRun] | Mapping[str, StoredPart],
 ) -> None:
-    """Compare each run's part of a data file with what the state says of it.
+    """Compare each run's part of a data file with the state.
 
-    In a file that is damaged, lines may have moved those that follow: then only content counts.
+    In a damaged file, lines may have moved the ones after them: then only content counts.
     """
     damaged = findings.has(name)
     for run_id in sorted(known.keys() | stored.keys()):
@@ -112,7 +112,7 @@ def _compare_byte_ranges(
         if _content(here) != _content(expected):
             problem = f"run {run_id!r} has {count(has, 'line')} here, {wanted} in {STATE_FILE}"
             if has == wanted:
-                problem = f"run {run_id!r} has another content here than {STATE_FILE} tells of"
+                problem = f"run {run_id!r} has other content here than {STATE_FILE} records"
             if damaged:
                 line = found.line if found is not None else None
                 findings.add(FindingKind.CONTENT, name, problem, line)
@@ -130,9 +130,9 @@ def _content(byte_range: ByteRange | None) -> tuple[int, str] | None:
 def _position_problems(
     part: PartTracking, stored: StoredPart | None, schema_version: int
 ) -> Iterator[str]:
-    """Say where a position is not the one that the stored rows give, if they are the right rows."""
+    """Give the fields of a position that the stored rows contradict, if they are the right rows."""
     if not 1 <= part.row_shape <= ROW_SHAPE:
-        yield f"row_shape is {part.row_shape}, which there is not"
+        yield f"row_shape is {part.row_shape}, which does not exist"
     position, held = part.position, part.rows
     short_by = position.short_by if position is not None else 0
     if schema_version >= FIRST_WITH_EVIDENCE and short_by:
@@ -156,6 +156,6 @@ def _differences(held: Position, stored: Received) -> Iterator[str]:
     if held.without_step is not None:
         fields.append("without_step")
     for field in fields:
-        told, here = getattr(held, field), getattr(stored, field)
-        if told != here:
-            yield f"{field} of what it holds is {told!r}, but the stored rows give {here!r}"
+        stated, here = getattr(held, field), getattr(stored, field)
+        if stated != here:
+            yield f"the recorded {field} is {stated!r}, but the stored rows give {here!r}"

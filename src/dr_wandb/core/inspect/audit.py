@@ -1,9 +1,9 @@
-"""Checks of the data files of an export, line by line, as they pass.
+"""Check the data files of an export line by line, in one pass.
 
 Rules
-- Nothing is kept of a line but what is needed to judge the next one, and one value a run.
-- A line that does not read is named, and the check goes on.
-- What a line must be does not depend on digests: those are compared when the file has passed.
+- Of each line only what judging the next one needs is kept, and one value per run.
+- A line that cannot be read is reported, and the check goes on.
+- The check of a line does not depend on digests: those are compared at the end of the file.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ NOT_CANONICAL = "not spelled as docs/format.md says"
 
 
 class StoredRun(Record, frozen=True, kw_only=True):
-    """One line of `runs.jsonl`: which run it shows, and where it lies."""
+    """One line of `runs.jsonl`: its run, its line number and its byte range."""
 
     run_id: str
     created_at: str | None
@@ -45,7 +45,7 @@ class FileTally:
         self._sha256 = hashlib.sha256()
 
     def add(self, line: bytes) -> None:
-        """Take the next line; one without its newline is the last."""
+        """Add the next line; one without a newline is the last."""
         self.lines += 1
         self.bytes += len(line)
         self.torn = not line.endswith(b"\n")
@@ -53,12 +53,12 @@ class FileTally:
 
     @property
     def file(self) -> DataFile:
-        """Return what has passed."""
+        """Return the lines, bytes and digest so far."""
         return DataFile(lines=self.lines, bytes=self.bytes, sha256=self._sha256.hexdigest())
 
 
 class RunsAudit:
-    """Checks `runs.jsonl`. strict: it is in our form; one of dr-wandb 3.0.3 only has to read."""
+    """Checks `runs.jsonl`. strict: it is in our form; one of 3.0.3 only has to be readable."""
 
     def __init__(self, findings: Findings, project: tuple[str, str] | None, strict: bool) -> None:
         self._findings = findings
@@ -75,8 +75,8 @@ class RunsAudit:
         start, self._offset = self._offset, self._offset + len(line)
         result = decode_snapshot(line)
         if not is_successful(result):
-            if line.endswith(b"\n"):  # a torn line is told of as such
-                self._say(FindingKind.LINE, f"does not read: {result.failure()}")
+            if line.endswith(b"\n"):  # a torn line is reported as such
+                self._say(FindingKind.LINE, f"cannot be read: {result.failure()}")
             return
         snapshot = result.unwrap()
         self._check(line, snapshot)
@@ -96,15 +96,19 @@ class RunsAudit:
     def _check(self, line: bytes, snapshot: RunSnapshot) -> None:
         run = snapshot.run
         if (run.entity, run.project) != (self._project or (run.entity, run.project)):
-            self._say(FindingKind.STRANGER, f"run {run.run_id!r} is of {run.entity}/{run.project}")
+            self._say(
+                FindingKind.STRANGER, f"run {run.run_id!r} belongs to {run.entity}/{run.project}"
+            )
         if run.run_id in self.runs:
-            self._say(FindingKind.FORM, f"run {run.run_id!r} is there twice")
+            self._say(FindingKind.FORM, f"run {run.run_id!r} appears twice")
         if not self._strict:
             return
         if line.endswith(b"\n") and not snapshot_is_canonical(line, snapshot):
             self._say(FindingKind.FORM, NOT_CANONICAL)
         if self._previous is not None and snapshot.sort_key > self._previous:
-            self._say(FindingKind.FORM, f"out of order: run {run.run_id!r} is newer than before it")
+            self._say(
+                FindingKind.FORM, f"out of order: run {run.run_id!r} is newer than the one above"
+            )
         self._previous = snapshot.sort_key
 
     def _say(self, kind: FindingKind, problem: str) -> None:
@@ -112,7 +116,7 @@ class RunsAudit:
 
 
 class ChangesAudit:
-    """Checks `changes.jsonl`. A time that goes back is told in `backwards`: clocks differ."""
+    """Checks `changes.jsonl`. Lines whose time goes back are in `backwards`: clocks differ."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -126,13 +130,13 @@ class ChangesAudit:
         result = decode_changes(line)
         if not is_successful(result):
             if line.endswith(b"\n"):
-                self._say(f"does not read: {result.failure()}")
+                self._say(f"cannot be read: {result.failure()}")
             return
         if line.endswith(b"\n") and not line_is_canonical(line):
             self._say(NOT_CANONICAL)
         at, before = instant(result.unwrap().at), instant(self._previous)
         if at is None:
-            self._say(f"its time is {result.unwrap().at!r}")
+            self._say(f"its time {result.unwrap().at!r} is not a time")
         elif before is not None and at < before:
             self.backwards.append(self._number)
         self._previous = result.unwrap().at

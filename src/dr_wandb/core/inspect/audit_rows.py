@@ -1,8 +1,8 @@
-"""The check of the data file of a dataset, line by line, as it passes.
+"""Check the data file of a dataset line by line, in one pass.
 
 Rules
-- Nothing is kept of a row but what is needed to judge the next one, and one value a run.
-- A line that does not read is named, and counts with the run before it.
+- Of each row only what judging the next one needs is kept, and one value per run.
+- A line that cannot be read is reported, and counts with the run before it.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from dr_wandb.core.sync.merge import Tally
 
 
 class StoredPart(Record, frozen=True, kw_only=True):
-    """The rows of one run in a data file: where they lie, and what a fetch of them brings."""
+    """The rows of one run in a data file: their byte range, and their counts as if fetched."""
 
     line: int
     byte_range: ByteRange
@@ -35,9 +35,10 @@ class StoredPart(Record, frozen=True, kw_only=True):
 
 
 class RowsAudit:
-    """Checks the file of a dataset. strict: as for the runs. row_shape: the version rows have.
+    """Checks the file of a dataset. strict: as for the runs. row_shape: the version that rows have.
 
-    run_ids: the runs that rows may belong to. selections: what the rows of a run were read under.
+    run_ids: the runs that rows may belong to. selections: the selection under which each run was
+    read.
     """
 
     def __init__(
@@ -66,8 +67,8 @@ class RowsAudit:
         self._number += 1
         result = decode_row(line)
         if not is_successful(result):
-            if line.endswith(b"\n"):  # a torn line is told of as such
-                self._say(FindingKind.LINE, f"does not read: {result.failure()}")
+            if line.endswith(b"\n"):  # a torn line is reported as such
+                self._say(FindingKind.LINE, f"cannot be read: {result.failure()}")
             if self._group is not None:
                 self._group.add(line)
         else:
@@ -82,7 +83,7 @@ class RowsAudit:
         self._offset += len(line)
 
     def finish(self) -> None:
-        """End the rows of the run at hand."""
+        """End the rows of the current run."""
         group, self._group = self._group, None
         if group is None:
             return
@@ -100,18 +101,20 @@ class RowsAudit:
             by_key = self._row_shape < 2 and not key[0] and not key[2]
             same = key == before if by_key else line == before_line and self._admits_all(row)
             if row.run_id == before_run and same:
-                self._say(FindingKind.FORM, f"{_name(row)} is there twice")
+                self._say(FindingKind.FORM, f"{_name(row)} appears twice")
             elif sort_key < self._previous:
-                self._say(FindingKind.FORM, f"out of order: {_name(row)} belongs before this line")
+                self._say(
+                    FindingKind.FORM, f"out of order: {_name(row)} belongs before the row above"
+                )
         self._previous = sort_key
         if self._row_shape >= 2 and select_row(row, self._selection(row)) != row:
-            self._say(FindingKind.FORM, f"{_name(row)} has what its selection does not admit")
+            self._say(FindingKind.FORM, f"{_name(row)} has members its selection does not admit")
 
     def _selection(self, row: HistoryRow) -> HistorySelection:
         return self._selections.get(row.run_id, EVERYTHING)
 
     def _admits_all(self, row: HistoryRow) -> bool:
-        """Say whether rows of this run are whole: parts of different rows may be alike."""
+        """Say whether rows of this run are whole: selected parts of different rows may be equal."""
         return self._selection(row).admits_whole_rows
 
     def _say(self, kind: FindingKind, problem: str) -> None:
@@ -119,7 +122,7 @@ class RowsAudit:
 
 
 class _Group:
-    """The rows of one run, as far as they have passed."""
+    """The rows of one run so far."""
 
     def __init__(self, run_id: str, line: int, offset: int) -> None:
         self.run_id = run_id

@@ -1,10 +1,10 @@
-"""Compare what an export holds of each run with what W&B lists now.
+"""Compare each run of an export with the present listing of W&B.
 
 Rules
-- People delete runs on the strength of this: a run is fully exported only where nothing speaks
-  against it, and whatever is not known speaks against it.
+- People delete runs because of this result: a run is fully exported only if nothing speaks against
+  it, and anything unknown speaks against it.
 - In an export that is not sound no run is fully exported.
-- That a run is gone upstream is said only where the listing was complete.
+- A run is reported as gone upstream only if the listing was complete.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -37,10 +37,10 @@ def compare(
     address: str,
     compared_at: str,
 ) -> Comparison:
-    """Compare what an export holds with a listing of the whole project.
+    """Compare an export with a listing of the whole project.
 
-    broken: why the listing of a run does not read, by id. unread: the same, if a part of it does.
-    certain: the runs of the export that would have been listed if they were there. strangers:
+    broken: by id, why the listing of a run cannot be read. unread: the same for a part of the
+    listing. certain: the runs of the export that would have been listed if they existed. strangers:
     listed runs that are not in the export.
     """
     listings = {run.run_id: run for run in listed}
@@ -49,11 +49,11 @@ def compare(
         listing = listings.get(run_id)
         if listing is not None:
             why = unread.get(run_id)
-            unreadable = [_does_not_read(why)] if why is not None else []
+            unreadable = [_unreadable_listing(why)] if why is not None else []
             reasons = [*unreadable, *reasons_against(checked, listing)]
             held.append(_hold(checked, run_id, reasons, why))
         elif (why := broken.get(run_id)) is not None:
-            held.append(_hold(checked, run_id, [_does_not_read(why)], why))
+            held.append(_hold(checked, run_id, [_unreadable_listing(why)], why))
         elif run_id in certain:
             gone.append(_hold(checked, run_id, _gone(checked, run_id)))
         else:
@@ -78,8 +78,8 @@ def _doubt(kind: DoubtKind, reason: str) -> Doubt:
     return Doubt(kind=kind, reason=reason)
 
 
-def _does_not_read(failure: RunFailure) -> Doubt:
-    return _doubt(DoubtKind.LISTING_UNREAD, f"its listing does not read: {failure.reason}")
+def _unreadable_listing(failure: RunFailure) -> Doubt:
+    return _doubt(DoubtKind.LISTING_UNREAD, f"its listing cannot be read: {failure.reason}")
 
 
 def _hold(
@@ -88,7 +88,7 @@ def _hold(
     reasons: Iterable[Doubt],
     failure: RunFailure | None = None,
 ) -> HeldRun:
-    """Return a run of the export. failure: why its listing does not read now, if it does not."""
+    """Return a run of the export. failure: why its listing cannot be read now, None if it can."""
     history = checked.rows.get(HISTORY, {}).get(run_id)
     tracking = checked.state.runs.get(run_id) if checked.state is not None else None
     failures = [failure]
@@ -111,7 +111,7 @@ def _gone(checked: CheckedExport, run_id: str) -> Iterator[Doubt]:
 
 
 def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[Doubt]:
-    """Say everything that speaks against the run's history being fully exported."""
+    """Give every reason why the run's history is not fully exported."""
     manifest, state = checked.manifest, checked.state
     tracking = state.runs.get(listing.run_id) if state is not None else None
     if not checked.report.sound or manifest is None:
@@ -124,21 +124,21 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[Dou
     stored_at = checked.runs[listing.run_id].created_at
     same = {same_second(at, listing.created_at) for at in (tracking.created_at, stored_at)}
     if False in same or is_another_run(tracking, listing):
-        again = "made again upstream: what is stored is of an earlier run of the same id"
+        again = "made again upstream: the stored data is of an earlier run with the same id"
         yield _doubt(DoubtKind.ANOTHER_RUN, again)
         return
     if None in same:
-        unknown = "its time of creation is not known, so that it may be another run of the same id"
+        unknown = "its time of creation is not known, so it may be another run with the same id"
         yield _doubt(DoubtKind.CREATION_UNKNOWN, unknown)
     if tracking.failed is not None:
         yield _doubt(DoubtKind.FAILED, f"failed last time: {tracking.failed.reason}")
     if tracking.unread is not None:
-        yield _doubt(DoubtKind.UNREAD, f"a part of it does not read: {tracking.unread.reason}")
+        yield _doubt(DoubtKind.UNREAD, f"a part of it could not be read: {tracking.unread.reason}")
     if tracking.metadata_failure is not None:
         reason = f"its metadata file did not come: {tracking.metadata_failure.reason}"
         yield _doubt(DoubtKind.METADATA_FAILED, reason)
     if not listing.terminal:
-        alive = f"still {listing.state}" if listing.state else "W&B does not tell its state"
+        alive = f"still {listing.state}" if listing.state else "W&B does not list its state"
         yield _doubt(DoubtKind.ALIVE, alive)
     elif not listing.fingerprint or listing.fingerprint != tracking.fingerprint:
         outdated = "its snapshot is out of date: sync with --sync-mode detect_changes"
@@ -149,7 +149,7 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[Dou
         yield _doubt(DoubtKind.NEVER_READ, "history never read")
     else:
         if tracking.part(HISTORY).rows_incomplete:
-            earlier = "stored in an earlier shape: sync to read its history once more"
+            earlier = "stored in an earlier shape: sync to read its history again"
             yield _doubt(DoubtKind.EARLIER_SHAPE, earlier)
         yield from _reasons_of_standing(tracking)
         yield from _reasons_of_rows(checked, tracking, held, listing)
@@ -160,10 +160,10 @@ def _reasons_of_standing(tracking: RunTracking) -> Iterator[Doubt]:
     evidence = part.evidence
     if evidence is not None and evidence.standing == Standing.WAITING:
         missing = count(evidence.missing_rows, "row")
-        reason = f"{missing} did not come again, and wait for a read that shows that they are gone"
+        reason = f"{missing} did not come again; kept until a second read shows that they are gone"
         yield _doubt(DoubtKind.WAITING, reason)
     elif evidence is not None and evidence.standing == Standing.FAILED:
-        yield _doubt(DoubtKind.LAST_READ_FAILED, "what was listed last could not be read")
+        yield _doubt(DoubtKind.LAST_READ_FAILED, "the rows that were listed last could not be read")
     elif (shortage := shortage_of(tracking)) is not None:
         if part.standing.stands:
             as_such = "accepted as such" if part.short_by else "accepted as short"
@@ -187,7 +187,7 @@ def _reasons_of_rows(
     elif lines > expected:
         yield _doubt(DoubtKind.BEHIND, f"{count(lines - expected, 'row')} behind")
     elif lines < expected:
-        reason = f"W&B lists {lines} lines where {expected} were read"
+        reason = f"W&B lists {lines} lines, but {expected} were read"
         yield _doubt(DoubtKind.SHRANK, reason)
     history = checked.rows.get(HISTORY, {}).get(listing.run_id)
     stored = history.byte_range.rows if history is not None else 0
@@ -200,16 +200,16 @@ def _reasons_of_rows(
 
 
 def _differences_at_the_end(held: Position, listing: RunListing) -> Iterator[Doubt]:
-    """Say where the last row that W&B lists is another one than the last that was received.
+    """Give the differences between the last row that W&B lists and the last received one.
 
-    A run whose rows were replaced by as many others has another last row, since time goes on. Where
-    W&B does not tell the time of its last row, that cannot be excluded.
+    A run whose rows were replaced by as many others has another last row, since time goes on. If
+    W&B does not list the time of its last row, that cannot be excluded.
     """
     if listing.last_step != held.last_step:
         reason = f"W&B lists step {listing.last_step} as the last, the export has {held.last_step}"
         yield _doubt(DoubtKind.LAST_STEP, reason)
     elif held.rows and (listing.last_logged_at is None or held.last_timestamp is None):
-        unknown = "the time of the last row is not known, so that it may be another one"
+        unknown = "the time of the last row is not known, so it may be another row"
         yield _doubt(DoubtKind.LAST_TIME_UNKNOWN, unknown)
     elif not same_moment(listing.last_logged_at, held.last_timestamp):
         here = held.last_timestamp

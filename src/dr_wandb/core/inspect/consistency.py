@@ -1,7 +1,8 @@
-"""Whether the files of an export agree with each other.
+"""Check whether the files of an export agree with each other.
 
 Rules
-- The manifest must say what the data files are; the state, what each run's part of them is.
+- The manifest must describe the data files as they are, and the state the byte range of each run in
+  them.
 - A position that was reached with every row must be the one that the stored rows give.
 - An export of dr-wandb 3.0.3 has neither digests nor positions: only its counts are compared.
 """
@@ -23,8 +24,8 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.verify import FindingKind, Findings
 
 Seen = Mapping[str, DataFile | None]
-"""What the data files are, by name; None for one that is not there. One that cannot be read is
-absent."""
+"""The data files that were read, by name; None for a missing one. One that cannot be read is not in
+it."""
 
 
 def check_documents(findings: Findings, manifest: ExportManifest, state: ExportState) -> None:
@@ -36,7 +37,7 @@ def check_documents(findings: Findings, manifest: ExportManifest, state: ExportS
             kind, older = FindingKind.STATE, STATE_FILE
         problem = f"schema_version is {min(versions)}, but {max(versions)} in the other document"
         findings.add(kind, older, problem)
-    said: list[tuple[str, object, object]] = [
+    fields: list[tuple[str, object, object]] = [
         ("entity", manifest.entity, state.entity),
         ("project", manifest.project, state.project),
         ("name", manifest.name, state.name),
@@ -44,12 +45,12 @@ def check_documents(findings: Findings, manifest: ExportManifest, state: ExportS
     if _ours(manifest):
         missing = _marked(state, "missing_since")
         outside = _marked(state, "out_of_scope_since")
-        said += [
+        fields += [
             ("scope", manifest.scope, state.scope),
             ("missing_runs", manifest.missing_runs, missing),
             ("out_of_scope_runs", manifest.out_of_scope_runs, outside),
         ]
-    for field, here, there in said:
+    for field, here, there in fields:
         if here != there:
             kind = FindingKind.MANIFEST
             if field in ("entity", "project"):
@@ -74,9 +75,10 @@ def _short(value: object) -> str:
 def check_manifest(
     findings: Findings, manifest: ExportManifest, state: ExportState | None, seen: Seen
 ) -> None:
-    """Compare what the manifest says of the data files with what they are.
+    """Compare the manifest with the data files.
 
-    A file that the state knows as it is was not damaged: then the manifest is wrong.
+    If the state has the digest of a file as it is, the file was not damaged: then the manifest is
+    wrong.
     """
     expected = {RUNS_FILE} | ({HISTORY_FILE} if manifest.history_path is not None else set())
     if _ours(manifest):
@@ -89,49 +91,49 @@ def check_manifest(
                 findings.add(FindingKind.MISSING, name, "is missing")
         elif name not in expected:
             if name != CHANGES_FILE or _ours(manifest):
-                findings.add(FindingKind.MANIFEST, MANIFEST_FILE, f"does not know {name}")
+                findings.add(FindingKind.MANIFEST, MANIFEST_FILE, f"does not list {name}")
         elif _ours(manifest) and name in manifest.files:
             _compare_file(findings, name, file, manifest.files[name], _known_to(state, name, file))
     for field, name in (("run_count", RUNS_FILE), ("history_count", HISTORY_FILE)):
         file = manifest.files.get(name) or seen.get(name)
-        told, lines = getattr(manifest, field), file.lines if file is not None else 0
-        if told != lines and (file is not None or name not in expected):
-            problem = f"{field} is {told}, but {name} has {lines} lines"
+        stated, lines = getattr(manifest, field), file.lines if file is not None else 0
+        if stated != lines and (file is not None or name not in expected):
+            problem = f"{field} is {stated}, but {name} has {lines} lines"
             findings.add(FindingKind.MANIFEST, MANIFEST_FILE, problem)
 
 
 def _known_to(state: ExportState | None, name: str, file: DataFile) -> bool:
-    """Say whether the state knows a data file just as it is."""
+    """Say whether the state has the digest of a data file as it is."""
     return state is not None and file.sha256 == digest_in(state, name)
 
 
 def _contradictions(manifest: ExportManifest) -> Iterator[str]:
-    """Say where the manifest contradicts itself."""
+    """Give the contradictions inside the manifest."""
     history = manifest.history_path is not None
     if (HISTORY_FILE in manifest.files) != history:
         yield f"history_path is {manifest.history_path!r}, but files says otherwise"
     if RUNS_FILE not in manifest.files:
-        yield f"files does not know {RUNS_FILE}"
+        yield f"files does not list {RUNS_FILE}"
     if (manifest.mode == ExportMode.HISTORY) != history:
-        yield f"mode is {manifest.mode}, history_path {manifest.history_path!r}"
+        yield f"mode is {manifest.mode}, but history_path is {manifest.history_path!r}"
     for field, wanted in (("runs_path", RUNS_FILE), ("history_path", HISTORY_FILE)):
         if getattr(manifest, field) not in (wanted, None):
             yield f"{field} is {getattr(manifest, field)!r}, not {wanted!r}"
     strangers = manifest.files.keys() - ({*file_order()} - {MANIFEST_FILE, STATE_FILE})
     for name in sorted(strangers):
-        yield f"files has {name!r}, which is no data file"
+        yield f"files has {name!r}, which is not a data file"
 
 
 def _compare_file(
-    findings: Findings, name: str, file: DataFile, told: DataFile, known: bool
+    findings: Findings, name: str, file: DataFile, stated: DataFile, known: bool
 ) -> None:
-    if file == told:
+    if file == stated:
         return
-    problem = f"is not the content whose SHA-256 is in {MANIFEST_FILE}"
-    if (file.lines, file.bytes) != (told.lines, told.bytes):
-        here, there = f"{file.lines} lines, {file.bytes} bytes", f"{told.lines}, {told.bytes}"
+    problem = f"does not have the SHA-256 that is in {MANIFEST_FILE}"
+    if (file.lines, file.bytes) != (stated.lines, stated.bytes):
+        here, there = f"{file.lines} lines, {file.bytes} bytes", f"{stated.lines}, {stated.bytes}"
         problem = f"has {here}; {MANIFEST_FILE} says {there}"
-    if file.sha256 == told.sha256 or (known and name != CHANGES_FILE):
+    if file.sha256 == stated.sha256 or (known and name != CHANGES_FILE):
         findings.add(FindingKind.MANIFEST, MANIFEST_FILE, f"{name} {problem}")
     else:
         kind = FindingKind.LOG if name == CHANGES_FILE else FindingKind.CONTENT

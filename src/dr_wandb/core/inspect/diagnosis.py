@@ -1,12 +1,12 @@
-"""Whether everything is there that an export needs, as a list of checks."""
+"""Check whether everything that an export needs is available, as a list of checks."""
 
 from dr_wandb.core.contract.records import Record
 
 
 class Check(Record, frozen=True, kw_only=True):
-    """One thing that was looked at: what was found, and what to do where that is not enough.
+    """One check: what was found, and what to do if that is a problem.
 
-    `remedy` is None where all is well.
+    `remedy` is None if there is no problem.
     """
 
     name: str
@@ -15,23 +15,23 @@ class Check(Record, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Say whether all is well."""
+        """Say whether there is no problem."""
         return self.remedy is None
 
 
 class Diagnosis(Record, frozen=True, kw_only=True):
-    """All checks, in the order in which an export needs what they look at."""
+    """All checks, in the order in which an export needs what they check."""
 
     checks: tuple[Check, ...]
 
     @property
     def ready(self) -> bool:
-        """Say whether an export can begin."""
+        """Say whether an export can start."""
         return all(check.ok for check in self.checks)
 
 
 def describe_diagnosis(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """Say a diagnosis in lines of text, one for each check."""
+    """Describe a diagnosis in lines of text, one for each check."""
     width = max((len(check.name) for check in diagnosis.checks), default=0)
     return tuple(
         f"{check.name:{width}}  {check.found}: {'ok' if check.ok else check.remedy}"

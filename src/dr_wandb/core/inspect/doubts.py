@@ -1,8 +1,8 @@
 """Why a run is not fully exported, or not exported: a kind for programs, a reason for people.
 
 Rules
-- Kinds are part of the public contract (docs/proof.md); reasons may be worded in another way.
-- A failure among them has a kind of its own beside (`failures`, `failure`).
+- Kinds are part of the public contract (docs/proof.md); the wording of reasons may change.
+- If the reason is a failure, its own kind is in `failures` or `failure`.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ from dr_wandb.core.contract.records import Record
 
 
 class DoubtKind(StrEnum):
-    """What speaks against the history of a run being fully exported."""
+    """Why the history of a run is not, or may not be, fully exported."""
 
     NOT_SOUND = "not_sound"
     NOT_LISTED = "not_listed"
@@ -44,7 +44,7 @@ class DoubtKind(StrEnum):
 
 
 class Doubt(Record, frozen=True, kw_only=True):
-    """One thing that speaks against a run, or that it is gone upstream."""
+    """One reason why a run is not fully exported, or that it is gone upstream."""
 
     kind: DoubtKind
     reason: str

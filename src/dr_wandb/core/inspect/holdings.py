@@ -1,8 +1,8 @@
-"""What a comparison with W&B says of each run, and how it is told.
+"""What a comparison with W&B says of each run, and its description for people.
 
 Rules
 - Every run of the export or of W&B is in exactly one part of a comparison.
-- What no export holds is told beside the runs that are fully exported.
+- The things that no export holds are listed below the fully exported runs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,19 @@ from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt
 from dr_wandb.core.inspect.verify import VerifyReport, describe_report
 
 NOT_HELD = (
-    "files of the run, such as saved code (wandb-metadata.json is in with --include-metadata)",
+    "files of the run, such as saved code (--include-metadata adds wandb-metadata.json)",
     "media: images, audio, video, tables and the like are references in the rows, not the files",
     "artifacts",
     "console output",
     "system metrics over time: only the last sample is in the snapshot",
 )
-"""What no export holds of any run."""
+"""The data of a run that no export holds."""
 
 
 class CheckedExport(Record, frozen=True, kw_only=True):
-    """A report, and what was read on the way to it; None for a document that does not read.
+    """A report, and what was read for it; None for a document that cannot be read.
 
-    `rows` has where the rows of each run lie, by dataset.
+    `rows` has the rows of each run, by dataset.
     """
 
     report: VerifyReport
@@ -41,9 +41,9 @@ class CheckedExport(Record, frozen=True, kw_only=True):
 
 
 class HeldRun(Record, frozen=True, kw_only=True):
-    """One run of the export, with why its history is not fully exported, if it is not.
+    """One run of the export, and the reasons why its history is not fully exported, if any.
 
-    `failures` say what of it does not read now, or could not be had by the last sync.
+    `failures` say which of its data cannot be read now, or could not be read by the last sync.
     """
 
     run_id: str
@@ -54,7 +54,7 @@ class HeldRun(Record, frozen=True, kw_only=True):
 
 
 class UnheldRun(Record, frozen=True, kw_only=True):
-    """One run that is on W&B and not in the export, and why. `failure` is there if it failed."""
+    """One run that is on W&B and not in the export, and why. `failure` is set if it failed."""
 
     run_id: str
     display_name: str | None = None
@@ -66,9 +66,9 @@ class UnheldRun(Record, frozen=True, kw_only=True):
 class Comparison(Record, frozen=True, kw_only=True):
     """An export compared with W&B at one time, run by run, each part in the order of run ids.
 
-    `address` is the host, or the folder of a recording. `unlisted` is how many runs W&B counts but
-    did not list. `report` is that of the check that comes first. `not_held` is what the export does
-    not hold of any run, the fully exported ones too.
+    `address` is the host, or the folder of a recording. `unlisted` is the number of runs that W&B
+    counts but did not list. `report` is that of the check before the comparison. `not_held` is the
+    data that the export does not hold of any run, not even of fully exported ones.
     """
 
     name: str
@@ -86,14 +86,14 @@ class Comparison(Record, frozen=True, kw_only=True):
 
     @property
     def level(self) -> bool:
-        """Say whether the history of every run that W&B has is fully exported."""
+        """Say whether the history of every run on W&B is fully exported."""
         return self.report.sound and not (
             self.not_fully_exported or self.not_exported or self.unlisted
         )
 
 
 def describe_comparison(comparison: Comparison) -> tuple[str, ...]:
-    """Say a comparison in lines of text: counts, then the runs, then what no export holds."""
+    """Describe a comparison in lines of text: counts, then the runs."""
     return tuple(_describe(comparison))
 
 
@@ -106,14 +106,14 @@ def _describe(comparison: Comparison) -> Iterator[str]:
         f"{len(comparison.gone_upstream)} gone upstream"
     )
     if not comparison.report.sound:
-        yield "the export is not sound, so that no run in it counts as fully exported:"
+        yield "the export is not sound, so no run in it counts as fully exported:"
         yield from describe_report(comparison.report)
     if comparison.unlisted:
         yield f"W&B counts {count(comparison.unlisted, 'run')} that it does not list"
     yield f"history fully exported: {count(len(held), 'run')}"
     yield from (f"  {_name(run)}: {count(run.rows, 'row')}" for run in held)
     if held:
-        yield "  not in this export, of these runs either, and lost if they are deleted:"
+        yield "  not exported, and lost if these runs are deleted:"
         yield from (f"  - {what}" for what in comparison.not_held)
     for title, runs in (
         ("not fully exported", rest),

@@ -1,4 +1,4 @@
-"""How far the rows of a run were behind, or short of, what was listed at the last look at it.
+"""How far the rows of a run were behind, or short of, its listing at the last look at it.
 
 Each has a kind for programs beside its text for people.
 """
@@ -13,7 +13,7 @@ from dr_wandb.core.contract.wording import count
 
 
 class LagKind(StrEnum):
-    """In which way a run was behind at the last look, for programs."""
+    """The way in which a run was behind at the last look, for programs."""
 
     NEVER_READ = "never_read"
     LOGGED_SINCE = "logged_since"
@@ -21,7 +21,7 @@ class LagKind(StrEnum):
 
 
 def lag_of(run: RunTracking) -> tuple[LagKind, str] | None:
-    """Say how far a run's history was behind at the last look at it, None where it was not."""
+    """Say how far a run's history was behind at the last look at it, None if it was not."""
     if run.missing_since is not None or run.never_held:
         return None
     part = run.part(HISTORY)
@@ -40,7 +40,7 @@ def lag_of(run: RunTracking) -> tuple[LagKind, str] | None:
 
 
 def shortage_of(run: RunTracking) -> tuple[ShortKind, str] | None:
-    """Say what a run is short of, None if it is not: of several datasets, the kind of the first."""
+    """Say what a run is short of, None if nothing; for several datasets, the kind of the first."""
     said = [_shortage_of(run, dataset) for dataset in run.parts]
     short = [shortage for shortage in said if shortage is not None]
     return (short[0][0], "; ".join(text for _, text in short)) if short else None
@@ -55,9 +55,9 @@ def _shortage_of(run: RunTracking, dataset: str) -> tuple[ShortKind, str] | None
     listed = run.seen.counts_of(dataset).last_step if run.seen is not None else None
     reached = part.rows.last_step if part.rows is not None else None
     if listed is not None and (reached is None or reached < listed):
-        return ShortKind.LAST_STEP, f"step {listed} is listed, and was not reached"
+        return ShortKind.LAST_STEP, f"step {listed} is listed but was not reached"
     missing = part.evidence.missing_rows if part.evidence is not None else 0
     if missing:
-        held = f"{count(missing, 'row')} that the export holds did not come again"
+        held = f"{count(missing, 'exported row')} did not come again"
         return ShortKind.HELD_ROWS, held
-    return ShortKind.UNKNOWN, "it did not come as it is listed"
+    return ShortKind.UNKNOWN, "its rows differ from its listing"

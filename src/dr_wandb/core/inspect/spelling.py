@@ -1,9 +1,10 @@
-"""Whether stored bytes are spelled as `docs/format.md` says.
+"""Check whether stored bytes are spelled as `docs/format.md` says.
 
 Rules
 - The answer does not depend on which fields this version knows: a line that an earlier or a later
-  version of the same schema wrote is spelled as well as one of ours.
-- What cannot have another spelling is seen at a glance; only the rest is looked at value by value.
+  version of the same schema wrote counts as correctly spelled too.
+- Lines that cannot have another spelling are recognized by a quick scan; only the others are
+  checked value by value.
 """
 
 import re
@@ -25,7 +26,7 @@ from dr_wandb.core.contract.values import MAX_DEPTH, MAX_DIGITS, decode_json, sp
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _LOOK_CLOSER = re.compile(rb"\.0[^0-9]|null|\\")
-"""A number that could be without its point, a null that could be absent, an escape."""
+"""A number that may not need its point, a null that may not belong there, or an escape."""
 
 _R = TypeVar("_R", HistoryRow, RunSnapshot)
 
@@ -33,7 +34,7 @@ _R = TypeVar("_R", HistoryRow, RunSnapshot)
 def row_is_canonical(line: bytes, row: HistoryRow, key: RowKey, row_shape: int) -> bool:
     """Say whether a line that reads as `row`, whose sort key is `key`, has the one spelling.
 
-    row_shape: the version of the shape that it has to have.
+    row_shape: the version of the shape that the row must have.
     """
     _, _, untimed, moment = key
     if row.timestamp is not None and not untimed and spell_number(moment) != row.timestamp:
@@ -63,7 +64,7 @@ def line_is_canonical(line: bytes) -> bool:
 
 
 def document_is_canonical(content: bytes) -> bool:
-    """Say whether a manifest or a state is spelled as one that this tool wrote."""
+    """Say whether a manifest or a state is spelled as this tool writes it."""
     try:
         encoded = _ENCODER.encode(decode_json(content, "the document"))
     except (ValueError, TypeError, RecursionError):

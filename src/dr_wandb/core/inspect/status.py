@@ -1,9 +1,10 @@
-"""What is known of an export without asking W&B, and how it is told.
+"""What is known of an export without asking W&B, and its description for people.
 
 Rules
-- Everything follows from manifest, state, sizes and what lies beside them; no data file is read.
-- How far behind a run is, is what the last look at W&B said.
-- An export that does not read has a status too: the problem.
+- Everything follows from manifest, state, file sizes and other files in the folder; no data file is
+  read.
+- A run is as far behind as the last look at W&B said.
+- An export that cannot be read has a status too: the problem.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,16 +28,16 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     """What one export holds, and what the last look at W&B said of it.
 
     `selection` and `scope` are in words. `file_bytes`: each file that a sync writes. `created_at`:
-    the first sync, `changed_at`: the last that changed what is exported, `looked_at`: the last of
-    all, `looked_seconds_ago` before now. `alive` runs had not ended at the last look; `failed`,
-    `behind`, `short` and `waiting` ones are told by run id, with `shortages` in words; `accepted`
-    are the short runs of which no more is waited for; of `metadata_failed` ones the metadata file
-    did not come. `failure_kinds`, `metadata_failure_kinds`, `behind_kinds`, `short_kinds` and
+    the first sync, `changed_at`: the last that changed exported data, `looked_at`: the last of all,
+    `looked_seconds_ago` before now. `alive` runs had not ended at the last look. `failed`,
+    `behind`, `short` and `waiting` are by run id, with `shortages` in words; `accepted` are the
+    short runs of which no more is waited for. The metadata file of `metadata_failed` runs did not
+    come. `failure_kinds`, `metadata_failure_kinds`, `behind_kinds`, `short_kinds` and
     `waiting_kinds` have the kind beside each text of `failed`, `metadata_failed`, `behind`,
     `shortages` and `waiting`, `problem_kind` that of the `problem`. `missing` and `out_of_scope`
-    runs have the time they were first found so. `sync` is who is at work now, or what an
-    interrupted sync has left. `problem` is why the export does not read; the other fields are then
-    as far as they are known.
+    runs have the time they were first found so. `sync` is who is syncing now, or what an
+    interrupted sync has left. `problem` is why the export cannot be read; the other fields then
+    have what is known.
     """
 
     name: str
@@ -86,7 +87,7 @@ def sum_up(
     problem: str | None,
     problem_kind: str | None,
 ) -> ExportStatus:
-    """Return the status of an export, from as much of it as reads."""
+    """Return the status of an export, from the documents that can be read."""
     known = manifest or state
     runs = dict(sorted(state.runs.items())) if state is not None else {}
     history = manifest is not None and manifest.mode == ExportMode.HISTORY
@@ -176,14 +177,14 @@ def _stands(run: RunTracking) -> bool:
 
 
 def describe_status(status: ExportStatus) -> tuple[str, ...]:
-    """Say all that is known of one export, in lines of text."""
+    """Describe all that is known of one export, in lines of text."""
     return tuple(_describe(status))
 
 
 def _describe(status: ExportStatus) -> Iterator[str]:
     yield f"{status.name}: {status.entity or '?'}/{status.project or '?'} in {status.folder}"
     if status.problem is not None:
-        yield f"  does not read: {' '.join(status.problem.split())}"
+        yield f"  cannot be read: {' '.join(status.problem.split())}"
     if status.mode is not None:
         yield f"  mode      {status.mode}"
         yield f"  selection {status.selection}" if status.selection else "  selection no history"
@@ -216,7 +217,7 @@ def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def describe_statuses(statuses: Iterable[ExportStatus]) -> tuple[str, ...]:
-    """Say one line of each export, in columns."""
+    """Describe each export in one line, in columns."""
     header = ("name", "project", "mode", "runs", "rows", "size", "looked at", "")
     return table([header, *(_columns(status) for status in statuses)], right={3, 4, 5})
 
@@ -236,7 +237,7 @@ def _columns(status: ExportStatus) -> tuple[str, ...]:
 
 def _remarks(status: ExportStatus) -> Iterator[str]:
     if status.problem is not None:
-        yield "does not read"
+        yield "cannot be read"
     if status.sync is not None:
         yield status.sync
     for number, what in (

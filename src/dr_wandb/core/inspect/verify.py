@@ -1,7 +1,7 @@
-"""What a check of an export found, and how it is told.
+"""What a check of an export found, and its description for people.
 
 Rules
-- An export is sound when there is no finding. Notes are no findings.
+- An export is sound if there is no finding. Notes are no findings.
 - One problem never hides another.
 - Of many findings of one kind in one file the first are listed, the others counted.
 """
@@ -14,11 +14,11 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.wording import count, size_in_words
 
 MOST_LISTED = 10
-"""How many findings of one kind are listed for one file."""
+"""The most findings of one kind that are listed for one file."""
 
 
 class FindingKind(StrEnum):
-    """What sort of thing is wrong. What to do about it depends on that alone."""
+    """The kind of a problem. The remedy depends on the kind alone."""
 
     BUSY = "busy"
     INTERRUPTED = "interrupted"
@@ -40,39 +40,35 @@ class FindingKind(StrEnum):
 REMEDIES = {
     FindingKind.BUSY: "wait until the sync has ended, and verify again",
     FindingKind.INTERRUPTED: "sync again: the next sync finishes that commit first",
-    FindingKind.REFUSED: "mend the disk or its permissions, and verify again",
+    FindingKind.REFUSED: "fix the disk or its permissions, and verify again",
     FindingKind.NEWER: "install a newer version of this tool",
     FindingKind.DOCUMENT: "restore it from a copy, or remove the file and sync again",
     FindingKind.STRANGER: "restore the file: it was copied from another export, or edited",
-    FindingKind.MISSING: (
-        "restore it from a copy, or sync again: what W&B still has is then read anew"
-    ),
-    FindingKind.LINE: (
-        "restore the file, or delete that line and sync again: its run is then read anew"
-    ),
+    FindingKind.MISSING: "restore it from a copy, or sync again to fetch what W&B still has",
+    FindingKind.LINE: "restore the file, or delete that line and sync again to fetch its run again",
     FindingKind.TORN: (
-        "restore the file, or delete what follows the last whole line and sync again"
+        "restore the file, or delete everything after the last complete line and sync again"
     ),
     FindingKind.CONTENT: (
-        "restore the file from a copy, or sync again: what differs is read anew, as far as W&B "
-        "still has it"
+        "restore the file from a copy, or sync again to fetch the runs that differ, if W&B "
+        "still has them"
     ),
-    FindingKind.FORM: "sync again with --sync-mode full_reconcile: every run is then written anew",
+    FindingKind.FORM: "sync again with --sync-mode full_reconcile to write every run again",
     FindingKind.NO_RUN: "restore runs.jsonl, or sync again if W&B still has the run",
-    FindingKind.MANIFEST: "restore it from a copy, or sync again: the manifest is then made anew",
+    FindingKind.MANIFEST: "restore it from a copy, or sync again to write a new manifest",
     FindingKind.STATE: (
-        "restore it from a copy, or sync again with --sync-mode full_reconcile: every run is then "
-        "read anew"
+        "restore it from a copy, or sync again with --sync-mode full_reconcile to fetch every run "
+        "again"
     ),
     FindingKind.LOG: (
         "restore the file from a copy; the other files of the export do not depend on it"
     ),
 }
-"""What to do, by kind."""
+"""The remedy for each kind."""
 
 
 class Finding(Record, frozen=True, kw_only=True):
-    """One thing that is wrong. `line` counts from 1; None where it is the whole file."""
+    """One problem of a file. `line` counts from 1; None for the whole file."""
 
     file: str
     line: int | None = None
@@ -81,13 +77,13 @@ class Finding(Record, frozen=True, kw_only=True):
     remedy: str
 
     def describe(self) -> str:
-        """Say it in one line."""
+        """Describe it in one line."""
         subject = self.file if self.line is None else f"{self.file} line {self.line}"
         return f"{subject}: {self.problem}"
 
 
 class NoteKind(StrEnum):
-    """What is worth knowing of an export, and not wrong."""
+    """The kind of a note."""
 
     AT_WORK = "at_work"
     OF_3_0_3 = "of_3_0_3"
@@ -98,7 +94,7 @@ class NoteKind(StrEnum):
 
 
 class Note(Record, frozen=True, kw_only=True):
-    """Something that is worth knowing: a kind for programs, a text for people."""
+    """Something worth knowing that is not a problem: a kind for programs, a text for people."""
 
     kind: NoteKind
     text: str
@@ -107,8 +103,8 @@ class Note(Record, frozen=True, kw_only=True):
 class VerifyReport(Record, frozen=True, kw_only=True):
     """What a check of an export found.
 
-    `name` is that of the folder. `files`: each visible file that was read, with what it is.
-    `notes` are worth knowing, but nothing is wrong.
+    `name` is that of the folder. `files`: each visible file that was read, with its size and
+    digest. `notes` are worth knowing, but no problems.
     """
 
     name: str
@@ -122,12 +118,12 @@ class VerifyReport(Record, frozen=True, kw_only=True):
 
     @property
     def sound(self) -> bool:
-        """Say whether nothing is wrong."""
+        """Say whether there is no finding."""
         return not self.findings
 
 
 class Findings:
-    """Takes findings as they are made, and keeps a bounded number of each kind."""
+    """Collects findings, and keeps a bounded number of each kind."""
 
     def __init__(self) -> None:
         self._listed: dict[tuple[str, FindingKind], list[Finding]] = {}
@@ -135,7 +131,7 @@ class Findings:
         self.notes: list[Note] = []
 
     def add(self, kind: FindingKind, file: str, problem: str, line: int | None = None) -> None:
-        """Take one finding."""
+        """Add one finding."""
         listed = self._listed.setdefault((file, kind), [])
         if len(listed) < MOST_LISTED:
             remedy = REMEDIES[kind]
@@ -144,11 +140,11 @@ class Findings:
             self._more[file, kind] = self._more.get((file, kind), 0) + 1
 
     def note(self, kind: NoteKind, text: str) -> None:
-        """Take something that is worth knowing, but not wrong."""
+        """Add a note: worth knowing, but no problem."""
         self.notes.append(Note(kind=kind, text=text))
 
     def has(self, file: str, *kinds: FindingKind) -> bool:
-        """Say whether there is a finding of this file, of one of these kinds if any is named."""
+        """Say whether this file has a finding, of one of these kinds if any is given."""
         return any(name == file and (not kinds or kind in kinds) for name, kind in self._listed)
 
     def all(self) -> tuple[Finding, ...]:
@@ -165,7 +161,7 @@ class Findings:
 
 
 def describe_report(report: VerifyReport) -> tuple[str, ...]:
-    """Say a report in lines of text: a line that sums it up, then each finding in one."""
+    """Describe a report in lines of text: a line that sums it up, then one per finding."""
     return tuple(_describe(report))
 
 

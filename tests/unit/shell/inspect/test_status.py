@@ -172,8 +172,8 @@ def test_status_of_an_export_that_does_not_read_is_its_problem(
     assert name in status.problem
     assert status.problem_kind == kind
     assert (status.entity, status.project) == ("entity", "project")
-    assert any(line.startswith("  does not read: ") for line in describe_status(status))
-    assert "does not read" in describe_statuses([status])[1]
+    assert any(line.startswith("  cannot be read: ") for line in describe_status(status))
+    assert "cannot be read" in describe_statuses([status])[1]
     assert encode_document(status)
 
 
@@ -241,7 +241,7 @@ def test_one_export_that_does_not_read_hides_no_other(store: ExportStore) -> Non
     (broken / "manifest.json").write_text("{")
     lines = describe_statuses([read_status(one, NOW) for one in find_exports(store.data_root)])
     assert lines[1].startswith("broken  ?/?             ?           0     0  ")
-    assert lines[1].endswith("  never         does not read")
+    assert lines[1].endswith("  never         cannot be read")
     assert lines[2].startswith("export  entity/project  history     4    12  ")
 
 
@@ -294,7 +294,7 @@ def test_scope_is_told_in_words() -> None:
     )
 
 
-NOT_REACHED = ("last_step", "step 9 is listed, and was not reached")
+NOT_REACHED = ("last_step", "step 9 is listed but was not reached")
 
 
 @pytest.mark.parametrize(
@@ -307,9 +307,9 @@ NOT_REACHED = ("last_step", "step 9 is listed, and was not reached")
         (
             Evidence(standing=Standing.SHORT, missing_rows=1),
             9,
-            ("held_rows", "1 row that the export holds did not come again"),
+            ("held_rows", "1 exported row did not come again"),
         ),
-        (Evidence(standing=Standing.ACCEPTED), 9, ("unknown", "it did not come as it is listed")),
+        (Evidence(standing=Standing.ACCEPTED), 9, ("unknown", "its rows differ from its listing")),
     ],
 )
 def test_shortage_names_what_is_missing(
@@ -328,7 +328,7 @@ def test_shortage_names_what_is_missing(
     assert unseen is not None
     kind, words = unseen
     assert kind != "last_step"
-    assert "is listed" not in words or "as it is listed" in words
+    assert "is listed" not in words
 
 
 def test_runs_that_are_short_or_wait_have_their_kinds(tmp_path: Path) -> None:

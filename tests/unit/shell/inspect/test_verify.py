@@ -123,8 +123,8 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a number in a row": (
         lambda: replaced("history.jsonl", b'"loss":0.25', b'"loss":0.35'),
         [
-            "history.jsonl: is not the content whose SHA-256 is in manifest.json",
-            "history.jsonl line 1: run 'a' has another content here than state.json tells of",
+            "history.jsonl: does not have the SHA-256 that is in manifest.json",
+            "history.jsonl line 1: run 'a' has other content here than state.json records",
         ],
     ),
     "a row deleted": (
@@ -139,22 +139,22 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         [
             "history.jsonl: has 7 lines, 966 bytes; manifest.json says 6, 827",
             "history.jsonl line 1: run 'a' has 4 lines here, 3 in state.json",
-            "history.jsonl line 3: the row of step 1 of run 'a' is there twice",
+            "history.jsonl line 3: the row of step 1 of run 'a' appears twice",
         ],
     ),
     "two rows in another order": (
         lambda: with_lines("history.jsonl", _swap),
         [
-            "history.jsonl: is not the content whose SHA-256 is in manifest.json",
-            "history.jsonl line 1: run 'a' has another content here than state.json tells of",
+            "history.jsonl: does not have the SHA-256 that is in manifest.json",
+            "history.jsonl line 1: run 'a' has other content here than state.json records",
             "history.jsonl line 2: out of order: the row of step 0 of run 'a' belongs before "
-            "this line",
+            "the row above",
         ],
     ),
     "a line that is no JSON": (
         lambda: with_lines("history.jsonl", lambda lines: lines.insert(2, b"oops\n")),
         [
-            "history.jsonl line 3: does not read: the line is not valid JSON: Expecting "
+            "history.jsonl line 3: cannot be read: the line is not valid JSON: Expecting "
             "value: line 1 column 1 (char 0)",
             "history.jsonl: has 7 lines, 832 bytes; manifest.json says 6, 827",
             "history.jsonl line 1: run 'a' has 4 lines here, 3 in state.json",
@@ -165,7 +165,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         [
             "history.jsonl line 6: the last line is cut short",
             "history.jsonl: has 6 lines, 787 bytes; manifest.json says 6, 827",
-            "history.jsonl line 4: run 'b' has another content here than state.json tells of",
+            "history.jsonl line 4: run 'b' has other content here than state.json records",
         ],
     ),
     "an empty file": (
@@ -179,7 +179,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "bytes that are not text": (
         lambda: replaced("runs.jsonl", b"entity", b"\xff\xfentity"),
         [
-            "runs.jsonl line 1: does not read: the line is not valid JSON: Invalid \\escape: "
+            "runs.jsonl line 1: cannot be read: the line is not valid JSON: Invalid \\escape: "
             "line 1 column 147 (char 146)",
             "runs.jsonl: has 2 lines, 1541 bytes; manifest.json says 2, 1540",
             "runs.jsonl: run 'b' has 0 lines here, 1 in state.json",
@@ -197,16 +197,16 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a run of another project": (
         lambda: replaced("runs.jsonl", b'"project":"project"', b'"project":"other"'),
         [
-            "runs.jsonl line 1: run 'b' is of entity/other",
+            "runs.jsonl line 1: run 'b' belongs to entity/other",
             "runs.jsonl: has 2 lines, 1538 bytes; manifest.json says 2, 1540",
-            "runs.jsonl line 1: run 'b' has another content here than state.json tells of",
+            "runs.jsonl line 1: run 'b' has other content here than state.json records",
         ],
     ),
     "spaces between": (
         lambda: replaced("history.jsonl", b",", b", "),
         [
             "history.jsonl: has 6 lines, 828 bytes; manifest.json says 6, 827",
-            "history.jsonl line 1: run 'a' has another content here than state.json tells of",
+            "history.jsonl line 1: run 'a' has other content here than state.json records",
             "history.jsonl line 1: not spelled as docs/format.md says",
         ],
     ),
@@ -214,7 +214,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         lambda: replaced("history.jsonl", b'"loss":0}', b'"loss":0.0}'),
         [
             "history.jsonl: has 6 lines, 829 bytes; manifest.json says 6, 827",
-            "history.jsonl line 1: run 'a' has another content here than state.json tells of",
+            "history.jsonl line 1: run 'a' has other content here than state.json records",
             "history.jsonl line 1: not spelled as docs/format.md says",
         ],
     ),
@@ -252,8 +252,8 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         lambda: edited("manifest.json", lambda manifest: manifest.update(project="other")),
         [
             "manifest.json: project is 'other', but 'project' in state.json",
-            "runs.jsonl line 1: run 'b' is of entity/project",
-            "runs.jsonl line 2: run 'a' is of entity/project",
+            "runs.jsonl line 1: run 'b' belongs to entity/project",
+            "runs.jsonl line 2: run 'a' belongs to entity/project",
         ],
     ),
     "a newer state": (
@@ -267,7 +267,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
             "state.json", lambda state: history_in(state, "a")["position"].update(rows=4)
         ),
         [
-            "state.json: run 'a': rows of what it holds is 4, but the stored rows give 3",
+            "state.json: run 'a': the recorded rows is 4, but the stored rows give 3",
         ],
     ),
     "the state of an earlier sync": (
@@ -275,7 +275,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
             "state.json", lambda state: state["files"].update({"history.jsonl": "0" * 64})
         ),
         [
-            "state.json: the SHA-256 that it has of history.jsonl is another one",
+            "state.json: its SHA-256 of history.jsonl is not that of the file",
         ],
     ),
     "a log that was cut short": (
@@ -298,9 +298,9 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         },
         [
             "state.json: does not read: Input data was truncated",
-            "history.jsonl: is not the content whose SHA-256 is in manifest.json",
-            "history.jsonl line 3: out of order: the row of step 2 of run 'a' belongs before this "
-            "line",
+            "history.jsonl: does not have the SHA-256 that is in manifest.json",
+            "history.jsonl line 3: out of order: the row of step 2 of run 'a' belongs before "
+            "the row above",
         ],
     ),
 }
@@ -346,10 +346,9 @@ def test_report_tells_what_to_do_once_for_each_kind(tmp_path: Path) -> None:
     lines = describe_report(verify_export(put(files, tmp_path)))
     assert lines[0].startswith("export (entity/project) is not sound: ")
     assert [line for line in lines if line.startswith("  ")] == [
-        "  what to do: restore the file, or delete that line and sync again: its run is then read "
-        "anew",
-        "  what to do: restore the file from a copy, or sync again: what differs is read anew, as "
-        "far as W&B still has it",
+        "  what to do: restore the file, or delete that line and sync again to fetch its run again",
+        "  what to do: restore the file from a copy, or sync again to fetch the runs that differ, "
+        "if W&B still has them",
     ]
 
 
@@ -363,7 +362,7 @@ def test_export_of_3_0_3_is_sound_as_far_as_it_can_be_checked() -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
-        ("history.jsonl", b'"step":4', b'"step":"4"', "history.jsonl line 5: does not read: "),
+        ("history.jsonl", b'"step":4', b'"step":"4"', "history.jsonl line 5: cannot be read: "),
         ("history.jsonl", b'"run_id":"dense001"', b'"run_id":"x"', "history.jsonl line 1: run 'x'"),
         ("manifest.json", b'"run_count":5', b'"run_count":6', "manifest.json: run_count is 6"),
         ("manifest.json", b"old-runs", b"new-runs", "manifest.json: project is 'new-runs'"),
@@ -588,7 +587,7 @@ def _make_anew(source: MemorySource) -> None:
         (lambda source: source.update("a", tags=["edited"]), "its snapshot is out of date"),
         (lambda source: source.resume("a"), "still running"),
         (lambda source: source.log("a", {"loss": 1.0}), "1 row behind"),
-        (lambda source: source.rewind("a", 1), "W&B lists 2 lines where 3 were read"),
+        (lambda source: source.rewind("a", 1), "W&B lists 2 lines, but 3 were read"),
         (lambda source: source.delete("a"), "gone upstream after the last sync"),
         (_make_anew, "made again upstream"),
         (lambda source: source.update("a", null_history_keys=True), "W&B lists step None"),
@@ -596,7 +595,7 @@ def _make_anew(source: MemorySource) -> None:
             lambda source: source.update("a", summary={"_timestamp": 5}),
             "W&B lists a last row at 5, the export has 1767225600.003",
         ),
-        (lambda source: source.update("a", config_json="{"), "its listing does not read: "),
+        (lambda source: source.update("a", config_json="{"), "its listing cannot be read: "),
         (lambda source: source.fail_listing(0), ""),
     ],
 )
@@ -667,7 +666,7 @@ def test_comparison_tells_beside_the_runs_what_no_export_holds(tmp_path: Path) -
         "history fully exported: 2 runs",
         "  'a': 3 rows",
         "  'b': 3 rows",
-        "  not in this export, of these runs either, and lost if they are deleted:",
+        "  not exported, and lost if these runs are deleted:",
     )
     for what in ("files", "media", "artifacts", "console output", "system metrics"):
         assert any(line.startswith(f"  - {what}") for line in lines)
@@ -716,7 +715,7 @@ def test_comparison_raises_when_nothing_says_which_project_it_is(tmp_path: Path)
         ({}, None, None),
         (
             {"created_at": "2025-01-01T00:00:00Z"},
-            "made again upstream: what is stored",
+            "made again upstream: the stored data",
             "another_run",
         ),
         ({"storage_id": "other"}, None, None),
@@ -724,12 +723,12 @@ def test_comparison_raises_when_nothing_says_which_project_it_is(tmp_path: Path)
         ({"storage_id": None}, None, None),
         ({"created_at": None}, "its time of creation is not known", "creation_unknown"),
         ({"state": "running"}, "still running", "alive"),
-        ({"state": None}, "W&B does not tell its state", "alive"),
+        ({"state": None}, "W&B does not list its state", "alive"),
         ({"fingerprint": "other"}, "its snapshot is out of date", "snapshot_outdated"),
         ({"fingerprint": ""}, "its snapshot is out of date", "snapshot_outdated"),
         ({"history_line_count": None}, "line count not known", "uncounted"),
         ({"history_line_count": 5}, "2 rows behind", "behind"),
-        ({"history_line_count": 2}, "W&B lists 2 lines where 3 were read", "shrank"),
+        ({"history_line_count": 2}, "W&B lists 2 lines, but 3 were read", "shrank"),
         ({"last_step": 1}, "W&B lists step 1 as the last, the export has 2", "last_step"),
         (
             {"last_step": None},
@@ -770,7 +769,7 @@ NO_ANSWER = RunFailure(kind=RunFailureKind.TIMEOUT, reason="no answer")
     ("changes", "position", "reason", "kind"),
     [
         ({"failure": NO_ANSWER}, {}, "failed last time: no answer", "failed"),
-        ({"unread": NO_ANSWER}, {}, "a part of it does not read: no answer", "unread"),
+        ({"unread": NO_ANSWER}, {}, "a part of it could not be read: no answer", "unread"),
         (
             {"metadata_failure": NO_ANSWER},
             {},
@@ -780,25 +779,25 @@ NO_ANSWER = RunFailure(kind=RunFailureKind.TIMEOUT, reason="no answer")
         (
             {"row_shape": 1},
             {},
-            "stored in an earlier shape: sync to read its history once more",
+            "stored in an earlier shape: sync to read its history again",
             "earlier_shape",
         ),
         (
             {"evidence": Evidence(standing=Standing.WAITING, missing_rows=2)},
             {},
-            "2 rows did not come again, and wait for a read that shows that they are gone",
+            "2 rows did not come again; kept until a second read shows that they are gone",
             "waiting",
         ),
         (
             {"evidence": Evidence(standing=Standing.FAILED)},
             {},
-            "what was listed last could not be read",
+            "the rows that were listed last could not be read",
             "last_read_failed",
         ),
         (
             {"evidence": Evidence(standing=Standing.SHORT, missing_rows=1)},
             {},
-            "1 row that the export holds did not come again",
+            "1 exported row did not come again",
             "short",
         ),
         (

@@ -164,7 +164,7 @@ def test_held_run_that_is_not_served_has_the_failure_in_a_comparison(tmp_path: P
     store = ExportStore(name=NAME, data_root=tmp_path)
     (held,) = compare_with_source(store, source, wait=do_not_wait).not_fully_exported
     assert held.failures == (UNREADABLE,)
-    reason = f"its listing does not read: {UNREADABLE.reason}"
+    reason = f"its listing cannot be read: {UNREADABLE.reason}"
     assert held.reasons == (Doubt(kind=DoubtKind.LISTING_UNREAD, reason=reason),)
 
 
