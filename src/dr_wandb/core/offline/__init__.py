@@ -1,1 +1,1 @@
-"""What a `.wandb` file says: its frames, its records, and the run and the rows that these make."""
+"""Read `.wandb` files: their frames, their records, and the run and rows in them."""

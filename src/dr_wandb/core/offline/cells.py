@@ -1,12 +1,12 @@
-"""The values of many rows, a column at a time.
+"""Decode the values of many rows, a column at a time.
 
 Rules
-- Items are told apart by their keys, byte by byte, and decoded with their column.
-- Numbers, true, false and null are decoded as one JSON array, in which nothing but a comma can
-  part two of them, so that too many or too few are noticed; every other text by itself.
+- Items are grouped by the bytes of their keys, and decoded with their column.
+- Numbers, true, false and null are decoded as one JSON array. In it only a comma can separate two
+  of them, so too many or too few are noticed. Every other text is decoded by itself.
 - Columns have the flat keys of rows: an object without `_type` is a column for each member.
-- Where columns make no sense, or their order would matter, there are none: rows are read one by
-  one then.
+- If the rows are too sparse for columns, or the order of columns would matter, there are none: rows
+  are then read one by one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import NESTED_KEY, Flags, Items
 
 MOST_PATHS = 200
-"""Rows with more different keys than that, together, make no columns."""
+"""Rows with more different keys, counted together, make no columns."""
 
 MOST_ABSENT = 4
-"""Columns are made where these have at least one in so many of the cells."""
+"""Columns are made only if at least one in `MOST_ABSENT` cells has a value."""
 
 LONGEST_IN_COLUMN = 64
-"""Bytes of a JSON text that is decoded with its column; a longer one is decoded by itself."""
+"""The most bytes of a JSON text that is decoded with its column, not by itself."""
 
 Cells = list[Any]
 
@@ -39,9 +39,9 @@ _NUMBERS_OR_NONE = frozenset({int, float, type(None)})
 
 
 def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict[str, Cells] | None:
-    """Make columns of the items of the rows that are fit; None where columns make no sense.
+    """Make columns from the items of the rows that are fit; None if they are too sparse.
 
-    There is one of steps always, which are those beside the items if these tell none.
+    There is always a column of steps; if the items have none, it has those beside the items.
     """
     fit = ~unfit
     keep = fit[items.owners]
@@ -60,9 +60,9 @@ def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict
             return None
         cells, kinds = _cells(part, items.values[indices], items.value_ends[indices], owners, count)
         if dict in kinds:
-            return None  # its members may be leaves of their own
+            return None  # its members may be leaves themselves
         if len(path) > 1 and cells.count(None) != count - len(owners):
-            return None  # a null inside an object: the object stays, also if nothing else is in it
+            return None  # a null inside an object: the object stays, even if it has nothing else
         columns[path] = (
             cells if not unfit.any() else [c for c, f in zip(cells, fit.tolist(), strict=True) if f]
         )
@@ -74,7 +74,7 @@ def columns_of(part: Bytes, items: Items, unfit: Flags, beside: Offsets) -> dict
 
 
 def own_or_beside(steps: Cells, beside: Offsets) -> Cells:
-    """Return steps, those that are None as they stand beside the items, -1 for not at all."""
+    """Return steps, those that are None replaced by the ones in `beside`, in which -1 is none."""
     if None not in steps:
         return steps
     pairs = zip(steps, beside.tolist(), strict=True)
@@ -82,7 +82,7 @@ def own_or_beside(steps: Cells, beside: Offsets) -> Cells:
 
 
 def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
-    """Return the last JSON text of each path, None where a value lies inside of another one."""
+    """Return the last JSON text of each path, None if a value is inside of another one."""
     groups = _by_path(part, items)
     if groups is None or overlap(groups):
         return None
@@ -94,9 +94,9 @@ def last_of_each(part: Bytes, items: Items) -> dict[Path, bytes] | None:
 
 
 def own_columns(part: Bytes, items: Items, unfit: Flags, keys: Sequence[str]) -> list[Cells]:
-    """Return the numbers at some of W&B's own keys, None where a row has none.
+    """Return the numbers at some of W&B's own keys, None for a row without one.
 
-    Rows in which one is there twice, or with anything but a number, become unfit.
+    Rows in which a key appears twice, or with anything but a number, become unfit.
     """
     words = _words(part)
     heads = words[items.keys]
@@ -161,7 +161,7 @@ def _words(part: Bytes) -> NDArray[np.uint64]:
 
 
 def _path(keys: bytes) -> Path:
-    """Return the path that some keys make, each behind its tag and its length."""
+    """Return the path of some keys, each written after its tag and its length."""
     path = []
     at = 0
     while at < len(keys):
@@ -172,7 +172,7 @@ def _path(keys: bytes) -> Path:
 
 
 def overlap(paths: Mapping[Path, Any]) -> bool:
-    """Say whether a value lies inside of another one, so that their order matters."""
+    """Say whether a value is inside of another one, so that their order matters."""
     return any(path[:depth] in paths for path in paths for depth in range(1, len(path)))
 
 
@@ -186,15 +186,15 @@ _PADDING = _SPACES & ~_MASKS
 def _cells(
     part: Bytes, begins: Offsets, ends: Offsets, owners: Offsets, count: int
 ) -> tuple[Cells, set[type]]:
-    """Decode JSON texts; gives a value for each of `count` rows, None for those without one.
+    """Decode JSON texts to one value for each of `count` rows, None for those without one.
 
-    Beside them come the types that are among them.
+    Also returns the types among the values.
     """
     cells = None
     if int((ends - begins).max(initial=0)) <= LONGEST_IN_COLUMN:
         cells = _in_one_array(part, begins, ends, owners, count)
     kinds = set(map(type, cells or ()))
-    if cells is None or not kinds <= _PLAIN:  # brackets and quotes may hide where a text ends
+    if cells is None or not kinds <= _PLAIN:  # brackets and quotes may hide the end of a text
         cells = [None] * count
         for owner, begin, end in zip(owners.tolist(), begins.tolist(), ends.tolist(), strict=True):
             cells[owner] = json_or_text(bytes(part[begin:end]))
@@ -205,7 +205,7 @@ def _cells(
 def _in_one_array(
     part: Bytes, begins: Offsets, ends: Offsets, owners: Offsets, count: int
 ) -> Cells | None:
-    """Decode JSON texts as members of one array; None where that has not just as many."""
+    """Decode JSON texts as members of one array; None if it has more or fewer members."""
     words = _words(part)
     width = (int((ends - begins).max(initial=1)) + 7) // 8
     at, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -228,10 +228,10 @@ def _in_one_array(
 
 
 def _flat(columns: Mapping[Path, Cells]) -> dict[str, Cells] | None:
-    """Return the columns under the flat keys of rows; None if that depends on the row.
+    """Return the columns by the flat keys of rows; None if that depends on the row.
 
-    What lies below a path with a `_type` makes one column of objects. A `_type` that is an object,
-    and alternatives of a union, take the slow way.
+    The members below a path with a `_type` make one column of objects. A `_type` that is an object,
+    and values of mixed type, are read row by row.
     """
     if any(_is_odd(path) for path in columns):
         return None
@@ -255,7 +255,7 @@ def _flat(columns: Mapping[Path, Cells]) -> dict[str, Cells] | None:
 
 
 def _is_odd(path: Path) -> bool:
-    """Say whether a path leads into a `_type`, or into the alternatives of a union."""
+    """Say whether a path leads into a `_type`, or into a value of mixed type."""
     return "_type" in path[1:-1] or any(key.startswith(UNION) for key in path[1:])
 
 
@@ -274,7 +274,7 @@ def _nested(columns: Mapping[Path, Cells]) -> dict[str, Cells]:
 
 
 def _objects(columns: Mapping[str, Cells]) -> Cells:
-    """Make a column of objects of the columns of their members."""
+    """Make a column of objects from the columns of their members."""
     keys = list(columns)
     return [
         {key: cell for key, cell in zip(keys, cells, strict=True) if cell is not None} or None

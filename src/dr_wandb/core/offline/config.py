@@ -1,12 +1,12 @@
 """The config of a run, also while it is not known whether a file resumes it.
 
 Rules (measured with SDK 0.10.33 to 0.31.0)
-- wandb-core keeps a config leaf by leaf, W&B's Python client key by key; `_wandb` is kept leaf by
-  leaf by both.
+- wandb-core keeps a config leaf by leaf, W&B's Python client key by key; both keep `_wandb` leaf by
+  leaf.
 - A file that resumes its run keeps the top-level keys of the earlier config that it does not set;
-  of `_wandb` it keeps charts and class labels alone, since each session tells all else.
-- The run record says whether it resumes (SDK 0.30 and later), or a telemetry record that comes
-  after it. Until that is known, the config is kept both ways, and changes count for both.
+  of `_wandb` it keeps only charts and class labels, since each session reports all else.
+- The run record says whether it resumes (SDK 0.30 and later), or a later telemetry record does.
+  Until that is known, the config is kept both ways, and changes apply to both.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ _CHARTS = frozenset((OWN_METADATA, key) for key in ("visualize", "viz", "mask/cl
 
 
 class Config:
-    """The config of a file, and `resumed`, what it is if the file resumes the run."""
+    """The config of a file, and `resumed`, the config if the file resumes the run."""
 
     def __init__(self, leaves: Iterable[Leaf], resumed: Iterable[Leaf] | None) -> None:
         self._config = Tree(leaves)
@@ -32,16 +32,16 @@ class Config:
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
-        """Return the config as far as it is known."""
+        """Return the config, as known so far."""
         return in_order(self._config.leaves())
 
     @property
     def resumed_leaves(self) -> tuple[Leaf, ...] | None:
-        """Return the config in case the file resumes the run, None if that is known."""
+        """Return the config for the case that the file resumes the run, None if that is known."""
         return None if self._resumed is None else in_order(self._resumed.leaves())
 
     def begin(self, change: Change, *, leaf_by_leaf: bool) -> None:
-        """Begin the config of a file, with what its run record sets."""
+        """Start the config of a file with the members that its run record sets."""
         earlier = tuple(self._config.leaves())
         self._config, self._resumed = Tree(), None
         self.change(change, leaf_by_leaf=leaf_by_leaf)
@@ -63,7 +63,7 @@ class Config:
                 config.remove(path)
 
     def resume(self, *, keeps_charts: bool) -> None:
-        """Take the config as that of a resumed run."""
+        """Use the config of a resumed run."""
         if self._resumed is None:
             return
         own = [leaf for leaf in self._config.leaves() if leaf[0][0] == OWN_METADATA]

@@ -1,13 +1,13 @@
 """Say whether a `.wandb` file is a copy of another one, perhaps cut off or damaged.
 
 Rules
-- A file is a copy if it is byte for byte the beginning of the other one, or if every record that
-  can be read in it is there at the same offset: it holds nothing of its own.
-- Two copies may each be damaged in different records: then most of what can be read in both is the
-  same, and nothing differs. What one of them holds repairs the other.
-- Anything else is a file of its own, also if both were started in the same second: SDKs before 0.13
-  name their start in whole seconds, and two machines may begin one run at once.
-- The bytes are compared, a piece at a time, so memory does not grow with the files.
+- A file is a copy if it is byte for byte the beginning of the other one, or if every readable
+  record in it is in the other file at the same offset: it holds nothing of its own.
+- Two copies may each be damaged in different records. Then most of the bytes that can be read in
+  both are the same, and none differ. Each repairs the records that are damaged in the other.
+- Anything else is a file of its own, even if both were started in the same second: SDKs before 0.13
+  name their start in whole seconds, and two machines may start one run at once.
+- The bytes are compared a piece at a time, so memory does not grow with the files.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +17,17 @@ from dr_wandb.core.offline.framing import BLOCK, PART_BYTES, Frames, read_parts
 from dr_wandb.core.offline.header import HEADER, Buffer
 
 PIECE_BYTES = 1 << 20
-"""How much of two files is compared in one go."""
+"""The bytes of two files that are compared at a time."""
 
 Range = tuple[int, int]
-"""The first byte of a part of a file, and the one behind it."""
+"""The offset of the first byte of a part of a file, and the offset after its last byte."""
 
 
 def is_copy(part: Buffer, whole: Buffer, after_piece: Callable[[], None] = lambda: None) -> bool:
-    """Say whether `part` holds nothing but what `whole` holds too.
+    """Say whether everything in `part` is in `whole` too.
 
-    after_piece: called when a piece of both files is not needed any more. A file without any byte
-    behind its header is no copy: it may become anything.
+    after_piece: called when a piece of both files is no longer needed. A file without any byte
+    after its header is not a copy: it may become anything.
     """
     if len(part) <= len(HEADER):
         return False
@@ -39,10 +39,10 @@ def is_copy(part: Buffer, whole: Buffer, after_piece: Callable[[], None] = lambd
 def repairs(
     part: Buffer, whole: Buffer, after_piece: Callable[[], None] = lambda: None
 ) -> tuple[Range, ...]:
-    """Return the byte ranges that can be read in a damaged copy of a file, and not in itself.
+    """Return the byte ranges that can be read in a damaged copy of a file, but not in the file.
 
-    () if `part` is no copy: if a byte differs that can be read in both, or if less than half of
-    what can be read in one of them can be read in both.
+    () if `part` is not a copy: if a byte differs that can be read in both, or if less than half of
+    the bytes that can be read in one of them can be read in both.
     """
     heads = [list(islice(_all_readable(file, after_piece, BLOCK), 1)) for file in (part, whole)]
     if not all(_same(part, whole, begin, end) for begin, end in _intersect(*heads)):
@@ -72,7 +72,7 @@ def _all_readable(
 
 
 def _intersect(some: Sequence[Range], others: Sequence[Range]) -> Iterator[Range]:
-    """Give the ranges that are in both, which are in order and do not overlap."""
+    """Give the ranges that are in both lists, which are in order and do not overlap."""
     one = other = 0
     while one < len(some) and other < len(others):
         begin = max(some[one][0], others[other][0])

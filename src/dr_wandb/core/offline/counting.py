@@ -1,8 +1,8 @@
-"""Count the rows of a `.wandb` file, and find out how far they go.
+"""Count the rows of a `.wandb` file, and find their steps and latest time.
 
 Rules
-- A row is counted by the same rule as it is read, so that the count is always that of the rows.
-- Of rows that are only counted, the steps and the times are read and nothing else.
+- Counting and reading use the same rule for rows, so that the count is always that of the rows.
+- Of rows that are only counted, nothing but the steps and the times is decoded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ from dr_wandb.core.offline.wire import Flags, find_items
 
 
 class CountedRows(NamedTuple):
-    """Some rows of a file: their steps, the latest of their times, how many do not read.
+    """Some rows of a file: their steps, the latest of their times, how many cannot be read.
 
-    stepless: how many rows of the file, up to these, have no step of their own.
+    stepless: the number of rows of the file, up to these, without a step of their own.
     """
 
     steps: list[int | None]
@@ -41,7 +41,7 @@ class CountedRows(NamedTuple):
 
 
 def count_rows(records: Records, stepless: int) -> Iterator[CountedRows]:
-    """Count the rows of a part. stepless: how many before it have no step of their own."""
+    """Count the rows of a part. stepless: the rows before it without a step of their own."""
     for some in pieces(records):
         counted = _count(some, stepless)
         stepless = counted.stepless
@@ -54,7 +54,7 @@ def count_rows(records: Records, stepless: int) -> Iterator[CountedRows]:
 def read_and_count(
     records: Records, stepless: int
 ) -> Iterator[tuple[RowBatch | ColumnRows, CountedRows]]:
-    """Read all rows of a part; beside each batch comes what `count_rows` gives for its rows."""
+    """Read all rows of a part; each batch comes with what `count_rows` gives for its rows."""
     for some in pieces(records):
         batch = read_some(some)
         unreadable = len(some.rows.starts) - batch.size
@@ -91,9 +91,9 @@ def _count(records: Records, stepless: int) -> CountedRows:
 
 
 def _own_numbers(records: Records, keys: Sequence[str]) -> tuple[list[Cells], Flags, Offsets]:
-    """Return the values at some of W&B's own keys, and in which rows they are not to be trusted.
+    """Return the values at some of W&B's own keys, and the rows whose values may be wrong.
 
-    Then come the steps that the rows have beside their items, -1 for none.
+    The third result has the steps that the rows have beside their items, -1 for none.
     """
     _, _, begins, stops = records.rows
     if len(begins) <= few.FEW:
@@ -103,7 +103,7 @@ def _own_numbers(records: Records, keys: Sequence[str]) -> tuple[list[Cells], Fl
 
 
 def _latest(moments: Iterable[Any]) -> float | None:
-    """Return the latest of some times; what cannot be one does not count."""
+    """Return the latest of some times; values that cannot be times do not count."""
     known = [m for m in moments if type(m) in _NUMBERS and 0 < m < _NO_MOMENT]
     return float(max(known)) if known else None
 

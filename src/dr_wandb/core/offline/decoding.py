@@ -1,8 +1,8 @@
 """Decode the records of a `.wandb` file.
 
 Rules
-- Every payload gives a record or the reason why it does not read; none raises.
-- Text that is not UTF-8 keeps its bytes as escapes. JSON is left as it is until it is needed.
+- Every payload gives a record or the reason why it cannot be read; none raises.
+- Text that is not UTF-8 keeps its bytes as escapes. JSON is left undecoded until it is needed.
 """
 
 import math
@@ -37,11 +37,11 @@ from dr_wandb.core.offline.tree import Path, Tree
 
 
 def decode_record(payload: bytes) -> Result[RunFileRecord, str]:
-    """Decode the content of one record, or say why it does not read."""
+    """Decode the content of one record; the failure says why it cannot be read."""
     try:
         message = record_class().FromString(payload)
     except DecodeError as error:
-        return Failure(f"the record does not read: {error}")
+        return Failure(f"the record cannot be read: {error}")
     kind = message.WhichOneof("kind")
     try:
         return Success(_DECODERS[kind](getattr(message, kind)) if kind else OtherRecord())
@@ -90,7 +90,7 @@ def _run(message: Any) -> RunRecord:
 
 
 def _history(message: Any) -> HistoryRecord:
-    """Make a row of its items. wandb-core writes leaves, at `nested_key`; Python whole values."""
+    """Make a row from its items. wandb-core writes leaves at `nested_key`, Python whole values."""
     row = Tree()
     for item in message.item:
         (row.spread if item.nested_key else row.set)(path_of(item), _value(item))

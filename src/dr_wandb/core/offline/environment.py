@@ -1,4 +1,4 @@
-"""Decode what a `.wandb` file says of the machine and the program."""
+"""Decode what a `.wandb` file records of the machine and the program."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ _HOST_KEYS = {
     "gpu_nvidia": "gpu_nvidia",
     "remote_url": "remote",
 }
-"""Names of fields in `wandb-metadata.json` that are not just in camel case (wandb 0.31.0)."""
+"""Names of fields in `wandb-metadata.json` that differ from their camel case (wandb 0.31.0)."""
 
 
 def as_metadata(message: Any) -> dict[str, Any]:
-    """Return what an environment record says in the words of `wandb-metadata.json`."""
+    """Return an environment record under the names of `wandb-metadata.json`."""
     members: dict[str, Any] = _as_json(message)
     return members
 

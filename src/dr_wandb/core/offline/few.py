@@ -1,8 +1,8 @@
-"""Look at a few rows or changes of a summary, one by one.
+"""Read a few rows or changes of a summary, one by one.
 
 Rules
-- What is said is what `rows.py` says of many at once. What is not written as the SDK writes it is
-  left to the caller in the same way.
+- The result is that of `rows.py` for many at once. Records that are not written as the SDK writes
+  them are left to the caller in the same way.
 
 NumPy needs as long for one record as for a hundred: 0.5 ms for a file of 20 rows, of which parsing
 takes 0.1 ms (protobuf 7, numpy 2). A folder of thousands of short runs is made of such files.
@@ -23,16 +23,16 @@ from dr_wandb.core.offline.tree import Path
 from dr_wandb.core.offline.wire import Flags
 
 FEW = 64
-"""At most this many records are looked at here."""
+"""At most this many records are read here."""
 
 
 def own_numbers(
     contents: Iterable[bytes], keys: Sequence[str]
 ) -> tuple[list[Cells], Flags, Offsets]:
-    """Return the numbers at some keys of rows, None if a row has none.
+    """Return the numbers at some keys of rows, None for a row without one.
 
-    The flags say in which rows one of the keys is there twice, or with anything but a number, and
-    which rows do not read. Then come the steps that they have beside their items, -1 for none.
+    The flags mark rows in which one of the keys appears twice, or with anything but a number, and
+    rows that cannot be read. The third result has the steps beside the items, -1 for none.
     """
     decode = record_class().FromString
     columns: dict[bytes, list[Any]] = {key.encode(): [] for key in keys}
@@ -70,7 +70,7 @@ _NUMBERS = frozenset({int, float})
 def last_texts(contents: Iterable[bytes]) -> dict[Path, bytes] | None:
     """Return the last JSON text of each path of changes of the summary.
 
-    None if they do more than to set texts, or if one does not read.
+    None if they do more than set texts, or if one cannot be read.
     """
     decode = record_class().FromString
     found: dict[Path, bytes] = {}

@@ -1,9 +1,9 @@
 """Fold the records of a `.wandb` file into a run, one by one or many at once.
 
 Rules
-- Reading may stop at any record and go on from the fold that was made so far.
-- Config and summary are kept as the server keeps them, which wandb-core and the SDKs before it do
-  in different ways: a file without a producer is of the latter.
+- Reading may stop at any record and continue from the fold that was made so far.
+- Config and summary are kept as the server keeps them. wandb-core and the SDKs before it differ in
+  this; a file without a producer is from one of the latter.
 """
 
 import math
@@ -39,9 +39,9 @@ from dr_wandb.core.offline.tree import Leaf, Path, Tree, in_order
 
 
 class RunFolding:
-    """Folds records, from nothing or from where an earlier fold ended.
+    """Folds records, from nothing or from the end of an earlier fold.
 
-    stepless: how many rows of the file have no step of their own.
+    stepless: the number of rows of the file without a step of their own.
     """
 
     def __init__(self, before: RunFold) -> None:
@@ -56,11 +56,11 @@ class RunFolding:
         self._globs = {glob.glob: glob for glob in before.globs}
         self._records = before.records
         self.stepless = before.stepless
-        self._tells_summary = before.tells_summary
+        self._has_summary_record = before.tells_summary
         self._moment = before.moment
 
     def add(self, record: RunFileRecord) -> None:
-        """Take one record that is not a row."""
+        """Add one record that is not a row."""
         self._records += 1
         match record:
             case SummaryRecord(change=change):
@@ -89,14 +89,14 @@ class RunFolding:
                 pass
 
     def add_summaries(self, count: int, last: Mapping[Path, bytes]) -> None:
-        """Take changes of a summary of wandb-core: how many, and the last text of each path."""
+        """Add `count` changes of a summary by wandb-core, with the last text of each path."""
         self._records += count
-        self._tells_summary = True
+        self._has_summary_record = True
         self._begin_summary()
         self._set_summary(last.items())
 
     def add_rows(self, steps: Sequence[int | None]) -> None:
-        """Take rows by their steps."""
+        """Add rows by their steps."""
         if not steps:
             return
         self._begin_summary()
@@ -115,12 +115,12 @@ class RunFolding:
         )
 
     def see(self, moment: float | None) -> None:
-        """Take a time that a record names."""
+        """Add a time from a record."""
         if moment is not None and math.isfinite(moment) and moment > (self._moment or 0.0):
             self._moment = moment
 
     def skip(self, count: int = 1) -> None:
-        """Count records that do not read."""
+        """Count records that cannot be read."""
         self._fold = replace(self._fold, unreadable=self._fold.unreadable + count)
 
     @property
@@ -140,7 +140,7 @@ class RunFolding:
 
     @property
     def fold(self) -> RunFold:
-        """Return what was folded so far. Nothing may be added afterwards."""
+        """Return the fold so far. Nothing may be added afterwards."""
         telemetry = merged(self._fold.telemetry, telemetry_of(self._telemetry))
         if self._resumes or has_feature(telemetry, RESUMED):
             keeps_charts = self.is_of_core or sdk_version(telemetry) >= KEEPS_CHARTS
@@ -151,7 +151,7 @@ class RunFolding:
             config_leaves=self._config.leaves,
             resumed_leaves=self._config.resumed_leaves,
             summary_leaves=in_order(self._summary_leaves()),
-            tells_summary=self._tells_summary,
+            tells_summary=self._has_summary_record,
             system=self._system,
             metrics=tuple(self._metrics.values()),
             globs=tuple(self._globs.values()),
@@ -193,7 +193,7 @@ class RunFolding:
 
     def _change_summary(self, change: Change) -> None:
         """Change the summary. Its values are decoded at the end: most are set again and again."""
-        self._tells_summary = True
+        self._has_summary_record = True
         self._begin_summary()
         if not self._fold.producer:
             self._summary = Tree()  # each record is the whole summary
@@ -207,7 +207,7 @@ class RunFolding:
                 self._summary.set(path, text)
 
     def _begin_summary(self) -> None:
-        """Forget the summary of an earlier file when this one has something to say."""
+        """Drop the summary of an earlier file at the first row or summary record of this one."""
         if not self._fold.has_new_summary:
             earlier = () if self.is_of_core else in_order(self._summary.leaves())
             self._fold = replace(self._fold, has_new_summary=True, earlier_summary=earlier)
@@ -224,7 +224,7 @@ class RunFolding:
 
 
 _STEP = ("_step",)
-"""In the summary always the step of the last row."""
+"""In a summary it is always the step of the last row."""
 
 
 def _members_of(record: RunRecord) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The header of a `.wandb` file: the bytes that say that it is one, and of which version."""
+"""The header of a `.wandb` file, which identifies the format and its version."""
 
 HEADER = b":W&B\xe1\xbe\x00"
 """The first seven bytes of a file: a name, a number and the version of the format."""
@@ -7,7 +7,7 @@ Buffer = bytes | memoryview
 
 
 def header_problem(data: Buffer) -> str | None:
-    """Say why these first bytes of a file are not those of a `.wandb` file, None where they are."""
+    """Say why the first bytes of a file are not those of a `.wandb` file, None if they are."""
     head = bytes(data[: len(HEADER)])
     if not head:
         return "is empty"

@@ -1,4 +1,4 @@
-"""What a `.wandb` file says of the machine and the program, and when."""
+"""What a `.wandb` file records of the machine and the program, and its times."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def time_of(seconds: int, nanos: int) -> str:
-    """Return a moment as UTC, ISO 8601, with as many groups of three digits as its second needs."""
+    """Return a moment as UTC, ISO 8601, with 0, 3, 6 or 9 decimals, as few as it needs."""
     try:
         moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     except (OverflowError, OSError, ValueError):
@@ -19,7 +19,7 @@ def time_of(seconds: int, nanos: int) -> str:
 
 
 def merge_into(known: dict[str, Any], said: Mapping[str, Any]) -> None:
-    """Merge what is said of a machine into what is known of it, member by member."""
+    """Merge a report of a machine into the known ones, member by member."""
     for key, value in said.items():
         inner = known.get(key)
         if isinstance(inner, dict) and isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What W&B's Python client (SDK 0.17 and before) made of rows, which is not in its files.
+"""Compute from rows what W&B's Python client (SDK 0.17 and before) did not write to its files.
 
 Rules (sdk/internal/handler.py of SDK 0.10.33 to 0.17.9; measured with the same)
 - The summary is the last value of each key of the rows, nested objects as they are.
@@ -7,7 +7,7 @@ Rules (sdk/internal/handler.py of SDK 0.10.33 to 0.17.9; measured with the same)
 - A key that matches a glob becomes a metric at the first row that has it. The first glob that was
   defined counts.
 - Keys of rows are the text that an export holds: a lone surrogate is an escape.
-- Rows and definitions count in the order of the file, however many are looked at in one go.
+- Rows and definitions count in the order of the file, however many are read at a time.
 """
 
 import math
@@ -43,7 +43,7 @@ from dr_wandb.core.offline.text import json_or_text
 from dr_wandb.core.offline.tree import Path
 
 MOST_LEVELS = 100
-"""Levels of nesting that are looked at for metrics."""
+"""Levels of nesting that are searched for metrics."""
 
 
 def replayed(
@@ -54,9 +54,9 @@ def replayed(
     has_metrics: bool,
     after_part: Callable[[], None],
 ) -> Replay:
-    """Go on with what the client made of a file, up to the end of a record.
+    """Continue an earlier replay of a file, up to the end of a record.
 
-    has_metrics: the file defines some, so that the order of its records matters.
+    has_metrics: the file defines metrics, so the order of its records matters.
     """
     client = _Client(before)
     content = memoryview(data)[:end]
@@ -88,7 +88,7 @@ class _Client:
         self._tracked = {path: float(text) for path, text in before.tracked}
 
     def replay(self, end: int) -> Replay:
-        """Return what was made so far."""
+        """Return the replay so far."""
         return Replay(
             end=end,
             summary={key: plain_form(value) for key, value in self._summary.items()},
@@ -98,7 +98,7 @@ class _Client:
         )
 
     def take_all(self, data: Buffer, frames: Frames) -> None:
-        """Take the rows of a part, of a file without definitions."""
+        """Add the rows of a part of a file without definitions."""
         records = sort_records(data, frames)
         last = last_of_rows(records)
         if last is not None:
@@ -108,7 +108,7 @@ class _Client:
             self._summary.update(row)
 
     def take(self, payload: bytes) -> None:
-        """Take one record."""
+        """Add one record."""
         match decode_record(payload):
             case Success(MetricRecord(metric=metric)) if metric.name:
                 define_with_axis(self._metrics, metric)
@@ -165,7 +165,7 @@ class _Client:
         self._track(path, value, asked, maximize=metric.goal == MAXIMIZE)
 
     def _track(self, path: Path, value: Any, asked: tuple[int, ...], *, maximize: bool) -> None:
-        """Keep the last, the least, the greatest, the best and the mean value, as asked."""
+        """Keep the last, least, greatest, best and mean value, as the definition asks."""
         if LAST in asked:
             _put(self._summary, (*path, "last"), value)
         for name, number, is_best in (("max", MAX, maximize), ("min", MIN, not maximize)):
@@ -188,7 +188,7 @@ class _Client:
 
 
 def _with_clean_keys(row: Mapping[str, Any], levels: int) -> dict[str, Any]:
-    """Return a row whose keys UTF-8 can hold, as those of a summary that was kept are."""
+    """Return a row whose keys UTF-8 can hold, as in a stored summary."""
     return {
         key: _with_clean_keys(member, levels + 1)
         if type(member) is dict and levels < MOST_LEVELS
@@ -205,12 +205,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _spelled(path: Path) -> str:
-    """Return the name that a metric of these keys has."""
+    """Return the name of a metric with these keys."""
     return ".".join(key.replace(".", "\\.") for key in path)
 
 
 def _leaf_paths(path: Path, value: Any) -> Iterator[Path]:
-    """Give the paths of all that is no object, media objects opened too, as the client does."""
+    """Give the paths of all values but objects, also inside media objects, as the client does."""
     if not isinstance(value, Mapping) or len(path) == MOST_LEVELS:
         yield path
         return
@@ -219,7 +219,7 @@ def _leaf_paths(path: Path, value: Any) -> Iterator[Path]:
 
 
 def _put(summary: dict[str, Any], path: Path, value: Any) -> None:
-    """Set a member, in objects that are made if need be."""
+    """Set a member, and make missing objects on its path."""
     inner = summary
     for key in path[:-1]:
         found = inner.get(key)

@@ -1,8 +1,8 @@
-"""Read the JSON objects that a line of a history begins with.
+"""Read the JSON objects at the beginning of a line of a history.
 
 Rules
-- As the SDK writes it, a line is one object, and is decoded in one go.
-- Objects behind each other are the same ones, wherever the line was cut when it was read before.
+- As the SDK writes it, a line is one object, and is decoded at once.
+- Consecutive objects are the same ones, wherever the line was cut when it was read before.
 """
 
 import json
@@ -13,22 +13,22 @@ from typing import Any, NamedTuple
 from dr_wandb.core.contract.values import decode_json
 
 BLANK = b" \t\r\n\x00"
-"""Bytes that say nothing between two objects; a crash leaves zeros."""
+"""Bytes that mean nothing between two objects; a crash leaves zeros."""
 
 _BLANKS = re.compile(r"[ \t\r\n\x00]*")
 _ANY_OBJECT = json.JSONDecoder(strict=False, parse_int=str)
-"""Finds where an object ends."""
+"""Finds the end of an object."""
 
 
 class LineObject(NamedTuple):
-    """A row, and the offset in its line behind it and the blanks that follow."""
+    """A row, and the offset in its line after it and the blanks that follow."""
 
     row: dict[str, Any]
     end: int
 
 
 def objects_in(line: bytes) -> Iterator[LineObject]:
-    """Give the objects that a line begins with, up to what is none."""
+    """Give the objects that a line begins with, up to the first other text."""
     row = _row_of(line) if line else None
     if row is not None:
         yield LineObject(row, len(line))

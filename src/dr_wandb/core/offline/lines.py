@@ -1,13 +1,13 @@
-"""Read `wandb-history.jsonl`, the history of a run from before `.wandb` files: a row a line.
+"""Read `wandb-history.jsonl`, the history of a run from before `.wandb` files: one row per line.
 
 Rules
-- Reading may stop at the end of any line and go on there when the file has grown: the result is
+- Reading may stop at the end of any line and continue there when the file has grown: the result is
   that of reading it at once.
-- A line that is no JSON object is counted and named; everything else is kept. The last line may be
-  cut off, and whole later. A last line that is a whole object is a row, also without its end; so
-  what follows an object in its line is read as if it were a line of its own.
-- A row is counted and read by the same rule, so that the count is always that of the rows.
-- Memory does not grow with the file: a part of it is looked at in one go.
+- A line that is not a JSON object is counted and reported; everything else is kept. The last line
+  may be cut off, and complete later. A last line that is a complete object is a row, even without
+  its newline; so anything after an object in its line is read as if it were a line of its own.
+- Counting and reading use the same rule for rows, so that the count is always that of the rows.
+- Memory does not grow with the file: it is read a part at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,23 +27,23 @@ from dr_wandb.core.offline.steps import moment_of, step_of
 from dr_wandb.core.offline.tree import Tree
 
 PART_BYTES = 1 << 20
-"""How much is looked at in one go."""
+"""The bytes of a file that are read at a time."""
 
 LONGEST_LINE = 1 << 26
-"""A longer line is no row."""
+"""In bytes. A longer line is not a row."""
 
 MOST_LOST = 1000
-"""At most this many byte ranges that do not read are remembered; further ones are counted."""
+"""At most this many unreadable byte ranges are remembered; further ones are counted."""
 
 Row = Mapping[str, Any]
 
-NO_ROW = "this line is no JSON object"
+NO_ROW = "this line is not a JSON object"
 TOO_LONG = f"this line is longer than {LONGEST_LINE} bytes"
 CUT_OFF = "the last line is cut off"
 
 
 class LineRows(NamedTuple):
-    """The rows of a part of a file, and what in it is none. end: where reading goes on."""
+    """The rows of a part of a file, and its other bytes. Reading continues at `end`."""
 
     rows: list[dict[str, Any]]
     lost: list[LostBytes]
@@ -56,17 +56,17 @@ def read_lines(
     is_repeated: Callable[[Row], bool],
     after_part: Callable[[], None] = lambda: None,
 ) -> FileReading:
-    """Read a history, or what has come since an earlier reading of it.
+    """Read a history, or the lines that were added since an earlier reading of it.
 
-    is_repeated: says of the first row of the file whether it is the last of an earlier file, as
-    the SDK writes it when a run is resumed. after_part: called when a part is not needed any more.
+    is_repeated: says of the first row of the file whether it is the last of an earlier file, as the
+    SDK writes it when a run is resumed. after_part: called when a part is no longer needed.
     """
     fold, lost, marks = before.fold, list(before.lost), list(before.marks)
     begin = before.end or _behind_repeated(data, is_repeated)
     torn: LostBytes | None = None
     last: dict[str, Any] = {}
     for part in line_parts(data, begin):
-        if part.end > begin:  # else the rows may begin behind it, see _behind_repeated
+        if part.end > begin:  # else the rows may begin after it, see _behind_repeated
             marks.append(Mark(offset=begin, below=fold.last_step, after=fold.end_step))
         fold = _with_rows(fold, part.rows)
         for row in part.rows:
@@ -90,7 +90,7 @@ def read_lines(
 
 
 def _behind_repeated(data: Buffer, is_repeated: Callable[[Row], bool]) -> int:
-    """Return where the first row begins that is not repeated. Empty lines do not count."""
+    """Return the offset of the first row that is not repeated. Empty lines do not count."""
     begin = 0
     while begin < len(data):
         end = _end_of_line(data, begin)
@@ -105,7 +105,7 @@ def _behind_repeated(data: Buffer, is_repeated: Callable[[Row], bool]) -> int:
 
 
 def rows_in_lines(data: Buffer, reading: FileReading, window: FetchWindow) -> Iterator[RowBatch]:
-    """Read the rows that a reading counted whose step lies in the window."""
+    """Read the rows counted by a reading whose step is in the window."""
     if not reading.marks:
         return
     begin = (reading.mark_before(window) or reading.marks[0]).offset
@@ -136,7 +136,7 @@ def line_parts(data: Buffer, begin: int) -> Iterator[LineRows]:
 
 
 def _whole_lines(view: memoryview, begin: int) -> bytes | None:
-    """Return as many whole lines as fit a part, or all that is left; None if one is too long."""
+    """Return as many whole lines as fit a part, or all that remain; None if one is too long."""
     size = PART_BYTES
     while True:
         content = bytes(view[begin : begin + size])
@@ -185,7 +185,7 @@ def _too_long(view: memoryview, begin: int) -> LineRows:
 
 
 def _end_of_line(data: Buffer, begin: int) -> int:
-    """Return the offset behind the line that begins at an offset."""
+    """Return the offset after the line that begins at an offset."""
     view = memoryview(data)
     for at in range(begin, len(view), PART_BYTES):
         found = bytes(view[at : at + PART_BYTES]).find(b"\n")
@@ -199,7 +199,7 @@ def _loss(offset: int, length: int, reason: str, *, torn: bool = False) -> LostB
 
 
 def _add(lost: list[LostBytes], loss: LostBytes) -> None:
-    """Add a loss to those before it, as one if it goes on with the last."""
+    """Add a loss to those before it, joined with the last one if it continues it."""
     last = lost[-1] if lost else None
     if last is not None and last.offset + last.length == loss.offset:
         lost[-1] = replace(last, length=last.length + loss.length, records=last.records + 1)
@@ -225,7 +225,7 @@ def _with_rows(fold: RunFold, rows: list[dict[str, Any]]) -> RunFold:
 
 
 def _with_last_values(fold: RunFold, last: dict[str, Any]) -> RunFold:
-    """Return a fold whose summary is that of the rows, over what it was before them."""
+    """Return a fold whose summary is updated with the last values of rows."""
     if not last:
         return fold
     summary = Tree(fold.summary_leaves)

@@ -6,7 +6,7 @@ from dr_wandb.core.contract.records import Record
 class LostBytes(Record, frozen=True, kw_only=True):
     """Bytes of a file that could not be read as records, and why.
 
-    `records`: at least so many were lost. `torn`: it is the end of the file, which may change.
+    `records`: the least number of lost records. `torn`: it is the end of the file and may change.
     """
 
     offset: int

@@ -1,14 +1,14 @@
-"""How a script defined its metrics, as W&B's clients upload it: `_wandb.m` of the config.
+"""The metrics that a script defined, as W&B's clients upload them: `_wandb.m` of the config.
 
 Rules (measured with SDK 0.10.33 to 0.31.0)
-- A metric is an object under the numbers of the fields of `MetricRecord`, and names its axis by
+- A metric is an object keyed by the numbers of the fields of `MetricRecord`, and names its axis by
   its number in the list, from 1 on.
-- The Python client lists metrics in the order in which it first knows them, an axis that was not
-  defined before its metric. wandb-core lists them in random order, an axis right behind the first
-  metric that needs it; here they are in the order in which they were defined.
+- The Python client lists metrics in the order in which it first knows them; an axis that was not
+  defined comes before its metric. wandb-core lists them in random order, an axis right after the
+  first metric that needs it; here they are in the order in which they were defined.
 - A definition adds to those before it, or replaces them if the script said so (`overwrite`).
-- wandb-core keeps neither `best` nor `copy` of a summary, and lists a glob only if it did not
-  write the metrics that match it into the file.
+- wandb-core keeps neither `best` nor `copy` of a summary, and lists a glob only if it did not write
+  the metrics that match it into the file.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +39,8 @@ REPLACES_SUMMARIES = (0, 18)
 class Metric(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A definition. Either `name` or `glob` is set. axis: its own step metric, "" for none.
 
-    options, summary: the numbers of those that are set; summary is None if nothing is said of it.
-    goal: 0 for none. replaces: those before it are void.
+    options, summary: the numbers of those that are set; summary is None if the record has none.
+    goal: 0 for none. replaces: it replaces those before it.
     """
 
     name: str = ""
@@ -52,7 +52,7 @@ class Metric(Record, frozen=True, kw_only=True, omit_defaults=True):
     replaces: bool = False
 
     def matches(self, key: str) -> bool:
-        """Say whether a key of a row is one of this glob. W&B's own keys never are."""
+        """Say whether a key of a row matches this glob. W&B's own keys never do."""
         glob = self.glob
         return glob.endswith("*") and key.startswith(glob[:-1]) and not key.startswith("_")
 
@@ -75,7 +75,7 @@ def _numbers(message: Any) -> tuple[int, ...]:
 
 
 def define(known: dict[str, Metric], said: Metric, *, adds_summaries: bool = True) -> None:
-    """Take a definition into those that are known, by their names or globs."""
+    """Add a definition to the known ones, which are keyed by name or glob."""
     key = said.name or said.glob
     before = known.get(key)
     if before is None or said.replaces:
@@ -95,7 +95,7 @@ def define(known: dict[str, Metric], said: Metric, *, adds_summaries: bool = Tru
 
 
 def define_with_axis(known: dict[str, Metric], said: Metric) -> None:
-    """Take a definition as the Python client does: its axis is one too."""
+    """Add a definition as the Python client does: its axis becomes a metric too."""
     if said.axis and said.axis not in known and said.axis != said.name:
         known[said.axis] = Metric(name=said.axis)
     define(known, said)
@@ -139,7 +139,7 @@ def listed_by_core(
 
 
 def _is_expanded(glob: Metric, metrics: Iterable[Metric]) -> bool:
-    """Say whether there is a metric that was made of a glob: it was not `defined` by itself."""
+    """Say whether a metric was made from a glob: it was not `defined` by itself."""
     return any(DEFINED not in one.options and glob.matches(one.name) for one in metrics)
 
 

@@ -1,9 +1,9 @@
-"""A run as the API has it, made of what its files say.
+"""Make a run in the form of the API from its files.
 
 Rules
-- What comes out is a GraphQL node, so that it is normalized like those of the API.
-- A file that ended before its summary takes that which W&B's client wrote beside it, if it is not
-  older than the rows of the file.
+- The result is a GraphQL node, so that it is normalized like those of the API.
+- A file that ended before its summary gets the one that W&B's client wrote beside it, if that is
+  not older than the rows of the file.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ def as_node(
     *,
     with_machine: bool = False,
 ) -> dict[str, Any]:
-    """Return a run as the API has it. What only a server knows is not there.
+    """Return a run as the API has it, without the members that only a server knows.
 
-    beside: the summary that lies beside the last file, None if there is none. with_machine: with
-    what W&B's client adds to the config about machine, user and program.
+    beside: the summary beside the last file, None if there is none. with_machine: with what W&B's
+    client adds to the config about machine, user and program.
     """
     named = fold.run or NOBODY
     started = None if fold.started_at is None else fold.started_at[0]

@@ -1,13 +1,13 @@
-"""Run folders from before `.wandb` files (SDK 0.9 and older): what lies beside the history.
+"""Run folders from before `.wandb` files (SDK 0.9 and older): the files beside the history.
 
 Rules (measured with SDK 0.8.36 and 0.9.7)
 - `run-<time>-<id>`, or `dryrun-...` if nothing was uploaded, holds `wandb-history.jsonl`,
-  `wandb-events.jsonl`, `wandb-summary.json`, `config.yaml` and `wandb-metadata.json`. The id is in
-  the name of the folder alone, and may hold a `-`; the time is that of the machine's time zone.
-- A resumed session has a folder of its own. Its config is the whole config; its history begins
-  with the last row of the session before, which counts once.
-- `exitcode` says how the process ended. Without it, the process was killed, or goes on.
-- Whatever is not of the kind that the SDK writes is passed over.
+  `wandb-events.jsonl`, `wandb-summary.json`, `config.yaml` and `wandb-metadata.json`. Only the name
+  of the folder has the id, which may hold a `-`; the time is in the machine's time zone.
+- A resumed session has a folder of its own. Its config is the whole config; its history begins with
+  the last row of the session before, which counts once.
+- `exitcode` says how the process ended. Without it, the process was killed, or is still running.
+- Values of another kind than the SDK writes are skipped.
 """
 
 import re
@@ -37,9 +37,9 @@ Members = Mapping[str, Any]
 
 
 class Beside(NamedTuple):
-    """The files beside a history, decoded; None for one that is not there or does not read.
+    """The files beside a history, decoded; None for one that is missing or cannot be read.
 
-    sample: the last line of the events. remarks: why a file does not read, each beginning with its
+    sample: the last line of the events. remarks: why a file cannot be read, each beginning with its
     name.
     """
 
@@ -51,7 +51,7 @@ class Beside(NamedTuple):
 
 
 def name_run(folder: str, metadata: Members | None) -> RunRecord:
-    """Return what a run is called, by the name of its folder and its metadata."""
+    """Return the names of a run, from the name of its folder and its metadata."""
     named = _FOLDER.fullmatch(folder)
     metadata = metadata or {}
     git = metadata.get("git")
@@ -70,8 +70,8 @@ def name_run(folder: str, metadata: Members | None) -> RunRecord:
 def repeats(row: Members, fold: RunFold, metadata: Members | None) -> bool:
     """Say whether the first row of a folder is the last one of the session before.
 
-    fold: what the earlier folders of the run say. Such a row was logged before this process began.
-    If no metadata says when that was, it is the row that the run ended with.
+    fold: the earlier folders of the run. Such a row was logged before this process started. If no
+    metadata says when that was, it is the row that the run ended with.
     """
     step, moment = step_of(row), moment_of(row)
     if not fold.rows or fold.last_step is None or step is None or moment is None:
@@ -118,7 +118,7 @@ _NAMES = [name for name in RunRecord.__struct_fields__ if name != "config"]
 
 
 def _values(config: Members) -> dict[str, Any]:
-    """Return the values of a config; each is beside a description of it."""
+    """Return the values of a config, without the descriptions beside them."""
     return {
         key: entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry
         for key, entry in config.items()

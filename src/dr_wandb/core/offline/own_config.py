@@ -1,11 +1,11 @@
 """What W&B's clients add to the config of a run, under its key `_wandb`.
 
 Rules (measured with SDK 0.10.12 to 0.31.0: the last config that each sent)
-- It is that of the last session. What the config in the file says under `_wandb` stays.
+- The values are those of the last session. Members of `_wandb` in the file's config stay.
 - A file without telemetry (SDK 0.10.19 and before) has all of it in its own config.
-- `t` is the telemetry, `m` are the defined metrics. `e` is the machine and the program as each
-  writer says it, which wandb-core sends since SDK 0.21. It is what the metadata says, and as that
-  it is there only if it is asked for.
+- `t` is the telemetry, `m` are the defined metrics. `e` is the machine and the program by writer,
+  which wandb-core sends since SDK 0.21. It repeats the metadata, so it is exported only if that is
+  requested.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ from dr_wandb.core.offline.telemetry import (
 )
 
 MACHINE, SENDS_MACHINE = "e", (0, 21)
-"""Where the clients put the machine and the program, and the version of the SDK that began it."""
+"""The key for the machine and the program, and the first SDK version that sends it."""
 
 SENDS_START, START_HAS_PARTS = (0, 12), ((0, 13), (0, 14), (0, 15))
 """Versions of the SDK that send the start time, and with parts of a second."""
@@ -46,11 +46,11 @@ FRAMEWORKS = (
     (3, "tensorflow"),
     (5, "sklearn"),
 )
-"""Numbers of imports and what W&B calls them; the first that was imported is the framework."""
+"""Numbers of imports and W&B's names for them; the first that was imported is the framework."""
 
 
 def own_config(fold: RunFold, *, with_machine: bool) -> dict[str, Any]:
-    """Return what the clients send, or nothing of what the file does not tell."""
+    """Return what the clients send, without members that the file does not have."""
     added = _of_core(fold) if fold.producer else _of_python(fold)
     if with_machine and fold.environments and _core_version(fold) >= SENDS_MACHINE:
         added[MACHINE] = fold.environments

@@ -1,6 +1,6 @@
-"""The records of a part of a `.wandb` file, told apart without decoding them.
+"""Sort the records of a part of a `.wandb` file by kind, without decoding them.
 
-What a record is, its first bytes say, where it is written as the SDKs write it.
+The first bytes of a record give its kind, if it is written as the SDKs write it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from dr_wandb.core.offline.wire import HISTORY, ROOM, SUMMARY, Flags, find_kinds
 
 
 class Bounds(NamedTuple):
-    """Records of one kind in a part: where each lies, and where in it the content of its kind."""
+    """Records of one kind in a part: the offsets of each, and of the content of its kind in it."""
 
     starts: Offsets
     ends: Offsets
@@ -32,8 +32,8 @@ class Bounds(NamedTuple):
 class Records(NamedTuple):
     """The records of a part, in order: rows, changes of the summary, and all others.
 
-    Where what a record is cannot be told without decoding it, all are others, and `odd` are those
-    of them that may be rows.
+    If any record must be decoded to know its kind, all are in `others`, and `odd` are those of them
+    that may be rows.
     """
 
     part: Bytes
@@ -43,7 +43,7 @@ class Records(NamedTuple):
     odd: Sequence[bytes]
 
     def row(self, index: int) -> Mapping[str, Any] | None:
-        """Return the row at an index, None where it does not read."""
+        """Return the row at an index, None if it cannot be read."""
         return row_of(bytes(self.part[self.rows.starts[index] : self.rows.ends[index]]))
 
     def contents(self, bounds: Bounds) -> Iterator[bytes]:
@@ -53,13 +53,13 @@ class Records(NamedTuple):
 
 
 def sort_records(data: Buffer, frames: Frames) -> Records:
-    """Tell the records of a part apart."""
+    """Sort the records of a part by kind."""
     part, starts, ends = _in_one_array(np.frombuffer(data, np.uint8), frames)
     kinds = find_kinds(part, starts, ends)
     bounds = Bounds(starts, ends, kinds.begins, kinds.stops)
     rows, summaries = kinds.tags == HISTORY, kinds.tags == SUMMARY
     odd = ~kinds.certain
-    if odd.any():  # each may be anything: then all that is told one by one, in order
+    if odd.any():  # each may be of any kind: decode all of them one by one, in order
         odd |= rows
         rows = summaries = np.zeros_like(odd)
     records = Records(part, bounds.some(rows), bounds.some(summaries), (), ())
@@ -70,7 +70,7 @@ def sort_records(data: Buffer, frames: Frames) -> Records:
 
 
 def _in_one_array(view: Bytes, frames: Frames) -> tuple[Bytes, Offsets, Offsets]:
-    """Copy the records of a part behind each other, and return where each one lies, in order."""
+    """Join the records of a part into one array, and return the offsets of each, in order."""
     first = int(frames.starts[0]) if len(frames.starts) else 0
     length = int(frames.ends[-1]) - first if len(frames.ends) else 0
     lengths = [len(joined.content) for joined in frames.joined]
@@ -88,7 +88,7 @@ def _in_one_array(view: Bytes, frames: Frames) -> tuple[Bytes, Offsets, Offsets]
 
 
 def row_of(payload: bytes) -> Mapping[str, Any] | None:
-    """Return the row that a record holds, None where it is no row or does not read."""
+    """Return the row in a record, None if it is not a row or cannot be read."""
     match decode_record(payload):
         case Success(HistoryRecord(row=row)):
             return row

@@ -1,9 +1,9 @@
-"""Say why the content of a run is not where its `.wandb` file should be, and how to get it.
+"""Say why the content of a run is not in its `.wandb` file, and how to get it.
 
 Rules
-- A run whose content is elsewhere, or packed, is there and cannot be read: it fails. What is
-  damaged in a file is another matter, see framing.py.
-- What each reason says is what to do. Nothing is fetched, followed or unpacked here.
+- A run whose content is elsewhere, or packed, exists but cannot be read: it fails. Damage inside a
+  file is handled by framing.py.
+- Each reason says what to do. Nothing is fetched, followed or unpacked here.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _BEGINNINGS: Mapping[bytes, str] = {
     b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it",
     b"PK\x03\x04": "a zip archive: unpack it",
 }
-"""The first bytes of a file that stands for a `.wandb` file, and what it is."""
+"""The first bytes of a file that replaces a `.wandb` file, and a description of it."""
 
 _ANNEXED = ".git/annex/objects/"
 
@@ -29,7 +29,7 @@ _LINKS: Mapping[str, str] = {
     _ANNEXED: "a link of git-annex: get the file with `git annex get`",
     ".dvc/cache/": "a link into the cache of DVC: get the file with `dvc pull`",
 }
-"""Parts of the target of a link that leads nowhere, and what it is."""
+"""Parts of the target of a broken link, and a description of the link."""
 
 STAND_INS: Mapping[str, str] = {
     "dvc": "a pointer of DVC: get the file with `dvc pull`",
@@ -39,17 +39,17 @@ STAND_INS: Mapping[str, str] = {
     "zst": "compressed with zstd: unpack it",
     "zip": "a zip archive: unpack it",
 }
-"""What a file `run-<id>.wandb.<suffix>` is, by its suffix, if there is no `run-<id>.wandb`."""
+"""Describes a file `run-<id>.wandb.<suffix>` by its suffix, if there is no `run-<id>.wandb`."""
 
 
 HEAD_BYTES = 256
-"""How much of a file tells what it is."""
+"""The first bytes of a file that identify it."""
 
 
 def out_of_reach(head: bytes) -> str | None:
-    """Say why what should be in a file is elsewhere, by its first bytes; None if it is not.
+    """Say by its first bytes why a file does not have its content; None if it does.
 
-    A file of a version that came after this tool is one of these.
+    A file of a version newer than this tool counts as one without its content.
     """
     for beginning, what in _BEGINNINGS.items():
         if head.startswith(beginning):
@@ -60,8 +60,8 @@ def out_of_reach(head: bytes) -> str | None:
 
 
 def dead_link(target: str) -> str:
-    """Say what a link is whose target is not there."""
+    """Describe a link whose target does not exist."""
     for part, what in _LINKS.items():
         if part in target:
             return f"is {what}"
-    return f"is a link to {target}, which is not there: bring that back, or delete the link"
+    return f"is a link to {target}, which does not exist: restore it, or delete the link"

@@ -2,7 +2,7 @@
 
 Rules
 - A sync that finds nothing new decodes no file, and should not wait 0.14 s for NumPy and protobuf.
-  So neither this module nor one that it imports imports them; `wandb_file.py` and `lines.py` do.
+  So this module and all that it imports import neither; `wandb_file.py` and `lines.py` do.
 """
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
@@ -12,14 +12,14 @@ from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.run import RunFold
 
 MARKS = 8
-"""How many offsets of a file are remembered to read on from, beside its beginning."""
+"""The number of offsets of a file that are remembered to continue from, beside its beginning."""
 
 
 class Mark(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An offset between two records.
 
     below: the highest step before it; after: the step of the row before it; None without one.
-    stepless: how many rows of the file before it have no step of their own.
+    stepless: the number of rows before it in the file without a step of their own.
     """
 
     offset: int
@@ -31,10 +31,10 @@ class Mark(Record, frozen=True, kw_only=True, omit_defaults=True):
 class FileReading(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How far a file was read, and what was found so far.
 
-    end: where reading goes on. fold: the run up to here. lost: bytes that are not read again.
-    torn: what could not be read at the end, and may be whole when the file has grown. numbered_on:
-    the rows get steps behind those of the file before, since they resume it. remarks: what is to
-    be reported of files beside it, each remark beginning with the name of one.
+    end: where reading continues. fold: the run up to here. lost: bytes that are not read again.
+    torn: bytes at the end that could not be read, but may be complete once the file has grown.
+    numbered_on: the rows get steps after those of the file before, since they resume it. remarks:
+    reports about files beside it, each beginning with the name of one.
     """
 
     end: int = len(HEADER)

@@ -1,7 +1,7 @@
-"""The records of a `.wandb` file, as values; `decoding.py` makes them of bytes.
+"""The records of a `.wandb` file, as values; `decoding.py` makes them from bytes.
 
 Rules
-- Kinds that say nothing of a run's data (files, artifacts, ...) are `OtherRecord`.
+- Kinds without data of a run (files, artifacts, ...) are `OtherRecord`.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from dr_wandb.core.offline.tree import Path
 
 
 class Change(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Members of an object that are set, in order, to JSON texts, and then those that go."""
+    """Members of an object to set to JSON texts, in order, and then those to remove."""
 
     set: tuple[tuple[Path, bytes], ...] = ()
     removed: tuple[Path, ...] = ()
 
 
 class SystemSample(Record, frozen=True, kw_only=True):
-    """A sample of the machine: values by name, each with `system.` before it as in W&B.
+    """A sample of the machine: values by name, each with the prefix `system.` as in W&B.
 
     timestamp: epoch seconds, None if the sample has none.
     """
@@ -30,7 +30,7 @@ class SystemSample(Record, frozen=True, kw_only=True):
 
 
 class BranchPoint(Record, frozen=True, kw_only=True):
-    """Where a run was forked off another one, or rewound. value: None if it is no number."""
+    """The point at which a run was forked, or rewound. value: None if it is not a number."""
 
     run_id: str
     metric: str
@@ -38,10 +38,10 @@ class BranchPoint(Record, frozen=True, kw_only=True):
 
 
 class RunRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run is called; "" where it is not said. Comes again when some of it changes.
+    """The names and settings of a run, "" if missing. It comes again when some of them change.
 
-    started_at: epoch seconds and nanoseconds, None where there are none. resumes: it goes on where
-    an earlier file of it ended. counts_on: its steps do so already, since a server said where.
+    started_at: epoch seconds and nanoseconds, None if missing. resumes: it continues an earlier
+    file of the run. counts_on: its steps continue too, because a server gave it the last step.
     """
 
     run_id: str = ""
@@ -81,13 +81,13 @@ class HistoryRecord(Record, frozen=True, kw_only=True):
 
 
 class HeaderRecord(Record, frozen=True, kw_only=True):
-    """The first record. `producer`: the version of wandb-core, "" where Python wrote the file."""
+    """The first record. `producer`: the version of wandb-core, "" if Python wrote the file."""
 
     producer: str
 
 
 class PreemptingRecord(Record, frozen=True, kw_only=True):
-    """The process was told that its machine will be taken away."""
+    """The process was notified that its machine will be taken away."""
 
 
 class ExitRecord(Record, frozen=True, kw_only=True):
@@ -98,14 +98,14 @@ class ExitRecord(Record, frozen=True, kw_only=True):
 
 
 class HostRecord(Record, frozen=True, kw_only=True):
-    """What `wandb-metadata.json` holds of the machine and the program. writer_id: who says it."""
+    """Machine and program, as in `wandb-metadata.json`. writer_id: the writer that reported it."""
 
     metadata: Mapping[str, Any]
     writer_id: str = ""
 
 
 class TelemetryRecord(Record, frozen=True, kw_only=True):
-    """What the program is and used, as `telemetry_fields.py` reads it."""
+    """The program and the features it used, as `telemetry_fields.py` reads it."""
 
     telemetry: bytes
 
@@ -117,7 +117,7 @@ class MetricRecord(Record, frozen=True, kw_only=True):
 
 
 class OtherRecord(Record, frozen=True, kw_only=True):
-    """A record without data of a run, or of a kind that came after this tool."""
+    """A record without data of a run, or of a kind newer than this tool."""
 
 
 RunFileRecord = (

@@ -1,11 +1,11 @@
-"""The rows of a `.wandb` file, many at once.
+"""Read the rows of a `.wandb` file, many at once.
 
 Rules
-- A row is what `decode_record` says of its record; the fast way gives the same or does not decide.
-- What is not written as the SDK writes it (one JSON text for each key) takes the slow way.
-- A row without a step of its own is numbered by how many such rows of its file come before it.
+- A row is what `decode_record` makes of its record; the fast path gives the same or gives up.
+- Rows that are not written as the SDK writes them (one JSON text for each key) take the slow path.
+- A row without a step of its own gets the number of such rows before it in its file.
 
-A million records of eight values take the protobuf library 10 seconds to be looked at from Python
+Reading a million parsed records of eight values from Python takes the protobuf library 10 seconds
 (protobuf 7, msgspec 0.22). Here their values are found with NumPy and decoded a column at a time.
 """
 
@@ -41,7 +41,7 @@ ROWS_AT_ONCE = 8192
 
 
 class ColumnRows(NamedTuple):
-    """Rows as the columns of their values, None where a row has none: a batch of a source."""
+    """Rows as columns of values, None for a row without one: a batch of a source."""
 
     columns: Mapping[str, Cells]
     size: int
@@ -65,7 +65,7 @@ class ColumnRows(NamedTuple):
         return encode_columns(columns, self.size, run_id)
 
     def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
-        """Return what a selection admits of the rows, as lines."""
+        """Return the part of the rows that a selection admits, as lines."""
         return self.encode(run_id).select(selection)
 
 
@@ -76,15 +76,15 @@ def pieces(records: Records) -> Iterator[Records]:
 
 
 def odd_rows(records: Records) -> RowBatch:
-    """Return the rows of a part whose records may be anything."""
+    """Return the rows among the records of a part that may be of any kind."""
     rows = [row for content in records.odd if (row := row_of(content)) is not None]
     return RowBatch(rows=rows)
 
 
 def last_values(records: Records) -> dict[Path, bytes] | None:
-    """Return what the changes of the summary set, the last JSON text of each path.
+    """Return the last JSON text of each path that the changes of the summary set.
 
-    None where that is not all they do, or their order matters.
+    None if they do more than set texts, or if their order matters.
     """
     _, _, begins, stops = records.summaries
     if len(begins) <= few.FEW:
@@ -99,7 +99,7 @@ def last_values(records: Records) -> dict[Path, bytes] | None:
 def last_of_rows(records: Records) -> dict[Path, bytes] | None:
     """Return the last JSON text of each key of the rows of a part.
 
-    None if that cannot be told from their items, or if a value lies inside of another one.
+    None if that does not follow from their items, or if a value is inside of another one.
     """
     found: dict[Path, bytes] = {}
     for some in pieces(records):
@@ -113,7 +113,7 @@ def last_of_rows(records: Records) -> dict[Path, bytes] | None:
 
 
 def rows_one_by_one(records: Records) -> Iterator[Mapping[str, Any]]:
-    """Give the rows of a part as their records say them."""
+    """Give the rows of a part, each decoded from its record."""
     rows = map(records.row, range(len(records.rows.starts)))
     yield from (row for row in chain(rows, map(row_of, records.odd)) if row is not None)
 
@@ -121,10 +121,10 @@ def rows_one_by_one(records: Records) -> Iterator[Mapping[str, Any]]:
 def read_rows(
     records: Records, window: FetchWindow, stepless: int = 0
 ) -> Iterator[tuple[RowBatch | ColumnRows, int]]:
-    """Read the rows of a part whose step lies in the window.
+    """Read the rows of a part whose step is in the window.
 
-    stepless: how many rows before the part have no step of their own. With each batch comes that
-    number behind it.
+    stepless: the number of rows before the part without a step of their own. Each batch comes with
+    that number after it.
     """
     for batch in chain(map(read_some, pieces(records)), [odd_rows(records)]):
         numbered, stepless = number_rows(batch, stepless)
@@ -132,7 +132,7 @@ def read_rows(
 
 
 def number_rows(batch: RowBatch | ColumnRows, stepless: int) -> tuple[RowBatch | ColumnRows, int]:
-    """Give steps to the rows that have none of their own; returns how many there are then."""
+    """Give rows without a step of their own their numbers, and return their count so far."""
     if isinstance(batch, RowBatch):
         raw_steps = [row.get("_step") for row in batch.rows]
     else:
@@ -142,7 +142,7 @@ def number_rows(batch: RowBatch | ColumnRows, stepless: int) -> tuple[RowBatch |
 
 
 def count_on(steps: Sequence[Any], stepless: int) -> tuple[list[Any], int]:
-    """Give each step that is None its number, and how many of these there are then.
+    """Give each step that is None its number, and return the count of these so far.
 
     wandb-core does so when it sends rows without a step (shared mode, SDK 0.31.0): they are 0, 1,
     2, ... by themselves, for each session.
@@ -157,7 +157,7 @@ def count_on(steps: Sequence[Any], stepless: int) -> tuple[list[Any], int]:
 
 
 def read_some(records: Records) -> RowBatch | ColumnRows:
-    """Read rows in their order; those that are not fit for columns one by one."""
+    """Read rows in order; those that are not fit for columns are read one by one."""
     _, _, begins, stops = records.rows
     items, unfit, beside = find_items(records.part, begins, stops, has_step=True)
     columns = columns_of(records.part, items, unfit, beside)
@@ -175,7 +175,7 @@ def read_some(records: Records) -> RowBatch | ColumnRows:
 
 
 def inside(batch: RowBatch | ColumnRows, window: FetchWindow) -> RowBatch | ColumnRows:
-    """Return the part of a batch whose steps lie in the window."""
+    """Return the part of a batch whose steps are in the window."""
     if window.whole:
         return batch
     return _chosen(batch, [window.has(step) for step in steps_of(batch)])
@@ -204,7 +204,7 @@ def with_steps(batch: RowBatch | ColumnRows, steps: Sequence[Any]) -> RowBatch |
 
 
 def rising(steps: Iterable[int | None], after: int | None) -> list[int]:
-    """Give rows steps behind the last one before them, as the server does for a resumed run."""
+    """Give rows steps after the last earlier one, as the server does for a resumed run."""
     following = 0 if after is None else after + 1
     risen = []
     for step in steps:
@@ -214,7 +214,7 @@ def rising(steps: Iterable[int | None], after: int | None) -> list[int]:
 
 
 def integers(steps: Sequence[Any]) -> list[int | None]:
-    """Return steps as records hold them, None for what no record can hold."""
+    """Return steps as records hold them, None for values that no record can hold."""
     if {*map(type, steps)} == {int}:
         return list(steps)
     return [as_step(step) for step in steps]

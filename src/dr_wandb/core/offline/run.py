@@ -1,13 +1,12 @@
-"""What the files of a run say together, and the run that this makes.
+"""Make a run from what its files say together.
 
-Rules (measured: what SDKs 0.15 to 0.31 tell a server, online and with `wandb sync`)
-- A run that was resumed has several files, folded one behind the other in the order in which they
-  were started. Rows add up; names that are set stay until others are set; the config is that of the
-  later file, over that of the earlier one if it resumes the run; summary and state are those of
-  the last one that says something of them.
-- What several writers say of the machine is merged in the order of their names, which a fold that
-  was kept has too; the last one counts.
-- A fold can be kept: its values are JSON-safe, and it is the same when it is read again.
+Rules (measured: what SDKs 0.15 to 0.31 send to a server, online and with `wandb sync`)
+- A run that was resumed has several files, folded in the order in which they were started. Rows add
+  up; names stay until others are set. The config is that of the later file, over that of the
+  earlier one if it resumes the run. Summary and state are those of the last file that has them.
+- Reports of the machine by several writers are merged in the order of the writers' names, also in a
+  stored fold; the last one counts.
+- A fold can be stored: its values are JSON-safe, and it is the same when it is read again.
 """
 
 from typing import Any
@@ -24,23 +23,23 @@ from dr_wandb.core.offline.telemetry import OFFLINE, RESUMED, has_feature, sdk_v
 from dr_wandb.core.offline.tree import Leaf, Path, as_object, in_order
 
 RUNNING_SECONDS = 300.0
-"""A run without an exit record goes on if its file was written to within this time."""
+"""A run without an exit record is running if its file was written to within this time ..."""
 
 LAG_SECONDS = 86_400.0
-"""... and if the latest moment that its records name is not older than this.
+"""... and if the latest time in its records is not older than this.
 
-A copy or a clone is written to just now, whatever its age. A record may be older than the write
-that brings it: the SDK writes blocks of 32 KiB, which a slow script fills in hours, and the clocks
-of the machine and of this one may differ, also by a time zone that is set wrongly.
+A copy or a clone was written to just now, whatever its age. A record may be older than the write
+that brings it: the SDK writes blocks of 32 KiB, which a slow script fills in hours. The clocks of
+the two machines may differ, also by a wrongly set time zone.
 """
 
 CRASHED = 254
-"""The exit code that the server takes for a crash."""
+"""The exit code that the server interprets as a crash."""
 
 UNKNOWN_PRODUCER = "unknown"
-"""Where the header is lost: taken for wandb-core, which wrote all files since SDK 0.18."""
+"""Used if the header is lost; taken for wandb-core, which wrote all files since SDK 0.18."""
 
-TELLS_RUNTIME = (0, 12)
+MEASURES_RUNTIME = (0, 12)
 """The first version of the SDK that measures the runtime."""
 
 NOBODY = RunRecord()
@@ -50,9 +49,9 @@ Tracked = tuple[tuple[Path, str], ...]
 
 
 class Replay(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """What W&B's Python client made of the rows of a file up to an offset, see legacy.py.
+    """What W&B's Python client computed from rows up to an offset, see legacy.py.
 
-    tracked: numbers that definitions of metrics ask for.
+    tracked: numbers that definitions of metrics need.
     """
 
     end: int = len(HEADER)
@@ -65,19 +64,19 @@ class Replay(Record, frozen=True, kw_only=True, omit_defaults=True):
 class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the files of a run say, as far as they were read.
 
-    producer: the version of wandb-core that wrote the last file, "" for older ones. run: what it is
-    called. started_at: when the first file was started, in epoch seconds and nanoseconds.
-    config_leaves, summary_leaves: as they are at the end. system: the last sample of each system
-    metric. earlier_host: what the files before the last say of the machine. rows: how many;
-    last_step: the highest, end_step: that of the last row; stepless: how many rows of the last file
-    have no step of their own; follows: its first step is higher than those before, None without a
-    row. moment: the latest time that is named, in epoch seconds. unreadable: how many records that
-    are whole did not read. is_new_file: the last file has not named its run yet; has_new_summary:
-    it has said something of the summary, be it by rows; tells_summary: by a record. resumed_leaves:
-    the config in case the last file turns out to resume the run, None if that is known;
-    earlier_summary: the summary of the files before it. telemetry, metrics, globs, environments:
-    what the last file says of its program (tells_telemetry: by a record of its own), of the metrics
-    that it defines, and of the machine by who says it. replay: what W&B's Python client made of its
+    producer: the version of wandb-core that wrote the last file, "" for older SDKs. run: its names.
+    started_at: when the first file was started, in epoch seconds and nanoseconds. config_leaves,
+    summary_leaves: as they are at the end. system: the last sample of each system metric.
+    earlier_host: the machine according to the files before the last. rows: their number; last_step:
+    the highest, end_step: that of the last row; stepless: the number of rows of the last file
+    without a step of their own; follows: its first step is higher than those before, None without a
+    row. moment: the latest time in any record, in epoch seconds. unreadable: the number of whole
+    records that could not be decoded. is_new_file: the last file has not named its run yet;
+    has_new_summary: it has changed the summary, by rows or records; tells_summary: by a record.
+    resumed_leaves: the config for the case that the last file turns out to resume the run, None if
+    that is known; earlier_summary: the summary of the files before it. telemetry, metrics, globs,
+    environments: what the last file says of its program (tells_telemetry: by a record of its own),
+    of its metrics, and of the machine by writer. replay: what W&B's Python client made from its
     rows, if that is needed.
     """
 
@@ -126,17 +125,18 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def final_leaves(self) -> tuple[Leaf, ...]:
-        """Return the leaves of the config, given all that is known of whether the run resumes."""
+        """Return the leaves of the config, for a resumed run if the last file resumes it."""
         if self.resumed_leaves is not None and self.resumes:
             return self.resumed_leaves
         return self.config_leaves
 
     @property
     def resumes(self) -> bool:
-        """Say whether the last file resumes the run, as its telemetry tells.
+        """Say whether the last file resumes the run, according to its telemetry.
 
-        SDK 0.10.19 and before wrote none, and SDK 0.11 and before at the end alone. Without any,
-        rows behind those of the file before say so: a run that is started again begins at step 0.
+        SDK 0.10.19 and before wrote none, and SDK 0.11 and before wrote it only at the end. Without
+        any, steps after those of the file before show it: a run that is started again begins at
+        step 0.
         """
         silent = not self.producer and not self.tells_telemetry
         return has_feature(self.telemetry, RESUMED) or (silent and bool(self.follows))
@@ -150,33 +150,33 @@ class RunFold(Record, frozen=True, kw_only=True, omit_defaults=True):
             members = {**earlier, **self.replay.summary}
         if self.end_step is not None and (self.producer or members):
             members["_step"] = self.end_step
-        if self.exit is not None and not self.producer and self._tells_runtime(self.exit):
+        if self.exit is not None and not self.producer and self._measured_runtime(self.exit):
             members["_wandb"] = {"runtime": self.exit.runtime}
         return members
 
     @property
     def has_no_summary(self) -> bool:
-        """Say whether the last file is one of the Python client, which ended before its summary."""
+        """Say whether the last file is of the Python client and ended before its summary."""
         return not self.producer and self.has_new_summary and not self.tells_summary
 
     @property
     def expands_globs(self) -> bool:
-        """Say whether the Python client made metrics of the keys of rows, as it does online."""
+        """Say whether the Python client made metrics from the keys of rows, as it does online."""
         of_python = not self.producer and bool(self.globs)
         return of_python and not has_feature(self.telemetry, OFFLINE)
 
     @property
     def needs_replay(self) -> bool:
-        """Say whether something is to be had only from what the Python client made of rows."""
+        """Say whether some values can only be computed as the Python client did, from rows."""
         return self.expands_globs or self.has_no_summary
 
-    def _tells_runtime(self, end: ExitRecord) -> bool:
+    def _measured_runtime(self, end: ExitRecord) -> bool:
         """Say whether the client measured its runtime; a runtime of 0 is not in the file."""
-        return end.runtime != 0 or sdk_version(self.telemetry) >= TELLS_RUNTIME
+        return end.runtime != 0 or sdk_version(self.telemetry) >= MEASURES_RUNTIME
 
 
 def behind(before: RunFold) -> RunFold:
-    """Return the fold with which a further file of a run is started: the run is alive again."""
+    """Return the fold to start a further file of a run with: the run is alive again."""
     leaves = before.summary_leaves
     if not before.producer:  # some of it is in no record
         leaves = tuple(((key,), value) for key, value in before.summary.items() if key != "_step")
@@ -205,22 +205,22 @@ def behind(before: RunFold) -> RunFold:
 
 
 def state_of(fold: RunFold, modified: float, now: float) -> str:
-    """Return the state of a run as W&B calls it.
+    """Return the state of a run in W&B's words.
 
     modified: when its last file was written to; now: the present, both in epoch seconds.
     """
     code = None if fold.exit is None else fold.exit.exit_code
     if code == 0:
         return "finished"
-    if code is None and _goes_on(fold, modified, now):
+    if code is None and _may_be_alive(fold, modified, now):
         return "running"
     if fold.preempting:
         return "preempted"
     return "crashed" if code in (None, CRASHED) else "failed"
 
 
-def _goes_on(fold: RunFold, modified: float, now: float) -> bool:
-    """Say whether the process may be alive. If no record names a moment, the file alone says it."""
+def _may_be_alive(fold: RunFold, modified: float, now: float) -> bool:
+    """Say whether the process may be alive. If no record has a time, only the file's counts."""
     started = [fold.started_at, None if fold.run is None else fold.run.started_at]
     moments = [fold.moment, *(moment[0] for moment in started if moment is not None)]
     latest = max((moment for moment in moments if moment is not None), default=now)

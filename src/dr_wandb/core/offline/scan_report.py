@@ -1,4 +1,4 @@
-"""What a folder of `.wandb` files holds, as `wandb-export scan` tells it."""
+"""What a folder of `.wandb` files holds, as `wandb-export scan` reports it."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -8,11 +8,11 @@ from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.wording import count, printable, size_in_words, table
 
 WIDEST = 80
-"""Characters of a cell of the table."""
+"""The most characters of a cell of the table."""
 
 
 class NoticeKind(StrEnum):
-    """What there is to say of a file, for programs (docs/offline.md)."""
+    """The kind of a notice, for programs (docs/offline.md)."""
 
     NO_RUN_FILE = "no_run_file"
     HOLLOW = "hollow"
@@ -31,7 +31,7 @@ class NoticeKind(StrEnum):
 
 
 class FileNotice(Record, frozen=True, kw_only=True):
-    """Something to say of a file, whose `name` is its path below the folder.
+    """A notice about a file, whose `name` is its path below the folder.
 
     text: for people, follows the name. serious: data may be missing because of it.
     """
@@ -43,9 +43,9 @@ class FileNotice(Record, frozen=True, kw_only=True):
 
 
 class RunOnDisk(Record, frozen=True, kw_only=True):
-    """One run. entity, project: "" where the files name none, as is usual for an entity.
+    """One run. entity, project: "" if the files name none, as is usual for an entity.
 
-    last_step: the highest step, None where no row has one. bytes: of all its files. whole: every
+    last_step: the highest step, None if no row has one. bytes: of all its files. whole: every
     byte was read as a record. forked_from: the run and step that it was forked at, as text.
     """
 
@@ -64,7 +64,7 @@ class RunOnDisk(Record, frozen=True, kw_only=True):
 
 
 class FolderContent(Record, frozen=True, kw_only=True):
-    """The runs below a folder, oldest first, those that cannot be read, and notices of files."""
+    """The runs below a folder, oldest first, those that cannot be read, and notices about files."""
 
     folder: str
     runs: tuple[RunOnDisk, ...]
@@ -73,13 +73,12 @@ class FolderContent(Record, frozen=True, kw_only=True):
 
 
 def describe_folder(content: FolderContent) -> tuple[str, ...]:
-    """Say which runs there are: a line for each that can be read."""
+    """Describe the runs that can be read, one line for each."""
     head = ("run", "project", "name", "state", "rows", "last step", "size", "")
     lines = table([head, *map(_columns, content.runs)], right={4, 5, 6}) if content.runs else ()
     files = sum(len(run.files) for run in content.runs)
     found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below "
-    where = printable(content.folder)
-    return (*lines, *([""] if lines else []), found + where)
+    return (*lines, *([""] if lines else []), found + printable(content.folder))
 
 
 def _columns(run: RunOnDisk) -> tuple[str, ...]:
@@ -101,7 +100,7 @@ def _columns(run: RunOnDisk) -> tuple[str, ...]:
 
 
 def describe_problems(content: FolderContent) -> Iterator[str]:
-    """Say which runs cannot be read, and what there is to tell of files."""
+    """Give the runs that cannot be read, and the notices about files."""
     for run_id, failure in sorted(content.unread.items()):
         yield printable(f"run {run_id!r}: {failure.reason}")
     for notice in content.notices:

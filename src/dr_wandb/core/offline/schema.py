@@ -2,9 +2,9 @@
 
 Names and numbers are those of `wandb/proto/wandb_internal.proto` (wandb 0.29 to 0.31; older files
 have the same numbers). Text is declared as bytes, which are the same on the wire: text that is not
-UTF-8 is no reason to lose a record. Fields that are not named here are passed over. The schema
-lives in a pool of its own, so reading files needs no wandb and disturbs none. Telemetry is left as
-it is, since its fields come and go (`telemetry_fields.py`).
+UTF-8 is no reason to lose a record. Fields that are not named here are skipped. The schema lives in
+a pool of its own, so reading files does not need wandb and does not disturb it. Telemetry is left
+undecoded, since its fields come and go (`telemetry_fields.py`).
 """
 
 from functools import cache
@@ -177,7 +177,7 @@ Timestamp
   1 seconds int64
   2 nanos int32
 """
-"""A message, and below it its fields: number, name, type, and the choice that it is one of."""
+"""Each message, and below it its fields: number, name, type, and the oneof that has it."""
 
 _TYPES = {
     name: getattr(FieldDescriptorProto, f"TYPE_{name.upper()}")
@@ -187,13 +187,13 @@ _TYPES = {
 
 @cache
 def record_class() -> Any:
-    """Return the class of a whole record. What it parses, it parses as wandb's own class does."""
+    """Return the class of a whole record. It parses fields as wandb's own class does."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.Record"))
 
 
 @cache
 def nothing_class() -> Any:
-    """Return the class of a message that knows no field: what it parses is known by numbers."""
+    """Return the class of a message without fields: it keeps all fields by their numbers."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.Nothing"))
 
 

@@ -8,20 +8,20 @@ from dr_wandb.core.contract.values import number
 
 
 def step_of(row: Mapping[str, Any]) -> int | None:
-    """Return the step of a row, None if it has none that a record can hold."""
+    """Return the step of a row, None if it has no step that a record can hold."""
     return as_step(row.get("_step"))
 
 
 def as_step(value: Any) -> int | None:
-    """Return the step that a value of a row is, None if it is none that a record can hold."""
+    """Return a value of a row as a step, None if a record cannot hold it as one."""
     if type(value) is dict:
-        value = settle(value)  # a number in the alternatives of a union
+        value = settle(value)  # a number in a value of mixed type
     safe = number(value) if type(value) is float else value
     return safe if type(safe) is int else None
 
 
 def moment_of(row: Mapping[str, Any]) -> float | None:
-    """Return the time of a row or a sample in epoch seconds, None if it names none."""
+    """Return the time of a row or a sample in epoch seconds, None if it has none."""
     moment: Any = row.get("_timestamp")
     is_number = isinstance(moment, int | float) and not isinstance(moment, bool)
     return float(moment) if is_number and 0 < moment < 1e11 else None

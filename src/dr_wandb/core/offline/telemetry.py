@@ -1,8 +1,8 @@
-"""What a file says of the program that wrote it: its versions, its imports, what it used.
+"""What a file records of the program that wrote it: its versions, imports and used features.
 
 Rules
-- Telemetry is kept as W&B's clients upload it, as `_wandb.t` of the config: under the numbers of
-  its fields, flags as the sorted list of those that are set (measured with SDK 0.10.33 to 0.31.0).
+- Telemetry is kept as W&B's clients upload it, as `_wandb.t` of the config: by the numbers of its
+  fields, flags as the sorted list of those that are set (measured with SDK 0.10.33 to 0.31.0).
 - Each record adds to those before it; `telemetry_fields.py` decodes them.
 """
 
@@ -22,11 +22,11 @@ JUPYTER, KAGGLE = 1, 2
 """Numbers of environments."""
 
 MOST_DIGITS = 9
-"""A number of more digits is no part of a version; Python refuses to read one of thousands."""
+"""A longer number is not part of a version; Python refuses to read one of thousands of digits."""
 
 
 def merged(before: Telemetry, said: Telemetry) -> dict[str, Any]:
-    """Return telemetry with what a further record says: flags and labels add up."""
+    """Return telemetry merged with a further record: flags and labels add up."""
     found = dict(before)
     for key, value in said.items():
         held = found.get(key)

@@ -1,8 +1,8 @@
-"""Decode what a file says of the program that wrote it, as `telemetry.py` describes it.
+"""Decode what a file records of the program that wrote it, as `telemetry.py` describes it.
 
 Rules
 - Fields are taken by their numbers, so those that newer or older SDKs have are kept too.
-- What cannot be decoded, or is not of the wire type of its field, says nothing.
+- A field that cannot be decoded, or has the wrong wire type, is skipped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ _NO_NUMBERS = _FLAGS | _TEXTS | {_LABEL}
 
 
 def telemetry_of(raws: Iterable[bytes]) -> dict[str, Any]:
-    """Return what telemetry records say together."""
+    """Return the merged content of telemetry records."""
     found: dict[str, list[Any]] = {}
     for number, content in _fields(raws):
         if isinstance(content, bytes) or str(number) not in _NO_NUMBERS:
@@ -41,9 +41,9 @@ def telemetry_of(raws: Iterable[bytes]) -> dict[str, Any]:
 
 
 def _fields(raws: Iterable[bytes]) -> list[tuple[int, Any]]:
-    """Return numbers and contents of the fields of messages; those that are none are left out.
+    """Return numbers and contents of the fields of messages, skipping anything else.
 
-    Messages that are put behind each other are one, which takes less time to look at.
+    Concatenated messages are one message, which takes less time to read.
     """
     whole = b"".join(raw for raw in raws if _is_message(raw))
     fields = UnknownFieldSet(nothing_class().FromString(whole))
@@ -60,7 +60,7 @@ def _is_message(raw: bytes) -> bool:
 
 
 def _value(key: str, contents: Sequence[Any]) -> Any:
-    """Return a number or a text, or what an inner message has that comes in several pieces."""
+    """Return a number, a text, or the content of an inner message in several pieces."""
     if not all(isinstance(content, bytes) for content in contents):
         return contents[-1]
     if key not in _FLAGS and key != _LABEL:

@@ -1,4 +1,4 @@
-"""Text and JSON as a `.wandb` file holds them. Neither is lost because it does not read."""
+"""Text and JSON as a `.wandb` file holds them. Neither is lost if it cannot be decoded."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def text_of(raw: bytes) -> str:
 
 
 def json_or_text(raw: bytes) -> Any:
-    """Decode JSON; what is none is kept as text rather than lost."""
+    """Decode JSON; anything else is kept as text rather than lost."""
     try:
         return decode_json(raw, "a value")
     except ValueError:

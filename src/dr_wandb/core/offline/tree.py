@@ -1,10 +1,10 @@
 """Values at paths, as wandb-core keeps a row, a config and a summary (measured with 0.19 to 0.31).
 
 Rules
-- What is set at a path replaces what was there, inside of it, or on the way to it.
-- A value is a leaf, also if it is an object: nothing is set in or removed from its inside. Where
-  objects are spread, each of their members is a leaf instead; an object without any leaves nothing.
-- A branch that has lost its last leaf is gone.
+- Setting a path replaces the values at it, inside of it, and on the way to it.
+- A value is a leaf, even if it is an object: nothing is set in or removed from its inside. `spread`
+  makes each member of an object a leaf instead; an object without members leaves nothing.
+- A branch that has lost its last leaf is removed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ class Tree:
         branch[path[-1]] = value
 
     def spread(self, path: Path, value: Any) -> None:
-        """Set a leaf, or for an object those of its members."""
+        """Set a leaf, or for an object the leaves of its members."""
         if not isinstance(value, dict):
             self.set(path, value)
             return
@@ -47,7 +47,7 @@ class Tree:
             self.spread((*path, key), member)
 
     def remove(self, path: Path) -> None:
-        """Remove the leaf at a path, or all that lie below it."""
+        """Remove the leaf at a path, or all leaves below it."""
         branches = [self._root]
         for key in path[:-1]:
             inner = branches[-1].get(key)
@@ -75,7 +75,7 @@ class Tree:
 
 
 def as_object(leaves: Iterable[Leaf]) -> dict[str, Any]:
-    """Return leaves of which none lies inside of another as an object of objects."""
+    """Return leaves, none inside of another, as an object of objects."""
     members: dict[str, Any] = {}
     for path, value in leaves:
         inner = members

@@ -1,10 +1,10 @@
-"""Read a `.wandb` file: what it says of its run, its rows, and what else was logged.
+"""Read a `.wandb` file: its run, its rows, and everything else that was logged.
 
 Rules
-- Reading may stop at the end of any record and go on there when the file has grown: the result is
-  that of reading it at once.
-- What does not read is counted and named; everything else is kept.
-- A row is counted and read by the same rule, so that the count is always that of the rows.
+- Reading may stop at the end of any record and continue there when the file has grown: the result
+  is that of reading it at once.
+- Records that cannot be read are counted and reported; everything else is kept.
+- Counting and reading use the same rule for rows, so that the count is always that of the rows.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +38,7 @@ from dr_wandb.core.offline.telemetry import RESUMED, has_feature
 from dr_wandb.core.offline.telemetry_fields import telemetry_of
 
 TakeRows = Callable[[RowBatch | ColumnRows], None]
-"""Called with some rows of a file, which are one batch; at least one row."""
+"""Called with one batch of rows of a file, at least one row."""
 
 
 def read_file(
@@ -47,10 +47,10 @@ def read_file(
     after_part: Callable[[], None] = lambda: None,
     take: TakeRows | None = None,
 ) -> FileReading:
-    """Read a file, or what has come since an earlier reading of it.
+    """Read a file, or the records that were added since an earlier reading of it.
 
-    after_part: called when a part of the file is not needed any more. take: called with all rows
-    that are read, as `rows_of` gives them, so that they need not be read again.
+    after_part: called when a part of the file is no longer needed. take: called with all rows that
+    are read, as `rows_of` gives them, so that they need not be read again.
     """
     folding = RunFolding(before.fold)
     lost, marks = list(before.lost), list(before.marks)
@@ -88,7 +88,7 @@ def _with_replay(
     before: Replay | None,
     after_part: Callable[[], None],
 ) -> RunFold:
-    """Go over the rows once more if W&B's client made something of them that no record says."""
+    """Read the rows again if W&B's client computed values from them that no record has."""
     if not fold.needs_replay:
         return replace(fold, replay=None)
     has_metrics = bool(fold.metrics or fold.globs)
@@ -97,7 +97,7 @@ def _with_replay(
 
 
 def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:
-    """Add a loss to those before it, as one where it goes on with the last."""
+    """Add a loss to those before it, joined with the last one if it continues it."""
     last = lost[-1] if lost else None
     if last is not None and (last.offset + last.length, last.reason) == (loss.offset, loss.reason):
         lost[-1] = replace(
@@ -108,7 +108,7 @@ def _add_loss(lost: list[LostBytes], loss: LostBytes) -> None:
 
 
 def _fold(records: Records, folding: RunFolding, numbered_on: bool, take: TakeRows | None) -> None:
-    """Fold the records of a part, and give its rows if they are taken."""
+    """Fold the records of a part, and give its rows to `take`, if set."""
     _fold_each(records.others, folding)
     changes = len(records.summaries.starts)
     last = last_values(records) if changes and folding.is_of_core else None
@@ -129,7 +129,7 @@ def _fold(records: Records, folding: RunFolding, numbered_on: bool, take: TakeRo
 def _count(
     records: Records, stepless: int, *, reads: bool
 ) -> Iterator[tuple[CountedRows, RowBatch | ColumnRows | None]]:
-    """Count the rows of a part; reads: give them, too."""
+    """Count the rows of a part. reads: also give the rows."""
     if reads:
         yield from ((counted, rows) for rows, counted in read_and_count(records, stepless))
     else:
@@ -150,7 +150,7 @@ def _fold_each(contents: Iterable[bytes], folding: RunFolding) -> None:
 def rows_of(
     data: Buffer, reading: FileReading, window: FetchWindow
 ) -> Iterator[RowBatch | ColumnRows]:
-    """Read the rows that a reading counted whose step lies in the window."""
+    """Read the rows counted by a reading whose step is in the window."""
     content = memoryview(data)[: reading.end]
     mark = _begin(reading, window)
     last, stepless = mark.after, mark.stepless
@@ -167,7 +167,7 @@ def rows_of(
 
 
 def _begin(reading: FileReading, window: FetchWindow) -> Mark:
-    """Return where to begin so that no row of the window is missed."""
+    """Return the mark to begin at so that no row of the window is missed."""
     mark = reading.mark_before(window)
     if mark is not None:
         return mark
@@ -176,9 +176,9 @@ def _begin(reading: FileReading, window: FetchWindow) -> Mark:
 
 
 def identify(data: Buffer) -> RunRecord | None:
-    """Return the first record that says what the run is called, None if there is none.
+    """Return the first record that names the run, None if there is none.
 
-    Whether a resumed run counts on is told by telemetry, which comes before the first row.
+    Telemetry, which comes before the first row, shows whether a resumed run counts on.
     """
     run: RunRecord | None = None
     first = _named_at_once(data)
@@ -212,11 +212,11 @@ def first_step(data: Buffer) -> int | None:
 
 
 FIRST_RECORDS, FIRST_BYTES = 4, 1 << 12
-"""The SDK names the run in the first or second record, which are short for most runs."""
+"""The SDK names the run in the first or second record, which are small for most runs."""
 
 
 def _named_at_once(data: Buffer) -> RunRecord | None:
-    """Return what the first records call the run, which is most of what a small file costs."""
+    """Return the run named by the first records: a shortcut, as small files are mostly this."""
     head = memoryview(data)[:FIRST_BYTES]
     frames = read_frames(head, len(HEADER), len(head))
     for start, end in zip(frames.starts[:FIRST_RECORDS], frames.ends[:FIRST_RECORDS], strict=True):

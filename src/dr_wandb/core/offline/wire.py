@@ -1,9 +1,10 @@
 """Find the fields of many protobuf messages at once.
 
 Rules
-- Nothing is taken for granted: whatever is not exactly of the expected form is said to be `unfit`,
-  and left to the protobuf library.
-- Offsets are into a part of a file with room behind it, so that eight bytes can be read anywhere.
+- Nothing is taken for granted: a message that is not exactly of the expected form is marked
+  `unfit`, and left to the protobuf library.
+- Offsets are into a part of a file with room after it, so that eight bytes can be read at any
+  offset.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from dr_wandb.core.offline.framing import Bytes, Offsets
 
 ROOM = 64
-"""Bytes behind a part that can be read and mean nothing."""
+"""Bytes after a part that can be read and mean nothing."""
 
 NUM, HISTORY, SUMMARY = 0x08, 0x12, 0x1A
 """Tags of fields of Record."""
@@ -30,16 +31,16 @@ VALUE_JSON, CONTROL, UUID, INFO = 0x0182, 0x0182, 0x019A, 0x0CC2
 """Tags of two bytes, as little-endian numbers: a field of Item, and others of Record."""
 
 MOST_ITEMS = 500
-"""Histories with more items than that take the slow way, which is faster then."""
+"""Histories with more items are left to the protobuf library, which is faster for them."""
 
 MOST_KEYS = 8
-"""So many levels of nesting a key may have."""
+"""The most levels of nesting that a key may have."""
 
 Flags = NDArray[np.bool_]
 
 
 class Items(NamedTuple):
-    """Items of many histories: where each one's keys and its JSON text lie, and whose it is."""
+    """Items of many histories: indices of their owners, offsets of their keys and JSON texts."""
 
     owners: Offsets
     keys: Offsets
@@ -49,7 +50,7 @@ class Items(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found in many histories or summaries: their items, and which have more than these.
+    """The items found in many histories or summaries, and which of these have more than the items.
 
     beside: the step that a history has beside its items, -1 for none.
     """
@@ -60,10 +61,10 @@ class Found(NamedTuple):
 
 
 class Kinds(NamedTuple):
-    """What many records are: the tag of the one field that each has, and where its content lies.
+    """The kinds of many records: the tag and the offsets of the one field of each.
 
-    `certain`: the record is its number, that field, and nothing that says anything of a run; the
-    tag is 0 where there is no such field.
+    `certain`: the record is its number, that field, and nothing else about a run; the tag is 0 if
+    there is no such field.
     """
 
     tags: Offsets
@@ -73,7 +74,7 @@ class Kinds(NamedTuple):
 
 
 def find_kinds(part: Bytes, starts: Offsets, ends: Offsets) -> Kinds:
-    """Find out what each record is."""
+    """Find the kind of each record."""
     at = starts.copy()
     going = part.take(at, mode="clip") == NUM
     at += going
@@ -97,7 +98,7 @@ def find_kinds(part: Bytes, starts: Offsets, ends: Offsets) -> Kinds:
 
 
 def _behind_others(part: Bytes, at: Offsets, ends: Offsets) -> Offsets:
-    """Pass over fields of a record that say nothing of a run, as far as they are whole."""
+    """Skip whole fields of a record that say nothing of a run."""
     for _ in range(3):
         tag = _two_bytes(part, at)
         other = ((tag == INFO) | (tag == CONTROL) | (tag == UUID)) & (at < ends)
@@ -113,8 +114,8 @@ def _behind_others(part: Bytes, at: Offsets, ends: Offsets) -> Offsets:
 def find_items(part: Bytes, begins: Offsets, stops: Offsets, *, has_step: bool) -> Found:
     """Find the items of histories or summaries.
 
-    An item that is found has nested keys, or one key, and then its JSON text, and nothing else.
-    has_step: they are histories, which may have a step beside their items.
+    A found item has nested keys, or one key, and then its JSON text, and nothing else. has_step:
+    they are histories, which may have a step beside their items.
     """
     unfit = np.zeros(len(begins), np.bool_)
     beside = np.full(len(begins), -1, np.int64)
@@ -160,19 +161,19 @@ def find_items(part: Bytes, begins: Offsets, stops: Offsets, *, has_step: bool) 
 
 
 def _numbers(part: Bytes, begin: Offsets, end: Offsets) -> Offsets:
-    """Return the numbers of steps, -1 for what is not written as one."""
+    """Return the numbers of steps, -1 for bytes that are not a step."""
     numbers, after = _lengths(part, begin + 1)
     written = (part.take(begin, mode="clip") == NUM) & (after == end)
     return np.where(begin == end, 0, np.where(written, numbers, -1))
 
 
 def _those(which: Flags, *columns: Offsets) -> Sequence[Offsets]:
-    """Return the chosen members of all columns. Mostly all are, which takes no time to say."""
+    """Return the chosen members of all columns; usually all are chosen, and nothing is copied."""
     return columns if which.all() else [column[which] for column in columns]
 
 
 def _after_keys(part: Bytes, begin: Offsets, end: Offsets) -> Offsets:
-    """Return where the keys of items end: nested ones, or one that is not; the begin if unsure."""
+    """Return the ends of the keys of items, nested ones or a single one; the begin if unsure."""
     at = begin
     for level in range(MOST_KEYS):
         tag = part.take(at, mode="clip")
@@ -193,7 +194,7 @@ def _two_bytes(part: Bytes, at: Offsets) -> Offsets:
 
 
 def _lengths(part: Bytes, at: Offsets) -> tuple[Offsets, Offsets]:
-    """Return the lengths that lie at these offsets, -1 for the very long, and what follows them."""
+    """Return the lengths at these offsets, -1 if 2**28 or more, and the offsets after them."""
     length = part.take(at, mode="clip").astype(np.int64)
     after = at + 1
     for index in range(1, 4):

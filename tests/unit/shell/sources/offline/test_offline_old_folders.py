@@ -187,7 +187,9 @@ def test_line_that_is_no_row_costs_no_other_one(folder: Path, data_root: Path, k
     put_old(folder, history=before + ODD_LINES[kind] * 2 + behind)
     assert steps_of(open_folder(folder)) == [0, 1, 2]
     size = 2 * len(ODD_LINES[kind])
-    where = f"at byte {len(before)}: this line is no JSON object ({size} bytes: 2 records or more"
+    where = (
+        f"at byte {len(before)}: this line is not a JSON object ({size} bytes: 2 records or more"
+    )
     assert [
         notice.startswith(f"wandb-history.jsonl {where}") for notice in notices_of(scan(folder))
     ] == [True]

@@ -85,7 +85,7 @@ def test_run_keeps_its_rows_when_its_file_becomes_a_pointer(
 
 
 LINKS = {
-    "nowhere.wandb": "is a link to nowhere.wandb, which is not there",
+    "nowhere.wandb": "is a link to nowhere.wandb, which does not exist",
     "../.git/annex/objects/Xx/9q/SHA256E-s1--4d.wandb": "get the file with `git annex get`",
     "/home/me/project/.dvc/cache/files/md5/ab/cd": "get the file with `dvc pull`",
     "run-run.wandb": "Too many levels of symbolic links; bring the file back, or delete this",
@@ -340,7 +340,7 @@ def test_source_that_is_a_link_without_its_target_is_refused_with_the_reason(
 ) -> None:
     link = tmp_path / "run-run.wandb"
     link.symlink_to(target)
-    reason = "git annex get" if "annex" in target else "is a link to nowhere, which is not there"
+    reason = "git annex get" if "annex" in target else "is a link to nowhere, which does not exist"
     with pytest.raises(DrWandbError, match=f"there is no folder {link} .*{reason}") as refused:
         sync_folder(link, data_root)
     assert refused.value.exit_code == 2
