@@ -192,7 +192,7 @@ def test_run_that_is_short_by_its_last_step_is_said_to_be_so(
     run.log_all({"loss": step} for step in range(10))
     run.finish()
     run.last_step_override = 50
-    for standing in ("short of what is listed", "short of what is listed", "accepted as short"):
+    for standing in ("short of the listing", "short of the listing", "accepted as short"):
         command.history()
         status = command("status", "n").stdout
         assert f"{standing}: 1 run" in status

@@ -7,7 +7,7 @@ Words, each with one meaning
   are dropped if a second read does not bring them either.
 - *Short*: the source gave fewer rows than it lists. The rows it gave are held.
 - *Accepted* as short: three syncs in a row changed nothing about that.
-- *Failed*: nothing usable came though more is listed, or what came contradicts what is held.
+- *Failed*: nothing usable came though more is listed, or the rows contradict the held ones.
 
 Evidence is about one run under one selection. It does not apply to another run, or under another
 selection.

@@ -140,11 +140,11 @@ class Unreachable(Failure, tag="unreachable", frozen=True, kw_only=True):
         if self.answered:
             return (
                 f"{self.host} gives no usable answer{detail}\n"
-                "try again later; what was already fetched is kept for next time"
+                "try again later; fetched data is kept for the next sync"
             )
         return (
             f"cannot reach {self.host}{detail}\n"
-            "check the network and WANDB_BASE_URL; what was already fetched is kept for next time"
+            "check the network and WANDB_BASE_URL; fetched data is kept for the next sync"
         )
 
 

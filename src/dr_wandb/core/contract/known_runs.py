@@ -4,7 +4,7 @@ Rules
 - A run *rests* if an incremental sync has nothing to ask about it and the manifest nothing to say
   of it: it is settled, still listed, in the scope, and has every row that was listed.
 - A run that rests keeps resting as long as nothing that is known of it changes.
-- The decisions of a sync do not depend on which runs are known to rest. It may skip looking at
+- The decisions of a sync do not depend on which runs are known to rest. It need not look at
   them.
 - The order and lengths of records give their offsets, so a run that grows changes nothing of what
   is known of the others.

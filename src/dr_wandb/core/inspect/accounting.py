@@ -102,7 +102,7 @@ def _compare_byte_ranges(
 ) -> None:
     """Compare each run's part of a data file with the state.
 
-    In a damaged file, lines may have moved the ones after them: then only content counts.
+    In a damaged file, lines may be at other offsets: then only content counts.
     """
     damaged = findings.has(name)
     for run_id in sorted(known.keys() | stored.keys()):

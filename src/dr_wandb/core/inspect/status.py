@@ -209,7 +209,7 @@ def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "without their last metadata file", list(status.metadata_failed.items())
     yield "behind at the last look", list(status.behind.items())
     short, accepted = status.shortages.items(), {*status.accepted}
-    yield "short of what is listed", [part for part in short if part[0] not in accepted]
+    yield "short of the listing", [part for part in short if part[0] not in accepted]
     yield "accepted as short", [part for part in short if part[0] in accepted]
     yield "waiting for a second read", list(status.waiting.items())
     yield "gone upstream, kept", [(run, f"since {at}") for run, at in status.missing.items()]

@@ -254,7 +254,7 @@ def _advance_part(
     part = _without_failure(part)
     selection = request.selection_of(dataset)
     if asked and not (_is_known(part, selection) and part.standing.stands):
-        # A plan does not read the rows of such a run only if the listing shows none at all.
+        # A plan reads the rows of such a run unless the listing shows no rows at all.
         position = Position(selection=selection, listed=counts)
         part = replace(part, position=position, held=None, evidence=None, look=None)
     return part
