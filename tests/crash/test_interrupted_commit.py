@@ -63,7 +63,7 @@ def test_a_commit_whose_new_file_was_changed_replaces_nothing(name: str, tmp_pat
     content = staged.read_bytes()
     staged.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
     source = project()
-    with pytest.raises(DrWandbError, match="its new content is gone") as caught:
+    with pytest.raises(DrWandbError, match="the new file is missing") as caught:
         syncing.sync(source, folder.parent)
     assert caught.value.exit_code == 6
     assert f"remove {RECORD_FILE} beside it and sync again" in str(caught.value)

@@ -121,16 +121,16 @@ def test_history_is_asked_of_the_oldest_run_and_of_the_newest_with_rows(
     add_three(project)
     project.add_run("empty", created_at="2026-01-04T00:00:00")
     told = lines(command("doctor", "entity", "project"))
-    assert told["history"] == "that of run 'a' and of 'c' is given: ok"
+    assert told["history"] == "runs 'a' and 'c' can be read: ok"
 
 
 @pytest.mark.parametrize(
     ("run_id", "operation", "words"),
     [
-        ("a", "HistoryPage", ("that of run 'a' is not given", "403")),
-        ("c", "HistoryPage", ("that of run 'c' is not given", "403")),
-        ("c", "RunParquetHistory", ("that of run 'c' is not given", "403")),
-        ("c", "download", ("that of run 'c' is given, but not the Parquet file",)),
+        ("a", "HistoryPage", ("run 'a' cannot be read", "403")),
+        ("c", "HistoryPage", ("run 'c' cannot be read", "403")),
+        ("c", "RunParquetHistory", ("run 'c' cannot be read", "403")),
+        ("c", "download", ("run 'c' can be read, but not the Parquet file",)),
     ],
 )
 def test_history_that_a_sync_would_not_get_is_named(
@@ -153,4 +153,4 @@ def test_download_that_cannot_be_judged_is_no_refusal(project: Project, command:
     command.server.faults.add("download", Status(500), times=None)
     done = command("doctor", "entity", "project")
     assert done.code == 0
-    assert "whether its exported rows can be downloaded is not known" in done.stdout
+    assert "not known whether the exported rows can be downloaded" in done.stdout

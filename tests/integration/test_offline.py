@@ -542,9 +542,9 @@ def test_the_command_exports_without_wandb_network_and_key(
     wandb = logged.copy(alone.cwd, "rich", "many", "failed", "elsewhere", "theirs", "ours")
     before = tree(wandb)
     done = alone.export("offline:wandb")
-    others = "2 runs of other projects left out (other, somebody/project)"
+    others = "skipped 2 runs of other projects (other, somebody/project)"
     assert done.code == 0
-    assert quiet_lines(done) == [f"{others}; --any-project takes them in"]
+    assert quiet_lines(done) == [f"{others}; --any-project exports them"]
     assert done.stderr.splitlines()[-1].startswith("Processed ")
     assert alone.run_ids() == {"rich", "many", "failed", "ours"}
     told = {name: done.summary[name] for name in ("run_count", "history_count", "failed_count")}
@@ -614,7 +614,7 @@ def test_what_holds_no_run_is_told(logged: Logged, alone: Alone, kind: str) -> N
         assert "there is no folder place" in lines[0]
         assert list(alone.cwd.glob("data/*/*.json*")) == []
     elif kind == "other":
-        assert "1 run of other projects left out (other)" in lines[0]
+        assert "skipped 1 run of other projects (other)" in lines[0]
         assert (done.code, done.summary["run_count"]) == (0, 0)
     else:
         assert "place" in lines[0]
@@ -703,7 +703,7 @@ def test_flags_that_contradict_the_source_are_refused(alone: Alone) -> None:
         alone.export("offline:wandb", "--run-filter", '{"state": "finished"}'),
     ]
     assert [answer.code for answer in answers] == [2, 2, 2]
-    assert "any_project needs source offline:DIR" in answers[0].stderr
+    assert "--any-project needs source offline:DIR" in answers[0].stderr
     assert "offline:DIR" in answers[1].stderr
     assert "needs source api" in answers[2].stderr
     assert list(alone.cwd.iterdir()) == []

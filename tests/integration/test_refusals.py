@@ -126,7 +126,7 @@ def test_doctor_tells_a_project_that_is_not_listed_from_a_history_that_is_not_gi
     project.add_run("run").log({"loss": 1})
     well = command("doctor", "entity", "project")
     assert well.code == 0
-    assert "that of run 'run' is given: ok" in well.stdout
+    assert "run 'run' can be read: ok" in well.stdout
     command.server.faults.add(of_a_history, Status(402), times=None)
     refused = command("doctor", "entity", "project")
     assert refused.code == 11

@@ -234,7 +234,7 @@ def test_visible_file_that_is_a_dangling_link_is_not_taken_for_a_missing_one(
         syncing.sync(source, tmp_path)
     assert isinstance(caught.value.failure, DamagedFile)
     assert caught.value.failure.path == str(folder / name)
-    assert "bring back what it leads to" in str(caught.value)
+    assert "restore that file" in str(caught.value)
     assert (folder / name).is_symlink()
     (tmp_path / "unmounted").rename(tmp_path / "mounted")
     syncing.sync(source, tmp_path)
@@ -398,7 +398,7 @@ def test_data_file_that_is_cut_short_while_a_sync_is_at_work_is_named(
     syncing.sync(syncing.twin(source), tmp_path)
     source.add_run("c")
     source.log("c", {"loss": 9})
-    with pytest.raises(DrWandbError, match=f"{name}: the file ends .* bytes too early") as caught:
+    with pytest.raises(DrWandbError, match=f"{name}: the file is .* bytes too short") as caught:
         syncing.sync(source, tmp_path)
     assert caught.value.exit_code == 9
 

@@ -23,9 +23,9 @@ def log(
     name
         Name of the export.
     data_root
-        Where exports lie.
+        The folder that holds the exports.
     last
-        Only the last so many syncs that changed something.
+        Only the last N syncs that changed something.
     json
         Print the lines of `changes.jsonl`.
     """
@@ -53,16 +53,16 @@ def diff(
     data_root: Folder = Path("./data"),
     json: Switch = False,
 ) -> int:
-    """Print what the syncs since some time have changed together.
+    """Print the combined changes of all syncs since a date or a time.
 
     Parameters
     ----------
     name
         Name of the export.
     since
-        A date or a time; syncs at this time or later count. UTC where no zone is given.
+        A date or a time; syncs at this time or later count. UTC if no zone is given.
     data_root
-        Where exports lie.
+        The folder that holds the exports.
     json
         Print one JSON document.
     """

@@ -66,25 +66,25 @@ def export(
     name
         Name of the export: the folder below the data root.
     data_root
-        Where exports lie.
+        The folder that holds the exports.
     mode
-        `metadata` exports one snapshot a run; `history` the logged rows too.
+        `metadata` exports one snapshot of each run; `history` the logged rows too.
     sync_mode
         `incremental` reads what is new or may have changed; `detect_changes` compares every run
         with what is stored, in one listing; `full_reconcile` reads every run again.
     history_key
-        Keep only rows that have at least one of these metrics, with just those. Repeat it for
-        several. `val` is all of `val.*`; a dotted path reaches into values that are objects.
+        Keep only these metrics, and only the rows that have at least one of them. Repeat it for
+        several. `val` means all of `val.*`; a dotted path reaches into values that are objects.
     min_step
         Keep rows from this step on.
     max_step
         Keep rows before this step.
     max_records
-        Keep the last so many rows of each run.
+        Keep only the last N rows of each run.
     runs_per_page
-        Most runs in a page of the listing; pages of large runs are smaller by themselves.
+        List at most N runs in a page; pages of large runs are made smaller automatically.
     timeout_seconds
-        Give up on a call that brings nothing for N seconds, and on one that only trickles.
+        Give up on a request after N seconds, and on a download after N without progress.
     include_metadata
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
     scope_flags
@@ -93,24 +93,24 @@ def export(
         Follow only runs that this filter admits: JSON in the style of MongoDB, as wandb's
         `Api.runs(filters=...)` takes it. Needs `--source api`.
     prune
-        Drop runs that are gone upstream, which are kept otherwise.
+        Drop runs that are gone upstream; without this flag they are kept.
     allow_empty
-        Believe a listing without most of the runs which the export has.
+        Accept a listing in which most of the runs of the export are missing.
     max_rate
-        Send at most so many requests a second.
+        Send at most N requests a second.
     source
         Where runs come from: `api`, `replay:DIR` for a recording, or `offline:DIR` for the
         `wandb` folder that a training script wrote, or a tree with many of them.
     any_project
-        With `--source offline:DIR`: take runs in that were logged to another entity or project.
+        With `--source offline:DIR`: also export runs of other entities and projects.
     record
-        Write what the source says into this folder, for `--source replay:DIR`.
+        Record the answers of the source in this folder, for `--source replay:DIR`.
     dry_run
         Print what would be done, and write nothing.
     json
         With `--dry-run`: print the plan as JSON.
     quiet
-        Say nothing on stderr but warnings and errors.
+        Print only warnings and errors on stderr.
     """
     with all_problems() as attempt:
         selection = attempt(
@@ -149,9 +149,11 @@ def export(
 
 def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
     if json and not dry_run:
-        raise InvalidRequestError(["--json goes with --dry-run; the summary is JSON anyway"])
+        raise InvalidRequestError(["--json needs --dry-run; the summary is JSON anyway"])
     if record is not None and dry_run:
-        raise InvalidRequestError(["--record writes, --dry-run does not: give one of them"])
+        raise InvalidRequestError(
+            ["--record writes files, --dry-run writes none: give one of them"]
+        )
 
 
 def _export(request: ExportRequest, source: str, record: Path | None, quiet: bool) -> int:

@@ -16,16 +16,16 @@ def status(
     data_root: Folder = Path("./data"),
     json: Switch = False,
 ) -> int:
-    """Print what is exported, when W&B was last looked at, and how far behind that is.
+    """Print what is exported, when W&B was last listed, and which runs are behind.
 
     Parameters
     ----------
     name
         Name of the export; without it, every export below the data root.
     data_root
-        Where exports lie.
+        The folder that holds the exports.
     json
-        Print JSON: one document for an export, a line each for all.
+        Print JSON: one document for one export, one line for each of several.
     """
     from datetime import UTC, datetime
 
@@ -60,24 +60,24 @@ def verify(
     max_rate: float | None = None,
     json: Switch = False,
 ) -> int:
-    """Check that an export is whole and sound, and say what is wrong if it is not.
+    """Check that an export is complete and undamaged, and list every problem.
 
-    Reads only: nothing is repaired, nothing is deleted, here or on W&B.
+    Reads only: nothing is repaired or deleted, neither here nor on W&B.
 
     Parameters
     ----------
     name
         Name of the export.
     data_root
-        Where exports lie.
+        The folder that holds the exports.
     against_server
-        Compare with W&B as it is now too, and list the runs whose history is fully exported.
+        Also compare with W&B as it is now, and list the runs whose history is fully exported.
     source
         With `--against-server`: `api`, or `replay:DIR` for a recording.
     timeout_seconds
-        With `--against-server`: give up on a call that brings nothing for so long.
+        With `--against-server`: give up on a request after N seconds.
     max_rate
-        With `--against-server`: send at most so many requests a second.
+        With `--against-server`: send at most N requests a second.
     json
         Print one JSON document.
     """
@@ -112,18 +112,18 @@ def doctor(
     timeout_seconds: int = 20,
     json: Switch = False,
 ) -> int:
-    """Check that everything is there that an export needs, one line for each thing.
+    """Check everything that an export needs, and print one line for each check.
 
     Parameters
     ----------
     entity
         The user or team that owns the project.
     project
-        The project, if it is to be looked for.
+        The project; without it, only the entity is checked.
     data_root
-        Where exports are to lie.
+        The folder that will hold the exports.
     timeout_seconds
-        Give up on W&B after so long.
+        Give up on a request after N seconds.
     json
         Print one JSON document.
     """

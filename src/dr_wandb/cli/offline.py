@@ -16,7 +16,7 @@ def scan(
 ) -> int:
     """List the runs in a folder that training scripts wrote, as `--source offline:DIR` reads them.
 
-    Reads only, and needs neither network nor key.
+    Reads only, and needs neither a network nor an API key.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def answer_of(future: "Future[T]") -> T | None:
     try:
         return future.result()
     except Exception:
-        LOGGER.debug("an executor did not do its work", exc_info=True)
+        LOGGER.debug("work on the executor failed", exc_info=True)
         return None
 
 

@@ -111,7 +111,7 @@ class Processes(Executor):
                 return result
             case _Failed(error):
                 raise error
-        raise BrokenExecutor("a process has ended with its work undone")
+        raise BrokenExecutor("a process ended before its work was done")
 
     def _welcome(self, process: "_Process") -> None:
         """Wait until a process has begun, and is one of ours."""
@@ -182,7 +182,7 @@ class _Process:
             self._questions.flush()
             answer = pickle.load(self._answers)
         except Exception:
-            LOGGER.debug("a process has ended", exc_info=True)
+            LOGGER.debug("a worker process ended", exc_info=True)
             return None
         return answer if isinstance(answer, _Done | _Failed) else None
 

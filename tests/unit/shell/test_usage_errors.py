@@ -108,7 +108,7 @@ def test_recording_of_another_project_is_refused(tmp_path: Path) -> None:
 def test_recording_inside_an_export_and_one_over_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
-    for folder, text in (("n/recorded", "inside the export"), ("full", "other than a recording")):
+    for folder, text in (("n/recorded", "inside the export"), ("full", "nor a recording")):
         problems = problems_of(partial(sync, tmp_path, tmp_path / folder, name="n"))
         assert text in problems[0]
 
@@ -133,5 +133,5 @@ def test_command_prints_a_line_for_each_problem(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err.splitlines() == [
         "project must not have a path separator: 'p/q'",
         "name must not have a path separator: '../x'",
-        "max_rate must be above 0, not 0.0",
+        "--max-rate must be above 0, not 0.0",
     ]

@@ -40,8 +40,8 @@ from dr_wandb.shell.store.state_files import ReadState
 _R = TypeVar("_R", ExportManifest, ReadState)
 
 WRITTEN_BY_3_0_3 = (
-    "written by dr-wandb 3.0.3, which keeps no digests: that every line reads and is counted, and "
-    "that every row has its run, is all that was checked; sync once to bring it into our form"
+    "written by dr-wandb 3.0.3, which keeps no digests: only checked that every line reads and is "
+    "counted, and that every row has its run; sync once to convert it to the present form"
 )
 
 
@@ -110,10 +110,10 @@ class Checking:
     def _look_beside(self) -> None:
         beside = look_beside(self._store.export_dir)
         if beside.commit and beside.holder is not None:
-            problem = f"a commit is being put in place by {beside.holder}"
+            problem = f"a commit is in progress: {beside.holder}"
             self._findings.add(FindingKind.BUSY, RECORD_FILE, problem)
         elif beside.commit:
-            problem = "the commit of a sync was interrupted, so that some files may still be old"
+            problem = "the commit of a sync was interrupted; some files may still be old"
             self._findings.add(FindingKind.INTERRUPTED, RECORD_FILE, problem)
         elif beside.holder is not None:
             self._findings.note(NoteKind.AT_WORK, f"a sync is at work: {beside.holder}")
@@ -153,7 +153,7 @@ class Checking:
         if version < FIRST_OF_OURS and path.name == MANIFEST_FILE:
             self._findings.note(NoteKind.OF_3_0_3, WRITTEN_BY_3_0_3)
         elif version >= FIRST_OF_OURS and not document_is_canonical(content):
-            respelled = f"{path.name} was spelled anew by something else"
+            respelled = f"{path.name} was reformatted by another program"
             self._findings.note(NoteKind.RESPELLED, respelled)
         return document
 
@@ -218,7 +218,7 @@ class Checking:
         else:
             self._findings.note(
                 NoteKind.CLOCKS,
-                f"{CHANGES_FILE} line {line} is earlier than the line before it: syncs were done "
+                f"{CHANGES_FILE} line {line} is earlier than the line before it: syncs ran "
                 "with different clocks, or replayed",
             )
 

@@ -134,10 +134,10 @@ def _check_access(
     if project is None:
         member = entity in own
         known = ", ".join(own)
-        remedy = f"give a PROJECT to see whether it is visible; the key's own are {known}"
+        remedy = f"give a PROJECT to check that it is visible; the key's entities are {known}"
         yield Check(
             name="entity",
-            found=f"{entity}, {'one' if member else 'none'} of the key's own",
+            found=f"{entity}, {'an' if member else 'not an'} entity of the API key",
             remedy=None if member else remedy,
         )
         return
@@ -186,17 +186,17 @@ def _check_history(source: "ApiSource", oldest: str) -> Check:
             files = source.require_history(run_id)
     except (SourceError, DrWandbError) as error:
         refused = isinstance(error, DrWandbError) or error.refused
-        found = f"that of run {run_id!r} is not given, {str(error).splitlines()[0]}"
+        found = f"run {run_id!r} cannot be read, {str(error).splitlines()[0]}"
         return Check(
             name="history", found=found, remedy=ASK_FOR_ACCESS if refused else "try again later"
         )
     if files is Exported.REFUSED:
-        found = f"that of run {run_id!r} is given, but not the Parquet file of its exported rows"
+        found = f"run {run_id!r} can be read, but not the Parquet file of its exported rows"
         return Check(name="history", found=found, remedy=ASK_FOR_ACCESS)
-    named = repr(oldest) if run_id == oldest else f"{oldest!r} and of {run_id!r}"
+    named = f"run {oldest!r}" if run_id == oldest else f"runs {oldest!r} and {run_id!r}"
     unknown = files is Exported.UNKNOWN
-    note = " (whether its exported rows can be downloaded is not known)" if unknown else ""
-    return Check(name="history", found=f"that of run {named} is given{note}")
+    note = " (not known whether the exported rows can be downloaded)" if unknown else ""
+    return Check(name="history", found=f"{named} can be read{note}")
 
 
 def _source_of_key(host: str) -> str:
@@ -230,7 +230,7 @@ def _check_data_root(data_root: Path) -> Check:
         return Check(
             name="data root",
             found=f"{data_root}, {folder} cannot be written to",
-            remedy="give another --data-root, or the permission",
+            remedy="give another --data-root, or permission to write there",
         )
     free = size_in_words(shutil.disk_usage(folder).free)
     return Check(name="data root", found=f"{data_root}, {free} free")

@@ -134,5 +134,5 @@ def _sync_in_words(beside: Presence) -> str | None:
         return "interrupted: the next sync finishes its commit first"
     if beside.segments:
         kept = count(beside.segments, "fetched part")
-        return f"interrupted: the next sync uses its {kept} where still current"
+        return f"interrupted: the next sync uses its {kept} if still current"
     return None

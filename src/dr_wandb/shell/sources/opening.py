@@ -105,5 +105,5 @@ def recorded(
 def require_apart(folder: Path, record: Path | None) -> None:
     """Refuse a recording inside an export."""
     if record is not None and record.resolve().is_relative_to(folder.resolve()):
-        problem = f"the recording {record} would lie inside the export; name another folder"
+        problem = f"the recording {record} would be inside the export; name another folder"
         raise InvalidRequestError([problem])

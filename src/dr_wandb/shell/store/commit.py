@@ -92,7 +92,7 @@ def _pending(folder: Path, record: CommitRecord) -> Iterator[StagedFile]:
         if _is_staged(staged, entry) and disk.sha256_of(staged) == entry.sha256:
             yield entry
         elif disk.sha256_of(target) != entry.sha256:
-            raise _damaged(target, "a commit was interrupted, and its new content is gone")
+            raise _damaged(target, "a commit was interrupted, and the new file is missing")
 
 
 def _paths_of(folder: Path, entry: StagedFile) -> tuple[Path, Path]:
@@ -116,5 +116,5 @@ def _apply(folder: Path, files: Iterable[StagedFile]) -> None:
 
 
 def _damaged(path: Path, reason: str) -> DrWandbError:
-    remedy = f"remove {RECORD_FILE} beside it and sync again: what differs is read anew"
+    remedy = f"remove {RECORD_FILE} beside it and sync again: what differs is read again"
     return DrWandbError(DamagedFile(path=str(path), reason=reason, remedy=remedy))

@@ -46,7 +46,7 @@ _DECODED_BYTES = 1 << 13
 """How much is decoded at once: records that still lie in the cache are used up faster."""
 
 RESTORE = "restore it from a copy, or remove the file and sync again"
-RESTORE_LINE = "restore the file, or delete that line and sync again: its run is then read anew"
+RESTORE_LINE = "restore the file, or delete that line and sync again to read its run again"
 
 
 class ExportNotFoundError(DrWandbError, FileNotFoundError):
@@ -184,7 +184,7 @@ def _load(path: Path, read: Callable[[bytes, int], _D]) -> _D | None:
         if version > SCHEMA_VERSION:
             raise DrWandbError(NewerSchema(path=str(path), found=version, known=SCHEMA_VERSION))
         if version < 1:
-            raise ValueError(f"schema_version {version} is none that there was")
+            raise ValueError(f"there is no schema_version {version}")
         return read(content, version)
     except (ValueError, RecursionError) as error:
         raise DrWandbError(DamagedFile(path=str(path), reason=str(error), remedy=RESTORE)) from None

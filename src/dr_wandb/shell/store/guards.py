@@ -15,11 +15,8 @@ from pathlib import Path
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, InTheWay, LeadsOutside
 
-DANGLING = "it is a link that leads nowhere"
-BRING_BACK = (
-    "bring back what it leads to; or remove the link and sync again: what W&B still has is then "
-    "read anew"
-)
+DANGLING = "it is a link to a file that is missing"
+BRING_BACK = "restore that file, or remove the link and sync again to read again what W&B still has"
 
 
 def require_folder(folder: Path) -> None:
@@ -27,7 +24,7 @@ def require_folder(folder: Path) -> None:
     there = (path for path in (folder, *folder.parents) if os.path.lexists(path))
     nearest = next(there, None)
     if nearest is not None and not nearest.is_dir():
-        found = "a file" if nearest.exists() else "a link that leads nowhere"
+        found = "a file" if nearest.exists() else "a link whose target is missing"
         raise DrWandbError(InTheWay(path=str(nearest), found=found, wanted="a folder"))
     if folder.is_symlink() and folder.parent.resolve() not in folder.resolve().parents:
         raise DrWandbError(LeadsOutside(path=str(folder), target=str(folder.resolve())))
@@ -57,5 +54,5 @@ def require_visible_file(path: Path) -> None:
 
 def _require_file(path: Path) -> None:
     if path.exists() and not path.is_file():
-        found = "a folder" if path.is_dir() else "not a plain file"
+        found = "a folder" if path.is_dir() else "not a regular file"
         raise DrWandbError(InTheWay(path=str(path), found=found, wanted="a file"))

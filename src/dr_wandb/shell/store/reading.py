@@ -104,8 +104,8 @@ def _read_lost(
         for run_id, run in found.state.runs.items()
     }
     notice = (
-        f"{lost.path} {lost.problem}: what is known of the runs is made again, and their histories "
-        "are read again"
+        f"{lost.path} {lost.problem}: the state of the runs is rebuilt, and their histories are "
+        "read again"
     )
     return replace(found, state=replace(found.state, runs=marked), notices=(notice,))
 
@@ -183,7 +183,7 @@ def _notices(
     if missing is not None:
         yield f"{missing} is missing: what W&B still has of it is read again"
     elif manifest is not None and manifest.schema_version < FIRST_OF_OURS:
-        yield "continuing an export of dr-wandb 3.0.3: each history is read once again"
+        yield "continuing an export of dr-wandb 3.0.3: each history is read again, once"
     elif tracked:
         lost = sum(
             part.position is not None
@@ -192,7 +192,7 @@ def _notices(
             for run_id, tracking in state.runs.items()
             for dataset, part in tracking.parts.items()
         )
-        yield f"the export was changed by something else; {lost} histories are read again"
+        yield f"another program changed the export; {lost} histories are read again"
 
 
 def _losses(
@@ -204,14 +204,17 @@ def _losses(
             continue
         now = tracked.get(run_id, RunTracking(run_id=run_id))
         if before.snapshot is not None and now.snapshot is None:
-            yield f"run {run_id!r} is missing in {store.runs_path} and gone upstream: restore it"
+            yield (
+                f"run {run_id!r} is missing in {store.runs_path} and gone upstream: restore the "
+                "file from a copy"
+            )
         for dataset, path in store.row_paths.items():
             parts = (before.part(dataset), now.part(dataset))
             had, has = (part.stored.rows if part.stored else 0 for part in parts)
             if has < had:
                 yield (
                     f"{path} has {has} of {had} rows of run {run_id!r}, which is gone upstream: "
-                    "restore it from a copy"
+                    "restore the file from a copy"
                 )
 
 

@@ -31,7 +31,7 @@ def finish_interrupted(folder: Path) -> None:
     for name in file_order():
         require_visible_file(folder / name)
     if roll_forward(folder):
-        LOGGER.info("Finished the commit of an interrupted sync")
+        LOGGER.info("finished the commit of an interrupted sync")
 
 
 @contextmanager

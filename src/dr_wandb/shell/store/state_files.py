@@ -75,12 +75,12 @@ def _find_store(folder: Path, head: StateHead) -> Result[ExportState, LostStore]
         return Failure(LostStore(path, f"does not read: {error}", damaged=True))
     state = changes.state
     if (state.entity, state.project, state.tracked) != (head.entity, head.project, head.tracked):
-        return Failure(LostStore(path, f"is of another sync than {STATE_FILE}", damaged=True))
+        return Failure(LostStore(path, f"and {STATE_FILE} are from different syncs", damaged=True))
     digest = digest_of(store)
     if not digest:
         return Failure(LostStore(store, "is missing", damaged=False))
     if digest != changes.store:
-        return Failure(LostStore(store, "is not as it was written", damaged=True))
+        return Failure(LostStore(store, "was changed after it was written", damaged=True))
     return Success(replace(state, runs=TrackedRuns(store, changes)))
 
 

@@ -19,7 +19,7 @@ from dr_wandb.shell.store.export_store import ExportStore, decoded
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
 
-REMEDY = "restore the file, or delete that line: the other files do not depend on it"
+REMEDY = "restore the file, or delete that line; no other file depends on it"
 
 
 def append_changes(
@@ -34,7 +34,7 @@ def append_changes(
     known = stored.manifest.files.get(CHANGES_FILE) if stored.manifest is not None else None
     as_known = known is not None and whole == known.bytes == stored.state.changes_length
     if whole < stored.state.changes_length:
-        LOGGER.warning("%s was cut short: lines of earlier syncs are gone", path)
+        LOGGER.warning("%s was cut short: lines of earlier syncs are missing", path)
     if changes.empty and (as_known or not path.exists()):
         return known if as_known else None
     with LineWriter(scratch / CHANGES_FILE) as writer:

@@ -55,7 +55,7 @@ from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 Clock = Callable[[], datetime]
 
-NARROWER = "%s rows that the selection no longer admits leave the export"
+NARROWER = "%s rows leave the export: the selection no longer admits them"
 
 
 def utc_now() -> datetime:

@@ -179,7 +179,7 @@ class Fetcher:
     def _read_part(self, job: FetchJob, dataset: str, fetch: PartFetch, attempt: int) -> PartResult:
         part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         if isinstance(verdict, ReadWhole):
-            LOGGER.debug("run %r is read whole: %s", job.listing.run_id, verdict.reason)
+            LOGGER.debug("run %r is read in full: %s", job.listing.run_id, verdict.reason)
             fetch = PartFetch(window=WHOLE_RUN, kind=verdict.kind, reason=verdict.reason)
             part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         match verdict:

@@ -45,7 +45,7 @@ from dr_wandb.shell.sync.project_listing import ProjectListing
 
 ATTEMPTS = 3
 
-UNSEEN = "%s does not know %s of a run: its own filter alone decides which runs are in scope"
+UNSEEN = "%s does not know %s of a run: only its own filter decides which runs are in scope"
 
 Pause = Callable[[int], None]
 """Waits before a further attempt; takes the number of attempts made."""

@@ -77,8 +77,8 @@ def _notices(stored: StoredExport, runs: Mapping[str, RunTracking]) -> Iterator[
     )
     if incomplete:
         yield (
-            "the export was written with rows of an earlier shape: they are rewritten, and the "
-            f"history of {count(incomplete, 'run')} is read once more by a history sync"
+            "the export has rows of an earlier shape: they are rewritten, and the next history "
+            f"sync reads the history of {count(incomplete, 'run')} again"
         )
 
 

@@ -150,7 +150,7 @@ def test_the_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[
         "name must be a folder name of its own, not '..'",
         "--runs-per-page must be 1 or more, not 0",
         "source must be api, replay:DIR or offline:DIR, not 'x'",
-        "--json goes with --dry-run; the summary is JSON anyway",
+        "--json needs --dry-run; the summary is JSON anyway",
     ]
 
 

@@ -194,7 +194,7 @@ def test_status_tells_whether_a_sync_is_at_work_or_was_interrupted(store: Export
     (folder / ".staging").mkdir()
     (folder / ".staging" / "00.segment").touch()
     (folder / ".staging" / "00.part").touch()
-    waiting = "interrupted: the next sync uses its 1 fetched part where still current"
+    waiting = "interrupted: the next sync uses its 1 fetched part if still current"
     assert read_status(store, NOW).sync == waiting
     (folder / ".commit.json").write_text("{}")
     assert read_status(store, NOW).sync == "interrupted: the next sync finishes its commit first"

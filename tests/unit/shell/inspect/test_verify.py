@@ -433,22 +433,26 @@ def test_a_copy_without_hidden_files_is_sound(name: str, tmp_path: Path) -> None
 
 
 REMEMBERED_WRONGLY: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
-    "a byte of the store": (STORE_FILE, lambda old: old[:-1] + b"x", "is not as it was written"),
+    "a byte of the store": (
+        STORE_FILE,
+        lambda old: old[:-1] + b"x",
+        "was changed after it was written",
+    ),
     "changes cut short": (CHANGES_OF_STORE_FILE, lambda old: old[:-9], "does not read: Input"),
     "changes of another sync": (
         CHANGES_OF_STORE_FILE,
         lambda old: old.replace(b'"tracked":"', b'"tracked":"0'),
-        "is of another sync than state.json",
+        "and state.json are from different syncs",
     ),
     "changes of another project": (
         CHANGES_OF_STORE_FILE,
         lambda old: old.replace(b'"project":"', b'"project":"0'),
-        "is of another sync than state.json",
+        "and state.json are from different syncs",
     ),
     "changes of another store": (
         CHANGES_OF_STORE_FILE,
         lambda old: old.replace(b'"store":"', b'"store":"0'),
-        "is not as it was written",
+        "was changed after it was written",
     ),
 }
 
@@ -528,7 +532,7 @@ def test_document_that_something_else_spelled_is_a_note(store: ExportStore) -> N
     path = store.manifest_path
     path.write_text(json.dumps(json.loads(path.read_bytes())))
     report = verify_export(store)
-    respelled = "manifest.json was spelled anew by something else"
+    respelled = "manifest.json was reformatted by another program"
     assert Note(kind=NoteKind.RESPELLED, text=respelled) in report.notes
 
 

@@ -109,5 +109,5 @@ def test_a_disk_that_fails_is_a_failure(
 
 def test_a_source_that_is_too_short_is_a_failure(source: Path) -> None:
     os.truncate(source, LARGE.end - 1)
-    with pytest.raises(OSError, match="too early"):
+    with pytest.raises(OSError, match="too short"):
         _copied(source)

@@ -321,7 +321,7 @@ def test_a_line_that_does_not_read_is_named_and_can_be_deleted(
         assert (failure.path, error.exit_code) == (str(path), 6)
         assert failure.line is not None
         assert f"{path} line {failure.line} cannot be read" in str(error)
-        assert "delete that line and sync again: its run is then read anew" in str(error)
+        assert "delete that line and sync again to read its run again" in str(error)
         assert len(str(error)) < 1000
         lines = path.read_bytes().split(b"\n")
         del lines[failure.line - 1]

@@ -256,7 +256,7 @@ def test_what_is_lost_of_a_run_that_is_gone_is_named(
     syncing.sync(source, folder.parent)
     edit(folder, lambda lines: [line for line in lines if '"run_id":"b"' not in line])
     syncing.sync(source, folder.parent)
-    assert f"has 0 of {rows} rows of run 'b', which is gone upstream: restore it" in log.text
+    assert f"has 0 of {rows} rows of run 'b', which is gone upstream: restore the file" in log.text
 
 
 @pytest.mark.parametrize("name", ["runs.jsonl", "history.jsonl"])

@@ -96,12 +96,12 @@ def test_a_sync_that_finds_nothing_new_reads_no_run_that_rests(
     sync(source, tmp_path, "history")
     sync(source, tmp_path, "history")
     read: list[str] = []
-    placed = TrackedRuns._with_offsets
+    with_offsets = TrackedRuns._with_offsets
 
-    def place(runs: TrackedRuns, run: RunTracking) -> RunTracking:
+    def note(runs: TrackedRuns, run: RunTracking) -> RunTracking:
         read.append(run.run_id)
-        return placed(runs, run)
+        return with_offsets(runs, run)
 
-    monkeypatch.setattr(TrackedRuns, "_with_offsets", place)
+    monkeypatch.setattr(TrackedRuns, "_with_offsets", note)
     sync(source, tmp_path, "history")
     assert read == [LAST]

@@ -192,7 +192,7 @@ class TailBatcher:
         with self._changed:
             self._failures += 1
             if self._failures == MOST_FAILURES:
-                LOGGER.debug("the tails of this project are asked for one by one from now on")
+                LOGGER.debug("from now on, each tail of this project gets a request of its own")
 
     def _leave(self, batch: _Batch) -> None:
         """Let another batch be sent."""

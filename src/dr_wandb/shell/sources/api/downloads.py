@@ -101,7 +101,7 @@ class Downloads:
         try:
             return self._session.send(lambda: self._file(node, Path(mkdtemp(dir=folder))))
         except FileNotFoundError:
-            reason = f"{node.get('name')} did not arrive"
+            reason = f"{node.get('name')} was not downloaded"
             raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -160,7 +160,7 @@ class _UntilGivenUp:
 
     def __getattr__(self, name: str) -> Any:
         if self._given_up.is_set():
-            raise SourceError("the download was given up", RunFailureKind.TIMEOUT)
+            raise SourceError("the download was cancelled", RunFailureKind.TIMEOUT)
         return getattr(self._service, name)
 
 

@@ -46,7 +46,7 @@ class RefusalWatch:
             try:
                 self._on_refusals(sum(map(is_refusal, self._new_lines())))
             except OSError as error:
-                LOGGER.debug("wandb-core's log does not read: %s", error)
+                LOGGER.debug("cannot read wandb-core's log: %s", error)
 
     def _new_lines(self) -> Iterator[bytes]:
         for path in sorted(self._folder.glob("core-debug-*.log")):

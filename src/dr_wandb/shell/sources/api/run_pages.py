@@ -47,8 +47,8 @@ NAMING_ATTEMPTS = 2
 MOST_STALLED = 3
 """Pages in a row that may get no further: a server that ignores cursors gives them for ever."""
 
-LEFT_OUT = "%s does not know %s of a run: left out, and runs that are held keep the stored values"
-UNCOUNTED = "%s does not count runs: nothing says that a listing is complete"
+LEFT_OUT = "%s does not know %s of a run: not exported, and stored runs keep their values"
+UNCOUNTED = "%s does not count runs: nothing proves that a listing is complete"
 
 _NAMES_ONLY = frozenset(LISTED) - {"id", "name"}
 
@@ -133,7 +133,7 @@ class RunPages:
                 unread += 1
             if unread > MOST_UNREAD and answer.unread is not None:
                 raise SourceError(
-                    f"{unread} runs in a row could not be served, each asked for alone: "
+                    f"{unread} runs in a row could not be served, even one at a time: "
                     f"{answer.unread.reason}",
                     answer.unread.kind,
                     retryable=False,

@@ -171,7 +171,7 @@ def reason_of(error: BaseException) -> str:
     """Return what an error of the SDK says, on one line, without what wandb-core repeats."""
     text = " ".join(str(error).split()) or type(error).__name__
     if text.endswith(_TOO_SLOW) or _BUSY in text:
-        return "no whole answer in time; --timeout-seconds sets how long it may take"
+        return "no whole answer in time; --timeout-seconds sets the limit"
     text = text.partition(_XML)[0]
     gave_up = text.rfind(_GAVE_UP)
     if gave_up >= 0:

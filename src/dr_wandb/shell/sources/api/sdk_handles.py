@@ -81,7 +81,7 @@ class SdkHandles:
                 with self._lock:
                     self._handles.append(added)
         except Exception as error:
-            LOGGER.debug("no second session with W&B: %s", error)
+            LOGGER.debug("cannot open a second session with W&B: %s", error)
         finally:
             self._settled.set()
 

@@ -78,7 +78,7 @@ def _tear_down() -> None:
         try:
             wandb.teardown()
         except (Exception, SystemExit):  # it ends Python with the exit code of wandb-core
-            LOGGER.debug("wandb-core did not end well", exc_info=True)
+            LOGGER.debug("wandb-core did not stop cleanly", exc_info=True)
 
     core = _core()
     thread = threading.Thread(target=work, daemon=True)

@@ -13,7 +13,7 @@ SUMMARY_FILE = "wandb-summary.json"
 
 MOST_BYTES = 1 << 26
 
-UNREAD = "%s does not read (%s): the summary is made of the rows"
+UNREAD = "%s does not read (%s): the summary is computed from the rows"
 
 
 def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
@@ -30,6 +30,6 @@ def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
         LOGGER.warning(UNREAD, printable(clean_text(str(path))), why)
         return None
     if not isinstance(summary, Mapping):
-        LOGGER.warning(UNREAD, printable(clean_text(str(path))), "it is no object")
+        LOGGER.warning(UNREAD, printable(clean_text(str(path))), "it is not an object")
         return None
     return summary

@@ -265,7 +265,7 @@ def _no_file(mode: int) -> str:
     return f"is a {kind}, not a file: {BRING_BACK}"
 
 
-BRING_BACK = "bring the file back, or delete this"
+BRING_BACK = "restore the file, or delete this"
 
 
 def _join(below: str, name: str) -> str:

@@ -11,7 +11,7 @@ from dr_wandb.shell.sources.offline.found import lost_in
 MOST_REPORTED = 10
 """At most this many damaged byte ranges of a file are reported one by one."""
 
-STILL_WRITTEN = "is still being written; what is missing at its end comes with the next sync"
+STILL_WRITTEN = "is still being written; the next sync reads the rest"
 
 
 def losses_of(
@@ -32,7 +32,7 @@ def losses_of(
         text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
         yield FileNotice(name=file.name, kind=NoticeKind.LOST_BYTES, text=text)
     if len(losses) > MOST_REPORTED:
-        text = f"is damaged in {len(losses) - MOST_REPORTED} more places"
+        text = f"is damaged in {len(losses) - MOST_REPORTED} more byte ranges"
         yield FileNotice(name=file.name, kind=NoticeKind.LOST_BYTES, text=text)
     unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
     if unreadable:

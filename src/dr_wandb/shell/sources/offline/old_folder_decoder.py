@@ -112,7 +112,7 @@ class OldFolderDecoder:
             if file is None:
                 return None, None
             if file.size > MOST_BYTES[name]:
-                return None, f"{name} is larger than {MOST_BYTES[name]} bytes: left out"
+                return None, f"{name} is larger than {MOST_BYTES[name]} bytes: skipped"
             with mapped(file) as (data, _):
                 content = bytes(data)
             return decode(content, name), None
@@ -142,7 +142,7 @@ class OldFolderDecoder:
         except FileNotFoundError:
             return None
         if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no file")
+            raise OSError("it is not a file")
         return FileOnDisk(
             name=name,
             location=location,

@@ -221,7 +221,7 @@ class FileReader:
         if known is not None and mine and reading.fold.rows < known.reading.fold.rows:
             missing = known.reading.fold.rows - reading.fold.rows
             had = f"{count(missing, 'row')} that it had"
-            raise RowsMissingError(f"{had} are missing: bring it back")
+            raise RowsMissingError(f"{had} are missing; restore the file")
         self.known[file.name] = KnownFile(
             size=file.size,
             modified_ns=file.modified_ns,

@@ -153,7 +153,7 @@ def read_beside(path: Path, most_bytes: int) -> bytes:
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{path} is no file")
+        raise OSError(f"{path} is not a file")
     if status.st_size > most_bytes:
         raise OSError(f"{path} is larger than {most_bytes >> 20} MiB")
     with path.open("rb") as stream:

@@ -45,7 +45,7 @@ from dr_wandb.shell.sources.offline.run_files import run_id_of
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
 HOLLOW = "is a run folder without its .wandb file: there is nothing to export"
-NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended very early"
+NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ended too early"
 
 
 class FolderScan:
@@ -100,7 +100,7 @@ class FolderScan:
             self._report(name, NoticeKind.HOLLOW, f"{HOLLOW}{others}")
         elif not files and not missed:
             links = ", ".join(links_in(self._folder)) if self._folder.is_dir() else ""
-            unfollowed = f"; links to folders are not followed, name where they lead: {links}"
+            unfollowed = f"; links to folders are not followed, give their targets: {links}"
             text = f"holds no .wandb file and no older run folder{unfollowed if links else ''}"
             self._report(clean_text(str(self._folder)), NoticeKind.NO_RUN_FILE, text)
         runs: dict[str, list[StartedFile]] = defaultdict(list)
@@ -177,7 +177,7 @@ class FolderScan:
             self._fail(file.name, file.run_id, f"{file.shown} {found.elsewhere}")
         elif known is not None and known.reading.fold.rows:
             reason = (
-                f"{file.shown} {found.problem}: the rows that it had are missing, bring it back"
+                f"{file.shown} {found.problem}: the rows that it had are missing; restore the file"
             )
             self._fail(file.name, file.run_id, reason, RunFailureKind.FILES_MISSING)
         else:
@@ -189,8 +189,9 @@ class FolderScan:
         together = self._without_copies(starts)
         gone = gone_file(starts, together, self._of_run.get(run_id, ()), self._named_before)
         if gone is not None:
-            what = "the last file of the run" if gone.is_last else "which the run goes on from"
-            self._unread[run_id] = _missing(f"{gone.name} is gone, {what}: bring it back")
+            what = "is the last file of" if gone.is_last else "is continued by other files of"
+            reason = f"{gone.name} {what} this run and is missing; restore it and sync again"
+            self._unread[run_id] = _missing(reason)
             for name in (gone.name, *(start.file.name for start in together)):
                 self._reader.keep(name)
             return None
@@ -206,7 +207,7 @@ class FolderScan:
             is_written_to = self._is_written_to(start.file, reading)
             self._notices += losses_of(start.file, reading, before, is_written_to)
             if start.named is None and reading.fold.run is None and reading.fold.records:
-                text = "does not say its project: taken in"
+                text = "names no project; exported anyway"
                 self._report(start.file.name, NoticeKind.NO_PROJECT, text)
             if reading.fold.records > (before.fold.records if before is not None else 0):
                 rows = self._reader.rows.get(start.file.name)
@@ -216,13 +217,13 @@ class FolderScan:
             else:
                 self._report(start.file.name, NoticeKind.NOTHING_WRITTEN, NOTHING_WRITTEN)
         for point in files[-1].reading.fold.branch_points if files else ():
-            text = f"is of a run that was forked from {point.run_id}: rows before that are there"
+            text = f"is of a run that was forked from {point.run_id}, which has the earlier rows"
             self._report(files[-1].file.name, NoticeKind.FORKED, text, serious=False)
         read = files[-1].reading.fold.rows if files else 0
         missing = self._rows_before(run_id, starts[0].owner) - read
         if missing > 0:
             had = f"{count(missing, 'row')} that its files had"
-            self._unread[run_id] = _missing(f"{had} are missing: bring them back")
+            self._unread[run_id] = _missing(f"{had} are missing; restore the files")
             self._keep_run(run_id)
             return None
         return FoundRun(run_id=run_id, files=tuple(files)) if files else None
@@ -247,15 +248,15 @@ class FolderScan:
         self._comparisons += found.comparisons
         for start, of in found.copies:
             self._reader.forget(start.file.name)
-            text = f"is a copy of {of.file.name}, or of the beginning of it: left out"
+            text = f"skipped: a copy of {of.file.name}, or of the beginning of it"
             self._report(start.file.name, NoticeKind.COPY, text, serious=False)
         for start, other in found.alike:
-            text = f"was started at the moment of {other.file.name} and differs: both are read"
+            text = f"started at the same time as {other.file.name} but differs: both are read"
             self._report(start.file.name, NoticeKind.SAME_START, text, serious=False)
         for start, of in found.repairing:
             for file in (start.file, of.file):
                 self._reader.forget(file.name)
-            text = f"is a copy of {of.file.name}, each damaged elsewhere: read as one file"
+            text = f"is a copy of {of.file.name} with other damage: both are read as one file"
             self._report(start.file.name, NoticeKind.DAMAGED_COPY, text)
         return in_order(found.kept)
 

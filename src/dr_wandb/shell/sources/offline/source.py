@@ -55,7 +55,7 @@ READERS = 2
 """Files that are decoded at once: it is work for one thread at a time anyway."""
 
 
-LEFT_OUT = "%s of other projects left out (%s); --any-project takes them in"
+LEFT_OUT = "skipped %s of other projects (%s); --any-project exports them"
 
 
 class _Listed(NamedTuple):

@@ -210,7 +210,7 @@ def read_head(folder: Path) -> RecordingHead:
     except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from None
     if version < 1:
-        raise damaged(path, f"schema_version {version} is none that there was")
+        raise damaged(path, f"there is no schema_version {version}")
     if instant(head.recorded_at) is None:
         raise damaged(path, f"recorded_at is not a time: {head.recorded_at!r}")
     return head
@@ -231,7 +231,7 @@ def read_lines(
     except FileNotFoundError:
         raise damaged(path, "there is no such file") from None
     if number != count:
-        raise damaged(path, f"it has {number} lines, the recording speaks of {count}")
+        raise damaged(path, f"it has {number} lines, but the recording names {count}")
 
 
 def read_lines_at(

@@ -82,7 +82,7 @@ def require_replaceable(folder: Path) -> None:
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         foreign = bool(names - RECORDING_NAMES) or (folder.exists() and not folder.is_dir())
     if foreign or (names and HEAD_FILE not in names):
-        problem = f"{folder} holds something other than a recording; name a new or empty folder"
+        problem = f"{folder} is neither empty nor a recording; name a new or empty folder"
         raise InvalidRequestError([problem])
 
 

@@ -159,7 +159,7 @@ class RecordedListing:
         for said in reversed(self._said.get(run_id, ())):
             if said.answer <= number:
                 return said._replace(left_out=left_out)
-        reason = f"{RUNS_FILE} says nothing of run {run_id!r}"
+        reason = f"{RUNS_FILE} has no line for run {run_id!r}"
         raise damaged(self._folder / LISTING_FILE, reason, number)
 
     def _answer_by_id(self, query: RunsById) -> ListingAnswerRuns:

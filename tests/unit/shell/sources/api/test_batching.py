@@ -304,7 +304,7 @@ def test_no_more_batches_are_sent_after_some_have_failed(caplog: pytest.LogCaptu
             if failure < MOST_FAILURES - 1:
                 callers.ask("again")
                 out.append(session.next())
-        assert "asked for one by one from now on" in caplog.text
+        assert "each tail of this project gets a request of its own" in caplog.text
         callers.wait_in_line("c")
         callers.wait_in_line("d")
         assert answer_all_alone(session, 2) == ["c", "d"], "although a request is still out"

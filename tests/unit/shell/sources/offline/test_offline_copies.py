@@ -104,7 +104,7 @@ def test_two_files_begun_in_the_same_second_are_two_parts(folder: Path, data_roo
     assert (summary.complete, summary.history_count) == (True, 9)
     assert steps_of(open_folder(folder)) == list(range(9))
     (notice,) = notices_of(scan(folder))
-    assert "was started at the moment of" in notice
+    assert "started at the same time as" in notice
     assert notice.endswith("differs: both are read")
 
 
@@ -179,7 +179,7 @@ def test_copies_that_are_damaged_in_other_places_are_read_as_one(
     assert run_of(open_folder(folder)).history_line_count == summary.history_count
     notices = scan(folder).notices
     assert len(notices) == len(copies) - 1
-    assert all("each damaged elsewhere: read as one file" in notice.text for notice in notices)
+    assert all("both are read as one file" in notice.text for notice in notices)
     assert {notice.kind for notice in notices} == {"damaged_copy"}
     paths[-1].unlink()
     if len(copies) == 2:
@@ -214,7 +214,7 @@ def test_damaged_copy_is_left_out(folder: Path, damaged_first: bool, more: int) 
     assert run_of(open_folder(folder)).history_line_count == 10
     (notice,) = scan(folder).notices
     assert notice.name.startswith(copy)
-    assert "is a copy of" in notice.text
+    assert "skipped: a copy of" in notice.text
     assert not notice.serious
 
 
@@ -237,7 +237,7 @@ def test_part_that_is_gone_is_noticed_though_another_began_with_it(
     sync_folder(folder, data_root)
     path.rename(folder / "kept")
     summary = sync_folder(folder, data_root)
-    assert "is gone, which the run goes on from" in summary.failures[0].reason
+    assert "is continued by other files of this run and is missing" in summary.failures[0].reason
     assert summary.failures[0].kind == "files_missing"
     assert summary.history_count == 9
     (folder / "moved").mkdir()

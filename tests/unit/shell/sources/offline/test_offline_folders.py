@@ -128,7 +128,7 @@ def test_file_that_is_there_twice_is_one_run(folder: Path) -> None:
     assert steps_of(open_folder(folder)) == [0, 1, 2, 3, 4]
     (notice,) = scan(folder).notices
     assert not notice.serious
-    assert "is a copy of" in notice.text
+    assert "skipped: a copy of" in notice.text
 
 
 @pytest.mark.parametrize("shorter", ["one", "two"])
@@ -306,7 +306,7 @@ def test_runs_of_other_projects_are_left_out_and_counted(
     with caplog.at_level(logging.WARNING):
         assert list(runs_of(open_folder(folder))) == ["a", "d"]
     (line,) = caplog.messages
-    assert "2 runs of other projects left out (else/project, other)" in line
+    assert "skipped 2 runs of other projects (else/project, other)" in line
     assert "--any-project" in line
 
 
@@ -316,7 +316,7 @@ def test_one_run_of_another_project_is_counted_as_one(
     put(folder, "b", whole_run("b", project="other"))
     with caplog.at_level(logging.WARNING):
         assert runs_of(open_folder(folder)) == {}
-    assert caplog.messages[0].startswith("1 run of other projects left out (other)")
+    assert caplog.messages[0].startswith("skipped 1 run of other projects (other)")
 
 
 @pytest.mark.parametrize(("entity", "project"), [("", ""), ("entity", ""), ("", "project")])

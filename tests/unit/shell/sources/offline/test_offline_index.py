@@ -257,7 +257,7 @@ def test_rows_stay_when_a_file_that_had_some_is_emptied(
     for _ in range(2):
         summary = sync_folder(folder, data_root, prune=True)
         assert [failed.run_id for failed in summary.failures] == ["run"]
-        assert "bring it back" in summary.failures[0].reason
+        assert "restore the file" in summary.failures[0].reason
         assert (summary.history_count, summary.missing_count) == (10, 0)
 
 
@@ -294,7 +294,7 @@ def test_rows_stay_whatever_becomes_of_a_part_of_a_run(
     for _ in range(3):
         summary = sync_folder(folder, data_root, any_project=True)
         assert [failed.run_id for failed in summary.failures] == ["run"]
-        assert "bring" in summary.failures[0].reason
+        assert "restore" in summary.failures[0].reason
         assert summary.history_count == 9
 
     two_parts(folder, *named)
@@ -311,7 +311,7 @@ def test_rows_stay_when_one_of_several_files_is_gone(folder: Path, data_root: Pa
     moved = first.rename(folder / "kept")
     for _ in range(4):
         summary = sync_folder(folder, data_root)
-        assert "is gone, which the run goes on from" in summary.failures[0].reason
+        assert "is continued by other files of this run" in summary.failures[0].reason
         assert summary.failures[0].kind == "files_missing"
         assert summary.history_count == 6
     elsewhere = folder / "moved" / "run-run.wandb"
@@ -329,7 +329,8 @@ def test_last_file_of_a_run_that_is_gone_is_called_so(folder: Path, data_root: P
     last.unlink()
     (failed,) = sync_folder(folder, data_root).failures
     name = last.relative_to(folder)
-    assert failed.reason == f"{name} is gone, the last file of the run: bring it back"
+    reason = "is the last file of this run and is missing; restore it and sync again"
+    assert failed.reason == f"{name} {reason}"
     assert failed.kind == "files_missing"
 
 

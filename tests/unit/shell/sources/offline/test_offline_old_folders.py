@@ -329,7 +329,7 @@ def test_sample_is_none_if_no_line_near_the_end_reads(
             b"no row\n" + lines_of([EVENT]) + b"[1]\n",
             "has 2 lines near its end that cannot be read",
         ),
-        (None, "cannot be read: it is no file"),
+        (None, "cannot be read: it is not a file"),
         (lines_of([EVENT]) + b'{"system.cpu"', ""),
     ],
     ids=["bad lines", "pipe", "cut off"],
@@ -457,7 +457,7 @@ def test_folder_that_is_there_twice_is_one_run(folder: Path) -> None:
     put_old(folder / "two", history=rows_of(range(2)))
     assert run_of(open_folder(folder)).history_line_count == 3
     (notice,) = scan(folder).notices
-    assert "is a copy of" in notice.text
+    assert "skipped: a copy of" in notice.text
 
 
 def test_rows_stay_when_a_session_is_gone(folder: Path, data_root: Path) -> None:
@@ -465,7 +465,7 @@ def test_rows_stay_when_a_session_is_gone(folder: Path, data_root: Path) -> None
     sync_folder(folder, data_root)
     (folder / "run-20260101_000000-run").rename(data_root / "kept")
     summary = sync_folder(folder, data_root)
-    assert "is gone, which the run goes on from" in summary.failures[0].reason
+    assert "is continued by other files of this run and is missing" in summary.failures[0].reason
     assert summary.failures[0].kind == "files_missing"
     assert summary.history_count == 5
 
@@ -545,7 +545,7 @@ def test_history_that_cannot_be_opened_is_a_failed_run(folder: Path, data_root: 
     os.mkfifo(history)
     (page,) = open_folder(folder).list_runs(EveryRun())
     assert page.unread["a-b"].reason.endswith(
-        "is a pipe, not a file: bring the file back, or delete this"
+        "is a pipe, not a file: restore the file, or delete this"
     )
 
 
@@ -596,8 +596,8 @@ def test_file_beside_that_is_too_large_or_no_file_is_reported(
     (place / "wandb-summary.json").mkdir()
     (place / "wandb-metadata.json").unlink()
     assert notices_of(scan(folder)) == [
-        "wandb-summary.json cannot be read: it is no file",
-        "config.yaml is larger than 10 bytes: left out",
+        "wandb-summary.json cannot be read: it is not a file",
+        "config.yaml is larger than 10 bytes: skipped",
     ]
 
 

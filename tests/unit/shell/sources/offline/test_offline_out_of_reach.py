@@ -88,7 +88,7 @@ LINKS = {
     "nowhere.wandb": "is a link to nowhere.wandb, which does not exist",
     "../.git/annex/objects/Xx/9q/SHA256E-s1--4d.wandb": "get the file with `git annex get`",
     "/home/me/project/.dvc/cache/files/md5/ab/cd": "get the file with `dvc pull`",
-    "run-run.wandb": "Too many levels of symbolic links; bring the file back, or delete this",
+    "run-run.wandb": "Too many levels of symbolic links; restore the file, or delete this",
 }
 
 
@@ -127,7 +127,7 @@ def test_pipe_and_socket_are_not_opened(
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("run-socket.wandb")
         failed = failed_runs(folder)
-    to_do = "not a file: bring the file back, or delete this"
+    to_do = "not a file: restore the file, or delete this"
     assert failed == {
         kind: f"{folder}/run-{kind}.wandb is a {kind}, {to_do}" for kind in ("pipe", "socket")
     }
@@ -322,7 +322,7 @@ def test_what_lies_beside_a_file_and_is_no_file_is_not_opened(
     summary = sync_folder(folder, data_root, include_metadata=True)
     assert (summary.history_count, summary.failures) == (3, ())
     (failed,) = summary.metadata_failures
-    assert ("larger than" if large else "is no file") in failed.reason
+    assert ("larger than" if large else "is not a file") in failed.reason
 
 
 def test_source_that_is_neither_a_folder_nor_a_file_is_refused(
@@ -354,7 +354,7 @@ def test_links_that_are_not_followed_are_named_if_nothing_is_found(
     (folder / "runs").symlink_to(tmp_path / "elsewhere")
     (folder / "dead").symlink_to("nowhere")
     (said,) = notices_of(scan(folder))
-    assert said.endswith("links to folders are not followed, name where they lead: runs")
+    assert said.endswith("links to folders are not followed, give their targets: runs")
 
 
 def test_packed_file_that_is_named_itself_is_of_the_run_of_its_file(folder: Path) -> None:
