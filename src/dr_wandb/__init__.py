@@ -1,7 +1,7 @@
 """Get experiment data out of Weights & Biases, and keep it.
 
 The public names, and nothing else. Each is imported when it is first used, so that the command
-answers at once. A name stands here twice, for type checkers and for Python; a test compares them.
+answers at once. Each name is listed twice, for type checkers and for Python; a test compares them.
 """
 
 from importlib import import_module
@@ -228,7 +228,7 @@ _HOMES = {
 
 __all__ = sorted(["__version__", *_HOMES])
 
-if not TYPE_CHECKING:  # else checkers would take any name for one of ours
+if not TYPE_CHECKING:  # else checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         try:

@@ -1,7 +1,7 @@
 """The `wandb-export` command: flags to values, results to stdout.
 
-stdout carries what was asked for; everything else goes to stderr. Nothing heavy is imported before
-it is needed, so `--help` and `--version` answer at once.
+stdout carries the result; everything else goes to stderr. Nothing heavy is imported before it is
+needed, so `--help` and `--version` answer at once.
 """
 
 from dr_wandb.cli.command import app, main, run

@@ -1,4 +1,4 @@
-"""`wandb-export log NAME` and `wandb-export diff NAME`: what syncs have changed."""
+"""`wandb-export log NAME` and `wandb-export diff NAME`: the changes that syncs made."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command as a whole: its subcommands, and the one place where failures are told."""
+"""The command: its subcommands, and the only code that reports failures."""
 
 import os
 import re
@@ -45,7 +45,7 @@ for command in SUBCOMMANDS.values():
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code. Expected failures are told in a line or two."""
+    """Run the command and return its exit code. Expected failures are reported in a line or two."""
     tokens = split_address(sys.argv[1:] if arguments is None else arguments)
     if not tokens:
         app.help_print([])
@@ -92,7 +92,7 @@ _FIELDS = re.compile(
 
 
 def _hint(tokens: Sequence[str]) -> str:
-    """Return what helps those who misspelled a subcommand, or export an entity called like one."""
+    """Return a hint for a misspelled subcommand, and for an entity called like a subcommand."""
     first = tokens[0] if tokens else ""
     near = get_close_matches(first, SUBCOMMANDS, n=1, cutoff=0.75)
     if first not in SUBCOMMANDS and near:
@@ -108,9 +108,9 @@ def _fail(message: str, code: int) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command as a program, which ends on SIGTERM as it does on Ctrl-C."""
+    """Run the command as a program that ends on SIGTERM as it does on Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    os.environ.pop("WANDB_SERVICE", None)  # of the process that started this one, dead or alive
+    os.environ.pop("WANDB_SERVICE", None)  # set by a parent process, which may have ended
     gc_tuning.enable()
     code = run()
     gc_tuning.freeze_at_exit()
@@ -118,7 +118,7 @@ def main() -> NoReturn:
 
 
 def _end(code: int) -> NoReturn:
-    """End the process, at once where a thread goes on: Arrow aborts one that ends below it."""
+    """End the process, at once if a thread is still running: else Arrow would abort it."""
     if threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

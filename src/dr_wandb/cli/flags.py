@@ -1,4 +1,4 @@
-"""Kinds of flags that the commands share."""
+"""Flag types that the commands share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,4 +39,4 @@ else:
     )
 
 ScopeFlags = Annotated[_ScopeFlags | None, Parameter(name="*")]
-"""One flag for each row of `CRITERIA`: those that were given, by name."""
+"""One flag for each row of `CRITERIA`: the values of the given ones, by name."""

@@ -1,7 +1,7 @@
-"""When Python looks for garbage, in a process that is the command's own.
+"""When Python collects garbage, in a process that runs only the command.
 
-Imports make a million objects and no garbage: looking for some costs a tenth of a second while they
-are made, and more at the end. A process that only calls the command is left as it is.
+Imports create a million objects and no garbage. A collection costs a tenth of a second during the
+imports, and more at exit. Nothing changes in a process that only calls the command.
 """
 
 import gc
@@ -12,14 +12,14 @@ _own_process = False
 
 
 def enable() -> None:
-    """Say that this process is the command's own, and ends with it."""
+    """Note that this process runs only the command, and ends with it."""
     global _own_process
     _own_process = True
 
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Look for no garbage until the block ends, and never among what it has left behind."""
+    """Collect no garbage until the block ends, and never check the objects that it created."""
     if not _own_process:
         yield
         return
@@ -32,6 +32,6 @@ def paused() -> Iterator[None]:
 
 
 def freeze_at_exit() -> None:
-    """Let the interpreter end without a last look at every object."""
+    """Let the interpreter exit without a last check of every object."""
     if _own_process:
         gc.freeze()

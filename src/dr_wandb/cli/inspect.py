@@ -1,4 +1,4 @@
-"""`wandb-export status`, `verify` and `doctor`: what there is, whether it is sound, and why not."""
+"""`wandb-export status`, `verify` and `doctor`: check exports and their requirements."""
 
 from pathlib import Path
 

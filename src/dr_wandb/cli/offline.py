@@ -1,4 +1,4 @@
-"""`wandb-export scan DIR`: which runs lie in a folder of `.wandb` files."""
+"""`wandb-export scan DIR`: list the runs in a folder of `.wandb` files."""
 
 import sys
 from pathlib import Path

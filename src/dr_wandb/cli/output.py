@@ -1,4 +1,4 @@
-"""What the command says: results on stdout, everything else on stderr."""
+"""The output of the command: results on stdout, everything else on stderr."""
 
 import logging
 import os
@@ -13,9 +13,9 @@ LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
 
 
 def print_result(text: str) -> None:
-    """Write to stdout, in UTF-8 whatever the terminal's encoding.
+    """Write to stdout in UTF-8, regardless of the terminal's encoding.
 
-    Bytes of a path that are no text are written as escapes.
+    Bytes of a path that are not text are written as escapes.
     """
     if sys.stdout is None:
         raise StdoutError("it is closed")
@@ -28,7 +28,7 @@ def print_result(text: str) -> None:
             buffer.write(text.encode("utf-8", "backslashreplace"))
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        sys.stdout = None  # the interpreter would try to flush it once more
+        sys.stdout = None  # else the interpreter would try to flush it again
         raise StdoutError(str(error)) from None
 
 
@@ -49,7 +49,7 @@ class StdoutError(Exception):
 
 
 def configure_logging(quiet: bool) -> None:
-    """Send the log to stderr, at the level that the environment asks for."""
+    """Send the log to stderr, at the level that the environment variable names."""
     from dr_wandb.shell.progress import LOGGER, StderrHandler
 
     if not LOGGER.handlers:

@@ -1,1 +1,1 @@
-"""Touch the world, decide nothing: files, locks, threads, and the sources that runs come from."""
+"""Do all input and output, decide nothing: files, locks, threads, and the sources of runs."""

@@ -1,10 +1,10 @@
-"""Do work on threads while the caller goes on.
+"""Do work on threads while the caller continues.
 
 Rules
-- The threads are daemons: neither an interrupt nor an error waits for work that is under way. That
-  is why they are not those of `ThreadPoolExecutor`: Python joins them before it ends, also after
-  `shutdown(wait=False, cancel_futures=True)`. Work of 6 seconds kept Python 3.11 for 6 seconds.
-- What the work raises is raised where its result is asked for.
+- The threads are daemons: neither an interrupt nor an error waits for work under way. Threads of
+  `ThreadPoolExecutor` are joined before Python ends, also after
+  `shutdown(wait=False, cancel_futures=True)`: work of 6 seconds kept Python 3.11 for 6 seconds.
+- An error of the work is raised when its result is asked for.
 """
 
 import queue
@@ -39,7 +39,7 @@ class _Work(NamedTuple):
 
 
 class DaemonThreads(Executor):
-    """An executor on at most `count` threads, which do not keep Python from ending."""
+    """An executor on at most `count` threads that do not keep Python from ending."""
 
     def __init__(self, count: int) -> None:
         if count < 1:
@@ -51,7 +51,7 @@ class DaemonThreads(Executor):
         self._shut = False
 
     def submit(self, fn: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> "Future[T]":
-        """Have a function called; each call starts a thread until there are `count` of them."""
+        """Call a function on a thread; each call starts one until there are `count` of them."""
         future: Future[T] = Future()
         with self._lock:
             if self._shut:
@@ -64,7 +64,7 @@ class DaemonThreads(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end when all work is done, or with what is under way."""
+        """Let the threads end when all work is done, or with the work under way."""
         with self._lock:
             if cancel_futures:
                 with suppress(queue.Empty):
@@ -83,7 +83,7 @@ class DaemonThreads(Executor):
 def _work_off(waiting: "queue.SimpleQueue[_Work | None]") -> None:
     while (work := waiting.get()) is not None:
         work.do()
-        del work  # its result is not held until the next work comes
+        del work  # so that its result is not held until the next work comes
 
 
 def start(work: Callable[[], T]) -> "Future[T]":
@@ -97,9 +97,9 @@ def start(work: Callable[[], T]) -> "Future[T]":
 def in_lanes(
     lanes: Iterable[tuple[Iterable[Job], int]], work: Callable[[Job], T]
 ) -> Iterator[tuple[Job, T]]:
-    """Do the work of all jobs, each lane on a number of threads of its own.
+    """Do the work of all jobs, each lane on its own number of threads.
 
-    Answers come as they are ready, in any order. The first exception is raised and ends the
+    Results come as they are ready, in any order. The first exception is raised and ends the
     iteration; work that has not started by then is dropped.
     """
     with ExitStack() as stack:
@@ -113,10 +113,10 @@ def in_lanes(
 
 
 def prefetch_next(items: Iterator[T]) -> Iterator[T]:
-    """Give what an iterator gives; the next one is made while the last one is worked on.
+    """Yield the items of an iterator; the next one is made while the caller uses the last one.
 
-    One thread makes them all, since memory that one thread gave back is not used by another. An
-    iterator that is left early makes at most one that nobody asks for.
+    One thread makes them all, since memory that one thread gave back is not used by another. If
+    the caller stops early, at most one item is made in vain.
     """
     threads = DaemonThreads(1)
     try:

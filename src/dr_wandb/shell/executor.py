@@ -1,10 +1,10 @@
 """Give work to the executor of a sync, and do without it if it fails.
 
 Rules
-- A caller may give any `concurrent.futures.Executor`. Without one, processes are started if they
-  pay, see `processes.py`.
-- An executor may fail in any way, or break: then there is no answer, and whoever asked does the
-  work here.
+- A caller may give any `concurrent.futures.Executor`. Without one, processes are started if that
+  saves time, see `processes.py`.
+- An executor may fail or break in any way. Then there is no answer, and the caller does the work
+  itself.
 """
 
 import os
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class SharedExecutor:
     """The executor that the steps of one sync share, until it is closed.
 
-    given: the caller's, who shuts it down. Without one, processes are started when they pay.
+    given: the caller's, who shuts it down. Without one, processes are started if that saves time.
     """
 
     def __init__(self, given: Executor | None = None) -> None:
@@ -34,9 +34,10 @@ class SharedExecutor:
         self._lock = threading.Lock()
 
     def start(self, count: int) -> bool:
-        """Say whether there is an executor, after starting one if there was none and it pays.
+        """Say whether there is an executor, after starting processes if there was none.
 
-        count: how many processes pay, 0 for none. It has no effect once there is an executor.
+        count: the number of processes that save time, 0 for none. It has no effect once there is
+        an executor.
         """
         with self._lock:
             if self._executor is None and count > 0 and not self._closed:
@@ -49,7 +50,7 @@ class SharedExecutor:
         return self._executor is not None and not self._closed
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> "Future[T]":
-        """Submit some work. If the executor does not take it, the future raises why."""
+        """Submit some work. If the executor refuses it, the future raises the reason."""
         future: Future[T]
         try:
             assert self._executor is not None
@@ -64,7 +65,7 @@ class SharedExecutor:
         return future
 
     def close(self) -> None:
-        """Cancel what has not started, and end the processes that were started here."""
+        """Cancel work that has not started, and end the processes that were started here."""
         with self._lock:
             self._closed = True
             if self._own is not None:
@@ -74,7 +75,7 @@ class SharedExecutor:
 
 
 def answer_of(future: "Future[T]") -> T | None:
-    """Wait for what a function gives on an executor; None if that failed, or was cancelled."""
+    """Wait for the result of a future and return it, None if it failed or was cancelled."""
     try:
         return future.result()
     except Exception:
@@ -83,7 +84,7 @@ def answer_of(future: "Future[T]") -> T | None:
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use; 1 if no other Python can be started."""
+    """Return the number of cores this process may use, 1 if no other Python can be started."""
     if not sys.executable or getattr(sys, "frozen", False):
         return 1
     allowed = getattr(os, "sched_getaffinity", None)

@@ -1,10 +1,10 @@
 """The executor of a sync that was given none: other processes.
 
 Rules
-- A process does one piece of work at a time: a function of a module, and what it takes.
+- A process does one piece of work at a time: a function of a module, with its arguments.
 - It has no `WANDB_*` in its environment, imports nothing from the current folder and not the main
-  module, and what it prints goes nowhere.
-- It ends when it is not asked any more, and so with this process, however that ends.
+  module, and its output is discarded.
+- It ends when it gets no more work, and so with this process, however that ends.
 
 loky 3.7.0 was tried in its place, with Python 3.11:
 - Its workers outlive this process if that is killed: for ever, or with a `timeout` of 3 s for half
@@ -13,8 +13,8 @@ loky 3.7.0 was tried in its place, with Python 3.11:
   `WANDB_*` in their environment and import modules of the current folder. For a worker loky sets
   variables, but removes none.
 - Its workers print to our stdout, which carries the result of the command.
-- One killed worker breaks it, and all its work with it; here the other processes go on.
-- A `sys.executable` that is no Python and does not end lets it wait for ever.
+- One killed worker breaks it, and all its work with it; here the other processes continue.
+- It waits for ever if `sys.executable` is not Python and does not end.
 - Its first answer takes 0.4 to 0.5 s, that of `Processes` 0.2 s.
 `ProcessPoolExecutor` starts such a process too and, when it spawns, runs the main module again.
 """
@@ -39,7 +39,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 WELCOME_SECONDS = 20.0
-"""How long a process may take to begin: what is no Python may wait for anything."""
+"""How long a process may take to start: `sys.executable` may not be Python and could hang."""
 
 _SERVE = """
 import signal, sys
@@ -48,13 +48,13 @@ sys.path[:] = {path!a}
 from dr_wandb.shell.processes import serve
 serve()
 """
-"""An interrupt is for the process that asks. Nothing is imported from where it happens to run."""
+"""Interrupts are left to the parent process. Nothing is imported from the current folder."""
 
 
 class Processes(Executor):
-    """An executor on `count` other processes, which start in their own time.
+    """An executor on `count` other processes, which start in the background.
 
-    Work whose process ends raises BrokenExecutor, and so does all work if no process is left.
+    Work raises BrokenExecutor if its process ends, or if no process is left.
     """
 
     def __init__(self, count: int) -> None:
@@ -64,7 +64,7 @@ class Processes(Executor):
         self._there: list[_Process] = []
         try:
             for _ in range(count):
-                with suppress(OSError, ValueError):  # no process to be had
+                with suppress(OSError, ValueError):  # no process can be started
                     self._there.append(_Process())
             for process in tuple(self._there):
                 start(partial(self._welcome, process))
@@ -74,18 +74,18 @@ class Processes(Executor):
             raise
 
     def submit(self, fn: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> "Future[T]":
-        """Have a function called in another process. All of it is pickled."""
+        """Call a function in another process. The function and its arguments are pickled."""
         return self._threads.submit(cast("Callable[..., T]", self._ask), fn, arguments, named)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the processes end when all work is done, or with what is under way."""
+        """Let the processes end when all work is done, or with the work under way."""
         self._threads.shutdown(wait=False, cancel_futures=cancel_futures)
         ended = start(self._end_when_done)
         if wait:
             ended.result()
 
     def kill_workers(self) -> None:
-        """Cancel what has not started, and end all processes, whatever they do."""
+        """Cancel work that has not started, and end all processes at once."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         with self._changed:
             idle, self._idle = self._idle, []
@@ -114,7 +114,7 @@ class Processes(Executor):
         raise BrokenExecutor("a process ended before its work was done")
 
     def _welcome(self, process: "_Process") -> None:
-        """Wait until a process has begun, and is one of ours."""
+        """Wait until a process has started and answers as one of ours."""
         token = uuid4().hex
         patience = threading.Timer(WELCOME_SECONDS, process.kill)
         patience.daemon = True
@@ -144,13 +144,13 @@ class Processes(Executor):
 
 
 class _Done(NamedTuple):
-    """What a function gave."""
+    """The result of a function."""
 
     result: Any
 
 
 class _Failed(NamedTuple):
-    """What a function raised."""
+    """The error that a function raised."""
 
     error: Exception
 
@@ -160,7 +160,7 @@ def _greet(token: str) -> tuple[str, str]:
 
 
 class _Process:
-    """Another Python with the same modules. Asked by one thread at a time."""
+    """Another Python with the same modules. Used by one thread at a time."""
 
     def __init__(self) -> None:
         path = [entry for entry in sys.path if isinstance(entry, str)]
@@ -176,7 +176,7 @@ class _Process:
         self._answers = cast("IO[bytes]", self._process.stdout)
 
     def ask(self, question: bytes) -> _Done | _Failed | None:
-        """Return the answer, None if the process is of no more use."""
+        """Return the answer, None if the process can no longer be used."""
         try:
             self._questions.write(question)
             self._questions.flush()
@@ -187,21 +187,21 @@ class _Process:
         return answer if isinstance(answer, _Done | _Failed) else None
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """End it at once."""
         self._process.kill()
 
     def end(self) -> None:
         """End it and forget it."""
         self.kill()
-        with suppress(OSError, ValueError):  # what it was not told any more
+        with suppress(OSError, ValueError):  # input that it did not read
             self._process.communicate()
 
 
 def serve() -> None:
-    """Do what the process that began this one asks for, until it asks no more."""
+    """Do the work that the parent process sends, until it sends no more."""
     questions: IO[bytes] = os.fdopen(os.dup(0), "rb")
     answers: IO[bytes] = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library may print is no answer
+    os.dup2(2, 1)  # output of a library is not an answer
     with suppress(EOFError, BrokenPipeError):
         while True:
             answers.write(_answer(*pickle.load(questions)))
@@ -218,7 +218,7 @@ def _answer(
 
 
 def _as_sent(error: Exception) -> Exception:
-    """Return an error that can be read where it arrives."""
+    """Return an error that the other process can unpickle."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,6 +1,6 @@
-"""Tell people how a sync goes: log lines, or a bar where someone is watching.
+"""Show how far a sync is: log lines, or a bar if someone is watching.
 
-The engine calls one function with a value; what becomes of it is decided here.
+The engine calls one function with a value; how it is shown is decided here.
 """
 
 import logging
@@ -14,7 +14,7 @@ LOGGER = logging.getLogger("dr_wandb")
 
 
 class Progress(Record, frozen=True, kw_only=True):
-    """`done` of `total` runs have been dealt with; `rows` rows came that were not held before."""
+    """`done` of `total` runs are finished; `rows` rows came that were not held before."""
 
     done: int
     total: int
@@ -25,17 +25,17 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def say_nothing(progress: Progress) -> None:
-    """Take progress and tell nobody."""
+    """Ignore progress."""
 
 
 class LoggedProgress:
-    """Logs the first run and each further 5 %."""
+    """Logs a line for the first run and for each further 5 %."""
 
     def __init__(self) -> None:
         self._bucket = -1
 
     def __call__(self, progress: Progress) -> None:
-        """Log a line where one is due."""
+        """Log a line if one is due."""
         if not progress.total or not progress.done:
             return
         percent = progress.done * 100 // progress.total
@@ -90,7 +90,7 @@ class ProgressBar:
 
 
 class StderrHandler(logging.Handler):
-    """Writes log lines to what stderr is at the time: a bar that is drawn there makes room."""
+    """Writes log lines to the current `sys.stderr`, so that a bar drawn there makes room."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""

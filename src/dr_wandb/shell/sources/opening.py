@@ -1,4 +1,4 @@
-"""Open a source by what the command line calls it, importing only what that one needs."""
+"""Open a source by its name on the command line, importing only what that source needs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ SourceOpener = Callable[[ExportRequest, Path], Source]
 
 
 def open_api(request: ExportRequest, private: Path) -> Source:
-    """Open the W&B API, with `private` as the folder for all that the SDK writes.
+    """Open the W&B API, with `private` as the folder for everything that the SDK writes.
 
     Raises InvalidRequestError for a request that needs another source.
     """
@@ -27,15 +27,16 @@ def open_api(request: ExportRequest, private: Path) -> Source:
 
 
 def source_opener(source: str) -> SourceOpener:
-    """Return what opens a source by its name. Raises InvalidRequestError for anything else.
+    """Return a function that opens the source of this name.
 
-    So does what it returns, for a request that does not go with the source.
+    Raises InvalidRequestError for an unknown name. The function raises it for a request that the
+    source cannot answer.
     """
     check_source(source)
     if source == "api":
         return open_api
     kind, _, path = source.partition(":")
-    folder = Path(path).expanduser()  # no shell does that behind a colon
+    folder = Path(path).expanduser()  # shells do not expand it after a colon
 
     def open_folder(request: ExportRequest, private: Path) -> Source:
         check_source(source, request.scope, any_project=request.any_project)
@@ -67,7 +68,7 @@ def _open_offline(request: ExportRequest, folder: Path, private: Path) -> Source
 def opened(
     source: Source | SourceOpener, request: ExportRequest, scratch: Path
 ) -> Iterator[Source]:
-    """Open a source if need be, and close what was opened here."""
+    """Open a source unless it is open, and close it if it was opened here."""
     if not callable(source):
         yield source
         return
@@ -84,7 +85,7 @@ def opened(
 def recorded(
     source: Source, folder: Path | None, request: ExportRequest, exported_at: str
 ) -> Iterator[Source]:
-    """Record what a source says, if a folder is given; a failed sync records nothing."""
+    """Record the answers of a source if a folder is given; a failed sync records nothing."""
     if folder is None:
         yield source
         return
