@@ -1,1 +1,1 @@
-"""An export on disk: read, write, lock, commit. Nothing here knows W&B."""
+"""An export on disk: read, write, lock, commit. Nothing here depends on W&B."""

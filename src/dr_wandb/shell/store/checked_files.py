@@ -1,6 +1,6 @@
-"""What files looked like when their digests were last right, so that they need not be read again.
+"""Size and times of files when their digests were last right, so that they need not be read again.
 
-Losing what is remembered costs a look at the files, nothing else.
+If this record is lost, the files are read once; nothing else is lost.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _CHECKED = msgspec.json.Decoder(dict[str, tuple[list[int], str]])
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, without reading it if it is known; "" if there is none."""
+    """Return the SHA-256 of a file, "" if there is no file. It is not read if that is known."""
     if _look(path) is None:
         return ""
     try:
@@ -37,7 +37,7 @@ def _look(path: Path) -> list[int] | None:
 
 
 def remember_look(folder: Path, files: Mapping[str, str]) -> None:
-    """Note what files look like now. files: the SHA-256 of each, by name."""
+    """Record the present size and times of files. files: the SHA-256 of each, by name."""
     known = {name: (_look(folder / name), sha256) for name, sha256 in files.items()}
     path, content = folder / CHECKED_FILE, msgspec.json.encode(known)
     if not path.exists() or path.read_bytes() != content:

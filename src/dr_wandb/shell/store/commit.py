@@ -1,11 +1,11 @@
-"""Put new files in place, all or none, whatever happens in between.
+"""Put new files in place, all or none, even if the process is killed in between.
 
 Rules
-- New files are whole and durable in the staging folder before anything is touched.
-- The commit record, durable too, says what they are; from then on the commit is decided, and a
-  start that finds the record rolls it forward, if every new file is still what the record says.
+- New files are complete and durable in the staging folder before any visible file changes.
+- The commit record, durable too, lists them. From then on the commit is decided: a later start
+  that finds the record finishes it, if every new file still matches the record.
 - Files are renamed in the order of `commit_order`, the state last. A file that would not change is
-  left alone. Then the record goes.
+  not touched. Then the record is removed.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.store import disk
 
 STAGING_FOLDER = ".staging"
-"""Segments and new files. It survives a crash and goes when a sync has ended well."""
+"""Segments and new files. It survives a crash and is removed when a sync succeeds."""
 
 RECORD_FILE = ".commit.json"
 
 
 class StagedFile(Record, frozen=True, kw_only=True):
-    """A new file in the staging folder: where it goes, and what it must be."""
+    """A new file in the staging folder: its final name, size and digest."""
 
     name: str
     staged: str
@@ -48,7 +48,7 @@ def stage_document(folder: Path, name: str, content: bytes) -> StagedFile:
 
 
 def describe_staged(folder: Path, name: str, staged: Path, sha256: str) -> StagedFile:
-    """Describe a file that lies in the staging folder and is to become `name`."""
+    """Describe a file in the staging folder that is to become `name`."""
     return StagedFile(
         name=name,
         staged=str(staged.relative_to(folder)),
@@ -70,7 +70,7 @@ def commit(folder: Path, staged: Mapping[str, StagedFile]) -> None:
 def roll_forward(folder: Path) -> bool:
     """Finish the commit that a crash interrupted. Returns whether there was one.
 
-    Raises DrWandbError where it cannot be finished; then nothing was renamed.
+    Raises DrWandbError if it cannot be finished; then nothing was renamed.
     """
     path = folder / RECORD_FILE
     try:
@@ -84,7 +84,7 @@ def roll_forward(folder: Path) -> bool:
 
 
 def _pending(folder: Path, record: CommitRecord) -> Iterator[StagedFile]:
-    """Give the files that are not in place yet; raise DrWandbError where one is not whole."""
+    """Yield the files that are not in place yet; raise DrWandbError if one is incomplete."""
     for entry in record.files:
         if entry.name not in commit_order():
             raise _damaged(folder / RECORD_FILE, f"it names {entry.name!r}")

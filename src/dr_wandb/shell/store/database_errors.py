@@ -1,4 +1,4 @@
-"""What goes wrong with an SQLite file, told as it is of any other file of an export."""
+"""Errors of an SQLite file, reported like those of any other file of an export."""
 
 import errno
 import sqlite3
@@ -20,7 +20,7 @@ _ERRORS_OF_DISK = {
 
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite says of the disk as OSError, and the rest as damage of the file."""
+    """Raise SQLite's errors about the disk as OSError, and all others as damage of the file."""
     try:
         yield
     except sqlite3.Error as error:

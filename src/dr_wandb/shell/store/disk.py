@@ -1,6 +1,6 @@
-"""The few file operations that the tool is built on, each durable when it returns.
+"""The file operations that the tool is built on, each durable when it returns.
 
-Every write of an export goes through here, so a test can make any of them fail.
+Every write of an export uses them, so a test can make any of them fail.
 """
 
 import errno
@@ -13,7 +13,7 @@ from typing import IO
 CHUNK = 1 << 20
 
 _CANNOT_COPY = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
-"""What a system says that does not copy between two files by itself."""
+"""Errors of a system that cannot copy between two files by itself."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -26,14 +26,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(stream: IO[bytes]) -> None:
-    """Make what was written to a file survive a power cut."""
+    """Make the bytes written to a file survive a power cut."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a whole file, durable but not atomic: for names that nobody reads yet."""
-    remove(path)  # a link that has the name is not followed
+    """Write a file, durable but not atomic: for names that nobody reads yet."""
+    remove(path)  # a link of that name is not followed
     with path.open("xb") as stream:
         stream.write(content)
         sync_file(stream)
@@ -45,7 +45,7 @@ def part_of(path: Path) -> Path:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a whole file so that readers see the old content or the new, never a part."""
+    """Write a file so that readers see the old content or the new, never a part."""
     staged = part_of(path)
     write_file(staged, content)
     rename(staged, path)
@@ -53,7 +53,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file its final name, replacing what has it."""
+    """Give a file its final name, replacing a file of that name."""
     source.replace(target)
 
 
@@ -63,7 +63,7 @@ def remove(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex, "" where there is no such file."""
+    """Return the SHA-256 of a file in hex, "" if there is no such file."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -72,7 +72,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_range(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
-    """Read a range of a file in chunks. Raises OSError where the file is too short."""
+    """Read a range of a file in chunks. Raises OSError if the file is too short."""
     stream.seek(offset)
     while length:
         chunk = stream.read(min(CHUNK, length))
@@ -83,10 +83,10 @@ def read_range(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
 
 
 def copy_range(source: IO[bytes], offset: int, length: int, target: IO[bytes]) -> Iterator[bytes]:
-    """Append a range of a file to another one; give what was appended, in chunks.
+    """Append a range of a file to another one and yield the appended bytes in chunks.
 
-    The system copies what is not small, where it can: file systems that share extents then take
-    no room for it. Raises OSError where the file is too short.
+    The system copies ranges of at least `CHUNK` if it can: file systems that share extents then
+    need no space for them. Raises OSError if the file is too short.
     """
     for chunk in read_range(source, offset, length):
         copied = copy_by_system(source, offset, len(chunk), target) if length >= CHUNK else 0
@@ -96,7 +96,7 @@ def copy_range(source: IO[bytes], offset: int, length: int, target: IO[bytes]) -
 
 
 def copy_by_system(source: IO[bytes], offset: int, length: int, target: IO[bytes]) -> int:
-    """Have the system append a range of a file to another one; return how much it did."""
+    """Let the system append a range of a file to another one; return the bytes it copied."""
     if not hasattr(os, "copy_file_range"):
         return 0
     target.flush()
@@ -118,7 +118,7 @@ def copy_by_system(source: IO[bytes], offset: int, length: int, target: IO[bytes
 def read_lines(stream: IO[bytes], offset: int, length: int) -> Iterator[bytes]:
     """Read the lines of a range that begins and ends at the border of a line.
 
-    Raises OSError where the file is too short.
+    Raises OSError if the file is too short.
     """
     stream.seek(offset)
     while length > 0:
@@ -134,9 +134,9 @@ def read_lines_from_end(
 ) -> Iterator[bytes]:
     """Read the lines of a range that begins and ends at the border of a line, last first.
 
-    size: bytes read at first. Each read is twice as long as the one before, up to `CHUNK`, unless
-    it held no whole line: so few lines cost little, and a long one is not read again and again.
-    Raises OSError where the file is too short.
+    size: bytes of the first read. Each read is twice as long as the one before, up to `CHUNK`, or
+    longer if it held no whole line: few lines cost little, and a long one is not read many times.
+    Raises OSError if the file is too short.
     """
     rest = b""
     end = offset + length
@@ -152,7 +152,7 @@ def read_lines_from_end(
 
 
 def gathered(lines: Iterable[bytes], size: int = CHUNK) -> Iterator[tuple[bytes, int]]:
-    """Join lines into chunks of at least `size` bytes; give each with its number of lines."""
+    """Join lines into chunks of at least `size` bytes; yield each with its number of lines."""
     chunk: list[bytes] = []
     length = 0
     for line in lines:

@@ -1,6 +1,6 @@
-"""What the disk refuses: an operation that fails, or room for what is to be written.
+"""Errors of the disk: a failed operation, or too little free space for new files.
 
-Either is a failure that says where.
+Either becomes a failure that names the path.
 """
 
 import shutil
@@ -17,9 +17,9 @@ RESERVE_BYTES = 1 << 20
 
 @contextmanager
 def disk_refusals(path: Path, *, exactly: bool = False) -> Iterator[None]:
-    """Turn an OSError into DrWandbError that names a path.
+    """Turn an OSError into a DrWandbError that names a path.
 
-    exactly: name the path that the error speaks of, if it speaks of one.
+    exactly: name the path in the error, if it has one.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""ExportStore: where an export lies, and how to load it.
+"""ExportStore: the paths of an export, and how to load it.
 
-Loading touches nothing and needs no W&B: it reads the five visible files. Errors name the file,
+Loading changes nothing and needs no W&B: it reads the five visible files. Errors name the file,
 the line, and what to do.
 """
 
@@ -43,7 +43,7 @@ _D = TypeVar("_D")
 
 _BUFFER_BYTES = 1 << 17
 _DECODED_BYTES = 1 << 13
-"""How much is decoded at once: records that still lie in the cache are used up faster."""
+"""How many bytes are decoded at once: records still in the processor's cache are used faster."""
 
 RESTORE = "restore it from a copy, or remove the file and sync again"
 RESTORE_LINE = "restore the file, or delete that line and sync again to read its run again"
@@ -54,7 +54,7 @@ class ExportNotFoundError(DrWandbError, FileNotFoundError):
 
 
 class _Versioned(msgspec.Struct):
-    """The one field that is looked at before all others."""
+    """The field that is checked before all others."""
 
     schema_version: int = 1
 
@@ -62,7 +62,7 @@ class _Versioned(msgspec.Struct):
 class ExportStore(Record, frozen=True, kw_only=True):
     """One named export below `data_root`. Nothing has to exist yet.
 
-    Raises InvalidRequestError for a name that a request cannot have either.
+    Raises InvalidRequestError for a name that a request refuses too.
     """
 
     name: str
@@ -84,36 +84,36 @@ class ExportStore(Record, frozen=True, kw_only=True):
 
     @property
     def manifest_path(self) -> Path:
-        """Return where the manifest lies."""
+        """Return the path of the manifest."""
         return self.export_dir / MANIFEST_FILE
 
     @property
     def state_path(self) -> Path:
-        """Return where the tool keeps what the next sync builds on."""
+        """Return the path of the state, which the next sync builds on."""
         return self.export_dir / STATE_FILE
 
     @property
     def runs_path(self) -> Path:
-        """Return where the run snapshots lie, one a line."""
+        """Return the path of the run snapshots, one in each line."""
         return self.export_dir / RUNS_FILE
 
     @property
     def history_path(self) -> Path:
-        """Return where the history rows lie, one a line, if the export has any."""
+        """Return the path of the history rows, one in each line; it may not exist."""
         return self.export_dir / HISTORY_FILE
 
     @property
     def row_paths(self) -> dict[str, Path]:
-        """Return where the rows of each dataset lie, if the export has any."""
+        """Return the path of each dataset's rows, by its name; they may not exist."""
         return {name: self.export_dir / dataset.file for name, dataset in DATASETS.items()}
 
     @property
     def changes_path(self) -> Path:
-        """Return where the log of changes lies, one sync that changed something a line."""
+        """Return the path of the change log: one line for each sync that changed something."""
         return self.export_dir / CHANGES_FILE
 
     def load_manifest(self) -> ExportManifest | None:
-        """Load the manifest, None where there is no export."""
+        """Load the manifest, None if there is no export."""
         return load_document(self.manifest_path, ExportManifest)
 
     def require_manifest(self) -> ExportManifest:
@@ -124,9 +124,9 @@ class ExportStore(Record, frozen=True, kw_only=True):
         return manifest
 
     def load_state(self, *, entity: str, project: str) -> ExportState:
-        """Load what the next sync of this project builds on, a fresh state where there is none.
+        """Load the state that the next sync of this project builds on, a new one if there is none.
 
-        Raises DrWandbError where the export belongs to another project.
+        Raises DrWandbError if the export belongs to another project.
         """
         read = load_state(self.state_path)
         if read is None:
@@ -148,9 +148,9 @@ class ExportStore(Record, frozen=True, kw_only=True):
 
 
 def read_state(path: Path) -> ReadState | None:
-    """Read a state of any form that there was, None if there is no such file.
+    """Read a state of any earlier or present form, None if there is no such file.
 
-    Of its runs no more is read than is looked at.
+    A run is read only when it is looked at.
     """
     with disk_refusals(path):
         return _load(path, lambda *content: decode_state(path.parent, *content))
@@ -172,7 +172,7 @@ def load_document(path: Path, kind: type[_R]) -> _R | None:
 
 
 def _load(path: Path, read: Callable[[bytes, int], _D]) -> _D | None:
-    """Read a document whose schema version is one that there was."""
+    """Read a document if its schema version is known."""
     with disk_refusals(path):
         require_visible_file(path)
         try:
@@ -191,7 +191,7 @@ def _load(path: Path, read: Callable[[bytes, int], _D]) -> _D | None:
 
 
 def check_identity(path: Path, entity: str, project: str, *wanted: str) -> None:
-    """Raise DrWandbError where a file speaks of another project than the wanted one."""
+    """Raise DrWandbError if a file belongs to another project than the wanted one."""
     if (entity, project) != wanted:
         raise DrWandbError(
             WrongExport(path=str(path), found=f"{entity}/{project}", wanted="/".join(wanted))
@@ -203,7 +203,7 @@ def _decode_file(
     decode_lines: Callable[[Iterable[bytes]], Sequence[_R] | None],
     decode_line: Callable[[bytes], Result[_R, str]],
 ) -> Iterator[_R]:
-    """Decode many lines at once, and one by one where one of them does not read so."""
+    """Decode many lines at once, and one by one if that fails for one of them."""
     with disk_refusals(path):
         require_visible_file(path)
         if not path.exists():
@@ -232,7 +232,7 @@ def decoded(result: Result[_R, str], path: Path, number: int, remedy: str = REST
 
 
 def load_manifest(name: str, data_root: Path) -> ExportManifest | None:
-    """Load the manifest of an export, None where there is no export of that name."""
+    """Load the manifest of an export, None if there is no export of that name."""
     return ExportStore(name=name, data_root=data_root).load_manifest()
 
 

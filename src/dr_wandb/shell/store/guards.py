@@ -1,13 +1,13 @@
-"""What stands where the files of an export go, looked at before any of them is touched.
+"""Check what is at the paths of an export before any of them is read or changed.
 
 Rules
-- An export lies in its data root. A name that is a link out of it is refused, so that nothing is
-  written where nobody looks for it; a data root that is a link itself is fine.
+- An export is inside its data root. A name that is a link out of it is refused, so that nothing is
+  written to an unexpected folder; a data root that is a link itself is allowed.
 - A link that has a hidden name of ours is removed, never followed.
-- A folder, or anything else that is not a file, is never read, replaced or emptied where a file
-  belongs; nor a file where a folder belongs. The error names it.
+- Only a file is read or replaced as a file, and only a folder is emptied as a folder. Anything
+  else at such a path is an error that names it.
 - A visible file that is a link is read through it, and a commit puts a file in its place. A link
-  that leads nowhere is not taken for a file that is not there.
+  whose target is missing does not count as a missing file.
 """
 
 import os
@@ -20,7 +20,7 @@ BRING_BACK = "restore that file, or remove the link and sync again to read again
 
 
 def require_folder(folder: Path) -> None:
-    """Refuse the folder of an export that is not one, or that leads out of its data root."""
+    """Refuse the path of an export if it is not a folder, or is a link out of its data root."""
     there = (path for path in (folder, *folder.parents) if os.path.lexists(path))
     nearest = next(there, None)
     if nearest is not None and not nearest.is_dir():

@@ -20,7 +20,7 @@ HOLDER_FILE = ".lock-holder.json"
 
 
 class Holder(Record, frozen=True, kw_only=True):
-    """The process that has the lock, as it says itself."""
+    """The process that has the lock, as it describes itself."""
 
     pid: int
     host: str
@@ -28,16 +28,16 @@ class Holder(Record, frozen=True, kw_only=True):
 
     @property
     def in_words(self) -> str:
-        """Say who it is."""
+        """Describe the process."""
         return f"process {self.pid} on {self.host} since {self.since}"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of an export, making its folder if need be.
+    """Hold the lock of an export, creating its folder if necessary.
 
-    Raises DrWandbError at once where another process has it, or where the folder cannot be one of
-    an export. A process that died holds nothing.
+    Raises DrWandbError at once if another process has the lock, or if the folder cannot hold an
+    export. A process that died has no lock.
     """
     require_folder(folder)
     for name in (LOCK_FILE, HOLDER_FILE):
@@ -58,7 +58,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         try:
-            with suppress(OSError):  # what the sync did, or why it ended, counts for more
+            with suppress(OSError):  # the result or the error of the sync matters more
                 disk.remove(folder / HOLDER_FILE)
                 _remove_if_unused(made)
         finally:
@@ -66,9 +66,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def read_holder(folder: Path) -> Holder | None:
-    """Return what a sync has noted of itself, None where there is no such note, or none to read.
+    """Return the note that a sync left about itself, None if there is none or it does not read.
 
-    Whether it is still at work is not said: a process that was killed leaves its note.
+    The sync may have ended: a process that was killed leaves its note.
     """
     try:
         return msgspec.json.decode((folder / HOLDER_FILE).read_bytes(), type=Holder)
@@ -77,7 +77,7 @@ def read_holder(folder: Path) -> Holder | None:
 
 
 def _remove_if_unused(made: list[Path]) -> None:
-    """Remove folders that were made for a sync which then had nothing to keep in them."""
+    """Remove folders that were created for a sync which then kept nothing in them."""
     for folder in made:
         if not {path.name for path in folder.iterdir()} <= {LOCK_FILE}:
             return

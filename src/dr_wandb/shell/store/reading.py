@@ -1,12 +1,11 @@
-"""Read what an export holds, so that a sync can build on it.
+"""Read an export, so that a sync can build on it.
 
 Rules
-- The byte ranges in the state are believed only if the data files are the ones they speak of. A
+- The byte ranges in the state are used only if the data files have the digests in the state. A
   file that was edited, copied back or written by dr-wandb 3.0.3 is read line by line into our
-  form, and the ranges are made anew. What is known to be in our form is not read closer.
-- A run whose stored rows are not the ones its position was reached with loses the position: it is
-  read again.
-- Nothing visible is written here.
+  form, and its ranges are computed again. Content that is known to be in our form is not decoded.
+- A run whose stored rows do not match its position loses the position: it is read again.
+- No visible file is written here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,7 +30,7 @@ from dr_wandb.shell.store.tracked_store import TrackedRuns
 
 
 class StoredExport(Record, frozen=True, kw_only=True):
-    """What a sync builds on.
+    """The stored export that a sync builds on.
 
     The byte ranges in `state` point into `runs_path` and, by dataset, into `row_paths`: the visible
     files, or copies of them in our form in the staging folder (`copied`). `old_rows` are the runs
@@ -48,11 +47,11 @@ class StoredExport(Record, frozen=True, kw_only=True):
 
 
 def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> StoredExport:
-    """Read an export, or the empty one where there is none.
+    """Read an export, or an empty one if there is none.
 
-    staging: where copies in our form go, if the files are not in it.
+    staging: the folder for copies in our form, if the files are not in it.
 
-    Raises DrWandbError where it belongs to another project, is newer, or does not read.
+    Raises DrWandbError if it belongs to another project, is newer, or does not read.
     """
     wanted = (request.entity, request.project)
     for path in (store.runs_path, *store.row_paths.values()):
@@ -75,7 +74,7 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
             runs_path=store.runs_path,
             row_paths=store.row_paths,
         )
-    return _read_anew(store, staging, manifest, state)
+    return _rebuild(store, staging, manifest, state)
 
 
 def _read_lost(
@@ -85,14 +84,14 @@ def _read_lost(
     state: ExportState,
     lost: LostStore,
 ) -> StoredExport:
-    """Read an export of whose runs no more is known than 3.0.3 would, and what the manifest says.
+    """Read an export without its tracking: only what state.json and the manifest say is known.
 
-    lost: why.
+    lost: the reason.
     """
     log = manifest.files.get(CHANGES_FILE) if manifest is not None else None
     length = log.bytes if log is not None else state.changes_length
     state = replace(state, changes_length=length, listing_mark="")
-    found = _read_anew(store, staging, manifest, state)
+    found = _rebuild(store, staging, manifest, state)
     marked = {
         run_id: replace(
             run,
@@ -111,7 +110,7 @@ def _read_lost(
 
 
 def _as_recorded(store: ExportStore, state: ExportState) -> bool:
-    """Say whether the data files are the ones that the ranges in the state speak of, end to end."""
+    """Say whether the data files match the state: their digests, and byte ranges without gaps."""
     runs = state.runs
     named = runs.changed if isinstance(runs, TrackedRuns) else runs
     if any(run_id != tracking.run_id for run_id, tracking in named.items()):
@@ -123,9 +122,9 @@ def _as_recorded(store: ExportStore, state: ExportState) -> bool:
 
 
 def _fill(path: Path, file: str, runs: Mapping[str, RunTracking]) -> bool:
-    """Say whether records lie one behind the other, from the first byte of a file to its last.
+    """Say whether the records of a file fill it without gaps, from the first byte to the last.
 
-    Those of a store do: where they begin follows from their lengths.
+    Those of a store have no gaps: their offsets follow from their lengths.
     """
     size = path.stat().st_size if path.exists() else 0
     if isinstance(runs, TrackedRuns):
@@ -141,7 +140,7 @@ def _fill(path: Path, file: str, runs: Mapping[str, RunTracking]) -> bool:
     return end == size
 
 
-def _read_anew(
+def _rebuild(
     store: ExportStore, staging: Path, manifest: ExportManifest | None, state: ExportState
 ) -> StoredExport:
     paths = store.row_paths
@@ -174,7 +173,7 @@ def _notices(
     state: ExportState,
     tracked: Mapping[str, RunTracking],
 ) -> Iterator[str]:
-    """Say why the files were read line by line, and what follows."""
+    """Say why the files were read line by line, and what is read again."""
     expected = {*state.files, *(manifest.files if manifest is not None else ())}
     if manifest is not None:
         expected |= {RUNS_FILE, *({HISTORY_FILE} if manifest.history_path is not None else ())}
@@ -198,7 +197,7 @@ def _notices(
 def _losses(
     store: ExportStore, state: ExportState, tracked: Mapping[str, RunTracking]
 ) -> Iterator[str]:
-    """Name the runs that are gone upstream and of which less is in the files than there was."""
+    """Name the runs that are gone upstream and have less in the files than before."""
     for run_id, before in state.runs.items():
         if before.missing_since is None:
             continue
@@ -219,7 +218,7 @@ def _losses(
 
 
 def _with_rows(tracking: RunTracking, stored: Mapping[str, ByteRange | None]) -> RunTracking:
-    """Return the tracking of a run with where its rows are, by dataset."""
+    """Return the tracking of a run with the byte ranges of its rows. stored: by dataset."""
     for dataset, byte_range in stored.items():
         part = tracking.part(dataset)
         now = part_with_rows(part, byte_range)

@@ -1,14 +1,14 @@
-"""Read data files that are not the ones the state speaks of into our form.
+"""Read data files that do not match the state into our form.
 
 Rules
-- What comes out is in our form and order, each record once, whatever stands in a file and where.
-- A snapshot that is, byte for byte, one that the state knows is kept as it is. One that is not
-  what the state knows of its run is marked, so that it is made anew when the run is listed.
-- A run whose rows lie together and are, byte for byte, the ones that the state knows is in our form
-  already: its bytes are kept, and of its rows only the first is looked at, for the id of its run.
-- All others are decoded, in the order of the file, so that the first line that does not read
-  is the one that is named.
-- Memory is bounded: a byte range for each run, and what the sorter holds.
+- The result is in our form and order, each record once, whatever the content of the file.
+- A snapshot that is, byte for byte, one in the state is kept as it is. One that differs from the
+  state is marked, so that it is written again when the run is listed.
+- If the rows of a run are together and, byte for byte, those in the state, they are in our form
+  already: the bytes are kept, and only the first row is decoded, for the run id.
+- All others are decoded in the order of the file, so that the error names the first line that does
+  not read.
+- Memory is bounded: a byte range for each run, and the buffer of the sorter.
 """
 
 import hashlib
@@ -43,10 +43,9 @@ from dr_wandb.shell.store.writing import LineWriter
 
 
 def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str, RunTracking]:
-    """Copy the snapshots of a file, if there is one, and return what they tell of each run.
+    """Copy the snapshots of a file, if there is one, and return the tracking of each run.
 
-    Raises DrWandbError that names the file and the line which does not read, or where they are of
-    another project.
+    Raises DrWandbError if a line does not read, naming it, or if one is of another project.
     """
     spooled: dict[str, tuple[tuple[str, str], int, int, RunTracking]] = {}
     written = {run.snapshot.digest for run in state.runs.values() if run.snapshot is not None}
@@ -81,7 +80,7 @@ class _Stored(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """Where the rows of a run lie in the old file, as the state knows them."""
+    """The rows of a run in the old file that match the state."""
 
     offset: int
     lines_before: int
@@ -91,9 +90,9 @@ class _Kept(NamedTuple):
 def rebuild_rows(
     path: Path, dataset: str, state: ExportState, target: Path
 ) -> dict[str, ByteRange]:
-    """Copy the rows of a dataset's file, if there is one, and return where each run's lie.
+    """Copy the rows of a dataset's file, if there is one, and return the byte range of each run.
 
-    Raises DrWandbError that names the file and the line which does not read.
+    Raises DrWandbError if a line does not read, naming it.
     """
     parts = ((run.run_id, run.part(dataset).stored) for run in state.runs.values())
     known = {run_id: stored for run_id, stored in parts if stored is not None}
@@ -118,7 +117,7 @@ def _opened(path: Path) -> IO[bytes]:
 def _sort_in(
     stream: IO[bytes], path: Path, known: dict[str, ByteRange], sorter: ExternalSorter[_Stored]
 ) -> dict[str, _Kept]:
-    """Put the rows that are not as the state knows them into the sorter; return the other runs."""
+    """Put the rows that do not match the state into the sorter; return the other runs."""
     kept: dict[str, _Kept] = {}
     scattered: set[str] = set()
     size, offset, number = stream.seek(0, SEEK_END), stream.seek(0), 0
@@ -143,7 +142,7 @@ def _sort_in(
 
 
 def _run_id_of(line: bytes) -> str:
-    """Return the run of a line of which nothing else is decoded, "" where it does not read."""
+    """Return the run id of a line without decoding the rest, "" if the line does not read."""
     try:
         return locate(line)[0]
     except (ValueError, RecursionError):
@@ -151,7 +150,7 @@ def _run_id_of(line: bytes) -> str:
 
 
 def _holds(stream: IO[bytes], size: int, offset: int, byte_range: ByteRange) -> bool:
-    """Say whether the lines of a range lie at `offset`. If so, the file is read to their end."""
+    """Say whether the bytes at `offset` are those of a range. If so, the stream is at their end."""
     if not 0 < byte_range.length <= size - offset:
         return False
     own = hashlib.blake2b(digest_size=16)
@@ -177,7 +176,7 @@ def _written(
     kept: dict[str, _Kept],
     sorter: ExternalSorter[_Stored],
 ) -> Iterator[tuple[str, ByteRange]]:
-    """Write all runs in their order, and give the byte range of each."""
+    """Write all runs in their order, and yield the byte range of each."""
     sorted_runs = groupby(sorter, key=itemgetter(0))
     kept_runs = ((run_id, None) for run_id in sorted(kept))
     for run_id, rows in merge(sorted_runs, kept_runs, key=itemgetter(0)):
@@ -189,7 +188,7 @@ def _written(
 
 
 def _once(rows: Iterable[_Stored]) -> Iterator[bytes]:
-    """Keep one of the copies of a row: 3.0.3 stored a row again when it had more nulls in it."""
+    """Keep one of the copies of a row: 3.0.3 stored a row again if the copy had more nulls."""
     previous: object = None
     for row in rows:
         step_missing, _, timestamp_missing, _ = row.key

@@ -1,9 +1,9 @@
-"""Lines of rows in a file of their own, with what has to be known of them.
+"""Lines of rows in a file of their own, with their counts and digest.
 
 Rules
-- A file that is not finished leaves nothing behind once it is discarded.
-- It is not made durable: whoever keeps it checks its digest after a power cut.
-- Rows that another process has written count only while the file is there, as long as it was.
+- An unfinished file leaves nothing behind once it is discarded.
+- It is not made durable: a later reader checks its digest after a power cut.
+- Rows that another process wrote count only while the file exists with its full length.
 """
 
 import hashlib
@@ -33,8 +33,8 @@ class WrittenRows(Record, frozen=True, kw_only=True):
 def is_there(written: WrittenRows) -> bool:
     """Say whether a file still holds these rows and nothing else.
 
-    It does not once they became a segment, or a sync has tidied up, or if the process that wrote
-    them sees another disk.
+    It does not once they became a segment or a sync removed them, or if the process that wrote
+    them uses another disk.
     """
     try:
         found = Path(written.path).lstat()
@@ -79,7 +79,7 @@ class RowsFile:
     def discard(self) -> None:
         """Remove the file, if it still has its own name."""
         try:
-            with suppress(OSError):  # what it still holds back belongs to a file nobody will read
+            with suppress(OSError):  # unwritten bytes belong to a file that nobody will read
                 self._stream.close()
         finally:
             disk.remove(self.path)

@@ -1,7 +1,7 @@
-"""Sort more than fits into memory.
+"""Sort more items than fit into memory.
 
-What arrives in order costs one pass; what does not is sorted in parts that are merged. Memory is
-bounded by `limit_bytes`, whatever the number of items.
+Items that arrive in order cost one pass; others are sorted in parts that are then merged. Memory
+is bounded by `limit_bytes`, whatever the number of items.
 """
 
 import marshal
@@ -14,18 +14,18 @@ from typing import IO, Any, Generic, TypeVar
 Item = TypeVar("Item", bound=tuple[Any, ...])
 
 BUFFER_BYTES = 4 << 20
-"""How much one sorter holds in memory. Sixteen runs are fetched at once."""
+"""How many bytes one sorter holds in memory. Sixteen runs are fetched at once."""
 
 RECORD_BYTES = 64 << 10
-"""How much of each spill file is read at a time while they are merged."""
+"""How many bytes of each spill file are read at a time while they are merged."""
 
 
 class ExternalSorter(Generic[Item]):
     """Takes tuples in any order and gives them back in the order of `key`.
 
-    Items hold only what `marshal` writes: None, numbers, bytes, text, and tuples of those; `revive`
-    turns such a plain tuple into the item it was. Spill files lie in `folder` under names that
-    begin with `stem`, and are gone after `close`.
+    Items hold only values that `marshal` writes: None, numbers, bytes, text, and tuples of those;
+    `revive` turns such a tuple back into an item. Spill files are in `folder` under names that
+    begin with `stem`, and are removed by `close`.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class ExternalSorter(Generic[Item]):
         self._last_spilled: Any = None
 
     def add(self, item: Item, size: int) -> None:
-        """Take one item of about `size` bytes."""
+        """Add one item of about `size` bytes."""
         self._buffer.append(item)
         self._buffered += size + 200
         if self._buffered >= self._limit:
             self._spill()
 
     def __iter__(self) -> Iterator[Item]:
-        """Give all items in order. Nothing may be added after that."""
+        """Yield all items in order. Nothing may be added after that."""
         self._buffer.sort(key=self._key)
         if not self._spills:
             return iter(self._buffer)
@@ -72,7 +72,7 @@ class ExternalSorter(Generic[Item]):
         self._buffer = []
 
     def _spill(self) -> None:
-        """Write the buffer out, behind the last spill if it continues that one's order."""
+        """Write the buffer to disk: after the last spill if it continues that one's order."""
         self._buffer.sort(key=self._key)
         first, last = self._key(self._buffer[0]), self._key(self._buffer[-1])
         if not self._spills or first < self._last_spilled:

@@ -1,7 +1,7 @@
-"""The hidden folder in which a sync prepares what it will put in place.
+"""The hidden folder in which a sync prepares the files of its commit.
 
-It outlives a crash: whole segments in it are used by the next sync if they still answer its
-questions. Everything else in it is made anew. Tidying up never hides why a sync ended.
+It survives a crash: the next sync uses the complete segments in it if they still answer its
+questions. Everything else in it is written again. Cleaning up never hides why a sync ended.
 """
 
 import shutil
@@ -22,7 +22,7 @@ KEPT = ".segment"
 def finish_interrupted(folder: Path) -> None:
     """Finish the commit that a crash interrupted, if there is one.
 
-    Raises DrWandbError where something stands in the way of the files of this export.
+    Raises DrWandbError if something else is at a path that this export needs.
     """
     for name in (RECORD_FILE, CHECKED_FILE, STORE_FILE, CHANGES_OF_STORE_FILE):
         require_own_file(folder / name)
@@ -36,9 +36,9 @@ def finish_interrupted(folder: Path) -> None:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Give the staging folder of an export, with nothing in it but the whole segments of before.
+    """Yield the staging folder of an export, holding only complete segments of earlier syncs.
 
-    When the sync has ended well it goes; otherwise what is worth keeping stays, if anything is.
+    It is removed when the sync succeeds; otherwise its complete segments stay, if there are any.
     """
     path = folder / STAGING_FOLDER
     path.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def _clear(staging: Path) -> None:
-    """Remove all but whole segments."""
+    """Remove everything except complete segments."""
     for path in staging.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

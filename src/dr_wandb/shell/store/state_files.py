@@ -1,4 +1,4 @@
-"""Read and write what the tool remembers: `state.json`, the store of runs and its changes."""
+"""Read and write the tool's memory: `state.json`, the store of runs and its changes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,9 +29,10 @@ _CHANGES = msgspec.json.Decoder(StoreChanges)
 
 
 class LostStore(NamedTuple):
-    """Why the store of the runs is of no use: what is wrong with the file at `path`.
+    """Why the store of the runs cannot be used: what is wrong with the file at `path`.
 
-    damaged: it is not as it was written, rather than missing.
+
+    damaged: it changed since it was written; else it is missing.
     """
 
     path: Path
@@ -40,21 +41,21 @@ class LostStore(NamedTuple):
 
 
 class ReadState(NamedTuple):
-    """What is remembered of an export. lost: of its runs no more is known than 3.0.3 knows."""
+    """The stored state of an export. lost: its runs are known only as far as 3.0.3 knows them."""
 
     state: ExportState
     lost: LostStore | None = None
 
     @property
     def schema_version(self) -> int:
-        """Return that of the state."""
+        """Return the schema version of the state."""
         return self.state.schema_version
 
 
 def decode_state(folder: Path, content: bytes, schema_version: int) -> ReadState:
-    """Decode the `state.json` of a folder, and find all that is known of its runs.
+    """Decode the `state.json` of a folder, and find the tracking of its runs.
 
-    No run is read before it is looked at. Raises ValueError if the content is no state.
+    A run is read only when it is looked at. Raises ValueError if the content is not a state.
     """
     head = read_head(content)
     if not head.tracked:
@@ -89,8 +90,8 @@ def stage_state(
 ) -> tuple[dict[str, StagedFile], str]:
     """Write the files of a state into the staging folder; return them, and the store's SHA-256.
 
-    state: its runs are those of before the sync, with what it changed. after: the same runs, with
-    where their records lie now.
+    state: its runs are those before the sync, with the changes of the sync. after: the same runs,
+    with the byte ranges that their records have now.
     """
     runs = state.runs
     assert isinstance(runs, ChangedRuns)

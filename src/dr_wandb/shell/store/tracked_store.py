@@ -1,12 +1,12 @@
-"""The store of what is known of each run: an SQLite file that is written whole and never changed.
+"""The store of each run's tracking: an SQLite file that is written once and never changed.
 
 Rules
 - No lock of SQLite is used and no journal is left: the file is immutable, so it can be copied at
-  any time and lie on any file system.
-- It is opened for each question, by its path: threads may ask, and nothing is left open.
-- Whether it is the file that the state names is for others to check (see state_files.py).
-- `run` has a line for each run, in the order of their ids; `extent` how long its records are in
-  each data file; `tracking` all that is known of it, as JSON; `rest` under which requests they
+  any time and be on any file system.
+- It is opened for each query, by its path: threads may query it, and nothing is left open.
+- Callers check that it is the file that the state names (see state_files.py).
+- `run` has a line for each run, in the order of their ids; `extent` the length of its records in
+  each data file; `tracking` its whole tracking, as JSON; `rest` the requests under which a run
   need not be looked at.
 """
 
@@ -38,7 +38,7 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.database_errors import database_errors
 
 MANY = 200
-"""After this number of single runs that were read, all are: that costs less than as many again."""
+"""After this number of single reads, all runs are read: that costs less than as many again."""
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -59,9 +59,9 @@ _decode_rest = msgspec.json.Decoder(Rest).decode
 
 
 def write_store(path: Path, runs: Mapping[str, RunTracking], last_sync_at: str | None) -> str:
-    """Write a store with all that is known of some runs. Durable when it returns.
+    """Write a store with the tracking of some runs. Durable when it returns.
 
-    Returns a SHA-256 of what it holds: that of the file depends on the version of SQLite too.
+    Returns a SHA-256 of its content: that of the file depends on the version of SQLite too.
     """
     disk.remove(path)
     content = hashlib.sha256()
@@ -91,9 +91,9 @@ def write_store(path: Path, runs: Mapping[str, RunTracking], last_sync_at: str |
 
 
 class TrackedRuns(KnownRuns):
-    """The runs of an export: those in a store, but for some that changed since or are gone.
+    """The runs of an export: those in a store, except for runs that changed since or are gone.
 
-    path: where the store lies. changes: what differs from it.
+    path: of the store. changes: the differences from it.
     """
 
     def __init__(self, path: Path, changes: StoreChanges) -> None:
@@ -151,7 +151,7 @@ class TrackedRuns(KnownRuns):
         return len(self._in_store) - len(moved & self._in_store.keys()) + len(self.changed)
 
     def _take(self, which: str, values: Iterable[Any] = ()) -> tuple[str, ...]:
-        """Read some runs of the store; return the ids of those that are still as it has them."""
+        """Read some runs of the store; return the ids of those that did not change since."""
         query = f"SELECT run_id, form FROM run JOIN tracking USING (id) {which}"
         taken = []
         for run_id, form in self._ask(query, values):
@@ -165,7 +165,7 @@ class TrackedRuns(KnownRuns):
         return tuple(taken)
 
     def _with_offsets(self, run: RunTracking) -> RunTracking:
-        """Return a run of the store with where its records begin now."""
+        """Return a run of the store with the offsets that its records have now."""
         if not self.changes.moved:
             return run
         return with_offsets(run, lambda file: self._offsets_in(file)[run.run_id])
@@ -189,7 +189,7 @@ class TrackedRuns(KnownRuns):
         return self._offsets[file]
 
     def _marks(self, request: ExportRequest | None) -> str:
-        """Return the numbers of the rests that hold under a request, as SQL; None: of all."""
+        """Return the numbers of the rests that hold under a request, as SQL; of all for None."""
         rests = self._ask("SELECT id, form FROM rest")
         holding = [
             mark for mark, form in rests if request is None or _decode_rest(form).under(request)
@@ -197,7 +197,7 @@ class TrackedRuns(KnownRuns):
         return f"({', '.join(map(str, holding))})"
 
     def resting(self, request: ExportRequest | None) -> Set[str]:
-        """Return the runs of the store that rest under a request, and did not change."""
+        """Return the runs of the store that rest under a request and did not change."""
         marks = self._marks(request)
         if marks not in self._resting:
             found = self._ask(f"SELECT id FROM run WHERE rest IN {marks}")
@@ -222,7 +222,7 @@ class TrackedRuns(KnownRuns):
         return self._whole.everything()
 
     def total(self, file: str) -> Total:
-        """Return how much lies in a data file."""
+        """Return the number of rows and bytes in a data file."""
         if file not in self._totals:
             in_store = self._in_store
             moved = [in_store[run] for run in self.changed.keys() | self.gone if run in in_store]

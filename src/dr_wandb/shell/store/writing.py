@@ -1,4 +1,4 @@
-"""Write a new data file: lines, copied ranges, and the digests of both as they pass."""
+"""Write a new data file from lines and copied ranges, and compute its digests on the way."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -35,19 +35,19 @@ class LineWriter:
             if kind is None:
                 disk.sync_file(self._stream)
         finally:
-            with suppress(OSError):  # what it still holds back belongs to a file nobody will read
+            with suppress(OSError):  # unwritten bytes belong to a file that nobody will read
                 self._stream.close()
 
     def write(self, lines: Iterable[bytes]) -> ByteRange:
-        """Write the lines of one run and return where they lie."""
+        """Write the lines of one run and return their byte range."""
         return self._count(self._put(disk.gathered(lines)))
 
     def copy(
         self, stream: IO[bytes], byte_range: ByteRange, then: Iterable[bytes] = ()
     ) -> ByteRange:
-        """Write lines of one run as they lie in another file, and then more lines of it.
+        """Copy lines of one run from another file, and then write more lines of it.
 
-        The digest of the byte_range is that of all that is written, "" where it is not known.
+        The digest of `byte_range` is that of everything written, "" if it is not known.
         """
         chunks = disk.copy_range(stream, byte_range.offset, byte_range.length, self._stream)
         copied = ((chunk, 0) for chunk in chunks)
@@ -60,7 +60,7 @@ class LineWriter:
             yield chunk, lines
 
     def _count(self, written: Iterable[tuple[bytes, int]], digest: str = "") -> ByteRange:
-        """Take chunks of lines as they are written, each with a number of lines to count."""
+        """Count chunks of lines as they are written, each with its number of lines."""
         start, before = self._offset, self._lines
         own = hashlib.blake2b(digest_size=16)
         for chunk, lines in written:
@@ -78,5 +78,5 @@ class LineWriter:
 
     @property
     def written(self) -> DataFile:
-        """Return what the file holds so far."""
+        """Return the lines, bytes and digest of the file so far."""
         return DataFile(lines=self._lines, bytes=self._offset, sha256=self._sha256.hexdigest())
