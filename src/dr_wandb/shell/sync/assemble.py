@@ -1,4 +1,4 @@
-"""Put together the files of an export from what is stored and what was fetched.
+"""Build the files of an export from the stored records and the fetched ones.
 
 Rules
 - Bytes of runs that did not change are copied as they are, never decoded.
@@ -40,8 +40,8 @@ from dr_wandb.shell.sync.results import RunResult
 class Assembled(Record, frozen=True, kw_only=True):
     """The data files of the export after a sync, by name, and the tracking that goes with them.
 
-    `runs` says where the records of each run lie, `changes` what else is known of it that was not
-    before. `changed` are the fields in which snapshots differ from those that were stored.
+    `runs` has the byte ranges of each run, `changes` the tracking that differs from before.
+    `changed` are the fields in which snapshots differ from the stored ones.
     """
 
     runs: Mapping[str, RunTracking]
@@ -71,9 +71,9 @@ class Assembler:
         self._changed: dict[str, ChangedRun] = {}
 
     def assemble(self, after: ChangedRuns, results: Mapping[str, RunResult]) -> Assembled:
-        """Write `runs.jsonl`, and the file of each dataset of which there are rows.
+        """Write `runs.jsonl`, and the file of each dataset that has rows.
 
-        after: every run that is to be in the export; its byte ranges are those of before.
+        after: every run of the new export, with the byte ranges of before the sync.
         """
         tracked: Mapping[str, RunTracking] = after
         with ExitStack() as stack:
@@ -125,7 +125,7 @@ class Assembler:
         )
 
     def _pruned(self, tracked: ChangedRuns) -> Iterator[RunTracking]:
-        """Give the runs that were in the export, and are in it no more."""
+        """Yield the runs that were in the export and are not any more."""
         return (tracked.before[run_id] for run_id in tracked.gone)
 
     def _rows_change(
@@ -151,7 +151,7 @@ class Assembler:
     def _runs_bytes(
         self, tracked: Mapping[str, RunTracking], results: Mapping[str, RunResult]
     ) -> int:
-        """Return about how long `runs.jsonl` will be."""
+        """Return the approximate length of the new `runs.jsonl` in bytes."""
         listed = sum(self._listed.length(run_id) for run_id in results)
         return listed + sum(
             run.snapshot.length
@@ -160,7 +160,7 @@ class Assembler:
         )
 
     def _unchanged(self, name: str, file: str) -> DataFile:
-        """Describe a data file that stays as it is, from what is known of its parts."""
+        """Describe a data file that stays as it is, from the state."""
         rows, length = total(self._stored.state.runs, file)
         return DataFile(lines=rows, bytes=length, sha256=self._stored.state.files.get(name, ""))
 
@@ -200,7 +200,7 @@ class Assembler:
     def _new_snapshot(
         self, tracking: RunTracking, result: RunResult, old: IO[bytes] | None
     ) -> tuple[bytes, RunTracking]:
-        """Return the line of a run that was read, and the tracking that goes with it."""
+        """Return the line of a run that was read, and its new tracking."""
         stored = self._stored_snapshot(tracking, old)
         if stored is None and not self._request.include_metadata:
             line = encode_snapshot(self._listed.encoded(tracking.run_id), self._exported_at)
@@ -234,7 +234,7 @@ class Assembler:
 
 
 def _reshaped(tracking: RunTracking, file: DatasetFile) -> RunTracking:
-    """Return the tracking of a run with the position that its rewritten rows have, if any."""
+    """Return the tracking of a run with the position of its rewritten rows, if any."""
     received = file.reshaped.get(tracking.run_id)
     if received is None:
         return tracking

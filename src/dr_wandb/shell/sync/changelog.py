@@ -1,8 +1,8 @@
-"""`changes.jsonl`: what each sync changed, one line each, oldest first.
+"""`changes.jsonl`: the changes of each sync, one line each, oldest first.
 
 Rules
-- A line is part of the commit of its sync. The state knows how long the file is.
-- Whole lines are kept, whoever wrote them. A torn one at the end goes.
+- A line is part of the commit of its sync. The state has the length of the file.
+- Complete lines are kept, whoever wrote them. An incomplete last line is removed.
 """
 
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ REMEDY = "restore the file, or delete that line; no other file depends on it"
 def append_changes(
     store: ExportStore, stored: StoredExport, changes: SyncChanges, scratch: Path
 ) -> DataFile | None:
-    """Write the file anew with a line more into `scratch`, if there is something to tell.
+    """Write the file with one more line into `scratch`, if the sync changed something.
 
-    Returns what the file is after the sync, None where there is none.
+    Returns the description of the file after the sync, None if there is no file.
     """
     path = store.changes_path
     whole = _whole_length(path)
@@ -48,9 +48,9 @@ def append_changes(
 
 
 def read_changes(path: Path) -> Iterator[SyncChanges]:
-    """Read what every sync changed, oldest first; nothing where there is no such file.
+    """Read the changes of every sync, oldest first; none if there is no such file.
 
-    Raises DrWandbError that names the line which does not read. A torn last line is left out.
+    Raises DrWandbError if a line does not read, naming it. An incomplete last line is skipped.
     """
     whole = _whole_length(path)
     if not whole:
@@ -61,7 +61,7 @@ def read_changes(path: Path) -> Iterator[SyncChanges]:
 
 
 def _whole_length(path: Path) -> int:
-    """Return where the last whole line of a file ends, 0 where there is none."""
+    """Return the offset at which the last complete line of a file ends, 0 if there is none."""
     try:
         stream = path.open("rb")
     except FileNotFoundError:

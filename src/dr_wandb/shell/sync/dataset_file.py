@@ -1,9 +1,9 @@
-"""Write the new data file of a dataset: the runs in order, each from where its rows lie.
+"""Write the new data file of a dataset: the runs in order, from the old file and the segments.
 
 Rules
 - A run is written as soon as it and all before it are decided, while others are still fetched.
 - Bytes of runs that did not change are copied as they are, and so are the rows below a tail.
-- Where the disk has no ample room, nothing is written before everything is decided.
+- If less than `AMPLE_BYTES` of extra space is free, nothing is written before all is decided.
 """
 
 import shutil
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.fetch_window import Received
 
 AMPLE_BYTES = 1 << 30
-"""What has to be free beyond what is known to be needed, for writing before all is known."""
+"""The space that must be free beyond the known need, to write before all runs are decided."""
 
 
 class _Rows(NamedTuple):
-    """Where the rows of a decided run lie: in the old file, in a fetch, or in both."""
+    """The rows of a decided run: in the old file, in a fetch, or in both."""
 
     stored: ByteRange | None
     fetched: Fetched | None
 
     @property
     def keep(self) -> Keep:
-        """Say which rows are held from now on."""
+        """Return which rows are held from now on."""
         judged = self.fetched.judged if self.fetched is not None else None
         return Keep.HELD if judged is None else judged.keep
 
@@ -56,7 +56,7 @@ class _Rows(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Return how many bytes they take at most."""
+        """Return an upper bound of their length in bytes."""
         stored = self.stored.length if self.stored is not None else 0
         if self.segment is None:
             return stored
@@ -66,7 +66,7 @@ class _Rows(NamedTuple):
 class DatasetFile:
     """The new file of one dataset in the staging folder. Used as a context manager.
 
-    `reshaped` has what the rows are of runs that were rewritten from an earlier shape.
+    `reshaped` describes the rows of runs that were rewritten from an earlier shape, by run id.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class DatasetFile:
         return bool(self._old_rows)
 
     def begin(self, tracked: Mapping[str, RunTracking], waiting: Collection[str]) -> None:
-        """Take the runs that the file will hold; those that wait for a fetch are not decided."""
+        """Note the runs that the file will hold; those that wait for a fetch are not decided."""
         self._order = sorted(tracked)
         for run_id in self._order:
             if run_id not in waiting:
                 self._take(run_id, _Rows(self._stored(tracked[run_id]), None))
 
     def decide(self, tracking: RunTracking, fetched: Fetched | None) -> None:
-        """Take a run that was fetched, or failed; write what can be written by now."""
+        """Note a run that was fetched, or failed; write the runs that can be written by now."""
         rows = _Rows(self._stored(tracking), fetched)
         self._take(tracking.run_id, rows)
         self._changes = self._changes or rows.segment is not None
@@ -138,7 +138,7 @@ class DatasetFile:
     def missing_bytes(
         self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
     ) -> int:
-        """Return how many bytes are still to be written at most."""
+        """Return an upper bound of the bytes still to be written."""
         return sum(
             _Rows(self._stored(tracking), fetched.get(run_id)).length
             for run_id, tracking in tracked.items()
@@ -148,7 +148,7 @@ class DatasetFile:
     def write_rest(
         self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
     ) -> tuple[dict[str, ByteRange | None], DataFile]:
-        """Write the rest. Returns where each run's rows are now, None where it has none."""
+        """Write the remaining runs. Returns the byte range of each run, None if it has no rows."""
         self._order = sorted(tracked)
         self._decided = {
             run_id: _Rows(self._stored(tracking), fetched.get(run_id))
@@ -184,7 +184,7 @@ class DatasetFile:
     def _reshape(
         self, writer: LineWriter, run_id: str, old: IO[bytes], stored: ByteRange
     ) -> ByteRange:
-        """Write stored rows of an earlier shape, and note what they are now."""
+        """Write stored rows of an earlier shape in the present one, and describe the result."""
         segment = reshape_rows(run_id, old, stored, self._path.parent)
         self.reshaped[run_id] = segment.received
         path = Path(segment.path)
@@ -196,9 +196,9 @@ class DatasetFile:
     def _write_fetched(
         self, writer: LineWriter, run_id: str, rows: _Rows, segment: Segment
     ) -> ByteRange:
-        """Write the rows of a run that were fetched, and the stored ones that stay.
+        """Write the fetched rows of a run, and the stored ones that stay.
 
-        Of all these, `max_records` keeps the last.
+        Of all these, only the last `max_records` are kept.
         """
         old, stored, last = self.old, rows.stored, self._last
         if stored is None or old is None or rows.keep == Keep.RECEIVED:
@@ -230,7 +230,7 @@ class DatasetFile:
     def _write_both(
         self, writer: LineWriter, run_id: str, stored: ByteRange, segment: Segment
     ) -> ByteRange:
-        """Write the rows that came, and the held ones that did not."""
+        """Write the fetched rows, and the stored ones that did not come."""
 
         def united() -> Iterator[bytes]:
             with (

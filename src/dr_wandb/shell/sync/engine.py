@@ -1,4 +1,4 @@
-"""One sync, from the first look to the last rename. Each step is a line of `export`."""
+"""One sync, from reading the export to the last rename. Each step is a line of `export`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -66,15 +66,15 @@ def utc_now() -> datetime:
 class ExportEngine:
     """Brings one export up to date.
 
-    source: where runs come from, or a function that opens it; the W&B API by default.
-    clock: asked once a sync; by default a recording's own time, else the present.
+    source: the source of the runs, or a function that opens it; the W&B API by default.
+    clock: called once a sync; by default a recording's own time, else the present.
     progress: called after each run that needed a request.
-    record: a folder to write what the source says into; the source is closed at the end then.
-    workers: how many runs are fetched at once; of tails more, if the source asks for many at once.
+    record: a folder to record the source's answers in; the source is closed at the end then.
+    workers: how many runs are fetched at once; more for tails, if the source batches them.
     wait: pauses before a further attempt.
-    executor: reads files of rows and writes what they hold, such as loky's, Dask's or one of MPI.
-    Its workers need the same files at the same paths, and this package. It is not shut down here,
-    and what it does not do is done here. By default processes are started if they pay, and ended.
+    executor: reads files of rows and writes segments, such as loky's, Dask's or one of MPI. Its
+    workers need the same files at the same paths, and this package. It is not shut down here, and
+    work that it does not do is done here. By default processes are started if that saves time.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class ExportEngine:
         self._executor = executor
 
     def export(self) -> ExportSummary:
-        """Do one sync and return what it did, also if some runs failed.
+        """Do one sync and return its summary, also if some runs failed.
 
-        Raises DrWandbError if the sync as a whole could not be done; the export is then as it
-        was, and what was fetched is kept for the next try.
+        Raises DrWandbError if the sync could not be done; the export is then as it was before,
+        and the fetched rows are kept for the next try.
         """
         folder = self.store.export_dir
         require_apart(folder, self._record)
@@ -149,7 +149,7 @@ class ExportEngine:
         return self._summarize(plan, listing, failures, outcomes, finished, exported_at)
 
     def plan(self) -> SyncPlan:
-        """Return what `export` would do now, without writing anything."""
+        """Return the plan of a sync, without writing anything."""
         folder = self.store.export_dir
         with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
             scratch = Path(private)
@@ -173,9 +173,9 @@ class ExportEngine:
             yield source, executor
 
     def _early_rows(self, stored: StoredExport, scratch: Path) -> EarlyRows | None:
-        """Return where rows may be written before it is planned to fetch them, None for nowhere.
+        """Return the folder for rows that are written before the sync is planned, None for none.
 
-        A recording needs to hear every answer of the source.
+        There is none while recording: a recording needs every answer of the source.
         """
         if self._record is not None or not self.request.takes_all_rows:
             return None
@@ -189,8 +189,8 @@ class ExportEngine:
     ) -> tuple[ProjectListing, SyncPlan]:
         """List the project and plan the sync.
 
-        If the source is known to list what it listed last, and there is nothing to do about that,
-        its runs are not even looked at.
+        If the source's listing is known to be unchanged, and nothing is to be done about it, its
+        runs are not looked at.
         """
         require_datasets(source, self.request.datasets)
         for notice in stored.notices:
@@ -262,9 +262,9 @@ class ExportEngine:
         files: Mapping[str, DatasetFile],
         scratch: Path,
     ) -> dict[str, RunResult]:
-        """Fetch what the plan asks for; returns a result for every listed run.
+        """Fetch the runs of the plan; returns a result for every listed run.
 
-        What has come is written into the new data files while the rest is fetched.
+        Fetched rows are written into the new data files while the others are fetched.
         """
         results = unfetched(sync.listing)
         jobs = sync.jobs(results)

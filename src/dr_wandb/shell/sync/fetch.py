@@ -1,13 +1,12 @@
-"""Fetch runs, each into its own segment, and read again what failed or came short.
+"""Fetch runs, each into its own segment, and read again if an answer failed or was short.
 
 Rules
-- One run's failure never touches another's success, nor does the failure of its metadata file
-  touch its history.
-- A run whose answer is an error, or excludes what is held, is tried three times within about ten
-  seconds; then it has failed, with its reason. What may pass by waiting, the source has waited for
-  itself.
-- A short answer is asked for once more, in a more careful way; the better of the two counts.
-- A tail that cannot be judged by itself is read whole, once.
+- A failed run never affects another run, and a failed metadata file never affects the history.
+- A run whose answer is an error, or excludes held rows, is tried three times within about ten
+  seconds; then it has failed, with its reason. The source itself has waited for trouble that may
+  pass.
+- After a short answer the run is read once more, more carefully; the better answer counts.
+- If a tail cannot be judged by itself, the whole run is read, once.
 - A segment that an earlier, interrupted sync left is used if it answers the same question.
 """
 
@@ -71,16 +70,16 @@ from dr_wandb.shell.sync.segments import (
 from dr_wandb.shell.sync.stored_parts import StoredParts
 
 SEEN_AGAIN = (FetchKind.AGAIN, FetchKind.LOOK)
-"""Reads that say that rows are as they were some time before."""
+"""Kinds of fetches that check whether rows are still as they were some time before."""
 
 ROWS_PER_PROCESS = 100_000
-"""So many rows of eleven columns take a core about as long as the start of a process, 0.4 s."""
+"""This many rows of eleven columns take a core about as long as starting a process, 0.4 s."""
 
 MOST_PROCESSES = 3
-"""This process fetches and puts together what that many write."""
+"""This process can fetch and assemble no more than this number of processes write."""
 
 NEVER_TRIED = RunFailure(kind=RunFailureKind.INTERRUPTED, reason="never tried")
-"""What a fetch brings that begins only after the sync has ended."""
+"""The failure of a fetch that starts only after the sync has ended."""
 
 T = TypeVar("T")
 
@@ -89,8 +88,8 @@ class Fetcher:
     """Fetches the runs of one sync into a staging folder, until it is closed.
 
     stored: the rows that the export has. now: the time of this sync. use_earlier: whether segments
-    of an interrupted sync serve; a recording needs every answer of the source. executor: writes the
-    segments of runs whose rows are all in files, while this process goes on fetching.
+    of an interrupted sync may be used; a recording needs every answer of the source. executor:
+    writes the segments of runs whose rows are all in files, while this process fetches others.
     """
 
     def __init__(
@@ -116,14 +115,14 @@ class Fetcher:
         self._stopped = threading.Event()
 
     def close(self) -> None:
-        """Let fetches that are under way end with their next batch, and begin no other attempt.
+        """Let fetches under way end with their next batch, and start no further attempt.
 
-        Closing the source ends those that wait for their turn.
+        Closing the source ends the fetches that wait for their turn.
         """
         self._stopped.set()
 
     def fetch(self, job: FetchJob) -> FetchResult:
-        """Fetch what the plan of one run asks for. Never raises for what concerns this run."""
+        """Fetch the parts of one run that its plan names. Never raises for errors of this run."""
         metadata = self._fetch_metadata(job) if job.plan.metadata else None
         parts = {
             dataset: self._fetch_part(job, dataset, fetch)
@@ -163,7 +162,7 @@ class Fetcher:
             except (DrWandbError, OSError, MemoryError):
                 raise
             except Exception as error:
-                # What a source did not foresee concerns this run alone, whatever it is.
+                # An unexpected error of a source fails this run only.
                 LOGGER.debug("run %r", job.listing.run_id, exc_info=True)
                 reason = f"{type(error).__name__}: {error}"
                 unexpected = RunFailure(kind=RunFailureKind.UNEXPECTED, reason=reason)
@@ -197,7 +196,7 @@ class Fetcher:
     ) -> tuple[Fetched, Verdict]:
         """Read the rows of a window, twice if they are fewer than the listing says.
 
-        A recording keeps one answer for each window, so what it hears is read once.
+        While recording they are read once: a recording keeps one answer for each window.
         """
         segment = self._read_segment(job, dataset, fetch, attempt)
         part, verdict = self._judge.judge(job, dataset, fetch, segment)
@@ -223,7 +222,7 @@ class Fetcher:
     ) -> Segment:
         """Read the rows of a window into a segment.
 
-        One that an earlier sync left says nothing of rows that are to be looked at once more.
+        A segment of an earlier sync is not used if the rows are to be checked once more.
         """
         window = fetch.window
         header = SegmentHeader(
@@ -244,7 +243,7 @@ class Fetcher:
             for part in parts:
                 if isinstance(part, HistoryFiles):  # then it is the only one
                     return self._write_files(header, part)
-                self._require_going_on()
+                self._require_running()
                 writer.add(part)
             return writer.finish()
 
@@ -258,10 +257,10 @@ class Fetcher:
         return read(run, window, attempt)
 
     def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
-        """Have the executor write a segment, or write it here if it does not.
+        """Let the executor write a segment, or write it here if it does not.
 
-        Rows that were written already need only be named, once. The executor gets a folder of its
-        own: work that outlives this process leaves nothing that is found.
+        Rows that were written already only become a segment, once. The executor gets a folder of
+        its own, so that work which outlives this process leaves nothing that a sync would find.
         """
         written = files.written
         if written is not None and header.is_answered_by(files.window) and is_there(written):
@@ -278,21 +277,21 @@ class Fetcher:
 
     def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
         assert self._file_source is not None
-        self._require_going_on()
+        self._require_running()
         for batch in self._file_source.read_files(files):
-            self._require_going_on()
+            self._require_running()
             yield batch
 
-    def _require_going_on(self) -> None:
+    def _require_running(self) -> None:
         if self._stopped.is_set():
             raise SourceError("the sync has ended", RunFailureKind.INTERRUPTED, retryable=False)
 
 
 def _as_far_as_held(job: FetchJob, dataset: str) -> RunListing:
-    """Return the listing, with the last step that is held if it lists an earlier one.
+    """Return the listing, with the last held step if it lists an earlier one.
 
-    Live rows are asked for up to the last step. A listing may be old: rows beyond it that are not
-    asked for would be taken for gone.
+    Live rows are requested up to the last step. A listing may be old: held rows beyond it that are
+    not requested would seem to be gone.
     """
     held = job.part(dataset).rows
     listed = job.listing.last_step
@@ -304,13 +303,13 @@ def _as_far_as_held(job: FetchJob, dataset: str) -> RunListing:
 
 
 def _mark_of(part: PartTracking) -> int | None:
-    """Return the last step of the listing that a run is to catch up with."""
+    """Return the last step of the listing that a run has to reach."""
     evidence = part.evidence
     return evidence.target.last_step if evidence is not None and evidence.target else None
 
 
 def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
-    """Return how many processes pay for these jobs, by what the listing says of their rows."""
+    """Return how many processes save time for these jobs, by the row counts of the listing."""
     cores = count_cores()
     if cores == 1 or as_file_source(source) is None:
         return 0

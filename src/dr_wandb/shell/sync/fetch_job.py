@@ -1,4 +1,4 @@
-"""What a fetch is asked for, and what it brings: one run at a time."""
+"""The job and the result of a fetch, one run at a time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,26 +21,26 @@ from dr_wandb.shell.sync.segments import Segment
 
 
 class FetchJob(Record, frozen=True, kw_only=True):
-    """One run that needs a request: its plan, its listing, and what is known of it."""
+    """One run that needs a request: its plan, its listing, and its tracking before the sync."""
 
     plan: RunPlan
     listing: RunListing
     before: RunTracking | None
 
     def part(self, dataset: str) -> PartTracking:
-        """Return what is known of the run's rows of one dataset."""
+        """Return the tracking of the run's rows of one dataset."""
         return UNKNOWN if self.before is None else self.before.part(dataset)
 
 
 class FetchFailure(Record, frozen=True, kw_only=True):
-    """Why something of a run could not be fetched. `evidence` is there if answers were judged."""
+    """Why a part of a run could not be fetched. `evidence` is set if answers were judged."""
 
     failure: RunFailure
     evidence: Evidence | None = None
 
 
 class Metadata(Record, frozen=True, kw_only=True):
-    """What came of reading the metadata file of a run: its `content`, or why it did not come.
+    """The result of reading the metadata file of a run: its `content`, or the failure.
 
     `content` is None if the run has no such file.
     """
@@ -50,14 +50,15 @@ class Metadata(Record, frozen=True, kw_only=True):
 
     @property
     def read(self) -> bool:
-        """Say whether the answer came."""
+        """Say whether reading succeeded."""
         return self.failure is None
 
 
 class Fetched(Record, frozen=True, kw_only=True):
     """The rows of `window` that the fetch of one run brought.
 
-    `judged` says which of them, and of the stored ones, are to be held; `added` of them were not.
+    `judged` says which of them, and of the stored rows, are to be held. `added` is how many of
+    them were not held before.
     """
 
     segment: Segment | None = None
@@ -75,10 +76,10 @@ PartResult = Result[Fetched, FetchFailure]
 
 
 class FetchResult(Record, frozen=True, kw_only=True):
-    """What the fetch of one run brought.
+    """The result of fetching one run.
 
-    `parts`: its rows, by dataset, as far as the plan asked for them. `metadata` is None if it did
-    not ask for that.
+    `parts`: its rows, by dataset, for the datasets in the plan. `metadata` is None if the plan did
+    not include it.
     """
 
     parts: Mapping[str, PartResult] = msgspec.field(default_factory=dict)
@@ -88,9 +89,9 @@ class FetchResult(Record, frozen=True, kw_only=True):
 def lanes_for(
     source: Source, jobs: Sequence[FetchJob], workers: int
 ) -> list[tuple[list[FetchJob], int]]:
-    """Return the jobs with the number of threads to do them: tails apart, if they get more.
+    """Return the jobs with the number of threads for them: tails apart, if they get more.
 
-    Whoever asks for fewer threads than there are by default gets no more for tails.
+    Tails get no more if the caller asks for fewer threads than the default.
     """
     more = tails_at_once(source)
     if more <= workers or workers < WORKERS:

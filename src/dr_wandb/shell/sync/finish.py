@@ -1,4 +1,4 @@
-"""The end of a sync: what is said of the new data files, and putting all of it in place."""
+"""The end of a sync: describe the new data files, and put them in place."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ from dr_wandb.shell.sync.changelog import append_changes
 
 
 class Finished(Record, frozen=True, kw_only=True):
-    """What is now visible, and what changed."""
+    """The manifest that is now visible, and the changes of the sync."""
 
     manifest: ExportManifest
     changes: SyncChanges
@@ -39,7 +39,7 @@ def finish(
     *,
     listing_mark: str,
 ) -> Finished:
-    """Describe the new data files, and put in place what differs from what is visible."""
+    """Describe the new data files, and put those that differ from the visible ones in place."""
     changes = changes_between(assembled.changes, assembled.changed, exported_at)
     log = append_changes(store, stored, changes, scratch)
     files = {**assembled.files, **({} if log is None else {CHANGES_FILE: log})}
@@ -62,7 +62,7 @@ def finish(
         staged[MANIFEST_FILE] = stage_document(folder, MANIFEST_FILE, encode_document(manifest))
     of_state, store_sha256 = stage_state(folder, state, assembled.runs)
     commit(folder, staged | of_state)
-    with suppress(OSError):  # all is in place; this only saves the next sync a look at the files
+    with suppress(OSError):  # all is in place; this only saves the next sync a read
         remember_look(folder, {**state.files, STORE_FILE: store_sha256})
     return Finished(manifest=manifest, changes=changes)
 

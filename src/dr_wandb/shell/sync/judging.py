@@ -1,8 +1,8 @@
-"""Bring an answer before the judge: with what is stored of its run, and what is known of it.
+"""Collect what the judge needs for an answer: the stored rows of its run, and its tracking.
 
 Rules
-- Rows are compared only with those of the same run; of a run that was made again there are none.
-- Stored rows of which the state says nothing, such as those of 3.0.3, are described from the file.
+- Rows are compared only with those of the same run; a run that was made again has none.
+- Stored rows that the state does not describe, such as those of 3.0.3, are described from the file.
 - Nothing is decided here, and nothing is read from the source.
 """
 
@@ -20,7 +20,7 @@ from dr_wandb.shell.sync.stored_parts import StoredParts
 
 
 class AnswerJudge:
-    """Judges the segments of one sync. Several threads may ask at once.
+    """Judges the segments of one sync. Several threads may call it at once.
 
     source: the kind of source that answers. now: the time of this sync.
     """
@@ -34,7 +34,7 @@ class AnswerJudge:
     def judge(
         self, job: FetchJob, dataset: str, fetch: PartFetch, segment: Segment
     ) -> tuple[Fetched, Verdict]:
-        """Judge the rows that a segment brought; returns what was fetched, too."""
+        """Judge the rows of a segment; returns them with the verdict."""
         evidence = job.part(dataset).evidence
         comparison = self._compare(job, dataset, fetch, segment)
         answer = Answer(
@@ -63,7 +63,7 @@ class AnswerJudge:
     def _compare(
         self, job: FetchJob, dataset: str, fetch: PartFetch, segment: Segment
     ) -> Comparison | None:
-        """Compare what came with what is stored, if that is of the same run and selection."""
+        """Compare the fetched rows with the stored ones, if these are of the same run."""
         before, part = job.before, job.part(dataset)
         if before is None or part.stored is None:
             return Comparison(adds=segment.rows) if fetch.tail else None
@@ -81,7 +81,7 @@ class AnswerJudge:
         )
 
     def _describe_stored(self, job: FetchJob, dataset: str) -> Position | None:
-        """Describe stored rows of which the state does not, such as those of 3.0.3."""
+        """Describe stored rows that the state does not describe, such as those of 3.0.3."""
         part = job.part(dataset)
         if part.stored is None or part.rows is not None:
             return None

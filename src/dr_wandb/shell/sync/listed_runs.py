@@ -1,4 +1,4 @@
-"""Runs on their way from a listing into `runs.jsonl`: on disk, not in memory."""
+"""Listed runs that may become lines of `runs.jsonl`, kept on disk instead of in memory."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +14,7 @@ _RUN = msgspec.json.Decoder(WandbRun)
 
 
 class ListedRunsFile:
-    """Runs as they were listed, to be fetched by id, in a file of its own in `folder`.
+    """Runs as they were listed, which can be read by id, in a file of their own in `folder`.
 
     Used as a context manager.
     """
@@ -28,13 +28,13 @@ class ListedRunsFile:
         self._flushed = 0
 
     def put(self, run_id: str, encoded: bytes) -> None:
-        """Keep a run as `encode_run` gave it; the last one of an id counts."""
+        """Store a run as encoded by `encode_run`; the last one of an id counts."""
         self._written.write(encoded)
         self._byte_ranges[run_id] = (self._end, len(encoded))
         self._end += len(encoded)
 
     def encoded(self, run_id: str) -> bytes:
-        """Return a run that was put, as it was put."""
+        """Return the encoded form of a stored run."""
         offset, length = self._byte_ranges[run_id]
         if offset + length > self._flushed:
             self._written.flush()
@@ -45,11 +45,11 @@ class ListedRunsFile:
         return self._read.read(length)
 
     def get(self, run_id: str) -> WandbRun:
-        """Return a run that was put."""
+        """Return a stored run."""
         return _RUN.decode(self.encoded(run_id))
 
     def length(self, run_id: str) -> int:
-        """Return how many bytes a run takes that was put."""
+        """Return the encoded size of a stored run in bytes."""
         return self._byte_ranges[run_id][1]
 
     def __enter__(self) -> "ListedRunsFile":
@@ -61,7 +61,7 @@ class ListedRunsFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):  # what it still holds back is of no use by now
+        with suppress(OSError):  # unwritten bytes are no longer needed
             self._written.close()
         if self._read is not None:
             self._read.close()

@@ -1,12 +1,13 @@
-"""List the runs of a project, and know whether the listing is complete.
+"""List the runs of a project, and check that the listing is complete.
 
 Rules
-- A query is complete when its distinct ids equal the source's count; if not it is asked again.
-- If the source's count of all runs in scope disagrees with what is tracked, all are listed.
-- A run whose node does not read is asked for again by itself, then reported; the others go on.
-- Snapshots are spooled to disk as they come; only their listings stay in memory.
-- Each run is looked at again for whether it is in scope, as far as its listing says. One that is
-  not stays only if it is tracked.
+- An answer is complete if its distinct ids equal the source's count; if not, the query is sent
+  again.
+- If the source's count of all runs in scope disagrees with the tracked runs, all are listed.
+- A run whose node does not read is requested again by itself, then reported; the others continue.
+- Snapshots are written to disk as they come; only their listings stay in memory.
+- Whether a run is in scope is checked again here, as far as its listing says. A run out of scope
+  stays only if it is tracked.
 - A held run keeps the stored values of fields that the source does not know (left_out.py).
 """
 
@@ -60,9 +61,9 @@ def pause(attempts: int) -> None:
 
 
 class _ListedRun(NamedTuple):
-    """What an answer says of a run: its listing, if it is in scope, and what of it does not read.
+    """A run in an answer: its listing, whether it is in scope, and why a part does not read.
 
-    Without a listing nothing of it reads.
+    listing: None if the run is out of scope, or if nothing of it reads.
     """
 
     listing: RunListing | None
@@ -96,9 +97,9 @@ class _ListingSession:
         self.unseen: set[str] = set()
 
     def ask(self, query: ListingQuery) -> int | None:
-        """Ask until the answer is complete. Returns how many runs are counted, but missing in it.
+        """Send a query until the answer is complete. Returns how many counted runs are missing.
 
-        None if the source does not count: then nothing says that an answer is complete.
+        None if the source does not count: then nothing proves that an answer is complete.
         """
         answered: dict[str, _ListedRun] = {}
         missing: int | None = None
@@ -133,7 +134,7 @@ class _ListingSession:
         return Unreachable(host=host, detail=str(error), answered=error.answered)
 
     def _pages(self, query: ListingQuery, listed: dict[str, _ListedRun]) -> Iterator[RunPage]:
-        """Read an answer; `listed` gets what it says of each run."""
+        """Read an answer page by page; `listed` gets its runs."""
         for page in prefetch_next(self.source.list_runs(query)):
             for raw_run in page.runs:
                 run_id, run = self._take(raw_run, query, page.left_out)
@@ -165,13 +166,13 @@ class _ListingSession:
         if self.request.extra_datasets:
             counts = counts_in(raw_run, self.request.extra_datasets)
             listing = replace(listing, other_counts=counts)
-        if unread:  # what is stored of a summary says nothing of the rows that there are now
+        if unread:  # a stored summary says nothing about the present rows
             listing = replace(listing, last_logged_at=logged_at)
         broken = _unreadable("; ".join(unread.values())) if unread else None
         return run.run_id, _ListedRun(listing, inside=inside, broken=broken)
 
     def _with_stored(self, run: WandbRun, left_out: Collection[str]) -> WandbRun:
-        """Return a run with what is stored of the fields that the source does not know."""
+        """Return a run with the stored values of the fields that the source does not know."""
         tracking = self.state.runs.get(run.run_id)
         if tracking is None or is_another_run(tracking, list_run(run, ""), self.source.kind):
             return run
@@ -179,7 +180,7 @@ class _ListingSession:
         return run if stored is None else with_stored(run, stored, left_out)
 
     def _in_scope(self, run: WandbRun, query: ListingQuery, left_out: Collection[str]) -> bool:
-        """Say whether a run is in scope; what only W&B can judge, by how it came."""
+        """Say whether a run is in scope; by the query if only W&B can judge."""
         scope = self.request.scope
         unseen = scope.unseen(left_out) if scope is not None else ()
         if new := [field for field in unseen if field not in self.unseen]:
@@ -194,7 +195,7 @@ class _ListingSession:
         return not self.everything and known is not None and not known.out_of_scope_since
 
     def _keep(self, answered: Mapping[str, _ListedRun]) -> None:
-        """Take over the runs of an answer; what was said last of a run counts."""
+        """Store the runs of an answer; the last answer about a run counts."""
         for run_id, run in answered.items():
             self.broken.pop(run_id, None)
             self.runs.pop(run_id, None)
@@ -207,14 +208,14 @@ class _ListingSession:
                 self.inside.add(run_id)
 
     def _everything_is_listed(self, answered: Mapping[str, _ListedRun], *, certain: bool) -> None:
-        """Believe of filters what W&B says now, not what was taken for granted of a run by id."""
+        """Apply W&B's filters as of now, also to runs that were assumed in scope by their ids."""
         self.everything = True
         scope = self.request.scope
         if certain and scope is not None and (scope.filters is not None or self.unseen):
             self.inside &= answered.keys()
 
     def ask_broken_again(self) -> None:
-        """Ask for each run that did not read by itself, twice more."""
+        """Request the runs that did not read by their ids, up to twice."""
         for attempt in range(1, ATTEMPTS):
             if not self.broken:
                 return
@@ -222,9 +223,9 @@ class _ListingSession:
             self.ask(RunsById(run_ids=tuple(sorted(self.broken))))
 
     def ask_all(self, queries: Iterable[ListingQuery]) -> tuple[int | None, set[str]]:
-        """Ask several queries. Returns how many runs are missing, and the ids that are certain.
+        """Send several queries. Returns how many runs are missing, and the ids that are certain.
 
-        None if the source does not count. Certain ids were asked for and completely answered.
+        None if the source does not count. Certain ids were requested in a complete answer.
         """
         missing: int | None = 0
         certain: set[str] = set()
@@ -237,7 +238,7 @@ class _ListingSession:
 
     @property
     def answered(self) -> set[str]:
-        """Return the ids of the runs that some answer showed and that are to be followed."""
+        """Return the ids of the runs that an answer showed and that are to be followed."""
         return self.runs.keys() | self.broken.keys()
 
 
@@ -250,11 +251,11 @@ def list_project(
     *,
     wait: Pause = pause,
 ) -> ProjectListing:
-    """Ask what the plan for the listing says, and everything if the counts disagree.
+    """List the runs that the listing plan names, and all runs if the counts disagree.
 
-    find_stored: gives the stored runs, for fields that the source does not know.
+    find_stored: returns the stored runs, for fields that the source does not know.
 
-    Raises DrWandbError if the source cannot be asked at all.
+    Raises DrWandbError if the source gives no listing.
     """
     session = _ListingSession(source, request, state, listed, find_stored, wait)
     everything = EveryRun(scope=request.scope)
@@ -287,7 +288,7 @@ def list_project(
 
 
 def _failures(broken: Mapping[str, RunFailure], listed: Collection[str]) -> Iterator[FailedRun]:
-    """Give the runs of which nothing reads."""
+    """Yield the runs of which nothing reads."""
     for run_id in sorted(broken.keys() - listed):
         yield failed_run(run_id, broken[run_id])
 

@@ -1,4 +1,4 @@
-"""One sync whose plan is made: what it fetches, and how it moves the state on."""
+"""One sync after planning: its fetch jobs, and how results advance the state."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from dr_wandb.shell.sync.results import RunResult
 
 
 class PlannedSync(NamedTuple):
-    """What is decided before anything is fetched."""
+    """Everything that is decided before the first fetch."""
 
     request: ExportRequest
     stored: StoredExport
@@ -25,7 +25,7 @@ class PlannedSync(NamedTuple):
     exported_at: str
 
     def jobs(self, results: Mapping[str, RunResult]) -> list[FetchJob]:
-        """Return what is to be fetched, in the order of the plan."""
+        """Return the fetch jobs, in the order of the plan."""
         return [
             FetchJob(
                 plan=run,

@@ -1,4 +1,4 @@
-"""What the listing of a sync brought."""
+"""The result of listing a project."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from dr_wandb.core.contract.unproven_runs import FailedRun
 
 
 class ProjectListing(Record, frozen=True, kw_only=True):
-    """What the listing of a sync brought.
+    """The result of listing a project.
 
-    `asked` are the tracked runs that would have been listed if they were there; `outside` are those
-    that are listed but not in scope. `unread`: what does not read of some of these runs, by id.
-    `unlisted` is how many runs the source counts but did not list, however often it was asked.
-    `mark` stands for all that was listed, "" if there is no such mark.
+    `asked` are the tracked runs that would have been listed if they existed; `outside` are listed
+    runs that are not in scope. `unread`: why a part of a run does not read, by id. `unlisted` is
+    how many runs the source counts but did not list in any attempt. `mark` identifies the whole
+    listing, "" if there is no such mark.
     """
 
     runs: tuple[RunListing, ...]
@@ -29,5 +29,5 @@ class ProjectListing(Record, frozen=True, kw_only=True):
 
     @property
     def lasting_mark(self) -> str:
-        """Return the mark by which a later sync may know this listing: if all of it reads."""
+        """Return the mark by which a later sync may recognize this listing, "" if a part is bad."""
         return "" if self.failures or self.unread or self.unlisted else self.mark

@@ -1,10 +1,10 @@
-"""Bring stored records of an earlier shape into the present one, before a sync builds on them.
+"""Convert stored records of an earlier shape to the present one, before a sync builds on them.
 
 Rules
 - Rows and snapshots are rewritten from their own bytes alone, in every mode: no request is sent and
   nothing is logged as a change. Bytes that have the shape already are copied, not decoded.
 - Boundaries of positions are computed again, from the rewritten rows.
-- What the bytes cannot give back is read once more, if its source still has it: the rows of each
+- Data that the bytes do not contain is read once more, if its source still has it: the rows of each
   run, and the fields that a snapshot was made without.
 """
 
@@ -43,10 +43,10 @@ SNAPSHOTS_FILE = "reshaped-runs.jsonl"
 
 
 def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
-    """Return an export with snapshots of the present shape, and which runs have rows of another.
+    """Return an export with snapshots of the present shape, and the runs with rows of another.
 
-    Those are rewritten with the new history file, unless they are read once more before that.
-    scratch: where a copy of the snapshots goes, if they need one.
+    Those rows are rewritten with the new history file, unless they are read again before that.
+    scratch: the folder for a copy of the snapshots, if they need one.
     """
     state = stored.state
     runs: Mapping[str, RunTracking] = state.runs
@@ -69,7 +69,7 @@ def bring_into_shape(stored: StoredExport, scratch: Path) -> StoredExport:
 
 
 def _notices(stored: StoredExport, runs: Mapping[str, RunTracking]) -> Iterator[str]:
-    """Say that histories are read once more, unless it was said already."""
+    """Report that histories are read once more, unless it was reported already."""
     if stored.state.row_shape == ROW_SHAPE or stored.notices:
         return
     incomplete = sum(
@@ -85,7 +85,7 @@ def _notices(stored: StoredExport, runs: Mapping[str, RunTracking]) -> Iterator[
 def _reshape_snapshots(
     runs: Mapping[str, RunTracking], path: Path, target: Path
 ) -> dict[str, RunTracking] | None:
-    """Write the snapshots with all present fields; None if they have them."""
+    """Write the snapshots with all present fields; None if they have all of them."""
     held = [(run.snapshot.offset, run) for run in runs.values() if run.snapshot is not None]
     if not held:
         return None
@@ -106,7 +106,7 @@ def _reshape_snapshots(
 
 
 def _find_old_rows(runs: Mapping[str, RunTracking], path: Path) -> Iterator[str]:
-    """Give the runs whose stored rows may have an earlier shape."""
+    """Yield the runs whose stored rows may have an earlier shape."""
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(path.open("rb"))
@@ -135,7 +135,7 @@ def reshape_rows(run_id: str, stream: IO[bytes], byte_range: ByteRange, folder: 
 
 
 def with_reshaped_rows(run: RunTracking, before: ByteRange | None, now: Received) -> RunTracking:
-    """Return the tracking of a run whose rows were rewritten: its position is of these."""
+    """Return the tracking of a run whose rows were rewritten, with the position of these."""
     part = run.part(HISTORY)
     if part.position is None or before is None:
         return run
@@ -145,7 +145,7 @@ def with_reshaped_rows(run: RunTracking, before: ByteRange | None, now: Received
 
 
 def _of_rewritten(position: Position, stored: ByteRange, received: Received) -> Position:
-    """Return a position of the rewritten rows; if that is not known, none that a tail begins at."""
+    """Return the position of the rewritten rows; if it is not known, one without a tail."""
     if not position.whole or not position.selection.admits_all or stored.rows != position.rows:
         return replace(position, boundary_rows=0)
     return replace(

@@ -1,4 +1,4 @@
-"""What became of each listed run: from fetches to what the assembly needs."""
+"""The result of each listed run, from its fetch to the assembly of the files."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,7 +15,7 @@ from dr_wandb.shell.sync.project_listing import ProjectListing
 
 
 class RunResult(Record, frozen=True, kw_only=True):
-    """What a sync found out about one listed run. `fetched`: the rows that came, by dataset."""
+    """The result of a sync for one listed run. `fetched`: the rows that came, by dataset."""
 
     outcome: RunOutcome
     fetched: Mapping[str, Fetched] = msgspec.field(default_factory=dict)
@@ -23,12 +23,12 @@ class RunResult(Record, frozen=True, kw_only=True):
 
     @property
     def rows_added(self) -> int:
-        """Return how many rows came that were not held."""
+        """Return how many rows came that were not held before."""
         return sum(part.added for part in self.fetched.values())
 
 
 def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
-    """Return the results of a sync that asks for nothing beyond the listing."""
+    """Return the results of a sync that fetches nothing beyond the listing."""
     return {
         run.run_id: RunResult(
             outcome=RunOutcome(
@@ -42,7 +42,7 @@ def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
 
 
 def result_of(outcome: RunOutcome, fetched: FetchResult) -> RunResult:
-    """Return the result of a run once it was fetched."""
+    """Return the result of a run after its fetch."""
     metadata = fetched.metadata
     if metadata is not None:
         outcome = replace(outcome, metadata_failure=metadata.failure)
@@ -66,7 +66,7 @@ def _outcome_of(part: PartResult) -> PartOutcome:
 
 
 def failures_in(results: Mapping[str, RunResult]) -> Iterator[FailedRun]:
-    """Return the runs that could not be fetched, but for those that were refused."""
+    """Yield the runs that could not be fetched, except those that were refused."""
     for run_id, result in results.items():
         if result.outcome.failure is not None and not result.outcome.refused:
             yield failed_run(run_id, result.outcome.failure)

@@ -1,11 +1,11 @@
 """Write the rows of one fetch as a segment.
 
 Rules
-- The same rows give the same bytes, in whatever order and batches they come.
+- The same rows give the same bytes, in any order and any batches.
 - Rows that rise from batch to batch are written as they come; others are sorted on disk first. No
   run has to fit into memory.
 - Copies of one row are joined before the selection is made.
-- A segment that is not finished leaves nothing behind.
+- An unfinished segment leaves nothing behind.
 """
 
 from collections import deque
@@ -42,8 +42,8 @@ def write_segment(
 ) -> Segment:
     """Write the rows of some files as a segment. Raises SourceError if they do not read.
 
-    batches: reads the files, as often as it is called. Nearly all files hold rows that rise; then
-    what the selection does not admit is not even encoded.
+    batches: reads the files, each time it is called. Nearly all files hold rows that rise; then
+    rows outside the selection are not encoded.
     """
     for rising in (True, False):
         with (
@@ -58,25 +58,24 @@ def write_segment(
 
 
 def write_segment_of_files(folder: Path, header: SegmentHeader, files: HistoryFiles) -> Segment:
-    """Write the rows of some files as a segment: the work that another process is asked for."""
+    """Write the rows of some files as a segment: the work given to another process."""
     return write_segment(folder, header, files.batches)
 
 
 class RowsNotRisingError(Exception):
-    """Rows came that may be copies of others, and the writer relied on there being none."""
+    """Rows came that may be copies of others, which the writer cannot handle in this mode."""
 
 
 class SegmentWriter:
     """Takes the batches of one fetch, in any order, and writes them as a segment.
 
-    Rows that rise from batch to batch, as nearly all do, go straight into the file. The others are
-    sorted apart and joined with them at the end, whole; what the selection admits of them is
-    written last.
+    Rows that rise from batch to batch, as nearly all do, are written to the file at once. The
+    others are sorted separately and joined with them at the end, before the selection is made.
 
     rising: only rows that rise will come, from files. Then the selection is made batch by batch,
     and `add` raises RowsNotRisingError if another row comes.
 
-    Used as a context manager: what is not finished leaves nothing behind.
+    Used as a context manager: an unfinished segment leaves nothing behind.
     """
 
     def __init__(self, folder: Path, header: SegmentHeader, *, rising: bool = False) -> None:
@@ -106,13 +105,13 @@ class SegmentWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with ExitStack() as stack:  # each of them, whatever becomes of the others
+        with ExitStack() as stack:  # each of them, even if another one fails
             stack.callback(self._sorter.close)
             for file in self._files:
                 stack.callback(file.discard)
 
     def add(self, batch: EncodableRows) -> None:
-        """Take the rows of one batch but those outside the window."""
+        """Add the rows of one batch, except those outside the window."""
         header = self._header
         if self._rising and not header.selection.admits_whole_rows:
             chosen = cast("FileBatch", batch).select(header.run.run_id, header.selection)
@@ -137,7 +136,7 @@ class SegmentWriter:
                 self._sorter.add(row, len(row.content))
 
     def _follows(self, steps: Sequence[int | None], live: bool) -> bool:
-        """Say whether rows can be written behind those that were: exported ones, then live ones."""
+        """Say whether rows can be appended to the file: exported ones first, then live ones."""
         if not steps:
             return True
         if self._live_from is not None and not live:
@@ -166,7 +165,7 @@ class SegmentWriter:
         return make_segment(written, self._folder, self._header)
 
     def _merge(self) -> None:
-        """Write what was sorted, and what was in order, into another file."""
+        """Merge the sorted rows and those that came in order into another file."""
         self._tally = Tally(self._header.mark)
         self._files.append(RowsFile(self._new_part()))
         rows = joined(merge(self._appended(), self._sorter, key=arrival_order))
@@ -184,7 +183,7 @@ class SegmentWriter:
             at += len(line)
 
     def _selected(self, rows: Iterable[ReceivedRow]) -> Iterator[bytes]:
-        """Give what is wanted of joined rows, in the order in which it is stored."""
+        """Yield the selected lines of joined rows, in stored order."""
         if self._header.selection.admits_whole_rows:
             yield from map(self._select, rows)
             return
@@ -196,7 +195,7 @@ class SegmentWriter:
         return select_line(row.content, self._header.selection)
 
     def _select_alike(self, rows: Iterator[ReceivedRow]) -> Iterator[bytes]:
-        """Give what is wanted of rows with one key, which only their bytes put in order."""
+        """Yield the selected lines of rows with one key, which are ordered by their bytes."""
         first, second = next(rows), next(rows, None)
         if second is not None:
             return self._sorted_lines(chain((first, second), rows))
@@ -204,7 +203,7 @@ class SegmentWriter:
         return iter((line,) if line else ())
 
     def _sorted_lines(self, rows: Iterable[ReceivedRow]) -> Iterator[bytes]:
-        """Give what is wanted of rows with one key; a run without steps is all such rows."""
+        """Yield the selected lines of rows with one key; runs without steps have only these."""
         lines: ExternalSorter[tuple[bytes]] = ExternalSorter(
             self._folder, self._new_part().name, key=itemgetter(0), revive=_as_line
         )

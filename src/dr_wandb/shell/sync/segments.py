@@ -1,9 +1,9 @@
-"""Segments: what one fetch of one run brought, on disk until it is merged.
+"""Segments: the rows of one fetch of one run, on disk until they are merged.
 
-A segment begins with its rows. Behind them is what the listing said of the run, the window, the
-selection, the source and the shape of rows; after a crash it is used only if all of that is still
-so. It ends with what was received, and with the digest of its rows, which a segment of an earlier
-sync must still have. It has its final name only when it is whole.
+A segment begins with its rows. Its header comes next: the run's listing, the window, the selection,
+the source and the shape of rows; after a crash it is used only if all of these are the same. It
+ends with the counts of the received rows, and the digest of its rows, which is checked if a later
+sync uses it. It gets its final name only when it is complete.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ _TRAILER_BYTES = 4096
 
 
 class SegmentHeader(Record, frozen=True, kw_only=True):
-    """What a segment answers: the same header means the same question, of one dataset.
+    """The question that a segment answers: equal headers mean the same question.
 
-    `mark` is a step whose rows are counted, and those below it. `again`: the question was asked
-    once more in the same sync.
+    `mark` is a step: rows up to it are counted. `again`: the question was asked once more in the
+    same sync.
     """
 
     run: RunListing
@@ -46,7 +46,7 @@ class SegmentHeader(Record, frozen=True, kw_only=True):
     row_shape: int = ROW_SHAPE
 
     def is_answered_by(self, window: FetchWindow) -> bool:
-        """Say whether the rows of a window, whole and in order, are what is asked for."""
+        """Say whether the unselected rows of a window, in order, answer this question."""
         return self.window == window and self.selection.admits_whole_rows and self.mark is None
 
 
@@ -58,15 +58,15 @@ class _Trailer(Record, frozen=True, kw_only=True):
 
 
 class Segment(WrittenRows, frozen=True, kw_only=True):
-    """A whole segment, whose rows are those that were selected."""
+    """A complete segment, which holds the selected rows."""
 
     @property
     def byte_range(self) -> ByteRange:
-        """Return where the selected lines lie in the file."""
+        """Return the byte range of the selected lines in the file."""
         return ByteRange(offset=0, length=self.length, rows=self.rows, digest=self.digest)
 
     def begins_with(self, rows: int, digest: str) -> bool:
-        """Say whether its first rows are these. No rows are the first ones of any segment."""
+        """Say whether its first `rows` rows have this digest; True for 0 rows."""
         if not rows or rows > self.rows:
             return not rows
         if rows == self.rows:
@@ -81,12 +81,12 @@ class Segment(WrittenRows, frozen=True, kw_only=True):
 
 
 def segment_path(folder: Path, header: SegmentHeader) -> Path:
-    """Return where the segment that answers `header` lies. The name is a digest, never an id."""
+    """Return the path of the segment that answers `header`. The name is a digest, never an id."""
     return folder / f"{digest(msgspec.json.encode(header))}.segment"
 
 
 def find_segment(folder: Path, header: SegmentHeader) -> Segment | None:
-    """Return the segment that an earlier sync has left, if it answers just this."""
+    """Return the segment that an earlier sync left, if it answers exactly this question."""
     path = segment_path(folder, header)
     encoded = msgspec.json.encode(header) + b"\n"
     try:
@@ -108,7 +108,7 @@ def find_segment(folder: Path, header: SegmentHeader) -> Segment | None:
 
 
 def make_segment(written: WrittenRows, folder: Path, header: SegmentHeader) -> Segment:
-    """Make a segment of the rows that answer `header`: add what it has to say, and name it."""
+    """Make a segment of the rows that answer `header`: append header and trailer, and name it."""
     path = segment_path(folder, header)
     trailer = _Trailer(
         received=written.received, rows=written.rows, length=written.length, digest=written.digest
@@ -121,7 +121,7 @@ def make_segment(written: WrittenRows, folder: Path, header: SegmentHeader) -> S
 
 
 def move_segment(segment: Segment, folder: Path) -> Segment:
-    """Move a whole segment into a folder, where `find_segment` finds it."""
+    """Move a complete segment into a folder, so that `find_segment` finds it there."""
     path = folder / Path(segment.path).name
     disk.rename(Path(segment.path), path)
     return replace(segment, path=str(path))

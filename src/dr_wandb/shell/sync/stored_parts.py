@@ -1,4 +1,4 @@
-"""The stored rows of an export, read while others are fetched, to be compared with what came."""
+"""The stored rows of an export, for comparison with fetched ones while others are fetched."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,9 +18,9 @@ from dr_wandb.shell.sync.segments import Segment
 
 
 class StoredParts:
-    """The rows in the stored data files. Several threads may ask at once.
+    """The rows in the stored data files. Several threads may call it at once.
 
-    folder: where rows of an earlier shape are rewritten for the time in which they are compared.
+    folder: for rows of an earlier shape, which are rewritten there while they are compared.
     """
 
     def __init__(self, stored: StoredExport, folder: Path) -> None:
@@ -40,11 +40,10 @@ class StoredParts:
         start: int | None,
         last_step: int | None,
     ) -> Comparison:
-        """Compare the rows of one run that lie at `byte_range` with a segment of its rows.
+        """Compare the rows of one run at `byte_range` with a segment of its rows.
 
         under: the selection that they were stored under. selection: that of the segment. start: the
-        step from which on they are compared, None for all of them. last_step: the last that is
-        listed.
+        first step that is compared, None for all rows. last_step: the last listed step.
         """
         same = under == selection
         if (
@@ -65,7 +64,7 @@ class StoredParts:
             )
 
     def describe(self, dataset: str, run_id: str, byte_range: ByteRange) -> Position:
-        """Describe rows of which the state knows no more than where they lie."""
+        """Describe rows of which the state has only the byte range."""
         tally = Tally()
         with self.lines(dataset, run_id, byte_range) as held:
             for line in held:
@@ -84,7 +83,7 @@ class StoredParts:
     def lines(
         self, dataset: str, run_id: str, byte_range: ByteRange, start: int | None = None
     ) -> Iterator[Iterator[bytes]]:
-        """Give the lines of one run in the present shape, from a step on."""
+        """Yield an iterator of one run's lines in the present shape, from a step on."""
         with self._paths[dataset].open("rb") as stream:
             if dataset == HISTORY and run_id in self._old_rows:
                 segment = reshape_rows(run_id, stream, byte_range, self._folder)
@@ -103,7 +102,7 @@ class StoredParts:
 
 
 def _from_step(lines: Iterator[bytes], start: int) -> Iterator[bytes]:
-    """Leave out what a tail is not asked for: rows below a step, and those without one."""
+    """Yield the lines from a step on: without rows below it, and rows without a step."""
     for line in lines:
         _, (step_missing, step, _, _) = run_and_key(line)
         if not step_missing and step >= start:

@@ -1,4 +1,4 @@
-"""The stored snapshots of an export, read one by one while its project is listed."""
+"""The stored snapshots of an export, read one at a time while its project is listed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from dr_wandb.shell.store import disk
 class StoredRuns:
     """The runs in a stored `runs.jsonl`, which is opened once one is asked for.
 
-    find_byte_range: gives where each lies, by its id. Used as a context manager.
+    find_byte_range: returns the byte range of a run, by its id. Used as a context manager.
     """
 
     def __init__(self, path: Path, find_byte_range: Callable[[str], ByteRange | None]) -> None:
