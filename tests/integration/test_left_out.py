@@ -158,7 +158,7 @@ def test_scope_of_a_field_that_is_not_known_is_judged_by_the_server(
     with caplog.at_level(logging.WARNING):
         assert exports.sync(mode="metadata", scope=wanted).complete
     assert sorted(exports.runs()) == ["in-0", "in-1", "in-2"]
-    told = [one.getMessage() for one in caplog.records if "filter alone" in one.getMessage()]
+    told = [one.getMessage() for one in caplog.records if "own filter" in one.getMessage()]
     assert len(told) == 1
     assert f"does not know {field} of a run" in told[0]
 

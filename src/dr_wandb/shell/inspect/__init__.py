@@ -1,1 +1,1 @@
-"""Looking at exports and at what they need, without changing anything."""
+"""Check exports and their requirements, without changing anything."""

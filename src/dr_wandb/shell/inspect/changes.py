@@ -1,4 +1,4 @@
-"""Look at what syncs have changed."""
+"""Read the changes that syncs made."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from dr_wandb.shell.sync.changelog import read_changes
 
 
 def iter_changes(name: str, data_root: Path) -> Iterator[SyncChanges]:
-    """Load what each sync changed, one at a time, oldest first; syncs without a change are not in.
+    """Load the changes of each sync, one at a time, oldest first; syncs without any are skipped.
 
     Raises ExportNotFoundError if there is no export, DrWandbError for a line that does not read.
     """

@@ -1,10 +1,10 @@
-"""One pass over the files of an export, to find all that is wrong with them.
+"""One pass over the files of an export that finds all their problems.
 
 Rules
-- The visible files are read, what is remembered beside them, and whether a sync is at work there.
+- The visible files and the tool's memory beside them are read, and whether a sync is at work.
   Nothing is written.
-- What is remembered may be missing, as in a copy of the visible files: the data is whole then.
-- Whatever is wrong with a file, the others are checked too.
+- The memory may be missing, as in a copy of the visible files: the data is complete without it.
+- A problem of one file does not keep the others from being checked.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ class Checking:
         changes = ChangesAudit(findings)
         self._read(CHANGES_FILE, changes)
         self._compare(manifest, state, runs.runs, rows)
-        self._tell_time(changes)
+        self._report_times(changes)
         read = {name: file for name, file in self._seen.items() if file is not None}
         report = VerifyReport(
             name=store.name,
@@ -119,7 +119,7 @@ class Checking:
             self._findings.note(NoteKind.AT_WORK, f"a sync is at work: {beside.holder}")
 
     def _as_remembered(self, read: ReadState | None) -> ExportState | None:
-        """Return what is remembered of the runs, None if that is lost: the data is whole then."""
+        """Return the remembered state, None if it is lost: the data is complete without it."""
         if read is None or not read.lost:
             return read and read.state
         if read.lost.damaged:
@@ -131,7 +131,7 @@ class Checking:
         return None
 
     def _load(self, path: Path, load: Callable[[Path], _R | None]) -> _R | None:
-        """Read the manifest or the state; what is wrong with it becomes a finding."""
+        """Read the manifest or the state; a problem becomes a finding."""
         try:
             document = load(path)
             if document is None:
@@ -158,7 +158,7 @@ class Checking:
         return document
 
     def _read(self, name: str, audit: _Audit) -> None:
-        """Let a data file pass. One that cannot be read is not in `seen` afterwards."""
+        """Read a data file for an audit. One that cannot be read is not in `_seen` afterwards."""
         path, tally = self._store.export_dir / name, FileTally()
         try:
             require_visible_file(path)
@@ -202,12 +202,12 @@ class Checking:
             check_state(findings, state, self._seen, runs, rows)
 
     def _require_runs(self) -> None:
-        """Name the file that is always there, where no manifest says so."""
+        """Report a missing `runs.jsonl`, which is always there, if no manifest names it."""
         if RUNS_FILE in self._seen and self._seen[RUNS_FILE] is None:
             self._findings.add(FindingKind.MISSING, RUNS_FILE, "is missing")
 
-    def _tell_time(self, changes: ChangesAudit) -> None:
-        """Tell of times that go back: another clock if the file is as it was written."""
+    def _report_times(self, changes: ChangesAudit) -> None:
+        """Report times that go back: damage, or another clock if the file is as it was written."""
         if not changes.backwards:
             return
         line = changes.backwards[0]
@@ -243,14 +243,14 @@ def _load_manifest(path: Path) -> ExportManifest | None:
 
 
 def _row_shape(manifest: ExportManifest | None, state: ExportState | None) -> int:
-    """Return the version of the shape that rows have to have: an earlier one is no damage."""
+    """Return the version of the shape that rows must have: an earlier one is not damage."""
     if state is not None:
         return state.row_shape
     return 1 if manifest is not None and manifest.schema_version <= FIRST_OF_OURS else ROW_SHAPE
 
 
 class _Everything:
-    """Contains everything: where the runs are not known, no row is without its run."""
+    """Contains everything: if the runs are not known, no row counts as without its run."""
 
     def __contains__(self, _: object) -> bool:
         return True

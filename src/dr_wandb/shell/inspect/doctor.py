@@ -1,8 +1,8 @@
-"""Look at everything that an export needs, and say what is missing.
+"""Check everything that an export needs, and report what is missing.
 
 Rules
 - Reads only. The API key itself is never shown, nor is a user or password in an address.
-- What comes after a check that failed is left out where it could not succeed.
+- A check is skipped if it could not succeed after one that failed.
 """
 
 import os
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dr_wandb.shell.sources.api.source import ApiSource
 
 LOWEST_WANDB = (0, 29)
-"""The first SDK whose Parquet download and service calls are sound for this use."""
+"""The first SDK whose Parquet download and service calls are correct for this use."""
 
 _KEY_VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 
@@ -42,9 +42,9 @@ def diagnose(
     data_root: Path = Path("./data"),
     timeout_seconds: int = 20,
 ) -> Diagnosis:
-    """Look in turn at everything that an export needs.
+    """Check everything that an export needs, one after the other.
 
-    Raises InvalidRequestError for names that cannot be.
+    Raises InvalidRequestError for invalid names.
     """
     entity, project = _stripped(entity), _stripped(project)
     problems = name_problems("entity", entity)
@@ -106,7 +106,7 @@ def _check_server(entity: str, project: str | None, timeout_seconds: int) -> Ite
 
 
 def _explain(error: DrWandbError, host: str, address: str) -> Iterator[Check]:
-    """Say which of host and key stood in the way."""
+    """Report whether the host or the key is the problem."""
     said, _, remedy = error.failure.describe().partition("\n")
     if isinstance(error.failure, NoApiKey):
         yield Check(name="host", found=address)
@@ -147,9 +147,9 @@ def _check_access(
 def _check_project(
     session: "ApiSession", entity: str, project: str, timeout_seconds: int
 ) -> Iterator[Check]:
-    """List the project, and ask for the history of two runs: one may be given without the other.
+    """List the project, and read the history of two runs: one may be refused and the other not.
 
-    These are the oldest run and the newest with rows, since an access may be to some runs only.
+    These are the oldest run and the newest with rows, since access may be to some runs only.
     """
     from dr_wandb.core.contract.listing import EveryRun
     from dr_wandb.shell.sources.api.source import ApiSource
@@ -200,7 +200,7 @@ def _check_history(source: "ApiSource", oldest: str) -> Check:
 
 
 def _source_of_key(host: str) -> str:
-    """Say where the SDK has the key from (the order of wandb 0.31.0). Never the key."""
+    """Return the source of the SDK's key (in the order of wandb 0.31.0), never the key itself."""
     for variable in _KEY_VARIABLES:
         if os.environ.get(variable):
             return f"from {variable}"
@@ -216,7 +216,7 @@ def _source_of_key(host: str) -> str:
 
 
 def _check_data_root(data_root: Path) -> Check:
-    """Look for room and permission where exports are to lie, without making anything."""
+    """Check free space and permissions of the data root, without creating anything."""
     folder = data_root.absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""What lies beside the visible files of an export: a sync at work, or what one has left.
+"""The hidden files of an export: signs of a sync at work, or leftovers of an interrupted one.
 
 Nothing is locked, written or removed to find out.
 """
@@ -14,9 +14,9 @@ from dr_wandb.shell.store.staging import KEPT
 
 
 class Presence(Record, frozen=True, kw_only=True):
-    """Who is at work on an export, in words, and what an interrupted sync has left.
+    """The process at work on an export, in words, and the leftovers of an interrupted sync.
 
-    `commit`: a decided commit is not finished. `segments`: fetched histories that wait for the
+    `commit`: a decided commit is not finished. `segments`: number of fetched histories for the
     next sync. While a sync is at work both are its own.
     """
 
@@ -26,7 +26,7 @@ class Presence(Record, frozen=True, kw_only=True):
 
 
 def look_beside(folder: Path) -> Presence:
-    """Look at the hidden files of an export. What cannot be read counts as not there."""
+    """Look at the hidden files of an export. A file that cannot be read counts as missing."""
     segments = 0
     with suppress(OSError):
         segments = sum(path.suffix == KEPT for path in (folder / STAGING_FOLDER).iterdir())
@@ -38,7 +38,7 @@ def look_beside(folder: Path) -> Presence:
 
 
 def _holder_at_work(folder: Path) -> str | None:
-    """Say which process holds the lock, None where it died or runs elsewhere unseen."""
+    """Return the process that noted the lock, None if there is none or it has died here."""
     holder = read_holder(folder)
     if holder is None or holder.pid <= 0:
         return None

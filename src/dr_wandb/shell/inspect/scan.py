@@ -9,11 +9,11 @@ from dr_wandb.shell.sources.offline.runs import look_into
 
 
 def scan_folder(folder: Path | str, now: datetime | None = None) -> FolderContent:
-    """List the runs in a `wandb` folder, as `offline:DIR` exports them, and what cannot be read.
+    """List the runs in a `wandb` folder, as `offline:DIR` exports them, and unreadable files.
 
-    folder: that of a training script, of one run, or a tree with many of them. now: with a zone,
-    the present by default; a run without an end is `running` only if it was written to lately.
-    Raises InvalidRequestError if there is no such folder.
+    folder: of a training script, of one run, or a tree with many of them. now: with a zone, the
+    present by default; a run without an end is `running` only if it was written to lately. Raises
+    InvalidRequestError if there is no such folder.
     """
     now_ns = time.time_ns() if now is None else int(now.timestamp() * 1e9)
     return look_into(Path(folder), now_ns)

@@ -1,7 +1,7 @@
-"""Look at exports on disk: which there are, and what is known of each without asking W&B.
+"""Find the exports on disk, and report the status of each without asking W&B.
 
 Rules
-- Nothing is written, and no data file is read: only manifest, state, sizes and what lies beside.
+- Nothing is written, and no data file is read: only manifest, state, file sizes and hidden files.
 - An export that does not read never hides another one.
 """
 
@@ -39,10 +39,10 @@ class _Problem(NamedTuple):
 
 
 def find_exports(data_root: Path | str) -> list[ExportStore]:
-    """Return the exports below a data root, by name. There are none where there is no such folder.
+    """Return the exports below a data root, by name; none if there is no such folder.
 
-    Hidden folders are not looked at, nor links that lead out of the data root. Raises DrWandbError
-    where the data root cannot be read.
+    Hidden folders and links out of the data root are ignored. Raises DrWandbError if the data root
+    cannot be read.
     """
     data_root = Path(data_root)
     with disk_refusals(data_root):
@@ -62,10 +62,10 @@ def find_exports(data_root: Path | str) -> list[ExportStore]:
 
 
 def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus:
-    """Return what is known of an export. now: with a zone, the present by default.
+    """Return the status of an export. now: with a zone, the present by default.
 
-    Raises ExportNotFoundError if there is no export. One that does not read has its problem in
-    the status.
+    Raises ExportNotFoundError if there is no export. If it does not read, the status has the
+    problem.
     """
     folder = store.export_dir
     if not any(os.path.lexists(folder / name) for name in (*file_order(), RECORD_FILE)):

@@ -1,9 +1,10 @@
-"""Check an export on disk, and compare it with what W&B has now. Nothing is written to it.
+"""Check an export on disk, and compare it with W&B as it is now. Nothing is written to it.
 
 Rules
-- Files that change while they are read are read once more before anything is said of them.
-- To check takes neither wandb nor pyarrow, nor a lock.
-- What is compared with W&B is what was just checked. A damaged export holds nothing for certain.
+- Files that change while they are read are read once more before anything is reported.
+- A check needs neither wandb nor pyarrow, nor a lock.
+- The comparison with W&B uses the content that was just checked. In a damaged export no run counts
+  as held.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,15 +33,15 @@ from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 
 def verify_export(store: ExportStore) -> VerifyReport:
-    """Check every visible file of an export, and return all that is wrong.
+    """Check every visible file of an export, and report all problems.
 
-    Raises ExportNotFoundError where there is no export.
+    Raises ExportNotFoundError if there is no export.
     """
     return read_and_verify(store).report
 
 
 def read_and_verify(store: ExportStore) -> CheckedExport:
-    """Check an export, and return what was read on the way. Raises as `verify_export`."""
+    """Check an export, and return the content that was read. Raises as `verify_export`."""
     folder = store.export_dir
     if not any(_there(folder / name) for name in (*file_order(), RECORD_FILE)):
         raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
@@ -65,7 +66,7 @@ def _there(path: Path) -> bool:
 
 
 def _look(folder: Path) -> list[tuple[int, ...] | None]:
-    """Return what tells whether the files of an export are still the same."""
+    """Return sizes, times and inodes, which change if a file of the export does."""
     looks: list[tuple[int, ...] | None] = []
     for name in (*commit_order(), RECORD_FILE):
         try:
@@ -90,11 +91,11 @@ def compare_with_source(
     timeout_seconds: int = 120,
     max_rate: float | None = None,
 ) -> Comparison:
-    """Check an export, list every run of its project, and say run by run what the export holds.
+    """Check an export, list every run of its project, and report for each run what is exported.
 
-    source: where to list them, or a function that opens it. Nothing is written to the export.
-    Raises ExportNotFoundError where there is no export, DrWandbError where its project is not
-    known since neither manifest nor state reads, or where the source cannot be asked.
+    source: the source that lists them, or a function that opens it. Nothing is written to the
+    export. Raises ExportNotFoundError if there is no export. Raises DrWandbError if neither
+    manifest nor state reads, so that the project is not known, or if the source gives no listing.
     """
     checked = read_and_verify(store)
     known = checked.manifest or checked.state
@@ -138,7 +139,7 @@ def compare_with_source(
 def _strangers(
     checked: CheckedExport, listing: ProjectListing, listed: ListedRunsFile
 ) -> Iterator[UnheldRun]:
-    """Give the runs that are listed and not in the export."""
+    """Yield the listed runs that are not in the export."""
     tracked = checked.state.runs if checked.state is not None else {}
     scope = checked.manifest.scope if checked.manifest is not None else None
     for run in listing.runs:

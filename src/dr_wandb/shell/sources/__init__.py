@@ -1,8 +1,8 @@
-"""Where runs come from: one protocol, several implementations, one contract suite.
+"""Sources of runs: one protocol, several implementations, one contract suite.
 
-A source answers three questions and translates its own errors: `SourceError` for what concerns one
-call, `DrWandbError` for what ends the sync. It normalizes nothing and keeps nothing: rows come in
-batches of whatever form they have, and a batch knows how it is encoded.
+A source answers three questions and translates its own errors: `SourceError` if one call failed,
+`DrWandbError` if the sync has to end. It normalizes nothing and keeps nothing: rows come in batches
+of any form, and each batch can encode itself.
 """
 
 from abc import ABC, abstractmethod
@@ -25,11 +25,11 @@ from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.store.rows_file import WrittenRows
 
 WORKERS = 16
-"""How many runs are asked for at once: eight for each of two sessions. wandb-core takes at most 10
+"""How many runs are fetched at once: eight for each of two sessions. wandb-core takes at most 10
 requests at a time for one `Api` (wandb 0.31.0), and a second one is opened if the first is full."""
 
 RawRun = Mapping[str, Any]
-"""A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts undecoded."""
+"""A run as a GraphQL node: `name` is its id, `id` its storage id, JSON texts are not decoded."""
 
 RawRow = Mapping[str, Any]
 """A history row as it was logged: `_step`, `_timestamp`, ... beside the metrics."""
@@ -38,11 +38,11 @@ RawRow = Mapping[str, Any]
 class RunPage(Record, frozen=True, kw_only=True):
     """One page of a listing.
 
-    `matching` is the source's count of the runs that the query asks for, `total` its count of all
-    runs of the project; None where it does not count. `disturbed`: the listing changed while it
-    was read, so that runs may have been skipped. `unread`: why a run that is there could not be
-    read, by its id. `left_out`: the fields that the source does not know, see
-    core/sync/left_out.py; the same on all pages of an answer.
+    `matching` is the source's count of the runs that match the query, `total` its count of all runs
+    of the project; None if it does not count. `disturbed`: the listing changed while it was read,
+    so that runs may have been skipped. `unread`: why a listed run could not be read, by its id.
+    `left_out`: the fields that the source does not know, see core/sync/left_out.py; the same on
+    all pages of an answer.
     """
 
     runs: Sequence[RawRun]
@@ -54,7 +54,7 @@ class RunPage(Record, frozen=True, kw_only=True):
 
 
 class EncodableRows(Protocol):
-    """Some rows of one run, in any order, that can be had as lines."""
+    """Some rows of one run, in any order, that can be encoded as lines."""
 
     @property
     def live(self) -> bool:
@@ -63,7 +63,7 @@ class EncodableRows(Protocol):
 
     @property
     def file(self) -> int:
-        """Tell apart the exported files that rows are from; says nothing of live rows."""
+        """Return a number for the exported file of the rows; it has no meaning for live rows."""
         ...
 
     def encode(self, run_id: str) -> EncodedRows:
@@ -72,7 +72,7 @@ class EncodableRows(Protocol):
 
 
 class HistoryBatch(EncodableRows, Protocol):
-    """Some rows of one run, in any order, as a source gives them."""
+    """Some rows of one run, in any order, as they came from a source."""
 
     @property
     def rows(self) -> Sequence[RawRow]:
@@ -81,10 +81,10 @@ class HistoryBatch(EncodableRows, Protocol):
 
 
 class FileBatch(HistoryBatch, Protocol):
-    """Some rows of an exported file, which can be selected from before they are encoded."""
+    """Some rows of an exported file, which can be selected before they are encoded."""
 
     def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
-        """Return what a selection admits of the rows, as lines."""
+        """Return the rows that a selection admits, as lines."""
         ...
 
 
@@ -92,8 +92,8 @@ class FileBatch(HistoryBatch, Protocol):
 class HistoryFiles(ABC):
     """All rows of an answer, in files that any process can read. It can be pickled.
 
-    written: all of these rows as lines, whole and in order, if they were written already. Who asks
-    takes the file, if it is still there.
+    written: all of these rows as lines, unselected and in order, if they were written already. The
+    caller takes the file, if it still exists.
     """
 
     paths: Sequence[Path]
@@ -102,14 +102,14 @@ class HistoryFiles(ABC):
 
     @abstractmethod
     def batches(self) -> Generator[FileBatch]:
-        """Read the rows that may lie in the window. Raises SourceError if they do not read."""
+        """Read the rows that may be in the window. Raises SourceError if they do not read."""
 
 
 class SourceError(Exception):
-    """One call failed; the message is the reason, for people. It may be worth another try.
+    """One call failed; the message is the reason, for people. Another try may succeed.
 
-    kind: what is refused is not worth another try. answered: the source is there, and said
-    something that is of no use.
+    kind: a call that was refused is not tried again. answered: the source was reached, but its
+    answer cannot be used.
     """
 
     def __init__(
@@ -126,31 +126,31 @@ class SourceError(Exception):
         self.answered = answered or self.refused
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it be pickled, by whatever executor, although it is made of more than a text."""
+        """Make it picklable by any executor, although its constructor takes more than a text."""
         return BaseException.__new__, (type(self), *self.args), vars(self)
 
     @property
     def refused(self) -> bool:
-        """Say whether the source is there, but does not give this to whoever asks."""
+        """Say whether the source was reached, but refuses this to the user."""
         return self.failure.refused
 
 
 class Source(Protocol):
-    """What the engine needs of a source. Methods may be called from several threads at once."""
+    """The methods that the engine needs. They may be called from several threads at once."""
 
     @property
     def kind(self) -> str:
-        """Name the kind: runs of another kind of source are never missing because of this one."""
+        """Return the kind. A run of another kind of source is never missing because of this one."""
         ...
 
     @property
     def lists_at_once(self) -> bool:
-        """Say whether listing every run costs no more than some: then every sync lists them all."""
+        """Say whether listing all runs costs no more than some: then every sync lists them all."""
         ...
 
     @property
     def address(self) -> str:
-        """Return what people know the source by: a host or a folder."""
+        """Return the name of the source for people: a host or a folder."""
         ...
 
     @property
@@ -160,7 +160,7 @@ class Source(Protocol):
 
     @property
     def recorded_at(self) -> str | None:
-        """Return the time that a recording was made at, None where there is a present."""
+        """Return the time at which a recording was made, None for a source that is not recorded."""
         ...
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
@@ -170,44 +170,44 @@ class Source(Protocol):
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
-        """Read the rows of a run whose step lies in the window, in batches, with all their keys.
+        """Read the rows of a run whose step is in the window, in batches, with all their keys.
 
         A window without a start, or from step 0, includes the rows without a step. Copies of a
-        row, live and exported, may both come. attempt: 0 the first time; a source may read in a
-        more careful way after that.
+        row, live and exported, may both come. attempt: 0 the first time; a source may read more
+        carefully after that.
         """
         ...
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
-        """Read `wandb-metadata.json`; None where the run has none, an error where it fails."""
+        """Read `wandb-metadata.json`; None if the run has none. Raises SourceError on failure."""
         ...
 
     def close(self) -> None:
-        """Give back what the source holds."""
+        """Release the resources of the source."""
         ...
 
 
 class FileSource(Source, Protocol):
-    """A source whose rows may lie in files, so that they can be read in another process."""
+    """A source whose rows may be in files, so that they can be read in another process."""
 
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch | HistoryFiles]:
-        """Do as `read_history`, but give nothing but the files where they hold the whole answer."""
+        """Read as `read_history` does, but yield only the files if they hold the whole answer."""
         ...
 
     def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
-        """Read the rows of such files here, in the memory that the source may take."""
+        """Read the rows of such files in this process, within the source's limit of memory."""
         ...
 
 
 def as_file_source(source: Source) -> FileSource | None:
-    """Return a source as one that may give files, None where it never does."""
+    """Return a source as one that may yield files, None if it never does."""
     return cast("FileSource", source) if hasattr(source, "read_history_or_files") else None
 
 
 def listing_mark(source: Source) -> str:
-    """Return a text that stays the same as long as all that a source lists does; "" for none."""
+    """Return a text that changes if anything that a source lists changes; "" for none."""
     return getattr(source, "listing_mark", "")
 
 
@@ -217,15 +217,14 @@ class ReadRows(Protocol):
     def __call__(
         self, run: RunListing, window: FetchWindow, attempt: int, /
     ) -> Iterator[HistoryBatch]:
-        """Give the rows in batches."""
+        """Yield the rows in batches."""
         ...
 
 
 def find_reader(source: Source, dataset: str) -> ReadRows | None:
-    """Return what reads the rows of a dataset, None if the source does not have it.
+    """Return the function that reads the rows of a dataset, None if the source does not have it.
 
-    It is the method `read_<dataset>`, or what `reader_of` returns if a source has what another one
-    has.
+    It is the method `read_<dataset>`, or the result of `reader_of` if a source has that method.
     """
     reader: ReadRows | None = getattr(source, f"read_{dataset}", None)
     if reader is None and hasattr(source, "reader_of"):
@@ -241,32 +240,32 @@ def require_datasets(source: Source, names: Iterable[str]) -> None:
 
 
 def tails_at_once(source: Source) -> int:
-    """Return how many threads may ask for tails, 0 if as many as ask for anything else.
+    """Return how many threads may fetch tails at once, 0 for the usual number.
 
-    A source that asks for several tails in one request says so in `tails_at_once`.
+    A source that requests several tails together has an attribute `tails_at_once`.
     """
     return getattr(source, "tails_at_once", 0)
 
 
 class EarlyRows(NamedTuple):
-    """Where rows may be written by a source that reads them to list its runs.
+    """The folder for rows of a source that reads them while it lists its runs.
 
-    folder: made when it is needed; it goes with the sync. held: the runs that are in the export
-    already, so that they are not sure to be fetched.
+    folder: created when it is needed, removed with the sync. held: the runs that are in the export
+    already: they may not be fetched.
     """
 
     folder: Path
     held: Collection[str]
 
     def folder_for(self, run_id: str) -> Path | None:
-        """Return where to write the rows of a run, None if they may not be asked for."""
+        """Return the folder for the rows of a run, None if they may not be needed."""
         return None if run_id in self.held else self.folder
 
 
 def lend(source: Source, executor: SharedExecutor, early: EarlyRows | None = None) -> None:
     """Let a source that reads many files read them with an executor, until that is closed.
 
-    early: where it may write rows meanwhile, None if it is not known whether they are asked for.
+    early: the folder for rows written meanwhile, None if they may not be needed.
     """
     if hasattr(source, "executor"):
         source.executor = executor

@@ -1,4 +1,4 @@
-"""Addresses of W&B, as people know them."""
+"""Addresses of W&B for people."""
 
 import os
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Turn a batch of Arrow columns into history lines. Touches nothing, but needs pyarrow.
+"""Turn a batch of Arrow columns into history lines. Does no input or output; needs pyarrow.
 
 Rules
 - The lines are, byte for byte, those of the row path, `encode_line(normalize_row(row))`.
@@ -32,7 +32,7 @@ from dr_wandb.core.contract.values import EXACT_INTEGERS, number
 from dr_wandb.shell.sources.api.arrow_values import python_values
 
 FEW_ROWS = 200
-"""Fewer rows are looked at cell by cell: functions on whole columns cost more than they save."""
+"""Fewer rows are converted cell by cell: functions on whole columns cost more than they save."""
 
 Columns = dict[str, pa.Array]
 
@@ -40,7 +40,7 @@ Columns = dict[str, pa.Array]
 def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:
     """Encode the rows of a batch; None if the row path has to do it.
 
-    Raises what pyarrow does for values that do not read, such as text that is not UTF-8.
+    Raises pyarrow's errors for values that do not read, such as text that is not UTF-8.
     """
     leaves = _leaf_columns(batch)
     columns = None if leaves is None else _all_cells(leaves)
@@ -50,7 +50,7 @@ def encode_batch(batch: pa.RecordBatch, run_id: str) -> EncodedRows | None:
 def select_batch(
     batch: pa.RecordBatch, run_id: str, selection: HistorySelection
 ) -> tuple[bytes, int] | None:
-    """Encode what a selection admits of a batch: the lines, and how many they are.
+    """Encode the rows of a batch that a selection admits. Returns the lines and their number.
 
     None if the row path has to do it. Raises as `encode_batch` does.
     """
@@ -66,7 +66,7 @@ def select_batch(
 
 
 def whole_steps(batch: pa.RecordBatch) -> Sequence[int | None] | None:
-    """Return the step of each row, None for one without; None if rows have to be looked at."""
+    """Return the step of each row, None for one without; None if only rows have the answer."""
     leaves = _leaf_columns(batch)
     if leaves is None:
         return None
@@ -76,7 +76,7 @@ def whole_steps(batch: pa.RecordBatch) -> Sequence[int | None] | None:
 
 
 def _leaf_columns(batch: pa.RecordBatch) -> Columns | None:
-    """Return the columns under the flat keys of rows; None if keys meet, or do not fit."""
+    """Return the columns under the flat keys of rows; None if keys collide, or do not fit."""
     if len({*batch.schema.names}) < batch.num_columns:
         return None
     leaves: Columns = {}
@@ -124,7 +124,7 @@ def _may_be_open(kind: pa.DataType) -> bool:
 
 
 def _cells(column: pa.Array) -> Cells:
-    """Return the cells of a column in their JSON-safe form, None where null."""
+    """Return the cells of a column in their JSON-safe form, None for null."""
     kind = column.type
     if len(column) >= FEW_ROWS:
         if pa.types.is_float32(kind) or pa.types.is_float64(kind):
@@ -152,7 +152,7 @@ def _alternatives(column: pa.Array) -> Cells:
     known = [member.is_valid() for member in members]
     rows = pc.sum(reduce(pc.or_, known)).as_py() or 0
     if sum(len(member) - member.null_count for member in members) > rows:
-        return safe_cells(python_values(column))  # a value has several
+        return safe_cells(python_values(column))  # a value has several members
     cells = list(_cells(members[0]))
     for member, valid in zip(members[1:], known[1:], strict=True):
         if member.null_count < len(member):
@@ -163,10 +163,11 @@ def _alternatives(column: pa.Array) -> Cells:
 
 
 def _numbers(column: pa.Array) -> Cells:
-    """Return doubles as `values.number` does, looking at each one only where it may differ.
+    """Return doubles as `values.number` does, but convert one by one only those that may differ.
 
-    NumPy does it: Arrow's functions take three times as long, as each lets other threads go first.
-    It reads Arrow's memory, as `to_numpy` imports pandas where that is installed (pyarrow 26).
+    NumPy is used: Arrow's functions take three times as long, since each of them yields to other
+    threads. It reads Arrow's memory, since `to_numpy` imports pandas if it is installed (pyarrow
+    26).
     """
     kind = np.float32 if pa.types.is_float32(column.type) else np.float64
     held = np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column)]

@@ -1,11 +1,11 @@
-"""Arrow arrays as Python values, without a loss and without pandas.
+"""Arrow arrays as Python values, without loss and without pandas.
 
 Rules
 - Values are those of `to_pylist`, except for moments and spans of time: `to_pylist` rounds or
   refuses their nanoseconds, unless pandas is installed (pyarrow 26).
-- `_timestamp` is a number of seconds, whatever its column is.
+- `_timestamp` is a number of seconds, whatever the type of its column.
 - Any other moment is ISO 8601 text in UTC, a time of day ISO 8601 text, a span is seconds. A
-  moment beyond what a calendar can say is the number that the file holds.
+  moment that Python's calendar cannot express stays the number in the file.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 def python_values(column: pa.Array) -> list[Any]:
-    """Return the values of an array, None where null."""
+    """Return the values of an array, None for null."""
     kind = column.type
     if not _has_times(kind):
         plain: list[Any] = column.to_pylist()

@@ -1,15 +1,15 @@
 """Send the pages of several runs' tails in one request, as databases do in a group commit.
 
 Rules
-- No caller waits on purpose. If fewer than `IN_FLIGHT` requests are out a caller becomes a leader
-  and sends at once, otherwise it waits. When its turn with the pacer comes, a leader takes along
-  the callers that wait by then: a session that has to go slowly sends the largest batches.
+- No caller waits on purpose. If fewer than `IN_FLIGHT` requests are under way, a caller becomes a
+  leader and sends at once, otherwise it waits. When a leader's turn with the pacer comes, it takes
+  along the callers that wait by then: a throttled session sends the largest batches.
 - A batch has at most `MOST_RUNS` runs and asks for at most as many rows as the first page of one
   run. It asks for fewer once rows turn out to be large, so that an answer stays in `PAGE_BYTES`.
 - A leader without followers sends its own request, as if there were no batches.
-- If a batch fails, or any part of its answer is odd, each of its runs is asked for alone. So is a
-  run whose page may be cut off. After `MOST_FAILURES` failed batches no more are sent.
-- A refused key, and requests that were throttled to the end, concern all runs of a batch alike.
+- If a batch fails, or any part of its answer is unexpected, each of its runs is requested alone. So
+  is a run whose page may be cut off. After `MOST_FAILURES` failed batches no more are sent.
+- A refused key, and requests that were throttled to the end, fail all runs of a batch alike.
 - A leader that gets no answer holds others back for `HELD_BACK_SECONDS`; one that dies, not at all.
 """
 
@@ -33,19 +33,19 @@ IN_FLIGHT = 3
 """At 20 ms an answer, 200 tails take as long with two; slower answers leave time for a third."""
 
 CALLERS = IN_FLIGHT * MOST_RUNS
-"""Threads that are enough to fill the requests that are out."""
+"""The number of threads that fill all requests under way."""
 
 MOST_FAILURES = 2
 HELD_BACK_SECONDS = 5.0
-"""A server that is well answers such a page within a second or two."""
+"""A healthy server answers such a page within a second or two."""
 
 
 class _BatchFailedError(Exception):
-    """A request for several runs failed, so that each of them has to be asked for alone."""
+    """A request for several runs failed, so that each of them has to be requested alone."""
 
 
 class _Caller:
-    """A page that is asked for. Once settled it has an answer, an error, or has to ask alone."""
+    """A requested page. Once settled it has an answer, an error, or neither: then it asks alone."""
 
     def __init__(self, page: TailPage, alone: Request) -> None:
         self.page = page
@@ -69,7 +69,7 @@ class _Batch:
 
 
 class TailBatcher:
-    """Sends pages of the tails of one project's runs. names: of entity and project."""
+    """Sends pages of the tails of one project's runs. names: entity and project."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class TailBatcher:
     def send(self, page: TailPage, alone: Request) -> Answer:
         """Return the answer to `alone`, which asks for this page, or one with the same rows.
 
-        Raises what sending `alone` raises.
+        Raises the errors of sending `alone`.
         """
         caller = _Caller(page, alone)
         if not self._given_up and page.most_rows <= self._most_rows // 2:
@@ -105,7 +105,7 @@ class TailBatcher:
         return self._session.send(alone) if caller.answer is None else caller.answer
 
     def close(self) -> None:
-        """End every wait; whoever waits gets a SourceError."""
+        """End every wait; waiting callers get a SourceError."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -115,7 +115,7 @@ class TailBatcher:
         return self._failures >= MOST_FAILURES
 
     def _join(self, caller: _Caller) -> _Batch | None:
-        """Wait until a caller is settled, or is to lead the batch that comes back."""
+        """Wait until a caller is settled, or has to lead the batch that is returned."""
         with self._changed:
             self._waiting.append(caller)
             while not (caller.settled or (self._given_up and caller in self._waiting)):
@@ -135,7 +135,7 @@ class TailBatcher:
         return sum(one.sent_at is None or one.sent_at > late for one in self._out) < IN_FLIGHT
 
     def _lead(self, batch: _Batch) -> None:
-        """Send a batch, and settle its callers whatever happens."""
+        """Send a batch, and settle its callers also if it fails."""
         error: BaseException | None = None
         try:
             with suppress(_BatchFailedError):
@@ -148,7 +148,7 @@ class TailBatcher:
             self._leave(batch)
 
     def _send_once(self, batch: _Batch) -> None:
-        """Send a batch with whoever waits by now, and settle those that are answered."""
+        """Send a batch with the callers that wait by now, and settle those with an answer."""
         if batch.may_grow:
             self._take_along(batch)
         batch.sent_at = self._clock()

@@ -1,11 +1,11 @@
 """Download a run's files with the SDK, into folders of our own.
 
 Rules (measured with wandb 0.29 to 0.31)
-- The SDK does not raise where an exported file cannot be had: it names it in `errors`.
-- It has no timeout: the bytes on disk are watched here, and `core.sync.deadline` says when to give
-  up. What was given up has no service any more, so that wandb-core ends it at its next look.
-- It makes a file name of the run id, so an id with a path separator is not given to it.
-- What was given up may still write, so every try has a folder for itself.
+- The SDK does not raise if it cannot download an exported file: it names the file in `errors`.
+- It has no timeout: the bytes on disk are watched here, and `core.sync.deadline` decides when to
+  give up. Then the SDK's handle is made to fail, so that wandb-core cancels the download.
+- It makes a file name of the run id, so an id with a path separator is not passed to it.
+- A download that was given up may still write, so every try has a folder of its own.
 """
 
 import shutil
@@ -40,11 +40,11 @@ from dr_wandb.shell.sources.api.session import ApiSession
 _FILE = "downloaded"
 
 LOOK_SECONDS = 0.2
-"""From one look at a download to the next."""
+"""The time between two looks at a download."""
 
 
 class Exported(Enum):
-    """Whether the exported rows of a run are given."""
+    """Whether the exported rows of a run can be downloaded."""
 
     NONE = "there are none"
     GIVEN = "given"
@@ -53,7 +53,7 @@ class Exported(Enum):
 
 
 class Downloads:
-    """Downloads of one project. Every call has a folder for itself."""
+    """Downloads of one project. Every call has a folder of its own."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class Downloads:
         self._clock = clock
 
     def new_folder(self) -> Path:
-        """Make an empty folder; whoever asks for it removes it."""
+        """Create an empty folder, which the caller has to remove."""
         return Path(mkdtemp(prefix="download-", dir=self._session.private))
 
     def exports(self, run_id: str, folder: Path) -> tuple[list[Path], bool]:
-        """Download a run's Parquet files; say whether there are live rows beside them."""
+        """Download a run's Parquet files. Returns them, and whether there are also live rows."""
         if "/" in run_id or "\\" in run_id:
             return [], True
         result = self._session.send(lambda: self._exports(run_id, folder))
@@ -117,7 +117,7 @@ class Downloads:
         return (folder / _FILE).read_bytes()
 
     def _watched(self, call: Callable[[Any], Any], folder: Path) -> Any:
-        """Do a call of the SDK that writes into a folder; give up on one that will hardly end."""
+        """Call the SDK to download into a folder; give up if `core.sync.deadline` says so."""
         outcome: list[Any] = []
         given_up = threading.Event()
 
@@ -148,7 +148,7 @@ class Downloads:
 
 
 class _UntilGivenUp:
-    """The SDK's handle to its service, of no use once a download was given up.
+    """The SDK's handle to its service, which fails once a download was given up.
 
     The SDK asks for the state of a download of exports ten times a second; when that fails it
     cancels the download in wandb-core, which holds one of few slots there (wandb 0.31.0).
@@ -165,10 +165,10 @@ class _UntilGivenUp:
 
 
 def ask_for_file(address: str, timeout_seconds: int) -> Exported:
-    """Ask for the first byte of an exported file, to find out whether it is given.
+    """Request the first byte of an exported file, to find out whether it can be downloaded.
 
-    The SDK downloads files as a whole only. It may go through another proxy, or trust other
-    certificates, so nothing but a refusal counts as one.
+    The SDK can only download complete files. It may use another proxy, or trust other
+    certificates, so only a refusal counts as one; other errors are UNKNOWN.
     """
     if urlsplit(address).scheme not in ("http", "https"):
         return Exported.UNKNOWN
@@ -183,7 +183,7 @@ def ask_for_file(address: str, timeout_seconds: int) -> Exported:
 
 
 def _missing(reasons: list[str]) -> SourceError:
-    """Return the error for files that did not come: throttled or passing if one of them is."""
+    """Return the error for missing files: throttled or passing if one of the reasons is."""
     first = OSError(reasons[0])
     text = f"{len(reasons)} exported Parquet files could not be downloaded: {reason_of(first)}"
     troubles = {trouble_of_text(reason) for reason in reasons}

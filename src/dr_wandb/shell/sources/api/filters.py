@@ -1,7 +1,7 @@
 """Listing queries as filters of W&B's API: in the style of MongoDB, keys as W&B documents them.
 
-A filter only has to admit what is asked for: the listing looks at each run again. W&B alone judges
-a scope's own `filters`.
+A filter may admit more runs than the query: the listing checks each run again. Only W&B judges a
+scope's own `filters`.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from dr_wandb.core.contract.scope import RunScope, chosen_in
 
 
 def query_filters(query: ListingQuery) -> dict[str, Any]:
-    """Return the filters that bring the runs which a query asks for."""
+    """Return the filters for the runs of a query."""
     match query:
         case EveryRun(scope=scope):
             return scope_filters(scope)
@@ -22,7 +22,7 @@ def query_filters(query: ListingQuery) -> dict[str, Any]:
 
 
 def scope_filters(scope: RunScope | None) -> dict[str, Any]:
-    """Return the filters that bring the runs in scope, {} where that is every run."""
+    """Return the filters for the runs in scope, {} if that is every run."""
     if scope is None:
         return {}
     named: dict[str, dict[str, Any]] = {}

@@ -1,14 +1,14 @@
-"""Read the live rows of a run: in pages of steps that are sure not to lose a row.
+"""Read the live rows of a run, in pages of steps that cannot lose a row.
 
 Rules (measured with wandb 0.31.0)
-- A page is a range of steps, and a cap on rows; where the cap is reached rows are missing, so the
+- A page is a range of steps, and a cap on rows. If the cap is reached, rows may be missing, so the
   range is split until it is not. The SDK's own scan has one number for both and loses rows that
   share a step.
-- The range follows how dense the run's steps are, the cap how large its rows: sparse steps do not
-  cost a request per thousand, large rows do not make one huge answer.
-- A page that W&B cannot serve is asked for again with fewer rows. Later pages grow again, but at
-  most to half of what could not be served, or to what was.
-- `lastStep` can be stale: if rows are missing, steps beyond it are asked for too.
+- The range depends on the density of the run's steps, the cap on the size of its rows: sparse steps
+  do not cost a request per thousand, large rows do not make one huge answer.
+- A page that W&B cannot serve is requested again with fewer rows. Later pages grow again, to at
+  most half of the size that failed, or to the largest that was served.
+- `lastStep` can be stale: if rows are missing, steps beyond it are requested too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +23,12 @@ from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import RowBatch, SourceError
 
 BEYOND = 2**62
-"""No run has steps from here on."""
+"""No run has this step or a later one."""
 
 FIRST_CAP = 1_000
 MOST_ROWS = 10_000
 PAGE_BYTES = 8 << 20
-"""What one answer should hold at most."""
+"""The size that an answer should not exceed."""
 
 _ROWS = msgspec.json.Decoder(dict[str, Any])
 
@@ -39,19 +39,19 @@ SHRINKING = 4
 """Five tries lead from 1,000 rows a page to 10."""
 
 ReadPage = Callable[[int, int, int], tuple[Sequence[str], int]]
-"""Asks for the rows with min_step <= step < max_step, at most so many.
+"""Takes min_step, max_step and a cap; requests at most that number of rows of these steps.
 
-Returns them, and how many were asked for in the end.
+The range is min_step <= step < max_step. Returns the rows, and the cap of the last try.
 """
 
 
 def fewer_rows(rows: int) -> int:
-    """Return how many rows to ask for after a page of `rows` could not be served."""
+    """Return how many rows to request after a page of `rows` could not be served."""
     return max(min(rows, LEAST_ROWS), rows // SHRINKING)
 
 
 class LiveReader:
-    """Reads one run's live rows. `rows` counts what came so far."""
+    """Reads one run's live rows. `rows` is the number of rows that came so far."""
 
     def __init__(self, read_page: ReadPage, *, most_rows: int = MOST_ROWS) -> None:
         self._read_page = read_page
@@ -61,7 +61,7 @@ class LiveReader:
         self.rows = 0
 
     def read(self, start: int, stop: int, expected: int | None) -> Iterator[RowBatch]:
-        """Read all rows with start <= step < stop, of which about `expected` are to come."""
+        """Read all rows with start <= step < stop. expected: about how many, None if unknown."""
         at = start
         while at < stop:
             width = self._width(stop - start, expected)
@@ -70,13 +70,13 @@ class LiveReader:
             at = end
 
     def _width(self, span: int, expected: int | None) -> int:
-        """Return how many steps should bring half of what a page may hold."""
+        """Return a number of steps that should fill half a page."""
         if not expected:
             return max(1, span)
         return max(1, self._cap * span // (2 * expected))
 
     def _read_range(self, start: int, stop: int) -> Iterator[RowBatch]:
-        """Read a range, in halves where it holds more than a page may."""
+        """Read a range, split in two while it holds more rows than a page may."""
         waiting = [(start, stop)]
         while waiting:
             low, high = waiting.pop()
@@ -97,7 +97,7 @@ class LiveReader:
             yield RowBatch(rows=rows, live=True)
 
     def _served_page(self, low: int, high: int, cap: int) -> tuple[Sequence[str], int]:
-        """Read a page, and remember if W&B served it only with fewer rows."""
+        """Read a page, and remember the smaller cap if W&B served it only with fewer rows."""
         texts, served = self._read_page(low, high, cap)
         self._most_served = max(self._most_served, len(texts))
         if served < cap:
@@ -106,14 +106,14 @@ class LiveReader:
         return texts, served
 
     def _adapt(self, texts: Sequence[str]) -> None:
-        """Let the next page hold more rows, or fewer, by the size of these."""
+        """Adapt the cap of the next page to the size of these rows."""
         if texts:
             fitting = PAGE_BYTES * len(texts) // max(1, sum(map(len, texts)))
             self._cap = max(LEAST_ROWS, min(self._most_rows, 4 * self._cap, fitting))
 
 
 def _decode_all(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Decode row by row only where it does not work at once."""
+    """Decode all rows at once, or one by one if that fails."""
     together = "\n".join(texts)
     if together.count("\n") == len(texts) - 1:
         with suppress(ValueError, RecursionError):
@@ -134,7 +134,7 @@ def _decode(text: str) -> dict[str, Any]:
 
 
 def _middle(rows: Sequence[dict[str, Any]], low: int, high: int) -> int:
-    """Return a step that splits the range about where half of its rows are."""
+    """Return a step that splits the range into parts of about as many rows."""
     steps = sorted(step for row in rows if (step := whole_step(row.get("_step"))) is not None)
     middle = steps[len(steps) // 2] if steps else (low + high) // 2
     return middle if low < middle < high else (low + high) // 2

@@ -1,13 +1,13 @@
 """Read the rows of a run that are not exported to Parquet yet.
 
 Rules
-- `history` is asked, page by page. It alone says which rows are live; the list of exports says so
-  too (`liveData`), but with an item for each live row, of which there may be many thousand.
-- The list is read only if Parquet was, to begin where it ends. Its items are objects or JSON text,
-  with an integer, a double or no step.
-- A row without a step may be missing in the list. A more careful read asks for these rows too,
-  which stand at step 0.
-- A page of a tail that is expected to be small may be asked for together with those of other runs.
+- `history` is read page by page. It suffices to know which rows are live; the list of exports
+  (`liveData`) has the same answer, but with an item for each live row, maybe many thousand.
+- The list is read only if Parquet was, to start after its last row. Its items are objects or JSON
+  text, with an integer, a double or no step.
+- A row without a step may be missing in the list. A more careful read requests these rows too,
+  which count as step 0.
+- A page of a tail that is expected to be small may be requested together with those of other runs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,13 +25,13 @@ from dr_wandb.shell.sources.api.session import Smaller
 from dr_wandb.shell.sources.api.tail_pages import TailPage, tail_page
 
 CAREFUL_ROWS = (MOST_ROWS, 1_000, 250)
-"""Most rows in a page of live history, by attempt: a server may cap answers without a word."""
+"""Most rows in a page of live history, by attempt: a server may cap answers without notice."""
 
 
 class AskRun(Protocol):
     """Sends a GraphQL document about one run, and returns the run in the answer.
 
-    smaller: gives the variables of the next try if an answer may have been too large.
+    smaller: returns the variables of the next try if an answer may have been too large.
     """
 
     def __call__(
@@ -42,7 +42,7 @@ class AskRun(Protocol):
 
 
 class AskTogether(Protocol):
-    """Does as `AskRun` for a page of a tail, perhaps with those of other runs."""
+    """Does as `AskRun` for a page of a tail, perhaps in one request with those of other runs."""
 
     def __call__(
         self, document: str, variables: Mapping[str, Any], smaller: Smaller, page: TailPage
@@ -52,7 +52,7 @@ class AskTogether(Protocol):
 
 
 class LiveHistory:
-    """The live rows of one project's runs. ask_together: None if each page is asked for alone."""
+    """The live rows of one project's runs. ask_together: None to request each page alone."""
 
     def __init__(self, ask_run: AskRun, ask_together: AskTogether | None = None) -> None:
         self._ask_run = ask_run
@@ -61,7 +61,7 @@ class LiveHistory:
     def read(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int, exported: int = 0
     ) -> Iterator[RowBatch]:
-        """Read the live rows of a window from a step on. exported: rows that came from files.
+        """Read the live rows of a window from a step on. exported: the number of rows in files.
 
         The first batch with rows has all of the rows at `start`, if there are any.
         """
@@ -85,7 +85,7 @@ class LiveHistory:
         yield from reader.read(0, 1, None)
 
     def first_step(self, run: RunListing) -> int | None:
-        """Return the smallest step that is not exported, None if all are.
+        """Return the smallest step of a row that is not exported, None if all are.
 
         Rows without a step count as step 0.
         """
@@ -97,7 +97,7 @@ class LiveHistory:
         return min(map(_step_of, exports.get("liveData") or ()), default=None)
 
     def _read_page(self, run: RunListing, low: int, high: int, rows: int) -> tuple[list[str], int]:
-        """Read a page, with fewer rows at each further try; returns how many it asked for too."""
+        """Read a page, with fewer rows at each further try. Returns the rows and the last cap."""
         asked = rows
 
         def smaller(variables: Mapping[str, Any]) -> Mapping[str, Any]:

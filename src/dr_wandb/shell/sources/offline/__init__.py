@@ -1,1 +1,1 @@
-"""Runs from `.wandb` files, without a network. `source.py` is the face."""
+"""Runs from `.wandb` files, without a network. Start reading at `source.py`."""

@@ -1,4 +1,4 @@
-"""Files that W&B's client wrote beside a `.wandb` file."""
+"""The files that W&B's client wrote beside a `.wandb` file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ UNREAD = "%s does not read (%s): the summary is computed from the rows"
 
 
 def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
-    """Return the summary beside the last file of a run, None if it is not needed or not there."""
+    """Return the summary beside the last file of a run, None if it is not needed or missing."""
     if not run.fold.has_no_summary:
         return None
     path = run.files[-1].file.metadata_path.with_name(SUMMARY_FILE)

@@ -1,9 +1,9 @@
-"""Leave out files that are copies of others of the same run, and notice those that are gone.
+"""Skip files that are copies of others of the same run, and notice missing files.
 
 Rules
-- Only files that may have been started at the same moment are compared, and by their bytes.
-- A verdict is remembered: two files that did not change, or of which the longer one has only
-  grown, are not compared again.
+- Only files that may have been started at the same moment are compared, by their bytes.
+- A verdict is remembered: two files are not compared again if they did not change, or if only the
+  longer one has grown.
 """
 
 from collections import Counter, defaultdict
@@ -18,16 +18,16 @@ from dr_wandb.shell.sources.offline.run_files import Repair, mapped
 
 
 class Copy(NamedTuple):
-    """A file that holds nothing but what another one holds too."""
+    """A file whose content is all in another one."""
 
     file: StartedFile
     of: StartedFile
 
 
 class Sorted(NamedTuple):
-    """The files of a run that are no copies, and those that are; what was found out about them.
+    """The files of a run that are not copies, those that are, and the comparisons made.
 
-    alike: files that were started at the moment of another one, and are none of its copies.
+    alike: files that were started at the same moment as another one, and are not its copies.
     repairing: damaged copies of damaged files, which are read together with these.
     """
 
@@ -39,7 +39,7 @@ class Sorted(NamedTuple):
 
 
 Remembered = Mapping[tuple[str, str], Comparison]
-"""Verdicts by the names of the two files, that of the possible copy first."""
+"""Verdicts by the names of the two files, the possible copy first."""
 
 
 def by_names(comparisons: Sequence[Comparison]) -> Remembered:
@@ -107,7 +107,7 @@ def _repaired(start: StartedFile, repairs: Sequence[Repair]) -> StartedFile:
 
 
 def _longest_first(start: StartedFile) -> tuple[int, bool, bool, str]:
-    """Order files by size; of equal ones that in a run folder has W&B's other files beside it."""
+    """Order files by size; of equal ones, one in a run folder with W&B's other files is first."""
     return (
         -start.file.size,
         start.started_at is None,
@@ -123,7 +123,7 @@ def _may_be_copies(one: StartedFile, other: StartedFile) -> bool:
 
 
 def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Comparison | None:
-    """Say whether a file is a copy, None if one cannot be read: that is reported elsewhere."""
+    """Compare two files; None if one cannot be read, which is reported elsewhere."""
     names = part.file.name, whole.file.name
     seen = before.get(names)
     try:
@@ -146,7 +146,7 @@ def _compare(part: StartedFile, whole: StartedFile, before: Remembered) -> Compa
 
 
 def _is_still(seen: Comparison, whole: StartedFile) -> bool:
-    """Say whether a file is the one that was compared; a copy stays one when the other grows."""
+    """Say whether a comparison still holds; a copy stays one if the other file grows."""
     if whole.file.size == seen.whole.size:
         return seen.whole == _seen(whole)
     if not seen.copy or whole.file.size < seen.whole.size:
@@ -169,7 +169,7 @@ def _tail(start: StartedFile, end: int) -> str:
 
 
 class Part(NamedTuple):
-    """A file of a run that was read before: its name, when it was started, and its project."""
+    """A file of a run that was read before: its name, start time and project."""
 
     name: str
     started_at: tuple[int, int]
@@ -177,7 +177,7 @@ class Part(NamedTuple):
 
 
 def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
-    """Return the files that were read before by the ids of their runs."""
+    """Return the files that were read before, by run id."""
     found: dict[str, list[Part]] = defaultdict(list)
     for name, file in known.items():
         if file.named is not None and file.named.started_at is not None:
@@ -187,7 +187,7 @@ def by_run(known: Mapping[str, KnownFile]) -> Mapping[str, Sequence[Part]]:
 
 
 class GoneFile(NamedTuple):
-    """A file that a run had. is_last: it was started after all others that are there."""
+    """A missing file of a run. is_last: it was started after all others that exist."""
 
     name: str
     is_last: bool
@@ -199,12 +199,12 @@ def gone_file(
     parts: Sequence[Part],
     known: Collection[str],
 ) -> GoneFile | None:
-    """Return a file that a run had and has not any more, while others of it are there.
+    """Return a missing file of a run that still has others, None if none is missing.
 
-    Its rows are in the export; without it they would be taken for gone. A file that was moved is
-    there under another name, and was started at the same moment. kept: the files of the run that
-    are no copies. parts: those that it had. known: the names of the files that were read before,
-    and named their run.
+    Its rows are in the export; without the file they would seem to be gone. A file that was moved
+    has another name and the same start time. kept: the files of the run that are not copies.
+    parts: those that it had before. known: the names of the files that were read before and named
+    their run.
     """
     names, owner = {start.file.name for start in starts}, starts[0].owner
     missing = [part for part in parts if part.name not in names and may_be_one(part.owner, owner)]

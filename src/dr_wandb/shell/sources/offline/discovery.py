@@ -1,15 +1,15 @@
 """Find the run files below a folder: one for each time that a run was started or resumed.
 
 `wandb/` holds `run-<time>-<id>` and `offline-run-<time>-<id>`, each with `run-<id>.wandb`, and a
-link `latest-run` to one of them (wandb 0.10 to 0.31); `core/offline/old_folder.py` says what SDKs
-before that wrote. A folder that holds a `.wandb` file is none of those.
+link `latest-run` to one of them (wandb 0.10 to 0.31); `core/offline/old_folder.py` describes what
+SDKs before that wrote. A folder that holds a `.wandb` file is not such an old folder.
 
 Rules
-- Links to folders are not followed. A file with several names is one file, but for the history of
-  an old folder: the name of the folder is the only thing that says whose history it is.
-- What is called like a run file and cannot be read as one is found too, with the reason.
+- Links to folders are not followed. A file with several names is one file, except the history of
+  an old folder: only the name of the folder says whose history it is.
+- A file with the name of a run file that cannot be read as one is found too, with the reason.
 - In a run folder with a `.wandb` file, the SDK's own folders are not searched.
-- Nothing is opened: a pipe would block, and a link is only asked for its target.
+- Nothing is opened: a pipe would block. Of a link only the target is read.
 """
 
 import os
@@ -30,14 +30,14 @@ _RUN_FOLDER = re.compile(r"(?:offline-|dry)?run-\d{8}_\d{6}-(.+)", re.DOTALL)
 _OLD_FILES = BESIDE | {HISTORY}
 
 _OWN_FOLDERS = frozenset({"files", "logs", "tmp"})
-"""What the SDK makes in a run folder beside the run file. There may be many files in it."""
+"""Folders that the SDK creates beside the run file. They may hold many files."""
 
 
 class OutOfReach(NamedTuple):
     """A file, or a folder, that should hold runs and cannot be read.
 
-    name: its path below the folder that was searched. shown: the whole path, as text. run_id: of
-    the run, None if no name tells it. reason: what follows the path in a sentence.
+    name: its path below the searched folder. shown: the full path, as text. run_id: of the run,
+    None if no name contains it. reason: continues a sentence that begins with the path.
     """
 
     name: str
@@ -47,9 +47,9 @@ class OutOfReach(NamedTuple):
 
 
 class Discovery(NamedTuple):
-    """What lies below a folder, in the order of the names.
+    """The run files below a folder, in the order of their names.
 
-    hollow: the names of run folders that hold no run file at all.
+    hollow: the names of run folders that hold no run file.
     """
 
     files: list[RunFile]
@@ -58,7 +58,7 @@ class Discovery(NamedTuple):
 
 
 def discover(folder: Path) -> Discovery:
-    """Find all run files. Raises InvalidRequestError if there is no folder."""
+    """Find all run files below a folder. Raises InvalidRequestError if there is no folder."""
     try:
         mode = folder.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -92,7 +92,7 @@ def _no_folder(folder: Path, reason: str) -> InvalidRequestError:
 
 
 def links_in(folder: Path) -> list[str]:
-    """Return the names of the links to folders in a folder: these are not followed."""
+    """Return the names of the links to folders in a folder, which are not followed."""
     with os.scandir(folder) as listed:
         links = [entry.name for entry in listed if _links_to_folder(entry)]
     return sorted(map(clean_text, links))
@@ -101,7 +101,7 @@ def links_in(folder: Path) -> list[str]:
 def _links_to_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_symlink() and entry.is_dir()
-    except OSError:  # it leads to itself
+    except OSError:  # the link points to itself
         return False
 
 
@@ -117,7 +117,7 @@ class _Candidate(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
-        """Return the names of the path, by which they are ordered."""
+        """Return the names of the path, by which candidates are ordered."""
         return self.path.split("/")
 
 
@@ -185,7 +185,7 @@ def _wandb_file(path: str, name: str, status: os.stat_result) -> _Candidate:
 
 
 def _look_at(entry: os.DirEntry[str], below: str) -> _Candidate | None:
-    """Say what an entry is that is called like a run file, None for a link to a folder."""
+    """Look at an entry with the name of a run file; None for a link to a folder."""
     name = _join(below, entry.name)
     try:
         status = entry.stat()
@@ -202,7 +202,7 @@ def _look_at(entry: os.DirEntry[str], below: str) -> _Candidate | None:
 
 
 def _old_or_hollow(path: str, below: str, old: Sequence[os.DirEntry[str]]) -> Iterator[_Candidate]:
-    """Say what a folder is that holds no `.wandb` file: of an old SDK, hollow, or no run folder."""
+    """Yield a folder without a `.wandb` file if an old SDK wrote it, or if it is hollow."""
     called = _RUN_FOLDER.fullmatch(folder_name(path))
     if old and (called is not None or any(entry.name == HISTORY for entry in old)):
         yield _look_at_old(path, below, old)
@@ -211,7 +211,7 @@ def _old_or_hollow(path: str, below: str, old: Sequence[os.DirEntry[str]]) -> It
 
 
 def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> _Candidate:
-    """Say what a folder of an old SDK holds, by the sizes and times of its files."""
+    """Look at a folder of an old SDK, by the sizes and times of its files."""
     location, name = f"{path}/{HISTORY}", _join(below, HISTORY)
     run_id = name_run(folder_name(path), None).run_id
     history: os.stat_result | None = None
@@ -247,7 +247,7 @@ def _look_at_old(path: str, below: str, entries: Sequence[os.DirEntry[str]]) -> 
 
 
 def _stands_in(name: str, entries: Sequence[os.DirEntry[str]]) -> bool:
-    """Say whether a file is called as one that stands for a `.wandb` file which is not there."""
+    """Say whether a file, by its name, stands for a `.wandb` file that is missing."""
     instead, _, suffix = name.rpartition(".")
     if not instead.endswith(SUFFIX) or suffix not in STAND_INS:
         return False
@@ -279,7 +279,7 @@ def _closed_folder(path: str, below: str, error: OSError) -> _Candidate:
 
 
 def why(error: OSError) -> str:
-    """Say why something cannot be read, and what to do about it."""
+    """Return why something cannot be read, and what to do about it."""
     text = f"cannot be read: {error.strerror or error}"
     return f"{text}; let this user read it" if isinstance(error, PermissionError) else text
 

@@ -1,9 +1,9 @@
 """Write the rows of a file while it is read for the listing, so that it is read only once.
 
 Rules
-- The lines are those that a fetch of the whole run writes, if the file turns out to be all of it.
-- Rows that do not rise, a file that is damaged, and a disk that is full leave nothing: then the
-  rows are read again when they are fetched. So nothing that is wrong here is wrong with a run.
+- The lines are those that a fetch of the whole run writes, if the run has only this file.
+- If rows do not rise, the file is damaged or the disk is full, nothing is left: then the rows are
+  read again when they are fetched. So an error here never fails a run.
 """
 
 from contextlib import suppress
@@ -18,9 +18,9 @@ from dr_wandb.shell.store.rows_file import RowsFile, WrittenRows
 
 
 class EarlyRowsWriter:
-    """Writes the rows of one file into a file in a folder. Used as a context manager.
+    """Writes the rows of one run file into a new file. Used as a context manager.
 
-    What is not finished leaves nothing behind.
+    If it is not finished, it leaves nothing behind.
     """
 
     def __init__(self, folder: Path, run_id: str) -> None:
@@ -43,7 +43,7 @@ class EarlyRowsWriter:
         self._give_up()
 
     def add(self, batch: FileBatch) -> None:
-        """Write the rows of a batch, unless something did not fit before."""
+        """Write the rows of a batch, unless it has given up before."""
         if not self._fits:
             return
         rows = batch.encode(self._run_id)
@@ -61,7 +61,7 @@ class EarlyRowsWriter:
         self._last_step = rows.steps[-1]
 
     def finish(self, reading: FileReading) -> WrittenRows | None:
-        """Return the rows, None if they are not all rows of a file that was read whole."""
+        """Return the rows, None if some are missing or the file has damage."""
         received = self._tally.received()
         whole = received.rows == reading.fold.rows and not reading.lost and reading.torn is None
         if self._lines is None or not self._fits or not whole:

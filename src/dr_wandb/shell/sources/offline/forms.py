@@ -1,11 +1,11 @@
-"""The two forms in which a session of a run lies on the disk.
+"""The two forms of a run's session on disk.
 
 Rules
-- A session is a `.wandb` file, or a folder from before these with a history of lines. Everything
-  else asks a `RunFile`, whichever form it has.
-- What is known of a file without opening it is here. Its content is the matter of a decoder, which
-  brings NumPy and protobuf: it is imported when the first file is opened, so a sync that finds
-  every file as it was does without.
+- A session is a `.wandb` file, or an older folder with a history of lines. All other modules use
+  a `RunFile`, whichever form it has.
+- Facts that need no open file are here. The content is read by a decoder, which imports NumPy and
+  protobuf: it is imported when the first file is opened, so a sync that finds every file unchanged
+  does without them.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 
 class Decoder(Protocol):
-    """Decodes the content of one file, given as a buffer of the length that it was found with."""
+    """Decodes the content of one file, given as a buffer of the length found by discovery."""
 
     def problem(self, data: memoryview) -> str | None:
-        """Say why this is no file of its form, None if it is one."""
+        """Return why this is not a file of its form, None if it is one."""
         ...
 
     def identify(self, data: memoryview) -> RunRecord | None:
-        """Return what the run is called, None if the file does not say it."""
+        """Return the record that names the run, None if the file has none."""
         ...
 
     def read(
         self, data: memoryview, before: FileReading, release: Callable[[], None]
     ) -> FileReading:
-        """Read the file, or what has come since an earlier reading of it."""
+        """Read the file, or only what was appended since an earlier reading of it."""
         ...
 
     def first_step(self, data: memoryview) -> int | None:
@@ -48,17 +48,17 @@ class Decoder(Protocol):
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:
-        """Read the rows that a reading counted whose step lies in the window."""
+        """Read those rows of a reading whose step is in the window."""
         ...
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
-        """Say whether the file holds nothing that another one does not hold too."""
+        """Say whether another file holds all content of this one."""
         ...
 
     def repairs(
         self, data: memoryview, whole: memoryview, release: Callable[[], None]
     ) -> tuple[tuple[int, int], ...]:
-        """Return which byte ranges this damaged copy of a damaged file has more than that."""
+        """Return the byte ranges that read in this damaged copy, but not in the damaged file."""
         ...
 
 
@@ -69,37 +69,37 @@ class WandbFile(FileOnDisk, frozen=True, kw_only=True):
 
     @property
     def beside(self) -> str:
-        """Return of which copies parts are taken that are damaged in this file."""
+        """Return the copies from which damaged parts of this file are read, as text."""
         return "\n".join(f"{repair.copy} {repair.ranges}" for repair in self.repairs)
 
     @property
     def written_ns(self) -> int:
-        """Return when it was last written to."""
+        """Return the time of the last write, in epoch nanoseconds."""
         return self.modified_ns
 
     @property
     def run_id(self) -> str:
-        """Return the id that the name of the file tells."""
+        """Return the run id in the name of the file."""
         return run_id_of(self.location)
 
     @property
     def metadata_path(self) -> Path:
-        """Return where W&B's own `wandb-metadata.json` of this file lies, if there is one."""
+        """Return the path of W&B's `wandb-metadata.json` for this file; it may not exist."""
         return Path(self.folder) / "files" / METADATA
 
     @property
     def decoder(self) -> "WandbDecoder":
-        """Import what decodes `.wandb` files, and return it."""
+        """Import the decoder of `.wandb` files, and return it."""
         from dr_wandb.shell.sources.offline.wandb_decoder import WandbDecoder
 
         return WandbDecoder()
 
 
 class OldFolder(FileOnDisk, frozen=True, kw_only=True):
-    """A folder of SDK 0.9 or older. The file is its history, which may not be there yet.
+    """A folder of SDK 0.9 or older. The file is its history, which may not exist yet.
 
-    beside: the digest of the sizes and times of the other files. written_ns: when the latest of
-    all was written to.
+    beside: the sizes and times of the other files, as text. written_ns: the time of the last write
+    to any of the files.
     """
 
     beside: str
@@ -114,17 +114,17 @@ class OldFolder(FileOnDisk, frozen=True, kw_only=True):
 
     @property
     def run_id(self) -> str:
-        """Return the id that the name of the folder tells."""
+        """Return the run id in the name of the folder."""
         return name_run(self.called, None).run_id
 
     @property
     def metadata_path(self) -> Path:
-        """Return where `wandb-metadata.json` lies, if there is one."""
+        """Return the path of `wandb-metadata.json`; it may not exist."""
         return Path(self.folder) / METADATA
 
     @property
     def decoder(self) -> Decoder:
-        """Import what decodes old folders, and return it."""
+        """Import the decoder of old folders, and return it."""
         from dr_wandb.shell.sources.offline.old_folder_decoder import OldFolderDecoder
 
         return OldFolderDecoder(self)
@@ -133,7 +133,7 @@ class OldFolder(FileOnDisk, frozen=True, kw_only=True):
 RunFile = WandbFile | OldFolder
 """The file of one session of a run, in one of two forms.
 
-size, modified_ns: of the file itself. written_ns: when this session was last written to. beside:
-changes when something changes that is read with the file. first_byte: where its first record may
-begin.
+size, modified_ns: of the file itself. written_ns: the last write to this session. beside: changes
+if other files change that are read with this one. first_byte: the offset at which its first record
+may begin.
 """

@@ -1,4 +1,4 @@
-"""Files and runs as they are found below a folder."""
+"""The files and runs found below a folder."""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
@@ -18,7 +18,7 @@ from dr_wandb.shell.store.rows_file import WrittenRows
 
 
 class FoundFile(Record, frozen=True, kw_only=True):
-    """A file that was read, and what it calls its run: None where that is lost.
+    """A file that was read, and its record of the run's name, None if that is lost.
 
     rows: all rows of the file as lines, if they were written when it was read.
     """
@@ -37,7 +37,7 @@ class FoundRun(Record, frozen=True, kw_only=True):
 
     @property
     def fold(self) -> RunFold:
-        """Return what the files say."""
+        """Return the folded content of the files."""
         return self.files[-1].reading.fold
 
     @property
@@ -46,18 +46,18 @@ class FoundRun(Record, frozen=True, kw_only=True):
         return not any(lost_in(file.reading) for file in self.files)
 
     def state(self, now_ns: int) -> str:
-        """Return the state as W&B calls it."""
+        """Return the state in W&B's words."""
         return state_of(self.fold, self.files[-1].file.written_ns / 1e9, now_ns / 1e9)
 
     @property
     def owner(self) -> tuple[str, str]:
-        """Return the entity and the project that the files name, "" where they name none."""
+        """Return the entity and the project that the files name, "" if they name none."""
         named = self.fold.run or NOBODY
         return named.entity, named.project
 
 
 class FoundRuns(NamedTuple):
-    """What a folder holds. Two runs have one id only if their projects differ.
+    """The runs of a folder. Two runs have one id only if their projects differ.
 
     `unread`: why a run could not be read, by its id. `left_out`: ids and projects of runs that are
     not wanted.
@@ -71,7 +71,7 @@ class FoundRuns(NamedTuple):
 
 
 class StartedFile(NamedTuple):
-    """A file, and what its first records call its run."""
+    """A file, and the record near its beginning that names the run."""
 
     file: RunFile
     named: RunRecord | None
@@ -83,27 +83,27 @@ class StartedFile(NamedTuple):
 
     @property
     def started_at(self) -> tuple[int, int] | None:
-        """Return when it was started, in epoch seconds and nanoseconds."""
+        """Return its start time, in epoch seconds and nanoseconds."""
         return self.named.started_at if self.named is not None else None
 
     @property
     def owner(self) -> tuple[str, str]:
-        """Return the entity and the project, "" where it names none."""
+        """Return the entity and the project, "" if it names none."""
         return ("", "") if self.named is None else (self.named.entity, self.named.project)
 
 
 def lost_in(reading: FileReading) -> list[LostBytes]:
-    """Return what could not be read of a file, the torn end last."""
+    """Return the byte ranges of a file that could not be read, the torn end last."""
     return [*reading.lost, *([] if reading.torn is None else [reading.torn])]
 
 
 def may_be_one(owner: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Say whether files of these entities and projects may be of one run; "" may be any."""
+    """Say whether files of these entities and projects may be of one run; "" matches any."""
     return all(not one or not two or one == two for one, two in zip(owner, other, strict=True))
 
 
 def apart(starts: Sequence[StartedFile]) -> list[list[StartedFile]]:
-    """Tell files of one run id apart if they are of different projects."""
+    """Group the files of one run id by project, if they are of different ones."""
     if len(starts) == 1:
         return [list(starts)]
     owners = [start.owner for start in starts]
@@ -115,7 +115,7 @@ def apart(starts: Sequence[StartedFile]) -> list[list[StartedFile]]:
 
 
 def on_disk(run: FoundRun, now_ns: int) -> RunOnDisk:
-    """Return what there is to tell of a run."""
+    """Return the description of a run for a report."""
     fold = run.fold
     named = fold.run or NOBODY
     return RunOnDisk(

@@ -1,8 +1,8 @@
-"""What is remembered of `.wandb` files between syncs, so that they are not read again.
+"""The index of `.wandb` files that were read, so that the next sync does not read them again.
 
-It is a cache, in a hidden file of the export: what is missing or does not fit is read again. A file
-is not even opened if nothing of it changed that the file system keeps. Otherwise it is taken for
-what it was if its size, its time and its last bytes are the same; one that has grown is read on
+It is a cache, in a hidden file of the export: a file that is missing in it or does not match is
+read again. A file is not opened if its size, times and inode did not change. Otherwise it counts as
+unchanged if its size, its time and its last bytes are the same; one that has grown is read on
 from where reading ended, if the bytes before that offset are the same.
 """
 
@@ -28,15 +28,15 @@ INDEX_FILE = ".offline.json"
 TAIL_BYTES = 1 << 12
 
 FORM = 8
-"""What a fold means. It goes up when that changes, so that all files are read again."""
+"""The version of a fold's meaning. Raise it if that changes, so that all files are read again."""
 
 
 class KnownFile(Record, frozen=True, kw_only=True):
-    """A file and what was read of it.
+    """A file and its reading.
 
-    tail: the digest of the last bytes before `reading.end`. base: the digest of what the earlier
-    files of the same run said, "" for the first. named: what the file calls its run. beside: of
-    which files beside it that is known. inode, changed_ns: see `FileOnDisk`.
+    tail: the digest of the last bytes before `reading.end`. base: the digest of the fold of the
+    run's earlier files, "" for the first. named: the record that names its run. beside: as in
+    `RunFile` when it was read. inode, changed_ns: see `FileOnDisk`.
     """
 
     size: int
@@ -51,7 +51,7 @@ class KnownFile(Record, frozen=True, kw_only=True):
 
 
 class ComparedFile(Record, frozen=True, kw_only=True):
-    """A file that was compared with another one. tail: the digest of its last bytes."""
+    """A file that was compared with another. tail: the digest of its last bytes."""
 
     name: str
     size: int
@@ -60,9 +60,9 @@ class ComparedFile(Record, frozen=True, kw_only=True):
 
 
 class Comparison(Record, frozen=True, kw_only=True):
-    """Whether one file is a copy of another one, or of the beginning of it.
+    """Whether one file is a copy of another one, or of its beginning.
 
-    repairs: the byte ranges that can be read in this one, a damaged copy, and not in the other one.
+    repairs: the byte ranges that read in the first, a damaged copy, and not in the other one.
     """
 
     part: ComparedFile
@@ -72,14 +72,14 @@ class Comparison(Record, frozen=True, kw_only=True):
 
 
 class Known(Record, frozen=True, kw_only=True):
-    """What is remembered: the files by their names below the folder, and how they compare."""
+    """The files that were read, by their names below the folder, and their comparisons."""
 
     files: Mapping[str, KnownFile] = {}
     comparisons: tuple[Comparison, ...] = ()
 
 
 class OfflineIndex(Known, frozen=True, kw_only=True):
-    """What is remembered of `folder`. version, form: of the tool that read them."""
+    """The known files of `folder`. version, form: of the tool that read them."""
 
     version: str
     form: int = 0
@@ -91,14 +91,14 @@ _DECODER = msgspec.json.Decoder(OfflineIndex)
 
 
 class LoadedIndex(NamedTuple):
-    """What is known, and the digest of the file that says so; "" if there is none."""
+    """The known files, and the digest of the index file; "" if there is none."""
 
     known: Known
     digest: str
 
 
 def load_index(path: Path, folder: Path) -> LoadedIndex:
-    """Load what is known of the files below a folder, nothing if that is not known."""
+    """Load the known files below a folder; none if there is no usable index."""
     with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
         content = path.read_bytes()
         index = _DECODER.decode(content)
@@ -109,9 +109,9 @@ def load_index(path: Path, folder: Path) -> LoadedIndex:
 
 
 def save_index(path: Path, folder: Path, known: Known) -> str:
-    """Remember what is known, if it is something new; returns the digest of the file.
+    """Write the index if it changed; returns the digest of the file.
 
-    "" if it cannot be written: then nothing is lost, but files are read again.
+    Returns "" if it cannot be written: then nothing is lost, but files are read again.
     """
     index = OfflineIndex(
         version=VERSION,
@@ -142,12 +142,12 @@ def digest_of_tail(data: memoryview, end: int) -> str:
 
 
 def digest_of_fold(reading: FileReading) -> str:
-    """Return a digest of what a file and those before it say of their run."""
+    """Return a digest of the fold of a file and those before it."""
     return hashlib.blake2b(_ENCODER.encode(reading.fold), digest_size=16).hexdigest()
 
 
 def is_untouched(file: RunFile, known: KnownFile) -> bool:
-    """Say whether nothing of a file changed, so that it need not be opened."""
+    """Say whether a file is unchanged by its size, times and inode, and need not be opened."""
     return (
         file.size == known.size
         and file.modified_ns == known.modified_ns
@@ -158,9 +158,9 @@ def is_untouched(file: RunFile, known: KnownFile) -> bool:
 
 
 def is_as_known(file: RunFile, data: memoryview, known: KnownFile) -> bool:
-    """Say whether a file is what it was, or has only grown since."""
+    """Say whether a file is unchanged, or has only grown since."""
     if isinstance(file, WandbFile) and file.beside != known.beside:
-        return False  # other parts of it are read in its copies
+        return False  # other parts of it are read from its copies
     if file.size < known.reading.end or file.size < known.size:
         return False
     if file.size == known.size and file.modified_ns != known.modified_ns:

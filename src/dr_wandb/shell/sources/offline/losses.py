@@ -1,4 +1,4 @@
-"""What is reported of a file of which something could not be read."""
+"""Notices about a file that could not be read completely."""
 
 from collections.abc import Iterator
 
@@ -17,9 +17,9 @@ STILL_WRITTEN = "is still being written; the next sync reads the rest"
 def losses_of(
     file: RunFile, reading: FileReading, before: FileReading | None, is_written_to: bool
 ) -> Iterator[FileNotice]:
-    """Give a notice for each byte range, all records and each file beside it that do not read.
+    """Yield a notice for each lost byte range, one for bad records, and one for each bad file.
 
-    before: the reading of the file of the same run that was started before it.
+    before: the reading of the run's file that was started before this one.
     """
     losses = lost_in(reading)
     for lost in losses[:MOST_REPORTED]:

@@ -1,9 +1,9 @@
-"""Run folders from before `.wandb` files: find what lies beside a history, and read it.
+"""Run folders from before `.wandb` files: read a history and the files beside it.
 
 Rules
 - Only the files that the SDK writes are opened, each by its fixed name, and only regular ones.
-- A file that is too large, or no YAML or JSON object, is reported and costs only what is in it.
-- YAML makes plain values: no tag is obeyed, and what aliases would multiply is refused.
+- A file that is too large, or not a YAML or JSON object, is reported; only its content is lost.
+- YAML gives plain values: tags are ignored, and values that aliases would multiply are refused.
 """
 
 import stat
@@ -35,10 +35,10 @@ from dr_wandb.shell.sources.offline.run_files import FileOnDisk, mapped
 from dr_wandb.shell.sources.offline.yaml_values import yaml_members
 
 MOST_BYTES: Mapping[str, int] = {CONFIG: 1 << 24, SUMMARY: 1 << 26, METADATA: 1 << 24}
-"""A larger file is none that the SDK wrote."""
+"""A larger file was not written by the SDK."""
 
 LAST_BYTES, MOST_LAST_BYTES = 1 << 16, 1 << 24
-"""How much of the end of the events is read to find the last line: at first, and at most."""
+"""How many bytes at the end of the events are read for the last line: at first, and at most."""
 
 CONSOLE = "output.log"
 
@@ -50,18 +50,18 @@ class OldFolderDecoder:
         self._folder = folder
 
     def problem(self, data: memoryview) -> str | None:
-        """Say why this is no history. Any text may be one, but for a pointer or a packed file."""
+        """Return why this is not a history: a pointer or a packed file. Other text may be one."""
         return out_of_reach(bytes(data[:HEAD_BYTES]))
 
     def identify(self, data: memoryview) -> RunRecord:
-        """Return what the run is called."""
+        """Return the record that names the run."""
         metadata, _ = self._json(METADATA)
         return name_run(self._folder.called, metadata)
 
     def read(
         self, data: memoryview, before: FileReading, release: Callable[[], None]
     ) -> FileReading:
-        """Read the rows, or what has come since, and all that lies beside them."""
+        """Read the rows, or only those appended since, and the files beside the history."""
         beside = self._beside()
         named = name_run(self._folder.called, beside.metadata)
         fold = before.fold
@@ -78,7 +78,7 @@ class OldFolderDecoder:
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:
-        """Read the rows that a reading counted whose step lies in the window."""
+        """Read those rows of a reading whose step is in the window."""
         return rows_in_lines(data, reading, window)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
@@ -88,7 +88,7 @@ class OldFolderDecoder:
     def repairs(
         self, data: memoryview, whole: memoryview, release: Callable[[], None]
     ) -> tuple[Range, ...]:
-        """Return none: nothing says which of two lines is the damaged one."""
+        """Return none: nothing shows which of two lines is the damaged one."""
         return ()
 
     def _beside(self) -> Beside:
@@ -106,7 +106,7 @@ class OldFolderDecoder:
     def _load(
         self, name: str, decode: Callable[[bytes, str], Mapping[str, Any]]
     ) -> tuple[Mapping[str, Any] | None, str | None]:
-        """Return what a file holds, and why it does not read."""
+        """Return the content of a file, and why it does not read; None for either."""
         try:
             file = self._other(name)
             if file is None:
@@ -122,7 +122,7 @@ class OldFolderDecoder:
             return None, clean_text(str(error))
 
     def _last_sample(self) -> tuple[Mapping[str, Any] | None, str | None]:
-        """Return the last line of the events that is an object, and what does not read near it."""
+        """Return the last line of the events that is an object, and a remark on bad lines."""
         try:
             events = self._other(EVENTS)
             if events is None:
@@ -135,7 +135,7 @@ class OldFolderDecoder:
         return rows[-1] if rows else None, remark if bad else None
 
     def _other(self, name: str) -> FileOnDisk | None:
-        """Return a file beside the history, None if it is not there."""
+        """Return a file beside the history, None if it does not exist."""
         location = f"{self._folder.folder}/{name}"
         try:
             status = Path(location).stat()
@@ -152,10 +152,10 @@ class OldFolderDecoder:
 
 
 def _last_lines(data: memoryview) -> tuple[list[dict[str, Any]], int]:
-    """Return the objects at the end of a file of lines, and how many lines there are none.
+    """Return the objects at the end of a file of lines, and how many lines are not objects.
 
-    At least one object, if there is one in the last `MOST_LAST_BYTES`. A line that is cut off by
-    the end of the file is not counted.
+    Finds at least one object, if there is one in the last `MOST_LAST_BYTES`. A line that is cut off
+    by the end of the file is not counted.
     """
     size = LAST_BYTES
     while True:

@@ -1,10 +1,10 @@
-"""Order the files of a run by when they were started.
+"""Order the files of a run by their start times.
 
 Rules
-- If a file does not say when it was started, the times in the names of the folders decide, if all
-  folders have one.
-- Of files that were started at the same moment, one that says that it resumes the run comes later.
-  Otherwise the first steps of their rows decide, then the paths. Only such files are opened.
+- If a file has no start time, the times in the names of the folders decide, if all folders have
+  one.
+- Of files with the same start time, one that resumes the run comes later. Otherwise the first
+  steps of their rows decide, then the paths. Only such files are opened.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
-"""Read run files one by one, and remember what was read.
+"""Read run files one by one, and remember their readings.
 
 Rules
-- A file that was read before and is the same is not read again, and not opened if nothing of it
-  changed; one that has grown is read on.
-- A file that is the only one of its run is opened once: it is read when it is looked at. If there
-  are many such files, other processes read them, if there are cores for them; of a file that was
-  never read before they write the rows too, if these are sure to be asked for.
+- A file that was read before and is unchanged is not read again, nor opened if its size, times and
+  inode are the same; one that has grown is read on.
+- The only file of a run is opened once: it is read when it is identified. If there are many such
+  files, other processes read them, if there are cores for them. They also write the rows of a file
+  that is read for the first time, if these are sure to be fetched.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,22 +34,22 @@ from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 from dr_wandb.shell.store.rows_file import WrittenRows
 
 BYTES_PER_PROCESS = 16 << 20
-"""So much takes a core longer than the start of a process, 0.4 s."""
+"""Reading this many bytes takes a core longer than starting a process, 0.4 s."""
 
 
 class RowsMissingError(OSError):
-    """A file is without rows that it had."""
+    """A file has lost rows that it had."""
 
 
 class NoRun(NamedTuple):
-    """Why a file is none of its form. elsewhere: why its content is elsewhere, if it is."""
+    """Why a file is not of its form. elsewhere: why its content is elsewhere, if it is."""
 
     problem: str
     elsewhere: str | None
 
 
 def _beginning(start: StartedFile, before: FileReading | None) -> FileReading:
-    """Return what is known before a file is read: what the files of its run before it say."""
+    """Return the reading to start with: the fold of the run's earlier files."""
     begin = start.file.first_byte
     if before is None:
         return FileReading(end=begin)
@@ -63,7 +63,7 @@ def _base_of(before: FileReading | None) -> str:
 
 
 class Look(NamedTuple):
-    """What a look at a file has found, and what is known of it if it was read.
+    """The result of identifying a file, and what is known of it if it was read.
 
     rows: all its rows, if they were written.
     """
@@ -76,9 +76,9 @@ class Look(NamedTuple):
 def look_at_alone(
     file: RunFile, known: KnownFile | None, wanted: Wanted, rows_folder: Path | None
 ) -> Look:
-    """Look at the only file of a run: the work that another process is asked for.
+    """Identify and read the only file of a run: the work given to another process.
 
-    rows_folder: where to write its rows, if it is read for the first time.
+    rows_folder: the folder for its rows, if it is read for the first time.
     """
     reader = FileReader({} if known is None else {file.name: known}, wanted, rows_folder)
     found = reader.look_at(file, alone=True)
@@ -86,9 +86,9 @@ def look_at_alone(
 
 
 class FileReader:
-    """Reads the files of one folder. known: what is known of those that were read or kept.
+    """Reads the files of one folder. known: the files that were read or kept.
 
-    rows: what was written of their rows; rows_folder: where to do so if one is read here.
+    rows: their rows, if they were written. rows_folder: the folder for rows of files read here.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class FileReader:
     def read_ahead(
         self, files: Iterable[RunFile], executor: SharedExecutor, early: EarlyRows | None = None
     ) -> None:
-        """Let an executor look at files that are alone; it is started only if that pays.
+        """Let an executor read files that are alone; it is started only if that saves time.
 
-        What does not come from there is read here, when its turn comes. early: where the rows of
-        files may be written that are read for the first time.
+        Files that it does not read are read here later. early: the folder for rows of files that
+        are read for the first time.
         """
         unread = [file for file in files if not self._is_untouched(file)]
         pays = sum(file.size for file in unread) // BYTES_PER_PROCESS
@@ -137,21 +137,21 @@ class FileReader:
         return known is not None and is_untouched(file, known)
 
     def keep(self, name: str) -> None:
-        """Keep what was known of a file, which does not count as read this time."""
+        """Keep the earlier reading of a file, which does not count as read this time."""
         self.forget(name)
         if name in self._before:
             self.known[name] = self._before[name]
 
     def forget(self, name: str) -> None:
-        """Forget what was read of a file that is no part of its run."""
+        """Forget the reading of a file that is not a part of its run."""
         self._early.pop(name, None)
         self.known.pop(name, None)
         self.rows.pop(name, None)
 
     def look_at(self, file: RunFile, *, alone: bool) -> StartedFile | NoRun:
-        """Find out whose file it is. Raises OSError if it cannot be read.
+        """Find the run of a file. Raises OSError if it cannot be read.
 
-        alone: no other file is called like one of its run.
+        alone: no other file has the name of the same run.
         """
         known = self._before.get(file.name)
         if known is not None and is_untouched(file, known):
@@ -180,9 +180,9 @@ class FileReader:
             return start
 
     def read(self, start: StartedFile, before: FileReading | None) -> FileReading:
-        """Read a file behind those of the same run that were started before it.
+        """Read a file as the continuation of the run's files that were started before it.
 
-        Raises OSError if it cannot be read, RowsMissingError if it is without rows that it had.
+        Raises OSError if it cannot be read, RowsMissingError if it has lost rows that it had.
         """
         file = start.file
         early = self._early.pop(file.name, None)

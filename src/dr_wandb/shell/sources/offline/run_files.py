@@ -1,4 +1,4 @@
-"""A file as it is on the disk, and its content."""
+"""A file on disk, and its content."""
 
 import mmap
 import os
@@ -23,22 +23,22 @@ _FOLDER_TIME = re.compile(r"(?<=run-)\d{8}_\d{6}(?=-)")
 
 
 def run_id_of(path: str) -> str:
-    """Return the id that the name of a file tells."""
+    """Return the run id in the name of a file."""
     folder, _, name = path.rpartition("/")
     named = name.removesuffix(SUFFIX).removeprefix("run-")
     return clean_text(named or folder.rpartition("/")[2])
 
 
 def folder_name(path: str) -> str:
-    """Return the name of a folder, also of one that is given as `.`."""
+    """Return the name of a folder, also if it is given as `.`."""
     name = path.rpartition("/")[2]
     return clean_text(Path(path).resolve().name if name in ("", ".", "..") else name)
 
 
 class Repair(Record, frozen=True, kw_only=True):
-    """Byte ranges that are to be read from a copy of a file, where the file itself is damaged.
+    """Byte ranges that are read from a copy of a file, since the file itself is damaged there.
 
-    copy: says which copy it is, and changes when that does.
+    copy: identifies the copy, and changes if that does.
     """
 
     location: str
@@ -47,10 +47,10 @@ class Repair(Record, frozen=True, kw_only=True):
 
 
 class FileOnDisk(Record, frozen=True, kw_only=True):
-    """A file as it is on the disk. `name` is its path below the folder that was searched.
+    """A file on disk. `name` is its path below the searched folder.
 
-    inode, changed_ns: what the file system gives another value when the file is replaced, or
-    written to whatever its times say. repairs: what is to be read of copies of it instead.
+    inode, changed_ns: they change if the file is replaced, or written to with its times reset.
+    repairs: the byte ranges that are read from copies instead.
     """
 
     name: str
@@ -63,30 +63,30 @@ class FileOnDisk(Record, frozen=True, kw_only=True):
 
     @property
     def folder(self) -> str:
-        """Return the path of the folder that it lies in."""
+        """Return the path of its folder."""
         return self.location.rpartition("/")[0]
 
     @property
     def named_time(self) -> str | None:
-        """Return the time that the name of its folder tells, None if it tells none."""
+        """Return the time in the name of its folder, None if there is none."""
         found = _FOLDER_TIME.search(self.folder.rpartition("/")[2])
         return found[0] if found is not None else None
 
     @property
     def shown(self) -> str:
-        """Return the path as text that can be told and kept."""
+        """Return the path as text that can be printed and stored."""
         return clean_text(self.location)
 
 
 def _keep() -> None:
-    """Do nothing: the system takes such memory back by itself when it needs some."""
+    """Do nothing: the system reclaims such memory by itself."""
 
 
 _CAN_RELEASE = hasattr(mmap, "MADV_DONTNEED")
 
 
 class MappedFile(NamedTuple):
-    """The content of a file. `release` gives back the memory of what was read of it so far."""
+    """The content of a file. `release` gives back the memory of the parts read so far."""
 
     data: memoryview
     release: Callable[[], None]
@@ -94,7 +94,7 @@ class MappedFile(NamedTuple):
 
 @contextmanager
 def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
-    """Give the content of a file as long as it was when it was found.
+    """Yield the content of a file, up to the length that it had when it was found.
 
     A large file is not read at once. Raises OSError if it cannot be read, or has become shorter.
     """
@@ -103,7 +103,7 @@ def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
         return
     if file.repairs:
         with _repaired(file) as view:
-            yield MappedFile(view, _keep)  # to release memory would undo the repairs
+            yield MappedFile(view, _keep)  # releasing memory would undo the repairs
         return
     descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -121,14 +121,14 @@ def mapped(file: FileOnDisk) -> Iterator[MappedFile]:
     try:
         yield MappedFile(view, release)
     finally:
-        with suppress(BufferError):  # the traceback of an error still holds parts of it
+        with suppress(BufferError):  # the traceback of an error may still refer to it
             view.release()
             content.close()
 
 
 @contextmanager
 def _repaired(file: FileOnDisk) -> Iterator[memoryview]:
-    """Give a private copy of a file, into which the repairs are written."""
+    """Yield a private copy of a file with the repairs written into it."""
     with Path(file.location).open("rb") as stream:
         content = _map(stream.fileno(), file, mmap.ACCESS_COPY)
     for repair in file.repairs:
@@ -147,9 +147,10 @@ def _repaired(file: FileOnDisk) -> Iterator[memoryview]:
 
 
 def read_beside(path: Path, most_bytes: int) -> bytes:
-    """Read a small file that lies beside a run file.
+    """Read a small file beside a run file.
 
-    Raises OSError if it cannot be read, is no file (a pipe would block), or is larger than that.
+    Raises OSError if it cannot be read, is not a file (a pipe would block), or is larger than
+    `most_bytes`.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):

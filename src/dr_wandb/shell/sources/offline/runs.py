@@ -1,11 +1,10 @@
-"""From a folder of `.wandb` files to runs: read what is new, join what belongs together.
+"""From a folder of `.wandb` files to runs: read new content, join the files of each run.
 
 Rules
-- A file that was read before and is the same is not read again; one that has grown is read on.
-- Files of one run are joined in the order in which they were started. Of copies the longest is
-  read.
-- Whatever is wrong with a file is reported, and costs nothing but the records that are damaged.
-- A run whose files together have fewer rows than they had fails, whatever became of them.
+- A file that was read before and is unchanged is not read again; one that has grown is read on.
+- Files of one run are joined in the order of their start times. Of copies the longest is read.
+- Every problem of a file is reported, and only the damaged records are lost.
+- A run fails if its files together have fewer rows than before, for any reason.
 """
 
 from collections import Counter, defaultdict
@@ -51,7 +50,8 @@ NOTHING_WRITTEN = "holds no record: there is nothing to export; its process ende
 class FolderScan:
     """Reads the run files below a folder.
 
-    executor: reads some of them, if that pays, and writes their rows where `early` says.
+    executor: reads some of them, if that saves time, and writes their rows to the folder of
+    `early`.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class FolderScan:
         self._closed: list[str] = []
 
     def scan(self) -> FoundRuns:
-        """Read all files. Raises DrWandbError if there is no folder, or nothing in it can be read.
+        """Read all files. Raises InvalidRequestError if there is no folder or nothing can be read.
 
-        The latter only if there is a folder that cannot be listed and no run to fail for it.
+        The latter only if a folder cannot be listed and there is no run to fail for it.
         """
         files, missed, hollow = discover(self._folder)
         for found in missed:
@@ -129,7 +129,7 @@ class FolderScan:
         )
 
     def _is_wanted(self, run_id: str, entity: str, project: str) -> bool:
-        """Say whether a run is wanted; a name may come later than the first record of it."""
+        """Say whether a run is wanted; the project may come later than the run's first record."""
         if self._wanted.admits(entity, project):
             return True
         self._left_out.add((run_id, "/".join(filter(None, (entity, project)))))
@@ -139,7 +139,7 @@ class FolderScan:
         self._notices.append(FileNotice(name=name, kind=kind, text=text, serious=serious))
 
     def _miss(self, found: OutOfReach) -> None:
-        """Let the run of what is out of reach fail; of a folder, all runs that were read in it."""
+        """Fail the run of a file that is out of reach; of a folder, all runs read in it before."""
         reason = f"{found.shown} {found.reason}"
         inside = f"{found.name}/" if found.name else ""
         known = [name for name in self._before if name.startswith(inside) or name == found.name]
@@ -154,7 +154,7 @@ class FolderScan:
     def _fail(
         self, name: str, run_id: str, reason: str, kind: RunFailureKind = RunFailureKind.UNREADABLE
     ) -> None:
-        """Let the run of a file fail, if it is wanted. run_id: as the name of the file tells."""
+        """Fail the run of a file, if it is wanted. run_id: the one in the name of the file."""
         known = self._before.get(name)
         named = known.named if known is not None else None
         if named is None or self._is_wanted(named.run_id, named.entity, named.project):
@@ -163,7 +163,7 @@ class FolderScan:
         self._reader.keep(name)
 
     def _look_at(self, file: RunFile, *, alone: bool) -> StartedFile | None:
-        """Find out whose file it is; None if it is nobody's, or cannot be read."""
+        """Find the run of a file; None if it has none, or cannot be read."""
         try:
             found = self._reader.look_at(file, alone=alone)
         except OSError as error:
@@ -229,7 +229,7 @@ class FolderScan:
         return FoundRun(run_id=run_id, files=tuple(files)) if files else None
 
     def _rows_before(self, run_id: str, owner: tuple[str, str]) -> int:
-        """Return how many rows the files of a run had together, 0 if that is not known."""
+        """Return how many rows the files of a run had together before, 0 if that is not known."""
         rows = (
             known.reading.fold.rows
             for known in self._known_of_run.get(run_id, {}).values()
@@ -238,12 +238,12 @@ class FolderScan:
         return max(rows, default=0)
 
     def _keep_run(self, run_id: str) -> None:
-        """Keep what was known of the files of a run that fails."""
+        """Keep the earlier readings of the files of a run that fails."""
         for name in self._known_of_run.get(run_id, {}):
             self._reader.keep(name)
 
     def _without_copies(self, starts: list[StartedFile]) -> list[StartedFile]:
-        """Return the files in the order in which they were started, each one once."""
+        """Return the files of a run without copies, in the order of their start times."""
         found = sort_out(starts, self._compared_before)
         self._comparisons += found.comparisons
         for start, of in found.copies:
@@ -276,7 +276,7 @@ def _missing(reason: str) -> RunFailure:
 
 
 def look_into(folder: Path, now_ns: int) -> FolderContent:
-    """Read all that lies below a folder, and say what it is. Raises DrWandbError without one."""
+    """Read all runs below a folder and describe them. Raises InvalidRequestError without one."""
     with closing(SharedExecutor()) as executor:
         found = FolderScan(folder, Known(), now_ns=now_ns, executor=executor).scan()
     runs = sorted(

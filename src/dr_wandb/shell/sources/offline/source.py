@@ -1,10 +1,10 @@
-"""Runs from `.wandb` files: what a training machine wrote, whether it reached a server or not.
+"""Runs from `.wandb` files, which a training machine wrote with or without a server.
 
 Rules
-- Files are read as they were when the first question was asked; what is appended later belongs to
-  the next sync. No network, no key and no wandb is needed.
-- A run that names another entity or project is left out and counted, unless any is asked for.
-- What is lost in a file is reported: which file, which byte, and how many records.
+- Files are read as they were at the first query; later content belongs to the next sync. No
+  network, no API key and no wandb is needed.
+- A run that names another entity or project is skipped and counted, unless all are requested.
+- Every loss in a file is reported: which file, which byte, and how many records.
 """
 
 import threading
@@ -52,7 +52,7 @@ RUNS_PER_PAGE = 500
 MOST_METADATA_BYTES = 1 << 24
 
 READERS = 2
-"""Files that are decoded at once: it is work for one thread at a time anyway."""
+"""How many files are decoded at once: only one thread at a time can do that work anyway."""
 
 
 LEFT_OUT = "skipped %s of other projects (%s); --any-project exports them"
@@ -67,7 +67,7 @@ class _Listed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles(HistoryFiles):
-    """The files of one run, each with how far it was read."""
+    """The files of one run, each with its reading."""
 
     parts: Sequence[tuple[RunFile, FileReading]]
 
@@ -81,9 +81,9 @@ class RunFiles(HistoryFiles):
 
 
 class OfflineSource:
-    """The runs of one project below a folder. Reads only, but for the index of an export.
+    """The runs of one project below a folder. Writes nothing except the index of an export.
 
-    index: where to remember what was read, None for nowhere. now_ns: the present.
+    index: the path of the index file, None for none. now_ns: the current time.
     """
 
     kind = "offline"
@@ -113,7 +113,7 @@ class OfflineSource:
 
     @classmethod
     def open(cls, request: ExportRequest, folder: Path, private: Path) -> "OfflineSource":
-        """Open a folder for a sync; what was read is remembered where the export is written."""
+        """Open a folder for a sync; the index is written only if the sync writes the export."""
         export = request.data_root / request.name
         keep = private.is_relative_to(export)
         return cls(folder, request, index=export / INDEX_FILE, keep=keep)
@@ -153,7 +153,7 @@ class OfflineSource:
 
     @property
     def listing_mark(self) -> str:
-        """Return a text that stays the same as long as all that is listed does, "" for none.
+        """Return a text that changes if anything in the listing changes, "" for none.
 
         There is none if the summary of a run may come from a file beside it, which may change
         while the run's own file does not.
@@ -207,11 +207,11 @@ class OfflineSource:
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryFiles]:
-        """Give the files, which hold every answer, and the rows if they were written already."""
+        """Yield the run's files, and its rows if they were written already."""
         yield self._run_files(run, window)
 
     def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
-        """Read the rows of such files, of few at once."""
+        """Read the rows of such files, with at most `READERS` batches decoded at once."""
         with closing(files.batches()) as batches:
             while (batch := self._next(batches)) is not None:
                 yield batch
@@ -228,7 +228,7 @@ class OfflineSource:
             return next(batches, None)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
-        """Read the `wandb-metadata.json` beside a file, else what the files say of the machine."""
+        """Read the `wandb-metadata.json` beside a file, else the machine's data in the files."""
         found = self._found(run).found
         for file in reversed(found.files):
             path = file.file.metadata_path
@@ -244,7 +244,7 @@ class OfflineSource:
         return found.fold.host or None
 
     def close(self) -> None:
-        """Do nothing: between two questions no file is open."""
+        """Do nothing: no file stays open between two calls."""
 
     def _found(self, run: RunListing) -> _Listed:
         entry = self._listed.get(run.run_id)
@@ -259,7 +259,7 @@ def _wanted(request: ExportRequest) -> Wanted:
 
 
 def _require_one_project(runs: Sequence[FoundRun]) -> None:
-    """Refuse runs of one id, which are of different projects."""
+    """Refuse runs with the same id in different projects."""
     called = Counter(run.run_id for run in runs)
     owners: dict[str, list[str]] = {}
     for run in runs:

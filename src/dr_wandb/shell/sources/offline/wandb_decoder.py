@@ -12,20 +12,20 @@ from dr_wandb.shell.sources import FileBatch
 
 
 class WandbDecoder:
-    """Decodes `.wandb` files. All that there is to know of one is in its bytes."""
+    """Decodes `.wandb` files. It needs nothing but their bytes."""
 
     def problem(self, data: memoryview) -> str | None:
-        """Say why this is no `.wandb` file, None if it is one."""
+        """Return why this is not a `.wandb` file, None if it is one."""
         return header_problem(data)
 
     def identify(self, data: memoryview) -> RunRecord | None:
-        """Return what the run is called, None if the file does not say it."""
+        """Return the record that names the run, None if the file has none."""
         return identify(data)
 
     def read(
         self, data: memoryview, before: FileReading, release: Callable[[], None]
     ) -> FileReading:
-        """Read the file, or what has come since an earlier reading of it."""
+        """Read the file, or only what was appended since an earlier reading of it."""
         return read_file(data, before, release)
 
     def read_with_rows(
@@ -35,7 +35,7 @@ class WandbDecoder:
         release: Callable[[], None],
         take: TakeRows,
     ) -> FileReading:
-        """Read the file, and give all rows that are read of it."""
+        """Read the file, and pass all its rows to `take`."""
         return read_file(data, before, release, take)
 
     def first_step(self, data: memoryview) -> int | None:
@@ -45,15 +45,15 @@ class WandbDecoder:
     def rows(
         self, data: memoryview, reading: FileReading, window: FetchWindow
     ) -> Iterator[FileBatch]:
-        """Read the rows that a reading counted whose step lies in the window."""
+        """Read those rows of a reading whose step is in the window."""
         return rows_of(data, reading, window)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
-        """Say whether the file holds nothing that another one does not hold too."""
+        """Say whether another file holds all content of this one."""
         return is_copy(data, whole, release)
 
     def repairs(
         self, data: memoryview, whole: memoryview, release: Callable[[], None]
     ) -> tuple[Range, ...]:
-        """Return which byte ranges this damaged copy of a damaged file has more than that."""
+        """Return the byte ranges that read in this damaged copy, but not in the damaged file."""
         return repairs(data, whole, release)

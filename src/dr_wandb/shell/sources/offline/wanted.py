@@ -1,16 +1,16 @@
-"""Which runs of a folder a sync asks for, by the entity and the project that their files name."""
+"""The runs of a folder that a sync wants, by the entity and the project in their files."""
 
 from typing import NamedTuple
 
 
 class Wanted(NamedTuple):
-    """The runs of one project. A file that names none of the two is of any; None asks for any."""
+    """The runs of one project. None admits any; a file that names no project matches any."""
 
     entity: str | None = None
     project: str | None = None
 
     def admits(self, entity: str, project: str) -> bool:
-        """Say whether a file that names these is asked for; "" if it names none."""
+        """Say whether a file that names these is wanted; "" if it names none."""
         return self._is(entity, self.entity) and self._is(project, self.project)
 
     @staticmethod

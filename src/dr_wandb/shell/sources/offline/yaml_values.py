@@ -1,11 +1,11 @@
-"""Read YAML that others wrote, as plain values.
+"""Read YAML of unknown origin, as plain values.
 
 Rules
-- No tag makes an object: what has one is the text, the list or the mapping that it is written as.
+- Tags create no objects: a tagged value is the text, list or mapping that it is written as.
 - An alias stands for a value that is written elsewhere, so a small file may be a huge value, or
-  one that contains itself. Such a file is refused before anything looks at all of it.
+  one that contains itself. Such a file is refused before its whole value is read.
 - Deep nesting is refused too; libyaml reads 1,000 levels, which is more than Python's stack holds.
-- So is an integer that takes Python long to make: it knows no limit for hexadecimal and the like.
+- So are very long integers: Python has no limit for hexadecimal and similar ones.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from typing import Any
 from dr_wandb.core.contract.values import MAX_DIGITS
 
 MOST_LEVELS = 200
-"""At most this many levels of nesting, as they are written."""
+"""At most this many levels of nesting, as written."""
 
 MOST_VALUES = 1 << 20
-"""At most this many values, each alias counted as what it stands for."""
+"""At most this many values; each alias counts as the values that it stands for."""
 
 
 _OF_ODD_SCALARS = (
@@ -29,7 +29,7 @@ _OF_ODD_SCALARS = (
     TypeError,
     ValueError,
 )
-"""What PyYAML raises of a text that its tag does not allow, such as `!!bool maybe`."""
+"""Errors that PyYAML raises for a text that its tag does not allow, such as `!!bool maybe`."""
 
 
 def yaml_members(content: bytes, name: str) -> Mapping[str, Any]:
@@ -49,13 +49,13 @@ def yaml_members(content: bytes, name: str) -> Mapping[str, Any]:
 
 
 def _count(value: Any, known: dict[int, int], name: str, levels: int) -> int:
-    """Count the values in a value; too many if it contains itself."""
+    """Count the values in a value; more than `MOST_VALUES` if it contains itself."""
     if not isinstance(value, dict | list | tuple | set):
         return 1
     if levels > MOST_LEVELS:
         raise ValueError(f"{name} is nested too deep to read")
     if id(value) not in known:
-        known[id(value)] = MOST_VALUES + 1  # if it is met again inside of itself
+        known[id(value)] = MOST_VALUES + 1  # in case it contains itself
         members = value.values() if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_count(member, known, name, levels + 1) for member in members)
     return known[id(value)]
@@ -63,13 +63,13 @@ def _count(value: Any, known: dict[int, int], name: str, levels: int) -> int:
 
 @cache
 def _loader() -> Any:
-    """Return the safe loader of libyaml, which makes plain values of what has a tag."""
+    """Return the safe loader of libyaml, which makes plain values of tagged ones."""
     import yaml
 
     safe_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # if there is no libyaml
 
     class PlainLoader(safe_loader):  # type: ignore[misc]
-        """Makes plain values of what has a tag that it does not know."""
+        """Makes plain values of those with an unknown tag."""
 
     def plain(loader: Any, _: str, node: Any) -> Any:
         if isinstance(node, yaml.MappingNode):

@@ -1,1 +1,1 @@
-"""Recording what a source says, and answering from it. `source.py` is the face."""
+"""Record the answers of a source, and replay them. Start reading at `source.py`."""

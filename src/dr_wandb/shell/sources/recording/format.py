@@ -1,21 +1,22 @@
-"""The form of a recording: what a source said during one sync, as a folder of text.
+"""The format of a recording: the answers of a source during one sync, as a folder of text files.
 
-    recording.json     what was recorded: entity, project, clock, counts
+    recording.json     entity, project, clock, counts
     listing.jsonl      one line for each listing query, in the order of their last answers
-    runs.jsonl         what the answers said of the runs
+    runs.jsonl         the runs in these answers
     history.jsonl      one line for each run, dataset and window that was read, in this order
-    history/*.jsonl    the rows of one such window, one a line, in the order in which they came
+    history/*.jsonl    the rows of one such window, one in each line, in the order of the source
     metadata.jsonl     one line for each run whose metadata was read, by run id
 
 Rules
-- UTF-8, keys sorted, one value a line, a newline at the end of each. `recording.json` is indented.
-- A listing query has the number of its line. A line of `runs.jsonl` holds from that answer on,
-  until a later line of the same run: a run that several answers show alike is there once.
-- Rows have the flat keys of row_shape.py; runs stay GraphQL nodes, their JSON
-  texts undecoded.
-- A read that failed at its last attempt is recorded as its reason. One that was broken off, by an
-  end of the sync or by whoever asked, is not recorded.
-- No file name comes from a run id. The counts must fit, so a file cut short is noticed.
+- UTF-8, keys sorted, one value in each line, which ends with a newline. `recording.json` is
+  indented.
+- A listing query has the number of its line. A line of `runs.jsonl` is valid from that answer on,
+  until a later line of the same run: a run that is equal in several answers has one line.
+- Rows have the flat keys of row_shape.py; runs stay GraphQL nodes, and their JSON texts are not
+  decoded.
+- A read that failed at its last attempt is recorded with its reason. One that was interrupted, by
+  the end of the sync or by the caller, is not recorded.
+- No file name comes from a run id. The counts must match, so a file cut short is noticed.
 """
 
 import hashlib
@@ -37,9 +38,9 @@ from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import SourceError
 
 RECORDING_VERSION = 4
-"""The newest `schema_version`; a newer one is refused. A recording without rows of other datasets
-than the history has version 3. In 2 no field is left out, since each source knew them all; 1 has
-rows in any shape, and does not tell the files apart that they are from."""
+"""The newest `schema_version`; a newer one is refused. A recording that has only rows of the
+history has version 3. Version 2 has no `left_out`, since each source knew all fields. Version 1 has
+rows in any shape, and no numbers for the files that they are from."""
 
 OF_HISTORY_ALONE = 3
 
@@ -62,9 +63,9 @@ Answer = TypeVar("Answer", "RowsAnswer", "MetadataAnswer")
 
 
 class RecordingHead(Record, frozen=True, kw_only=True):
-    """`recording.json`. `source` is the kind that was recorded, the rest are counts of lines.
+    """`recording.json`. `source` is the kind of the recorded source; the numbers count lines.
 
-    `datasets` are there if others than the history were asked for: these.
+    `datasets` is set if other datasets than the history were requested, and names these.
     """
 
     schema_version: int = OF_HISTORY_ALONE
@@ -82,10 +83,10 @@ class RecordingHead(Record, frozen=True, kw_only=True):
 
 
 class ListingAnswer(Record, frozen=True, kw_only=True):
-    """A line of `listing.jsonl`: the runs that a query brought, in the order in which they came.
+    """A line of `listing.jsonl`: the runs that a query returned, in the order of the source.
 
-    Asked again, a query brings all the runs of its answers, and the counts of the last. `left_out`
-    are the fields that the source did not know.
+    A query that was sent again has all the runs of its answers, and the counts of the last.
+    `left_out` are the fields that the source did not know.
     """
 
     query: ListingQuery
@@ -96,12 +97,12 @@ class ListingAnswer(Record, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Say whether it brought all the runs that its source counted."""
+        """Say whether it has all the runs that its source counted."""
         return self.matching is None or len(self.run_ids) >= self.matching
 
 
 class RunLine(Record, frozen=True, kw_only=True):
-    """A line of `runs.jsonl`: what the answer of this number, from 1, and later ones say."""
+    """A line of `runs.jsonl`: a run as in the answer of this number, from 1, and later ones."""
 
     answer: int
     run: dict[str, Any]
@@ -110,8 +111,8 @@ class RunLine(Record, frozen=True, kw_only=True):
 class RowsAnswer(Record, frozen=True, kw_only=True):
     """A line of `history.jsonl`: `rows` lines in `file`, or the reason why there are none.
 
-    `dataset` is there if they are not of the history, `refused` if the source does not give them to
-    whoever asked, `kind` beside every reason, but for those of earlier builds.
+    `dataset` is set if they are not of the history, `refused` if the source refused them to the
+    user, `kind` with every reason, except those of earlier builds.
     """
 
     run_id: str
@@ -131,7 +132,7 @@ class RowsAnswer(Record, frozen=True, kw_only=True):
 
 
 class RowLine(Record, omit_defaults=True, frozen=True, kw_only=True):
-    """A line of a file in `history/`. `file` tells apart the exported files that rows are from."""
+    """A line of a file in `history/`. `file` is the number of the exported file of the row."""
 
     live: bool
     row: dict[str, Any]
@@ -139,7 +140,7 @@ class RowLine(Record, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class MetadataAnswer(Record, frozen=True, kw_only=True):
-    """A line of `metadata.jsonl`: the file's content, null where there is none, or the reason."""
+    """A line of `metadata.jsonl`: the content of the file, null if there is none, or the reason."""
 
     run_id: str
     storage_id: str | None = None
@@ -150,13 +151,13 @@ class MetadataAnswer(Record, frozen=True, kw_only=True):
 
 
 def with_failure(answer: Answer, error: SourceError) -> Answer:
-    """Return an answer that says why there is none."""
+    """Return an answer with the reason of a failure."""
     refused = True if error.refused else msgspec.UNSET
     return replace(answer, failed=str(error), refused=refused, kind=error.failure.kind)
 
 
 def failure_of(answer: RowsAnswer | MetadataAnswer) -> SourceError:
-    """Return the error that an answer without data stands for."""
+    """Return the error that a failed answer stands for."""
     reason = answer.failed or "no reason recorded"
     kind = RunFailureKind.REFUSED if answer.refused is True else RunFailureKind.UNKNOWN
     return SourceError(reason, answer.kind or kind, retryable=False)
@@ -168,12 +169,12 @@ def encode_record(record: Record) -> bytes:
 
 
 def name_of(raw_run: Mapping[str, Any]) -> str:
-    """Return the run id of a JSON-safe node, as text whatever it is."""
+    """Return the run id of a JSON-safe node, always as text."""
     return str(raw_run.get("name"))
 
 
 def name_rows(answer: RowsAnswer) -> str:
-    """Return the name of the file that holds the rows of a window: the same in every recording."""
+    """Return the name of the file for the rows of a window: the same in every recording."""
     of_dataset = () if answer.of == HISTORY else (answer.of,)
     window = answer.window
     identity = _ENCODER.encode(
@@ -219,7 +220,7 @@ def read_head(folder: Path) -> RecordingHead:
 def read_lines(
     path: Path, decoder: msgspec.json.Decoder[_R], count: int
 ) -> Iterator[tuple[int, int, _R]]:
-    """Read a file of `count` lines: the number of each, from 1, its offset in bytes, its value."""
+    """Yield the number, from 1, the offset in bytes and the value of each of `count` lines."""
     number = offset = 0
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The files that a recording is made of on its way, and how it takes its place."""
+"""The temporary files of a recording, and how it replaces its target folder."""
 
 import shutil
 import threading
@@ -13,7 +13,7 @@ from dr_wandb.shell.store.disk_errors import disk_refusals
 
 
 class Span(NamedTuple):
-    """A byte range of a spool."""
+    """A byte range of a Spool."""
 
     offset: int
     length: int
@@ -36,11 +36,11 @@ class RowsPart:
                 self.rows += 1
 
     def flush(self) -> None:
-        """Hand everything to the system. Raises OSError."""
+        """Pass all written bytes to the system. Raises OSError."""
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file; what it still holds back is lost, unless it was flushed."""
+        """Close the file; bytes that were not flushed may be lost."""
         with suppress(OSError):
             self._file.close()
 
@@ -71,13 +71,13 @@ class Spool:
             return piece
 
     def close(self) -> None:
-        """Close the file; by then everything in it was read or is of no use."""
+        """Close the file, which nobody reads any more."""
         with suppress(OSError):
             self._file.close()
 
 
 def require_replaceable(folder: Path) -> None:
-    """Refuse a folder that holds something other than a recording."""
+    """Refuse a folder that is neither empty nor a recording."""
     with disk_refusals(folder):
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         foreign = bool(names - RECORDING_NAMES) or (folder.exists() and not folder.is_dir())

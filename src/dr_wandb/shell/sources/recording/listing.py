@@ -1,11 +1,11 @@
-"""Answering listing queries from those that were recorded.
+"""Answer listing queries from the recorded ones.
 
 Rules
 - The same query gets the same answer, with the counts of the source.
-- A complete answer holds those of narrower queries: every run holds all, runs created since a time
-  hold those created since a later one.
-- A run asked for by id is known from the last answer that shows it, or that would have shown it.
-- What none of this answers was not recorded.
+- A complete answer also answers narrower queries: all runs contain any others, and runs created
+  since a time contain those created since a later one.
+- A run requested by id comes from the last answer that has it, or that would have had it.
+- Any other query was not recorded.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,13 +38,13 @@ from dr_wandb.shell.sources.recording.format import (
 
 
 class _Node(Record, frozen=True, kw_only=True):
-    """The part of a run that says where it belongs in a listing."""
+    """The part of a run that decides its position in a listing."""
 
     name: Any = None
     created_at: Any = msgspec.field(default=None, name="createdAt")
 
 
-class _PlacedLine(Record, frozen=True, kw_only=True):
+class _OrderedLine(Record, frozen=True, kw_only=True):
     """The part of a `RunLine` that is held in memory."""
 
     answer: int
@@ -52,14 +52,14 @@ class _PlacedLine(Record, frozen=True, kw_only=True):
 
 
 _ANSWER = msgspec.json.Decoder(ListingAnswer)
-_PLACED = msgspec.json.Decoder(_PlacedLine)
+_ORDERED = msgspec.json.Decoder(_OrderedLine)
 _RUN = msgspec.json.Decoder(RunLine)
 
 
 class SaidRun(NamedTuple):
-    """What was said of a run from one answer on, and where in `runs.jsonl` that is.
+    """A recorded run from one answer on, and the offset of its line in `runs.jsonl`.
 
-    left_out: the fields that the source did not know when it said so.
+    left_out: the fields that the source did not know at that answer.
     """
 
     run_id: str
@@ -78,21 +78,21 @@ class ListingAnswerRuns(NamedTuple):
 
 
 class _RecordedAnswer(NamedTuple):
-    """A recorded answer: what it said of the runs it shows, and the ids that it was asked for."""
+    """A recorded answer: its runs, and the ids that its query asked for."""
 
     answer: ListingAnswer
     runs: dict[str, SaidRun]
     asked: frozenset[str]
 
     def knows(self, run_id: str) -> bool:
-        """Say whether the run is in the answer, or would be if it were there."""
+        """Say whether the run is in the answer, or would be if it existed."""
         if run_id in self.runs:
             return True
         everything = isinstance(self.answer.query, EveryRun) and self.answer.query.scope is None
         return self.answer.complete and (everything or run_id in self.asked)
 
     def holds(self, query: ListingQuery) -> bool:
-        """Say whether the answer holds all that the query asks for."""
+        """Say whether the answer contains all runs that the query asks for."""
         if scope_of(self.answer.query) not in (None, scope_of(query)):
             return False
         match (self.answer.query, query):
@@ -114,12 +114,12 @@ class _RecordedAnswer(NamedTuple):
 
 
 class RecordedListing:
-    """What a recording knows of the runs of a project. Raises DrWandbError where it is damaged."""
+    """The runs of a project in a recording. Raises DrWandbError if the recording is damaged."""
 
     def __init__(self, folder: Path, head: RecordingHead) -> None:
         self._folder = folder
         self._said: dict[str, list[SaidRun]] = {}
-        for _, offset, line in read_lines(folder / RUNS_FILE, _PLACED, head.runs):
+        for _, offset, line in read_lines(folder / RUNS_FILE, _ORDERED, head.runs):
             created_at = normalize_time(line.run.created_at)
             said = SaidRun(str(line.run.name), line.answer, offset, created_at)
             self._said.setdefault(said.run_id, []).append(said)
@@ -132,7 +132,7 @@ class RecordedListing:
             self._answers.append(_RecordedAnswer(answer, runs, frozenset(asked)))
 
     def answer(self, query: ListingQuery) -> ListingAnswerRuns:
-        """Answer a query. Raises DrWandbError where its answer was not recorded."""
+        """Answer a query. Raises DrWandbError if its answer was not recorded."""
         for recorded in self._answers:
             if recorded.answer.query == query:
                 runs = _oldest_first(recorded.runs.values())
@@ -150,12 +150,12 @@ class RecordedListing:
         raise self._not_recorded(_words(query))
 
     def read_runs(self, runs: Sequence[SaidRun]) -> list[dict[str, Any]]:
-        """Read what was said of these runs."""
+        """Read the nodes of these runs."""
         offsets = [said.offset for said in runs]
         return [line.run for line in read_lines_at(self._folder / RUNS_FILE, offsets, _RUN)]
 
     def _find(self, run_id: str, number: int, left_out: tuple[str, ...]) -> SaidRun:
-        """Return what the answer of this number, which left out fields, says of a run it lists."""
+        """Return a run as of the answer with this number, without its `left_out` fields."""
         for said in reversed(self._said.get(run_id, ())):
             if said.answer <= number:
                 return said._replace(left_out=left_out)

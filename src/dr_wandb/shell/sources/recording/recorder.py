@@ -1,14 +1,14 @@
-"""Recording: pass on what a source says, and write it down on the way.
+"""Recording: pass on the answers of a source, and write them down on the way.
 
 Guarantees
-- What is passed on is what is written, JSON-safe and without secrets, so that an export made while
-  recording and one made from the recording are the same bytes.
-- The bytes of a recording depend on what was asked and answered, not on threads or timing. Rows
-  stand in the order in which the source gave them.
+- The caller gets exactly what is written, JSON-safe and without secrets, so that an export made
+  while recording and one made from the recording have the same bytes.
+- The bytes of a recording depend on queries and answers, not on threads or timing. Rows are in the
+  order of the source.
 - A folder is a recording only after `close()`: until then everything is in a hidden folder beside
   it, and `abort()` leaves nothing. A sync that was killed leaves that hidden folder, `.recording-`
   and a number; it is safe to delete.
-- No history is held in memory, nor are runs: of each listed run its id and a byte range of a file.
+- No history and no run is held in memory: only the id of each listed run, and a byte range.
 """
 
 import itertools
@@ -48,16 +48,16 @@ from dr_wandb.shell.sources.recording.format import (
 from dr_wandb.shell.sources.recording.writer import KeptListing, RecordingWriter
 
 _IDENTITY = ("name", "id")
-"""Members of a node by which it is asked for again: never changed but to be valid text."""
+"""Members of a node by which it is requested again: changed only to be valid text."""
 
 
 class Recorder:
-    """A source that says what another says, and makes `folder` a recording of it at `close()`.
+    """A source that passes on another one, and makes `folder` a recording of it at `close()`.
 
-    recorded_at: the clock of the sync, which a replay goes by. secrets: texts that must not be
-    recorded, such as the API key in use; what is passed on has none too. As a context manager
-    it closes at the end, and aborts on an exception. Closing, aborting and constructing raise
-    DrWandbError where the folder holds something other than a recording or cannot be written.
+    recorded_at: the clock of the sync, which a replay uses. secrets: texts that must not be
+    recorded, such as the API key in use; they are removed from the answers too. As a context
+    manager it closes at the end, and aborts on an exception. Closing, aborting and constructing
+    raise DrWandbError if the folder is neither empty nor a recording, or cannot be written.
     """
 
     def __init__(
@@ -87,31 +87,31 @@ class Recorder:
 
     @property
     def kind(self) -> str:
-        """Return the kind of the source that is recorded."""
+        """Return the kind of the recorded source."""
         return self._source.kind
 
     @property
     def lists_at_once(self) -> bool:
-        """Say what the source that is recorded says."""
+        """Return the value of the recorded source."""
         return self._source.lists_at_once
 
     @property
     def address(self) -> str:
-        """Return the address of the source that is recorded."""
+        """Return the address of the recorded source."""
         return self._source.address
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Return nothing: what this says is clean."""
+        """Return nothing: the answers have no secrets left."""
         return ()
 
     @property
     def recorded_at(self) -> str | None:
-        """Return what the source that is recorded says."""
+        """Return the value of the recorded source."""
         return self._source.recorded_at
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
-        """Pass on an answer; it is recorded once its last page was passed on."""
+        """Pass on an answer; it is recorded after its last page."""
         return self._list_runs(query, next(self._listing_numbers))
 
     def _list_runs(self, query: ListingQuery, number: int) -> Iterator[RunPage]:
@@ -134,11 +134,11 @@ class Recorder:
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
-        """Pass on rows; they are recorded once the last was passed on, in place of earlier ones."""
+        """Pass on rows; they are recorded after the last one, in place of earlier ones."""
         return self._read_rows(HISTORY, self._source.read_history, run, window, attempt)
 
     def reader_of(self, dataset: str) -> ReadRows | None:
-        """Return what passes on the rows of a dataset, None if the source does not have it."""
+        """Return a reader that passes on a dataset's rows, None if the source does not have it."""
         read = find_reader(self._source, dataset)
         if read is not None:
             self._datasets.add(dataset)
@@ -167,7 +167,7 @@ class Recorder:
             self._writer.keep_rows(answer, part)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
-        """Pass on and record what is said of the metadata."""
+        """Pass on and record the metadata."""
         answer = MetadataAnswer(run_id=clean_text(run.run_id), storage_id=run.storage_id)
         try:
             metadata = self._source.read_metadata(run)
@@ -181,7 +181,7 @@ class Recorder:
         return answer.metadata
 
     def close(self) -> None:
-        """Make the folder a recording, and close the source. Once is enough."""
+        """Make the folder a recording, and close the source. Further calls do nothing."""
         if self._open:
             self._open = False
             try:
@@ -191,7 +191,7 @@ class Recorder:
                 self._source.close()
 
     def abort(self) -> None:
-        """Leave the folder as it was, and close the source. Nothing happens after `close()`."""
+        """Leave the folder as it was, and close the source. Does nothing after `close()`."""
         if self._open:
             self._open = False
             try:

@@ -1,12 +1,12 @@
 """Replaying: a source that answers from a recording, offline.
 
 Guarantees
-- A question that was asked when it was made is answered as it was then. Another one is answered
-  from an answer that holds all of it, or refused as not recorded; nothing is guessed, and no
-  answer is put together from histories that were read at different times.
+- A recorded query is answered as it was then. Another one is answered from an answer that contains
+  all of it, or refused as not recorded. Nothing is guessed, and no answer is combined from
+  histories that were read at different times.
 - `kind` is "replay"; the time is the recording's.
-- Histories are streamed. Of each run the id and the offsets of its lines are held in memory.
-- Opening checks every line but those of the histories, which are checked as they are read.
+- Histories are streamed. Only the id and the line offsets of each run are held in memory.
+- Opening checks every line except those of the histories, which are checked as they are read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,8 +48,8 @@ _ROW = msgspec.json.Decoder(RowLine)
 class RecordedSource:
     """A source that answers from the recording in `folder`.
 
-    `entity`, `project` and `mode` are what was recorded; whoever asks must check them. Raises
-    DrWandbError where the folder is not a recording, is damaged or comes from a later version.
+    `entity`, `project` and `mode` are the recorded ones; the caller must check them. Raises
+    DrWandbError if the folder is not a recording, is damaged or comes from a later version.
     """
 
     kind = "replay"
@@ -75,7 +75,7 @@ class RecordedSource:
             self._metadata.setdefault(metadata.run_id, []).append((offset, metadata.storage_id))
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
-        """Answer a query, oldest first, where the recording holds all of the answer."""
+        """Answer a query, oldest first, if the recording contains all of the answer."""
         found = self._listing.answer(query)
         empty = RunPage(runs=(), matching=found.matching, total=found.total)
         if not found.runs:
@@ -87,11 +87,11 @@ class RecordedSource:
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[RowBatch]:
-        """Read the rows inside a window, as they were read for it or else for the widest one."""
+        """Read the rows of a window, from its own answer or else from that of the widest one."""
         return self._read_rows(HISTORY, run, window)
 
     def reader_of(self, dataset: str) -> ReadRows | None:
-        """Return what reads the rows of a dataset, None if they were not asked for."""
+        """Return the reader of a dataset's rows, None if they were not recorded."""
         if dataset not in self._datasets:
             return None
         return lambda run, window, attempt: self._read_rows(dataset, run, window)
@@ -115,7 +115,7 @@ class RecordedSource:
             yield RowBatch(rows=rows, live=live, file=file)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
-        """Read the metadata, where it was asked for when the recording was made."""
+        """Read the metadata, if it was requested when the recording was made."""
         for offset, storage_id in self._metadata.get(run.run_id, ()):
             if _same_run(run.storage_id, storage_id):
                 (answer,) = read_lines_at(self._folder / METADATA_FILE, [offset], _METADATA)
@@ -125,7 +125,7 @@ class RecordedSource:
         raise self._not_recorded(f"the metadata of run {run.run_id!r}")
 
     def close(self) -> None:
-        """Do nothing: between two questions no file is open."""
+        """Do nothing: no file stays open between two calls."""
 
     def _find_rows(
         self, dataset: str, run: RunListing, window: FetchWindow
@@ -147,12 +147,12 @@ class RecordedSource:
 
 
 def _same_run(asked: str | None, recorded: str | None) -> bool:
-    """Compare storage ids: a run made anew under the same id is another run."""
+    """Compare storage ids: a run made again under the same id is another run."""
     return asked is None or recorded is None or asked == recorded
 
 
 def _width(window: FetchWindow) -> tuple[int, bool, int]:
-    """Order windows that all cover one: by where they begin, then by where they end."""
+    """Order windows that all cover one: by their first step, then by their last."""
     return (-window.low, window.stop is None, window.stop or 0)
 
 

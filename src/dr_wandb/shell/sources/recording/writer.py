@@ -1,9 +1,10 @@
-"""Writing a recording: collected in a hidden folder, put in order and moved into place at the end.
+"""Write a recording: collect it in a hidden folder, sort it and move it into place at the end.
 
 Guarantees
-- The bytes depend on what was kept, not on the order or the threads in which it came: listings go
-  by number, histories and metadata by run id. What is kept again under one key replaces.
-- The target folder is a recording as a whole or is as it was. It may be absent, empty, or another
+- The bytes depend on the answers, not on the order or the threads in which they came: listings are
+  sorted by number, histories and metadata by run id. A later answer of the same key replaces the
+  earlier one.
+- The target folder is a complete recording or is as it was. It may be absent, empty, or another
   recording, which is replaced; anything else is refused, at the start and at the end.
 - A full disk or a missing permission is `DrWandbError(DiskRefused)`.
 """
@@ -51,7 +52,7 @@ from dr_wandb.shell.store.disk_errors import disk_refusals
 
 
 class KeptListing(NamedTuple):
-    """An answer: by run id what `add_run` returned, and the fields that the source did not know."""
+    """An answer: the result of `add_run` by run id, and the fields that the source did not know."""
 
     query: ListingQuery
     matching: int | None
@@ -65,7 +66,7 @@ _MetadataKey = tuple[str, str]
 
 
 class RecordingWriter:
-    """One recording on its way into `folder`. Methods may be called from several threads."""
+    """Writes one recording into `folder`. Methods may be called from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._target = folder.resolve()
@@ -85,18 +86,18 @@ class RecordingWriter:
         self._metadata: dict[_MetadataKey, Span] = {}
 
     def add_run(self, raw_run: Mapping[str, Any]) -> Span:
-        """Write down a run that is part of an answer to come."""
+        """Write a run that is part of a later answer."""
         with disk_refusals(self._target):
             return self._runs.append(msgspec.json.encode(raw_run, order="sorted"))
 
     def keep_listing(self, number: int, listing: KeptListing) -> None:
-        """Keep an answer. number: orders the answers."""
+        """Store an answer. number: orders the answers."""
         with self._lock:
             self._listings[number] = listing
 
     @contextmanager
     def open_rows(self) -> Iterator[RowsPart]:
-        """Give a file to write rows to; unless it is kept, it is gone afterwards."""
+        """Yield a file to write rows to; it is removed at the end, unless `keep_rows` moved it."""
         path = self._staging / "parts" / str(next(self._part_numbers))
         with disk_refusals(self._target), self._still_writing():
             part = RowsPart(path, self._target)
@@ -107,7 +108,7 @@ class RecordingWriter:
             path.unlink(missing_ok=True)
 
     def keep_rows(self, answer: RowsAnswer, part: RowsPart | None) -> None:
-        """Keep the answer for a part of a run; `part` has its rows, None if it failed."""
+        """Store the answer for a part of a run; `part` has its rows, None if it failed."""
         name = name_rows(answer)
         path = self._staging / HISTORY_FOLDER / name
         with disk_refusals(self._target), self._still_writing():
@@ -120,14 +121,14 @@ class RecordingWriter:
             self._rows[_rows_key(answer)] = answer
 
     def keep_metadata(self, answer: MetadataAnswer) -> None:
-        """Keep what was said of one run's metadata."""
+        """Store the answer about one run's metadata."""
         with disk_refusals(self._target):
             span = self._metadata_lines.append(encode_record(answer))
         with self._lock:
             self._metadata[(answer.run_id, answer.storage_id or "")] = span
 
     def finish(self, head: RecordingHead) -> None:
-        """Put everything in order and in place. head: its counts are filled in."""
+        """Sort everything and move it into place. head: its counts are filled in."""
         try:
             with disk_refusals(self._target), self._still_writing():
                 self._over = True
@@ -156,7 +157,7 @@ class RecordingWriter:
             self.discard()
 
     def discard(self) -> None:
-        """Leave nothing of what is not in place."""
+        """Remove everything that was not moved into place."""
         with self._lock:
             self._over = True
         self._runs.close()
@@ -177,7 +178,7 @@ class RecordingWriter:
             spool.path.unlink()
 
     def _write_listings(self, listings: Sequence[KeptListing]) -> int:
-        """Write the answers, and each run where it differs from what was said of it before."""
+        """Write the answers, and each run that differs from its last line."""
         with (self._staging / RUNS_FILE).open("wb") as file:
             said: dict[str, str] = {}
             count = 0
@@ -217,8 +218,8 @@ class _RawRunLine(Record, frozen=True, kw_only=True):
 def _join_answers(kept: Mapping[int, KeptListing]) -> list[KeptListing]:
     """Return one answer for each query, in the order in which they were last asked.
 
-    Whoever asks again goes on with what came before: a query that was asked again brings the runs
-    of all its answers, as last seen, with the counts of the last.
+    The listing adds up repeated answers: a query that was sent again has the runs of all its
+    answers, as last seen, with the counts of the last.
     """
     joined: dict[ListingQuery, KeptListing] = {}
     for _, listing in sorted(kept.items()):
