@@ -10,7 +10,7 @@ from pathlib import Path
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.lock import read_holder
-from dr_wandb.shell.store.staging import KEPT
+from dr_wandb.shell.store.staging import SEGMENT_SUFFIX
 
 
 class Presence(Record, frozen=True, kw_only=True):
@@ -29,7 +29,9 @@ def look_beside(folder: Path) -> Presence:
     """Look at the hidden files of an export. A file that cannot be read counts as missing."""
     segments = 0
     with suppress(OSError):
-        segments = sum(path.suffix == KEPT for path in (folder / STAGING_FOLDER).iterdir())
+        segments = sum(
+            path.suffix == SEGMENT_SUFFIX for path in (folder / STAGING_FOLDER).iterdir()
+        )
     return Presence(
         holder=_holder_at_work(folder),
         commit=os.path.lexists(folder / RECORD_FILE),

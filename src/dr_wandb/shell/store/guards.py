@@ -16,7 +16,9 @@ from pathlib import Path
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, InTheWay, LeadsOutside
 
 DANGLING = "it is a link to a file that is missing"
-BRING_BACK = "restore that file, or remove the link and sync again to read again what W&B still has"
+RESTORE_TARGET = (
+    "restore that file; or remove the link and sync again, which reads what W&B still has"
+)
 
 
 def require_folder(folder: Path) -> None:
@@ -48,7 +50,7 @@ def require_own_folder(path: Path) -> None:
 def require_visible_file(path: Path) -> None:
     """Make sure that a visible file, if there is one, can be read and replaced."""
     if path.is_symlink() and not path.exists():
-        raise DrWandbError(DamagedFile(path=str(path), reason=DANGLING, remedy=BRING_BACK))
+        raise DrWandbError(DamagedFile(path=str(path), reason=DANGLING, remedy=RESTORE_TARGET))
     _require_file(path)
 
 

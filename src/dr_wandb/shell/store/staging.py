@@ -16,7 +16,7 @@ from dr_wandb.shell.store.checked_files import CHECKED_FILE
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
 from dr_wandb.shell.store.guards import require_own_file, require_own_folder, require_visible_file
 
-KEPT = ".segment"
+SEGMENT_SUFFIX = ".segment"
 
 
 def finish_interrupted(folder: Path) -> None:
@@ -60,5 +60,5 @@ def _clear(staging: Path) -> None:
     for path in staging.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.suffix != KEPT or path.is_symlink():
+        elif path.suffix != SEGMENT_SUFFIX or path.is_symlink():
             path.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 Clock = Callable[[], datetime]
 
-NARROWER = "%s rows leave the export: the selection no longer admits them"
+ROWS_DESELECTED = "%s rows leave the export: the selection no longer admits them"
 
 
 def utc_now() -> datetime:
@@ -302,7 +302,7 @@ class ExportEngine:
             LOGGER.warning("%s", line)
         deselected = count_deselected(assembled.changes)
         if deselected:
-            LOGGER.warning(NARROWER, deselected)
+            LOGGER.warning(ROWS_DESELECTED, deselected)
 
     def _summarize(
         self,

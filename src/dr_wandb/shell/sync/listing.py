@@ -46,7 +46,9 @@ from dr_wandb.shell.sync.project_listing import ProjectListing
 
 ATTEMPTS = 3
 
-UNSEEN = "%s does not know %s of a run: only its own filter decides which runs are in scope"
+UNKNOWN_SCOPE_FIELDS = (
+    "%s does not know %s of a run: only its own filter decides which runs are in scope"
+)
 
 Pause = Callable[[int], None]
 """Waits before a further attempt; takes the number of attempts made."""
@@ -184,7 +186,7 @@ class _ListingSession:
         scope = self.request.scope
         unseen = scope.unseen(left_out) if scope is not None else ()
         if new := [field for field in unseen if field not in self.unseen]:
-            LOGGER.warning(UNSEEN, self.source.address, ", ".join(new))
+            LOGGER.warning(UNKNOWN_SCOPE_FIELDS, self.source.address, ", ".join(new))
             self.unseen.update(new)
         if scope is None or not scope.without(unseen).admits(run):
             return scope is None

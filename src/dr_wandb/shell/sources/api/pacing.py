@@ -1,16 +1,16 @@
-"""Send requests at a pace that W&B admits, and once more where one fails in a way that may pass.
+"""Send requests at a pace that W&B admits, and again if one fails in a way that may pass.
 
 Rules
 - One pacer for all threads of a session: each request takes a turn, and a refusal of one (HTTP 429)
-  holds all of them off. When turns come is decided by `core.sync.pace`.
+  holds all of them off. `core.sync.pace` decides when turns come.
 - wandb-core waits for `Retry-After` by itself. Once such a refusal is known, all other requests are
-  held off as if it had come up; and while all that are on their way wait there, they are the ones
-  that try, so that the others wait as long as W&B asks. The first that is answered ends the hold.
-- A throttled request is sent again until it passes. It fails after `PATIENCE_SECONDS` of its own;
-  where all requests are refused for so long the others do not wait as long again.
-- Any other trouble that may pass is tried `ATTEMPTS` times, and no longer than one call may go
-  without progress.
-- What comes out in the end says what happened and after how long, and is not retryable.
+  held off as if it had been reported. While all requests under way wait there, no other one is
+  tried, so that all wait as long as W&B asks. The first answer ends the hold.
+- A throttled request is sent again until it passes. It fails after `PATIENCE_SECONDS`; if no
+  request passed in that time, the others do not wait as long again.
+- A request with other trouble that may pass is tried `ATTEMPTS` times; from the second attempt on,
+  it stops once `timeout_seconds` have passed in total.
+- The final error says what happened and after how long, and is not retryable.
 - A wait ends at once with `close`, and in the main thread with an interrupt.
 """
 
@@ -29,25 +29,25 @@ from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
 
 ATTEMPTS = 5
-"""Enough for a server that restarts; one that is broken is told apart within seconds."""
+"""Enough for a server that restarts; one that is broken is noticed within seconds."""
 
 LONGEST_BACKOFF_SECONDS = 30.0
-"""All waits of one request together, throttling apart; never more than its own timeout."""
+"""The sum of all waits of one request, without throttling; never more than its own timeout."""
 
 PATIENCE_SECONDS = 900.0
 """The SDK's own retries wait about as long; longer than any window W&B is known to use."""
 
 BACKOFF_SECONDS = 0.5
-"""The first wait, doubled for each further one; up to as much again is added by chance."""
+"""The first wait, doubled for each further one; a random part of up to the same is added."""
 
 LOUD_SECONDS = 5.0
 REMIND_SECONDS = 60.0
-"""Holds that are shorter than the first are reported no more often than the second."""
+"""Holds shorter than LOUD_SECONDS are reported at most once in REMIND_SECONDS."""
 
 SDK_RETRY_SECONDS = 1.0
 SDK_ATTEMPTS = 2
-"""wandb-core sends what was refused again after so long, unless `Retry-After` says otherwise; what
-comes up was refused so many times."""
+"""wandb-core sends a refused request again after SDK_RETRY_SECONDS, unless `Retry-After` says
+otherwise. A refusal that it reports is the last of SDK_ATTEMPTS."""
 
 T = TypeVar("T")
 Wait = Callable[[threading.Condition, float], object]
@@ -72,7 +72,7 @@ class ThrottledError(SourceError):
 
 
 class _Trouble:
-    """What has befallen one request so far."""
+    """The failures and waits of one request so far."""
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -84,8 +84,8 @@ class _Trouble:
 class Pacer:
     """Sends the requests of one session.
 
-    timeout_seconds: how long one request may go without progress. clock: seconds, never back.
-    wait: waits on a condition for so many seconds. chance: a number in [0, 1).
+    timeout_seconds: how long one request may go without progress. clock: seconds, monotonic.
+    wait: waits on a condition for a number of seconds. chance: returns a number in [0, 1).
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class Pacer:
         self._waiting_inside = 0
 
     def send(self, request: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
-        """Send a request when it is its turn, and again where that may help.
+        """Send a request when it is its turn, and again if that may help.
 
-        request: raises PassingError or ThrottledError for trouble that may pass. Raises what it
-        raises otherwise, and SourceError that is not retryable when nothing helped.
+        request: raises PassingError or ThrottledError for trouble that may pass; its other errors
+        are raised here too. Raises a SourceError that is not retryable if no attempt succeeds.
         """
         trouble = _Trouble()
         sending = tenacity.Retrying(
@@ -149,9 +149,9 @@ class Pacer:
             ) from error
 
     def refused_inside(self, refusals: int) -> None:
-        """Take note of refusals that wandb-core waits out, and say so again if it takes minutes.
+        """Note refusals that wandb-core waits out, and log again if the wait takes minutes.
 
-        refusals: how many there were since this was called last.
+        refusals: how many there were since the last call.
         """
         with self._changed:
             now = self._clock()
@@ -171,7 +171,7 @@ class Pacer:
                 LOGGER.warning("throttled by W&B, still waiting after %.0f s", now - since)
 
     def close(self) -> None:
-        """End every wait; whoever waits or asks from now on gets a SourceError."""
+        """End every wait; waiting and later requests get a SourceError."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -197,9 +197,9 @@ class Pacer:
         return answer
 
     def _request(self, request: Callable[[], T], sent: float) -> tuple[T, float]:
-        """Send a request, which is on its way from `sent` on.
+        """Send a request, which is under way from `sent` on.
 
-        Returns the answer and when it was sent last: by wandb-core, after any hold, if it waited.
+        Returns the answer and the time it was last sent: inf if wandb-core sent it after a wait.
         """
         with self._changed:
             self._on_their_way.append(sent)
@@ -227,11 +227,11 @@ class Pacer:
                 self._changed.notify_all()
 
     def _all_wait_inside(self) -> bool:
-        """Say whether all that is on its way is known to wait in wandb-core."""
+        """Say whether all requests under way are known to wait in wandb-core."""
         return 0 < len(self._on_their_way) <= self._waiting_inside
 
     def _take_turn(self) -> float:
-        """Wait for a turn, one thread at a time, and return when it was."""
+        """Wait for a turn, one thread at a time, and return its time."""
         with self._line, self._changed:
             while True:
                 self._check_open()
@@ -245,7 +245,7 @@ class Pacer:
                 self._wait(self._changed, max(seconds, 0.0) or SDK_RETRY_SECONDS)
 
     def _note_refusal(self, sent: float, at: float, *, inside: bool = False) -> None:
-        """Hold off after a refusal; `at` is now, or when wandb-core sends the request again."""
+        """Hold off after a refusal. at: now, or when wandb-core sends the request again."""
         now = self._clock()
         before = self._pace
         self._pace = note_refusal(before, sent, at, self._chance())
@@ -261,7 +261,7 @@ class Pacer:
             self._changed.notify_all()
 
     def _report(self, now: float, more: str) -> None:
-        """Say that all wait, once for a hold; of many short holds one a minute."""
+        """Log that all requests wait: once for a hold, and at most once a minute for short ones."""
         recently = self._reported_at is not None and now - self._reported_at < REMIND_SECONDS
         if self._pace.hold < LOUD_SECONDS and recently:
             return
@@ -283,7 +283,7 @@ class Pacer:
         )
 
     def _backoff(self, trouble: _Trouble, state: tenacity.RetryCallState) -> float:
-        """Return how long to wait before a further attempt; for a hold the turn is the wait."""
+        """Return how long to wait before a further attempt; 0 for a hold: its turn waits."""
         if isinstance(_error_of(state), ThrottledError):
             return 0.0
         left = min(LONGEST_BACKOFF_SECONDS, self._timeout) - trouble.waited
@@ -291,7 +291,7 @@ class Pacer:
         return max(0.0, min(left, doubled * (1 + self._chance())))
 
     def _rest(self, trouble: _Trouble, seconds: float) -> None:
-        """Wait before a further attempt of one request; the others go on."""
+        """Wait before a further attempt of one request; the others continue."""
         trouble.waited += seconds
         trouble.spent += seconds
         with self._changed:

@@ -1,4 +1,4 @@
-"""Read the Parquet files that W&B exports histories to, in batches, whatever their size."""
+"""Read the Parquet files of exported histories in batches, so that they may be of any size."""
 
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -18,21 +18,21 @@ from dr_wandb.shell.sources.api.arrow import encode_batch, select_batch, whole_s
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds, python_values
 
 CELLS_PER_BATCH = 50_000
-"""As Python objects a few megabytes."""
+"""A few megabytes as Python objects."""
 
 MOST_ROWS = 10_000
 
 COLUMN_BYTES = 1 << 16
-"""What is read of a column at once: a file may have thousands of them."""
+"""How many bytes of a column are read at once: a file may have thousands of columns."""
 
 BATCH_BYTES = 4 << 20
-"""What a batch holds in Arrow's memory, unless a single row holds more."""
+"""The size of a batch in Arrow's memory, unless a single row is larger."""
 
 _REFUSALS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
 class ColumnBatch:
-    """A batch that came as columns, with a null for each one that a row has no value in."""
+    """A batch of columns; a row has a null in each column that it has no value for."""
 
     live = False
 
@@ -53,7 +53,7 @@ class ColumnBatch:
         return [_row_of_twins(names, cells) for cells in zip(*columns, strict=True)]
 
     def encode(self, run_id: str) -> EncodedRows:
-        """Return the rows as lines. Raises SourceError where a value does not read."""
+        """Return the rows as lines. Raises SourceError if a value does not read."""
         try:
             encoded = encode_batch(self._columns, run_id)
         except _REFUSALS as error:
@@ -61,7 +61,7 @@ class ColumnBatch:
         return encoded or RowBatch(rows=self.rows, live=False).encode(run_id)
 
     def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
-        """Return what a selection admits, as lines. Raises SourceError if a value does not read."""
+        """Return the selected rows, as lines. Raises SourceError if a value does not read."""
         rows = self._columns.num_rows
         if not rows:
             return SelectedRows(b"", 0, (), b"", b"")
@@ -78,14 +78,14 @@ class ColumnBatch:
         return SelectedRows(*selected, steps, first, last)
 
     def inside(self, window: FetchWindow) -> "ColumnBatch":
-        """Return the rows whose step may lie in a window; leaving out the others saves encoding."""
+        """Return the rows whose step may be in a window; dropping the others saves encoding."""
         names = self._columns.schema.names
         if window.whole or names.count("_step") != 1:
             return self
         step = self._columns.column(names.index("_step"))
         if not (pa.types.is_integer(step.type) or pa.types.is_float64(step.type)):
             return self
-        if pa.types.is_float64(step.type):  # one that is no whole number is no step
+        if pa.types.is_float64(step.type):  # a step is a whole number
             is_whole = pc.and_(pc.is_finite(step), pc.equal(pc.floor(step), step))
             step = pc.if_else(is_whole, step, 0.0)
         known_step = pc.fill_null(step, 0)
@@ -98,7 +98,7 @@ class ColumnBatch:
 
 
 def _row_of_twins(names: Sequence[str], cells: Sequence[Any]) -> RawRow:
-    """Return a row of a file in which two columns have one name: neither value is dropped."""
+    """Return a row of a file in which two columns have the same name, with both values."""
     row: dict[str, Any] = {}
     for name, cell in zip(names, cells, strict=True):
         if cell is not None:
@@ -107,7 +107,7 @@ def _row_of_twins(names: Sequence[str], cells: Sequence[Any]) -> RawRow:
 
 
 class ParquetFiles(HistoryFiles):
-    """The Parquet files of one run, and the window that is asked for."""
+    """The Parquet files of one run, and the requested window."""
 
     def batches(self) -> Generator[ColumnBatch]:
         """Read the rows in the order of the files' first steps."""
@@ -116,9 +116,9 @@ class ParquetFiles(HistoryFiles):
 
 
 def read_parquet(path: Path, window: FetchWindow, number: int = 0) -> Iterator[ColumnBatch]:
-    """Read the rows of one file that may lie in a window. number: tells it apart from others.
+    """Read the rows of one file that may be in a window. number: of the file.
 
-    Raises SourceError where the file is not whole: the SDK stores what it got as if it were.
+    Raises SourceError if the file is incomplete: the SDK stores a part as if it were all of it.
     """
     try:
         with pq.ParquetFile(path, buffer_size=COLUMN_BYTES) as file:
@@ -129,11 +129,11 @@ def read_parquet(path: Path, window: FetchWindow, number: int = 0) -> Iterator[C
     except _REFUSALS as error:
         raise _unreadable(error) from error
     finally:
-        pa.default_memory_pool().release_unused()  # each thread would keep what its file took
+        pa.default_memory_pool().release_unused()  # else each thread would keep its memory
 
 
 def count_rows(path: Path) -> int:
-    """Return how many rows a file says that it has. Raises SourceError where it is not whole."""
+    """Return the row count in a file's metadata. Raises SourceError if the file is incomplete."""
     try:
         return int(pq.read_metadata(path).num_rows)
     except _REFUSALS as error:
@@ -141,18 +141,18 @@ def count_rows(path: Path) -> int:
 
 
 def in_step_order(paths: Sequence[Path]) -> Sequence[Path]:
-    """Order files by their first steps: rows of files that follow one another need no sorting."""
+    """Order files by their first steps, so that rows of files without overlap need no sorting."""
     return paths if len(paths) == 1 else sorted(paths, key=_least_step)
 
 
 def _least_step(path: Path) -> float:
-    """Return the least step of a file as its statistics tell it, 0 where they do not."""
+    """Return the least step in the statistics of a file, 0 if they have none."""
     try:
         metadata = pq.read_metadata(path)
         groups = map(metadata.row_group, range(metadata.num_row_groups))
         return min(map(_least_step_of_group, groups), default=0)
     except _REFUSALS:
-        return 0  # who reads it will say what is wrong with it
+        return 0  # reading the file will report the error
 
 
 def _least_step_of_group(group: Any) -> float:

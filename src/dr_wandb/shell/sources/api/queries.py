@@ -1,4 +1,4 @@
-"""The GraphQL documents of the API source. All of them read."""
+"""The GraphQL documents of the API source. All of them only read."""
 
 from collections.abc import Collection
 
@@ -33,8 +33,8 @@ def runs_document(
 ) -> str:
     """Return the document for one page of runs, without some fields of `LISTED` or `COUNTS`.
 
-    name_before: it also asks for the name of the run after the cursor `before`. cursors_only: it
-    asks nothing of the runs themselves.
+    name_before: also request the name of the run after the cursor `before`. cursors_only: request
+    no fields of the runs.
     """
     fields = [field for field in LISTED if field not in left_out]
     own = [field for field in fields if "." not in field]
@@ -85,7 +85,7 @@ query RunParquetHistory($entity: String!, $project: String!, $runName: String!,
   }
 }
 """
-"""The addresses of a run's Parquet files; who has one may download it for some time."""
+"""The addresses of a run's Parquet files; each of them allows the download for some time."""
 
 RUN_FILE = """
 query RunFiles($project: String!, $entity: String!, $name: String!, $fileNames: [String]) {

@@ -1,10 +1,9 @@
-"""Learn of refusals that wandb-core waits out by itself, from its own log.
+"""Read from wandb-core's log which refusals it waits out by itself.
 
-wandb-core obeys `Retry-After`, however long it is: no setting shortens that wait or turns it off
-(0 tries again means 20), and nothing comes up until it is over, or until the request is given up
-after `--timeout-seconds` (wandb 0.29 to 0.31). All that it
-says at once is a line in its log, which lies in the session's private folder. The line does not
-say how long it waits, or which request it was.
+wandb-core obeys `Retry-After`, however long it is: no setting shortens that wait or turns it off (0
+retries mean 20). It reports nothing until the wait is over, or until the request is given up after
+`--timeout-seconds` (wandb 0.29 to 0.31). It only writes a line to its log at once, in the session's
+private folder. The line names neither the length of the wait nor the request.
 """
 
 import json
@@ -25,7 +24,7 @@ _THROTTLED_STATUS = 429
 class RefusalWatch:
     """Looks at wandb-core's log, from now on and until it is closed.
 
-    folder: where the log is. on_refusals: told how many refusals were found, and so at each look.
+    folder: of the log. on_refusals: called at each look with the number of new refusals.
     """
 
     def __init__(self, folder: Path, on_refusals: Callable[[int], None]) -> None:
@@ -38,7 +37,7 @@ class RefusalWatch:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._closed.set()
 
     def _watch(self) -> None:
@@ -64,7 +63,7 @@ class RefusalWatch:
 
 
 def is_refusal(line: bytes) -> bool:
-    """Say whether a line of the log tells of a request that was refused (HTTP 429)."""
+    """Say whether a line of the log reports a request that was refused (HTTP 429)."""
     try:
         entry = json.loads(line)
     except ValueError:

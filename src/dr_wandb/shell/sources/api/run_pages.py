@@ -1,18 +1,17 @@
 """Listings from W&B, page by page.
 
 Rules
-- How many runs a page asks for is decided by `core.sync.paging`. A page that cannot be served is
-  not waited for: it is asked for again at once with fewer runs. Only one run alone is tried as
-  often as any other request.
-- W&B's cursors are offsets in disguise: a run that is deleted meanwhile makes paging skip another
-  one. So each page begins with the last run of the one before. A page of one large run brings only
-  the name of that one, from the same request.
-- So is a page that is answered with GraphQL errors, if fewer runs might help.
-- A run that cannot be served even alone is named by a page that asks for its name only, and left
-  unread; the listing goes on behind it. If not even the name can be had, only the cursor is asked
-  for, and the run is one that is counted but not listed, as one that W&B gives as null.
-- A server whose pages get no further has no more to list.
-- Which fields are left out is decided by `core.sync.left_out`, before the first page of an answer.
+- `core.sync.paging` decides how many runs a page asks for. A page that cannot be served is not
+  waited for: it is requested again at once with fewer runs, also after GraphQL errors if fewer runs
+  might help. Only a page of one run is tried as often as any other request.
+- W&B's cursors are offsets in disguise: if a run is deleted meanwhile, paging skips another one. So
+  each page begins with the last run of the one before. A page of one large run asks only for the
+  name of that last run, in the same request.
+- A run that cannot be served even alone is named by a page that asks only for its name, and stays
+  unread; the listing continues after it. If even the name cannot be served, only the cursor is
+  requested: the run is then counted but not listed, like one that W&B returns as null.
+- If a server's pages get no further, it has no more to list.
+- `core.sync.left_out` decides which fields are left out, before the first page of an answer.
 """
 
 import json
@@ -42,21 +41,21 @@ from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.translation import TooMuchError, UnknownFieldsError, UnservedError
 
 NAMING_ATTEMPTS = 2
-"""Tries to learn the name of a run that could not be served: a server that is down is told soon."""
+"""Tries to get the name of a run that could not be served; few, to notice soon if W&B is down."""
 
 MOST_STALLED = 3
-"""Pages in a row that may get no further: a server that ignores cursors gives them for ever."""
+"""Pages in a row that may get no further: a server that ignores cursors sends them for ever."""
 
-LEFT_OUT = "%s does not know %s of a run: not exported, and stored runs keep their values"
+UNKNOWN_FIELDS = "%s does not know %s of a run: not exported, and stored runs keep their values"
 UNCOUNTED = "%s does not count runs: nothing proves that a listing is complete"
 
 _NAMES_ONLY = frozenset(LISTED) - {"id", "name"}
 
 
 class _Start(NamedTuple):
-    """Where an answer goes on: after `cursor`, where `before` is the cursor of the run before.
+    """The start of a page: after `cursor`; `before` is the cursor of the run before that.
 
-    last: the id of the run at `cursor`, None if W&B gave none. None, all three, at the beginning.
+    last: the id of the run at `cursor`, None if W&B gave none. All are None at the beginning.
     """
 
     cursor: str | None = None
@@ -65,10 +64,10 @@ class _Start(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """A page as W&B gives it: `edges` after the cursor `after`, and if there are more.
+    """A page of W&B: `edges` after the cursor `after`, and whether there are more.
 
-    again: the first edge was asked for since it should be the last run of the page before. first:
-    the name that is where that run was. unread: why the run of this page could not be read.
+    again: the first edge should be the last run of the page before. first: the name of the run now
+    at that position. unread: why the run of this page could not be read.
     """
 
     project: Mapping[str, Any]
@@ -81,7 +80,7 @@ class _Answer(NamedTuple):
 
     @property
     def runs(self) -> list[Mapping[str, Any]]:
-        """Return the runs that are given; one may be null instead."""
+        """Return the runs of the page that are not null."""
         return [edge["node"] for edge in self.edges if edge.get("node")]
 
     @property
@@ -91,7 +90,7 @@ class _Answer(NamedTuple):
 
     @property
     def start(self) -> _Start:
-        """Return where the answer goes on. Raises SourceError if that is not said."""
+        """Return the start of the next page. Raises SourceError if W&B gave no cursor."""
         cursor = self.edges[-1].get("cursor")
         if not cursor:
             reason = "W&B answered with a page that does not say where it ends"
@@ -128,7 +127,7 @@ class RunPages:
             cursors.update(answer.cursors)
             if not page.unread:
                 unread = 0
-            elif not self._unread.issuperset(page.unread):  # not one that is asked for once more
+            elif not self._unread.issuperset(page.unread):  # not one that is requested once more
                 self._unread.update(page.unread)
                 unread += 1
             if unread > MOST_UNREAD and answer.unread is not None:
@@ -201,7 +200,7 @@ class RunPages:
     def _tried(
         self, document: str, page: Mapping[str, Any], attempts: int
     ) -> tuple[dict[str, Any], int]:
-        """Send a page; what fewer runs would not help with is tried as any other request."""
+        """Send a page; after trouble that fewer runs cannot help, try as any other request."""
         try:
             return self._session.measured(document, page, attempts)
         except SourceError as error:
@@ -224,7 +223,7 @@ class RunPages:
         if COUNTS in new:
             LOGGER.warning(UNCOUNTED, host)
         if fields := sorted(new - {COUNTS}):
-            LOGGER.warning(LEFT_OUT, host, ", ".join(fields))
+            LOGGER.warning(UNKNOWN_FIELDS, host, ", ".join(fields))
 
     def _name_unread(self, page: Mapping[str, Any], error: SourceError) -> _Answer:
         """Return an answer that names the run which could not be served alone, and why."""
@@ -269,7 +268,7 @@ class RunPages:
 
 
 def _is_too_much(error: SourceError) -> bool:
-    """Say whether the last try ended in trouble that might not come with fewer runs."""
+    """Say whether the last try might have succeeded with fewer runs."""
     return isinstance(error.__cause__, TooMuchError)
 
 

@@ -1,10 +1,10 @@
-"""What the errors of the SDK mean (measured with wandb 0.29 to 0.31).
+"""The meaning of the SDK's errors (measured with wandb 0.29 to 0.31).
 
 Rules
-- The status of an answer that wandb-core tried again is in the text alone, and in the text of
-  files (0.29) not even there: what was tried again inside is worth another try.
-- Only the words that wandb-core puts around an answer are read, never the answer's own, but for
-  those of a missing permission: a GraphQL answer of status 200 says so in no other way.
+- If wandb-core retried, the status is only in the error's text, and for files (0.29) not even
+  there: an error after such retries is worth another try.
+- Only wandb-core's own words are read, never those of the answer, except the words for a missing
+  permission: a GraphQL answer of status 200 has no other sign of it.
 """
 
 import json
@@ -40,28 +40,28 @@ _GAVE_UP = "giving up after "
 _BUSY = "service process is busy and did not respond in time"
 _CUT_SHORT = "unexpected EOF"
 _NOTHING = "EOF"
-"""An answer of no bytes at all, as a whole text."""
+"""The complete text of an error for an answer of no bytes."""
 
 _TOO_SLOW = (
     "(Client.Timeout or context cancellation while reading body)",
     "context deadline exceeded",
 )
-"""An answer that had begun, and was not whole in time."""
+"""An answer that had started, and was not complete in time."""
 _NOBODY_THERE = ("connection refused", "no such host", "network is unreachable", "no route to host")
 _RETRIED = re.compile(
     r"giving up after \d+ attempt\(s\)(?:: unexpected HTTP status \d+[^\n]*)?"
     r"\s+while retrying: (?:HTTP|unexpected HTTP status) (\d{3})\b"
 )
 _XML = ": body: <"
-"""The body of a storage's refusal follows, with ids of its own in it."""
+"""The body of a storage's refusal follows, which contains its own ids."""
 _FILE_STATUS = re.compile(r"^file transfer: download: failed to download: status: (\d{3})\b")
 _RETURNED = re.compile(r"^returned error (\d{3})\b(?:: )?(.*)", re.DOTALL)
-"""How wandb-core tells of the status and the body of an answer that it does not try again."""
+"""How wandb-core reports the status and the body of an answer that it does not retry."""
 _PREFIX = re.compile(r"^giving up after \d+ attempt\(s\):? ?(?:while retrying: )?(?=\S)")
 
 
 class Trouble(Enum):
-    """What kind of trouble an error is."""
+    """The kind of trouble of an error."""
 
     THROTTLED = "throttled"
     PASSING = "passing"
@@ -69,7 +69,7 @@ class Trouble(Enum):
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """Say whether a request that failed is worth sending again, and whether all must wait."""
+    """Return whether a failed request is worth another try, and whether all must wait."""
     text = str(error.__cause__ or error)
     status = status_of(error)
     if isinstance(error, TimeoutError):
@@ -78,7 +78,7 @@ def trouble_of(error: BaseException) -> Trouble:
 
 
 def trouble_of_text(text: str) -> Trouble:
-    """Judge by what wandb-core says, where there is no status."""
+    """Return the kind of trouble by wandb-core's text, for an error without a status."""
     found = _RETRIED.search(text) or _FILE_STATUS.search(text)
     if found:
         return _trouble_of_status(int(found[1]))
@@ -88,20 +88,20 @@ def trouble_of_text(text: str) -> Trouble:
 
 
 def may_be_too_much(error: BaseException) -> bool:
-    """Say whether trouble that may pass could be about the size of what was asked for.
+    """Say whether trouble that may pass could be due to the size of the answer.
 
-    A timeout, 502, 504, an answer cut off, a connection dropped in the middle; only 503 says that
-    the server takes no request at all.
+    So may a timeout, 502, 504, an answer cut off, or a dropped connection; only 503 says that the
+    server takes no request at all.
     """
     found = _RETRIED.search(str(error.__cause__ or error))
     return UNAVAILABLE_STATUS not in (status_of(error), int(found[1]) if found else 0)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Say whether W&B is there, but does not give this to the key in use.
+    """Say whether W&B was reached, but refuses this to the key in use.
 
-    402, 403, or words for it in a GraphQL answer. A file that is refused is none: its address may
-    only have expired.
+    By 402, 403, or words for it in a GraphQL answer. A refused file does not count: its address
+    may only have expired.
     """
     text = str(error.__cause__ or error)
     if _FILE_STATUS.search(text):
@@ -110,18 +110,18 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def is_refusal_of_key(error: BaseException) -> bool:
-    """Say whether W&B does not take the key in use any more."""
+    """Say whether W&B no longer accepts the key in use."""
     return _reported_status(error) == KEY_REFUSED_STATUS
 
 
 def _reported_status(error: BaseException) -> int:
-    """Return the HTTP status behind an error, also if it is in the text only; 0 if none is."""
+    """Return the HTTP status of an error, also if it is only in the text; 0 if there is none."""
     returned = _RETURNED.match(str(error.__cause__ or error))
     return int(returned[1]) if returned else status_of(error)
 
 
 def has_answered(error: BaseException) -> bool:
-    """Say whether the host is there: it answered with a status, or with GraphQL errors."""
+    """Say whether the host was reached: it answered with a status, or with GraphQL errors."""
     text = str(error.__cause__ or error)
     return bool(_reported_status(error) or _RETRIED.search(text) or is_graphql_errors(text))
 
@@ -133,7 +133,7 @@ def _trouble_of_status(status: int) -> Trouble:
 
 
 def is_late(error: BaseException) -> bool:
-    """Say whether wandb-core had no answer for us in time."""
+    """Say whether wandb-core had no answer in time."""
     return _BUSY in str(error.__cause__ or error)
 
 
@@ -146,19 +146,19 @@ def kind_of(error: BaseException) -> RunFailureKind:
         return RunFailureKind.SERVER_ERROR
     if trouble_of(error) is Trouble.PASSING or any(words in text for words in _NOBODY_THERE):
         return RunFailureKind.UNREACHABLE
-    if isinstance(error, ValueError):  # what came is not JSON
+    if isinstance(error, ValueError):  # the answer is not JSON
         return RunFailureKind.UNUSABLE_ANSWER
     return RunFailureKind.UNEXPECTED
 
 
 def nobody_there(error: BaseException) -> bool:
-    """Say whether the host cannot be reached at all, so that waiting is of little use."""
+    """Say whether the host cannot be reached at all, so that waiting hardly helps."""
     text = str(error)
     return _GAVE_UP in text and any(words in text for words in _NOBODY_THERE)
 
 
 def status_of(error: BaseException) -> int:
-    """Return the HTTP status behind an error of the SDK, 0 where there is none."""
+    """Return the HTTP status of an error of the SDK, 0 if there is none."""
     for cause in (error, error.__cause__):
         response = getattr(cause, "response", None)
         status = getattr(response, "http_status", 0)
@@ -168,7 +168,7 @@ def status_of(error: BaseException) -> int:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error of the SDK says, on one line, without what wandb-core repeats."""
+    """Return the text of an SDK error on one line, without wandb-core's repetitions."""
     text = " ".join(str(error).split()) or type(error).__name__
     if text.endswith(_TOO_SLOW) or _BUSY in text:
         return "no whole answer in time; --timeout-seconds sets the limit"
@@ -198,9 +198,9 @@ def _said_in(body: str) -> str:
 
 
 def explain(error: BaseException, host: str) -> Failure:
-    """Say which failure it is that kept a session from being opened.
+    """Return the failure that kept a session from being opened.
 
-    The SDK raises AuthenticationError for every reason, an unreachable host among them.
+    The SDK raises AuthenticationError for every reason, also for an unreachable host.
     """
     reason = reason_of(error)
     if isinstance(error, UsageError) and not isinstance(error, AuthenticationError):

@@ -1,10 +1,10 @@
-"""The handles through which requests go to wandb-core, one for each `wandb.Api`.
+"""The handles for requests to wandb-core, one for each `wandb.Api`.
 
 Rules
-- wandb-core takes at most 10 requests at a time for one `Api`, further ones wait in line and their
-  time counts (wandb 0.31.0). So a second `Api` is opened once the first has often been full.
-- It is opened while requests go on. Where it cannot be had they go on with the first.
-- Each request goes to the `Api` that is at work on the fewest.
+- wandb-core takes at most 10 requests at a time for one `Api`; further ones wait, and their time
+  counts (wandb 0.31.0). So a second `Api` is opened once the first has often been full.
+- It is opened while requests continue. If it cannot be opened, they continue with the first.
+- Each request goes to the `Api` with the fewest requests under way.
 """
 
 import threading
@@ -16,11 +16,11 @@ from dr_wandb.shell.background import start
 from dr_wandb.shell.progress import LOGGER
 
 FULL = 8
-"""Requests at a time that one `Api` takes well."""
+"""Requests at a time that one `Api` takes without a wait."""
 
 OFTEN = 16
-"""So many requests have found all slots taken before another `Api` pays: opening one is a request
-of its own."""
+"""How many requests must find all slots taken before another `Api` saves time: opening one is a
+request of its own."""
 
 MOST = 2
 
@@ -29,7 +29,7 @@ CLOSING_SECONDS = 3.0
 
 
 class _Handle:
-    """One handle, and how many requests it is at work on."""
+    """One handle, and its number of requests under way."""
 
     def __init__(self, api: Any) -> None:
         self.api = api
@@ -50,12 +50,12 @@ class SdkHandles:
 
     @property
     def count(self) -> int:
-        """Return how many there are."""
+        """Return the number of handles."""
         return len(self._handles)
 
     @contextmanager
     def borrow(self) -> Iterator[Any]:
-        """Give the SDK's handle to its service for one request."""
+        """Yield the SDK's handle to its service for one request."""
         with self._lock:
             handle = min(self._handles, key=lambda one: one.load)
             if handle.load >= FULL:
@@ -68,7 +68,7 @@ class SdkHandles:
                 handle.load -= 1
 
     def _note_full(self) -> None:
-        """Have another one opened, once: what fails will hardly succeed a moment later."""
+        """Let another `Api` be opened, only once: a second try would hardly succeed either."""
         self._found_full += 1
         if self._found_full == OFTEN and len(self._handles) < MOST and not self._closed:
             self._settled.clear()
@@ -86,7 +86,7 @@ class SdkHandles:
             self._settled.set()
 
     def close(self) -> None:
-        """Open no other, and wait for one that is being opened: it would start wandb-core anew."""
+        """Open no other, and wait for one being opened: later it would start wandb-core again."""
         self._closed = True
         self._settled.wait(CLOSING_SECONDS)
 

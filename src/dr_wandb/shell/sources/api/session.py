@@ -1,11 +1,11 @@
-"""A session with W&B through its SDK, kept to itself.
+"""A session with W&B through its SDK, in folders of its own.
 
-The SDK writes outside of what one asks for: a folder for each run it builds, a cache of Parquet
-files that it trusts by name, logs, telemetry. So it gets private folders before its service
-starts; where wandb is already at work in this process, as in a notebook, its folders are left
-alone and only explicit ones are used. Its own retries are cut short: they can hide a throttled
-server for a quarter of an hour (20 tries, wandb 0.31.0). What is sent takes its turn with the
-session's pacer, which does the waiting and the trying again.
+The SDK writes files that nobody asked for: a folder for each run it builds, a cache of Parquet
+files that it trusts by name, logs, telemetry. So it gets private folders before its service starts.
+If wandb is already at work in this process, as in a notebook, its folders are not changed and only
+explicit ones are used. Its own retries are cut short: they can hide a throttled server for a
+quarter of an hour (20 tries, wandb 0.31.0). Each request takes its turn with the session's pacer,
+which does the waiting and the retries.
 """
 
 import os
@@ -41,17 +41,17 @@ from dr_wandb.shell.sources.api.wandb_core import borrow_service
 T = TypeVar("T")
 
 Smaller = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Gives the variables of the next try, after those of one whose answer may have been too large."""
+"""Returns the variables of the next try, given those whose answer may have been too large."""
 
 OPENING_ATTEMPTS = 3
-"""A wrong address is told within seconds."""
+"""Few enough to report a wrong address within seconds."""
 
 EVERYBODY = 10_000
-"""Threads that may wait to send: each of them learns from the pacer that the session has ended."""
+"""More threads than may wait to send: the pacer tells each one that the session has ended."""
 
 
 class ApiSession:
-    """Raw GraphQL calls through `wandb.Api`, where its public methods are not faithful."""
+    """Raw GraphQL calls through `wandb.Api`, whose public methods lose data."""
 
     def __init__(
         self, private: Path, timeout_seconds: int, *, max_rate: float | None = None
@@ -73,7 +73,7 @@ class ApiSession:
         self._handles = SdkHandles(self._api, lambda: self._pacer.send(self._open, attempts=1))
 
     def _watch_refusals(self) -> RefusalWatch | None:
-        """Watch the log of wandb-core, if it was started here: another's is not known."""
+        """Watch the log of wandb-core if it was started here: the path of another is not known."""
         if self._service is None:
             return None
         return RefusalWatch(self._service.logs, self._pacer.refused_inside)
@@ -89,7 +89,7 @@ class ApiSession:
         return api
 
     def _open(self) -> Any:
-        """Open the SDK's session, which asks W&B who this is."""
+        """Open the SDK's session, which asks W&B for the user of the key."""
         try:
             return wandb.Api(timeout=self._timeout)
         except SDK_ERRORS as error:
@@ -98,13 +98,13 @@ class ApiSession:
             raise DrWandbError(explain(error, self.host)) from error
 
     def service(self) -> AbstractContextManager[Any]:
-        """Give the SDK's handle to its service for one request."""
+        """Return a context with the SDK's handle to its service, for one request."""
         assert self._handles is not None
         return self._handles.borrow()
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Return the API key in use, if it is one."""
+        """Return the API key in use, if there is one."""
         key = getattr(self._api, "api_key", None)
         return (str(key),) if key else ()
 
@@ -114,7 +114,7 @@ class ApiSession:
         return str(handle_of(self._api).app_url)
 
     def viewer(self) -> tuple[str, tuple[str, ...]]:
-        """Return the user that the key belongs to, and the entities that are the user's own.
+        """Return the user that the key belongs to, and the entities of this user.
 
         Raises SourceError.
         """
@@ -126,10 +126,10 @@ class ApiSession:
         return (names[0] if names else "unknown"), names
 
     def send(self, request: Callable[[], T]) -> T:
-        """Do something that asks W&B, when it is its turn, and again where that may help.
+        """Send a request to W&B when it is its turn, and again if that may help.
 
-        At most `WORKERS` threads do so at a time, however many there are. request: raises what
-        `translate` makes of an error of the SDK.
+        At most `WORKERS` threads send at a time. request: raises the SDK's errors as translated by
+        `translate`.
         """
         with self._slots:
             return self._pacer.send(request)
@@ -139,14 +139,14 @@ class ApiSession:
     ) -> dict[str, Any]:
         """Send one GraphQL query and return its `data`.
 
-        Raises DrWandbError where the key is refused, SourceError for everything else.
+        Raises DrWandbError if the key is refused, SourceError for everything else.
         """
         return self.send(self.attempt(document, variables, smaller))
 
     def attempt(
         self, document: str, variables: Mapping[str, Any], smaller: Smaller | None = None
     ) -> Callable[[], dict[str, Any]]:
-        """Return what sends a query once, for `send`: after each failure it asks for less."""
+        """Return a function for `send` that sends a query, and a smaller one after a failure."""
         asked = variables
 
         def request() -> dict[str, Any]:
@@ -162,9 +162,9 @@ class ApiSession:
     def measured(
         self, document: str, variables: Mapping[str, Any], attempts: int
     ) -> tuple[dict[str, Any], int]:
-        """Send one GraphQL query, this often at most; return its `data`, and its bytes in memory.
+        """Send one GraphQL query, at most `attempts` times; return its `data` and size in memory.
 
-        Raises as `query` does. What the last attempt raised is the cause of the SourceError.
+        Raises as `query` does. The error of the last attempt is the cause of the SourceError.
         """
         return self._pacer.send(lambda: self._query(document, variables), attempts=attempts)
 
@@ -182,13 +182,13 @@ class ApiSession:
         return answer, size
 
     def translate(self, error: BaseException) -> Exception:
-        """Return what an error of the SDK is: one of the sync if the key is refused."""
+        """Return the error for one of the SDK: a DrWandbError if the key is refused."""
         if is_refusal_of_key(error):
             return DrWandbError(KeyRefused(host=self.host))
         return translate(error)
 
     def close(self) -> None:
-        """End all waits and give the service back; the last session of this process stops it."""
+        """End all waits and return the service; the last session of this process stops it."""
         self._pacer.close()
         self._slots.release(EVERYBODY)
         if self._watch is not None:

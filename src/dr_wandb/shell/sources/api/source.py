@@ -1,9 +1,9 @@
 """Runs from W&B, through the real SDK.
 
-What is exported to Parquet is downloaded with the SDK's `Run.download_history_exports` and read
-with pyarrow. Listings and live rows go one level down, to the SDK's own GraphQL call: its paging
-hides the rest of a page behind a run without a user, and its scans lose rows that share a step
-(wandb 0.31.0; the contract suite runs on the lowest and the newest SDK).
+Rows that are exported to Parquet are downloaded with the SDK's `Run.download_history_exports` and
+read with pyarrow. Listings and live rows use the SDK's own GraphQL call, one level below: its
+paging hides the rest of a page after a run without a user, and its scans lose rows that share a
+step (wandb 0.31.0; the contract suite runs on the lowest and the newest SDK).
 """
 
 import shutil
@@ -32,14 +32,14 @@ from dr_wandb.shell.sources.api.session import ApiSession, Smaller
 from dr_wandb.shell.sources.api.tail_pages import TailPage
 
 PAGE_LIMIT = 1000
-"""The most runs that W&B is documented to serve in a page."""
+"""The largest page of runs that W&B serves, by its documentation."""
 
 READERS = 2
-"""Parquet files that are read here at once, of all that are downloaded: one is encoded, which is
-work for one thread at a time anyway, while the other is read or written."""
+"""How many of the downloaded Parquet files are read here at once: one is encoded, which only one
+thread at a time can do anyway, while the other is read or written."""
 
 NEWEST_RUNS = 20
-"""Runs among which one with rows is looked for, to ask whether histories are given."""
+"""The number of newest runs among which `newest_run_with_rows` looks."""
 
 METADATA_FILE = "wandb-metadata.json"
 
@@ -65,7 +65,7 @@ class ApiSource:
 
     @classmethod
     def open(cls, request: ExportRequest, private: Path) -> "ApiSource":
-        """Open a session for a request, with `private` as the folder for all that the SDK writes.
+        """Open a session for a request, with `private` as the folder for everything the SDK writes.
 
         Raises DrWandbError: no key, key refused, host unreachable.
         """
@@ -89,22 +89,22 @@ class ApiSource:
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
-        """Read exported rows from Parquet, the others from the live history."""
+        """Read exported rows from Parquet, and all others from the live history."""
         for part in self.read_history_or_files(run, window, attempt):
             yield from self.read_files(part) if isinstance(part, HistoryFiles) else (part,)
 
     def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
-        """Read the rows of some Parquet files, of few at once."""
+        """Read the rows of some Parquet files, at most `READERS` of them at once."""
         with self._readers:
             yield from files.batches()
 
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch | HistoryFiles]:
-        """Read as `read_history` does, but leave Parquet that holds all rows to be read.
+        """Read as `read_history` does, but yield Parquet files unread if they hold all rows.
 
         A window that begins at a step is mostly the tail of a run that is alive, and not exported:
-        its live rows are read first, since a Parquet file can only be had as a whole.
+        its live rows are read first, since a Parquet file must be downloaded completely.
         """
         if window.start:
             yield from self._read_tail(run, window, attempt, window.start)
@@ -123,11 +123,11 @@ class ApiSource:
     def _read_tail(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int
     ) -> Iterator[HistoryBatch | HistoryFiles]:
-        """Read live rows from a step on; what is exported too, unless that step itself is live.
+        """Read live rows from a step on, and exported ones unless that step itself is live.
 
-        W&B exports a history from its beginning on, so a live row at `start` says that no later one
-        is exported. What is exported is asked for after the live rows: a row that moves meanwhile
-        comes twice, not never.
+        W&B exports a history from its beginning on, so a live row at `start` proves that no later
+        one is exported. Exported rows are requested after the live ones: a row that moves meanwhile
+        comes twice instead of never.
         """
         together = self._ask_together if attempt == 0 else None
         batches = LiveHistory(self._ask_run, together).read(run, window, attempt, start)
@@ -141,10 +141,10 @@ class ApiSource:
     def _read_exported(
         self, run: RunListing, window: FetchWindow, has_live: bool | None = None
     ) -> Generator[HistoryBatch | HistoryFiles, None, tuple[int, bool]]:
-        """Download a run's Parquet files and read them, or give them if there are no live rows.
+        """Download a run's Parquet files and read them, or yield them if there are no live rows.
 
-        has_live: None if only W&B's list of exports can tell. Returns how many rows the files have
-        that were read here, and whether there are live rows beside them.
+        has_live: None if only W&B's list of exports can say. Returns the number of rows in files
+        that were read here, and whether there are live rows too.
         """
         folder = self._downloads.new_folder()
         try:
@@ -177,10 +177,10 @@ class ApiSource:
         return self._run_of(self._tails.send(page, alone))
 
     def require_history(self, run_id: str) -> Exported:
-        """Ask for what a sync reads of a history: the list of exports, live rows, and a file.
+        """Request the parts of a history that a sync reads: list of exports, live rows, a file.
 
-        Returns what is known of the file. Raises SourceError; `refused` if the run is there and its
-        history is not given.
+        Returns whether the file can be downloaded. Raises SourceError; it is `refused` if W&B has
+        the run but refuses its history.
         """
         exports = self._ask_run(EXPORTED_FILES, {"runName": run_id, "liveKeys": ["_step"]})
         page = {"run": run_id, "minStep": 0, "maxStep": BEYOND, "pageSize": 1}
@@ -189,7 +189,7 @@ class ApiSource:
         return ask_for_file(str(addresses[0]), self._timeout) if addresses else Exported.NONE
 
     def newest_run_with_rows(self, besides: str) -> str | None:
-        """Return the id of the newest run that has rows, None if no other of the last ones has."""
+        """Return the newest run with rows besides one, None if none of the last ones has any."""
         left_out = {*LISTED, COUNTS} - {"name", "historyLineCount"}
         page = {
             **self._names(),
@@ -228,7 +228,7 @@ class ApiSource:
         return {"entity": self._entity, "project": self._project}
 
     def _run_of(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the run in an answer. A null means gone or forbidden, never "no rows"."""
+        """Return the run in an answer. A null means missing or forbidden, never "no rows"."""
         run = (answer.get("project") or {}).get("run")
         if not isinstance(run, Mapping):
             reason = "W&B answered that there is no such run"
@@ -238,8 +238,8 @@ class ApiSource:
 
 @cache
 def _import_arrow_early() -> None:
-    """Import Arrow beside the first downloads: it takes a good part of a second.
+    """Import Arrow during the first downloads: it takes a good part of a second.
 
-    A run that has ended is mostly exported; a sync that reads none does without Arrow.
+    A run that has ended is mostly exported; a sync that reads no such run does not need Arrow.
     """
     start(lambda: import_module("dr_wandb.shell.sources.api.parquet"))

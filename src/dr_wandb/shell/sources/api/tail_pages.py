@@ -1,10 +1,10 @@
-"""A request for the live rows of several runs, and what of its answer can be trusted.
+"""One request for the live rows of several runs, and the checks of its answer.
 
 Rules
-- Each run has an alias of its own, and its answer says its name: rows of another run are noticed.
-- Only a page that is expected to be small is asked for with others. How many rows it has is
-  estimated by how dense the steps of the whole run are.
-- A page with as many rows as were asked for may have been cut off.
+- Each run has an alias of its own, and its answer has its name: rows of another run are noticed.
+- Only a page that is expected to be small is requested with others. Its number of rows is estimated
+  by the density of the steps in the whole run.
+- A page with as many rows as were requested may have been cut off.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ Request = Callable[[], Answer]
 """Sends a query once."""
 
 MOST_RUNS = 16
-"""A document for so many has 66 variables. More would save little, and a failure concerns them all.
+"""A document for 16 runs has 66 variables. More would save little, and a failure affects them all.
 """
 
 SPARE_ROWS = 20
@@ -32,7 +32,7 @@ SPARE_ROWS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class TailPage:
-    """A page of live rows with min_step <= step < max_step, asking for at most `most_rows`."""
+    """A page of at most `most_rows` live rows with min_step <= step < max_step."""
 
     run_id: str
     min_step: int
@@ -41,9 +41,9 @@ class TailPage:
 
 
 def tail_page(run: RunListing, min_step: int, max_step: int) -> TailPage | None:
-    """Return a page that asks for twice the rows that are expected, and some more.
+    """Return a page that asks for twice the expected rows, and `SPARE_ROWS` more.
 
-    None if the listing does not say how many to expect.
+    None if the listing has no counts for an estimate.
     """
     if run.history_line_count is None or run.last_step is None:
         return None
@@ -53,7 +53,7 @@ def tail_page(run: RunListing, min_step: int, max_step: int) -> TailPage | None:
 
 
 def pages_document(count: int) -> str:
-    """Return the document that asks for a page of each of several runs."""
+    """Return the document that requests one page of each of several runs."""
     numbers = [{"n": number} for number in range(count)]
     return _DOCUMENT % {
         "variables": "".join(_VARIABLES % one for one in numbers),
@@ -62,7 +62,7 @@ def pages_document(count: int) -> str:
 
 
 def pages_variables(pages: Sequence[TailPage]) -> dict[str, Any]:
-    """Return the variables of that document, but for `entity` and `project`."""
+    """Return the variables of that document, except `entity` and `project`."""
     variables: dict[str, Any] = {}
     for number, page in enumerate(pages):
         variables[f"run{number}"] = page.run_id
@@ -73,7 +73,7 @@ def pages_variables(pages: Sequence[TailPage]) -> dict[str, Any]:
 
 
 def answers_of(answer: Answer, pages: Sequence[TailPage]) -> list[Answer | None]:
-    """Return what each run would have been answered alone, None if its page may be cut off.
+    """Return the answer that each run would get alone, None if its page may be cut off.
 
     Raises SourceError unless all runs are there, with their rows.
     """
@@ -96,7 +96,7 @@ def _unusable(reason: str) -> SourceError:
 
 
 def fitting_rows(answers: Iterable[Answer | None]) -> int | None:
-    """Return how many rows of the size of these an answer may hold, None if there are none."""
+    """Return how many rows of this size an answer may hold, None if there are no rows."""
     rows = [row for one in answers if one for row in one["project"]["run"]["history"]]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Errors of the SDK as those that the pacer, and whoever asked, go by."""
+"""Translate errors of the SDK into those that the pacer and the callers handle."""
 
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.server_words import may_be_about_one_run
@@ -18,15 +18,15 @@ from dr_wandb.shell.sources.api.sdk_errors import (
 
 
 class TooMuchError(PassingError):
-    """A request failed in a way that may pass, or that it would not if less were asked for."""
+    """A request failed in a way that may pass, or that a smaller request might avoid."""
 
 
 class LateAnswerError(TooMuchError, LateError):
-    """A request was not answered in time; it might be if less was asked for."""
+    """A request was not answered in time; a smaller one might be."""
 
 
 class UnservedError(SourceError):
-    """An answer of GraphQL errors; there might be none if fewer runs were asked for."""
+    """An answer of GraphQL errors, which a request for fewer runs might avoid."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, RunFailureKind.SERVER_ERROR, answered=True)
@@ -41,7 +41,7 @@ class UnknownFieldsError(SourceError):
 
 
 def translate(error: BaseException) -> SourceError:
-    """Return what an error of the SDK is to the pacer and to whoever asked."""
+    """Return the SourceError for an error of the SDK."""
     reason, there = reason_of(error.__cause__ or error), has_answered(error)
     match trouble_of(error):
         case Trouble.THROTTLED:

@@ -1,8 +1,8 @@
-"""wandb-core: the process that does the SDK's work, kept to itself.
+"""wandb-core: the process that does the SDK's work, in folders of its own.
 
 Rules
 - It gets private folders before it starts, and its own retries are cut short.
-- All sessions of this process share one; the last that gives it back stops it.
+- All sessions of this process share one; the last that returns it stops it.
 - If wandb is already at work in this process, nothing is started and nothing is changed.
 """
 
@@ -27,17 +27,17 @@ _SERVICE = "WANDB_SERVICE"
 
 _RETRIES = 1
 _RETRY_SECONDS = 1.0
-"""The least that wandb-core takes: 0 means its defaults, 20 tries and 2 s; parts of a second are
-cut off (wandb 0.29 and 0.31). So an error comes up after a second, or after `Retry-After`, which
-`RefusalWatch` learns of before."""
+"""The smallest value that wandb-core accepts: 0 means its defaults, 20 tries and 2 s; parts of a
+second are cut off (wandb 0.29 and 0.31). So an error is reported after a second, or after
+`Retry-After`, which `RefusalWatch` notices before."""
 
 TEARDOWN_SECONDS = 5.0
-"""How long wandb-core may take to end. Interrupted in the middle of downloads it sometimes never
-does, and the SDK waits for it (wandb 0.31.0)."""
+"""How long wandb-core may take to end. If it is interrupted during downloads, it sometimes never
+ends, and the SDK waits for it (wandb 0.31.0)."""
 
 
 class Service:
-    """The service that was started here, and the environment of the process before that."""
+    """The service that was started here, and the environment variables from before."""
 
     def __init__(self, private: Path, timeout_seconds: int) -> None:
         self._saved = {name: os.environ.get(name) for name in (*_FOLDERS, *_QUIET, _SERVICE)}
@@ -50,11 +50,11 @@ class Service:
         os.environ["WANDB_SILENT"] = "true"
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         started = start(lambda: wandb.setup(settings=_settings(timeout_seconds)))
-        import_module("wandb.apis.public")  # takes as long as wandb-core, which is waited for idly
+        import_module("wandb.apis.public")  # takes as long as the start of wandb-core
         started.result()
 
     def give_back(self) -> None:
-        """Count one session less; stop the service and restore the environment after the last."""
+        """Note the end of a session; the last one stops it and restores the environment."""
         global _running
         with _service_lock:
             self.sessions -= 1
@@ -72,12 +72,12 @@ class Service:
 
 
 def _tear_down() -> None:
-    """Stop the service, and end wandb-core where it takes too long."""
+    """Stop the service, and end wandb-core if it takes too long."""
 
     def work() -> None:
         try:
             wandb.teardown()
-        except (Exception, SystemExit):  # it ends Python with the exit code of wandb-core
+        except (Exception, SystemExit):  # teardown exits with the exit code of wandb-core
             LOGGER.debug("wandb-core did not stop cleanly", exc_info=True)
 
     core = _core()
@@ -90,7 +90,7 @@ def _tear_down() -> None:
 
 
 def _core() -> Any:
-    """Return the process of wandb-core, None where the SDK keeps it elsewhere than 0.29 to 0.31."""
+    """Return the process of wandb-core, None if the SDK does not store it as 0.29 to 0.31 do."""
     with suppress(AttributeError):
         return wandb.setup()._connection._proc._process
     return None
@@ -101,7 +101,7 @@ _running: Service | None = None
 
 
 def borrow_service(private: Path, timeout_seconds: int) -> Service | None:
-    """Return the service of this process, started if need be; None where wandb runs already."""
+    """Return the service of this process, starting it if needed; None if wandb runs already."""
     global _running
     with _service_lock:
         if _running is None:

@@ -13,7 +13,7 @@ SUMMARY_FILE = "wandb-summary.json"
 
 MOST_BYTES = 1 << 26
 
-UNREAD = "%s does not read (%s): the summary is computed from the rows"
+SUMMARY_UNREAD = "%s does not read (%s): the summary is computed from the rows"
 
 
 def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
@@ -27,9 +27,9 @@ def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:
         return None
     except (OSError, ValueError) as error:  # a process that was killed may leave half of it
         why = (isinstance(error, OSError) and error.strerror) or str(error)
-        LOGGER.warning(UNREAD, printable(clean_text(str(path))), why)
+        LOGGER.warning(SUMMARY_UNREAD, printable(clean_text(str(path))), why)
         return None
     if not isinstance(summary, Mapping):
-        LOGGER.warning(UNREAD, printable(clean_text(str(path))), "it is not an object")
+        LOGGER.warning(SUMMARY_UNREAD, printable(clean_text(str(path))), "it is not an object")
         return None
     return summary

@@ -262,10 +262,10 @@ def _stand_in(path: str, below: str) -> _Candidate:
 
 def _no_file(mode: int) -> str:
     kind = _KINDS.get(stat.S_IFMT(mode), "thing of another kind")
-    return f"is a {kind}, not a file: {BRING_BACK}"
+    return f"is a {kind}, not a file: {RESTORE_OR_DELETE}"
 
 
-BRING_BACK = "restore the file, or delete this"
+RESTORE_OR_DELETE = "restore the file, or delete this"
 
 
 def _join(below: str, name: str) -> str:
@@ -291,7 +291,7 @@ def _why(path: str, error: OSError) -> str:
         return why(error)
     if isinstance(error, FileNotFoundError):
         return clean_text(dead_link(target))
-    to_do = "" if isinstance(error, PermissionError) else f"; {BRING_BACK}"
+    to_do = "" if isinstance(error, PermissionError) else f"; {RESTORE_OR_DELETE}"
     return clean_text(f"is a link to {target}, which {why(error)}{to_do}")
 
 

@@ -55,7 +55,7 @@ READERS = 2
 """How many files are decoded at once: only one thread at a time can do that work anyway."""
 
 
-LEFT_OUT = "skipped %s of other projects (%s); --any-project exports them"
+OTHER_PROJECTS = "skipped %s of other projects (%s); --any-project exports them"
 
 
 class _Listed(NamedTuple):
@@ -147,7 +147,7 @@ class OfflineSource:
         if found.left_out:
             left_out = count(len(found.left_out), "run")
             owners = sorted({printable(owner) for _, owner in found.left_out})
-            LOGGER.warning(LEFT_OUT, left_out, ", ".join(owners))
+            LOGGER.warning(OTHER_PROJECTS, left_out, ", ".join(owners))
         _require_one_project(found.runs)
         return found
 

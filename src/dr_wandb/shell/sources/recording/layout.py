@@ -87,7 +87,7 @@ def require_replaceable(folder: Path) -> None:
 
 
 def move_into_place(staging: Path, target: Path) -> None:
-    """Rename a finished recording to its place; what it replaces is deleted afterwards."""
+    """Rename a finished recording to its target; the folder that it replaces is then deleted."""
     if not target.exists():
         staging.rename(target)
         return
