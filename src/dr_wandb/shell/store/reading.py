@@ -191,7 +191,7 @@ def _notices(
             for run_id, tracking in state.runs.items()
             for dataset, part in tracking.parts.items()
         )
-        yield f"another program changed the export; {lost} histories are read again"
+        yield f"the export was changed outside of a sync; {lost} histories are read again"
 
 
 def _losses(

@@ -31,7 +31,6 @@ _CHANGES = msgspec.json.Decoder(StoreChanges)
 class LostStore(NamedTuple):
     """Why the store of the runs cannot be used: what is wrong with the file at `path`.
 
-
     damaged: it changed since it was written; else it is missing.
     """
 

@@ -47,7 +47,7 @@ OPENING_ATTEMPTS = 3
 """Few enough to report a wrong address within seconds."""
 
 EVERYBODY = 10_000
-"""More threads than may wait to send: the pacer tells each one that the session has ended."""
+"""More threads than may wait to send: each one goes on to the pacer, which ends its wait."""
 
 
 class ApiSession:
