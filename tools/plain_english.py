@@ -35,8 +35,13 @@ _WORDS = {word: re.compile(rf"(?<![\w`])(?:{word})(?![\w`])", re.IGNORECASE) for
 _NAME_PARTS = re.compile(r"told|tell|begun|heard|anew|place")
 _CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _INLINE_CODE = re.compile(r"`[^`]*`")
-_ALLOWED = re.compile(r"(in|into|takes?|took|taking) (its |the |their |his )?places?\b|in place of")
-"""Idioms: a file is renamed into place, one thing takes the place of another."""
+_ALLOWED = re.compile(
+    r"(in|into|takes?|took|taking) (its |the |their |his )?places?\b|in place of|\bWHERE\b"
+)
+"""Idioms: a file is renamed into place, one thing takes the place of another. And SQL."""
+
+_ALLOWED_NAMES = frozenset({"move_into_place", "tell"})
+"""The idiom, and the method of a file."""
 
 
 class Found(NamedTuple):
@@ -69,7 +74,7 @@ def _in_source(path: Path) -> Iterator[Found]:
         if token.type in (tokenize.COMMENT, tokenize.STRING):
             for offset, line in enumerate(token.string.splitlines()):
                 yield from _in_text(path, token.start[0] + offset, line)
-        elif token.type == tokenize.NAME:
+        elif token.type == tokenize.NAME and token.string not in _ALLOWED_NAMES:
             parts = token.string.lower().strip("_").split("_")
             for part in parts:
                 if _NAME_PARTS.fullmatch(part):

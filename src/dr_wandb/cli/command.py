@@ -70,18 +70,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def split_address(tokens: Sequence[str]) -> list[str]:
     """Make two words of an `ENTITY/PROJECT`, or of the address of a project's page."""
     first = 1 if tokens and tokens[0] in SUBCOMMANDS else 0
-    if len(tokens) <= first or not (found := _ADDRESS.fullmatch(tokens[first])):
+    before, words, rest = tokens[:first], tokens[first : first + 1], tokens[first + 1 :]
+    if (first and tokens[0] not in ("export", "doctor")) or (rest and not rest[0].startswith("-")):
         return list(tokens)
-    if first and tokens[0] not in ("export", "doctor"):
-        return list(tokens)
-    return [*tokens[:first], found["entity"], found["project"], *tokens[first + 1 :]]
+    found = _ADDRESS.fullmatch("".join(words))
+    return list(tokens) if found is None else [*before, found["entity"], found["project"], *rest]
 
 
 _ADDRESS = re.compile(r"(https?://[^/]+/)?(?P<entity>[^-/][^/]*)/(?P<project>[^/]+)(/.*)?")
 
 
 def as_flags(problems: str) -> str:
-    """Name flags as they are given, where a problem names the fields of a request."""
+    """Replace the fields of a request, in the text of a problem, by their flags."""
     return _FIELDS.sub(lambda field: "--" + field[0].replace("_", "-"), problems)
 
 

@@ -15,7 +15,7 @@ def _expanded(_kind: Any, tokens: Sequence[Token]) -> Path:
 
 
 Folder = Annotated[Path, Parameter(converter=_expanded)]
-"""A folder; `~` is the home folder also in `--data-root=~/x`, where no shell expands it."""
+"""A folder; `~` is the home folder also in `--data-root=~/x`, which no shell expands."""
 
 Switch = Annotated[bool, Parameter(negative="")]
 """A flag without a value and without a `--no-` form."""

@@ -43,6 +43,7 @@ def test_words_that_are_no_address_stay_as_they_are() -> None:
     for tokens in (
         ["e", "p"],
         ["export", "e", "p"],
+        ["a/b", "p/q"],
         ["scan", "runs/wandb"],
         ["status", "a/b"],
         ["-h"],
