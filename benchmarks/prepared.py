@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tests.server.history import HistoryIndex
-from tests.server.model import Project
-from tests.server.nodes import Raw
-from tests.server.parquet import ParquetFile
-from tests.server.run import SECONDS_PER_ROW, Run
-from tests.server.world import instant, spell_time
+from tests.support.server.history import HistoryIndex
+from tests.support.server.model import Project
+from tests.support.server.nodes import Raw
+from tests.support.server.parquet import ParquetFile
+from tests.support.server.run import SECONDS_PER_ROW, Run
+from tests.support.server.world import instant, spell_time
 
 from benchmarks.workloads import HISTORY
 
 if TYPE_CHECKING:
-    from tests.server.history import Rows
-    from tests.server.stand_in import StandInServer
+    from tests.support.server.history import Rows
+    from tests.support.server.stand_in import StandInServer
 
     from benchmarks.workloads import Workload
 

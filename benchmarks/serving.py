@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tests.server.filters import matches, ordered
-from tests.server.http import Handler
-from tests.server.nodes import Context, Node
-from tests.server.resolve import FIELDS, Page, offset_after
-from tests.server.stand_in import StandInServer
+from tests.support.server.filters import matches, ordered
+from tests.support.server.http import Handler
+from tests.support.server.nodes import Context, Node
+from tests.support.server.resolve import FIELDS, Page, offset_after
+from tests.support.server.stand_in import StandInServer
 
 from benchmarks.prepared import add_project, grow
 from benchmarks.server_process import Asked
@@ -30,9 +30,9 @@ from benchmarks.workloads import Workload
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.server.document import Operation
-    from tests.server.faults import Action, Request
-    from tests.server.run import Run
+    from tests.support.server.document import Operation
+    from tests.support.server.faults import Action, Request
+    from tests.support.server.run import Run
 
     from benchmarks.prepared import PreparedProject
 

@@ -11,7 +11,7 @@ from benchmarks.serving import PreparedServer, answer
 from benchmarks.workloads import GROWING
 
 if TYPE_CHECKING:
-    from tests.server import Run
+    from tests.support.server import Run
 
 SMALL = msgspec.structs.replace(GROWING, runs=2, rows_per_run=50, gained_rows=5, latency_seconds=0)
 

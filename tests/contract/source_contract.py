@@ -27,8 +27,8 @@ from dr_wandb.core.contract.listing import (
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run, normalize_time
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.shell.sources import Source, SourceError
-from tests.arrived_rows import joined_rows, lines_of, received
-from tests.contract.project import (
+from tests.support.arrived_rows import joined_rows, lines_of, received
+from tests.support.described_project import (
     HOSTILE_PROJECT,
     PROJECT,
     ProjectDescription,

@@ -11,15 +11,15 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.source import ApiSource
 from tests.contract.source_contract import SourceContract
-from tests.server import StandInServer
+from tests.support.server import StandInServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dr_wandb.shell.sources import Source
-    from tests.contract.project import ProjectDescription, RunDescription
     from tests.contract.source_contract import SourceFactory
-    from tests.server import Project
+    from tests.support.described_project import ProjectDescription, RunDescription
+    from tests.support.server import Project
 
 OWN_FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
 

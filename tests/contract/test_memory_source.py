@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.contract.build_memory import build_memory
 from tests.contract.source_contract import SourceContract, SourceFactory
+from tests.support.build_memory import build_memory
 
 
 class TestMemorySource(SourceContract):

@@ -12,9 +12,9 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.offline.source import OfflineSource
-from tests.contract.project import PROJECT, ProjectDescription, RunDescription
 from tests.contract.source_contract import WINDOWS, SourceContract, SourceFactory, list_all
-from tests.wandb_file import (
+from tests.support.described_project import PROJECT, ProjectDescription, RunDescription
+from tests.support.wandb_file import (
     exit_record,
     header_record,
     row_record,

@@ -12,9 +12,9 @@ from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.shell.sources import Source, SourceError
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests.contract.build_memory import build_memory
-from tests.contract.project import ProjectDescription
 from tests.contract.source_contract import SourceContract, SourceFactory, list_all
+from tests.support.build_memory import build_memory
+from tests.support.described_project import ProjectDescription
 
 
 def start_recording(described: ProjectDescription, folder: Path) -> Recorder:

@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.crash.operations import Operation, observed
-from tests.crash.scenarios import SCENARIOS
+from tests.support.operations import Operation, observed
+from tests.support.scenarios import SCENARIOS
 
 
 def tell(*words: object) -> None:

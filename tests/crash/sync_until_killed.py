@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests import syncing
-from tests.memory_source import MemorySource
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
 
 RUNS, ROWS = 12, 60
 

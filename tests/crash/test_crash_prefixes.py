@@ -17,11 +17,11 @@ import pytest
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.failures import DiskRefused, Unfinished
-from tests import syncing
-from tests.crash.operations import CHANGES, MAKES, Fault, Stopped, images_of, stopped_at
-from tests.crash.scenarios import SCENARIOS, Scenario, assert_heals, undisturbed
-from tests.memory_source import MemorySource
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.operations import CHANGES, MAKES, Fault, Stopped, images_of, stopped_at
+from tests.support.scenarios import SCENARIOS, Scenario, assert_heals, undisturbed
+from tests.support.syncing import NAME
 
 FAULTS = {
     "interrupt": Fault(None),

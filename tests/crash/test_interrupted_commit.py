@@ -9,11 +9,11 @@ import pytest
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, CommitRecord
-from tests import syncing
-from tests.crash.operations import images_of
-from tests.crash.scenarios import SCENARIOS, log_on, project, undisturbed
-from tests.memory_source import MemorySource
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.operations import images_of
+from tests.support.scenarios import SCENARIOS, log_on, project, undisturbed
+from tests.support.syncing import NAME
 
 
 def committing(tmp_path: Path) -> tuple[Path, dict[str, bytes]]:

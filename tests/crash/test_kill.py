@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests import syncing
-from tests.crash.scenarios import SCENARIOS, assert_heals, assert_loads, undisturbed
 from tests.crash.sync_until_killed import project
+from tests.support import syncing
+from tests.support.scenarios import SCENARIOS, assert_heals, assert_loads, undisturbed
 
 EVERYTHING = os.environ.get("HYPOTHESIS_PROFILE") == "ci"
 KILLS = 100 if EVERYTHING else 10

@@ -27,8 +27,8 @@ from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sync.engine import ExportEngine
-from tests.server import Project, Request, StandInServer
-from tests.state_files import whole_state
+from tests.support.server import Project, Request, StandInServer
+from tests.support.state_files import whole_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,7 +13,7 @@ from tests.integration.conftest import Command, Exports, lines_of, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server import Project, Run
+    from tests.support.server import Project, Run
 
 DAY = 86_400
 

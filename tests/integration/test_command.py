@@ -15,7 +15,7 @@ import dr_wandb
 from tests.integration.conftest import VISIBLE, Command, tree, visible
 
 if TYPE_CHECKING:
-    from tests.server import Project
+    from tests.support.server import Project
 
 SUMMARY_FIELDS = {
     "unread",

@@ -11,14 +11,14 @@ from dr_wandb.core.sync.deadline import SLOW_TIMEOUTS
 from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.pacing import PassingError
 from dr_wandb.shell.sources.api.source import METADATA_FILE
-from tests.server import Trickle
+from tests.support.server import Trickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dr_wandb.shell.sources.api.session import ApiSession
     from tests.integration.conftest import Command, Exports
-    from tests.server import Project, StandInServer
+    from tests.support.server import Project, StandInServer
 
 TIMEOUT = 25
 SECONDS_PER_LOOK = 15.0

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.server import Request, Status
-from tests.server.stand_in import API_KEY
+from tests.support.server import Request, Status
+from tests.support.server.stand_in import API_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.integration.conftest import Command, Outcome
-    from tests.server import Project
+    from tests.support.server import Project
 
 
 def lines(done: Outcome) -> dict[str, str]:

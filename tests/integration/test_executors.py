@@ -27,7 +27,7 @@ from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.store import rows_file
 from dr_wandb.shell.sync.engine import ExportEngine
-from tests.unit.offline_folders import put, sync_folder, whole_run
+from tests.support.offline_folders import put, sync_folder, whole_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,13 +22,13 @@ from tests.integration.conftest import (
     tree,
     visible,
 )
-from tests.server import Drop, GraphQLErrors, Hang, NullField, Request, Status, Truncate
+from tests.support.server import Drop, GraphQLErrors, Hang, NullField, Request, Status, Truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server import Project, Run, StandInServer
+    from tests.support.server import Project, Run, StandInServer
 
 
 def assert_told(done: Outcome, code: int, *words: str) -> None:

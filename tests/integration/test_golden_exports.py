@@ -24,7 +24,7 @@ from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests.syncing import visible
+from tests.support.syncing import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

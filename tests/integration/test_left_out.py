@@ -16,7 +16,7 @@ from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.integration.conftest import visible
-from tests.server import GraphQLErrors, Request, Status
+from tests.support.server import GraphQLErrors, Request, Status
 
 if TYPE_CHECKING:
     from pathlib import Path

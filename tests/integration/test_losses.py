@@ -19,7 +19,7 @@ from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, History
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.select import select_rows
 from tests.integration.conftest import Exports, lines_of, visible
-from tests.server import AUTO, EmptyRows, NullField, Request, Run
+from tests.support.server import AUTO, EmptyRows, NullField, Request, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Export runs that the real SDK logged in offline mode, from the files that it wrote.
 
-What must come out is what was logged (tests/offline_logging.py), not what a decoder of ours says.
+What must come out is what was logged (tests/support/offline_logging.py), not what a decoder of
+ours says.
 The command runs where wandb cannot be imported and no address can be reached.
 """
 
@@ -27,7 +28,7 @@ from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.integration.conftest import Exports, lines_of, tree, visible
-from tests.offline_logging import (
+from tests.support.offline_logging import (
     HALVES,
     MANY_STEPS,
     MIXED_STEPS,
@@ -36,15 +37,15 @@ from tests.offline_logging import (
     TYPED_STEPS,
     Machine,
 )
-from tests.state_files import whole_state
+from tests.support.state_files import whole_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dr_wandb.core.sync.summary import ExportSummary
     from tests.integration.conftest import Shared
-    from tests.offline_logging import Script
-    from tests.server import Run
+    from tests.support.offline_logging import Script
+    from tests.support.server import Run
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HEADER_BYTES = 7

@@ -17,15 +17,15 @@ import pytest
 from dr_wandb import ExportEngine
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sources.opening import source_opener
-from tests.server.parquet import ParquetFile
-from tests.syncing import select
+from tests.support.server.parquet import ParquetFile
+from tests.support.syncing import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.integration.conftest import Exports
-    from tests.server.run import Run
+    from tests.support.server.run import Run
 
 
 def log_every_kind(run: Run) -> Run:

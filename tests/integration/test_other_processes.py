@@ -22,14 +22,14 @@ from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.store import rows_file
 from dr_wandb.shell.sync import engine, fetch
-from tests.server.faults import Truncate
+from tests.support.server.faults import Truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
     from tests.integration.conftest import Command, Exports
-    from tests.server import Project
+    from tests.support.server import Project
 
 RUNS, ROWS = 12, 30
 

@@ -11,8 +11,8 @@ from dr_wandb.core.contract.failures import DrWandbError, Unreachable
 from dr_wandb.core.sync import paging
 from dr_wandb.core.sync.paging import FIRST_RUNS, PAGE_BYTES
 from dr_wandb.shell.sources.api import run_pages
-from tests.server import Drop, GraphQLErrors, Request, Status, Truncate
-from tests.server.resolve import offset_after
+from tests.support.server import Drop, GraphQLErrors, Request, Status, Truncate
+from tests.support.server.resolve import offset_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -281,7 +281,7 @@ def test_listing_ends_when_the_server_ignores_cursors(
 ) -> None:
     """It gave the first page for ever."""
     add_runs(exports, 20)
-    monkeypatch.setattr("tests.server.resolve.offset_after", lambda after: 0)
+    monkeypatch.setattr("tests.support.server.resolve.offset_after", lambda after: 0)
     exports.server.max_per_page = 5
     summary = exports.sync(mode="metadata")
     assert len(exports.runs()) < 20

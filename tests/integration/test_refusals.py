@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dr_wandb.core.contract.failures import ASK_FOR_ACCESS, DrWandbError
-from tests.server import GraphQLErrors, Request, Status
+from tests.support.server import GraphQLErrors, Request, Status
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Command, Exports
-    from tests.server import Project
+    from tests.support.server import Project
 
 DENIED = json.dumps({"errors": [{"message": "permission denied"}], "data": {"project": None}})
 REFUSALS = {

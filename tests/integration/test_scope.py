@@ -12,7 +12,7 @@ from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from tests.integration.conftest import Command, Exports, visible
 
 if TYPE_CHECKING:
-    from tests.server import Project, Run
+    from tests.support.server import Project, Run
 
 DAY = 86_400
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.conftest import Command
-    from tests.server import Project, StandInServer
+    from tests.support.server import Project, StandInServer
 
 SLOW_SECONDS = 0.03
 

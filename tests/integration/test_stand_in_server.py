@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.server import (
+from tests.support.server import (
     Drop,
     EmptyRows,
     GraphQLErrors,
@@ -23,13 +23,13 @@ from tests.server import (
     Status,
     Truncate,
 )
-from tests.server.history import flat_row
-from tests.server.scripts import run_script
+from tests.support.server.history import flat_row
+from tests.support.server.scripts import run_script
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ("tests.server.fixtures",)
+pytest_plugins = ("tests.support.server.fixtures",)
 
 PATH = "entity/project"
 # One retry is the least that wandb-core 0.31.0 knows: 0 means the default of 20.

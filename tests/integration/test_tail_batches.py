@@ -11,14 +11,14 @@ from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sources.api import batching
 from dr_wandb.shell.sources.api.tail_pages import MOST_RUNS
 from tests.integration.conftest import visible
-from tests.server import Drop, EmptyRows, GraphQLErrors, NullField, Status
+from tests.support.server import Drop, EmptyRows, GraphQLErrors, NullField, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.integration.conftest import Command, Exports
-    from tests.server import Project, Request, StandInServer
+    from tests.support.server import Project, Request, StandInServer
 
 RUNS = 40
 BAD = "run-017"

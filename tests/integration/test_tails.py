@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.server import EmptyRows
+from tests.support.server import EmptyRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.integration.conftest import Exports
-    from tests.server import Run
+    from tests.support.server import Run
 
 TAIL = {"HistoryPage": 1}
 """The requests for a tail that is live."""

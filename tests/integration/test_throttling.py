@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.conftest import Command, Exports, tree
-from tests.server import Drop, Hang, Request, Status
+from tests.support.server import Drop, Hang, Request, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server import Project, Run, StandInServer
+    from tests.support.server import Project, Run, StandInServer
 
 
 def of(run: Run, operation: str) -> Callable[[Request], bool]:

@@ -18,7 +18,7 @@ from tests.integration.conftest import Exports, visible
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Command
-    from tests.server import Project, StandInServer
+    from tests.support.server import Project, StandInServer
 
 HISTOGRAM = {"_type": "histogram", "values": [1, 0, 3], "bins": [0, 0.5, 1, 1.5]}
 IMAGE = {"_type": "image-file", "path": "media/images/a_0.png", "sha256": "0" * 64, "size": 12}

@@ -17,7 +17,7 @@ from tests.integration.conftest import Command, Exports, visible
 
 if TYPE_CHECKING:
     from dr_wandb.core.inspect.holdings import Comparison
-    from tests.server import Project, Run
+    from tests.support.server import Project, Run
 
 
 def add_run(project: Project, run_id: str, rows: int = 6, **fields: Any) -> Run:

@@ -21,7 +21,6 @@ from returns.pipeline import is_successful
 from dr_wandb import DrWandbError, iter_history_rows, load_run_snapshots
 from dr_wandb.core.contract.codec import decode_row, decode_snapshot
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests import syncing
 from tests.fuzz.targets import (
     RECORDED,
     RECORDING,
@@ -30,8 +29,9 @@ from tests.fuzz.targets import (
     replay,
     seeds,
 )
-from tests.memory_source import MemorySource
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

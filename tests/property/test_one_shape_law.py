@@ -33,11 +33,11 @@ from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from dr_wandb.shell.sync.segment_writer import SegmentWriter, write_segment
 from dr_wandb.shell.sync.segments import SegmentHeader
-from tests.memory_source import MemorySource
-from tests.property import strategies as some
-from tests.server.history import encode_row, flat_row
-from tests.server.parquet import ParquetFile, encode_parquet, split_columns, split_rows
-from tests.wandb_file import file_of, header_record, row_record, run_record
+from tests.support import strategies as some
+from tests.support.memory_source import MemorySource
+from tests.support.server.history import encode_row, flat_row
+from tests.support.server.parquet import ParquetFile, encode_parquet, split_columns, split_rows
+from tests.support.wandb_file import file_of, header_record, row_record, run_record
 
 RUN = "run"
 START = 1_767_225_600.25

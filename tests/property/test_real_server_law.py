@@ -22,8 +22,8 @@ from dr_wandb.core.contract.codec import decode_row
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
-from tests.judged_export import JudgedExport, Synced
-from tests.property.real_server import (
+from tests.support.judged_export import JudgedExport, Synced
+from tests.support.real_server import (
     EXPORTS,
     FAULTS,
     LOSSY_FAULTS,

@@ -28,10 +28,10 @@ from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import RunPage
 from dr_wandb.shell.sources.api.sdk_errors import reason_of
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests import syncing
-from tests.crash.operations import CHANGES, Fault, Stopped, digest_of, stopped_at
-from tests.memory_source import MemorySource
-from tests.state_files import edit_state
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.operations import CHANGES, Fault, Stopped, digest_of, stopped_at
+from tests.support.state_files import edit_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,9 @@ from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.listing import TERMINAL_STATES, EveryRun, ListingQuery, RunsById
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from tests import syncing
 from tests.property.machine.project import BusySource
 from tests.property.machine.view import View
+from tests.support import syncing
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ from dr_wandb.core.contract.failures import DiskRefused, DrWandbError, Unfinishe
 from dr_wandb.core.contract.request import SyncMode
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.disk import part_of
-from tests import syncing
-from tests.crash.operations import MAKES, Fault, Operation, Stopped, observed
-from tests.crash.scenarios import assert_loads, staged_runs
-from tests.memory_source import MemorySource
 from tests.property.machine.convergence import behind
 from tests.property.machine.project import IDS
 from tests.property.machine.syncs import SyncRules
 from tests.property.machine.view import View, view_at_start
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.operations import MAKES, Fault, Operation, Stopped, observed
+from tests.support.scenarios import assert_loads, staged_runs
+from tests.support.syncing import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from hypothesis.stateful import rule
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DrWandbError, Locked
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
-from tests import syncing
 from tests.property.machine.project import ProjectRules, runs
 from tests.property.machine.view import View
+from tests.support import syncing
 
 
 class FaultRules(ProjectRules):

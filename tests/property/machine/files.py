@@ -15,10 +15,10 @@ from dr_wandb.core.contract.known_runs import resting
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore, read_state
-from tests import syncing
 from tests.property.machine.changes_model import changes_between
 from tests.property.machine.view import View
-from tests.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE
+from tests.support import syncing
+from tests.support.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE
 
 SHOWN_HIDDEN = {".lock", ".checked.json", STORE_FILE, CHANGES_OF_STORE_FILE}
 

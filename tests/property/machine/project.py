@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunsById, answers, scope_of
-from tests import syncing
-from tests.memory_run import MemoryRun, spell_time
-from tests.memory_source import MemorySource
-from tests.state_files import as_if_large
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_run import MemoryRun, spell_time
+from tests.support.memory_source import MemorySource
+from tests.support.state_files import as_if_large
+from tests.support.syncing import NAME
 
 LONG_AGO = "2025-06-01T00:00:00+00:00"
 MINUTE, DAY = 60, 86_400

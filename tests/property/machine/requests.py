@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.request import ExportMode, SyncMode
 from dr_wandb.core.contract.scope import RunScope
 from tests.property.machine.faults import FaultRules
-from tests.syncing import select
+from tests.support.syncing import select
 
 SELECTIONS = (
     None,

@@ -11,7 +11,6 @@ from dr_wandb import ExportSummary
 from dr_wandb.core.contract.failures import DrWandbError, RunsVanished, Unreachable
 from dr_wandb.core.contract.request import SyncMode
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
-from tests import syncing
 from tests.property.machine.convergence import Convergence, Look, behind, check_marks
 from tests.property.machine.files import (
     check_changes,
@@ -22,6 +21,7 @@ from tests.property.machine.files import (
 from tests.property.machine.project import DAY, IDS, MINUTE, runs
 from tests.property.machine.requests import SCOPES, SELECTIONS, RequestRules
 from tests.property.machine.view import View, view_at_start
+from tests.support import syncing
 
 
 class SyncRules(RequestRules):

@@ -9,7 +9,7 @@ from typing import Any
 from dr_wandb.core.contract.export_files import STATE_FILE
 from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
 from dr_wandb.shell.store.export_store import load_state
-from tests import syncing
+from tests.support import syncing
 
 
 class View:

@@ -11,9 +11,9 @@ from dr_wandb import ExportEngine, ExportMode, ExportRequest, SyncMode
 from dr_wandb.cli import run
 from dr_wandb.core.contract.criteria import Criterion
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME
 
 RECORDING = Path(__file__).parents[3] / "fixtures" / "recorded" / "tiny-vision"
 

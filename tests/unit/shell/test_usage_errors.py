@@ -23,8 +23,8 @@ from dr_wandb.shell.store.export_store import (
     load_run_snapshots,
 )
 from dr_wandb.shell.sync.engine import ExportEngine
-from tests import syncing
-from tests.memory_source import MemorySource
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
 
 GOOD: dict[str, Any] = {"entity": "entity", "project": "project", "name": "n"}
 

@@ -27,7 +27,7 @@ from dr_wandb.core.contract.codec import (
 )
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 EXPORTED_AT = "2024-01-01T00:00:00Z"
 

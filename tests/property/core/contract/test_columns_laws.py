@@ -26,9 +26,9 @@ from dr_wandb.shell.sources.api import arrow as by_columns
 from dr_wandb.shell.sources.api.arrow import encode_batch
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds
 from dr_wandb.shell.sources.api.parquet import ColumnBatch
-from tests.property import arrow_batches as arrow
-from tests.property.arrow_batches import HISTOGRAM, NUMBERS, batch_of, through_parquet
-from tests.property.strategies import RUN_ID, nested
+from tests.support import arrow_batches as arrow
+from tests.support.arrow_batches import HISTOGRAM, NUMBERS, batch_of, through_parquet
+from tests.support.strategies import RUN_ID, nested
 
 REFUSALS = (pa.ArrowException, ValueError, OverflowError)
 

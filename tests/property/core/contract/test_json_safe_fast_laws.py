@@ -19,7 +19,7 @@ from dr_wandb.core.contract.json_safe_fast import MOST_LEVELS, plain_form
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.records import RunSnapshot, WandbRun
 from dr_wandb.core.contract.values import json_safe
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 
 def spelled(value: Any) -> Any:

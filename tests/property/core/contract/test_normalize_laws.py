@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.normalize import instant, normalize_row, normalize_run, normalize_time
 from dr_wandb.core.contract.values import decode_json, json_safe, spell_number
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 NATIVE = (type(None), bool, int, float, str, list, dict)
 

@@ -15,9 +15,9 @@ from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.scope import CRITERIA, EVERY_RUN, RunScope
-from tests.memory_source import MemorySource
-from tests.property import strategies as some
-from tests.syncing import request_for
+from tests.support import strategies as some
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import request_for
 
 LISTS = tuple(criterion.field for criterion in CRITERIA if criterion.takes_several)
 TIMES = tuple(criterion.field for criterion in CRITERIA if not criterion.takes_several)

@@ -23,7 +23,7 @@ from dr_wandb.core.contract.request import (
     build_selection,
 )
 from dr_wandb.core.contract.select import select_row, select_rows
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 rows = some.raw_rows.map(lambda raw_row: normalize_row(raw_row, some.RUN_ID))
 runs_of_rows = st.lists(rows, max_size=6).map(

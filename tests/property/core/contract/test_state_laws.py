@@ -14,7 +14,7 @@ from dr_wandb.core.contract.earlier_states import read_state
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part, with_parts
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 old_runs = st.fixed_dictionaries(
     {

@@ -18,7 +18,7 @@ from dr_wandb.core.offline.records import HistoryRecord
 from dr_wandb.core.offline.run import RunFold
 from dr_wandb.core.offline.steps import step_of
 from dr_wandb.core.offline.wandb_file import read_file
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     KeyPath,
     config_record,
     environment_record,

@@ -21,8 +21,8 @@ from dr_wandb.core.offline.parts import row_of
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.schema import record_class
 from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of
-from tests.property.strategies import RUN_ID
-from tests.wandb_file import (
+from tests.support.strategies import RUN_ID
+from tests.support.wandb_file import (
     BLOCK,
     HEAD,
     HEADER,

@@ -14,7 +14,7 @@ from dr_wandb.core.offline.parts import row_of
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import Replay, behind
 from dr_wandb.core.offline.wandb_file import read_file
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     config_record,
     exit_record,
     file_of,

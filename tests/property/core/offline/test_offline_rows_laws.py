@@ -20,8 +20,8 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.rows import ColumnRows, read_rows
 from dr_wandb.core.offline.run import RunFold
 from dr_wandb.core.offline.wandb_file import read_file, rows_of
-from tests.property.strategies import RUN_ID, json_values
-from tests.wandb_file import (
+from tests.support.strategies import RUN_ID, json_values
+from tests.support.wandb_file import (
     HEADER,
     KeyPath,
     exit_record,

@@ -14,11 +14,11 @@ from dr_wandb.core.contract.codec import decode_changes, decode_snapshot, encode
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import RunSnapshot, WandbRun
 from dr_wandb.core.sync.changes import MOST_FIELDS, SMALL_BYTES, compare_runs, path_of
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.property import strategies as some
 from tests.property.machine import changes_model as model
-from tests.syncing import NAME
+from tests.support import strategies as some
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME
 
 AT = "2026-01-01T00:00:00Z"
 

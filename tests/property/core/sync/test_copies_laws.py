@@ -14,8 +14,8 @@ from dr_wandb.core.contract.encoded_rows import ReceivedRow
 from dr_wandb.core.contract.evidence import same_moment
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.sync import copies as module
-from tests.arrived_rows import joined_rows, received
-from tests.property import strategies as some
+from tests.support import strategies as some
+from tests.support.arrived_rows import joined_rows, received
 
 
 class Copy(NamedTuple):

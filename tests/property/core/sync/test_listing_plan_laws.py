@@ -34,10 +34,10 @@ from dr_wandb.core.sync.listing_plan import (
     plan_listing,
 )
 from dr_wandb.core.sync.plan import plan_sync
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.property import strategies as some
-from tests.syncing import NAME
+from tests.support import strategies as some
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME
 
 
 @st.composite

@@ -13,8 +13,8 @@ from dr_wandb.core.contract.normalize import instant, normalize_time
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun, snapshot_order
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
-from tests.arrived_rows import joined_rows, lines_of, received
-from tests.property import strategies as some
+from tests.support import strategies as some
+from tests.support.arrived_rows import joined_rows, lines_of, received
 
 rows = some.history_rows()
 copies = st.lists(st.tuples(rows, st.booleans()), max_size=10)

@@ -31,7 +31,7 @@ from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.describe import describe_plan
 from dr_wandb.core.sync.listing_plan import IDS_PER_QUERY, ListingPlan, plan_listing
 from dr_wandb.core.sync.plan import FetchKind, RunAction, SyncPlan, plan_sync
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 listed_runs = st.lists(some.listings, max_size=5)
 asked_runs = st.none() | st.sets(some.run_ids)

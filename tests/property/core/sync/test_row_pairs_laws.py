@@ -17,7 +17,7 @@ from dr_wandb.core.sync.row_pairs import (
     pair_rows,
     unite_rows,
 )
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 TIME = 1.7e9
 """Times close to it differ by multiples of 2.4e-7 s, as recorded."""

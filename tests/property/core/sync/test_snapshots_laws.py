@@ -13,7 +13,7 @@ from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome
 from dr_wandb.core.sync.snapshots import renewed, snapshot_differs, track_snapshot, with_metadata
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 PLACE = ByteRange(offset=0, length=1, rows=1, digest="d")
 

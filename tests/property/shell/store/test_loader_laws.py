@@ -18,7 +18,7 @@ from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
 from dr_wandb.core.contract.records import RunSnapshot
 from dr_wandb.core.contract.request import ExportMode
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 Load = Callable[[str, Path], Iterable[Any]]
 Decode = Callable[[bytes], Result[Any, str]]

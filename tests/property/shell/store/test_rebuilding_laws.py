@@ -23,7 +23,7 @@ from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.shell.store import rebuilding
 from dr_wandb.shell.store.rebuilding import rebuild_rows
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 Lines = list[bytes]
 RUNS = ("a", "b", "c", "é")

@@ -34,8 +34,8 @@ from dr_wandb.core.sync.listing_plan import check_vanished, everything_is_due, p
 from dr_wandb.core.sync.manifest import describe_export
 from dr_wandb.core.sync.plan import plan_sync
 from dr_wandb.shell.store.tracked_store import TrackedRuns, write_store
-from tests.property import strategies as some
-from tests.state_files import as_if_large
+from tests.support import strategies as some
+from tests.support.state_files import as_if_large
 
 FILES = {RUNS_FILE: DataFile(lines=4, bytes=400, sha256="")}
 SYNCED = "2024-06-30T23:59:59Z"

@@ -19,8 +19,8 @@ from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.sync.segment_writer import SegmentWriter
 from dr_wandb.shell.sync.segments import SegmentHeader, find_segment
-from tests.arrived_rows import joined_rows, lines_of, received
-from tests.property import strategies as some
+from tests.support import strategies as some
+from tests.support.arrived_rows import joined_rows, lines_of, received
 
 RawRows = list[dict[str, Any]]
 

@@ -8,8 +8,8 @@ from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.unproven_runs import FailedRun, ShortKind, ShortRun, WaitingRun
 from dr_wandb.core.sync.describe import MOST_NAMED, describe_unproven
 from dr_wandb.core.sync.summary import ExportSummary
-from tests import syncing
-from tests.memory_source import MemorySource
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
 
 REASON = "2 rows short of the 7 listed lines"
 

@@ -32,8 +32,8 @@ from dr_wandb.core.sync import case
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.verdict import ReadWhole
-from tests.judged_export import JudgedExport, Synced
-from tests.property.real_server import START, Answer, RealServer
+from tests.support.judged_export import JudgedExport, Synced
+from tests.support.real_server import START, Answer, RealServer
 
 WHOLE = (None, None)
 MINUTE = 60.0

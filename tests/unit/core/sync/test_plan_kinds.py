@@ -15,7 +15,7 @@ from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.listing_plan import plan_listing
 from dr_wandb.core.sync.plan import RunAction, RunPlan, plan_sync
 from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 CREATED = "2026-01-01T00:00:00Z"
 LATER = "2026-02-01T00:00:00Z"

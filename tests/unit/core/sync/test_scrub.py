@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dr_wandb.core.sync.scrub import REMOVED, scrub, scrub_text, spell_secrets
-from tests.property.strategies import clean_texts
+from tests.support.strategies import clean_texts
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SECRETS = spell_secrets([KEY])

@@ -23,8 +23,8 @@ from dr_wandb import (
     scan_folder,
     verify_export,
 )
-from tests import syncing
-from tests.memory_source import MemorySource
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
 
 FILES = ("manifest.json", "state.json", "runs.jsonl", "history.jsonl", "changes.jsonl")
 

@@ -24,9 +24,9 @@ from dr_wandb.core.inspect.shortfalls import LagKind, shortage_of
 from dr_wandb.core.inspect.status import describe_status, describe_statuses
 from dr_wandb.shell.inspect.status import find_exports, read_status
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.syncing import NAME, select
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME, select
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 

@@ -20,10 +20,10 @@ from dr_wandb import DrWandbError, ExportStore, load_manifest
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.failures import DamagedFile, NewerSchema, WrongExport
 from dr_wandb.core.contract.records import SCHEMA_VERSION
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.state_files import put_state, whole_state
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.state_files import put_state, whole_state
+from tests.support.syncing import NAME
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ import pytest
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.failures import DiskRefused
 from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME
 
 
 class Usage(NamedTuple):

@@ -13,9 +13,9 @@ from dr_wandb import DrWandbError, iter_history_rows, load_run_snapshots
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.contract.records import HistoryRow
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME
 
 ROWS = 20_000
 

@@ -19,10 +19,10 @@ from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store.checked_files import CHECKED_FILE
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.reading import StoredExport, read_export
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.state_files import edit_state
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.state_files import edit_state
+from tests.support.syncing import NAME
 
 RUNS = ("a", "b", "c")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dr_wandb.shell.store.sorting import RECORD_BYTES, ExternalSorter
-from tests.property.strategies import within
+from tests.support.strategies import within
 
 
 class Item(NamedTuple):

@@ -12,9 +12,9 @@ import pytest
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.failures import DamagedFile
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync.changelog import read_changes
 from dr_wandb.shell.sync.engine import ExportEngine
-from tests import syncing
-from tests.memory_source import MemorySource
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
 
 NOTES = "notes"
 

@@ -11,10 +11,10 @@ from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.state_form import RUNS_PER_CHANGE, SMALL_STATE
 from dr_wandb.shell.store.export_store import load_state
 from dr_wandb.shell.store.tracked_store import TrackedRuns
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.state_files import whole_state
-from tests.syncing import NAME
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.state_files import whole_state
+from tests.support.syncing import NAME
 
 RUNS = SMALL_STATE + 140
 LAST = f"run-{RUNS - 1:04d}"

@@ -22,9 +22,9 @@ from dr_wandb.shell.store.reading import read_export
 from dr_wandb.shell.sync.fetch import Fetcher
 from dr_wandb.shell.sync.fetch_job import FetchJob
 from dr_wandb.shell.sync.stored_parts import StoredParts
-from tests import syncing
-from tests.memory_source import UNREADABLE, MemorySource
-from tests.syncing import NAME, do_not_wait, request_for
+from tests.support import syncing
+from tests.support.memory_source import UNREADABLE, MemorySource
+from tests.support.syncing import NAME, do_not_wait, request_for
 
 FAILURES = [RunFailure(kind=kind, reason=f"it is {kind}") for kind in RunFailureKind]
 

@@ -8,7 +8,7 @@ from dr_wandb.core.sync.plan import FetchKind, PartFetch, RunAction, RunPlan
 from dr_wandb.core.sync.plan_kinds import PlanKind
 from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sync.fetch_job import FetchJob, lanes_for
-from tests.memory_source import MemorySource
+from tests.support.memory_source import MemorySource
 
 
 class ManyTails(MemorySource):

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests import syncing
-from tests.memory_source import MemorySource
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
 
 if TYPE_CHECKING:
     from dr_wandb.shell.progress import Progress

@@ -11,9 +11,9 @@ from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.state_files import edit_state, whole_state
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.state_files import edit_state, whole_state
 
 NEW_FIELD = "job_type"
 

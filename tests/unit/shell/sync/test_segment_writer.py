@@ -8,8 +8,8 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.sync.segment_writer import SegmentWriter
 from dr_wandb.shell.sync.segments import find_segment
-from tests.syncing import select
-from tests.written_segments import HEADER, ROWS, write_rows
+from tests.support.syncing import select
+from tests.support.written_segments import HEADER, ROWS, write_rows
 
 
 def test_a_segment_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.shell.sync.segments import find_segment, segment_path
-from tests.syncing import select
-from tests.written_segments import HEADER, RUN, write_rows
+from tests.support.syncing import select
+from tests.support.written_segments import HEADER, RUN, write_rows
 
 
 def test_a_segment_is_found_by_its_question_and_holds_its_rows(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from dr_wandb.core.offline import rows as offline_rows
 from dr_wandb.shell.sync import fetch
-from tests import syncing
-from tests.inline_executor import InlineExecutor
-from tests.property.strategies import clean_texts, json_values
-from tests.syncing import NAME, select, visible
-from tests.unit.offline_folders import put, sync_folder
-from tests.wandb_file import (
+from tests.support import syncing
+from tests.support.inline_executor import InlineExecutor
+from tests.support.offline_folders import put, sync_folder
+from tests.support.strategies import clean_texts, json_values
+from tests.support.syncing import NAME, select, visible
+from tests.support.wandb_file import (
     HEADER,
     exit_record,
     file_of,

@@ -23,9 +23,9 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.shell.sources import RowBatch, RunPage
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests.memory_source import MemorySource
-from tests.property.strategies import clean_texts, json_values, raw_rows, steps, texts
-from tests.unit.recordings import nodes, record, rows
+from tests.support.memory_source import MemorySource
+from tests.support.recordings import nodes, record, rows
+from tests.support.strategies import clean_texts, json_values, raw_rows, steps, texts
 
 RUN = RunListing(run_id="run", storage_id="1")
 

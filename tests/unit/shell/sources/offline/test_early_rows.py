@@ -31,11 +31,8 @@ from dr_wandb.shell.sync import fetch
 from dr_wandb.shell.sync.engine import ExportEngine
 from dr_wandb.shell.sync.segment_writer import write_segment_of_files
 from dr_wandb.shell.sync.segments import Segment, SegmentHeader, make_segment
-from tests.inline_executor import InlineExecutor
-from tests.old_run import rows_of as old_rows
-from tests.old_run import write_old_run
-from tests.syncing import export, request_for, rows_in, select, visible
-from tests.unit.offline_folders import (
+from tests.support.inline_executor import InlineExecutor
+from tests.support.offline_folders import (
     NOW,
     NOW_NS,
     open_folder,
@@ -44,7 +41,17 @@ from tests.unit.offline_folders import (
     sync_folder,
     whole_run,
 )
-from tests.wandb_file import exit_record, file_of, header_record, row_record, rows_of, run_record
+from tests.support.old_run import rows_of as old_rows
+from tests.support.old_run import write_old_run
+from tests.support.syncing import export, request_for, rows_in, select, visible
+from tests.support.wandb_file import (
+    exit_record,
+    file_of,
+    header_record,
+    row_record,
+    rows_of,
+    run_record,
+)
 
 RUNS = 4
 

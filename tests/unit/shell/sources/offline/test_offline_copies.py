@@ -9,9 +9,8 @@ import pytest
 from dr_wandb.core.offline.copies import is_copy, repairs
 from dr_wandb.shell.sources.offline import wandb_decoder
 from dr_wandb.shell.sources.offline.index import load_index, save_index
-from tests import old_run
-from tests.syncing import NAME, runs_in
-from tests.unit.offline_folders import (
+from tests.support import old_run
+from tests.support.offline_folders import (
     LATER,
     notices_of,
     open_folder,
@@ -22,7 +21,8 @@ from tests.unit.offline_folders import (
     sync_folder,
     whole_run,
 )
-from tests.wandb_file import (
+from tests.support.syncing import NAME, runs_in
+from tests.support.wandb_file import (
     BLOCK,
     HEADER,
     config_record,

@@ -9,7 +9,7 @@ import pytest
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.shell.sources import SourceError
-from tests.unit.offline_folders import (
+from tests.support.offline_folders import (
     LATER,
     NOW_NS,
     let_rest,
@@ -23,7 +23,7 @@ from tests.unit.offline_folders import (
     sync_folder,
     whole_run,
 )
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     BLOCK,
     HEAD,
     HEADER,

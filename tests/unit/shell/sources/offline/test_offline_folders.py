@@ -12,7 +12,7 @@ from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.wording import printable
 from dr_wandb.shell.sources.offline.index import Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
-from tests.unit.offline_folders import (
+from tests.support.offline_folders import (
     LATER,
     NOW_NS,
     notices_of,
@@ -25,7 +25,7 @@ from tests.unit.offline_folders import (
     sync_folder,
     whole_run,
 )
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     config_record,
     environment_record,
     exit_record,

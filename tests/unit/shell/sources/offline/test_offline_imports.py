@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.syncing import NAME
-from tests.unit.offline_folders import put, whole_run
+from tests.support.offline_folders import put, whole_run
+from tests.support.syncing import NAME
 
 SCRIPT = """
 import contextlib, io, json, sys

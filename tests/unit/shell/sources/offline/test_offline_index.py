@@ -15,8 +15,7 @@ from dr_wandb.shell.sources.offline import wandb_decoder
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
 from dr_wandb.shell.sources.offline.runs import FoundRuns
 from dr_wandb.shell.sources.offline.source import OfflineSource
-from tests.syncing import NAME, request_for, visible
-from tests.unit.offline_folders import (
+from tests.support.offline_folders import (
     LATER,
     LONG_AGO_NS,
     let_rest,
@@ -26,7 +25,8 @@ from tests.unit.offline_folders import (
     sync_folder,
     whole_run,
 )
-from tests.wandb_file import (
+from tests.support.syncing import NAME, request_for, visible
+from tests.support.wandb_file import (
     config_record,
     exit_record,
     file_of,

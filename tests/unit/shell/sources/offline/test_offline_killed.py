@@ -14,7 +14,7 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import RunFold, behind
 from dr_wandb.core.offline.wandb_file import read_file
 from dr_wandb.shell.sources.offline.source import OfflineSource
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     exit_record,
     file_of,
     header_record,

@@ -9,10 +9,10 @@ from wandb.proto import wandb_internal_pb2 as pb
 
 from dr_wandb.core.offline.scan_report import NoticeKind
 from dr_wandb.shell.sources.offline.runs import look_into
-from tests.old_run import rows_of as old_rows_of
-from tests.old_run import write_old_run
-from tests.unit.offline_folders import NOW_NS, put, whole_run
-from tests.wandb_file import HEADER, exit_record, file_of, rows_of, run_record
+from tests.support.offline_folders import NOW_NS, put, whole_run
+from tests.support.old_run import rows_of as old_rows_of
+from tests.support.old_run import write_old_run
+from tests.support.wandb_file import HEADER, exit_record, file_of, rows_of, run_record
 
 
 def _same_start(folder: Path) -> None:

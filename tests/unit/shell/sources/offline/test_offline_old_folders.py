@@ -14,11 +14,9 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import lines
 from dr_wandb.shell.sources.offline import old_folder_decoder, yaml_values
 from dr_wandb.shell.sources.offline.index import load_index, save_index
-from tests.contract.project import PROJECT, RunDescription
 from tests.contract.source_contract import WINDOWS, expected_rows, read_rows
-from tests.old_run import CONFIG, lines_of, metadata_of, rows_of, write_old_run
-from tests.syncing import NAME, visible
-from tests.unit.offline_folders import (
+from tests.support.described_project import PROJECT, RunDescription
+from tests.support.offline_folders import (
     LONG_AGO_NS,
     NOW_NS,
     nodes_of,
@@ -32,6 +30,8 @@ from tests.unit.offline_folders import (
     sync_folder,
     whole_run,
 )
+from tests.support.old_run import CONFIG, lines_of, metadata_of, rows_of, write_old_run
+from tests.support.syncing import NAME, visible
 
 LATER = "2026-01-01T00:20:00.5"
 DAY_NS = 86_400 * 10**9

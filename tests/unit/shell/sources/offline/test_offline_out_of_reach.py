@@ -14,8 +14,7 @@ from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
-from tests.syncing import NAME
-from tests.unit.offline_folders import (
+from tests.support.offline_folders import (
     notices_of,
     open_folder,
     put,
@@ -24,7 +23,8 @@ from tests.unit.offline_folders import (
     sync_folder,
     whole_run,
 )
-from tests.wandb_file import HEADER, file_of, header_record, rows_of, run_record
+from tests.support.syncing import NAME
+from tests.support.wandb_file import HEADER, file_of, header_record, rows_of, run_record
 
 CONTENTS: dict[str, tuple[bytes, str]] = {
     "git-lfs": (

@@ -9,7 +9,7 @@ from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import behind
 from dr_wandb.core.offline.wandb_file import read_file
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     TelemetryRecord,
     config_record,
     environment_record,

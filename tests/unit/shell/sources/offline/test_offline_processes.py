@@ -15,10 +15,10 @@ from dr_wandb.shell.sources.offline.index import Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 from dr_wandb.shell.sync import fetch
-from tests.old_run import rows_of as old_rows
-from tests.old_run import write_old_run
-from tests.unit.offline_folders import NOW_NS, put, sync_folder, whole_run
-from tests.wandb_file import exit_record, rows_of, run_record
+from tests.support.offline_folders import NOW_NS, put, sync_folder, whole_run
+from tests.support.old_run import rows_of as old_rows
+from tests.support.old_run import write_old_run
+from tests.support.wandb_file import exit_record, rows_of, run_record
 
 RUNS = 8
 

@@ -14,7 +14,7 @@ from dr_wandb.core.offline.records import BranchPoint
 from dr_wandb.core.offline.run import RunFold, behind, state_of
 from dr_wandb.core.offline.tree import Tree
 from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     config_record,
     exit_record,
     file_of,

@@ -16,8 +16,9 @@ from dr_wandb.cli.command import run
 from dr_wandb.core.contract.failures import DrWandbError, RunsVanished
 from dr_wandb.shell.progress import Progress
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
-from tests.memory_source import MemorySource
-from tests.syncing import (
+from tests.support.memory_source import MemorySource
+from tests.support.offline_folders import LATER, NOW, NOW_NS, put, sync_folder, whole_run
+from tests.support.syncing import (
     DATA_FILES,
     NAME,
     request_for,
@@ -27,8 +28,7 @@ from tests.syncing import (
     visible,
     without_fsync,
 )
-from tests.unit.offline_folders import LATER, NOW, NOW_NS, put, sync_folder, whole_run
-from tests.wandb_file import (
+from tests.support.wandb_file import (
     config_record,
     exit_record,
     file_of,

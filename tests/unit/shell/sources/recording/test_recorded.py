@@ -22,10 +22,10 @@ from dr_wandb.core.contract.listing import (
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.source import ROWS_PER_BATCH, RUNS_PER_PAGE, RecordedSource
-from tests.contract.build_memory import build_memory
-from tests.contract.project import PROJECT
-from tests.memory_source import MemorySource
-from tests.unit.recordings import CLOCK, WHOLE, ask_all, listings, nodes, record, rows, tree
+from tests.support.build_memory import build_memory
+from tests.support.described_project import PROJECT
+from tests.support.memory_source import MemorySource
+from tests.support.recordings import CLOCK, WHOLE, ask_all, listings, nodes, record, rows, tree
 
 
 @pytest.fixture

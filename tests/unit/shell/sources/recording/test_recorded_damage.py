@@ -8,10 +8,10 @@ import pytest
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests.contract.build_memory import build_memory
-from tests.contract.project import PROJECT
-from tests.memory_source import MemorySource
-from tests.unit.recordings import ask_all, listings, nodes, record, rows
+from tests.support.build_memory import build_memory
+from tests.support.described_project import PROJECT
+from tests.support.memory_source import MemorySource
+from tests.support.recordings import ask_all, listings, nodes, record, rows
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ from dr_wandb.core.contract.listing import (
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests.contract.build_memory import build_memory
-from tests.contract.project import HOSTILE_PROJECT, PROJECT
-from tests.memory_source import MemorySource
-from tests.unit.recordings import (
+from tests.support.build_memory import build_memory
+from tests.support.described_project import HOSTILE_PROJECT, PROJECT
+from tests.support.memory_source import MemorySource
+from tests.support.recordings import (
     CLOCK,
     WHOLE,
     ask_all,

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from tests.server.faults import FaultSet, Request, Throttle
-from tests.server.http import Handler
-from tests.server.listener import Listener
-from tests.server.model import Project
-from tests.server.run_fields import METADATA_NAME, all_files
-from tests.server.world import FakeClock, World
+from tests.support.server.faults import FaultSet, Request, Throttle
+from tests.support.server.http import Handler
+from tests.support.server.listener import Listener
+from tests.support.server.model import Project
+from tests.support.server.run_fields import METADATA_NAME, all_files
+from tests.support.server.world import FakeClock, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
-    from tests.server.run import Run
+    from tests.support.server.run import Run
 
 API_KEY = "5" * 40
 EXPIRY_EPOCH_SECONDS = 1_900_000_000

@@ -31,8 +31,8 @@ from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from dr_wandb.core.sync.plan import FetchKind, PartFetch, plan_sync
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows, unite_rows
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
-from tests.arrived_rows import joined_rows, lines_of, received
-from tests.property import strategies as some
+from tests.support import strategies as some
+from tests.support.arrived_rows import joined_rows, lines_of, received
 
 SOURCE = "api"
 

@@ -12,9 +12,9 @@ import pytest
 from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.sorting import ExternalSorter
-from tests import syncing
-from tests.memory_source import MemorySource
-from tests.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE, select
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE, select
 
 EXPORT_OF_3_0_3 = Path(__file__).parents[2] / "fixtures/exports/dr-wandb-3.0.3/kept"
 

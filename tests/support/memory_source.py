@@ -20,7 +20,7 @@ from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, sc
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
-from tests.memory_run import MemoryRun, epoch, later, spell_time
+from tests.support.memory_run import MemoryRun, epoch, later, spell_time
 
 ANY_RUN = None
 """Names a fault of the listing, which concerns no run."""

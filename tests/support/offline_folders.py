@@ -17,8 +17,8 @@ from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.contract.source_contract import list_all, list_nodes, read_rows
-from tests.syncing import export, request_for
-from tests.wandb_file import exit_record, header_record, rows_of, run_record, write_run
+from tests.support.syncing import export, request_for
+from tests.support.wandb_file import exit_record, header_record, rows_of, run_record, write_run
 
 NOW_NS = 1_767_229_200 * 10**9
 LONG_AGO_NS = NOW_NS - 3600 * 10**9

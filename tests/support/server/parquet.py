@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.server.history import flat_row, spell_non_finite
+from tests.support.server.history import flat_row, spell_non_finite
 
 _INT64_MAX = 2**63 - 1
 _INT64_MIN = -(2**63)

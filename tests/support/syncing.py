@@ -16,7 +16,7 @@ from dr_wandb import ExportEngine, ExportRequest, ExportSummary
 from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from dr_wandb.shell.sources import Source
-from tests.memory_source import MemorySource
+from tests.support.memory_source import MemorySource
 
 NAME = "export"
 DATA_FILES = ("runs.jsonl", "history.jsonl")

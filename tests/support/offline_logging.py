@@ -2,8 +2,8 @@
 
 - What is logged stands here as plain values, and beside it what W&B stores for them where that is
   something else: a test knows what must come out without reading a `.wandb` file.
-- A script runs in a process of its own, `python -m tests.offline_logging SCRIPT`. It is given no
-  key, a private home, and a server that is not there.
+- A script runs in a process of its own, `python -m tests.support.offline_logging SCRIPT`. It is
+  given no key, a private home, and a server that is not there.
 - A script tells what only the SDK knows (the runtime of a row, its own view of the summary) as one
   JSON document a line, and waits for a line where the test has something to do.
 """
@@ -451,9 +451,9 @@ class Machine:
         }
         with complaints.open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.offline_logging", script],
+                [sys.executable, "-m", "tests.support.offline_logging", script],
                 env=environment,
-                cwd=Path(__file__).parents[1],
+                cwd=Path(__file__).parents[2],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

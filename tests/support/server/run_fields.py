@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.server.faults import EmptyRows
-from tests.server.history import spell_non_finite, spread
-from tests.server.nodes import Context, Node, Raw
-from tests.server.run import Run
-from tests.server.world import Marker, with_zone
+from tests.support.server.faults import EmptyRows
+from tests.support.server.history import spell_non_finite, spread
+from tests.support.server.nodes import Context, Node, Raw
+from tests.support.server.run import Run
+from tests.support.server.world import Marker, with_zone
 
 METADATA_NAME = "wandb-metadata.json"
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from tests.property import strategies as some
+from tests.support import strategies as some
 
 NASTY_CHARACTERS = '\x00\x1f\x7f\x80"\\/\b\n\t \ud7ff\ue000\ufeff\uffff\U00010000\U0010ffff\u2028é'
 texts = (

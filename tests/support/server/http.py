@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from tests.server.document import GraphQLSyntaxError, Operation
-from tests.server.faults import (
+from tests.support.server.document import GraphQLSyntaxError, Operation
+from tests.support.server.faults import (
     Action,
     Drop,
     GraphQLErrors,
@@ -26,13 +26,13 @@ from tests.server.faults import (
     Truncate,
     status_body,
 )
-from tests.server.filters import FilterError, ServerFailureError
-from tests.server.graphql import parse
-from tests.server.nodes import UnknownFieldError, encode
-from tests.server.resolve import execute, parts_of, runs_offset
+from tests.support.server.filters import FilterError, ServerFailureError
+from tests.support.server.graphql import parse
+from tests.support.server.nodes import UnknownFieldError, encode
+from tests.support.server.resolve import execute, parts_of, runs_offset
 
 if TYPE_CHECKING:
-    from tests.server.listener import Server
+    from tests.support.server.listener import Server
 
 
 ENDLESS_BYTES = 1 << 40

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.server.document import Operation
-    from tests.server.faults import Action
-    from tests.server.stand_in import StandInServer
+    from tests.support.server.document import Operation
+    from tests.support.server.faults import Action
+    from tests.support.server.stand_in import StandInServer
 
 
 class UnknownFieldError(Exception):

@@ -1,4 +1,4 @@
-"""The pytest fixture `stand_in`. Use it with `pytest_plugins = ("tests.server.fixtures",)`."""
+"""The pytest fixture `stand_in`: `pytest_plugins = ("tests.support.server.fixtures",)`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.server.stand_in import StandInServer
+from tests.support.server.stand_in import StandInServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

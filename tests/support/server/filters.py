@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tests.server.world import instant
+from tests.support.server.world import instant
 
 if TYPE_CHECKING:
-    from tests.server.run import Run
+    from tests.support.server.run import Run
 
 
 class FilterError(Exception):

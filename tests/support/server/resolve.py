@@ -18,16 +18,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.server import run_fields
-from tests.server.document import Field, Operation, Spread, Variable, substitute
-from tests.server.faults import Action, GraphQLErrors, NullField, Request
-from tests.server.filters import FilterError, matches, ordered
-from tests.server.nodes import Context, Node, UnknownFieldError
+from tests.support.server import run_fields
+from tests.support.server.document import Field, Operation, Spread, Variable, substitute
+from tests.support.server.faults import Action, GraphQLErrors, NullField, Request
+from tests.support.server.filters import FilterError, matches, ordered
+from tests.support.server.nodes import Context, Node, UnknownFieldError
 
 if TYPE_CHECKING:
-    from tests.server.model import Project
-    from tests.server.run import Run
-    from tests.server.stand_in import StandInServer
+    from tests.support.server.model import Project
+    from tests.support.server.run import Run
+    from tests.support.server.stand_in import StandInServer
 
 Resolver = Callable[[Any, Mapping[str, Any], Context], Any]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.server.stand_in import StandInServer
+    from tests.support.server.stand_in import StandInServer
 
 _PROLOGUE = """
 import json, sys

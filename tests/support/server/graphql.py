@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from tests.server.document import Field, GraphQLSyntaxError, Operation, Spread, Variable
+from tests.support.server.document import Field, GraphQLSyntaxError, Operation, Spread, Variable
 
 _TOKEN = re.compile(
     r"(?P<skip>[\s,\ufeff]+|\#[^\n]*)"

@@ -1,6 +1,6 @@
 """A stand-in W&B server on loopback, for tests that drive the real SDK."""
 
-from tests.server.faults import (
+from tests.support.server.faults import (
     Drop,
     EmptyRows,
     GraphQLErrors,
@@ -11,10 +11,10 @@ from tests.server.faults import (
     Trickle,
     Truncate,
 )
-from tests.server.model import Project
-from tests.server.run import Run
-from tests.server.stand_in import StandInServer
-from tests.server.world import AUTO
+from tests.support.server.model import Project
+from tests.support.server.run import Run
+from tests.support.server.stand_in import StandInServer
+from tests.support.server.world import AUTO
 
 __all__ = (
     "AUTO",

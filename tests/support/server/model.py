@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.server.run import Run
+from tests.support.server.run import Run
 
 if TYPE_CHECKING:
-    from tests.server.world import World
+    from tests.support.server.world import World
 
 
 class Project:

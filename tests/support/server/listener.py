@@ -10,7 +10,7 @@ from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.server.stand_in import StandInServer
+    from tests.support.server.stand_in import StandInServer
 
 
 class Server(ThreadingHTTPServer):

@@ -6,14 +6,14 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.server.history import HistoryIndex, KeyCounts, Rows, splice, step_of
-from tests.server.parquet import ParquetFile, encode_parquet, split_columns, split_rows
-from tests.server.world import AUTO, Heartbeat, Marker, instant
+from tests.support.server.history import HistoryIndex, KeyCounts, Rows, splice, step_of
+from tests.support.server.parquet import ParquetFile, encode_parquet, split_columns, split_rows
+from tests.support.server.world import AUTO, Heartbeat, Marker, instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from tests.server.model import Project
+    from tests.support.server.model import Project
 
 SECONDS_PER_ROW = 1.5
 DEFAULT_USER = {"name": "Ada", "username": "ada"}

@@ -1,7 +1,7 @@
 """Build a described project in memory."""
 
-from tests.contract.project import ProjectDescription
-from tests.memory_source import MemorySource
+from tests.support.described_project import ProjectDescription
+from tests.support.memory_source import MemorySource
 
 OFTEN = 1_000_000
 
