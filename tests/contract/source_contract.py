@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.core.contract.codec import fingerprint
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
@@ -22,12 +21,11 @@ from dr_wandb.core.contract.listing import (
     RunListing,
     RunsById,
     RunsCreatedSince,
-    list_run,
 )
-from dr_wandb.core.contract.normalize import normalize_row, normalize_run, normalize_time
+from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.shell.sources import Source, SourceError
-from tests.support.arrived_rows import joined_rows, lines_of, received
+from tests.support.asking import WHOLE, WINDOWS, expected_rows, list_all, list_nodes, read_rows
 from tests.support.described_project import (
     HOSTILE_PROJECT,
     PROJECT,
@@ -38,55 +36,6 @@ from tests.support.described_project import (
 SourceFactory = Callable[[ProjectDescription], Source]
 
 OLDEST_FIRST = [run.run_id for run in sorted(PROJECT.runs, key=lambda r: (r.created_at, r.run_id))]
-
-WHOLE = FetchWindow()
-
-WINDOWS = (
-    WHOLE,
-    FetchWindow(start=0),
-    FetchWindow(start=1),
-    FetchWindow(start=3),
-    FetchWindow(stop=3),
-    FetchWindow(start=0, stop=1),
-    FetchWindow(start=2, stop=4),
-    FetchWindow(start=5, stop=40_001),
-    FetchWindow(start=40_001),
-    FetchWindow(start=50_000),
-    FetchWindow(stop=0),
-)
-
-
-def list_nodes(source: Source, query: ListingQuery) -> list[dict[str, Any]]:
-    """Return the nodes of an answer, in order."""
-    return [dict(raw_run) for page in source.list_runs(query) for raw_run in page.runs]
-
-
-def list_all(source: Source) -> dict[str, RunListing]:
-    """Return the listing of every run, by id."""
-    runs = [normalize_run(node, entity="e", project="p") for node in list_nodes(source, EveryRun())]
-    return {run.run_id: list_run(run, fingerprint(run)) for run in runs}
-
-
-def read_rows(
-    source: Source, run: RunListing, window: FetchWindow = WHOLE, attempt: int = 0
-) -> list[bytes]:
-    """Return the distinct rows that a source gives, normalized, in the order of an export."""
-    rows = [
-        received(normalize_row(row, run.run_id), live=batch.live, file=batch.file)
-        for batch in source.read_history(run, window, attempt)
-        for row in batch.rows
-    ]
-    return lines_of(joined_rows(rows))
-
-
-def expected_rows(run: RunDescription, window: FetchWindow = WHOLE) -> list[bytes]:
-    """Return the rows of a description that lie inside a window, in the order of an export."""
-    lines = []
-    for raw_row in run.rows:
-        step = raw_row.get("_step", 0)
-        if step >= (window.start or 0) and (window.stop is None or step < window.stop):
-            lines.append(received(normalize_row(raw_row, run.run_id)))
-    return lines_of(joined_rows(lines))
 
 
 def numbered(run: RunDescription) -> RunDescription:

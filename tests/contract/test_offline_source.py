@@ -12,7 +12,8 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.offline.source import OfflineSource
-from tests.contract.source_contract import WINDOWS, SourceContract, SourceFactory, list_all
+from tests.contract.source_contract import SourceContract, SourceFactory
+from tests.support.asking import WINDOWS, list_all
 from tests.support.described_project import PROJECT, ProjectDescription, RunDescription
 from tests.support.wandb_file import (
     exit_record,

@@ -12,7 +12,8 @@ from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.shell.sources import Source, SourceError
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
-from tests.contract.source_contract import SourceContract, SourceFactory, list_all
+from tests.contract.source_contract import SourceContract, SourceFactory
+from tests.support.asking import list_all
 from tests.support.build_memory import build_memory
 from tests.support.described_project import ProjectDescription
 

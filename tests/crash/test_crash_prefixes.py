@@ -11,16 +11,13 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dr_wandb import DrWandbError
-from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
-from tests.support.operations import CHANGES, MAKES, Fault, Stopped, images_of, stopped_at
-from tests.support.scenarios import SCENARIOS, Scenario, assert_heals, undisturbed
+from tests.support.operations import CHANGES, MAKES, Fault, images_of, stopped_at
+from tests.support.scenarios import SCENARIOS, Scenario, assert_heals, is_stopped, undisturbed
 from tests.support.syncing import NAME
 
 FAULTS = {
@@ -100,19 +97,6 @@ def test_what_happens_after_a_kill_is_seen(name: str, tmp_path: Path) -> None:
             except BaseException as error:
                 error.add_note(f"killed before: {label} ({image.name})")
                 raise
-
-
-def is_stopped(work: Callable[[], Any]) -> bool:
-    """Do the work; say whether it was interrupted, or refused by the disk, rather than done."""
-    try:
-        work()
-    except Stopped:
-        return True
-    except DrWandbError as refused:
-        if isinstance(refused.failure, DiskRefused | Unfinished):
-            return True
-        raise
-    return False
 
 
 def fault_for(kind: str, number: int) -> Fault:

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
-from tests.crash.test_crash_prefixes import is_stopped
 from tests.support import syncing
 from tests.support.inline_executor import InlineExecutor
 from tests.support.offline_folders import put, sync_folder, whole_run
 from tests.support.operations import MAKES, Fault, images_of, stopped_at
-from tests.support.scenarios import assert_loads
+from tests.support.scenarios import assert_loads, is_stopped
 from tests.support.syncing import NAME
 from tests.support.wandb_file import exit_record, rows_of, run_record
 

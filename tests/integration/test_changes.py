@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError, RunsVanished
-from tests.integration.conftest import Command, Exports, lines_of, visible
+from tests.support.syncing import json_lines, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project, Run
 
 DAY = 86_400
@@ -35,7 +37,7 @@ def settled_runs(exports: Exports, count: int = 4, rows: int = 3) -> list[Run]:
 
 
 def changes_in(exports: Exports) -> list[dict[str, Any]]:
-    return lines_of(exports.folder() / "changes.jsonl")
+    return json_lines(exports.folder() / "changes.jsonl")
 
 
 # --- detect_changes
@@ -220,7 +222,7 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
     assert 'state "running" -> "finished"' in changed
     assert "  rows: run: 3 -> 4" in log
 
-    lines = lines_of(command.data_root / "n" / "changes.jsonl")
+    lines = json_lines(command.data_root / "n" / "changes.jsonl")
     printed = command("log", "n", "--json", "--last", "1").stdout
     assert [json.loads(line) for line in printed.splitlines()] == lines[-1:]
     since = command("diff", "n", "--since", lines[1]["at"], "--json")

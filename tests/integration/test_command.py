@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 import dr_wandb
-from tests.integration.conftest import VISIBLE, Command, tree, visible
+from tests.support.command import VISIBLE, Command
+from tests.support.syncing import tree, visible
 
 if TYPE_CHECKING:
     from tests.support.server import Project

@@ -13,7 +13,7 @@ from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
 from dr_wandb.core.contract.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Command, Outcome
+    from tests.support.command import Command, Outcome
     from tests.support.server import StandInServer
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "exports" / "dr-wandb-3.0.3" / NAME

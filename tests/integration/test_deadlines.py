@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dr_wandb.shell.sources.api.session import ApiSession
-    from tests.integration.conftest import Command, Exports
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project, StandInServer
 
 TIMEOUT = 25

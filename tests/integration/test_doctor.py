@@ -13,7 +13,7 @@ from tests.support.server.stand_in import API_KEY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.conftest import Command, Outcome
+    from tests.support.command import Command, Outcome
     from tests.support.server import Project
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.conftest import Exports
+    from tests.support.api_exports import Exports
 
 RUNS = 6
 SOON = 30.0

@@ -12,17 +12,10 @@ import pytest
 
 from dr_wandb.cli import run as run_command
 from dr_wandb.shell.store.lock import locked
-from tests.integration.conftest import (
-    LISTING,
-    VISIBLE,
-    Command,
-    Exports,
-    Outcome,
-    Shared,
-    tree,
-    visible,
-)
+from tests.support.api_exports import Exports, Shared
+from tests.support.command import LISTING, VISIBLE, Command, Outcome
 from tests.support.server import Drop, GraphQLErrors, Hang, NullField, Request, Status, Truncate
+from tests.support.syncing import tree, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,14 +15,14 @@ from dr_wandb.core.sync.left_out import REQUIRED
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from dr_wandb.shell.sync.engine import ExportEngine
-from tests.integration.conftest import visible
 from tests.support.server import GraphQLErrors, Request, Status
+from tests.support.syncing import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dr_wandb.shell.sources import Source
-    from tests.integration.conftest import Exports
+    from tests.support.api_exports import Exports
 
 KINDS = {"username": "User"}
 UNKNOWN_TO_SOME = [one for one in CRITERIA if one.listed_as is not None]

@@ -18,12 +18,14 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.select import select_rows
-from tests.integration.conftest import Exports, lines_of, visible
 from tests.support.server import AUTO, EmptyRows, NullField, Request, Run
+from tests.support.syncing import json_lines, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.api_exports import Exports
 
 
 def keep(*keys: str, **window: int) -> HistorySelection:
@@ -874,4 +876,4 @@ def test_export_loads_when_its_folder_was_moved(exports: Exports, tmp_path: Path
     exports.data_root = moved
     exports.sync()
     assert exports.asked == {}
-    assert len(lines_of(moved / "n" / "history.jsonl")) == 10
+    assert len(json_lines(moved / "n" / "history.jsonl")) == 10

@@ -27,7 +27,7 @@ from wandb.proto.wandb_internal_pb2 import RunRecord
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sync.engine import ExportEngine
-from tests.integration.conftest import Exports, lines_of, tree, visible
+from tests.support.api_exports import Exports
 from tests.support.offline_logging import (
     HALVES,
     MANY_STEPS,
@@ -38,12 +38,13 @@ from tests.support.offline_logging import (
     Machine,
 )
 from tests.support.state_files import whole_state
+from tests.support.syncing import json_lines, tree, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dr_wandb.core.sync.summary import ExportSummary
-    from tests.integration.conftest import Shared
+    from tests.support.api_exports import Shared
     from tests.support.offline_logging import Script
     from tests.support.server import Run
 
@@ -154,13 +155,13 @@ def sync(folder: Path, data_root: Path, name: str = "n", **fields: Any) -> Expor
 
 def runs_in(data_root: Path, name: str = "n") -> dict[str, dict[str, Any]]:
     """Return the exported runs by their ids."""
-    snapshots = lines_of(data_root / name / "runs.jsonl")
+    snapshots = json_lines(data_root / name / "runs.jsonl")
     return {snapshot["run"]["run_id"]: snapshot["run"] for snapshot in snapshots}
 
 
 def rows_in(data_root: Path, run_id: str, name: str = "n") -> list[dict[str, Any]]:
     """Return the exported rows of a run."""
-    rows = lines_of(data_root / name / "history.jsonl")
+    rows = json_lines(data_root / name / "history.jsonl")
     return [row for row in rows if row["run_id"] == run_id]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.conftest import Exports
+    from tests.support.api_exports import Exports
     from tests.support.server.run import Run
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from tests.integration.conftest import Command, Exports
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project
 
 RUNS, ROWS = 12, 30

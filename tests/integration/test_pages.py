@@ -17,7 +17,7 @@ from tests.support.server.resolve import offset_after
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.conftest import Exports
+    from tests.support.api_exports import Exports
 
 
 def add_runs(exports: Exports, count: int, config_bytes: int = 0) -> list[str]:

@@ -11,7 +11,8 @@ from dr_wandb.core.contract.failures import ASK_FOR_ACCESS, DrWandbError
 from tests.support.server import GraphQLErrors, Request, Status
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Command, Exports
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project
 
 DENIED = json.dumps({"errors": [{"message": "permission denied"}], "data": {"project": None}})

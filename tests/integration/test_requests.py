@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Exports
+    from tests.support.api_exports import Exports
 
 
 def test_terminal_run_that_is_exported_costs_one_query_and_its_files_and_then_nothing(

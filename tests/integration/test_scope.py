@@ -9,9 +9,11 @@ import pytest
 
 from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
-from tests.integration.conftest import Command, Exports, visible
+from tests.support.syncing import visible
 
 if TYPE_CHECKING:
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project, Run
 
 DAY = 86_400

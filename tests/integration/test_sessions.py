@@ -13,13 +13,13 @@ import pytest
 from dr_wandb.shell.sources.api import wandb_core
 from dr_wandb.shell.sources.api.queries import VIEWER
 from dr_wandb.shell.sources.api.session import ApiSession
-from tests.integration.conftest import PRIVATE
+from tests.support.command import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.integration.conftest import Command
+    from tests.support.command import Command
     from tests.support.server import Project, StandInServer
 
 SLOW_SECONDS = 0.03

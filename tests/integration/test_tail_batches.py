@@ -10,14 +10,15 @@ import pytest
 from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sources.api import batching
 from dr_wandb.shell.sources.api.tail_pages import MOST_RUNS
-from tests.integration.conftest import visible
 from tests.support.server import Drop, EmptyRows, GraphQLErrors, NullField, Status
+from tests.support.syncing import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.integration.conftest import Command, Exports
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project, Request, StandInServer
 
 RUNS = 40

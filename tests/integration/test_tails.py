@@ -12,7 +12,7 @@ from tests.support.server import EmptyRows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.conftest import Exports
+    from tests.support.api_exports import Exports
     from tests.support.server import Run
 
 TAIL = {"HistoryPage": 1}

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.conftest import Command, Exports, tree
+from tests.support.command import Command
 from tests.support.server import Drop, Hang, Request, Status
+from tests.support.syncing import tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.support.api_exports import Exports
     from tests.support.server import Project, Run, StandInServer
 
 

@@ -14,10 +14,11 @@ import pytest
 
 import dr_wandb
 from dr_wandb.core.contract.row_shape import flatten_row
-from tests.integration.conftest import Exports, visible
+from tests.support.syncing import visible
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Command
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project, StandInServer
 
 HISTOGRAM = {"_type": "histogram", "values": [1, 0, 3], "bins": [0, 0.5, 1, 1.5]}

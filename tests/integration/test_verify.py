@@ -13,10 +13,12 @@ from dr_wandb.shell.inspect.status import find_exports, read_status
 from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.store.export_store import ExportStore
-from tests.integration.conftest import Command, Exports, visible
+from tests.support.syncing import visible
 
 if TYPE_CHECKING:
     from dr_wandb.core.inspect.holdings import Comparison
+    from tests.support.api_exports import Exports
+    from tests.support.command import Command
     from tests.support.server import Project, Run
 
 

@@ -19,7 +19,9 @@ def joined_rows(rows: Iterable[ReceivedRow]) -> list[ReceivedRow]:
     return list(joined(sorted(rows, key=arrival_order)))
 
 
-def lines_of(rows: Iterable[ReceivedRow], selection: HistorySelection = EVERYTHING) -> list[bytes]:
+def selected_lines(
+    rows: Iterable[ReceivedRow], selection: HistorySelection = EVERYTHING
+) -> list[bytes]:
     """Return what a selection admits of joined rows, in stored order."""
     lines = [(row.key, select_line(row.content, selection)) for row in rows]
     return [line for _, line in sorted(lines) if line]

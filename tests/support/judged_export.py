@@ -32,7 +32,7 @@ from dr_wandb.core.sync.plan import FetchKind, PartFetch, plan_sync
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows, unite_rows
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 from tests.support import strategies as some
-from tests.support.arrived_rows import joined_rows, lines_of, received
+from tests.support.arrived_rows import joined_rows, received, selected_lines
 
 SOURCE = "api"
 
@@ -163,7 +163,7 @@ class JudgedExport:
         tally = Tally(target.last_step if target is not None else None)
         for row in rows:
             tally.add(row)
-        lines = lines_of(rows, selection)
+        lines = selected_lines(rows, selection)
         known = 0 if evidence is None else evidence.answer_rows
         answer = Answer(
             window=fetch.window,

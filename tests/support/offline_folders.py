@@ -4,11 +4,11 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from dr_wandb import ExportRequest, ExportSummary
-from dr_wandb.core.contract.listing import EveryRun, RunListing
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.shell.progress import ProgressCallback, say_nothing
@@ -16,7 +16,7 @@ from dr_wandb.shell.sources.offline.found import FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.source import OfflineSource
-from tests.contract.source_contract import list_all, list_nodes, read_rows
+from tests.support.asking import list_all, list_nodes, read_rows
 from tests.support.syncing import export, request_for
 from tests.support.wandb_file import exit_record, header_record, rows_of, run_record, write_run
 
@@ -57,14 +57,9 @@ def open_folder(folder: Path, *, now_ns: int = NOW_NS, **fields: Any) -> Offline
     return OfflineSource(folder, request_for(Path(), **fields), now_ns=now_ns)
 
 
-def runs_of(source: OfflineSource) -> dict[str, RunListing]:
-    """Return the listing of every run, by id."""
-    return list_all(source)
-
-
 def nodes_of(source: OfflineSource) -> dict[str, dict[str, Any]]:
     """Return the node of every run, by id."""
-    return {node["name"]: node for node in list_nodes(source, EveryRun())}
+    return {node["name"]: node for node in list_nodes(source)}
 
 
 def run_of(source: OfflineSource, run_id: str = "run") -> WandbRun:
@@ -74,7 +69,13 @@ def run_of(source: OfflineSource, run_id: str = "run") -> WandbRun:
 
 def steps_of(source: OfflineSource, run_id: str = "run") -> list[int | None]:
     """Return the steps of the rows of a run, in order."""
-    return [json.loads(line)["step"] for line in read_rows(source, runs_of(source)[run_id])]
+    return [json.loads(line)["step"] for line in read_rows(source, list_all(source)[run_id])]
+
+
+def days_later(days: float) -> dict[str, Any]:
+    """Return the time of a sync that comes later."""
+    now = datetime.fromisoformat(NOW) + timedelta(days=days)
+    return {"now": now.isoformat(), "now_ns": NOW_NS + int(days * 86_400 * 10**9)}
 
 
 def sync_folder(

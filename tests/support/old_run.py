@@ -30,7 +30,7 @@ net:
 """A `config.yaml` of wandb 0.9.7."""
 
 
-def lines_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
+def json_lines_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Return rows as the SDK writes them: one JSON object a line, NaN as a bare token."""
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
@@ -113,4 +113,4 @@ def _bytes_of(content: Any) -> bytes:
         return content.encode()
     if isinstance(content, Mapping):
         return json.dumps(content).encode()
-    return lines_of(content)
+    return json_lines_of(content)

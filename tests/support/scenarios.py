@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb import DrWandbError, iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.sorting import ExternalSorter
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
+from tests.support.operations import Stopped
 from tests.support.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE, select
 
 EXPORT_OF_3_0_3 = Path(__file__).parents[2] / "fixtures/exports/dr-wandb-3.0.3/kept"
@@ -183,3 +185,16 @@ def assert_heals(
         assert not asked & staged
     if decided and scenario.request.get("sync_mode") != "full_reconcile":
         assert not asked
+
+
+def is_stopped(work: Callable[[], Any]) -> bool:
+    """Do the work; say whether it was interrupted, or refused by the disk, rather than done."""
+    try:
+        work()
+    except Stopped:
+        return True
+    except DrWandbError as refused:
+        if isinstance(refused.failure, DiskRefused | Unfinished):
+            return True
+        raise
+    return False

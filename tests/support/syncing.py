@@ -86,6 +86,24 @@ def fresh_export(source: MemorySource, **fields: Any) -> Iterator[Path]:
         yield data_root / NAME
 
 
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Return everything below a folder: the content of files, None for folders."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file below a folder."""
+    return {name: content for name, content in tree(folder).items() if content is not None}
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a JSONL file, as any JSON reader reads them."""
+    return [json.loads(line) for line in path.read_bytes().decode().split("\n")[:-1]]
+
+
 def visible(folder: Path) -> dict[str, bytes]:
     """Return the content of every file that is not hidden; there may be no such folder."""
     if not folder.exists():

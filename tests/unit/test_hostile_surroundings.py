@@ -514,11 +514,9 @@ def test_run_whose_id_is_no_text_fails_alone(tmp_path: Path, run_id: Any) -> Non
     source.runs = project().runs
     summary = syncing.sync(source, tmp_path)
     assert summary.failed_count == 1
-    assert {run_id: len(rows) for run_id, rows in rows_of(tmp_path).items()} == {"a": 5}
-
-
-def rows_of(data_root: Path) -> dict[str, list[bytes]]:
-    return syncing.rows_in(data_root / syncing.NAME)
+    assert {
+        run_id: len(rows) for run_id, rows in syncing.rows_in(tmp_path / syncing.NAME).items()
+    } == {"a": 5}
 
 
 @pytest.mark.parametrize("place", ["mine", "root/export", "root/export/sub"])

@@ -14,7 +14,7 @@ from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun, sn
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from tests.support import strategies as some
-from tests.support.arrived_rows import joined_rows, lines_of, received
+from tests.support.arrived_rows import joined_rows, received, selected_lines
 
 rows = some.history_rows()
 copies = st.lists(st.tuples(rows, st.booleans()), max_size=10)
@@ -33,7 +33,7 @@ def inside(row: HistoryRow, window: FetchWindow) -> bool:
 
 
 def merged(stored: list[bytes], window: FetchWindow, fetched: list[ReceivedRow]) -> list[bytes]:
-    return list(merge_lines(outside(stored, window), lines_of(fetched)))
+    return list(merge_lines(outside(stored, window), selected_lines(fetched)))
 
 
 def order(line: bytes) -> Any:
@@ -46,7 +46,7 @@ def order(line: bytes) -> Any:
 def test_replacing_a_window_twice_is_replacing_it_once(
     held: Copies, fetched: Copies, window: FetchWindow
 ) -> None:
-    stored = lines_of(arrive(held))
+    stored = selected_lines(arrive(held))
     answer = arrive([copy for copy in fetched if inside(copy[0], window)])
     once = merged(stored, window, answer)
     assert merged(once, window, answer) == once
@@ -58,11 +58,11 @@ def test_replacing_a_window_twice_is_replacing_it_once(
 def test_the_result_is_what_was_stored_outside_and_what_was_fetched_inside(
     held: Copies, fetched: Copies, window: FetchWindow
 ) -> None:
-    kept = lines_of(arrive(held))
+    kept = selected_lines(arrive(held))
     answer = arrive([copy for copy in fetched if inside(copy[0], window)])
     result = merged(kept, window, answer)
     expected = [line for line in kept if not inside(decode_row(line).unwrap(), window)]
-    assert sorted(result) == sorted([*expected, *lines_of(answer)])
+    assert sorted(result) == sorted([*expected, *selected_lines(answer)])
     assert result == sorted(result, key=order)
 
 
@@ -70,7 +70,7 @@ def test_the_result_is_what_was_stored_outside_and_what_was_fetched_inside(
 def test_fetches_of_disjoint_windows_commute(
     held: Copies, first: Copies, second: Copies, start: int, width: int, gap: int
 ) -> None:
-    stored = lines_of(arrive(held))
+    stored = selected_lines(arrive(held))
     low = FetchWindow(start=start or None, stop=start + width)
     high = FetchWindow(start=start + width + gap or 1, stop=None)
     below = arrive([copy for copy in first if inside(copy[0], low)])
@@ -86,7 +86,7 @@ def test_fetches_of_disjoint_windows_commute(
 def test_rows_are_ordered_by_step_timestamp_and_bytes(
     fetched: Copies, selection: HistorySelection
 ) -> None:
-    lines = lines_of(arrive(fetched), selection)
+    lines = selected_lines(arrive(fetched), selection)
     assert lines == sorted(lines, key=order)
 
 

@@ -20,7 +20,7 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.sync.segment_writer import SegmentWriter
 from dr_wandb.shell.sync.segments import SegmentHeader, find_segment
 from tests.support import strategies as some
-from tests.support.arrived_rows import joined_rows, lines_of, received
+from tests.support.arrived_rows import joined_rows, received, selected_lines
 
 RawRows = list[dict[str, Any]]
 
@@ -71,7 +71,7 @@ def test_a_segment_does_not_depend_on_how_its_rows_arrive(
         for row in (normalize_row(raw_row, some.RUN_ID) for raw_row in rows)
         if window.has(row.step)
     )
-    lines = lines_of(expected, selection)
+    lines = selected_lines(expected, selection)
     tally = Tally()
     for row in expected:
         tally.add(row)

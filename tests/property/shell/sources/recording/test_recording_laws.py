@@ -23,8 +23,9 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.shell.sources import RowBatch, RunPage
 from dr_wandb.shell.sources.recording.source import RecordedSource
+from tests.support.asking import list_nodes, read_raw_rows
 from tests.support.memory_source import MemorySource
-from tests.support.recordings import nodes, record, rows
+from tests.support.recordings import record
 from tests.support.strategies import clean_texts, json_values, raw_rows, steps, texts
 
 RUN = RunListing(run_id="run", storage_id="1")
@@ -112,7 +113,7 @@ def test_recording_changes_no_row_that_is_exported(answer: list[dict[str, Any]])
         source = Verbatim(batches=[RowBatch(rows=answer)])
         with record(source, Path(folder)) as recorder:
             list(recorder.read_history(RUN, FetchWindow(), 0))
-        replayed = rows(RecordedSource(Path(folder)), RUN)
+        replayed = read_raw_rows(RecordedSource(Path(folder)), RUN)
     for raw_row, replayed_row in zip(answer, replayed, strict=True):
         direct = normalize_row(raw_row, "run")
         assert encode_line(normalize_row(replayed_row, "run")) == encode_line(direct)
@@ -128,7 +129,7 @@ def test_replayed_runs_are_those_that_were_passed_on(
     ]
     with tempfile.TemporaryDirectory() as folder:
         with record(Verbatim(pages=pages), Path(folder)) as recorder:
-            passed_on = nodes(recorder)
+            passed_on = list_nodes(recorder)
         replayed_pages = list(RecordedSource(Path(folder)).list_runs(EveryRun()))
     replayed = [dict(raw_run) for page in replayed_pages for raw_run in page.runs]
     assert spell(sorted(replayed, key=lambda node: node["name"])) == spell(passed_on)
@@ -177,7 +178,7 @@ def test_what_a_recording_answers_is_what_the_source_would_have_said(
     with tempfile.TemporaryDirectory() as folder:
         with record(source, Path(folder)) as recorder:
             for one in asked:
-                nodes(recorder, one)
+                list_nodes(recorder, one)
         replayed = RecordedSource(Path(folder))
         if query not in asked and EveryRun() not in asked:
             try:
@@ -186,7 +187,7 @@ def test_what_a_recording_answers_is_what_the_source_would_have_said(
                 return
         else:
             pages = list(replayed.list_runs(query))
-    assert [dict(raw_run) for page in pages for raw_run in page.runs] == nodes(source, query)
+    assert [dict(raw_run) for page in pages for raw_run in page.runs] == list_nodes(source, query)
     for page in pages:
-        assert page.matching == len(nodes(source, query))
+        assert page.matching == len(list_nodes(source, query))
         assert page.total in (len(days), None)

@@ -31,13 +31,13 @@ from dr_wandb.shell.sync import fetch
 from dr_wandb.shell.sync.engine import ExportEngine
 from dr_wandb.shell.sync.segment_writer import write_segment_of_files
 from dr_wandb.shell.sync.segments import Segment, SegmentHeader, make_segment
+from tests.support.asking import list_all
 from tests.support.inline_executor import InlineExecutor
 from tests.support.offline_folders import (
     NOW,
     NOW_NS,
     open_folder,
     put,
-    runs_of,
     sync_folder,
     whole_run,
 )
@@ -201,7 +201,7 @@ def test_rows_that_were_written_are_given_for_a_whole_run_alone(folder: Path, ea
     source = open_folder(folder)
     with ThreadPoolExecutor(2) as threads:
         source.executor, source.early = SharedExecutor(threads), EarlyRows(early, ["run1"])
-        runs = runs_of(source)
+        runs = list_all(source)
 
     def given(run_id: str, window: FetchWindow = WHOLE_RUN) -> Any:
         (files,) = source.read_history_or_files(runs[run_id], window, 0)
@@ -220,7 +220,7 @@ def test_rows_of_a_run_that_has_another_file_are_not_given(tmp_path: Path, early
     source = open_folder(tmp_path / "wandb")
     source.executor = SharedExecutor(InlineExecutor())
     source.early = EarlyRows(early, ())
-    run = runs_of(source)["run"]
+    run = list_all(source)["run"]
     assert len(list(early.iterdir())) == 2
     (files,) = source.read_history_or_files(run, WHOLE_RUN, 0)
     assert (len(files.paths), files.written) == (2, None)

@@ -9,6 +9,7 @@ import pytest
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.shell.sources import SourceError
+from tests.support.asking import list_all
 from tests.support.offline_folders import (
     LATER,
     NOW_NS,
@@ -17,7 +18,6 @@ from tests.support.offline_folders import (
     open_folder,
     put,
     run_of,
-    runs_of,
     scan,
     steps_of,
     sync_folder,
@@ -179,7 +179,7 @@ def test_damage_in_the_first_block_leaves_a_run_that_is_called_as_its_file(folde
     payloads = [run_record("inside", project="elsewhere"), *long_rows(4), exit_record()]
     put(folder, "outside", spoilt(payloads, 20, b"\xff"))
     source = open_folder(folder)
-    assert list(runs_of(source)) == ["outside"]
+    assert list(list_all(source)) == ["outside"]
     assert steps_of(source, "outside") == [2, 3]
 
 
@@ -312,7 +312,7 @@ def test_file_that_goes_while_it_is_read_is_an_error(folder: Path, change: str) 
     """Rows that are not there any more must not look like a run without rows."""
     path = put(folder, "run", whole_run())
     source = open_folder(folder)
-    run = runs_of(source)["run"]
+    run = list_all(source)["run"]
     if change == "gone":
         path.unlink()
     else:
@@ -325,7 +325,7 @@ def test_rows_that_come_while_a_file_is_read_belong_to_the_next_sync(folder: Pat
     payloads = [run_record(), *rows_of(range(5))]
     path = put(folder, "run", payloads)
     source = open_folder(folder)
-    run = runs_of(source)["run"]
+    run = list_all(source)["run"]
     path.write_bytes(file_of([*payloads, *rows_of([5, 6]), console_record("more")]))
     let_rest(path)
     assert len(list(source.read_history(run, FetchWindow(), 0))) > 0

@@ -12,6 +12,7 @@ from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.wording import printable
 from dr_wandb.shell.sources.offline.index import Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
+from tests.support.asking import list_all
 from tests.support.offline_folders import (
     LATER,
     NOW_NS,
@@ -19,7 +20,6 @@ from tests.support.offline_folders import (
     open_folder,
     put,
     run_of,
-    runs_of,
     scan,
     steps_of,
     sync_folder,
@@ -50,7 +50,7 @@ def test_runs_are_found_wherever_they_lie(folder: Path) -> None:
     (folder / "run-c.wandb").write_bytes(file_of(whole_run("c")))
     (folder / "notes.txt").write_text("not a run")
     (folder / "run-a.wandb.synced").write_bytes(b"")
-    assert set(runs_of(open_folder(folder))) == {"a", "b", "c"}
+    assert set(list_all(open_folder(folder))) == {"a", "b", "c"}
 
 
 def test_folders_of_the_sdk_in_a_run_folder_are_not_searched(
@@ -70,7 +70,7 @@ def test_folders_of_the_sdk_in_a_run_folder_are_not_searched(
     monkeypatch.setattr(os, "scandir", counting)
     put(path.parent / "mine", "b", whole_run("b"))
     put(folder / "files", "c", whole_run("c"))
-    assert set(runs_of(open_folder(folder))) == {"a", "b", "c"}
+    assert set(list_all(open_folder(folder))) == {"a", "b", "c"}
     assert {"files", "mine"} < set(listed)
     assert not {"logs", "tmp"} & set(listed)
 
@@ -79,18 +79,18 @@ def test_one_run_folder_and_one_file_hold_their_run(folder: Path) -> None:
     path = put(folder, "a", whole_run("a"))
     put(folder, "b", whole_run("b"))
     for place in (path.parent, path):
-        assert list(runs_of(open_folder(place))) == ["a"]
+        assert list(list_all(open_folder(place))) == ["a"]
         assert steps_of(open_folder(place), "a") == [0, 1, 2, 3, 4]
 
 
 def test_folder_that_is_not_there_is_an_error(folder: Path) -> None:
     with pytest.raises(DrWandbError, match="there is no folder"):
-        runs_of(open_folder(folder))
+        list_all(open_folder(folder))
 
 
 def test_empty_folder_has_no_runs(folder: Path, tmp_path: Path) -> None:
     folder.mkdir()
-    assert runs_of(open_folder(folder)) == {}
+    assert list_all(open_folder(folder)) == {}
     assert sync_folder(folder, tmp_path / "data").run_count == 0
 
 
@@ -99,8 +99,8 @@ def test_runs_are_listed_oldest_first_and_those_without_a_time_are_there(folder:
     put(folder, "2", whole_run("early"))
     put(folder, "3", whole_run("never", started=None))
     source = open_folder(folder)
-    assert list(runs_of(source)) == ["never", "early", "late"]
-    assert runs_of(source)["never"].created_at is None
+    assert list(list_all(source)) == ["never", "early", "late"]
+    assert list_all(source)["never"].created_at is None
     assert steps_of(source, "never") == [0, 1, 2, 3, 4]
 
 
@@ -276,7 +276,7 @@ def test_run_without_a_run_record_is_called_as_its_file(folder: Path) -> None:
 
 def test_run_is_called_as_its_record_and_not_as_its_file(folder: Path) -> None:
     put(folder, "file", whole_run("../../inside\n"))
-    assert list(runs_of(open_folder(folder))) == ["../../inside\n"]
+    assert list(list_all(open_folder(folder))) == ["../../inside\n"]
 
 
 def test_run_is_called_as_it_was_last_renamed(folder: Path) -> None:
@@ -304,7 +304,7 @@ def test_runs_of_other_projects_are_left_out_and_counted(
     put(folder, "c", whole_run("c", entity="else"))
     put(folder, "d", whole_run("d", entity="entity"))
     with caplog.at_level(logging.WARNING):
-        assert list(runs_of(open_folder(folder))) == ["a", "d"]
+        assert list(list_all(open_folder(folder))) == ["a", "d"]
     (line,) = caplog.messages
     assert "skipped 2 runs of other projects (else/project, other)" in line
     assert "--any-project" in line
@@ -315,14 +315,14 @@ def test_one_run_of_another_project_is_counted_as_one(
 ) -> None:
     put(folder, "b", whole_run("b", project="other"))
     with caplog.at_level(logging.WARNING):
-        assert runs_of(open_folder(folder)) == {}
+        assert list_all(open_folder(folder)) == {}
     assert caplog.messages[0].startswith("skipped 1 run of other projects (other)")
 
 
 @pytest.mark.parametrize(("entity", "project"), [("", ""), ("entity", ""), ("", "project")])
 def test_blank_entity_or_project_is_any(folder: Path, entity: str, project: str) -> None:
     put(folder, "run", whole_run(entity=entity, project=project))
-    assert list(runs_of(open_folder(folder))) == ["run"]
+    assert list(list_all(open_folder(folder))) == ["run"]
 
 
 def test_any_project_takes_all_runs_in(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -330,7 +330,7 @@ def test_any_project_takes_all_runs_in(folder: Path, caplog: pytest.LogCaptureFi
     put(folder, "b", whole_run("b", project="other"))
     put(folder, "c", whole_run("c", entity="else", project="third"))
     with caplog.at_level(logging.WARNING):
-        assert list(runs_of(open_folder(folder, any_project=True))) == ["a", "b", "c"]
+        assert list(list_all(open_folder(folder, any_project=True))) == ["a", "b", "c"]
     assert caplog.messages == []
 
 
@@ -344,7 +344,7 @@ def test_project_may_have_any_name(
     put(folder, "a", whole_run("a"))
     put(folder, "b", whole_run("b", project=project))
     with caplog.at_level(logging.WARNING):
-        assert list(runs_of(open_folder(folder))) == ["a"]
+        assert list(list_all(open_folder(folder))) == ["a"]
     assert printable(project) in caplog.messages[0]
     summary = sync_folder(folder, tmp_path / "data", any_project=True)
     assert (summary.run_count, summary.history_count) == (2, 10)
@@ -378,7 +378,7 @@ def test_run_is_exported_when_another_project_has_one_with_its_id(
         put(folder / "two", "run", whole_run(steps=[0, 1, 2], **late))
         expected = [0, 1, 2]
     source = open_folder(folder)
-    assert list(runs_of(source)) == ["run"]
+    assert list(list_all(source)) == ["run"]
     assert steps_of(source) == expected
     assert run_of(source).history_line_count == len(expected)
 
@@ -387,7 +387,7 @@ def test_file_of_another_project_is_left_out_also_when_it_cannot_say_its_run(
     folder: Path,
 ) -> None:
     put(folder, "run", [run_record("", project="other"), *rows_of([0])])
-    assert runs_of(open_folder(folder)) == {}
+    assert list_all(open_folder(folder)) == {}
 
 
 # --- the machine
@@ -397,18 +397,18 @@ def test_metadata_is_the_file_that_wandb_wrote(folder: Path) -> None:
     payloads = [run_record(), environment_record(host="in-the-record"), exit_record()]
     path = put(folder, "run", payloads)
     source = open_folder(folder)
-    assert source.read_metadata(runs_of(source)["run"]) == {"host": "in-the-record"}
+    assert source.read_metadata(list_all(source)["run"]) == {"host": "in-the-record"}
     write_metadata(path, b'{"host": "in-the-file"}')
-    assert source.read_metadata(runs_of(source)["run"]) == {"host": "in-the-file"}
+    assert source.read_metadata(list_all(source)["run"]) == {"host": "in-the-file"}
 
 
 def test_metadata_of_a_resumed_run_is_that_of_its_last_file(folder: Path) -> None:
     write_metadata(put(folder, "run", whole_run()), b'{"host": "first"}')
     later = put(folder, "run", whole_run(started=LATER, steps=[7]), folder_time="later")
     source = open_folder(folder)
-    assert source.read_metadata(runs_of(source)["run"]) == {"host": "first"}
+    assert source.read_metadata(list_all(source)["run"]) == {"host": "first"}
     write_metadata(later, b'{"host": "second"}')
-    assert source.read_metadata(runs_of(source)["run"]) == {"host": "second"}
+    assert source.read_metadata(list_all(source)["run"]) == {"host": "second"}
 
 
 def test_machine_is_told_as_wandb_tells_it(folder: Path) -> None:
@@ -425,7 +425,7 @@ def test_machine_is_told_as_wandb_tells_it(folder: Path) -> None:
     )
     put(folder, "run", [run_record(), record, exit_record()])
     source = open_folder(folder)
-    assert source.read_metadata(runs_of(source)["run"]) == {
+    assert source.read_metadata(list_all(source)["run"]) == {
         "os": "Linux",
         "python": "3.11",
         "args": ["--lr", "1"],

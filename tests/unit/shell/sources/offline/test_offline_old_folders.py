@@ -14,7 +14,7 @@ from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.offline import lines
 from dr_wandb.shell.sources.offline import old_folder_decoder, yaml_values
 from dr_wandb.shell.sources.offline.index import load_index, save_index
-from tests.contract.source_contract import WINDOWS, expected_rows, read_rows
+from tests.support.asking import WINDOWS, expected_rows, list_all, read_rows
 from tests.support.described_project import PROJECT, RunDescription
 from tests.support.offline_folders import (
     LONG_AGO_NS,
@@ -24,13 +24,12 @@ from tests.support.offline_folders import (
     open_folder,
     put,
     run_of,
-    runs_of,
     scan,
     steps_of,
     sync_folder,
     whole_run,
 )
-from tests.support.old_run import CONFIG, lines_of, metadata_of, rows_of, write_old_run
+from tests.support.old_run import CONFIG, json_lines_of, metadata_of, rows_of, write_old_run
 from tests.support.syncing import NAME, visible
 
 LATER = "2026-01-01T00:20:00.5"
@@ -59,7 +58,7 @@ def test_run_is_what_its_folder_says(folder: Path) -> None:
         rows_of(range(3)),
         metadata=metadata_of(notes="note", jobType="train", git={"commit": "abc"}),
         summary={"loss": 0.5, "best": 7, "_step": 2, "nested": {"a": 1}},
-        events=lines_of([{**EVENT, "system.cpu": 1.0}, EVENT]),
+        events=json_lines_of([{**EVENT, "system.cpu": 1.0}, EVENT]),
     )
     run = run_of(open_folder(folder), "a-b_c")
     assert (run.display_name, run.notes, run.job_type) == ("nice name", "note", "train")
@@ -78,7 +77,7 @@ def test_run_is_what_its_folder_says(folder: Path) -> None:
 def test_metadata_is_the_file_in_the_folder(folder: Path) -> None:
     put_old(folder, metadata=metadata_of(host="h"))
     source = open_folder(folder)
-    metadata = source.read_metadata(runs_of(source)["run"])
+    metadata = source.read_metadata(list_all(source)["run"])
     assert metadata is not None
     assert metadata["host"] == "h"
 
@@ -151,7 +150,7 @@ def test_rows_are_those_that_were_logged_in_every_window(
 ) -> None:
     put_old(folder, history=described.rows)
     source = open_folder(folder)
-    run = runs_of(source)["run"]
+    run = list_all(source)["run"]
     for window in (FetchWindow(), *WINDOWS):
         expected = [line.replace(described.run_id, "run") for line in _text(described, window)]
         assert [line.decode() for line in read_rows(source, run, window)] == expected
@@ -183,7 +182,7 @@ ODD_LINES = {
 @pytest.mark.parametrize("kind", ODD_LINES)
 def test_line_that_is_no_row_costs_no_other_one(folder: Path, data_root: Path, kind: str) -> None:
     """One line that nobody expected must not make a run fail in every sync."""
-    before, behind = lines_of(rows_of([0, 1])), lines_of(rows_of([2]))
+    before, behind = json_lines_of(rows_of([0, 1])), json_lines_of(rows_of([2]))
     put_old(folder, history=before + ODD_LINES[kind] * 2 + behind)
     assert steps_of(open_folder(folder)) == [0, 1, 2]
     size = 2 * len(ODD_LINES[kind])
@@ -198,7 +197,7 @@ def test_line_that_is_no_row_costs_no_other_one(folder: Path, data_root: Path, k
 
 
 def test_zeros_and_blank_lines_are_no_rows(folder: Path) -> None:
-    row, other = lines_of(rows_of([0])), lines_of(rows_of([1]))
+    row, other = json_lines_of(rows_of([0])), json_lines_of(rows_of([1]))
     put_old(folder, history=row + b"\n\r\n" + bytes(5000) + other + bytes(700))
     assert steps_of(open_folder(folder)) == [0, 1]
     assert notices_of(scan(folder)) == []
@@ -207,19 +206,19 @@ def test_zeros_and_blank_lines_are_no_rows(folder: Path) -> None:
 def test_very_long_line_is_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "PART_BYTES", 1 << 10)
     monkeypatch.setattr(lines, "LONGEST_LINE", 1 << 12)
-    long = lines_of(rows_of([1], note="x" * 10_000))
-    history = lines_of(rows_of([0])) + long + lines_of(rows_of([2]))
+    long = json_lines_of(rows_of([1], note="x" * 10_000))
+    history = json_lines_of(rows_of([0])) + long + json_lines_of(rows_of([2]))
     put_old(folder, history=history)
     assert steps_of(open_folder(folder)) == [0, 2]
     (notice,) = notices_of(scan(folder))
     assert "this line is longer than" in notice
-    put_old(folder, history=history[: -len(lines_of(rows_of([2]))) - 5])
+    put_old(folder, history=history[: -len(json_lines_of(rows_of([2]))) - 5])
     assert steps_of(open_folder(folder)) == [0]
 
 
 def test_losses_that_are_many_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MOST_LOST", 2)
-    put_old(folder, history=(b"no\n" + lines_of(rows_of([0]))) * 5)
+    put_old(folder, history=(b"no\n" + json_lines_of(rows_of([0]))) * 5)
     *_, last = notices_of(scan(folder))
     assert last == "wandb-history.jsonl 3 records cannot be decoded"
 
@@ -230,8 +229,8 @@ def test_losses_that_are_many_are_counted(folder: Path, monkeypatch: pytest.Monk
 def test_torn_last_line_is_reported_and_read_when_it_is_whole(
     folder: Path, data_root: Path
 ) -> None:
-    history = lines_of(rows_of(range(4)))
-    begin = len(lines_of(rows_of(range(3))))
+    history = json_lines_of(rows_of(range(4)))
+    begin = len(json_lines_of(rows_of(range(3))))
     put_old(folder, history=history[:-20])
     assert sync_folder(folder, data_root).history_count == 3
     (notice,) = notices_of(scan(folder))
@@ -243,9 +242,9 @@ def test_torn_last_line_is_reported_and_read_when_it_is_whole(
 
 
 def test_last_line_without_its_end_is_a_row(folder: Path, data_root: Path) -> None:
-    put_old(folder, history=lines_of(rows_of(range(2)))[:-1])
+    put_old(folder, history=json_lines_of(rows_of(range(2)))[:-1])
     assert sync_folder(folder, data_root).history_count == 2
-    put_old(folder, history=lines_of(rows_of(range(5))))
+    put_old(folder, history=json_lines_of(rows_of(range(5))))
     assert sync_folder(folder, data_root).history_count == 5
 
 
@@ -262,7 +261,7 @@ def test_history_that_grew_is_read_on(
     for end in range(1, 12):
         put_old(folder, history=rows_of(range(end)), summary={"end": end, "_step": end - 1})
         sync_folder(folder, data_root)
-    assert begins == [len(lines_of(rows_of(range(end)))) for end in range(11)]
+    assert begins == [len(json_lines_of(rows_of(range(end)))) for end in range(11)]
     (fresh, kept) = scan(folder), data_root / NAME
     assert fresh.runs[0].fold.rows == 11
     before = visible(kept)
@@ -289,7 +288,7 @@ def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path) -> None:
         metadata=metadata_of(name="\ud800", notes="\udcff"),
         config="a: {value: .nan}\nb: {value: 2020-01-01}\nc: {value: {1: !!binary aGk=}}",
         summary=b'{"x": Infinity, "y": "\\ud800"}',
-        events=lines_of([EVENT]),
+        events=json_lines_of([EVENT]),
     )
     first = scan(folder)
     data_root.mkdir()
@@ -303,7 +302,7 @@ def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path) -> None:
 def test_last_sample_is_found_however_long_its_line_is(folder: Path, length: int) -> None:
     """The machine was unknown if the last line was longer than 64 KiB."""
     long = {**EVENT, "system.note": "x" * length}
-    put_old(folder, history=rows_of([0]), events=lines_of([{"system.cpu": 1.0}, long]))
+    put_old(folder, history=rows_of([0]), events=json_lines_of([{"system.cpu": 1.0}, long]))
     assert run_of(open_folder(folder)).system_metrics == {
         "system.cpu": 50,
         "system.note": "x" * length,
@@ -316,7 +315,7 @@ def test_sample_is_none_if_no_line_near_the_end_reads(
 ) -> None:
     monkeypatch.setattr(old_folder_decoder, "LAST_BYTES", 4)
     monkeypatch.setattr(old_folder_decoder, "MOST_LAST_BYTES", 16)
-    put_old(folder, history=rows_of([0]), events=lines_of([EVENT]) + b"no row\n" * 9)
+    put_old(folder, history=rows_of([0]), events=json_lines_of([EVENT]) + b"no row\n" * 9)
     assert run_of(open_folder(folder)).system_metrics is None
     (said,) = notices_of(scan(folder))
     assert said == "wandb-events.jsonl has 2 lines near its end that cannot be read"
@@ -326,11 +325,11 @@ def test_sample_is_none_if_no_line_near_the_end_reads(
     ("events", "reason"),
     [
         (
-            b"no row\n" + lines_of([EVENT]) + b"[1]\n",
+            b"no row\n" + json_lines_of([EVENT]) + b"[1]\n",
             "has 2 lines near its end that cannot be read",
         ),
         (None, "cannot be read: it is not a file"),
-        (lines_of([EVENT]) + b'{"system.cpu"', ""),
+        (json_lines_of([EVENT]) + b'{"system.cpu"', ""),
     ],
     ids=["bad lines", "pipe", "cut off"],
 )
@@ -411,7 +410,7 @@ def test_repeated_row_counts_once_behind_a_line_without_content(
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of(range(3, 5))]
     resumed(folder, history=blank)
     sync_folder(folder, data_root)
-    resumed(folder, history=blank + lines_of([*rows_of([2]), *own]))
+    resumed(folder, history=blank + json_lines_of([*rows_of([2]), *own]))
     for before in (data_root, data_root / "fresh"):
         assert sync_folder(folder, before).history_count == 5
     assert run_of(open_folder(folder)).history_line_count == 5
@@ -475,13 +474,13 @@ def test_rows_stay_when_a_session_is_gone(folder: Path, data_root: Path) -> None
 
 def test_folder_with_a_run_file_is_read_by_that(folder: Path) -> None:
     path = put(folder, "run", whole_run(steps=[7]))
-    (path.parent / "wandb-history.jsonl").write_bytes(lines_of(rows_of([0])))
+    (path.parent / "wandb-history.jsonl").write_bytes(json_lines_of(rows_of([0])))
     (path.parent / "files").mkdir()
     for place in (path.parent, path.parent / "files"):
         (place / "config.yaml").write_text(CONFIG)
         (place / "wandb-summary.json").write_text("{}")
     assert steps_of(open_folder(folder)) == [7]
-    assert list(runs_of(open_folder(folder))) == ["run"]
+    assert list(list_all(open_folder(folder))) == ["run"]
 
 
 def test_one_folder_and_one_history_hold_their_run(
@@ -490,22 +489,22 @@ def test_one_folder_and_one_history_hold_their_run(
     place = put_old(folder, "a-b", rows_of(range(3)))
     put_old(folder, "other", rows_of(range(2)))
     for chosen in (place, place / "wandb-history.jsonl"):
-        assert list(runs_of(open_folder(chosen))) == ["a-b"]
+        assert list(list_all(open_folder(chosen))) == ["a-b"]
         assert steps_of(open_folder(chosen), "a-b") == [0, 1, 2]
     monkeypatch.chdir(place)
-    assert list(runs_of(open_folder(Path()))) == ["a-b"]
+    assert list(list_all(open_folder(Path()))) == ["a-b"]
 
 
 def test_history_in_a_folder_of_another_name_is_a_run_of_that_name(folder: Path) -> None:
     place = put_old(folder, "run", rows_of(range(3)))
     place.rename(folder / "renamed")
-    assert list(runs_of(open_folder(folder))) == ["renamed"]
+    assert list(list_all(open_folder(folder))) == ["renamed"]
 
 
 def test_config_in_any_other_folder_is_no_run(folder: Path) -> None:
     put(folder, "run", whole_run())
     (folder / "config.yaml").write_text(CONFIG)
-    assert list(runs_of(open_folder(folder))) == ["run"]
+    assert list(list_all(open_folder(folder))) == ["run"]
     assert notices_of(scan(folder)) == []
 
 
@@ -523,8 +522,8 @@ def test_run_folders_without_a_run_file_are_reported_together(folder: Path) -> N
 
 def test_run_of_another_project_is_left_out(folder: Path) -> None:
     put_old(folder, history=rows_of([0]), metadata=metadata_of(project="other"))
-    assert runs_of(open_folder(folder)) == {}
-    assert list(runs_of(open_folder(folder, any_project=True))) == ["run"]
+    assert list_all(open_folder(folder)) == {}
+    assert list(list_all(open_folder(folder, any_project=True))) == ["run"]
 
 
 def test_history_that_cannot_be_opened_is_a_failed_run(folder: Path, data_root: Path) -> None:

@@ -14,11 +14,11 @@ from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
+from tests.support.asking import list_all
 from tests.support.offline_folders import (
     notices_of,
     open_folder,
     put,
-    runs_of,
     scan,
     sync_folder,
     whole_run,
@@ -99,7 +99,7 @@ def test_run_fails_when_its_file_is_a_link_that_leads_nowhere(folder: Path, targ
     (reason,) = failed_runs(folder).values()
     assert reason.startswith(f"{folder}/run-run.wandb is a link")
     assert LINKS[target] in reason
-    assert list(runs_of(open_folder(folder))) == ["other"]
+    assert list(list_all(open_folder(folder))) == ["other"]
 
 
 @pytest.mark.parametrize("suffix", ["dvc", "gz", "zst"])
@@ -136,7 +136,7 @@ def test_pipe_and_socket_are_not_opened(
 def test_folder_called_like_a_file_is_searched(folder: Path) -> None:
     put(folder / "runs.wandb", "run", whole_run())
     (folder / "linked.wandb").symlink_to(folder / "runs.wandb")
-    assert list(runs_of(open_folder(folder))) == ["run"]
+    assert list(list_all(open_folder(folder))) == ["run"]
     assert failed_runs(folder) == {}
 
 
@@ -163,7 +163,7 @@ def test_run_fails_when_its_folder_cannot_be_listed(
     refuse(monkeypatch, path.parent)
     reason = f"{path.parent} cannot be read: Permission denied; let this user read it"
     assert failed_runs(folder) == {"a-b": reason}
-    assert list(runs_of(open_folder(folder))) == ["other"]
+    assert list(list_all(open_folder(folder))) == ["other"]
 
 
 def test_runs_fail_that_were_read_in_a_folder_that_cannot_be_listed_now(
@@ -189,7 +189,7 @@ def test_folder_that_cannot_be_listed_is_reported_when_nobody_knows_its_runs(
     put(folder, "other", whole_run("other"))
     refuse(monkeypatch, folder / "share")
     with caplog.at_level(logging.WARNING):
-        assert list(runs_of(open_folder(folder))) == ["other"]
+        assert list(list_all(open_folder(folder))) == ["other"]
     (line,) = caplog.messages
     assert line.startswith(f"{folder}/share cannot be read: Permission denied")
     (notice,) = scan(folder).notices
@@ -207,7 +207,7 @@ def test_run_of_another_project_does_not_fail(folder: Path) -> None:
     assert before.unread.keys() == {"run"}
     put(folder, "run", CONTENTS["git-lfs"][0])
     source = open_folder(folder)
-    assert list(runs_of(source)) == []
+    assert list(list_all(source)) == []
 
 
 def test_run_is_called_as_its_file_said_before(folder: Path, data_root: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +17,14 @@ from dr_wandb.core.contract.failures import DrWandbError, RunsVanished
 from dr_wandb.shell.progress import Progress
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
 from tests.support.memory_source import MemorySource
-from tests.support.offline_folders import LATER, NOW, NOW_NS, put, sync_folder, whole_run
+from tests.support.offline_folders import (
+    LATER,
+    NOW_NS,
+    days_later,
+    put,
+    sync_folder,
+    whole_run,
+)
 from tests.support.syncing import (
     DATA_FILES,
     NAME,
@@ -42,12 +49,6 @@ from tests.support.wandb_file import (
 )
 
 DAY = timedelta(days=1)
-
-
-def days_later(days: float) -> dict[str, Any]:
-    """Return the time of a sync that comes later."""
-    now = datetime.fromisoformat(NOW) + days * DAY
-    return {"now": now.isoformat(), "now_ns": NOW_NS + int(days * 86_400 * 10**9)}
 
 
 def data_files(data_root: Path) -> dict[str, bytes | None]:

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dr_wandb.shell.sources.offline import source as offline
-from tests.support.offline_folders import NOW_NS, put, sync_folder, whole_run
+from tests.support.offline_folders import NOW_NS, days_later, put, sync_folder, whole_run
 from tests.support.syncing import NAME, visible, without_fsync
 from tests.support.wandb_file import rows_of, run_record
-from tests.unit.shell.sources.offline.test_offline_syncs import days_later
 
 
 @pytest.fixture

@@ -22,10 +22,12 @@ from dr_wandb.core.contract.listing import (
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.source import ROWS_PER_BATCH, RUNS_PER_PAGE, RecordedSource
+from tests.support.asking import WHOLE, list_all, list_nodes, read_raw_rows
 from tests.support.build_memory import build_memory
 from tests.support.described_project import PROJECT
 from tests.support.memory_source import MemorySource
-from tests.support.recordings import CLOCK, WHOLE, ask_all, listings, nodes, record, rows, tree
+from tests.support.recordings import CLOCK, ask_all, record
+from tests.support.syncing import files_below
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(source: RecordedSource, query: ListingQuery) -> list[str]:
-    return [node["name"] for node in nodes(source, query)]
+    return [node["name"] for node in list_nodes(source, query)]
 
 
 def counts(source: RecordedSource, query: ListingQuery) -> set[tuple[int | None, int | None]]:
@@ -66,7 +68,7 @@ class Failing(MemorySource):
 
 def failures_of(source: Source, run: RunListing) -> list[RunFailure]:
     failures = []
-    for question in (partial(rows, source, run), partial(source.read_metadata, run)):
+    for question in (partial(read_raw_rows, source, run), partial(source.read_metadata, run)):
         with pytest.raises(SourceError) as failed:
             question()
         failures.append(failed.value.failure)
@@ -105,7 +107,7 @@ def test_large_listing_comes_in_pages(folder: Path) -> None:
     for number in range(RUNS_PER_PAGE + 1):
         source.add_run(f"run {number:04}")
     with record(source, folder) as recorder:
-        nodes(recorder)
+        list_nodes(recorder)
     pages = list(RecordedSource(folder).list_runs(EveryRun()))
     assert [len(page.runs) for page in pages] == [RUNS_PER_PAGE, 1]
     assert {(page.matching, page.total) for page in pages} == {(501, 501)}
@@ -114,9 +116,9 @@ def test_large_listing_comes_in_pages(folder: Path) -> None:
 def test_incremental_recording_answers_only_what_it_was_asked(folder: Path) -> None:
     since = RunsCreatedSince(since="2026-01-02T00:00:00Z")
     with record(three_runs(), folder) as recorder:
-        runs = listings(recorder, since)
-        nodes(recorder, RunsById(run_ids=("first", "gone")))
-        rows(recorder, runs["third"], FetchWindow(start=2, stop=4))
+        runs = list_all(recorder, since)
+        list_nodes(recorder, RunsById(run_ids=("first", "gone")))
+        read_raw_rows(recorder, runs["third"], FetchWindow(start=2, stop=4))
     replayed = RecordedSource(folder)
     assert names(replayed, since) == ["second", "third"]
     assert names(replayed, RunsCreatedSince(since="2026-01-02T00:00:01Z")) == ["third"]
@@ -124,19 +126,19 @@ def test_incremental_recording_answers_only_what_it_was_asked(folder: Path) -> N
     assert names(replayed, RunsById(run_ids=("third", "first", "gone"))) == ["first", "third"]
     assert counts(replayed, RunsById(run_ids=("third", "first", "gone"))) == {(2, 3)}
     assert [
-        row["_step"] for row in rows(replayed, runs["third"], FetchWindow(start=2, stop=4))
+        row["_step"] for row in read_raw_rows(replayed, runs["third"], FetchWindow(start=2, stop=4))
     ] == [2, 3]
     assert [
-        row["_step"] for row in rows(replayed, runs["third"], FetchWindow(start=3, stop=4))
+        row["_step"] for row in read_raw_rows(replayed, runs["third"], FetchWindow(start=3, stop=4))
     ] == [3]
     refused = [
-        lambda: nodes(replayed),
-        lambda: nodes(replayed, RunsCreatedSince(since="2026-01-01T23:59:59Z")),
-        lambda: nodes(replayed, RunsById(run_ids=("third", "never seen"))),
-        lambda: rows(replayed, runs["third"]),
-        lambda: rows(replayed, runs["third"], FetchWindow(start=1, stop=4)),
-        lambda: rows(replayed, runs["third"], FetchWindow(start=2)),
-        lambda: rows(replayed, runs["second"]),
+        lambda: list_nodes(replayed),
+        lambda: list_nodes(replayed, RunsCreatedSince(since="2026-01-01T23:59:59Z")),
+        lambda: list_nodes(replayed, RunsById(run_ids=("third", "never seen"))),
+        lambda: read_raw_rows(replayed, runs["third"]),
+        lambda: read_raw_rows(replayed, runs["third"], FetchWindow(start=1, stop=4)),
+        lambda: read_raw_rows(replayed, runs["third"], FetchWindow(start=2)),
+        lambda: read_raw_rows(replayed, runs["second"]),
         lambda: replayed.read_metadata(runs["third"]),
     ]
     for question in refused:
@@ -148,7 +150,7 @@ def test_incremental_recording_answers_only_what_it_was_asked(folder: Path) -> N
 
 def test_complete_listing_answers_narrower_queries_with_their_counts(folder: Path) -> None:
     with record(three_runs(), folder) as recorder:
-        nodes(recorder)
+        list_nodes(recorder)
     replayed = RecordedSource(folder)
     assert counts(replayed, RunsCreatedSince(since="2026-01-02T00:00:00Z")) == {(2, 3)}
     assert counts(replayed, RunsCreatedSince(since="2027-01-01T00:00:00Z")) == {(0, 3)}
@@ -167,7 +169,7 @@ def test_listing_with_missing_runs_answers_only_itself(folder: Path) -> None:
     for run_id in ("a", "b", "c"):
         source.add_run(run_id)
     with record(source, folder) as recorder:
-        nodes(recorder)
+        list_nodes(recorder)
     replayed = RecordedSource(folder)
     assert counts(replayed, EveryRun()) == {(3, 3)}
     assert names(replayed, EveryRun()) == ["b", "c"]
@@ -183,17 +185,17 @@ def test_each_query_keeps_what_it_said_of_a_run(folder: Path) -> None:
     since = RunsCreatedSince(since="2020-01-01T00:00:00Z")
     by_id = RunsById(run_ids=("first",))
     with record(source, folder) as recorder:
-        before = nodes(recorder, since)
+        before = list_nodes(recorder, since)
         source.finish("first")
-        after = nodes(recorder, by_id)
+        after = list_nodes(recorder, by_id)
         source.resume("first")
         source.log("first", {"loss": 0})
-        every = nodes(recorder)
+        every = list_nodes(recorder)
     replayed = RecordedSource(folder)
-    assert nodes(replayed, since) == before
-    assert nodes(replayed, by_id) == after
-    assert nodes(replayed) == every
-    assert nodes(replayed, RunsById(run_ids=("first", "second"))) == every[:2]
+    assert list_nodes(replayed, since) == before
+    assert list_nodes(replayed, by_id) == after
+    assert list_nodes(replayed) == every
+    assert list_nodes(replayed, RunsById(run_ids=("first", "second"))) == every[:2]
 
 
 def test_query_that_was_asked_again_brings_all_its_answers(folder: Path) -> None:
@@ -201,12 +203,12 @@ def test_query_that_was_asked_again_brings_all_its_answers(folder: Path) -> None
     source = three_runs()
     with record(source, folder) as recorder:
         source.hide("second")
-        nodes(recorder)
+        list_nodes(recorder)
         source.hide("second", hidden=False)
         source.finish("third")
         source.hide("first")
-        nodes(recorder)
-    replayed = nodes(RecordedSource(folder))
+        list_nodes(recorder)
+    replayed = list_nodes(RecordedSource(folder))
     assert [node["name"] for node in replayed] == ["first", "second", "third"]
     assert replayed[2]["state"] == "finished"
     assert len((folder / "listing.jsonl").read_text().splitlines()) == 1
@@ -216,9 +218,9 @@ def test_listing_that_broke_off_is_not_recorded(folder: Path) -> None:
     source = three_runs()
     source.fail_listing()
     with record(source, folder) as recorder, pytest.raises(SourceError):
-        nodes(recorder)
+        list_nodes(recorder)
     with pytest.raises(DrWandbError, match="does not hold all runs of the project"):
-        nodes(RecordedSource(folder))
+        list_nodes(RecordedSource(folder))
 
 
 # --- histories
@@ -229,22 +231,22 @@ def test_failure_of_the_last_attempt_is_the_answer(folder: Path) -> None:
     source.fail_history("first", times=1)
     source.fail_history("second", times=2)
     with record(source, folder) as recorder:
-        runs = listings(recorder)
+        runs = list_all(recorder)
         for run_id in ("first", "second"):
             with pytest.raises(SourceError):
-                rows(recorder, runs[run_id])
-        rows(recorder, runs["first"])
+                read_raw_rows(recorder, runs[run_id])
+        read_raw_rows(recorder, runs["first"])
         with pytest.raises(SourceError):
-            rows(recorder, runs["second"])
-        rows(recorder, runs["third"])
+            read_raw_rows(recorder, runs["second"])
+        read_raw_rows(recorder, runs["third"])
         source.fail_history("third")
         with pytest.raises(SourceError):
-            rows(recorder, runs["third"])
+            read_raw_rows(recorder, runs["third"])
     replayed = RecordedSource(folder)
-    assert len(rows(replayed, runs["first"])) == 5
+    assert len(read_raw_rows(replayed, runs["first"])) == 5
     for run_id in ("second", "third"):
         with pytest.raises(SourceError, match="the history broke off") as failed:
-            rows(replayed, runs[run_id])
+            read_raw_rows(replayed, runs[run_id])
         assert not failed.value.retryable
         assert failed.value.failure.kind == "unreachable"
     assert len(list((folder / "history").iterdir())) == 1
@@ -255,7 +257,7 @@ def test_failure_replays_with_the_kind_it_had(folder: Path, kind: RunFailureKind
     source = Failing(SourceError("why", kind))
     source.add_run("run")
     with record(source, folder) as recorder:
-        run = listings(recorder)["run"]
+        run = list_all(recorder)["run"]
         passed_on = failures_of(recorder, run)
     assert failures_of(RecordedSource(folder), run) == passed_on
     assert passed_on == [RunFailure(kind=kind, reason="why")] * 2
@@ -270,9 +272,9 @@ def test_failure_that_was_recorded_without_its_kind_replays_as_what_is_known_of_
     source = Failing(SourceError("why", kind))
     source.add_run("run")
     with record(source, folder) as recorder:
-        run = listings(recorder)["run"]
+        run = list_all(recorder)["run"]
         with pytest.raises(SourceError):
-            rows(recorder, run)
+            read_raw_rows(recorder, run)
     path = folder / "history.jsonl"
     (line,) = path.read_text().splitlines()
     said = json.loads(line)
@@ -281,15 +283,15 @@ def test_failure_that_was_recorded_without_its_kind_replays_as_what_is_known_of_
     assert said["failed"] == "why"
     path.write_text(json.dumps(said | ({"refused": True} if refused else {})) + "\n")
     with pytest.raises(SourceError) as failed:
-        rows(RecordedSource(folder), run)
+        read_raw_rows(RecordedSource(folder), run)
     known = RunFailureKind.REFUSED if refused else RunFailureKind.UNKNOWN
     assert failed.value.failure == RunFailure(kind=known, reason="why")
 
 
 def test_recording_in_which_nothing_failed_speaks_of_no_kind(folder: Path) -> None:
     with record(three_runs(), folder) as recorder:
-        for run in listings(recorder).values():
-            rows(recorder, run)
+        for run in list_all(recorder).values():
+            read_raw_rows(recorder, run)
             recorder.read_metadata(run)
     for name in ("history.jsonl", "metadata.jsonl"):
         assert (folder / name).stat().st_size > 0
@@ -301,7 +303,7 @@ def test_metadata_that_came_at_last_is_the_answer(folder: Path) -> None:
     source.update("first", metadata={"a": 1})
     source.fail_metadata("first")
     with record(source, folder) as recorder:
-        run = listings(recorder)["first"]
+        run = list_all(recorder)["first"]
         with pytest.raises(SourceError):
             recorder.read_metadata(run)
         recorder.read_metadata(run)
@@ -310,29 +312,34 @@ def test_metadata_that_came_at_last_is_the_answer(folder: Path) -> None:
 
 def test_history_that_was_not_read_to_its_end_is_not_recorded(folder: Path) -> None:
     with record(three_runs(), folder) as recorder:
-        run = listings(recorder)["first"]
+        run = list_all(recorder)["first"]
         batches = recorder.read_history(run, WHOLE, 0)
         next(batches)
         batches.close()  # type: ignore[attr-defined]
     with pytest.raises(DrWandbError, match="does not hold the history of run 'first'"):
-        rows(RecordedSource(folder), run)
+        read_raw_rows(RecordedSource(folder), run)
 
 
 def test_window_gets_the_rows_that_were_read_for_it_or_else_for_the_widest(folder: Path) -> None:
     """Rows of two reads are never mixed: a rewind between them would show as rows of neither."""
     source = three_runs()
     with record(source, folder) as recorder:
-        run = listings(recorder)["first"]
-        rows(recorder, run, FetchWindow(start=1))
-        rows(recorder, run, FetchWindow(start=4))
+        run = list_all(recorder)["first"]
+        read_raw_rows(recorder, run, FetchWindow(start=1))
+        read_raw_rows(recorder, run, FetchWindow(start=4))
         source.rewind("first", 3)
         source.log("first", {"loss": "anew"})
-        whole = rows(recorder, run)
+        whole = read_raw_rows(recorder, run)
     replayed = RecordedSource(folder)
-    assert rows(replayed, run) == whole
-    assert [row["loss"] for row in rows(replayed, run, FetchWindow(start=4))] == [1.5]
-    assert [row["loss"] for row in rows(replayed, run, FetchWindow(start=4, stop=5))] == ["anew"]
-    assert [row["loss"] for row in rows(replayed, run, FetchWindow(start=3))] == [1.375, "anew"]
+    assert read_raw_rows(replayed, run) == whole
+    assert [row["loss"] for row in read_raw_rows(replayed, run, FetchWindow(start=4))] == [1.5]
+    assert [row["loss"] for row in read_raw_rows(replayed, run, FetchWindow(start=4, stop=5))] == [
+        "anew"
+    ]
+    assert [row["loss"] for row in read_raw_rows(replayed, run, FetchWindow(start=3))] == [
+        1.375,
+        "anew",
+    ]
 
 
 def test_rows_without_an_integer_step_are_at_the_beginning(folder: Path) -> None:
@@ -341,8 +348,8 @@ def test_rows_without_an_integer_step_are_at_the_beginning(folder: Path) -> None
     for step in (None, "3", 3.5, True, [1], 2, 3.0, -1):
         source.log("run", {"at": repr(step)}, step=step)
     with record(source, folder) as recorder:
-        run = listings(recorder)["run"]
-        rows(recorder, run)
+        run = list_all(recorder)["run"]
+        read_raw_rows(recorder, run)
     replayed = RecordedSource(folder)
     stepless = ["None", "'3'", "3.5", "True", "[1]"]
     for window, found in (
@@ -351,7 +358,7 @@ def test_rows_without_an_integer_step_are_at_the_beginning(folder: Path) -> None
         (FetchWindow(start=1), ["2", "3.0"]),
         (FetchWindow(start=3), ["3.0"]),
     ):
-        assert [row["at"] for row in rows(replayed, run, window)] == found
+        assert [row["at"] for row in read_raw_rows(replayed, run, window)] == found
 
 
 def test_batches_are_bounded_and_alike(folder: Path) -> None:
@@ -361,8 +368,8 @@ def test_batches_are_bounded_and_alike(folder: Path) -> None:
         source.log("run")
     source.export("run", upto=ROWS_PER_BATCH + 200)
     with record(source, folder) as recorder:
-        run = listings(recorder)["run"]
-        rows(recorder, run)
+        run = list_all(recorder)["run"]
+        read_raw_rows(recorder, run)
     batches = RecordedSource(folder).read_history(run, WHOLE, 0)
     sizes = [(len(batch.rows), batch.live) for batch in batches]
     assert sizes == [(ROWS_PER_BATCH, False), (200, False), (300, True)]
@@ -371,17 +378,17 @@ def test_batches_are_bounded_and_alike(folder: Path) -> None:
 def test_run_that_was_made_anew_is_another_run(folder: Path) -> None:
     source = three_runs()
     with record(source, folder) as recorder:
-        old = listings(recorder)["first"]
-        rows(recorder, old)
+        old = list_all(recorder)["first"]
+        read_raw_rows(recorder, old)
         source.delete("first")
         source.add_run("first").storage_id = "another"
-        new = listings(recorder)["first"]
-        assert rows(recorder, new) == []
+        new = list_all(recorder)["first"]
+        assert read_raw_rows(recorder, new) == []
     replayed = RecordedSource(folder)
-    assert len(rows(replayed, old)) == 5
-    assert rows(replayed, new) == []
+    assert len(read_raw_rows(replayed, old)) == 5
+    assert read_raw_rows(replayed, new) == []
     with pytest.raises(DrWandbError):
-        rows(replayed, RunListing(run_id="first", storage_id="yet another"))
+        read_raw_rows(replayed, RunListing(run_id="first", storage_id="yet another"))
 
 
 def test_replay_can_be_recorded_again_as_it_was(tmp_path: Path) -> None:
@@ -389,7 +396,7 @@ def test_replay_can_be_recorded_again_as_it_was(tmp_path: Path) -> None:
         ask_all(recorder)
     with record(RecordedSource(tmp_path / "one"), tmp_path / "two") as recorder:
         ask_all(recorder)
-    one, two = tree(tmp_path / "one"), tree(tmp_path / "two")
+    one, two = files_below(tmp_path / "one"), files_below(tmp_path / "two")
     assert b'"source": "replay"' in two.pop("recording.json")
     one.pop("recording.json")
     assert one == two

@@ -8,10 +8,11 @@ import pytest
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.shell.sources.recording.source import RecordedSource
+from tests.support.asking import list_all, list_nodes, read_raw_rows
 from tests.support.build_memory import build_memory
 from tests.support.described_project import PROJECT
 from tests.support.memory_source import MemorySource
-from tests.support.recordings import ask_all, listings, nodes, record, rows
+from tests.support.recordings import ask_all, record
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def spoil(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
 
 def read_all(folder: Path) -> None:
     replayed = RecordedSource(folder)
-    for run in listings(replayed).values():
+    for run in list_all(replayed).values():
         if run.run_id != "broken":
-            rows(replayed, run)
+            read_raw_rows(replayed, run)
             replayed.read_metadata(run)
 
 
@@ -136,7 +137,7 @@ def test_file_name_in_a_recording_leads_nowhere_else(folder: Path, name: str | N
 
 def test_run_that_an_answer_names_and_nothing_describes_is_damage(folder: Path) -> None:
     with record(build_memory(PROJECT), folder) as recorder:
-        nodes(recorder)
+        list_nodes(recorder)
     listing = folder / "listing.jsonl"
     listing.write_text(listing.read_text().replace('"plain"', '"other"'))
     with pytest.raises(DrWandbError, match=r"listing\.jsonl line 1 cannot be read"):

@@ -25,20 +25,12 @@ from dr_wandb.core.contract.listing import (
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import RowBatch, RunPage, Source, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
+from tests.support.asking import WHOLE, list_all, list_nodes, read_raw_rows
 from tests.support.build_memory import build_memory
 from tests.support.described_project import HOSTILE_PROJECT, PROJECT
 from tests.support.memory_source import MemorySource
-from tests.support.recordings import (
-    CLOCK,
-    WHOLE,
-    ask_all,
-    ask_run,
-    listings,
-    nodes,
-    record,
-    rows,
-    tree,
-)
+from tests.support.recordings import CLOCK, ask_all, ask_run, record
+from tests.support.syncing import files_below
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SIGNED = "https://storage.googleapis.com/b/f.parquet?Expires=19&Signature=c2VjcmV0"
@@ -78,18 +70,18 @@ def test_recording_is_the_same_bytes_whatever_the_threads_do(tmp_path: Path) -> 
     for turn in range(4):
         folder = tmp_path / str(turn)
         with record(slow_project(), folder) as recorder:
-            runs = list(listings(recorder).values())
+            runs = list(list_all(recorder).values())
             random.Random(turn).shuffle(runs)
             with ThreadPoolExecutor(8 if turn else 1) as threads:
                 list(threads.map(lambda run: ask_run(recorder, run), runs))
-        trees.append(tree(folder))
+        trees.append(files_below(folder))
     assert trees[0] == trees[1] == trees[2] == trees[3]
 
 
 def test_file_names_say_nothing_of_the_run_ids(tmp_path: Path) -> None:
     with record(build_memory(HOSTILE_PROJECT), tmp_path / "recording") as recorder:
         ask_all(recorder)
-    names = set(tree(tmp_path))
+    names = set(files_below(tmp_path))
     stated = {"history.jsonl", "listing.jsonl", "metadata.jsonl", "recording.json", "runs.jsonl"}
     histories = names - {f"recording/{name}" for name in stated}
     assert len(histories) == len(HOSTILE_PROJECT.runs)
@@ -119,9 +111,9 @@ def test_run_is_written_again_only_where_an_answer_shows_it_otherwise(tmp_path: 
     source.add_run("still")
     source.add_run("moving")
     with record(source, tmp_path / "recording") as recorder:
-        nodes(recorder, RunsCreatedSince(since="2020-01-01T00:00:00Z"))
+        list_nodes(recorder, RunsCreatedSince(since="2020-01-01T00:00:00Z"))
         source.log("moving", {"loss": 1})
-        nodes(recorder, RunsById(run_ids=("still", "moving")))
+        list_nodes(recorder, RunsById(run_ids=("still", "moving")))
     lines = (tmp_path / "recording" / "runs.jsonl").read_text().splitlines()
     said = [json.loads(line) for line in lines]
     assert [(line["answer"], line["run"]["name"]) for line in said] == [
@@ -152,15 +144,15 @@ def test_aborted_recording_leaves_the_folder_as_it_was(tmp_path: Path, existing:
     if existing:
         with record(build_memory(PROJECT), tmp_path / "recording") as recorder:
             ask_all(recorder)
-    before = tree(tmp_path)
+    before = files_below(tmp_path)
     source = build_memory(HOSTILE_PROJECT)
     recorder = record(source, tmp_path / "recording")
     with pytest.raises(ZeroDivisionError), recorder:
         ask_all_and_fail(recorder)
-    assert tree(tmp_path) == before
+    assert files_below(tmp_path) == before
     assert source.closed == 1
     recorder.close()
-    assert tree(tmp_path) == before
+    assert files_below(tmp_path) == before
     assert source.closed == 1
 
 
@@ -170,7 +162,7 @@ def test_recording_replaces_another_as_a_whole(tmp_path: Path) -> None:
             ask_all(recorder)
     with record(build_memory(PROJECT), tmp_path / "fresh") as recorder:
         ask_all(recorder)
-    assert tree(tmp_path / "recording") == tree(tmp_path / "fresh")
+    assert files_below(tmp_path / "recording") == files_below(tmp_path / "fresh")
     assert {path.name for path in tmp_path.iterdir()} == {"recording", "fresh"}
 
 
@@ -178,10 +170,10 @@ def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
     source = build_memory(PROJECT)
     recorder = record(source, tmp_path / "recording")
     recorder.close()
-    before = tree(tmp_path)
+    before = files_below(tmp_path)
     recorder.close()
     recorder.abort()
-    assert tree(tmp_path) == before
+    assert files_below(tmp_path) == before
     assert source.closed == 1
 
 
@@ -200,7 +192,7 @@ def test_folder_of_something_else_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(DrWandbError) as refused:
         record(MemorySource(), tmp_path / "notes.txt")
     assert isinstance(refused.value.failure, InvalidRequest)
-    assert tree(tmp_path) == {"notes.txt": b"mine"}
+    assert files_below(tmp_path) == {"notes.txt": b"mine"}
 
 
 def test_folder_that_was_filled_meanwhile_is_not_replaced(tmp_path: Path) -> None:
@@ -211,7 +203,7 @@ def test_folder_that_was_filled_meanwhile_is_not_replaced(tmp_path: Path) -> Non
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(DrWandbError):
         recorder.close()
-    assert tree(tmp_path) == {"recording/notes.txt": b"mine"}
+    assert files_below(tmp_path) == {"recording/notes.txt": b"mine"}
 
 
 def test_folder_that_cannot_be_made_is_a_refusal_of_the_disk(tmp_path: Path) -> None:
@@ -223,14 +215,14 @@ def test_folder_that_cannot_be_made_is_a_refusal_of_the_disk(tmp_path: Path) -> 
 
 def test_thread_that_outlives_the_recording_adds_nothing(tmp_path: Path) -> None:
     recorder = record(build_memory(PROJECT), tmp_path / "recording")
-    run = listings(recorder)["plain"]
+    run = list_all(recorder)["plain"]
     batches = recorder.read_history(run, WHOLE, 0)
     next(batches)
     recorder.abort()
     with pytest.raises(RuntimeError, match="ended"):
         list(batches)
     with pytest.raises(RuntimeError, match="ended"):
-        rows(recorder, run)
+        read_raw_rows(recorder, run)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,14 +239,22 @@ def test_secrets_are_neither_recorded_nor_passed_on(tmp_path: Path) -> None:
     )
     source.log("run", {"path": SIGNED, "nested": {"key": KEY}})
     with record(source, tmp_path / "recording", secrets=[KEY]) as recorder:
-        run = listings(recorder)["run"]
-        passed_on = (nodes(recorder), rows(recorder, run), recorder.read_metadata(run))
-    written = b"".join(tree(tmp_path).values())
+        run = list_all(recorder)["run"]
+        passed_on = (
+            list_nodes(recorder),
+            read_raw_rows(recorder, run),
+            recorder.read_metadata(run),
+        )
+    written = b"".join(files_below(tmp_path).values())
     for secret in (KEY, "c2VjcmV0"):
         assert secret.encode() not in written
         assert secret not in repr(passed_on)
     replayed = RecordedSource(tmp_path / "recording")
-    assert (nodes(replayed), rows(replayed, run), replayed.read_metadata(run)) == passed_on
+    assert (
+        list_nodes(replayed),
+        read_raw_rows(replayed, run),
+        replayed.read_metadata(run),
+    ) == passed_on
 
 
 class Leaky(MemorySource):
@@ -282,11 +282,11 @@ def test_reasons_of_failures_are_scrubbed(tmp_path: Path) -> None:
     source = Leaky()
     source.add_run("run")
     with record(source, tmp_path / "recording", secrets=[KEY]) as recorder:
-        run = listings(recorder)["run"]
+        run = list_all(recorder)["run"]
         for question in (
             lambda: recorder.read_metadata(run),
-            lambda: rows(recorder, run),
-            lambda: nodes(recorder, RunsById(run_ids=("run",))),
+            lambda: read_raw_rows(recorder, run),
+            lambda: list_nodes(recorder, RunsById(run_ids=("run",))),
         ):
             with pytest.raises(SourceError) as failed:
                 question()
@@ -294,7 +294,7 @@ def test_reasons_of_failures_are_scrubbed(tmp_path: Path) -> None:
             assert not failed.value.retryable
             assert failed.value.__cause__ is None
     replayed = RecordedSource(tmp_path / "recording")
-    for question in (lambda: replayed.read_metadata(run), lambda: rows(replayed, run)):
+    for question in (lambda: replayed.read_metadata(run), lambda: read_raw_rows(replayed, run)):
         with pytest.raises(SourceError, match=re.escape(reason)):
             question()
 
@@ -304,7 +304,7 @@ def test_identity_of_a_run_is_never_changed(tmp_path: Path) -> None:
     source.add_run(KEY)
     source.log(KEY)
     with record(source, tmp_path / "recording", secrets=[KEY]) as recorder:
-        assert len(rows(recorder, listings(recorder)[KEY])) == 1
+        assert len(read_raw_rows(recorder, list_all(recorder)[KEY])) == 1
 
 
 # --- memory
@@ -327,7 +327,7 @@ def test_memory_does_not_grow_with_a_history(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with record(source, folder) as recorder:
-            run = listings(recorder)["run"]
+            run = list_all(recorder)["run"]
             for _ in recorder.read_history(run, WHOLE, 0):
                 pass
         replayed = RecordedSource(folder)
@@ -336,7 +336,7 @@ def test_memory_does_not_grow_with_a_history(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert count == 40_000
-    assert sum(len(content) for content in tree(folder).values()) > 8_000_000
+    assert sum(len(content) for content in files_below(folder).values()) > 8_000_000
     assert peak < 4_000_000
 
 
@@ -344,13 +344,13 @@ def test_answers_to_several_threads_do_not_mix(tmp_path: Path) -> None:
     """One run is read by two threads at once: each has a file of its own, one answer is kept."""
     source = build_memory(PROJECT)
     with record(source, tmp_path / "recording") as recorder:
-        run = listings(recorder)["odd"]
+        run = list_all(recorder)["odd"]
         barrier = threading.Barrier(4, timeout=20)
 
         def read(_: int) -> int:
             barrier.wait()
-            return len(rows(recorder, run))
+            return len(read_raw_rows(recorder, run))
 
         with ThreadPoolExecutor(4) as threads:
             assert set(threads.map(read, range(4))) == {8}
-    assert len(rows(RecordedSource(tmp_path / "recording"), run)) == 8
+    assert len(read_raw_rows(RecordedSource(tmp_path / "recording"), run)) == 8
