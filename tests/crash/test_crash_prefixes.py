@@ -36,7 +36,7 @@ FEWEST = {"nothing new": 40}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_kill_at_any_operation_costs_nothing(
+def test_kill_at_any_operation_costs_nothing(
     name: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     scenario = SCENARIOS[name]
@@ -67,7 +67,7 @@ def sync_twice(scenario: Scenario, source: MemorySource, data_root: Path) -> Non
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if not SCENARIOS[name].fixture])
-def test_what_happens_after_a_kill_is_seen(name: str, tmp_path: Path) -> None:
+def test_sync_after_a_kill_sees_what_changed_meanwhile(name: str, tmp_path: Path) -> None:
     """Staged segments that are no longer current are not used."""
     scenario = SCENARIOS[name]
     source = scenario.begin(tmp_path / "killed")
@@ -106,7 +106,7 @@ def fault_for(kind: str, number: int) -> Fault:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_an_error_at_any_operation_costs_nothing(
+def test_error_at_any_operation_costs_nothing(
     name: str, kind: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     scenario = SCENARIOS[name]

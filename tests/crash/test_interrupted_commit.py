@@ -28,7 +28,7 @@ def committing(tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
     return next(folder for folder in folders if (folder / RECORD_FILE).exists()), expected
 
 
-def test_a_decided_commit_is_rolled_forward_before_anything_is_asked(tmp_path: Path) -> None:
+def test_decided_commit_is_rolled_forward_before_anything_is_asked(tmp_path: Path) -> None:
     folder, expected = committing(tmp_path)
     assert syncing.visible(folder) != expected
     source = MemorySource()
@@ -39,7 +39,7 @@ def test_a_decided_commit_is_rolled_forward_before_anything_is_asked(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "runs.jsonl", "manifest.json", "state.json"])
-def test_a_commit_whose_new_file_is_gone_says_so(name: str, tmp_path: Path) -> None:
+def test_commit_whose_new_file_is_gone_says_so(name: str, tmp_path: Path) -> None:
     folder, _ = committing(tmp_path)
     before = syncing.visible(folder)
     record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=CommitRecord)
@@ -55,7 +55,7 @@ def test_a_commit_whose_new_file_is_gone_says_so(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "runs.jsonl", "manifest.json", "state.json"])
-def test_a_commit_whose_new_file_was_changed_replaces_nothing(name: str, tmp_path: Path) -> None:
+def test_commit_whose_new_file_was_changed_replaces_nothing(name: str, tmp_path: Path) -> None:
     """A new file of the right size was put in place whatever it held."""
     folder, _ = committing(tmp_path)
     before = syncing.visible(folder)
@@ -78,16 +78,14 @@ def test_a_commit_whose_new_file_was_changed_replaces_nothing(name: str, tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"files":[{"name":"../x"}]}'])
-def test_a_commit_record_that_does_not_read_is_a_clear_error(
-    content: bytes, tmp_path: Path
-) -> None:
+def test_commit_record_that_does_not_read_is_a_clear_error(content: bytes, tmp_path: Path) -> None:
     folder, _ = committing(tmp_path)
     (folder / RECORD_FILE).write_bytes(content)
     with pytest.raises(DrWandbError, match=RECORD_FILE):
         syncing.sync(MemorySource(), folder.parent)
 
 
-def test_what_the_error_of_a_broken_commit_advises_works(tmp_path: Path) -> None:
+def test_remedy_in_the_error_of_a_broken_commit_works(tmp_path: Path) -> None:
     folder, _ = committing(tmp_path)
     shutil.rmtree(folder / STAGING_FOLDER)
     source = project()

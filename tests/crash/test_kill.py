@@ -28,7 +28,7 @@ RECORD = ".commit.json.part"
 """The first that a commit writes. Everything before it is tried by copies of the disk."""
 
 
-def test_an_export_survives_kills_at_any_moment(
+def test_export_survives_kills_at_any_moment(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """After each kill the export loads; in the end one more sync has it as if there were none."""
@@ -88,7 +88,7 @@ def pausing_process() -> Iterator[PausingProcess]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS if EVERYTHING else COMMITS)
-def test_a_process_killed_between_any_two_operations_of_a_commit_costs_nothing(
+def test_process_killed_between_any_two_operations_of_a_commit_costs_nothing(
     name: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     scenario = SCENARIOS[name]

@@ -244,7 +244,7 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
         (("log", "n", "--last", "0"), 2, "last must be 1 or more"),
     ],
 )
-def test_log_of_what_is_not_there_is_told_in_a_line(
+def test_log_of_something_missing_is_an_error_without_a_traceback(
     command: Command, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     done = command(*arguments)

@@ -29,7 +29,7 @@ def lines(done: Outcome) -> dict[str, str]:
     return told
 
 
-def test_all_is_well(project: Project, command: Command) -> None:
+def test_doctor_finds_nothing_wrong_when_nothing_is(project: Project, command: Command) -> None:
     project.add_run("run")
     done = command("doctor", "entity", "project")
     told = lines(done)
@@ -70,7 +70,7 @@ def test_key_is_found_in_netrc(project: Project, command: Command) -> None:
     ],
     ids=["no project", "wrong key", "malformed key", "no key", "unreachable"],
 )
-def test_what_is_missing_is_named_with_what_to_do(
+def test_missing_things_are_named_with_a_remedy(
     project: Project,
     command: Command,
     name: str,
@@ -88,7 +88,9 @@ def test_what_is_missing_is_named_with_what_to_do(
     assert list(told)[-1] == "data root"
 
 
-def test_entity_alone_is_looked_for_among_the_keys_own(project: Project, command: Command) -> None:
+def test_entity_without_a_project_is_looked_for_among_those_of_the_key(
+    project: Project, command: Command
+) -> None:
     known = command("doctor", "ada")
     assert (known.code, list(lines(known))[4]) == (0, "entity")
     other = command("doctor", "nobody")

@@ -177,7 +177,7 @@ def every_other_time(number: int) -> Future[Any] | None:
 
 @pytest.mark.parametrize("fields", [{}, LOSS], ids=["written early", "written when fetched"])
 @pytest.mark.parametrize("fate", [refused, failed, cancelled, every_other_time])
-def test_what_an_executor_does_not_do_is_done_here(
+def test_work_that_an_executor_does_not_do_is_done_in_this_process(
     fate: Callable[[int], Future[Any] | None],
     fields: dict[str, Any],
     folder: Path,
@@ -193,7 +193,7 @@ def test_what_an_executor_does_not_do_is_done_here(
 @pytest.mark.parametrize(
     ("after", "fields"), [(0, {}), (2, {}), (2, LOSS), (RUNS, LOSS), (RUNS + 2, LOSS)]
 )
-def test_what_a_killed_worker_does_not_do_is_done_here(
+def test_work_of_a_killed_worker_is_done_in_this_process(
     kind: str, after: int, fields: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
     with EXECUTORS[kind]() as executor:
@@ -210,7 +210,7 @@ def test_what_a_killed_worker_does_not_do_is_done_here(
     assert_as_alone(folder, tmp_path / "export", **fields)
 
 
-def test_a_full_disk_of_a_worker_is_a_full_disk_of_the_sync(
+def test_full_disk_in_a_worker_ends_the_sync_as_a_full_disk(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Any, lines: bytes, rows: int) -> None:
@@ -226,9 +226,7 @@ def test_a_full_disk_of_a_worker_is_a_full_disk_of_the_sync(
 
 
 @pytest.mark.parametrize("after", [0, RUNS], ids=["listing", "fetching"])
-def test_an_interrupt_does_not_wait_for_an_executor(
-    after: int, folder: Path, tmp_path: Path
-) -> None:
+def test_interrupt_does_not_wait_for_an_executor(after: int, folder: Path, tmp_path: Path) -> None:
     def stuck(number: int) -> Future[Any] | None:
         if number < after:
             return None

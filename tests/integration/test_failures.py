@@ -128,7 +128,7 @@ def test_listing_that_fails_leaves_the_export_as_it_was(
     ],
     ids=lambda value: " ".join(value)[-60:] if isinstance(value, list) else None,
 )
-def test_bad_request_is_told_in_a_line_or_two(
+def test_bad_request_is_reported_in_one_or_two_lines(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -399,7 +399,7 @@ def test_run_that_fails_later_keeps_what_it_had(exports: Exports) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_what_was_fetched_is_kept_when_the_command_is_ended(
+def test_fetched_rows_are_kept_when_the_command_is_ended(
     server: StandInServer, project: Project, command: Command, how: signal.Signals
 ) -> None:
     """3.0.3 held all rows in memory until the end: after a kill it began from nothing.

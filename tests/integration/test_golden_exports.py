@@ -153,7 +153,9 @@ def decoded_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {run_id: list(map(json.loads, rows)) for run_id, rows in rows_by_run(folder).items()}
 
 
-def test_what_the_bytes_cannot_give_back_is_read_once_more(tmp_path: Path) -> None:
+def test_rows_whose_shape_cannot_be_restored_from_stored_bytes_are_read_again(
+    tmp_path: Path,
+) -> None:
     shutil.copytree(EXPORTS / "every-kind-history", tmp_path / "kept")
     replay("every-kind", "kept", tmp_path, mode="metadata")
     rows = {
@@ -185,7 +187,7 @@ class Refusing(RecordedSource):
         raise SourceError("refused", RunFailureKind.SERVER_ERROR, retryable=False)
 
 
-def test_rows_get_the_present_shape_where_their_history_does_not_read(tmp_path: Path) -> None:
+def test_rows_get_the_present_shape_when_their_history_does_not_read(tmp_path: Path) -> None:
     """Each run keeps what it has, and is tried again, with a position that fits its rows."""
     name = "every-kind-history"
     for case in ("refused", "metadata"):

@@ -86,7 +86,7 @@ def test_field_is_read_once_the_server_knows_it(exports: Exports) -> None:
     assert field == {"field": "notes", "old": "first notes", "new": "new notes"}
 
 
-def test_what_the_server_knows_still_changes(exports: Exports) -> None:
+def test_fields_that_the_server_knows_still_change(exports: Exports) -> None:
     add_run(exports)
     exports.sync(mode="metadata")
     change_run(exports)
@@ -99,7 +99,7 @@ def test_what_the_server_knows_still_changes(exports: Exports) -> None:
     assert [one["field"] for one in json.loads(line)["changed"]["run"]["fields"]] == ["tags"]
 
 
-def test_new_run_has_the_default(exports: Exports) -> None:
+def test_new_run_has_the_default_of_a_field_that_the_server_does_not_know(exports: Exports) -> None:
     add_run(exports)
     forget(exports, "notes", "user", "systemMetrics", "tags")
     assert exports.sync(mode="metadata").failures == ()

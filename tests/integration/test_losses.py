@@ -131,7 +131,7 @@ def test_changed_selection_gives_what_a_fresh_export_would(exports: Exports, kin
         assert exports.history() == exports.history(fresh), selection
 
 
-def test_max_records_keeps_so_many_rows_when_synced_again(exports: Exports) -> None:
+def test_max_records_keeps_that_many_rows_when_synced_again(exports: Exports) -> None:
     """3.0.3 kept the first rows and appended as many again: too many, with a hole between."""
     runs = [add_run(exports, f"run-{number}", rows=25) for number in range(3)]
     runs[2].finish()
@@ -185,7 +185,7 @@ def test_step_window_holds_exported_rows_too(
 # --- exported Parquet
 
 
-def test_run_keeps_all_rows_when_its_parquet_was_exported_anew(exports: Exports) -> None:
+def test_run_keeps_all_rows_when_its_parquet_was_exported_again(exports: Exports) -> None:
     """The SDK's cache went by file name alone: 3.0.3 got rows twice, or never."""
     run = add_run(exports, rows=9)
     run.finish("crashed")
@@ -798,7 +798,7 @@ def test_run_that_comes_back_goes_on(exports: Exports) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 4, 10, 15])
-def test_run_made_anew_under_the_same_id_is_another_run(exports: Exports, rows: int) -> None:
+def test_run_made_again_under_the_same_id_is_another_run(exports: Exports, rows: int) -> None:
     """3.0.3 went by the id: the new run's first rows were never fetched, the old ones stayed."""
     old = add_run(exports)
     exports.sync()
@@ -822,7 +822,7 @@ def test_run_made_anew_under_the_same_id_is_another_run(exports: Exports, rows: 
 # --- counts that are wrong
 
 
-def test_line_count_that_is_off_is_accepted_the_third_time_and_said_aloud(
+def test_line_count_that_is_wrong_is_accepted_the_third_time_and_reported(
     exports: Exports, caplog: pytest.LogCaptureFixture
 ) -> None:
     """3.0.3 compared no counts. Ours must neither lose rows nor read such a run for ever."""

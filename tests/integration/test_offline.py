@@ -202,7 +202,7 @@ def _runs_of(exports: Exports) -> dict[str, Run]:
     return {run.run_id: run for run in exports.project.runs}
 
 
-def test_a_run_has_the_bytes_that_the_api_gives_when_it_was_logged_offline(
+def test_run_has_the_bytes_that_the_api_gives_when_it_was_logged_offline(
     logged: Logged, served: Exports, tmp_path: Path
 ) -> None:
     """Whoever syncs a machine later with `wandb sync` would find other rows than in the export."""
@@ -224,7 +224,7 @@ def rows_of(history: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in history.splitlines()]
 
 
-def test_a_snapshot_differs_from_that_of_the_api_in_what_only_a_server_knows(
+def test_snapshot_differs_from_that_of_the_api_in_what_only_a_server_knows(
     logged: Logged, served: Exports, tmp_path: Path
 ) -> None:
     """Config, summary, names and times of a run would depend on where it was read from."""
@@ -251,7 +251,7 @@ def test_a_snapshot_differs_from_that_of_the_api_in_what_only_a_server_knows(
         assert run["heartbeat_at"] >= run["created_at"]
 
 
-def test_an_export_of_the_api_can_be_continued_offline_and_back(
+def test_export_of_the_api_can_be_continued_offline_and_back(
     logged: Logged, served: Exports, tmp_path: Path
 ) -> None:
     """Whoever looks at a run before it is uploaded would find it twice, or marked as gone."""
@@ -338,7 +338,7 @@ def test_rows_that_were_logged_last_are_kept_when_the_script_raises(
     ]
 
 
-def test_a_killed_process_leaves_all_rows_that_reached_the_disk(
+def test_killed_process_leaves_all_rows_that_reached_the_disk(
     logged: Logged, tmp_path: Path
 ) -> None:
     """Whoever lost a machine would lose the whole run for the sake of its last record."""
@@ -358,7 +358,7 @@ def test_a_killed_process_leaves_all_rows_that_reached_the_disk(
 
 
 @pytest.mark.parametrize("cut", [1, 100, BLOCK_BYTES, 2 * BLOCK_BYTES + 3])
-def test_a_torn_file_gives_the_rows_before_the_tear_and_the_others_when_they_come(
+def test_torn_file_gives_the_rows_before_the_tear_and_the_others_when_they_come(
     logged: Logged, tmp_path: Path, cut: int
 ) -> None:
     """A disk that was full, or a copy that was cut short, would cost more than its last rows."""
@@ -385,7 +385,7 @@ def test_a_torn_file_gives_the_rows_before_the_tear_and_the_others_when_they_com
         ).read_bytes()
 
 
-def test_a_resumed_run_is_one_run_when_its_processes_wrote_two_folders(
+def test_resumed_run_is_one_run_when_its_processes_wrote_two_folders(
     logged: Logged, tmp_path: Path
 ) -> None:
     """Half of a run that was continued on another day would be missing, or there twice."""
@@ -419,7 +419,7 @@ def test_steps_of_a_resumed_run_go_on_where_the_file_says_that_it_was_resumed(
     assert [row["step"] for row in in_order] == [*range(5), *second]
 
 
-def test_a_run_that_goes_on_is_read_on(tmp_path: Path) -> None:
+def test_run_that_goes_on_is_read_on(tmp_path: Path) -> None:
     """A sync of a run in progress would miss rows, double them, or read everything each time."""
     data = tmp_path / "data"
     with Machine(tmp_path / "machine") as machine:
@@ -537,7 +537,7 @@ def quiet_lines(answer: Answer) -> list[str]:
     return [line for line in lines if not re.match(r"(Listed|Processed) ", line)]
 
 
-def test_the_command_exports_without_wandb_network_and_key(
+def test_command_exports_without_wandb_network_and_key(
     logged: Logged, alone: Alone, tmp_path: Path
 ) -> None:
     """Those who train where there is no network could not look at their own runs."""
@@ -564,7 +564,7 @@ def test_the_command_exports_without_wandb_network_and_key(
     assert alone.run_ids("all") == {"rich", "many", "failed", "ours", "elsewhere", "theirs"}
 
 
-def test_damaged_files_are_told_and_cost_nothing_else(logged: Logged, alone: Alone) -> None:
+def test_damaged_files_are_reported_and_cost_nothing_else(logged: Logged, alone: Alone) -> None:
     wandb = logged.copy(alone.cwd, "ours", "barely", "many", "failed")
     (torn,) = wandb.glob("*-many/*.wandb")
     torn.write_bytes(torn.read_bytes()[:-1])
@@ -599,7 +599,9 @@ def test_damaged_files_are_told_and_cost_nothing_else(logged: Logged, alone: Alo
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "text", "other"])
-def test_what_holds_no_run_is_told(logged: Logged, alone: Alone, kind: str) -> None:
+def test_source_without_a_run_is_reported_in_one_line(
+    logged: Logged, alone: Alone, kind: str
+) -> None:
     place = alone.cwd / "place"
     if kind in ("empty", "other"):
         place.mkdir()
@@ -623,7 +625,7 @@ def test_what_holds_no_run_is_told(logged: Logged, alone: Alone, kind: str) -> N
 
 
 @pytest.mark.parametrize("depth", ["tree", "hidden", "wandb", "run", "file"])
-def test_a_source_is_a_tree_a_folder_a_run_or_a_file(
+def test_source_is_a_tree_a_folder_a_run_or_a_file(
     logged: Logged, alone: Alone, depth: str
 ) -> None:
     wandb = logged.copy(alone.cwd / "jobs" / "deep", "many")
@@ -637,7 +639,7 @@ def test_a_source_is_a_tree_a_folder_a_run_or_a_file(
     assert (done.summary["run_count"], done.summary["history_count"]) == (1, len(MANY_STEPS))
 
 
-def test_a_recording_replays_to_the_same_bytes(logged: Logged, alone: Alone) -> None:
+def test_recording_replays_to_the_same_bytes(logged: Logged, alone: Alone) -> None:
     logged.copy(alone.cwd, "rich", "mixed", "many", "failed")
     done = alone.export("offline:wandb", "--include-metadata", "--record", "tape")
     assert done.code == 0
@@ -654,9 +656,7 @@ def test_a_recording_replays_to_the_same_bytes(logged: Logged, alone: Alone) -> 
     assert kinds == [{"offline"}, {"replay"}]
 
 
-def test_what_a_machine_says_of_itself_is_left_out_unless_asked_for(
-    logged: Logged, alone: Alone
-) -> None:
+def test_data_about_the_machine_is_left_out_unless_asked_for(logged: Logged, alone: Alone) -> None:
     """Host names, users and paths would go wherever the export goes."""
     logged.copy(alone.cwd, "rich")
     place = str(Path(__file__).parents[2]).encode()

@@ -170,7 +170,7 @@ def test_rows_without_a_step_and_in_any_order_are_kept(exports: Exports) -> None
     assert [row["step"] for row in exports.rows()] == [1, 2, 3, None]
 
 
-def test_a_step_in_two_files_has_the_columns_of_both(exports: Exports) -> None:
+def test_step_in_two_files_has_the_columns_of_both(exports: Exports) -> None:
     """One of the two rows was dropped, and its columns with it."""
     run = exports.project.add_run("run")
     for step in range(3):
@@ -206,7 +206,7 @@ def test_system_keys_among_the_history_keys_are_no_history(exports: Exports) -> 
 # --- identity
 
 
-def test_a_run_made_again_with_the_same_storage_id_is_another_run(exports: Exports) -> None:
+def test_run_made_again_with_the_same_storage_id_is_another_run(exports: Exports) -> None:
     """W&B's storage ids hold names alone: going by them, the rows of the first run stayed."""
     first = exports.project.add_run("run")
     first.log_all({"loss": step} for step in range(5))
@@ -223,7 +223,7 @@ def test_a_run_made_again_with_the_same_storage_id_is_another_run(exports: Expor
     assert [row["metrics"]["loss"] for row in exports.rows()] == [10, 11, 12, 13, 14]
 
 
-def test_a_renamed_project_makes_no_run_another_one(exports: Exports) -> None:
+def test_run_stays_the_same_run_when_its_project_is_renamed(exports: Exports) -> None:
     """All storage ids change with the name: every run was read again, as if it were new."""
     runs = [exports.project.add_run(f"run-{number}") for number in range(3)]
     for run in runs:

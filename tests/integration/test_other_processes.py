@@ -94,7 +94,7 @@ def assert_same(exports: Exports, name: str = "n") -> None:
     assert not list(exports.folder(name).glob(".staging*"))
 
 
-def test_processes_write_what_would_be_written_here(
+def test_processes_write_the_same_bytes_as_this_process(
     exports: Exports, watched: type[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_runs(exports)
@@ -134,7 +134,7 @@ def test_processes_make_the_same_selection(
 
 
 @pytest.mark.parametrize("when", ["at first", "at each question"])
-def test_rows_of_processes_that_are_killed_are_written_here(
+def test_rows_of_killed_processes_are_written_by_this_process(
     exports: Exports, watched: type[Watched], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     def kill(processes: Processes) -> None:
@@ -153,7 +153,7 @@ def test_rows_of_processes_that_are_killed_are_written_here(
     assert_same(exports)
 
 
-def test_nothing_is_downloaded_twice_where_no_process_answers(
+def test_nothing_is_downloaded_twice_when_no_process_answers(
     exports: Exports, watched: type[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watched, "submit", take_nothing)
@@ -259,7 +259,7 @@ def test_sync_after_one_that_was_ended_is_as_if_it_had_not_been(
     assert not (command.data_root / "ended" / ".staging").exists()
 
 
-def test_a_recording_hears_every_row(
+def test_recording_gets_every_row(
     exports: Exports, watched: type[Watched], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     add_runs(exports)

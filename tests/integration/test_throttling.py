@@ -45,7 +45,7 @@ PASSING = [Status(408), Status(429), Status(500), Status(504), Drop()]
 
 
 @pytest.mark.parametrize("action", PASSING, ids=str)
-def test_history_goes_on_where_trouble_passed(exports: Exports, action: Any) -> None:
+def test_history_continues_after_trouble_that_passes(exports: Exports, action: Any) -> None:
     """One hiccup on a late page made the whole history begin again."""
     run = exports.project.add_run("live")
     run.log_all({"loss": step + 0.5, "text": "x" * 1000} for step in range(3000))
@@ -129,7 +129,9 @@ def test_throttled_server_gives_the_same_bytes(
     assert done.stderr.count("throttled by W&B") < 4
 
 
-def test_highest_rate_is_kept_as_the_server_sees_it(exports: Exports, tmp_path: Path) -> None:
+def test_server_sees_no_more_requests_than_the_highest_rate(
+    exports: Exports, tmp_path: Path
+) -> None:
     """Two jobs of one team share a limit: `--max-rate` keeps this one in its place."""
     add_runs(exports.project, 6)
     code = (
@@ -159,7 +161,7 @@ def own_environment(exports: Exports, place: Path) -> dict[str, str]:
 # --- a server that says how long to wait
 
 
-def test_wait_that_the_server_asks_for_is_told_and_holds_off_all(
+def test_wait_that_the_server_asks_for_is_reported_and_holds_off_all_threads(
     server: StandInServer, project: Project, command: Command
 ) -> None:
     """wandb-core waits for `Retry-After` without a word: 300 runs took 94 s, with 112 refusals."""

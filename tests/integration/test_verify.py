@@ -113,7 +113,7 @@ def test_run_is_not_fully_exported_when_it_was_rewound_and_logged_as_many_rows(
     assert fully_exported(exports) == ["done"]
 
 
-def test_run_is_not_fully_exported_when_it_was_made_anew_or_is_short(exports: Exports) -> None:
+def test_run_is_not_fully_exported_when_it_was_made_again_or_is_short(exports: Exports) -> None:
     short = add_run(exports.project, "short")
     short.line_count_offset = 2
     short.finish()
@@ -132,7 +132,7 @@ def test_run_is_not_fully_exported_when_it_was_made_anew_or_is_short(exports: Ex
     assert fully_exported(exports) == []
 
 
-def test_run_that_is_gone_upstream_is_told_apart(exports: Exports) -> None:
+def test_run_that_is_gone_from_wandb_is_distinguished_from_others(exports: Exports) -> None:
     gone = add_run(exports.project, "gone")
     gone.finish()
     add_run(exports.project, "done").finish()
@@ -186,7 +186,7 @@ def test_command_verifies_and_tells_the_status(
     assert "Traceback" not in damaged.stderr
 
 
-def test_run_that_is_short_by_its_last_step_is_said_to_be_so(
+def test_run_that_is_short_by_its_last_step_is_reported_as_short(
     project: Project, command: Command
 ) -> None:
     """`status` and `verify` said that it was 0 rows short."""

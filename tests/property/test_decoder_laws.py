@@ -143,7 +143,7 @@ def test_damaged_documents_end_well_or_in_the_documented_error(
     TARGETS[number](damaged(data.draw(st.sampled_from(valid)), data))
 
 
-def test_the_valid_documents_are_read() -> None:
+def test_valid_documents_are_read() -> None:
     """What is damaged here is accepted as it is: else nothing beyond the first check is tried."""
     for number, content in SEEDS:
         TARGETS[number](content)

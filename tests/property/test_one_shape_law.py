@@ -225,7 +225,7 @@ def header(selection: HistorySelection) -> SegmentHeader:
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @given(histories())
-def test_the_bytes_of_rows_do_not_depend_on_the_way_they_came(way: Way, rows: list[Row]) -> None:
+def test_bytes_of_rows_do_not_depend_on_the_way_they_came(way: Way, rows: list[Row]) -> None:
     with TemporaryDirectory() as folder:
         lines, received = written(way(rows, Path(folder)), Path(folder))
         expected = b"".join(map(expected_line, rows))
@@ -233,7 +233,7 @@ def test_the_bytes_of_rows_do_not_depend_on_the_way_they_came(way: Way, rows: li
         assert received == written([StoredRows(expected)], Path(folder))[1]
 
 
-def test_a_key_that_leads_into_a_value_and_names_a_metric_loses_no_row(tmp_path: Path) -> None:
+def test_key_that_leads_into_a_value_and_names_a_metric_loses_no_row(tmp_path: Path) -> None:
     """Rows with the object were left out if another row of the batch had a metric of that name."""
     image = {"_type": "image-file", "path": "p"}
     rows: list[Row] = [
@@ -261,7 +261,7 @@ selections = some.selections | st.sampled_from(
 
 @pytest.mark.parametrize("way", [live, half_of_each, files_of_columns, wandb_file])
 @given(histories(), selections)
-def test_what_is_selected_does_not_depend_on_the_way_rows_came(
+def test_selected_rows_do_not_depend_on_the_way_rows_came(
     way: Way, rows: list[Row], selection: HistorySelection
 ) -> None:
     with TemporaryDirectory() as folder:

@@ -60,7 +60,7 @@ def replay(data_root: Path, *, workers: int = 4, **fields: Any) -> ExportSummary
     ).export()
 
 
-def test_the_recorded_project_is_whole(tmp_path: Path) -> None:
+def test_replay_of_the_demo_is_complete(tmp_path: Path) -> None:
     summary = replay(tmp_path, **HISTORY)
     assert summary.complete
     assert (summary.run_count, summary.history_count) == (10, 2115)
@@ -68,7 +68,9 @@ def test_the_recorded_project_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_replay_of(case: str, tmp_path: Path, snapshot: SnapshotAssertion) -> None:
+def test_replay_writes_the_bytes_of_the_snapshots(
+    case: str, tmp_path: Path, snapshot: SnapshotAssertion
+) -> None:
     for fields in CASES[case]:
         replay(tmp_path, **fields)
     files = visible(tmp_path / NAME)
@@ -87,7 +89,7 @@ def test_replay_of(case: str, tmp_path: Path, snapshot: SnapshotAssertion) -> No
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_second_replay_changes_no_byte(case: str, tmp_path: Path) -> None:
+def test_second_replay_changes_no_byte(case: str, tmp_path: Path) -> None:
     for fields in CASES[case]:
         replay(tmp_path, **fields)
     before = visible(tmp_path / NAME)
@@ -96,7 +98,7 @@ def test_a_second_replay_changes_no_byte(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_number_of_workers_does_not_show_in_the_bytes(case: str, tmp_path: Path) -> None:
+def test_number_of_workers_does_not_show_in_the_bytes(case: str, tmp_path: Path) -> None:
     for workers in (1, 8):
         for fields in CASES[case]:
             replay(tmp_path / str(workers), workers=workers, **fields)
@@ -104,7 +106,7 @@ def test_the_number_of_workers_does_not_show_in_the_bytes(case: str, tmp_path: P
     assert alone == together
 
 
-def test_a_metadata_sync_leaves_the_history_as_it_was(tmp_path: Path) -> None:
+def test_metadata_sync_leaves_the_history_as_it_was(tmp_path: Path) -> None:
     replay(tmp_path, **LAST_RECORDS)
     before = visible(tmp_path / NAME)
     replay(tmp_path, **METADATA)
@@ -112,7 +114,7 @@ def test_a_metadata_sync_leaves_the_history_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("last", ["history", "keys-and-window", "last-records"])
-def test_a_changed_selection_gives_what_a_fresh_export_gives(last: str, tmp_path: Path) -> None:
+def test_changed_selection_gives_what_a_fresh_export_gives(last: str, tmp_path: Path) -> None:
     for case in ("last-records", "keys-and-window", "history", last):
         replay(tmp_path / "changed", **CASES[case][-1])
     replay(tmp_path / "fresh", **CASES[last][-1])
@@ -121,7 +123,7 @@ def test_a_changed_selection_gives_what_a_fresh_export_gives(last: str, tmp_path
         assert changed[name] == fresh[name]
 
 
-def test_the_last_records_are_the_last_lines_of_each_run(tmp_path: Path) -> None:
+def test_last_records_are_the_last_lines_of_each_run(tmp_path: Path) -> None:
     replay(tmp_path / "all", **HISTORY)
     replay(tmp_path / "last", **LAST_RECORDS)
     kept: dict[str, list[bytes]] = {}
@@ -154,7 +156,7 @@ def finished_command(*arguments: str) -> Iterator[tuple[dict[str, Any], Path]]:
         yield json.loads(ended.stdout), Path(folder)
 
 
-def test_the_command_replays_to_the_same_bytes_and_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_command_replays_to_the_same_bytes_and_imports_nothing_heavy(tmp_path: Path) -> None:
     replay(tmp_path, **KEYS_AND_WINDOW)
     arguments = ["demo-lab", "tiny-vision", "--name", NAME, "--mode", "history", "--quiet"]
     selection = ["--history-key", "val/loss", "--history-key", "train.loss"]

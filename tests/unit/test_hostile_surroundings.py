@@ -105,7 +105,7 @@ def test_hand_edited_state_loses_nothing(tmp_path: Path, change: Any) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"history.jsonl": 5}', b"\x00"])
-def test_what_was_checked_before_only_saves_time(tmp_path: Path, content: bytes) -> None:
+def test_note_on_earlier_checks_changes_no_result(tmp_path: Path, content: bytes) -> None:
     source = project()
     syncing.sync(source, tmp_path)
     (tmp_path / syncing.NAME / ".checked.json").write_bytes(content)
@@ -173,7 +173,7 @@ def test_folder_with_the_name_of_a_file_is_named_and_not_touched(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", [".staging", "history.jsonl"])
-def test_what_is_neither_file_nor_folder_is_named(tmp_path: Path, name: str) -> None:
+def test_path_that_is_neither_a_file_nor_a_folder_is_named(tmp_path: Path, name: str) -> None:
     """A named pipe in place of a data file made the sync wait for ever."""
     folder = tmp_path / syncing.NAME
     folder.mkdir()
@@ -352,7 +352,7 @@ def test_read_only_disk_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", ["list_runs", "read_history"])
 @pytest.mark.parametrize("what", ["root", "staging"])
-def test_data_root_that_goes_while_a_sync_is_at_work_is_told(
+def test_data_root_that_vanishes_while_a_sync_is_at_work_is_reported(
     tmp_path: Path, moment: str, what: str
 ) -> None:
     """Tidying up what was no longer there hid why the sync had ended."""
@@ -537,7 +537,7 @@ def test_recording_takes_no_folder_that_holds_other_things(tmp_path: Path, place
     assert (record / "thesis.txt").exists()
 
 
-def test_a_source_that_breaks_over_one_run_does_not_end_the_sync(tmp_path: Path) -> None:
+def test_source_that_breaks_over_one_run_does_not_end_the_sync(tmp_path: Path) -> None:
     class Breaking(MemorySource):
         def read_history(self, run: Any, window: Any, attempt: int) -> Any:
             if run.run_id == "b":
@@ -555,7 +555,7 @@ def test_a_source_that_breaks_over_one_run_does_not_end_the_sync(tmp_path: Path)
     assert summary.history_count == 1
 
 
-def test_metadata_sync_keeps_the_history_of_a_run_that_was_made_anew(tmp_path: Path) -> None:
+def test_metadata_sync_keeps_the_history_of_a_run_that_was_made_again(tmp_path: Path) -> None:
     source = project()
     syncing.sync(source, tmp_path)
     source.delete("a")

@@ -10,7 +10,7 @@ def test_document_shows_the_graph_as_it_is() -> None:
     )
 
 
-def test_arrows_go_down() -> None:
+def test_imports_only_go_down() -> None:
     order = import_graph.rooms()
     arrows = import_graph.arrows()
     assert list(arrows) == list(order)

@@ -40,7 +40,7 @@ def typed_names() -> Iterator[tuple[str, str]]:
                     yield alias.name, str(found.module).removeprefix("dr_wandb.")
 
 
-def test_lazy_names_are_the_typed_ones() -> None:
+def test_lazy_names_equal_the_typed_ones() -> None:
     typed = list(typed_names())
     assert len({name for name, _ in typed}) == len(typed)
     assert dict(typed) == dr_wandb._HOMES
@@ -60,7 +60,7 @@ def test_name_resolves_to_what_its_home_defines_and_is_documented(name: str) -> 
     assert inspect.getdoc(value)
 
 
-def test_other_names_are_no_attributes() -> None:
+def test_names_that_are_not_public_are_no_attributes() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'verify'"):
         dr_wandb.verify  # noqa: B018
 
@@ -101,7 +101,7 @@ def classes_of(hint: Any) -> Iterator[type]:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OWN])
-def test_what_a_name_leads_to_is_public(name: str) -> None:
+def test_types_that_a_public_name_leads_to_are_public(name: str) -> None:
     value = PUBLIC[name]
     hints: list[Any] = []
     if isinstance(value, type) and issubclass(value, msgspec.Struct):

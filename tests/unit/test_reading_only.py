@@ -69,7 +69,7 @@ def test_nothing_writes_to_wandb(path: Path) -> None:
     assert list(offences(path.read_text(encoding="utf-8"))) == []
 
 
-def test_the_sdk_is_talked_to_in_few_files() -> None:
+def test_only_few_files_call_the_sdk() -> None:
     """Whatever imports the SDK lies with the sources, so that there is little to look at."""
     users = {
         path.relative_to(SOURCE).parts[:2]
@@ -97,7 +97,7 @@ def test_the_sdk_is_talked_to_in_few_files() -> None:
         "QUERY = 'mutation { deleteRun }'",
     ],
 )
-def test_the_check_sees_what_writes(text: str) -> None:
+def test_check_finds_calls_that_write(text: str) -> None:
     assert list(offences(text))
 
 
@@ -111,5 +111,5 @@ def test_the_check_sees_what_writes(text: str) -> None:
         "LOGGER.log(1, 'x')",
     ],
 )
-def test_the_check_lets_pass_what_does_not_write(text: str) -> None:
+def test_check_accepts_calls_that_do_not_write(text: str) -> None:
     assert not list(offences(text))

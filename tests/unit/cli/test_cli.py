@@ -40,11 +40,11 @@ def request_of(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     return made_of
 
 
-def test_a_plain_command_asks_for_the_defaults(request_of) -> None:  # type: ignore[no-untyped-def]
+def test_plain_command_asks_for_the_defaults(request_of) -> None:  # type: ignore[no-untyped-def]
     assert request_of("e", "p", "--name", "n") == ExportRequest(entity="e", project="p", name="n")
 
 
-def test_every_flag_arrives(request_of) -> None:  # type: ignore[no-untyped-def]
+def test_every_flag_reaches_the_request(request_of) -> None:  # type: ignore[no-untyped-def]
     made = request_of(
         *("e", "p", "--name", "n", "--data-root", "d", "--mode", "history"),
         *("--sync-mode", "detect_changes", "--runs-per-page", "7", "--timeout-seconds", "9"),
@@ -95,13 +95,13 @@ def test_every_criterion_has_a_flag(request_of, criterion: Criterion) -> None:  
 
 
 @pytest.mark.parametrize("entity", ["export", "status", "verify", "log", "diff", "doctor"])
-def test_an_entity_may_be_called_like_a_subcommand(request_of, entity: str) -> None:  # type: ignore[no-untyped-def]
+def test_entity_may_be_called_like_a_subcommand(request_of, entity: str) -> None:  # type: ignore[no-untyped-def]
     made = request_of("export", entity, entity, "--name", entity)
     assert (made.entity, made.project, made.name) == (entity, entity, entity)
 
 
 @pytest.mark.parametrize("entity", ["status", "verify", "log", "diff", "doctor"])
-def test_who_forgets_the_long_form_is_told_of_it(
+def test_command_names_the_long_form_when_an_entity_is_called_like_a_subcommand(
     entity: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([entity, "p", "--name", "n"]) == 2
@@ -132,7 +132,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda value: str(value)[:50])
-def test_a_mistake_is_told_in_a_line_or_two(
+def test_mistake_is_reported_in_one_or_two_lines(
     arguments: list[str],
     words: str,
     capsys: pytest.CaptureFixture[str],
@@ -156,7 +156,7 @@ def demo(data_root: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return place
 
 
-def test_what_is_exported_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_what_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = demo(tmp_path, capsys)
     assert run(["status", *place]) == 0
     table = capsys.readouterr().out
@@ -229,7 +229,7 @@ command.main()
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_the_command_ends_with_its_code_whatever_goes_on(goes_on: bool) -> None:
+def test_command_ends_with_its_exit_code_while_other_work_goes_on(goes_on: bool) -> None:
     """Arrow aborts a process that ends below one of its threads: the code would be lost."""
     done = subprocess.run(
         [sys.executable, "-c", ENDS, *["thread"] * goes_on],

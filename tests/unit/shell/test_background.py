@@ -19,7 +19,7 @@ def test_work_gives_its_result_when_it_is_asked_for() -> None:
     assert start(lambda: 7).result() == 7
 
 
-def test_work_raises_where_its_result_is_asked_for() -> None:
+def test_work_raises_when_its_result_is_asked_for() -> None:
     future = start(lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         future.result()
@@ -150,7 +150,7 @@ def test_work_that_has_not_started_is_cancelled_with_its_executor() -> None:
     assert under_way.result(SOON)
 
 
-def test_an_executor_has_one_thread_or_more() -> None:
+def test_executor_without_threads_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         DaemonThreads(0)
 
@@ -165,7 +165,7 @@ next(done)
 """
 
 
-def test_python_ends_though_work_is_under_way() -> None:
+def test_python_ends_while_work_is_running() -> None:
     """Threads of `ThreadPoolExecutor` are joined: an interrupt waited for what W&B did not say."""
     subprocess.run([sys.executable, "-c", STILL_AT_WORK], check=True, timeout=6 * SOON)
 

@@ -85,14 +85,14 @@ def slept(seconds: float) -> int:
     return os.getpid()
 
 
-def test_an_answer_is_made_in_another_process(one: Processes) -> None:
+def test_work_is_done_in_another_process(one: Processes) -> None:
     assert ask(one, math.factorial, 5) == 120
     process_id = ask(one, os.getpid)
     assert process_id not in (None, os.getpid())
     assert ask(one, os.getpid) == process_id
 
 
-def test_there_is_one_process_or_more() -> None:
+def test_zero_processes_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Processes(0)
 
@@ -141,7 +141,7 @@ def test_each_thread_gets_its_own_answers(one: Processes) -> None:
     assert answers == {number: [number * other for other in range(100)] for number in range(8)}
 
 
-def test_an_error_is_raised_here_and_the_process_goes_on(one: Processes) -> None:
+def test_error_of_work_is_raised_in_the_caller_and_the_process_goes_on(one: Processes) -> None:
     process_id = ask(one, os.getpid)
     with pytest.raises(ZeroDivisionError, match="division by zero"):
         ask(one, operator.truediv, 1, 0)
@@ -151,7 +151,7 @@ def test_an_error_is_raised_here_and_the_process_goes_on(one: Processes) -> None
     assert ask(one, os.getpid) == process_id
 
 
-def test_what_is_printed_is_no_answer(one: Processes) -> None:
+def test_printed_output_does_not_change_the_result(one: Processes) -> None:
     process_id = ask(one, os.getpid)
     assert ask(one, print, "no answer") is None
     assert ask(one, os.write, 1, b"no answer either") == 16
@@ -171,26 +171,28 @@ def raise_odd_error() -> None:
 
 
 @pytest.mark.parametrize("work", [lambda: os.getpid(), threading.Lock], ids=["question", "answer"])
-def test_what_cannot_be_sent_raises_and_the_process_goes_on(work: Any, one: Processes) -> None:
+def test_work_that_cannot_be_pickled_raises_and_the_process_goes_on(
+    work: Any, one: Processes
+) -> None:
     process_id = ask(one, os.getpid)
     with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
         ask(one, work)
     assert ask(one, os.getpid) == process_id
 
 
-def test_an_error_that_cannot_be_sent_is_told_in_words(one: Processes) -> None:
+def test_error_that_cannot_be_pickled_is_raised_as_text(one: Processes) -> None:
     with pytest.raises(RuntimeError, match="OddError: odd"):
         ask(one, raise_odd_error)
 
 
-def test_an_interrupt_is_not_for_the_process(one: Processes) -> None:
+def test_process_goes_on_after_an_interrupt(one: Processes) -> None:
     process_id = ask(one, os.getpid)
     os.kill(process_id, signal.SIGINT)
     assert ask(one, os.getpid) == process_id
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_process_that_is_killed_gives_no_answer(busy: bool, one: Processes) -> None:
+def test_killed_process_breaks_the_executor(busy: bool, one: Processes) -> None:
     process_id = ask(one, os.getpid)
     if busy:
         threading.Timer(0.3, lambda: os.kill(process_id, signal.SIGKILL)).start()
@@ -202,7 +204,7 @@ def test_a_process_that_is_killed_gives_no_answer(busy: bool, one: Processes) ->
     assert_broken(one)
 
 
-def test_the_others_go_on_when_one_is_killed() -> None:
+def test_other_processes_go_on_when_one_is_killed() -> None:
     with started(2) as processes:
         process_id = ask(processes, os.getpid)
         os.kill(process_id, signal.SIGKILL)
@@ -211,7 +213,7 @@ def test_the_others_go_on_when_one_is_killed() -> None:
     assert {*answers} - {None, process_id}
 
 
-def test_what_begins_and_never_answers_gives_no_answer(
+def test_program_that_never_answers_breaks_the_executor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where Python is part of another program, that may be what the interpreter's name begins."""
@@ -225,7 +227,7 @@ def test_what_begins_and_never_answers_gives_no_answer(
 
 
 @pytest.mark.parametrize("said", [b"hello\n", b"I1\n."], ids=["text", "a pickle"])
-def test_what_says_something_of_its_own_gives_no_answer(
+def test_program_that_prints_first_breaks_the_executor(
     said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "python"
@@ -240,13 +242,15 @@ def test_what_says_something_of_its_own_gives_no_answer(
 
 
 @pytest.mark.parametrize("entry", ["/\u65e5\u672c", "/\udcff", Path("/tmp"), None, "/a'\"{}\n"])
-def test_paths_of_any_form_are_no_hindrance(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_start_with_any_entry_in_sys_path(
+    entry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, entry])
     with started(1) as processes:
         assert ask(processes, math.factorial, 5) == 120
 
 
-def test_an_interrupt_while_processes_begin_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_while_processes_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Any] = []
     begin = subprocess.Popen
 
@@ -262,14 +266,14 @@ def test_an_interrupt_while_processes_begin_leaves_none(monkeypatch: pytest.Monk
     assert begun[0].wait(PATIENCE_SECONDS) is not None
 
 
-def test_a_process_is_told_no_key(one: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_gets_no_api_key(one: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     with started(1) as processes:
         assert ask(processes, os.getenv, "WANDB_API_KEY", "none") == "none"
 
 
 @pytest.mark.parametrize("program", ["/nonexistent/python", "/bin/true"])
-def test_a_process_that_does_not_begin_gives_no_answer(
+def test_program_that_does_not_start_breaks_the_executor(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", program)
@@ -287,7 +291,7 @@ def test_killing_ends_an_idle_process() -> None:
     processes.kill_workers()
 
 
-def test_killing_ends_what_is_under_way_and_what_waits() -> None:
+def test_killing_ends_running_and_waiting_work() -> None:
     with started(1) as processes:
         process_id = ask(processes, os.getpid)
         futures = [processes.submit(slept, PATIENCE_SECONDS) for _ in range(3)]
@@ -329,7 +333,7 @@ time.sleep(600)
 """
 
 
-def test_a_process_ends_when_the_one_that_asks_is_killed(tmp_path: Path) -> None:
+def test_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", ASKER], stdout=subprocess.PIPE, text=True, cwd=tmp_path
     ) as asker:
@@ -339,7 +343,7 @@ def test_a_process_ends_when_the_one_that_asks_is_killed(tmp_path: Path) -> None
     wait_until_gone(process_id, orphan=True)
 
 
-def test_nothing_is_imported_from_where_it_happens_to_run(
+def test_processes_import_nothing_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("signal", "enum", "pickle", "dr_wandb", "threading"):
@@ -358,7 +362,7 @@ def test_nothing_is_imported_from_where_it_happens_to_run(
     ],
     ids=["unknown", "not a Python", "one core"],
 )
-def test_where_no_other_process_helps_one_core_is_counted(
+def test_one_core_is_counted_when_another_process_would_not_help(
     alter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alter(monkeypatch)

@@ -51,7 +51,7 @@ def sync(tmp_path: Path, record: Path, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", " ", "..", "a\x00", "x" * 201, 5, None])
-def test_name_that_cannot_be(name: Any, tmp_path: Path) -> None:
+def test_invalid_name_is_the_same_problem_in_every_function(name: Any, tmp_path: Path) -> None:
     expected = problems_of(lambda: ExportRequest(**{**GOOD, "name": name}))
     assert len(expected) == 1
     for mistake in (
@@ -64,19 +64,21 @@ def test_name_that_cannot_be(name: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entity", ["", "a/b", " ", 5, "a\x00"])
-def test_entity_that_cannot_be(entity: Any, tmp_path: Path) -> None:
+def test_invalid_entity_is_the_same_problem_in_every_function(entity: Any, tmp_path: Path) -> None:
     expected = problems_of(lambda: ExportRequest(**{**GOOD, "entity": entity}))
     assert problems_of(lambda: diagnose(entity, None, tmp_path, 20)) == expected
 
 
 @pytest.mark.parametrize("seconds", [0, -1, True, 1.5])
-def test_time_limit_that_cannot_be(seconds: Any, tmp_path: Path) -> None:
+def test_invalid_time_limit_is_the_same_problem_in_every_function(
+    seconds: Any, tmp_path: Path
+) -> None:
     expected = problems_of(lambda: ExportRequest(**GOOD, timeout_seconds=seconds))
     assert problems_of(lambda: diagnose("entity", None, tmp_path, seconds)) == expected
 
 
 @pytest.mark.parametrize("data_root", [5, None])
-def test_data_root_that_is_no_path(data_root: Any) -> None:
+def test_data_root_that_is_no_path_is_the_same_problem_in_every_function(data_root: Any) -> None:
     expected = problems_of(lambda: ExportRequest(**{**GOOD, "data_root": data_root}))
     assert problems_of(lambda: ExportStore(name="n", data_root=data_root)) == expected
 

@@ -66,7 +66,7 @@ def test_rows_read_back_equal(raw_row: dict[str, Any]) -> None:
 @example({"value": some.nested(100, kind="object")})
 @example({"_wandb": some.nested(99, kind="object")})
 @example({"_own": some.nested(99)})
-def test_the_canonical_form_of_our_own_row_is_that_row(raw_row: dict[str, Any]) -> None:
+def test_canonical_form_of_our_own_row_is_that_row(raw_row: dict[str, Any]) -> None:
     row = normalize_row(raw_row, some.RUN_ID)
     assert canonical_row(encode_line(row)).map(encode_line) == Success(encode_line(row))
 
@@ -89,7 +89,7 @@ nearly_our_rows = st.fixed_dictionaries(
 
 
 @given(nearly_our_rows, st.booleans())
-def test_a_line_that_looks_like_ours_is_read_like_any_other(
+def test_line_that_looks_like_ours_is_read_like_any_other(
     members: dict[str, Any], by_encoder: bool
 ) -> None:
     """With a space before it, it does not look like ours."""
@@ -113,7 +113,7 @@ def test_snapshots_read_back_equal(config: dict[str, Any], summary: dict[str, An
 @given(configs, configs)
 @example({"value": some.nested(99)}, {})
 @example({"value": some.nested(101)}, {"value": some.nested(101, kind="object")})
-def test_the_canonical_form_of_our_own_snapshot_is_that_snapshot(
+def test_canonical_form_of_our_own_snapshot_is_that_snapshot(
     config: dict[str, Any], summary: dict[str, Any]
 ) -> None:
     line = encode_line(snapshot_of(config, summary))
@@ -162,7 +162,7 @@ def keys_in_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @given(some.raw_rows)
-def test_a_line_is_sorted_dense_utf8_with_one_newline(raw_row: dict[str, Any]) -> None:
+def test_line_is_sorted_dense_utf8_with_one_newline(raw_row: dict[str, Any]) -> None:
     row = normalize_row(raw_row, some.RUN_ID)
     line = encode_line(row)
     assert line.endswith(b"\n")
@@ -188,7 +188,7 @@ def _texts_in(value: Any) -> list[str]:
 
 
 @given(st.dictionaries(st.text("abc"), st.lists(some.ints) | st.booleans(), max_size=4))
-def test_a_line_has_no_white_space(metrics: dict[str, Any]) -> None:
+def test_line_has_no_white_space(metrics: dict[str, Any]) -> None:
     line = encode_line(normalize_row(metrics, some.RUN_ID))
     assert not any(letter in line[:-1] for letter in b" \t\n\r")
 
@@ -262,7 +262,7 @@ def test_decoding_any_bytes_is_a_result(line: bytes) -> None:
 
 
 @given(some.raw_rows)
-def test_the_place_of_a_line_is_the_place_of_its_row(raw_row: dict[str, Any]) -> None:
+def test_run_id_and_key_of_a_line_are_those_of_its_row(raw_row: dict[str, Any]) -> None:
     row = normalize_row(raw_row, some.RUN_ID)
     assert run_and_key(encode_line(row)) == (some.RUN_ID, row_key(row.step, row.timestamp))
 
@@ -288,7 +288,7 @@ def test_rows_are_ordered_by_step_then_timestamp_as_numbers_rows_without_one_las
 
 
 @given(configs, st.none() | some.clean_texts, st.data())
-def test_the_fingerprint_is_that_of_the_content_without_the_url(
+def test_fingerprint_is_that_of_the_content_without_the_url(
     config: dict[str, Any], url: str | None, data: st.DataObject
 ) -> None:
     run = run_of(config)
@@ -299,7 +299,7 @@ def test_the_fingerprint_is_that_of_the_content_without_the_url(
 
 
 @given(st.lists(st.sampled_from(["state", "tags", "summaryMetrics", "historyLineCount"])))
-def test_the_fingerprint_differs_where_the_snapshot_differs(fields: list[str]) -> None:
+def test_fingerprint_differs_when_the_snapshot_differs(fields: list[str]) -> None:
     changed = {"state": "failed", "tags": ["t"], "summaryMetrics": {"a": 1}, "historyLineCount": 3}
     raw_run = {"name": "run", **{field: changed[field] for field in fields}}
     run = normalize_run(raw_run, entity="team", project="project")
@@ -316,7 +316,7 @@ def test_documents_read_back_equal(state: Any) -> None:
 
 
 @given(st.binary())
-def test_the_digest_is_128_bits_in_hex(content: bytes) -> None:
+def test_digest_is_128_bits_in_hex(content: bytes) -> None:
     assert len(bytes.fromhex(digest(content))) == 16
     assert digest(content) == digest(bytes(bytearray(content)))
 
@@ -326,7 +326,7 @@ FIELDS = ("displayName", "state", "createdAt", "id", "group", "tags", "readOnly"
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, some.json_values)))
 @pytest.mark.filterwarnings("error")
-def test_whatever_type_a_field_has_the_snapshot_reads_back(fields: dict[str, Any]) -> None:
+def test_snapshot_reads_back_whatever_type_a_field_has(fields: dict[str, Any]) -> None:
     try:
         run = normalize_run({"name": "run", **fields}, entity="team", project="project")
     except ValueError as refused:

@@ -187,7 +187,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("column", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("name", ["value", "_own", "_step", "_wandb"])
-def test_what_the_rows_refuse_the_columns_do_not_encode(name: str, column: pa.Array) -> None:
+def test_columns_do_not_encode_values_that_rows_refuse(name: str, column: pa.Array) -> None:
     """What a row cannot hold must not reach the file by the shorter way."""
     batch = batch_of(**{name: column, "loss": pa.array([1, 2])})
     assert not reads_as_rows(batch)
@@ -202,7 +202,7 @@ def is_refused_or_left(batch: pa.RecordBatch) -> bool:
 
 
 @given(arrow.ordinary_batches, st.data())
-def test_a_part_of_a_batch_is_encoded_as_that_part(
+def test_slice_of_a_batch_is_encoded_as_the_same_rows(
     batch: pa.RecordBatch, data: st.DataObject
 ) -> None:
     start = data.draw(st.integers(0, batch.num_rows))
@@ -216,7 +216,7 @@ def test_many_rows_are_encoded_as_few(batch: pa.RecordBatch, times: int) -> None
 
 
 @given(arrow.ordinary_batches, arrow.texts)
-def test_the_run_id_is_any_text(batch: pa.RecordBatch, run_id: str) -> None:
+def test_run_id_is_any_text(batch: pa.RecordBatch, run_id: str) -> None:
     assert_as_by_rows(batch, run_id)
 
 
@@ -243,7 +243,7 @@ def test_columns_are_ordered_and_sorted_into_fields_by_their_names(names: list[s
 
 
 @pytest.mark.parametrize("name", ["", '"', "\\", "\x00", "a\nb", "\x1f", '_"', "_\\", 'a"b\\'])
-def test_a_name_that_needs_escaping_is_escaped_or_left_to_the_rows(name: str) -> None:
+def test_name_that_needs_escaping_is_escaped_or_left_to_the_rows(name: str) -> None:
     values = pa.array([1, None])
     assert_as_by_rows(pa.RecordBatch.from_arrays([values], names=[name]), taken=False)
     member = pa.array([{name: 1}, {name: None}, None], pa.struct([(name, pa.int64())]))
@@ -252,7 +252,7 @@ def test_a_name_that_needs_escaping_is_escaped_or_left_to_the_rows(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["a", "_step", "_timestamp", "_runtime", "_wandb", "_own"])
-def test_a_name_that_is_there_twice_means_what_it_means_to_the_rows(name: str) -> None:
+def test_column_name_that_occurs_twice_is_read_as_in_rows(name: str) -> None:
     columns = [
         pa.array([1, 2, None, None]),
         pa.array([3, None, 5, None]),
@@ -309,7 +309,7 @@ def is_ordinary(kind: pa.DataType) -> bool:
     return kind in (pa.string(), pa.bool_(), pa.null(), *NUMBERS)
 
 
-def test_a_step_that_is_whole_in_one_row_and_not_in_the_next_is_sorted_row_by_row() -> None:
+def test_step_that_is_whole_in_one_row_and_not_in_the_next_is_sorted_row_by_row() -> None:
     steps = pa.array([0.0, 0.5, 1.0, None, math.nan, 2.0**53, 2.0, -0.0])
     batch = batch_of(_step=steps, _timestamp=steps, _runtime=steps, _own=steps, loss=steps)
     found = encode_batch(batch, RUN_ID)
@@ -346,7 +346,7 @@ def test_doubles_around_every_power_have_their_one_spelling() -> None:
         assert_as_by_rows(batch_of(value=pa.array(found.astype(np.float32))))
 
 
-def test_every_half_has_its_one_spelling() -> None:
+def test_every_half_precision_float_has_one_spelling() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     assert_as_by_rows(batch_of(value=pa.array(halves, pa.float16())))
 
@@ -418,7 +418,7 @@ def test_null_members_are_absent_at_every_depth_and_nulls_in_lists_stay() -> Non
         assert_as_by_rows(part)
 
 
-def test_a_histogram_is_kept_as_it_is() -> None:
+def test_histogram_is_kept_as_it_is() -> None:
     histogram = {"_type": "histogram", "bins": [0.0, 0.5, 1.0], "values": [2, 2**53 + 1]}
     empty = {"_type": "histogram", "bins": [], "values": None}
     values = pa.array([histogram, None, empty, {}], HISTOGRAM)
@@ -430,7 +430,7 @@ def test_a_histogram_is_kept_as_it_is() -> None:
 
 @pytest.mark.parametrize("kind", ["list", "object"])
 @pytest.mark.parametrize("levels", [5, 97, 98, 99, 100, 101, 130])
-def test_what_is_nested_too_deep_is_left_to_the_rows_or_kept_as_its_text(
+def test_values_nested_too_deep_are_left_to_the_rows_or_kept_as_text(
     levels: int, kind: str
 ) -> None:
     values = pa.array([nested(levels, kind=kind), None])
@@ -438,7 +438,7 @@ def test_what_is_nested_too_deep_is_left_to_the_rows_or_kept_as_its_text(
 
 
 @given(arrow.columns(arrow.plain_types, 4), st.data())
-def test_what_a_null_hides_is_not_written(column: pa.Array, data: st.DataObject) -> None:
+def test_values_hidden_by_a_null_are_not_written(column: pa.Array, data: st.DataObject) -> None:
     """Arrow lets a null slot hold anything; a reader must not look there."""
     gone = data.draw(st.lists(st.booleans(), min_size=4, max_size=4))
     hidden = arrow.hidden(column, gone)
@@ -449,7 +449,7 @@ def test_what_a_null_hides_is_not_written(column: pa.Array, data: st.DataObject)
 # --- size
 
 
-def test_a_batch_without_rows_or_columns_has_no_lines() -> None:
+def test_batch_without_rows_or_columns_has_no_lines() -> None:
     for batch in (
         batch_of(loss=pa.array([], pa.float64())),
         batch_of(value=pa.array([], OUTER), _step=pa.array([], pa.string())),
@@ -464,7 +464,7 @@ def test_rows_without_a_column_are_rows_without_a_value(rows: int) -> None:
     assert_as_by_rows(pa.RecordBatch.from_struct_array(nothing))
 
 
-def test_a_large_batch_is_encoded_as_its_rows() -> None:
+def test_large_batch_is_encoded_as_its_rows() -> None:
     generator = np.random.default_rng(4)
     count = 5_000
     numbers = generator.standard_normal(count) * 10.0 ** generator.integers(-20, 20, count)
@@ -495,7 +495,7 @@ print(sum(len(batch.encode("run").steps) for batch in batches))
 """
 
 
-def test_pandas_is_not_imported_where_it_is_installed(tmp_path: Path) -> None:
+def test_pandas_is_not_imported_when_it_is_installed(tmp_path: Path) -> None:
     """It takes a quarter of a second, and thirty megabytes."""
     values = pa.array([0.5, None, 2.0, math.nan] * 250)
     pq.write_table(pa.table({"_step": range(1000), "loss": values}), tmp_path / "rows")

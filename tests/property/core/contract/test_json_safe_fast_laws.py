@@ -39,32 +39,32 @@ def spelled(value: Any) -> Any:
 @example({"deep": ["\ud800", 1.0]})
 @example([10**400, -(2**63) - 1, 2**64])
 @example({True: {1.0: None}})
-def test_the_fast_form_is_the_form(value: Any) -> None:
+def test_plain_form_equals_json_safe(value: Any) -> None:
     assert spelled(plain_form(value)) == spelled(json_safe(value))
 
 
 @pytest.mark.parametrize("levels", [MOST_LEVELS - 2, MOST_LEVELS, MOST_LEVELS + 2, 99, 101, 5000])
 @pytest.mark.parametrize("kind", ["list", "object"])
-def test_the_fast_form_is_the_form_when_nested_deep(levels: int, kind: str) -> None:
+def test_plain_form_equals_json_safe_when_nested_deep(levels: int, kind: str) -> None:
     value = some.nested(levels, kind=kind, core=4.0)
     assert plain_form(value) == json_safe(value)
 
 
-def test_the_fast_form_is_the_form_when_a_value_contains_itself() -> None:
+def test_plain_form_equals_json_safe_when_a_value_contains_itself() -> None:
     value: dict[str, Any] = {"a": [1.0]}
     value["a"].append(value)
     assert plain_form(value) == json_safe(value)
 
 
 @given(some.json_values)
-def test_the_fast_form_leaves_the_value_as_it_was(value: Any) -> None:
+def test_plain_form_does_not_change_its_argument(value: Any) -> None:
     """A recording holds what W&B said, not what became of it."""
     before = deepcopy(value)
     plain_form(value)
     assert spelled(value) == spelled(before)
 
 
-def test_the_fast_form_copies_nothing_when_nothing_changes() -> None:
+def test_plain_form_returns_the_same_object_when_nothing_changes() -> None:
     value = {"a": [1, 2.5, {"b": None}], "c": "é"}
     assert plain_form(value) is value
 
@@ -77,7 +77,9 @@ HIDING = st.sampled_from([None, {}, {"url": None}, {"url": "https://w/e/p"}, '"u
 @example(None, {"url": None})
 @example("https://w/e/p", {"_wandb": {"value": {"url": "https://w/e/p"}}})
 @example('"url":null', {"a": '"url":null'})
-def test_the_fast_fingerprint_is_the_fingerprint(url: str | None, config: dict[str, Any]) -> None:
+def test_fingerprint_of_an_encoded_run_equals_that_of_the_run(
+    url: str | None, config: dict[str, Any]
+) -> None:
     """A url that was taken for another one would let every run differ once the host has changed."""
     node = {"name": "run", "url": url, "config": config, "user": {"name": '"url":null'}}
     run = normalize_run(node, entity="team", project="project")
@@ -86,7 +88,7 @@ def test_the_fast_fingerprint_is_the_fingerprint(url: str | None, config: dict[s
 
 
 @given(st.sampled_from(["wandb_config", "config", "summary_metrics"]), URLS.filter(bool))
-def test_the_fast_fingerprint_is_the_fingerprint_when_the_url_shows_twice(
+def test_fingerprint_of_an_encoded_run_equals_that_of_the_run_when_the_url_occurs_twice(
     field: str, url: str
 ) -> None:
     run = WandbRun(run_id="run", name="run", entity="e", project="p", url=json_safe(url))
@@ -95,7 +97,7 @@ def test_the_fast_fingerprint_is_the_fingerprint_when_the_url_shows_twice(
 
 
 @given(some.clean_texts, st.dictionaries(some.texts, some.json_values, max_size=3))
-def test_the_snapshot_of_an_encoded_run_is_the_snapshot(
+def test_snapshot_of_an_encoded_run_has_the_bytes_of_the_snapshot(
     exported_at: str, config: dict[str, Any]
 ) -> None:
     run = normalize_run({"name": "run", "config": config}, entity="team", project="project")
@@ -118,6 +120,6 @@ TIMES = st.from_regex(
 @example("2026-01-01T24:00:00")
 @example("0000-01-01T00:00:00Z")
 @example("\u0662026-01-01T00:00:00")
-def test_the_fast_time_is_the_time(text: str) -> None:
+def test_time_is_normalized_alike_with_and_without_white_space(text: str) -> None:
     """White space around a time keeps it from the fast way, and means nothing."""
     assert normalize_time(text) == normalize_time(f"  {text}  ")

@@ -74,7 +74,7 @@ def test_no_memory_address_reaches_the_output_when_nested_deep(levels: int, kind
 
 
 @given(some.json_values, st.data())
-def test_the_form_depends_on_the_value_alone(value: Any, data: st.DataObject) -> None:
+def test_json_safe_depends_on_the_value_alone(value: Any, data: st.DataObject) -> None:
     other = some.spell_otherwise(value, data.draw)
     assert encode(json_safe(other)) == encode(json_safe(value))
 
@@ -127,7 +127,7 @@ def test_deep_nesting_keeps_its_content(levels: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("levels", [100, 101, 102])
-def test_what_lies_too_deep_is_kept_as_its_json_text(levels: int) -> None:
+def test_values_nested_too_deep_are_kept_as_json_text(levels: int) -> None:
     value = json_safe(some.nested(levels, core={"b": 1, "a": [None, 4.0, "é"]}))
     for _ in range(100):
         assert type(value) is list
@@ -153,20 +153,20 @@ def test_what_lies_too_deep_is_kept_as_its_json_text(levels: int) -> None:
     ],
     ids=lambda core: type(core).__name__,
 )
-def test_what_lies_too_deep_keeps_its_content_whatever_it_is(core: Any) -> None:
+def test_values_nested_too_deep_keep_their_content_whatever_they_are(core: Any) -> None:
     text = encode(json_safe(some.nested(100, core=core))).decode()
     assert "needle" in text
     assert " at 0x" not in text
 
 
-def test_the_text_of_what_lies_too_deep_depends_on_the_value_alone() -> None:
+def test_text_of_values_nested_too_deep_depends_on_the_value_alone() -> None:
     one = some.nested(100, core={"a": 4.0, "b": [float("nan"), -0.0, 1e16]})
     two = some.nested(100, core={"b": [float("nan"), 0, 1e16], "a": 4})
     assert json_safe(one) == json_safe(two)
 
 
 @pytest.mark.parametrize("levels", [100, 101, 5000])
-def test_deep_rows_and_runs_are_no_recursion_error(levels: int) -> None:
+def test_deep_rows_and_runs_raise_no_recursion_error(levels: int) -> None:
     text = "[" * levels + "]" * levels
     encode_line(normalize_row({"value": some.nested(levels)}, "run"))
     encode_line(normalize_row({"_wandb": some.nested(levels, kind="object")}, "run"))
@@ -240,7 +240,7 @@ CYCLES = [
 
 
 @pytest.mark.parametrize("make", CYCLES)
-def test_a_value_that_contains_itself_ends(make: Any) -> None:
+def test_json_safe_ends_when_a_value_contains_itself(make: Any) -> None:
     with some.within(2):
         safe = json_safe(make())
     assert_json_safe(safe)
@@ -335,7 +335,7 @@ def test_numbers_that_json_does_not_have_keep_their_value(value: Any) -> None:
     assert json_safe(value) in (str(value), repr(value))
 
 
-def test_numpy_values_are_those_of_tolist() -> None:
+def test_numpy_values_equal_those_of_tolist() -> None:
     numpy = pytest.importorskip("numpy")
     assert json_safe(numpy.float32(0.1)) == 0.10000000149011612
     assert json_safe(numpy.float64(4.0)) == 4
@@ -403,7 +403,7 @@ print(msgspec.json.encode(json_safe({
 """
 
 
-def test_the_form_does_not_depend_on_the_hash_seed() -> None:
+def test_json_safe_does_not_depend_on_the_hash_seed() -> None:
     outputs = {
         subprocess.run(
             [sys.executable, "-c", _SETS],
@@ -432,7 +432,7 @@ def with_nulls(value: Any, draw: Any) -> Any:
 
 
 @given(some.raw_rows, st.data())
-def test_a_dense_row_with_nulls_equals_the_sparse_row(
+def test_dense_row_with_nulls_equals_the_sparse_row(
     raw_row: dict[str, Any], data: st.DataObject
 ) -> None:
     dense = with_nulls(raw_row, data.draw)
@@ -504,13 +504,13 @@ def test_own_columns_of_unusable_type_land_in_extra(value: Any) -> None:
 
 
 @given(st.integers(-(2**53) + 1, 2**53 - 1))
-def test_a_step_that_came_as_a_double_is_that_integer(step: int) -> None:
+def test_step_that_came_as_a_double_is_that_integer(step: int) -> None:
     assert normalize_row({"_step": float(step)}, "run") == normalize_row({"_step": step}, "run")
     assert type(normalize_row({"_step": float(step)}, "run").step) is int
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**1000), 2**1000))
-def test_the_timestamp_reads_back_as_the_number_it_was(timestamp: float) -> None:
+def test_timestamp_reads_back_as_the_number_it_was(timestamp: float) -> None:
     row = normalize_row({"_timestamp": timestamp}, "run")
     assert row.timestamp is not None
     assert float(row.timestamp) == float(timestamp)
@@ -540,7 +540,7 @@ def test_config_is_unwrapped_and_wandbs_own_part_is_kept_apart(
 
 
 @given(some.json_values)
-def test_json_text_and_the_object_it_spells_are_one(summary: Any) -> None:
+def test_json_text_is_read_as_the_object_it_spells(summary: Any) -> None:
     raw = {"name": "run", "summaryMetrics": {"value": summary}}
     text = {"name": "run", "summaryMetrics": json.dumps({"value": summary})}
     assert normalize_run(text, entity="t", project="p") == normalize_run(
@@ -609,7 +609,7 @@ def test_decode_json_reads_what_json_writes(value: Any) -> None:
         },
     )
 )
-def test_missing_and_null_fields_are_one(fields: dict[str, None]) -> None:
+def test_missing_fields_equal_null_fields(fields: dict[str, None]) -> None:
     bare = normalize_run({"name": "run"}, entity="team", project="project")
     assert normalize_run({"name": "run", **fields}, entity="team", project="project") == bare
     assert bare.user is None
@@ -657,7 +657,7 @@ def test_all_spellings_of_an_instant_have_one_text(
 @example(datetime(2024, 1, 1, microsecond=500000))
 @example(datetime(1, 1, 1))
 @example(datetime(999, 1, 1, tzinfo=UTC))
-def test_a_datetime_has_the_text_of_its_iso_form(moment: datetime) -> None:
+def test_datetime_has_the_text_of_its_iso_form(moment: datetime) -> None:
     assume(2 < moment.year < 9998 or moment.tzinfo in (None, UTC))
     text = normalize_time(moment)
     assert text == normalize_time(moment.isoformat())

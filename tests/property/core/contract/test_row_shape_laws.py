@@ -61,7 +61,7 @@ def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 @given(rows)
-def test_a_row_that_has_the_shape_is_itself(raw_row: dict[str, Any]) -> None:
+def test_flattening_a_row_twice_is_flattening_it_once(raw_row: dict[str, Any]) -> None:
     once = flatten_row(raw_row)
     assert json.dumps(flatten_row(once), sort_keys=True) == json.dumps(once, sort_keys=True)
     assert line(once) == line(raw_row)
@@ -132,12 +132,12 @@ plain_rows = st.dictionaries(
 
 
 @given(plain_rows)
-def test_a_row_is_the_same_flattened_by_the_server_and_nested(raw_row: dict[str, Any]) -> None:
+def test_row_is_the_same_flattened_by_the_server_and_nested(raw_row: dict[str, Any]) -> None:
     assert line(flattened_by_hand(raw_row)) == line(raw_row)
 
 
 @given(rows, st.randoms(use_true_random=False))
-def test_a_value_of_mixed_type_is_its_one_member_at_any_depth(
+def test_value_of_mixed_type_is_its_one_member_at_any_depth(
     raw_row: dict[str, Any], random: Any
 ) -> None:
     names = ("_type_float64", "_type_utf8", "_type_list", "_type_struct")
@@ -186,7 +186,7 @@ def test_null_and_empty_members_do_not_count(raw_row: dict[str, Any], random: An
 
 @given(rows, st.randoms(use_true_random=False))
 @example({"a": {"b.c": 1}, "a.b": {"c": 2}}, None)
-def test_the_order_of_members_does_not_matter(raw_row: dict[str, Any], random: Any) -> None:
+def test_rows_do_not_depend_on_the_order_of_members(raw_row: dict[str, Any], random: Any) -> None:
     def shuffle(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
@@ -198,7 +198,7 @@ def test_the_order_of_members_does_not_matter(raw_row: dict[str, Any], random: A
 
 
 @given(rows)
-def test_nothing_is_lost_where_keys_meet(raw_row: dict[str, Any]) -> None:
+def test_no_value_is_lost_when_keys_collide(raw_row: dict[str, Any]) -> None:
     raw_row.pop("_wandb", None)  # it is opened also with a `_type`
     assert len(flatten_row(raw_row)) == sum(map(_leaves, raw_row.values()))
 
@@ -209,7 +209,7 @@ def _leaves(value: Any) -> int:
     return 1
 
 
-def test_the_literal_key_is_kept_and_the_flattened_one_is_marked() -> None:
+def test_literal_key_is_kept_and_the_flattened_one_is_marked() -> None:
     assert flatten_row({"a": {"b": 1}, "a.b": 2}) == {"a.b": 2, "a.b (nested)": 1}
     assert flatten_row({"a": {"b": 1}, "a.b": 2, "a.b (nested)": 3}) == {
         "a.b": 2,
@@ -219,7 +219,7 @@ def test_the_literal_key_is_kept_and_the_flattened_one_is_marked() -> None:
     assert flatten_row({"a": {"b": 1}, "a.b": None}) == {"a.b": 1}
 
 
-def test_a_value_with_several_members_stays_an_object() -> None:
+def test_value_with_several_members_stays_an_object() -> None:
     both = {"_type_float64": 0.5, "_type_utf8": "x", "_type_bool": None}
     assert flatten_row({"m": both}) == {"m": {"_type_float64": 0.5, "_type_utf8": "x"}}
     assert flatten_row({"m": {"_type_float64": None}, "l": [{"_type_utf8": None}]}) == {"l": [None]}
@@ -234,7 +234,7 @@ def test_text_and_bytes_that_are_no_json_stay() -> None:
     }
 
 
-def test_wandb_is_opened_whatever_is_in_it() -> None:
+def test_members_of_wandb_metadata_are_flattened_whatever_their_type() -> None:
     row = normalize_row(
         {"_wandb": {"_type": "x", "a": {"b": 1}}, "_wandb.a.b": 2, "_wandb.c": {"d": 3}}, "run"
     )
@@ -242,7 +242,7 @@ def test_wandb_is_opened_whatever_is_in_it() -> None:
     assert not row.extra
 
 
-def test_an_object_that_contains_itself_ends() -> None:
+def test_flattening_ends_when_an_object_contains_itself() -> None:
     endless: dict[str, Any] = {"a": 1}
     endless["self"] = endless
     listed: list[Any] = []

@@ -118,7 +118,7 @@ def test_scopes_are_equal_when_they_say_the_same(values: dict[str, Any], data: A
 
 
 @given(scopes)
-def test_a_scope_reads_back_equal_and_does_not_change_when_it_is_made_again(
+def test_scope_reads_back_equal_and_does_not_change_when_it_is_made_again(
     scope: RunScope,
 ) -> None:
     encoded = msgspec.json.encode(scope)
@@ -129,7 +129,7 @@ def test_a_scope_reads_back_equal_and_does_not_change_when_it_is_made_again(
 
 
 @given(moments, offsets)
-def test_a_time_is_the_same_moment_in_every_zone(moment: datetime, zone: timezone) -> None:
+def test_time_is_the_same_moment_in_every_zone(moment: datetime, zone: timezone) -> None:
     one = RunScope(created_after=moment.isoformat())
     assert RunScope(created_after=moment.astimezone(zone).isoformat()) == one
     assert one.created_after is not None
@@ -138,7 +138,7 @@ def test_a_time_is_the_same_moment_in_every_zone(moment: datetime, zone: timezon
 
 
 @given(scopes)
-def test_a_request_without_a_choice_has_no_scope(scope: RunScope) -> None:
+def test_request_without_a_choice_has_no_scope(scope: RunScope) -> None:
     if scope.contradiction is not None:
         with pytest.raises(InvalidRequestError, match="no run can be in scope"):
             request_for(Path("data"), scope=scope)
@@ -151,7 +151,7 @@ def test_a_request_without_a_choice_has_no_scope(scope: RunScope) -> None:
 
 
 @given(scopes, listed_runs())
-def test_a_scope_admits_what_the_project_lists_within_it(scope: RunScope, run: Any) -> None:
+def test_scope_admits_what_the_project_lists_within_it(scope: RunScope, run: Any) -> None:
     normalized, raw = run
     assert scope.admits(normalized) == project().admits(scope.named, raw)
     assert EVERY_RUN.admits(normalized)
@@ -171,7 +171,7 @@ def test_another_value_widens_a_scope_and_another_field_narrows_it(
 
 
 @given(scopes, listed_runs())
-def test_a_scope_admits_what_each_of_its_fields_admits(scope: RunScope, run: Any) -> None:
+def test_scope_admits_what_each_of_its_fields_admits(scope: RunScope, run: Any) -> None:
     normalized, _ = run
     parts = [RunScope(**{name: getattr(scope, name)}) for name in (*LISTS, *TIMES)]
     assert scope.admits(normalized) == all(part.admits(normalized) for part in parts)
@@ -186,7 +186,7 @@ def test_bounds_of_creation_divide_the_runs(moment: datetime, run: Any) -> None:
     assert earlier.admits(normalized) != later.admits(normalized)
 
 
-def test_a_run_without_a_creation_time_is_outside_when_a_bound_is_set() -> None:
+def test_run_without_a_creation_time_is_outside_when_a_bound_is_set() -> None:
     run = WandbRun(run_id="a", name="a", entity="e", project="p")
     assert not RunScope(created_after="2020-01-01").admits(run)
     assert not RunScope(created_before="2030-01-01").admits(run)
@@ -200,7 +200,7 @@ bad_values = st.sampled_from([[""], [" "], ["x", "\t"], [1], [None], [["x"]]])
 
 
 @given(st.sets(st.sampled_from(LISTS)), bad_values, st.booleans(), st.booleans())
-def test_every_problem_of_a_scope_is_told_when_several_are_there(
+def test_all_problems_of_a_scope_are_reported_at_once(
     blank: set[str], bad: list[Any], time: bool, filters: bool
 ) -> None:
     values: dict[str, Any] = dict.fromkeys(blank, bad)
@@ -218,7 +218,7 @@ def test_every_problem_of_a_scope_is_told_when_several_are_there(
 
 
 @given(some.json_values)
-def test_a_bound_is_a_time_or_a_problem_whatever_is_given(value: Any) -> None:
+def test_bound_is_a_time_or_a_problem_whatever_is_given(value: Any) -> None:
     try:
         scope = RunScope(created_after=value)
     except InvalidRequestError:

@@ -91,7 +91,7 @@ def test_selecting_rows_twice_is_selecting_them_once(
 @example(normalize_row({"a": {"b.c": 1, "b": {"c": 2}}}, "run"), HistorySelection(keys=("a.b.c",)))
 @example(normalize_row({"a": {"b": 2}}, "run"), HistorySelection(keys=("a.b.c",)))
 @example(normalize_row({"_wandb": 3}, "run"), HistorySelection(keys=("_wandb",)))
-def test_a_row_is_kept_iff_it_has_at_least_one_of_the_keys(
+def test_row_is_kept_iff_it_has_at_least_one_of_the_keys(
     row: HistoryRow, selection: HistorySelection
 ) -> None:
     kept = select_row(row, replace(selection, window=None))
@@ -119,7 +119,7 @@ def test_only_the_wanted_metrics_are_kept_and_the_rest_of_the_row_stays(
 
 
 @given(rows, some.key_sets, some.key_sets)
-def test_widening_the_keys_and_narrowing_them_is_narrowing_them(
+def test_narrowing_the_keys_after_widening_them_equals_narrowing_them(
     row: HistoryRow, keys: tuple[str, ...] | None, more: tuple[str, ...] | None
 ) -> None:
     assume(keys is not None)
@@ -132,7 +132,7 @@ def test_widening_the_keys_and_narrowing_them_is_narrowing_them(
 
 
 @given(runs_of_rows, some.windows, some.windows)
-def test_widening_the_window_and_narrowing_it_is_narrowing_it(
+def test_narrowing_the_window_after_widening_it_equals_narrowing_it(
     run: list[HistoryRow], narrow: HistoryWindow, other: HistoryWindow
 ) -> None:
     lows = (narrow.min_step, other.min_step)
@@ -167,7 +167,7 @@ def test_max_records_keeps_the_last(
 
 
 @given(rows, some.selections)
-def test_a_selected_row_has_only_what_json_can_hold(
+def test_selected_row_has_only_what_json_can_hold(
     row: HistoryRow, selection: HistorySelection
 ) -> None:
     kept = select_row(row, selection)
@@ -195,13 +195,13 @@ def test_selections_that_admit_the_same_compare_equal(keys: list[str], data: st.
 
 
 @given(some.selections)
-def test_a_selection_reads_back_equal_from_json(selection: HistorySelection) -> None:
+def test_selection_reads_back_equal_from_json(selection: HistorySelection) -> None:
     text = msgspec.json.encode(selection)
     assert msgspec.json.decode(text, type=HistorySelection) == selection
 
 
 @given(some.requests)
-def test_a_request_reads_back_equal_from_json(request: ExportRequest) -> None:
+def test_request_reads_back_equal_from_json(request: ExportRequest) -> None:
     assert request.selection == (request.history_selection or EVERYTHING)
     text = msgspec.json.encode(request, enc_hook=str)
     json.loads(text)
@@ -250,7 +250,7 @@ def test_all_problems_of_a_request_are_reported_at_once(bad: dict[str, Any]) -> 
 @example("é" * 101)
 @example(" .. ")
 @example("\u3000")
-def test_an_accepted_name_is_one_folder_below_the_data_root(name: str) -> None:
+def test_accepted_name_is_one_folder_below_the_data_root(name: str) -> None:
     try:
         request = ExportRequest(entity="team", project="project", name=name)
     except InvalidRequestError as refused:
@@ -266,7 +266,7 @@ def test_an_accepted_name_is_one_folder_below_the_data_root(name: str) -> None:
 
 @given(some.texts, some.texts)
 @example("\ud800", "p")
-def test_an_accepted_address_can_be_written(entity: str, project: str) -> None:
+def test_accepted_address_can_be_written(entity: str, project: str) -> None:
     try:
         request = ExportRequest(entity=entity, project=project, name="n")
     except InvalidRequestError:

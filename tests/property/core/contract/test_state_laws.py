@@ -42,7 +42,7 @@ old_states = st.fixed_dictionaries(
 
 
 @given(old_states)
-def test_a_state_of_3_0_3_reads_as_a_state_without_positions(old: dict[str, Any]) -> None:
+def test_state_of_3_0_3_reads_as_a_state_without_positions(old: dict[str, Any]) -> None:
     state = read_state(json.dumps(old).encode(), 1)
     assert state.schema_version == 1
     assert (state.name, state.entity, state.project) == (old["name"], old["entity"], old["project"])
@@ -57,7 +57,7 @@ def test_a_state_of_3_0_3_reads_as_a_state_without_positions(old: dict[str, Any]
 
 
 @given(some.export_states)
-def test_a_state_reads_back_equal(state: ExportState) -> None:
+def test_state_reads_back_equal(state: ExportState) -> None:
     assert msgspec.json.decode(encode_document(state), type=ExportState) == state
 
 
@@ -71,7 +71,7 @@ def test_unknown_fields_of_a_later_version_are_read_past(state: ExportState) -> 
 
 
 @given(some.export_states)
-def test_a_state_of_schema_version_4_reads_as_one_with_a_part_for_the_history(
+def test_state_of_schema_version_4_reads_as_one_with_a_part_for_the_history(
     state: ExportState,
 ) -> None:
     """What was known of the history lay among what was known of the run."""
@@ -99,7 +99,7 @@ def test_a_state_of_schema_version_4_reads_as_one_with_a_part_for_the_history(
 
 
 @given(some.export_states)
-def test_a_state_of_schema_version_5_reads_with_the_kinds_that_it_knows(
+def test_state_of_schema_version_5_reads_with_the_kinds_that_it_knows(
     state: ExportState,
 ) -> None:
     """Failures were texts; beside those of rows it said whether they were refused."""
@@ -140,7 +140,7 @@ def _with_known_kinds(tracking: RunTracking) -> RunTracking:
 
 
 @given(some.export_states)
-def test_a_state_that_calls_missing_rows_lacking_reads_without_them(state: ExportState) -> None:
+def test_state_that_calls_missing_rows_lacking_reads_without_them(state: ExportState) -> None:
     """States of builds before the release of schema version 4 have these names."""
     document = msgspec.json.decode(encode_document(state))
     for tracking in document["runs"].values():
@@ -180,7 +180,7 @@ def test_counts_that_are_accounted_for_promise_no_other_number_of_rows(
 
 
 @given(some.trackings(), some.requests)
-def test_a_run_that_is_alive_or_failed_is_never_complete(
+def test_run_that_is_alive_or_failed_is_never_complete(
     tracking: RunTracking, request: some.ExportRequest
 ) -> None:
     if tracking.complete(request):

@@ -161,7 +161,9 @@ def store_in(data_root: Path) -> ExportStore:
 
 
 @given(histories, requests)
-def test_whatever_syncs_leave_behind_is_sound(events: list[Event], last: dict[str, Any]) -> None:
+def test_exports_that_any_syncs_leave_behind_are_sound(
+    events: list[Event], last: dict[str, Any]
+) -> None:
     source = MemorySource()
     with TemporaryDirectory() as folder, syncing.without_fsync():
         data_root = Path(folder)
@@ -219,7 +221,7 @@ def report_on(files: dict[str, bytes]) -> VerifyReport:
         return report
 
 
-def test_the_export_that_is_damaged_below_is_sound() -> None:
+def test_example_export_is_sound_before_it_is_damaged() -> None:
     report = report_on(whole())
     assert (report.sound, report.notes, report.runs, report.rows) == (True, (), 4, 15)
     assert set(report.files) == {*DATA, "manifest.json", "state.json"}
@@ -282,7 +284,7 @@ def test_any_damage_of_a_data_file_is_found(damage: tuple[str, bytes]) -> None:
 @given(st.sampled_from(["manifest.json", "state.json"]), places)
 @settings(max_examples=100)
 @example("manifest.json", -1)
-def test_a_truncated_document_is_found_unless_it_says_the_same(name: str, place: int) -> None:
+def test_truncated_document_is_found_unless_it_says_the_same(name: str, place: int) -> None:
     whole_content = whole()[name]
     content = whole_content[: place % len(whole_content)]
     report = report_on({**whole(), name: content})
@@ -299,7 +301,7 @@ NOT_PROVEN = ("created_at", "updated_at", "tool_version", "selected_history_keys
 
 @given(places, st.integers(0, 255))
 @settings(max_examples=100)
-def test_a_changed_byte_of_the_manifest_is_found_unless_only_the_manifest_says_it(
+def test_changed_byte_of_the_manifest_is_found_unless_only_the_manifest_says_it(
     place: int, byte: int
 ) -> None:
     content = bytearray(whole()["manifest.json"])
@@ -343,7 +345,7 @@ def provable(path: tuple[Any, ...]) -> bool:
 
 @given(st.sampled_from(["manifest.json", "state.json"]), places, st.sampled_from([-1, 1, 1000]))
 @settings(max_examples=200)
-def test_an_edited_count_is_found(name: str, place: int, by: int) -> None:
+def test_edited_count_is_found(name: str, place: int, by: int) -> None:
     document = json.loads(whole()[name])
     paths = [path for path in counts_in(document) if provable(path)]
     *parents, last = paths[place % len(paths)]
@@ -358,7 +360,7 @@ def test_an_edited_count_is_found(name: str, place: int, by: int) -> None:
 
 
 @pytest.mark.parametrize("name", [*DATA, "manifest.json", "state.json"])
-def test_a_removed_file_is_found_and_hides_nothing_else(name: str) -> None:
+def test_removed_file_is_found_and_hides_nothing_else(name: str) -> None:
     files = {other: content for other, content in whole().items() if other != name}
     assert name in [finding.file for finding in report_on(files).findings]
     other = "history.jsonl" if name != "history.jsonl" else "runs.jsonl"
@@ -367,7 +369,7 @@ def test_a_removed_file_is_found_and_hides_nothing_else(name: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from([*DATA, "manifest.json", "state.json"]), st.binary()))
-def test_any_bytes_for_files_are_told_of_and_never_raise(contents: dict[str, bytes]) -> None:
+def test_files_of_any_bytes_are_reported_and_never_raise(contents: dict[str, bytes]) -> None:
     report = report_on({**whole(), **contents})
     assert report.sound == (not contents)
 
@@ -445,7 +447,7 @@ ended = [("end", run_id, "finished") for run_id in IDS]
 @example([("log", "a", 4)], [], {"history_selection": select("loss")}, [])
 @example([("log", "a", 4), ("offset", "a", 1)], [*[("sync", {})] * 3], {}, [])
 @example([("log", "a", 4)], [("sync", {}), ("log", "a", 2), ("fail", "a", 9)], {}, [])
-def test_a_run_is_fully_exported_only_if_a_full_reconcile_gives_the_same_rows(
+def test_run_is_fully_exported_only_if_a_full_reconcile_gives_the_same_rows(
     begun: list[Event], events: list[Event], last: dict[str, Any], then: list[Event]
 ) -> None:
     """Else somebody deletes a run of which rows are missing."""
@@ -468,7 +470,7 @@ def test_a_run_is_fully_exported_only_if_a_full_reconcile_gives_the_same_rows(
 
 
 @given(st.lists(st.one_of(logs, plain_syncs), max_size=8))
-def test_a_run_that_ended_is_fully_exported_after_a_sync(events: list[Event]) -> None:
+def test_run_that_ended_is_fully_exported_after_a_sync(events: list[Event]) -> None:
     source = MemorySource()
     with TemporaryDirectory() as folder, syncing.without_fsync():
         for event in events:

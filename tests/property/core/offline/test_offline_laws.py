@@ -84,7 +84,7 @@ def placed(payloads: Sequence[bytes]) -> list[tuple[int, bytes]]:
 
 
 @given(payload_lists(), st.sampled_from([1, 2, 3, 128]))
-def test_what_was_written_is_read_in_parts_of_any_size(payloads: list[bytes], blocks: int) -> None:
+def test_written_records_are_read_in_parts_of_any_size(payloads: list[bytes], blocks: int) -> None:
     data = file_of(payloads)
     parts = list(read_parts(data, len(HEADER), blocks * BLOCK))
     assert contents_of(data, parts) == placed(payloads)
@@ -93,7 +93,7 @@ def test_what_was_written_is_read_in_parts_of_any_size(payloads: list[bytes], bl
 
 
 @given(payload_lists(), st.data())
-def test_a_file_that_is_cut_gives_the_records_before_the_cut(
+def test_file_that_is_cut_gives_the_records_before_the_cut(
     payloads: list[bytes], data: st.DataObject
 ) -> None:
     content = file_of(payloads)
@@ -158,7 +158,7 @@ def test_one_flipped_bit_costs_the_rest_of_its_block_at_most(
     assert all(loss.length > 0 and loss.offset + loss.length <= len(content) for loss in losses)
 
 
-def test_a_record_of_three_blocks_is_lost_once_when_its_middle_is_damaged() -> None:
+def test_record_of_three_blocks_is_lost_once_when_its_middle_is_damaged() -> None:
     """The log spoke of more lost records than there had been."""
     content = bytearray(file_of([PATTERN[:80_000]]))
     content[BLOCK + 100] ^= 1
@@ -189,7 +189,7 @@ def test_garbage_between_blocks_raises_nothing_and_ends(
 
 
 @given(st.binary(max_size=12) | st.integers(0, 7).map(lambda n: HEADER[:n]))
-def test_only_the_header_is_no_problem(head: bytes) -> None:
+def test_file_with_only_a_header_has_no_problem(head: bytes) -> None:
     assert (header_problem(head) is None) == (head[: len(HEADER)] == HEADER)
 
 
@@ -278,7 +278,7 @@ def test_reading_in_two_pieces_is_reading_at_once(
     assert lines_of(content, at_once, window) == lines_by_record(payloads, window)
 
 
-def test_a_row_before_one_with_a_lower_step_is_in_its_window() -> None:
+def test_row_before_one_with_a_lower_step_is_in_its_window() -> None:
     """`--min-step 3` lost the row of step 5 when a sync had ended behind that of step 2."""
     payloads = [row_at(5), row_at(2), row_at(6)]
     reading = in_two_pieces(payloads, 2)
@@ -334,7 +334,7 @@ def test_last_step_and_latest_time_are_the_highest_however_a_file_is_read(
 
 
 @given(files(rising=True), st.data())
-def test_a_cut_file_is_a_run_up_to_there_and_goes_on_when_the_rest_comes(
+def test_cut_file_is_a_run_up_to_there_and_goes_on_when_the_rest_comes(
     payloads: list[bytes], data: st.DataObject
 ) -> None:
     content, places = file_of(payloads), places_of(payloads)
@@ -348,7 +348,7 @@ def test_a_cut_file_is_a_run_up_to_there_and_goes_on_when_the_rest_comes(
 
 
 @given(files(rising=True).filter(bool), st.data())
-def test_a_damaged_file_that_grows_is_read_as_if_it_were_read_at_once(
+def test_damaged_file_that_grows_is_read_as_if_it_were_read_at_once(
     payloads: list[bytes], data: st.DataObject
 ) -> None:
     """What an export holds of a damaged file must not depend on when it was looked at."""

@@ -65,7 +65,7 @@ def test_reading_in_steps_is_reading_at_once(history: bytes, cuts: list[int]) ->
 
 
 @given(histories(), st.integers(0, 22), st.integers(0, 22))
-def test_window_is_the_rows_of_it(history: bytes, start: int, stop: int) -> None:
+def test_window_has_the_rows_inside_of_it(history: bytes, start: int, stop: int) -> None:
     reading, window = read(history), FetchWindow(start=start, stop=stop)
     all_rows = [json.loads(row) for row in rows(history, reading, FetchWindow())]
     assert len(all_rows) == reading.fold.rows

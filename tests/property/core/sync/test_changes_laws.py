@@ -81,7 +81,7 @@ def calm(run: WandbRun) -> WandbRun:
 
 
 @given(nodes, nodes, st.booleans())
-def test_a_run_is_told_as_changed_exactly_when_more_than_what_moves_by_itself_differs(
+def test_run_is_reported_as_changed_exactly_when_more_than_what_moves_by_itself_differs(
     old: dict[str, Any], other: dict[str, Any], alike: bool
 ) -> None:
     new = edited(old, other, {"heartbeatAt", "systemMetrics", "url"}) if alike else other
@@ -91,7 +91,7 @@ def test_a_run_is_told_as_changed_exactly_when_more_than_what_moves_by_itself_di
 
 
 @given(edits)
-def test_what_is_told_of_a_run_is_what_the_model_tells(edit: Any) -> None:
+def test_reported_changes_of_a_run_equal_those_of_the_model(edit: Any) -> None:
     old, other, fields = edit
     before, after = stored(old), stored(edited(old, other, fields))
     told = compare_runs(before, after)
@@ -131,7 +131,7 @@ def test_small_changes_applied_to_the_old_snapshot_give_the_new_one(
 
 
 @given(st.integers(0, 3 * MOST_FIELDS), st.integers(0, 2 * SMALL_BYTES))
-def test_a_line_stays_small_whatever_changed(count: int, length: int) -> None:
+def test_line_stays_small_whatever_changed(count: int, length: int) -> None:
     new = {
         "name": "run",
         "state": "finished",
@@ -151,7 +151,7 @@ def test_a_line_stays_small_whatever_changed(count: int, length: int) -> None:
 @given(st.lists(st.lists(keys, min_size=1, max_size=4).map(tuple), min_size=2, max_size=6))
 @example([("a.b", "c"), ("a", "b", "c")])
 @example([('"a', 'b"'), ("a.b",)])
-def test_a_name_leads_to_one_place_alone(paths: list[tuple[str, ...]]) -> None:
+def test_name_of_a_change_leads_back_to_its_path_alone(paths: list[tuple[str, ...]]) -> None:
     clean = [tuple(map(json.loads, map(json.dumps, path))) for path in paths]
     clean = [path for path in clean if all(is_text(key) for key in path)]
     names = [name_of(path) for path in clean]
@@ -182,7 +182,7 @@ def name_of(path: tuple[str, ...]) -> str:
 
 
 @given(st.lists(st.tuples(nodes, nodes), max_size=3), st.sets(some.run_ids))
-def test_a_line_reads_back_equal(pairs: list[Any], ids: set[str]) -> None:
+def test_line_reads_back_equal(pairs: list[Any], ids: set[str]) -> None:
     changed = {
         f"run{number}": told
         for number, (old, new) in enumerate(pairs)
@@ -220,7 +220,7 @@ def project() -> MemorySource:
     return source
 
 
-def test_an_edit_from_true_to_one_is_taken_over_when_python_takes_both_for_equal(
+def test_edit_from_true_to_one_is_taken_over_when_python_takes_both_for_equal(
     project: MemorySource, tmp_path: Path
 ) -> None:
     """A config value edited from true to 1 stayed true in the export for ever."""
@@ -233,7 +233,7 @@ def test_an_edit_from_true_to_one_is_taken_over_when_python_takes_both_for_equal
     assert told == [{"field": "config.flag", "old": True, "new": 1}]
 
 
-def test_the_end_of_a_run_is_told_when_its_history_failed_in_the_sync_that_first_saw_it(
+def test_end_of_a_run_is_reported_when_its_history_failed_in_the_sync_that_first_saw_it(
     project: MemorySource, tmp_path: Path
 ) -> None:
     """A run that ended while its history could not be read was never told as finished."""
@@ -247,7 +247,7 @@ def test_the_end_of_a_run_is_told_when_its_history_failed_in_the_sync_that_first
     assert changes_of(tmp_path)[-1]["finished"] == {"a": "finished"}
 
 
-def test_a_run_that_never_read_is_not_told_as_pruned_when_it_is_dropped(
+def test_run_that_was_never_read_is_not_reported_as_pruned_when_it_is_dropped(
     project: MemorySource, tmp_path: Path
 ) -> None:
     """The log said that a run was dropped which the export had never held."""

@@ -125,7 +125,7 @@ def first_to_last(exports: list[Held]) -> Any:
 
 
 @given(sequences)
-def test_several_lines_tell_what_differs_between_the_first_export_and_the_last(
+def test_combined_lines_report_what_differs_between_the_first_export_and_the_last(
     exports: list[Held],
 ) -> None:
     begin_unmarked(exports)
@@ -153,7 +153,7 @@ nested_configs = nested_values.map(lambda value: {"a": value}) | st.just({})
 @example([{"a": {"b": 1}}, {"a": {"b": 2}}, {"a": 1}])
 @example([{"a": 1}, {"a": {"b": 1}}, {"a": {"b": 2}}])
 @example([{"a": {"b": 1}}, {"a": 1}, {"a": {"b": 2}}])
-def test_objects_that_became_other_values_and_back_are_told_as_they_differ(
+def test_objects_that_became_other_values_and_back_are_reported_as_they_differ(
     configs: list[dict[str, Any]],
 ) -> None:
     """The log told an old value that the config had never had at the beginning."""
@@ -175,7 +175,7 @@ def test_lines_may_be_combined_in_parts(exports: list[Held], one: int, two: int)
 
 
 @given(st.lists(large_runs, min_size=2, max_size=5))
-def test_what_is_large_is_never_told_wrongly_by_several_lines(history: list[Any]) -> None:
+def test_large_values_are_never_reported_wrongly_by_combined_lines(history: list[Any]) -> None:
     """A small value that is told is right; what is not told, or not its values, was large once."""
     exports = [Held(runs={"r": run}) for run in history]
     lines = lines_of(exports)

@@ -67,20 +67,20 @@ def at(step: int | None, timestamp: str | None, **values: Any) -> HistoryRow:
 
 
 @given(copies, st.randoms(use_true_random=False))
-def test_the_order_of_arrival_does_not_matter(found: list[Copy], random: Any) -> None:
+def test_rows_do_not_depend_on_the_order_of_arrival(found: list[Copy], random: Any) -> None:
     other = list(found)
     random.shuffle(other)
     assert join(other) == join(found)
 
 
 @given(copies)
-def test_the_numbers_of_files_do_not_matter(found: list[Copy]) -> None:
+def test_rows_do_not_depend_on_the_numbers_of_files(found: list[Copy]) -> None:
     renumbered = [copy._replace(file=7 - 3 * copy.file) for copy in found]
     assert join(renumbered) == join(found)
 
 
 @given(copies)
-def test_an_answer_that_comes_twice_is_the_answer(found: list[Copy]) -> None:
+def test_answer_that_comes_twice_gives_the_same_rows(found: list[Copy]) -> None:
     assert join([*found, *found]) == join(found)
 
 
@@ -95,7 +95,7 @@ def test_no_exported_value_is_lost(found: list[Copy]) -> None:
 
 
 @given(copies)
-def test_a_live_value_gives_way_to_an_exported_one_alone(found: list[Copy]) -> None:
+def test_live_value_gives_way_to_an_exported_one_alone(found: list[Copy]) -> None:
     result = join(found)
     for copy in found:
         key = row_key(copy.row.step, copy.row.timestamp)
@@ -153,20 +153,20 @@ def stored_order(row: HistoryRow) -> tuple[Any, ...]:
 
 
 @given(rows, rows)
-def test_rows_of_different_steps_or_moments_are_two(one: HistoryRow, other: HistoryRow) -> None:
+def test_rows_of_different_steps_or_times_stay_two_rows(one: HistoryRow, other: HistoryRow) -> None:
     first = replace(one, step=1, timestamp="1")
     assert len(join([Copy(first, False, 0), Copy(replace(other, step=2), True, 0)])) == 2
     later = replace(other, step=1, timestamp="1.5")
     assert len(join([Copy(first, False, 0), Copy(later, False, 1)])) == 2
 
 
-def test_a_row_that_is_exported_and_live_has_the_members_of_both() -> None:
+def test_row_that_is_exported_and_live_has_the_members_of_both() -> None:
     """Only the exported one was kept: what it did not have was gone."""
     exported, live = at(1, "1", a=0.1, b=1), at(1, "1", a=0.10000000149011612, c=2)
     assert join([Copy(live, True, 0), Copy(exported, False, 0)]) == [at(1, "1", a=0.1, b=1, c=2)]
 
 
-def test_a_live_time_that_is_nearly_the_exported_one_is_the_same_row() -> None:
+def test_live_time_that_is_nearly_the_exported_one_is_the_same_row() -> None:
     """The last digit of a double may differ between the two; the row was stored twice."""
     exported = [at(1, "1.25", a=1), at(1, "1.5", a=3)]
     live = [at(1, "1.2500002", a=1, b=2), at(1, "1.5000002", a=3), at(1, "1.500002", a=4)]
@@ -178,20 +178,20 @@ def test_a_live_time_that_is_nearly_the_exported_one_is_the_same_row() -> None:
     ]
 
 
-def test_a_step_in_two_files_with_other_columns_is_one_row() -> None:
+def test_step_in_two_files_with_other_columns_is_one_row() -> None:
     """One of the two was dropped, with its columns."""
     parts = [Copy(at(1, "1", a=1), False, 0), Copy(at(1, "1", b=2), False, 1)]
     assert join(parts) == [at(1, "1", a=1, b=2)]
 
 
-def test_a_part_without_a_timestamp_belongs_to_the_row_of_another_file() -> None:
+def test_part_without_a_timestamp_belongs_to_the_row_of_another_file() -> None:
     parts = [Copy(at(1, "1", a=1), False, 0), Copy(at(1, None, b=2), False, 1)]
     assert join(parts) == [at(1, "1", a=1, b=2)]
     untimed = [Copy(at(1, None, a=1), False, 0), Copy(at(1, None, b=2), False, 1)]
     assert join(untimed) == [at(1, None, a=1, b=2)]
 
 
-def test_a_part_without_a_timestamp_is_a_row_of_its_own_in_the_same_file_or_if_it_differs() -> None:
+def test_part_without_a_timestamp_is_a_row_of_its_own_in_the_same_file_or_if_it_differs() -> None:
     first = at(1, "1", a=1)
     for part, file in ((at(1, None, b=2), 0), (at(1, None, a=2), 1)):
         assert join([Copy(first, False, 0), Copy(part, False, file)]) == [first, part]
@@ -199,7 +199,7 @@ def test_a_part_without_a_timestamp_is_a_row_of_its_own_in_the_same_file_or_if_i
     assert join([Copy(first, False, 0), Copy(live, True, 1)]) == [first, live]
 
 
-def test_rows_of_one_kind_that_differ_in_a_member_are_two() -> None:
+def test_rows_of_one_kind_that_differ_in_a_member_stay_two_rows() -> None:
     """Writers that share a run may log one step in one instant."""
     one, two = at(1, "1", a=1), at(1, "1", a=2)
     for live in (True, False):
@@ -211,7 +211,7 @@ def test_rows_of_one_kind_that_differ_in_a_member_are_two() -> None:
     ]
 
 
-def test_a_live_copy_of_a_row_that_two_files_make_is_not_stored_beside_it() -> None:
+def test_live_copy_of_a_row_that_two_files_make_is_not_stored_beside_it() -> None:
     parts = [Copy(at(1, None, a=1), False, 0), Copy(at(1, None, b=2), False, 1)]
     assert join([*parts, Copy(at(1, None, a=1, b=2), True, 0)]) == [at(1, None, a=1, b=2)]
 
@@ -222,5 +222,5 @@ def test_rows_that_were_joined_stay_as_they_are(found: list[Copy]) -> None:
     assert join([Copy(row, False, 0) for row in once]) == once
 
 
-def test_true_and_one_are_not_the_same_member() -> None:
+def test_true_and_one_are_different_members() -> None:
     assert len(join([Copy(at(1, "1", a=1), True, 0), Copy(at(1, "1", a=True), True, 0)])) == 2

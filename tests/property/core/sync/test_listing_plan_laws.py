@@ -65,7 +65,7 @@ def is_settled(request: ExportRequest, state: ExportState, run: RunTracking) -> 
 
 
 @given(questions())
-def test_a_listing_is_asked_in_full_exactly_when_it_has_to_be(question: Any) -> None:
+def test_listing_is_asked_in_full_exactly_when_it_has_to_be(question: Any) -> None:
     request, state = question
     plan = plan_listing(request, state)
     in_full = (
@@ -117,7 +117,7 @@ def test_every_query_but_those_by_id_is_bound_to_the_scope(question: Any) -> Non
 
 
 @given(questions())
-def test_the_plan_of_a_listing_depends_on_nothing_else(question: Any) -> None:
+def test_plan_of_a_listing_depends_on_nothing_else(question: Any) -> None:
     request, state = question
     shuffled = replace(state, runs=dict(reversed(state.runs.items())))
     plan = plan_listing(request, state)
@@ -136,7 +136,7 @@ def test_ids_are_asked_for_in_batches_each_once(few: set[str], many: int) -> Non
 
 
 @given(questions(), st.data())
-def test_a_listing_is_not_believed_exactly_when_most_runs_are_missing(
+def test_listing_is_not_believed_exactly_when_most_runs_are_missing(
     question: Any, data: Any
 ) -> None:
     request, state = question
@@ -160,7 +160,7 @@ def test_a_listing_is_not_believed_exactly_when_most_runs_are_missing(
 @pytest.mark.parametrize(
     ("known", "lost", "refused"), [(1, 0, False), (1, 1, True), (4, 2, False), (5, 3, True)]
 )
-def test_a_sync_stops_when_more_than_half_of_the_runs_are_gone(
+def test_sync_stops_when_more_than_half_of_the_runs_are_gone(
     known: int, lost: int, refused: bool
 ) -> None:
     runs = {f"run{number}": RunTracking(run_id=f"run{number}") for number in range(known)}
@@ -182,7 +182,7 @@ class CarelessSource(MemorySource):
         return True
 
 
-def test_a_run_out_of_scope_is_not_taken_up_when_the_source_lists_it_all_the_same(
+def test_run_out_of_scope_is_not_taken_up_when_the_source_lists_it_all_the_same(
     tmp_path: Path,
 ) -> None:
     """A recording of a whole project filled an export of one tag with every run."""
@@ -196,7 +196,7 @@ def test_a_run_out_of_scope_is_not_taken_up_when_the_source_lists_it_all_the_sam
         assert syncing.rows_in(tmp_path / NAME).keys() == {"a"}
 
 
-def test_a_run_that_left_by_filters_is_marked_when_it_was_asked_for_by_its_id(
+def test_run_that_left_by_filters_is_marked_when_it_was_asked_for_by_its_id(
     tmp_path: Path,
 ) -> None:
     """A run that no longer answered to --run-filter counted as in scope for ever."""
@@ -213,7 +213,7 @@ def test_a_run_that_left_by_filters_is_marked_when_it_was_asked_for_by_its_id(
     assert not any(isinstance(query, EveryRun) for query in queries)
 
 
-def test_a_missing_run_is_followed_again_when_it_is_back_outside_of_the_scope(
+def test_missing_run_is_followed_again_when_it_is_back_outside_of_the_scope(
     tmp_path: Path,
 ) -> None:
     """What a run logged after it was undeleted was never exported, since it had left the scope."""
@@ -239,7 +239,7 @@ said_of_pages = st.lists(
 
 
 @given(said_of_pages, st.integers(0, 4), st.integers(0, 6))
-def test_an_answer_is_complete_only_if_every_page_counts_the_runs_that_came(
+def test_answer_is_complete_only_if_every_page_counts_the_runs_that_came(
     pages: list[tuple[int | None, bool]], listed: int, answered: int
 ) -> None:
     answer = judge_answer(pages, listed)
@@ -270,7 +270,7 @@ def test_everything_is_listed_if_the_source_counts_other_runs_than_are_followed(
 
 
 @given(some.export_states, st.sets(some.run_ids), st.sets(some.run_ids))
-def test_a_run_counts_as_asked_for_only_if_this_kind_of_source_may_show_it(
+def test_run_counts_as_asked_for_only_if_this_kind_of_source_may_show_it(
     state: ExportState, asked: set[str], broken: set[str]
 ) -> None:
     found = count_as_asked(state, asked, broken, "api")

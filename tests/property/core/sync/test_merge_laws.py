@@ -55,7 +55,7 @@ def test_replacing_a_window_twice_is_replacing_it_once(
 @given(copies, copies, some.fetch_windows)
 @example([(HistoryRow(run_id="run", step=-1), True)], [], FetchWindow(stop=3))
 @example([(HistoryRow(run_id="run"), True)], [], FetchWindow(stop=0))
-def test_the_result_is_what_was_stored_outside_and_what_was_fetched_inside(
+def test_result_is_what_was_stored_outside_and_what_was_fetched_inside(
     held: Copies, fetched: Copies, window: FetchWindow
 ) -> None:
     kept = selected_lines(arrive(held))
@@ -101,7 +101,7 @@ def tally(arrived: list[ReceivedRow], mark: int | None = None) -> Received:
 
 
 @given(copies, st.none() | st.integers(-1, 9))
-def test_the_tally_counts_rows_before_selection(fetched: Copies, mark: int | None) -> None:
+def test_tally_counts_rows_before_selection(fetched: Copies, mark: int | None) -> None:
     arrived = arrive(fetched)
     result = tally(arrived, mark)
     steps = [row.step for row, _ in fetched if row.step is not None]
@@ -149,7 +149,7 @@ def test_snapshots_are_ordered_by_the_instant_of_creation_then_the_id(
 
 @given(st.lists(st.tuples(created, some.run_ids), max_size=6))
 @example([("2024-01-02T00:00:00Z", "a"), ("2024-01-02T00:00:00.5Z", "a")])
-def test_the_sort_key_of_a_snapshot_gives_the_order_of_the_file(
+def test_sort_key_of_a_snapshot_gives_the_order_of_the_file(
     runs: list[tuple[str | None, str]],
 ) -> None:
     snapshots = [

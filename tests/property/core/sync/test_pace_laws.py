@@ -133,7 +133,7 @@ def test_pace_is_what_it_was_after_enough_answers(
     assert walk.pace.gap == Pace(max_rate=max_rate).gap
 
 
-def test_free_pace_makes_nobody_wait() -> None:
+def test_pace_without_a_limit_makes_nobody_wait() -> None:
     walk = Walk(Pace())
     for _ in range(100):
         walk.turn()
@@ -257,7 +257,7 @@ def test_highest_rate_holds_against_a_throttled_server(
 
 
 @given(after=st.integers(0, 400), latency=st.sampled_from([0.02, 0.1, 0.3]))
-def test_one_stray_refusal_costs_seconds(after: int, latency: float) -> None:
+def test_single_refusal_costs_only_seconds(after: int, latency: float) -> None:
     """A single 429 must not throttle the rest of the sync to a crawl."""
 
     class Stray(FixedWindow):

@@ -63,9 +63,7 @@ def one(plan: SyncPlan, run_id: str) -> Any:
         [], last_exported_at="2024-01-01T00:00:00Z", max_created_at="0001-01-01T00:00:00Z"
     ),
 )
-def test_the_listing_plan_is_total_and_printable(
-    request: ExportRequest, state: ExportState
-) -> None:
+def test_listing_plan_is_total_and_printable(request: ExportRequest, state: ExportState) -> None:
     plan = plan_listing(request, state)
     assert plan.queries
     assert plan.reason
@@ -73,7 +71,7 @@ def test_the_listing_plan_is_total_and_printable(
 
 
 @given(some.requests, some.export_states, listed_runs, asked_runs)
-def test_the_plan_is_total_and_printable(
+def test_plan_is_total_and_printable(
     request: ExportRequest,
     state: ExportState,
     listing: list[RunListing],
@@ -92,7 +90,7 @@ def test_the_plan_is_total_and_printable(
 
 
 @given(some.requests, some.export_states, listed_runs, asked_runs, st.data())
-def test_the_plan_does_not_depend_on_the_order_of_the_listing(
+def test_plan_does_not_depend_on_the_order_of_the_listing(
     request: ExportRequest,
     state: ExportState,
     listing: list[RunListing],
@@ -151,12 +149,12 @@ def test_ids_are_asked_for_in_batches_after_what_is_new_since_an_hour_before(
 
 
 @given(full, some.export_states)
-def test_a_full_reconcile_lists_everything(request: ExportRequest, state: ExportState) -> None:
+def test_full_reconcile_lists_everything(request: ExportRequest, state: ExportState) -> None:
     assert plan_listing(request, state).queries == (EveryRun(),)
 
 
 @given(full, some.export_states, listed_runs)
-def test_a_full_reconcile_plans_every_run_as_new(
+def test_full_reconcile_plans_every_run_as_new(
     request: ExportRequest, state: ExportState, listing: list[RunListing]
 ) -> None:
     plan = plan_sync(request, state, listing)
@@ -181,7 +179,7 @@ def test_metadata_mode_never_fetches_history(
 
 
 @given(some.requests, some.export_states, listed_runs, asked_runs)
-def test_a_run_is_missing_only_where_it_was_asked_for(
+def test_run_is_missing_only_if_it_was_asked_for(
     request: ExportRequest,
     state: ExportState,
     listing: list[RunListing],
@@ -243,7 +241,7 @@ def received_as_listed(
 
 
 @given(of_history, some.positions, some.listings, st.none() | some.run_failures)
-def test_a_run_whose_counts_did_not_move_costs_no_request(
+def test_run_whose_counts_did_not_move_costs_no_request(
     request: ExportRequest, position: Position, listing: RunListing, failure: RunFailure | None
 ) -> None:
     held = received_as_listed(position, listing, request.selection)
@@ -260,7 +258,7 @@ def test_a_run_whose_counts_did_not_move_costs_no_request(
 
 
 @given(of_history, some.positions, some.listings, some.listings)
-def test_a_run_whose_line_count_moved_is_read(
+def test_run_whose_line_count_moved_is_read(
     request: ExportRequest, position: Position, before: RunListing, now: RunListing
 ) -> None:
     assume(before.history_line_count is not None)
@@ -284,7 +282,7 @@ def test_a_run_whose_line_count_moved_is_read(
 
 
 @given(of_history, some.positions, some.listings)
-def test_a_changed_selection_reads_the_run_again_and_says_so(
+def test_changed_selection_reads_the_run_again_and_says_so(
     request: ExportRequest, position: Position, listing: RunListing
 ) -> None:
     assume(position.selection != request.selection)
@@ -298,7 +296,7 @@ def test_a_changed_selection_reads_the_run_again_and_says_so(
 
 
 @given(of_history, some.positions, some.listings)
-def test_a_run_whose_rows_have_an_earlier_shape_is_read_once_more(
+def test_run_whose_rows_have_an_earlier_shape_is_read_once_more(
     request: ExportRequest, position: Position, listing: RunListing
 ) -> None:
     held = received_as_listed(position, listing, request.selection)
@@ -326,7 +324,7 @@ OLD_AND_NEW = {
 
 @pytest.mark.parametrize("what", OLD_AND_NEW)
 @given(of_history, some.positions, some.listings)
-def test_a_run_made_again_under_the_same_id_is_new(
+def test_run_made_again_under_the_same_id_is_new(
     what: str, request: ExportRequest, position: Position, listing: RunListing
 ) -> None:
     old, new = OLD_AND_NEW[what]
@@ -350,7 +348,7 @@ REAL_IDS = ("UnVuOnYxOmE6b25lOmVudGl0eQ==", "UnVuOnYxOmE6cmVuYW1lZDplbnRpdHk=")
 
 
 @given(of_history, some.positions, some.listings, st.booleans())
-def test_a_renamed_project_makes_no_run_another_one(
+def test_run_stays_the_same_run_when_its_project_is_renamed(
     request: ExportRequest, position: Position, listing: RunListing, fraction: bool
 ) -> None:
     created = "2026-01-01T00:00:00Z"
@@ -363,7 +361,7 @@ def test_a_renamed_project_makes_no_run_another_one(
 
 
 @given(some.requests, some.export_states, listed_runs)
-def test_a_plan_reads_a_run_whole_or_from_its_position_on(
+def test_plan_reads_a_run_whole_or_from_its_position_on(
     request: ExportRequest, state: ExportState, listing: list[RunListing]
 ) -> None:
     for run in plan_sync(request, state, listing).runs:
@@ -399,7 +397,7 @@ def test_settled_is_complete_and_a_day_past_the_last_heartbeat(
 
 
 @given(some.run_ids, st.none() | some.times, some.good_times, st.lists(some.run_ids))
-def test_a_query_has_one_meaning(
+def test_query_has_one_meaning(
     run_id: str, created_at: str | None, since: str, ids: list[str]
 ) -> None:
     assert answers(EveryRun(), run_id, created_at)
@@ -431,7 +429,7 @@ def test_latest_is_the_latest_instant(times: list[str | None]) -> None:
 
 
 @given(st.none() | some.trackings(st.just("a")), some.listings)
-def test_a_run_that_is_seen_is_present(tracking: RunTracking | None, listing: RunListing) -> None:
+def test_run_that_is_seen_is_present(tracking: RunTracking | None, listing: RunListing) -> None:
     listing = replace(listing, run_id="a")
     seen = see(tracking, listing, "api")
     assert (seen.run_id, seen.seen, seen.source) == ("a", listing, "api")
@@ -465,7 +463,7 @@ def test_two_plans_of_one_state_are_equal(
 
 
 @given(some.requests, some.export_states, asked_runs)
-def test_a_run_of_which_nothing_is_held_is_forgotten_and_never_missing(
+def test_run_of_which_nothing_is_held_is_forgotten_and_never_missing(
     request: ExportRequest, state: ExportState, asked: set[str] | None
 ) -> None:
     for planned in plan_sync(request, state, [], asked=asked).runs:
@@ -473,7 +471,7 @@ def test_a_run_of_which_nothing_is_held_is_forgotten_and_never_missing(
         assert planned.action != (RunAction.FORGET if held else RunAction.MISSING)
 
 
-def test_a_plan_counts_runs_to_forget_only_if_there_are_some() -> None:
+def test_plan_counts_runs_to_forget_only_if_there_are_some() -> None:
     request = ExportRequest(entity="e", project="p", name="n")
     never = RunTracking(run_id="a", failure=some.BROKEN)
     plan = plan_sync(request, some.state_of([never]), [])
@@ -483,7 +481,7 @@ def test_a_plan_counts_runs_to_forget_only_if_there_are_some() -> None:
 
 
 @given(some.requests, some.trackings(st.just("a")), some.listings, st.booleans())
-def test_a_run_at_rest_is_what_it_would_be_if_it_were_put_together_again(
+def test_run_at_rest_is_what_it_would_be_if_it_were_put_together_again(
     request: ExportRequest, tracking: RunTracking, listing: RunListing, outside: bool
 ) -> None:
     listing = replace(listing, run_id="a")

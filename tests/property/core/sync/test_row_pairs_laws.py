@@ -122,7 +122,9 @@ def test_comparison_counts_the_pairs_with_one_side(held: list[bytes], came: list
 
 
 @given(sides, st.data())
-def test_twin_needs_its_twin(side: list[bytes], data: st.DataObject) -> None:
+def test_row_that_is_there_twice_is_paired_with_two_rows(
+    side: list[bytes], data: st.DataObject
+) -> None:
     if not side:
         return
     at = data.draw(st.integers(0, len(side) - 1))

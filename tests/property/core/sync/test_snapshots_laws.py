@@ -39,14 +39,14 @@ def held(listing: RunListing) -> RunTracking:
 
 
 @given(some.listings, st.booleans())
-def test_a_snapshot_is_not_written_again_if_nothing_moved(listing: RunListing, read: bool) -> None:
+def test_snapshot_is_not_written_again_if_nothing_moved(listing: RunListing, read: bool) -> None:
     outcome = RunOutcome(listing=listing)
     differs = snapshot_differs(held(listing), outcome, metadata_read=read, include_metadata=False)
     assert differs == read
 
 
 @given(some.listings, st.booleans(), st.booleans())
-def test_a_run_that_failed_keeps_its_snapshot_and_one_that_was_refused_does_not(
+def test_run_that_failed_keeps_its_snapshot_and_one_that_was_refused_does_not(
     listing: RunListing, refused: bool, read: bool
 ) -> None:
     tracking = replace(held(listing), fingerprint="earlier")
@@ -60,7 +60,7 @@ def test_a_run_that_failed_keeps_its_snapshot_and_one_that_was_refused_does_not(
 
 
 @given(snapshots, snapshots, st.booleans())
-def test_a_snapshot_that_says_the_same_stays_to_the_byte(
+def test_snapshot_that_says_the_same_stays_to_the_byte(
     stored: RunSnapshot, other: RunSnapshot, known: bool
 ) -> None:
     again = replace(stored.run, url="elsewhere")
@@ -84,7 +84,7 @@ def test_metadata_that_did_not_come_stays_as_it_is_held(
 
 
 @given(snapshots, st.booleans())
-def test_a_stored_snapshot_of_another_content_is_compared_with_nothing(
+def test_stored_snapshot_of_another_content_is_compared_with_nothing(
     snapshot: RunSnapshot, altered: bool
 ) -> None:
     line = encode_line(snapshot)

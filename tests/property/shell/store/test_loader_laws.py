@@ -157,7 +157,7 @@ def test_each_form_of_a_line_is_read_as_by_itself(form: str, place: int) -> None
     assert len(found) > place
 
 
-def test_some_forms_read_and_some_do_not() -> None:
+def test_tried_forms_of_a_line_include_some_that_read_and_some_that_do_not() -> None:
     """Else the laws would say little of the one or the other."""
     read = {form for form, change in FORMS.items() if is_successful(decode_row(change(ROW)))}
     assert {"as 3.0.3 writes it", "with space", "with space around", "without its end"} <= read

@@ -194,7 +194,7 @@ odd_ranges = st.sampled_from(
 
 
 @given(rows_of_runs, st.data())
-def test_a_changed_file_reads_as_if_every_row_had_been_decoded(
+def test_changed_file_reads_as_if_every_row_had_been_decoded(
     rows: list[HistoryRow], data: st.DataObject
 ) -> None:
     content, ranges = ranges_of(in_our_form(rows))
@@ -209,13 +209,13 @@ def test_a_changed_file_reads_as_if_every_row_had_been_decoded(
 
 @given(rows_of_runs)
 @example([])
-def test_an_untouched_file_reads_as_it_is(rows: list[HistoryRow]) -> None:
+def test_untouched_file_reads_as_it_is(rows: list[HistoryRow]) -> None:
     content, ranges = ranges_of(in_our_form(rows))
     assert rebuild(content, state_of(ranges)) == (content, ranges)
 
 
 @given(rows_of_runs, st.data())
-def test_the_runs_of_an_untouched_file_may_stand_in_any_order(
+def test_runs_of_an_untouched_file_may_stand_in_any_order(
     rows: list[HistoryRow], data: st.DataObject
 ) -> None:
     runs = list(in_our_form(rows))
@@ -256,7 +256,7 @@ def test_rows_that_are_kept_are_read_with_the_partial_decoder_alone(
 
 
 @pytest.mark.parametrize("place", [0, 20, 40, 60, 120])
-def test_a_row_of_a_run_that_stands_elsewhere_is_taken_in(place: int) -> None:
+def test_row_that_lies_apart_from_its_run_is_kept(place: int) -> None:
     runs = [(run_id, rows_with_an_odd_byte_form(run_id, 40)) for run_id in "abc"]
     content, ranges = ranges_of(iter(runs))
     lines = content.splitlines(keepends=True)
@@ -267,7 +267,7 @@ def test_a_row_of_a_run_that_stands_elsewhere_is_taken_in(place: int) -> None:
     assert places["a"].rows == 41
 
 
-def test_a_run_of_many_megabytes_is_kept_with_little_memory(tmp_path: Path) -> None:
+def test_run_of_many_megabytes_is_kept_with_little_memory(tmp_path: Path) -> None:
     lines = rows_with_an_odd_byte_form("a", 300_000)
     content, ranges = ranges_of(iter([("a", lines)]))
     path, target = tmp_path / "history.jsonl", tmp_path / "target.jsonl"

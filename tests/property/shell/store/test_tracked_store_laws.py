@@ -181,7 +181,7 @@ def histories(draw: Any) -> list[Runs]:
 
 
 @given(histories())
-def test_what_is_known_is_read_as_it_was_written(syncs: list[Runs]) -> None:
+def test_known_runs_are_read_as_they_were_written(syncs: list[Runs]) -> None:
     after = syncs[-1]
     with stored(syncs) as read:
         assert {*read} == after.keys()
@@ -195,7 +195,9 @@ def test_what_is_known_is_read_as_it_was_written(syncs: list[Runs]) -> None:
 
 
 @given(histories(), known_runs)
-def test_runs_that_changed_are_told_from_those_of_before(syncs: list[Runs], later: Runs) -> None:
+def test_runs_that_changed_are_distinguished_from_those_of_before(
+    syncs: list[Runs], later: Runs
+) -> None:
     with stored(syncs) as read:
         runs = changes_since(read, later)
         assert {*runs} == later.keys()

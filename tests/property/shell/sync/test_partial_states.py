@@ -140,7 +140,7 @@ cuts = st.lists(
 
 
 @pytest.mark.parametrize("run", recorded(), ids=lambda run: run.node["name"])
-def test_a_recorded_run_has_the_rows_that_are_counted(run: Recorded) -> None:
+def test_recorded_run_has_the_rows_that_are_counted(run: Recorded) -> None:
     """The cuts below rest on it."""
     assert len(run.distinct) == run.node["historyLineCount"]
     assert all(step_of(row) is not None for row in run.distinct)
@@ -172,7 +172,7 @@ def test_every_sequence_of_partial_states_ends_in_the_bytes_of_one_export(
 
 @settings(max_examples=max(10, settings().max_examples // 8))
 @given(cuts, st.sampled_from(SELECTIONS))
-def test_a_recording_continues_what_partial_states_left(
+def test_recording_continues_what_partial_states_left(
     states: list[list[tuple[int, float, float, bool]]], selection: Any
 ) -> None:
     """Another kind of source goes on where the first one stopped, with the same bytes."""

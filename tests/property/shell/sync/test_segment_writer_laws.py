@@ -62,7 +62,7 @@ def test_rows_with_few_common_keys_do_not_cost_a_cell_for_each_key_of_all() -> N
 @example([([{"_step": 1}, {"_step": 5}], False)], FetchWindow(start=1, stop=3), EVERYTHING)
 @example([([{"_step": 1}], False), ([{"x": 1}], False)], FetchWindow(), EVERYTHING)
 @example([([{"_step": -1}], False)], FetchWindow(stop=3), EVERYTHING)
-def test_a_segment_does_not_depend_on_how_its_rows_arrive(
+def test_segment_does_not_depend_on_how_its_rows_arrive(
     arriving: list[tuple[RawRows, bool]], window: FetchWindow, selection: HistorySelection
 ) -> None:
     expected = joined_rows(
@@ -93,7 +93,7 @@ def test_a_segment_does_not_depend_on_how_its_rows_arrive(
 
 
 @given(raw_rows, st.integers(1, 9))
-def test_what_a_tail_may_replace_is_measured_from_the_end(rows: RawRows, start: int) -> None:
+def test_lines_that_a_tail_may_replace_are_measured_from_the_end(rows: RawRows, start: int) -> None:
     stored = joined_rows(received(normalize_row(row, some.RUN_ID)) for row in rows)
     at_end = [row.content for row in stored if row.step is None or row.step >= start]
     length, count = measure_from(start, [row.content for row in reversed(stored)])
@@ -116,7 +116,9 @@ def test_lines_are_read_from_the_end_whatever_the_size_of_a_piece(
 
 
 @given(some_lines, st.integers(1, 30))
-def test_gathered_lines_are_the_same_lines(given_lines: list[bytes], size: int) -> None:
+def test_gathering_lines_into_chunks_keeps_their_bytes_and_count(
+    given_lines: list[bytes], size: int
+) -> None:
     chunks = list(disk.gathered(given_lines, size))
     assert b"".join(chunk for chunk, _ in chunks) == b"".join(given_lines)
     assert [chunk.count(b"\n") for chunk, _ in chunks] == [count for _, count in chunks]

@@ -64,7 +64,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("value", "spelling"), SPELLINGS, ids=lambda value: str(value)[:24])
-def test_a_number_has_one_spelling(value: float, spelling: str) -> None:
+def test_number_has_one_spelling(value: float, spelling: str) -> None:
     assert spell_number(value) == spelling
     line = encode_line(normalize_row({"value": value}, "run"))
     assert f'"metrics":{{"value":{spelling}}}'.encode() in line
@@ -95,12 +95,12 @@ def test_a_number_has_one_spelling(value: float, spelling: str) -> None:
     ],
     ids=repr,
 )
-def test_a_value_has_one_form(value: Any, spelling: bytes) -> None:
+def test_value_has_one_form(value: Any, spelling: bytes) -> None:
     line = encode_line(normalize_row({"value": value}, "run"))
     assert b'"metrics":{"value":' + spelling + b"}" in line
 
 
-def test_a_row_is_one_line_with_sorted_fields() -> None:
+def test_row_is_one_line_with_sorted_fields() -> None:
     row = normalize_row(
         {
             "_timestamp": 1700000000.0,
@@ -124,7 +124,7 @@ def test_keys_are_ordered_by_their_bytes() -> None:
     assert '{"Z":4,"z":3,"\uff5e":2,"\U0001f600":1}'.encode() in line
 
 
-def test_a_document_is_indented_and_sorted() -> None:
+def test_document_is_indented_and_sorted() -> None:
     assert encode_document(RunUser(username="u", name=None)) == (
         b'{\n  "name": null,\n  "username": "u"\n}\n'
     )
@@ -137,7 +137,7 @@ OLD_ROW = (
 )
 
 
-def test_a_row_of_3_0_3_is_read_into_our_form() -> None:
+def test_row_of_3_0_3_is_read_into_our_form() -> None:
     row = canonical_row(OLD_ROW).unwrap()
     assert encode_line(row) == (
         b'{"extra":{"_custom":1},"metrics":{"a":4,"c.e":1e16},"run_id":"run","runtime":12,'
@@ -145,7 +145,7 @@ def test_a_row_of_3_0_3_is_read_into_our_form() -> None:
     )
 
 
-def test_a_row_of_3_0_3_with_a_nan_is_read() -> None:
+def test_row_of_3_0_3_with_a_nan_is_read() -> None:
     """3.0.3 wrote bare NaN tokens, which its own loader refused."""
     line = b'{"run_id": "run", "step": 1, "metrics": {"a": NaN, "b": -Infinity}}\n'
     expected = HistoryRow(run_id="run", step=1, metrics={"a": "NaN", "b": "-Infinity"})
@@ -153,7 +153,7 @@ def test_a_row_of_3_0_3_with_a_nan_is_read() -> None:
     assert decode_row(line) == Success(expected)
 
 
-def test_a_snapshot_of_3_0_3_is_read_into_our_form() -> None:
+def test_snapshot_of_3_0_3_is_read_into_our_form() -> None:
     line = (
         b'{"exported_at": "2024-01-02T03:04:05.500000+00:00", "run": {"run_id": "r", "name": "n", '
         b'"entity": "e", "project": "p", "created_at": "2024-01-01T00:00:00", "updated_at": null, '
@@ -190,14 +190,14 @@ def test_a_snapshot_of_3_0_3_is_read_into_our_form() -> None:
         b'{"run_id": "a", "metrics": []}',
     ],
 )
-def test_a_line_that_is_no_record_is_a_failure_with_words(line: bytes) -> None:
+def test_line_that_is_no_record_is_a_failure_with_words(line: bytes) -> None:
     for decode in (decode_row, decode_snapshot, canonical_row, canonical_snapshot):
         result = decode(line)
         assert isinstance(result, Failure)
         assert result.failure()
 
 
-def test_the_place_of_a_line_is_its_run_and_key() -> None:
+def test_line_is_read_for_its_run_id_and_key() -> None:
     line = encode_line(HistoryRow(run_id="run", step=3, timestamp="10.5"))
     assert run_and_key(line) == ("run", row_key(3, "10.5"))
 
@@ -209,5 +209,5 @@ def test_timestamps_compare_as_numbers() -> None:
 
 
 @pytest.mark.parametrize("timestamp", ["text", "", "nan", "inf", "9" * 5000])
-def test_a_timestamp_that_is_no_number_comes_last(timestamp: str) -> None:
+def test_timestamp_that_is_no_number_comes_last(timestamp: str) -> None:
     assert row_key(1, timestamp) == row_key(1, None)

@@ -63,7 +63,7 @@ def test_times_within_a_microsecond_are_no_difference() -> None:
     assert difference_between(logged, 4, 3, "1700000000.5") == NO_DIFFERENCE
 
 
-def test_what_is_not_listed_is_no_difference() -> None:
+def test_fields_that_are_not_listed_are_no_difference() -> None:
     unknown = counts(lines=None, step=None, logged=None)
     assert difference_between(unknown, 4, 3, "1700000000.5") == NO_DIFFERENCE
 
@@ -88,7 +88,7 @@ def test_count_of_zero_is_a_difference_as_it_is_known() -> None:
         ("soon", "soon"),
     ],
 )
-def test_two_times_are_one_moment(one: str | None, other: str | None) -> None:
+def test_spellings_of_one_moment_are_the_same_moment(one: str | None, other: str | None) -> None:
     assert same_moment(one, other)
     assert same_moment(other, one)
 
@@ -105,7 +105,7 @@ def test_two_times_are_one_moment(one: str | None, other: str | None) -> None:
         ("NaN", "1"),
     ],
 )
-def test_two_times_are_not_one_moment(one: str | None, other: str | None) -> None:
+def test_different_times_are_not_the_same_moment(one: str | None, other: str | None) -> None:
     assert not same_moment(one, other)
     assert not same_moment(other, one)
 

@@ -60,7 +60,9 @@ EXAMPLES: list[tuple[Failure, int]] = [
 
 
 @pytest.mark.parametrize(("failure", "code"), EXAMPLES, ids=lambda value: type(value).__name__)
-def test_a_failure_says_what_and_where_in_one_or_two_lines(failure: Failure, code: int) -> None:
+def test_failure_says_what_failed_and_where_in_one_or_two_lines(
+    failure: Failure, code: int
+) -> None:
     lines = failure.describe().splitlines()
     assert 1 <= len(lines) <= 2
     assert all(line and line[0] != " " and not line.startswith("Error") for line in lines)
@@ -80,18 +82,18 @@ def test_every_kind_of_failure_has_an_exit_code_and_an_example() -> None:
     assert 1 not in EXIT_CODES.values()
 
 
-def test_the_wrong_export_is_told_as_documented() -> None:
+def test_wrong_export_is_described_as_documented() -> None:
     assert EXAMPLES[1][0].describe() == (
         "data/a/state.json belongs to ml/moe, not ml/base; use another --name"
     )
 
 
-def test_the_base_does_not_describe_itself() -> None:
+def test_base_class_of_failures_has_no_description() -> None:
     with pytest.raises(TypeError):
         Failure().describe()
 
 
-def test_the_error_survives_pickling() -> None:
+def test_error_survives_pickling() -> None:
     error = DrWandbError(NoApiKey(host="h"))
     again = pickle.loads(pickle.dumps(error))
     assert again.failure == error.failure

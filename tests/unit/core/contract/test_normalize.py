@@ -55,7 +55,7 @@ def test_every_field_of_a_run_is_filled_from_a_full_node() -> None:
     assert {name for name, value in full.items() if value == empty[name]} == FROM_ELSEWHERE
 
 
-def test_a_full_node_becomes_a_run() -> None:
+def test_full_node_becomes_a_run() -> None:
     run = normalize_run(FULL_NODE, entity="team", project="project")
     assert run == WandbRun(
         run_id="abc",
@@ -99,17 +99,17 @@ def test_a_full_node_becomes_a_run() -> None:
         ({"username": "ada", "name": "Ada", "id": "x"}, RunUser(username="ada", name="Ada")),
     ],
 )
-def test_a_user_is_a_name_pair_or_null(raw: Any, user: RunUser | None) -> None:
+def test_user_is_a_name_pair_or_null(raw: Any, user: RunUser | None) -> None:
     assert run_of(user=raw).user == user
 
 
 @pytest.mark.parametrize("last_step", [True, "3", None, 2.5])
-def test_a_last_step_that_is_no_integer_is_none(last_step: Any) -> None:
+def test_last_step_that_is_no_integer_is_none(last_step: Any) -> None:
     assert run_of(historyKeys={"lastStep": last_step}).history_keys_last_step is None
 
 
 @pytest.mark.parametrize("count", [True, "3", None, 2.5])
-def test_a_line_count_that_is_no_integer_is_none(count: Any) -> None:
+def test_line_count_that_is_no_integer_is_none(count: Any) -> None:
     assert run_of(historyLineCount=count).history_line_count is None
 
 
@@ -128,7 +128,7 @@ def test_config_is_unwrapped_one_level() -> None:
 
 @pytest.mark.parametrize("field", ["config", "summaryMetrics", "systemMetrics"])
 @pytest.mark.parametrize("text", ["{", "[1]", "1", "", '{"a": 1} x'])
-def test_bad_json_names_its_field(field: str, text: str) -> None:
+def test_json_text_that_does_not_read_is_reported_with_its_field(field: str, text: str) -> None:
     with pytest.raises(ValueError, match=field):
         run_of(**{field: text})
 
@@ -158,7 +158,7 @@ TIMES = [
 
 
 @pytest.mark.parametrize(("raw", "text"), TIMES, ids=lambda value: str(value))
-def test_a_time_has_one_text(raw: Any, text: str | None) -> None:
+def test_time_has_one_text(raw: Any, text: str | None) -> None:
     assert normalize_time(raw) == text
 
 
@@ -174,7 +174,7 @@ def test_a_time_has_one_text(raw: Any, text: str | None) -> None:
         (None, None),
     ],
 )
-def test_an_instant_is_read_from_a_time(text: str | None, moment: datetime | None) -> None:
+def test_instant_is_read_from_a_time(text: str | None, moment: datetime | None) -> None:
     assert instant(text) == moment
 
 
@@ -204,11 +204,11 @@ ROWS: list[tuple[dict[str, Any], HistoryRow]] = [
 
 
 @pytest.mark.parametrize(("raw_row", "row"), ROWS, ids=lambda value: repr(value)[:40])
-def test_a_raw_row_becomes_a_row(raw_row: dict[str, Any], row: HistoryRow) -> None:
+def test_raw_row_becomes_a_row(raw_row: dict[str, Any], row: HistoryRow) -> None:
     assert normalize_row(raw_row, "run") == row
 
 
-def test_a_lone_surrogate_becomes_its_escape() -> None:
+def test_lone_surrogate_becomes_its_escape() -> None:
     assert json_safe("a\ud800b") == "a\\ud800b"
 
 

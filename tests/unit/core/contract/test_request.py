@@ -22,7 +22,7 @@ from dr_wandb.core.contract.request import (
 GOOD: dict[str, Any] = {"entity": "team", "project": "project", "name": "name"}
 
 
-def test_a_request_has_the_defaults_of_the_command() -> None:
+def test_request_has_the_defaults_of_the_command() -> None:
     request = ExportRequest(**GOOD)
     assert request.mode == ExportMode.METADATA
     assert request.sync_mode == SyncMode.INCREMENTAL
@@ -57,13 +57,13 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_fields() -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", ".", "..", "../a", "/a", "a/b", "a\\b", "a\x00", "a\nb", "x" * 201, "é" * 101]
 )
-def test_a_hostile_name_is_refused(name: str) -> None:
+def test_hostile_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequestError, match="name"):
         ExportRequest(**{**GOOD, "name": name})
 
 
 @pytest.mark.parametrize("name", ["a", ".a", "a b", "ü", "日本", "a..b", "-", "x" * 200])
-def test_an_unusual_folder_name_is_accepted(name: str) -> None:
+def test_unusual_folder_name_is_accepted(name: str) -> None:
     assert ExportRequest(**{**GOOD, "name": f" {name} "}).name == name
 
 
@@ -77,13 +77,13 @@ def test_decoding_a_request_checks_it() -> None:
         msgspec.json.decode(b'{"entity":"e","project":"p","name":".."}', type=ExportRequest)
 
 
-def test_a_selection_needs_history() -> None:
+def test_selection_needs_history() -> None:
     with pytest.raises(InvalidRequestError, match="needs mode history"):
         ExportRequest(**GOOD, history_selection=HistorySelection(keys=("loss",)))
     assert ExportRequest(**GOOD, history_selection=HistorySelection()).history_selection is None
 
 
-def test_texts_and_lists_are_accepted_where_more_is_meant() -> None:
+def test_texts_and_lists_are_accepted_for_enums_and_tuples() -> None:
     anything: Any = {"mode": "history", "sync_mode": "full_reconcile", "data_root": "/tmp/x"}
     request = ExportRequest(**GOOD, **anything)
     assert request.mode is ExportMode.HISTORY
@@ -105,7 +105,7 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize(("bounds", "count"), WINDOWS)
-def test_a_window_reports_all_its_problems(bounds: dict[str, Any], count: int) -> None:
+def test_window_reports_all_its_problems(bounds: dict[str, Any], count: int) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         HistoryWindow(**bounds)
     assert len(caught.value.problems) == count
@@ -114,13 +114,13 @@ def test_a_window_reports_all_its_problems(bounds: dict[str, Any], count: int) -
 @pytest.mark.parametrize(
     ("step", "admitted"), [(None, False), (0, False), (1, False), (2, True), (3, True), (4, False)]
 )
-def test_a_window_is_closed_below_and_open_above(step: int | None, admitted: bool) -> None:
+def test_window_is_closed_below_and_open_above(step: int | None, admitted: bool) -> None:
     assert HistoryWindow(min_step=2, max_step=4).admits_step(step) == admitted
     assert HistoryWindow(min_step=0, max_step=1).admits_step(None)
 
 
 @pytest.mark.parametrize("keys", [("",), ("a", " "), (3,)])
-def test_a_blank_key_is_refused(keys: Any) -> None:
+def test_blank_key_is_refused(keys: Any) -> None:
     with pytest.raises(InvalidRequestError, match="key"):
         HistorySelection(keys=keys)
 
@@ -131,7 +131,7 @@ def test_flags_that_say_nothing_make_no_selection() -> None:
     assert build_selection(max_records=3) == HistorySelection(window=HistoryWindow(max_records=3))
 
 
-def test_the_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     flags = [
         "--min-step",
         "-1",
@@ -158,6 +158,6 @@ def test_the_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[
     "fields",
     [{"data_root": None}, {"include_metadata": "no"}, {"history_selection": {"keys": ["a"]}}],
 )
-def test_a_value_of_another_type_is_a_problem(fields: dict[str, Any]) -> None:
+def test_value_of_another_type_is_a_problem(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         ExportRequest(entity="e", project="p", name="n", mode="history", **fields)

@@ -26,7 +26,7 @@ def short(number: int) -> ShortRun:
     return ShortRun(kind=ShortKind.FEWER_ROWS, run_id=f"run-{number:02}", short_by=2, reason=REASON)
 
 
-def test_nothing_is_said_when_everything_came(tmp_path: Path) -> None:
+def test_no_line_is_printed_when_everything_came(tmp_path: Path) -> None:
     summary = summary_of(tmp_path)
     assert summary.complete
     assert list(describe_unproven(summary)) == []

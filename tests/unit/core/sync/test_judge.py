@@ -1082,7 +1082,7 @@ def test_other_keys_are_not_mixed_with_what_is_held() -> None:
     assert export.lines == run.expected(LOSS)
 
 
-def test_fewer_rows_are_a_sign_when_they_cannot_be_told_from_those_of_the_old_selection() -> None:
+def test_fewer_rows_are_a_sign_when_they_look_like_those_of_the_old_selection() -> None:
     # Rows without a step are known by their content, of which only one metric is held. The count is
     # too low by three.
     run, export = Run(offset=-3), JudgedExport()
@@ -1240,7 +1240,7 @@ def test_accepted_difference_is_looked_at_once_more_a_day_later() -> None:
 # Made anew
 
 
-def test_rows_of_a_run_that_was_made_anew_replace_the_old_ones_when_they_are_proven() -> None:
+def test_rows_of_a_run_that_was_made_again_replace_the_old_ones_when_they_are_proven() -> None:
     run, export = held_run(4)
 
     # The run is deleted, and another one has its id. It is read whole, and there is no waiting.
@@ -1251,7 +1251,7 @@ def test_rows_of_a_run_that_was_made_anew_replace_the_old_ones_when_they_are_pro
     assert steps(export) == [0, 1]
 
 
-def test_rows_of_a_run_that_was_made_anew_are_never_united_with_the_old_ones() -> None:
+def test_rows_of_a_run_that_was_made_again_are_never_united_with_the_old_ones() -> None:
     run, export = held_run(4)
     before = export.lines
 
@@ -1269,7 +1269,7 @@ def test_rows_of_a_run_that_was_made_anew_are_never_united_with_the_old_ones() -
     assert short_by(export) == 1
 
 
-def test_old_rows_stay_until_a_run_that_was_made_anew_is_empty_twice() -> None:
+def test_old_rows_stay_until_a_run_that_was_made_again_is_empty_twice() -> None:
     run, export = held_run(4)
 
     # The new run has no rows yet.
@@ -1284,7 +1284,7 @@ def test_old_rows_stay_until_a_run_that_was_made_anew_is_empty_twice() -> None:
     assert export.lines == []
 
 
-def test_cut_answers_of_a_run_that_was_made_anew_replace_the_old_rows_when_accepted() -> None:
+def test_cut_answers_of_a_run_that_was_made_again_replace_the_old_rows_when_accepted() -> None:
     run, export = held_run(4)
     before = export.lines
 
@@ -1299,7 +1299,7 @@ def test_cut_answers_of_a_run_that_was_made_anew_replace_the_old_rows_when_accep
     assert steps(export) == [0, 1]
 
 
-def test_old_rows_stay_for_ten_minutes_when_a_run_that_was_made_anew_is_short() -> None:
+def test_old_rows_stay_for_ten_minutes_when_a_run_that_was_made_again_is_short() -> None:
     run, export = held_run(4)
     before = export.lines
 
@@ -1314,7 +1314,7 @@ def test_old_rows_stay_for_ten_minutes_when_a_run_that_was_made_anew_is_short() 
     assert steps(export) == [0, 2]
 
 
-def test_waiting_begins_again_when_the_run_is_made_anew_once_more() -> None:
+def test_waiting_begins_again_when_the_run_is_made_a_second_time() -> None:
     run, export = held_run(4)
 
     # Two new runs have no rows, one after the other.
@@ -1329,7 +1329,7 @@ def test_waiting_begins_again_when_the_run_is_made_anew_once_more() -> None:
     assert export.lines == []
 
 
-def test_old_rows_stay_when_a_run_that_was_made_anew_cannot_be_read() -> None:
+def test_old_rows_stay_when_a_run_that_was_made_again_cannot_be_read() -> None:
     run, export = held_run(4)
     before = export.lines
 
@@ -1376,7 +1376,7 @@ def test_rows_go_by_two_reads_when_the_files_of_a_run_begin_later(
     assert export.lines == run.expected()
 
 
-def test_a_run_whose_first_file_is_there_again_is_as_it_was() -> None:
+def test_run_whose_first_file_is_there_again_is_as_it_was() -> None:
     run, export = Run(), JudgedExport(source="offline")
     run.happen(("log", 4, 1))
     assert export.sync(run) == PROVEN

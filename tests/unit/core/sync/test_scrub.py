@@ -53,14 +53,14 @@ def test_signed_url_loses_what_makes_it_work(url: str, left: str) -> None:
         "0123456789abcdef0123456789abcdef01234568",
     ],
 )
-def test_what_is_not_certainly_a_secret_stays(text: str) -> None:
+def test_text_that_is_not_certainly_a_secret_stays(text: str) -> None:
     assert scrub({"api_key": text, "password": [text]}, SECRETS) == {
         "api_key": text,
         "password": [text],
     }
 
 
-def test_named_secret_goes_wherever_it_stands() -> None:
+def test_named_secret_is_removed_wherever_it_stands() -> None:
     header = base64.b64encode(f"api:{KEY}".encode()).decode()
     value = {
         "key": KEY,

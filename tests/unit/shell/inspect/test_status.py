@@ -77,7 +77,7 @@ def test_status_tells_what_is_held_and_what_became_of_each_run(store: ExportStor
     assert (status.short, status.out_of_scope) == ({}, {})
 
 
-def test_status_is_told_in_lines(store: ExportStore) -> None:
+def test_status_is_printed_in_lines(store: ExportStore) -> None:
     status = read_status(store, NOW)
     failure = status.failed["bad"]
     size = size_in_words(status.bytes)
@@ -259,7 +259,7 @@ def test_one_export_that_does_not_read_hides_no_other(store: ExportStore) -> Non
         (2 * 86_400, "2 days ago"),
     ],
 )
-def test_time_that_passed_is_told_in_the_largest_unit(seconds: int | None, words: str) -> None:
+def test_time_that_passed_is_spelled_in_the_largest_unit(seconds: int | None, words: str) -> None:
     assert ago(seconds) == words
 
 
@@ -274,11 +274,11 @@ def test_time_that_passed_is_told_in_the_largest_unit(seconds: int | None, words
         (10**13, "10.0 TB"),
     ],
 )
-def test_size_is_told_in_the_largest_unit(size: int, words: str) -> None:
+def test_size_is_spelled_in_the_largest_unit(size: int, words: str) -> None:
     assert size_in_words(size) == words
 
 
-def test_scope_is_told_in_words() -> None:
+def test_scope_is_spelled_in_words() -> None:
     assert scope_in_words(None) == scope_in_words(RunScope()) == "every run"
     scope = RunScope(
         tags=("x", "y"),

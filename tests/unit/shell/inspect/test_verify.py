@@ -385,7 +385,7 @@ def test_renamed_folder_is_no_damage(store: ExportStore) -> None:
     assert report.notes == (Note(kind=NoteKind.RENAMED, text=renamed),)
 
 
-def test_interrupted_commit_is_told_with_what_finishes_it(store: ExportStore) -> None:
+def test_interrupted_commit_is_reported_with_what_finishes_it(store: ExportStore) -> None:
     (store.export_dir / ".commit.json").write_text("{}")
     (finding,) = verify_export(store).findings
     assert finding.kind == FindingKind.INTERRUPTED
@@ -409,7 +409,7 @@ def test_sync_at_work_is_no_damage(store: ExportStore) -> None:
     assert finding.kind == FindingKind.BUSY
 
 
-def test_dead_process_is_not_at_work(store: ExportStore) -> None:
+def test_lock_of_a_dead_process_is_not_reported_as_a_sync_at_work(store: ExportStore) -> None:
     ended = run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
     hold(store, int(ended.stdout))
     assert verify_export(store).notes == ()
@@ -423,7 +423,7 @@ def remembered(change: Callable[[Path], object], data_root: Path) -> VerifyRepor
 
 
 @pytest.mark.parametrize("name", [STORE_FILE, CHANGES_OF_STORE_FILE])
-def test_a_copy_without_hidden_files_is_sound(name: str, tmp_path: Path) -> None:
+def test_copy_without_hidden_files_is_sound(name: str, tmp_path: Path) -> None:
     """Tools that make archives often leave them out; nothing of the data lies in them."""
     report = remembered(lambda folder: (folder / name).unlink(), tmp_path)
     assert report.findings == ()

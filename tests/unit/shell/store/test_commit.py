@@ -34,21 +34,21 @@ def leave_undone(folder: Path, *names: str) -> None:
     disk.replace_file(folder / RECORD_FILE, msgspec.json.encode(record))
 
 
-def test_a_commit_puts_files_in_place_and_leaves_no_record(folder: Path) -> None:
+def test_commit_puts_files_in_place_and_leaves_no_record(folder: Path) -> None:
     commit(folder, stage(folder, *file_order()))
     assert {path.name for path in folder.iterdir()} == {*file_order(), STAGING_FOLDER}
     assert all((folder / name).read_text() == f"new {name}" for name in file_order())
     assert list((folder / STAGING_FOLDER).iterdir()) == []
 
 
-def test_a_commit_touches_only_what_was_staged(folder: Path) -> None:
+def test_commit_touches_only_what_was_staged(folder: Path) -> None:
     (folder / "runs.jsonl").write_text("old")
     before = (folder / "runs.jsonl").stat()
     commit(folder, stage(folder, "state.json"))
     assert (folder / "runs.jsonl").stat() == before
 
 
-def test_an_empty_commit_does_nothing(folder: Path) -> None:
+def test_empty_commit_does_nothing(folder: Path) -> None:
     commit(folder, {})
     assert {path.name for path in folder.iterdir()} == {STAGING_FOLDER}
 
@@ -88,7 +88,7 @@ def test_rolling_forward_knows_what_was_renamed_already(folder: Path) -> None:
     assert (folder / "state.json").read_text() == "new state.json"
 
 
-def test_a_missing_new_file_is_an_error_that_names_the_file_and_the_way_out(folder: Path) -> None:
+def test_missing_new_file_is_an_error_that_names_the_file_and_the_way_out(folder: Path) -> None:
     leave_undone(folder, "runs.jsonl", "state.json")
     (folder / STAGING_FOLDER / "runs.jsonl").unlink()
     with pytest.raises(DrWandbError, match=r"runs\.jsonl cannot be read") as caught:
@@ -98,7 +98,7 @@ def test_a_missing_new_file_is_an_error_that_names_the_file_and_the_way_out(fold
 
 
 @pytest.mark.parametrize("name", ["../state.json", ".lock", "notes.txt", ""])
-def test_a_record_that_names_anything_else_is_refused(folder: Path, name: str) -> None:
+def test_record_that_names_anything_else_is_refused(folder: Path, name: str) -> None:
     disk.write_file(folder / STAGING_FOLDER / "runs.jsonl", b"x")
     entry = StagedFile(name=name, staged=f"{STAGING_FOLDER}/runs.jsonl", bytes=1, sha256="")
     content = msgspec.json.encode(CommitRecord(files=(entry,)))
@@ -108,7 +108,7 @@ def test_a_record_that_names_anything_else_is_refused(folder: Path, name: str) -
     assert (folder / STAGING_FOLDER / "runs.jsonl").exists()
 
 
-def test_a_record_cannot_reach_outside_the_staging_folder(folder: Path) -> None:
+def test_record_cannot_reach_outside_the_staging_folder(folder: Path) -> None:
     (folder / "secret").write_text("x")
     entry = StagedFile(name="runs.jsonl", staged="../secret", bytes=1, sha256="0" * 64)
     (folder / RECORD_FILE).write_bytes(msgspec.json.encode(CommitRecord(files=(entry,))))

@@ -60,7 +60,9 @@ def _spied(monkeypatch: pytest.MonkeyPatch, copy: Copy) -> list[int]:
     return calls
 
 
-def test_the_system_copies_what_is_not_small(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_ranges_are_copied_by_the_system_and_small_ones_are_not(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = _spied(monkeypatch, SYSTEM)
     _copied(source)
     assert sum(calls) == LARGE.length
@@ -69,7 +71,7 @@ def test_the_system_copies_what_is_not_small(source: Path, monkeypatch: pytest.M
     assert not calls
 
 
-def test_what_the_system_leaves_over_is_written(
+def test_rest_is_written_when_the_system_copies_only_a_part(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = _spied(
@@ -83,7 +85,7 @@ def test_what_the_system_leaves_over_is_written(
 
 
 @pytest.mark.parametrize("number", ["EXDEV", "EINVAL", "ENOSYS", "EOPNOTSUPP", "EPERM"])
-def test_a_system_that_cannot_is_no_failure(
+def test_range_is_copied_when_the_system_cannot_copy_it(
     source: Path, monkeypatch: pytest.MonkeyPatch, number: str
 ) -> None:
     def refuse(*_: Any) -> int:
@@ -96,7 +98,7 @@ def test_a_system_that_cannot_is_no_failure(
 
 
 @pytest.mark.parametrize("number", ["ENOSPC", "EIO", "EDQUOT"])
-def test_a_disk_that_fails_is_a_failure(
+def test_disk_error_while_copying_is_raised(
     source: Path, monkeypatch: pytest.MonkeyPatch, number: str
 ) -> None:
     def fail(*_: Any) -> int:
@@ -107,7 +109,7 @@ def test_a_disk_that_fails_is_a_failure(
         _copied(source)
 
 
-def test_a_source_that_is_too_short_is_a_failure(source: Path) -> None:
+def test_source_that_ends_too_early_is_an_error(source: Path) -> None:
     os.truncate(source, LARGE.end - 1)
     with pytest.raises(OSError, match="too short"):
         _copied(source)

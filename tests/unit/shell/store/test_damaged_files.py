@@ -109,7 +109,7 @@ UNREADABLE: dict[str, Change] = {
 
 @pytest.mark.parametrize("damage", UNREADABLE)
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_that_does_not_read_is_named_and_can_be_removed(
+def test_document_that_does_not_read_is_named_and_can_be_removed(
     export: Export, name: str, damage: str
 ) -> None:
     """The remedy is followed to the letter, both ways: a copy of the file, and none at all."""
@@ -130,7 +130,7 @@ def test_a_document_that_does_not_read_is_named_and_can_be_removed(
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_of_a_later_version_is_refused(export: Export, name: str) -> None:
+def test_document_of_a_later_version_is_refused(export: Export, name: str) -> None:
     export.spoil(name, edited(schema_version=SCHEMA_VERSION + 1, runs=7))
     error = export.refused()
     assert isinstance(error.failure, NewerSchema)
@@ -138,7 +138,7 @@ def test_a_document_of_a_later_version_is_refused(export: Export, name: str) -> 
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_of_another_project_is_refused(export: Export, name: str) -> None:
+def test_document_of_another_project_is_refused(export: Export, name: str) -> None:
     export.spoil(name, edited(project="other"))
     error = export.refused()
     assert isinstance(error.failure, WrongExport)
@@ -220,7 +220,7 @@ REPAIRED: dict[str, tuple[str, Change | None]] = {
 
 
 @pytest.mark.parametrize("damage", REPAIRED)
-def test_what_still_reads_is_put_right_by_the_next_sync(export: Export, damage: str) -> None:
+def test_damage_that_still_reads_is_repaired_by_the_next_sync(export: Export, damage: str) -> None:
     """To the bytes that were there, those of the run that is gone included."""
     name, change = REPAIRED[damage]
     path = export.folder / name
@@ -244,9 +244,7 @@ def test_what_still_reads_is_put_right_by_the_next_sync(export: Export, damage: 
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_an_emptied_data_file_is_filled_with_what_wandb_still_has(
-    export: Export, name: str
-) -> None:
+def test_emptied_data_file_is_filled_with_what_wandb_still_has(export: Export, name: str) -> None:
     export.spoil(name, lambda _: b"")
     export.sync()
     assert_nothing_else_lost(export, destroyed=name)
@@ -302,7 +300,7 @@ BAD_LINES: dict[str, Change] = {
 @pytest.mark.parametrize("way", ["a copy", "without the line"])
 @pytest.mark.parametrize("damage", BAD_LINES)
 @pytest.mark.parametrize("name", DATA)
-def test_a_line_that_does_not_read_is_named_and_can_be_deleted(
+def test_line_that_does_not_read_is_named_and_can_be_deleted(
     export: Export, name: str, damage: str, way: str
 ) -> None:
     """The remedy is followed to the letter, as often as it is given."""
@@ -337,16 +335,14 @@ def test_a_line_that_does_not_read_is_named_and_can_be_deleted(
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, *DATA])
-def test_a_file_that_is_gone_costs_what_wandb_no_longer_has_of_it(
-    export: Export, name: str
-) -> None:
+def test_file_that_is_gone_costs_what_wandb_no_longer_has_of_it(export: Export, name: str) -> None:
     (export.folder / name).unlink()
     export.sync()
     assert_nothing_else_lost(export, destroyed=name)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "binary", "gone", "with another line"])
-def test_a_damaged_log_of_changes_costs_no_data(export: Export, damage: str) -> None:
+def test_damaged_log_of_changes_costs_no_data(export: Export, damage: str) -> None:
     """It is for people: the sync goes on, and the next line is whole."""
     path = export.folder / "changes.jsonl"
     if damage == "gone":

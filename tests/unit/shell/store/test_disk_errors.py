@@ -61,7 +61,7 @@ def test_too_little_space_is_said_before_the_old_files_are_touched(
         assert syncing.data_of(folder) == syncing.data_of(fresh)
 
 
-def test_a_sync_without_news_needs_no_space(
+def test_sync_without_news_needs_no_space(
     source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     syncing.sync(source, tmp_path)
@@ -69,7 +69,7 @@ def test_a_sync_without_news_needs_no_space(
     assert syncing.sync(source, tmp_path).reused_count == 2
 
 
-def test_a_first_export_needs_space_for_its_segments_again(
+def test_first_export_needs_space_for_its_segments_again(
     source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_free(monkeypatch, RESERVE_BYTES + 5_000)

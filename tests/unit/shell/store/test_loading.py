@@ -64,7 +64,7 @@ def test_loading_takes_the_memory_of_a_few_rows_however_many_there_are(history: 
         assert sum(1 for _ in load(history)) == ROWS
 
 
-def test_the_first_row_comes_before_the_rest_is_read(history: Path) -> None:
+def test_first_row_comes_before_the_rest_is_read(history: Path) -> None:
     fill(history)
     with history.open("ab") as stream:
         stream.write(b"{")
@@ -72,7 +72,7 @@ def test_the_first_row_comes_before_the_rest_is_read(history: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 150, ROWS - 1])
-def test_the_rows_before_a_damaged_line_are_loaded_and_the_line_is_named(
+def test_rows_before_a_damaged_line_are_loaded_and_the_line_is_named(
     history: Path, place: int
 ) -> None:
     fill(history)
@@ -89,14 +89,14 @@ def test_the_rows_before_a_damaged_line_are_loaded_and_the_line_is_named(
     assert list(rows) == []
 
 
-def test_a_line_of_many_megabytes_is_loaded_between_short_ones(history: Path) -> None:
+def test_line_of_many_megabytes_is_loaded_between_short_ones(history: Path) -> None:
     long = HistoryRow(run_id="a", step=1, metrics={"text": "é" * 3_000_000})
     rows = [row_of(0), long, row_of(2)]
     history.write_bytes(b"".join(map(encode_line, rows)))
     assert list(load(history)) == rows
 
 
-def test_a_last_line_without_its_newline_is_loaded(history: Path) -> None:
+def test_last_line_without_its_newline_is_loaded(history: Path) -> None:
     fill(history, 3)
     history.write_bytes(history.read_bytes()[:-1])
     assert list(load(history)) == [row_of(step) for step in range(3)]

@@ -27,7 +27,7 @@ def hold_elsewhere(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_second_sync_is_refused_at_once_and_told_who_is_at_work(tmp_path: Path) -> None:
+def test_second_sync_is_refused_at_once_with_the_holder_of_the_lock(tmp_path: Path) -> None:
     with hold_elsewhere(tmp_path) as process:
         try:
             with pytest.raises(DrWandbError) as caught, locked(tmp_path):
@@ -38,7 +38,7 @@ def test_a_second_sync_is_refused_at_once_and_told_who_is_at_work(tmp_path: Path
             process.kill()
 
 
-def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     with hold_elsewhere(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
@@ -48,21 +48,21 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
         assert holder.pid == os.getpid()
 
 
-def test_a_lock_is_given_back_with_nothing_left_beside_it(tmp_path: Path) -> None:
+def test_lock_is_given_back_with_nothing_left_beside_it(tmp_path: Path) -> None:
     for _ in range(2):
         with locked(tmp_path):
             pass
         assert {path.name for path in tmp_path.iterdir()} <= {LOCK_FILE}
 
 
-def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
+def test_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         raise ZeroDivisionError
     with locked(tmp_path):
         pass
 
 
-def test_a_note_that_cannot_be_removed_ends_no_sync(
+def test_note_that_cannot_be_removed_ends_no_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync that had put its files in place was reported as refused by the disk.
@@ -96,7 +96,7 @@ def test_folders_with_something_in_them_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"pid": 1}'])
-def test_a_note_that_does_not_read_does_not_hide_the_lock(tmp_path: Path, note: str) -> None:
+def test_note_that_does_not_read_does_not_hide_the_lock(tmp_path: Path, note: str) -> None:
     with locked(tmp_path):
         (tmp_path / HOLDER_FILE).write_text(note)
         with pytest.raises(DrWandbError, match="another process"), locked(tmp_path):

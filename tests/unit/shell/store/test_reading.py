@@ -68,7 +68,7 @@ def edit(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
 
 
-def test_untouched_files_are_used_where_they_lie(folder: Path) -> None:
+def test_untouched_files_are_used_without_a_copy(folder: Path) -> None:
     stored = read(folder)
     assert not stored.copied
     assert stored.row_paths[HISTORY] == folder / "history.jsonl"
@@ -81,7 +81,7 @@ def test_untouched_files_are_not_even_read(folder: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("note", [None, b"", b"[", b"{}"])
-def test_the_note_on_what_was_checked_only_saves_time(folder: Path, note: bytes | None) -> None:
+def test_note_on_checked_files_changes_no_result(folder: Path, note: bytes | None) -> None:
     if note is None:
         (folder / CHECKED_FILE).unlink()
     else:
@@ -89,7 +89,7 @@ def test_the_note_on_what_was_checked_only_saves_time(folder: Path, note: bytes 
     assert not read(folder).copied
 
 
-def test_a_copied_export_is_the_same_export(folder: Path, source: MemorySource) -> None:
+def test_copied_export_is_the_same_export(folder: Path, source: MemorySource) -> None:
     """Another file with the same content, as after a copy or a restore, costs no request."""
     copy = folder.parent / "copy" / NAME
     shutil.copytree(folder, copy)
@@ -101,7 +101,7 @@ def test_a_copied_export_is_the_same_export(folder: Path, source: MemorySource) 
     assert syncing.visible(copy) == syncing.visible(folder)
 
 
-def test_an_edited_row_costs_its_run_the_position_and_no_other(folder: Path) -> None:
+def test_edited_row_costs_its_run_the_position_and_no_other(folder: Path) -> None:
     edit(
         folder,
         lambda lines: [line.replace('"loss":0.5', '"loss":7') for line in lines[:3]] + lines[3:],
@@ -147,7 +147,7 @@ def test_changed_rows_are_read_again_and_the_export_is_whole(
     ],
     ids=["reversed", "doubled", "spaced", "other numbers", "nulls"],
 )
-def test_the_same_rows_in_another_form_cost_no_request(
+def test_same_rows_in_another_form_cost_no_request(
     folder: Path, source: MemorySource, change: Callable[[list[str]], list[str]]
 ) -> None:
     before, asked = syncing.visible(folder), source.count_asked("read_history")
@@ -187,7 +187,7 @@ def test_snapshots_that_are_known_to_be_ours_are_those_that_decoding_would_give(
     assert b'"state":"finished"' in kept
 
 
-def test_a_snapshot_that_is_known_to_be_ours_is_not_encoded_anew(folder: Path) -> None:
+def test_snapshot_that_is_known_to_be_ours_is_not_encoded_again(folder: Path) -> None:
     """Of thousands of runs, one that was edited costs the decoding of one snapshot."""
     runs = folder / "runs.jsonl"
     lines = [line.replace(b'":', b'": ') for line in runs.read_bytes().splitlines(keepends=True)]
@@ -203,7 +203,7 @@ def test_a_snapshot_that_is_known_to_be_ours_is_not_encoded_anew(folder: Path) -
 
 
 @pytest.mark.parametrize("member", ["url", "display_name", "exported_at", "username"])
-def test_an_altered_snapshot_is_made_anew(folder: Path, source: MemorySource, member: str) -> None:
+def test_altered_snapshot_is_made_again(folder: Path, source: MemorySource, member: str) -> None:
     """Also where only the url differs, which two listings of one run may not agree on."""
     for run_id in RUNS:
         source.finish(run_id)
@@ -219,7 +219,7 @@ def test_an_altered_snapshot_is_made_anew(folder: Path, source: MemorySource, me
         assert syncing.data_of(folder)["runs"] == syncing.data_of(fresh)["runs"]
 
 
-def test_a_lost_snapshot_is_read_again(folder: Path, source: MemorySource) -> None:
+def test_lost_snapshot_is_read_again(folder: Path, source: MemorySource) -> None:
     before, path = syncing.visible(folder), folder / "runs.jsonl"
     path.write_bytes(b"".join(syncing.lines(before, "runs.jsonl")[1:]))
     syncing.sync(source, folder.parent)
@@ -227,9 +227,7 @@ def test_a_lost_snapshot_is_read_again(folder: Path, source: MemorySource) -> No
     assert syncing.visible(folder)["history.jsonl"] == before["history.jsonl"]
 
 
-def test_an_older_snapshot_that_was_put_back_is_refreshed(
-    folder: Path, source: MemorySource
-) -> None:
+def test_older_snapshot_that_was_put_back_is_refreshed(folder: Path, source: MemorySource) -> None:
     """The run ended long ago, so that no incremental sync would look at it again."""
     for run_id in RUNS:
         source.finish(run_id)
@@ -247,7 +245,7 @@ def test_an_older_snapshot_that_was_put_back_is_refreshed(
         assert syncing.data_of(folder)["runs"] == syncing.data_of(fresh)["runs"]
 
 
-def test_what_is_lost_of_a_run_that_is_gone_is_named(
+def test_loss_of_a_run_that_is_gone_is_named(
     folder: Path, source: MemorySource, log: pytest.LogCaptureFixture
 ) -> None:
     """W&B no longer has it: only a copy of the file does."""
@@ -260,7 +258,7 @@ def test_what_is_lost_of_a_run_that_is_gone_is_named(
 
 
 @pytest.mark.parametrize("name", ["runs.jsonl", "history.jsonl"])
-def test_a_missing_file_is_said_aloud_and_read_again(
+def test_missing_file_is_reported_and_read_again(
     folder: Path, source: MemorySource, name: str, log: pytest.LogCaptureFixture
 ) -> None:
     before = syncing.visible(folder)
@@ -284,7 +282,7 @@ def test_rows_of_a_run_that_is_gone_survive_an_edit(folder: Path, source: Memory
 
 @pytest.mark.parametrize("name", ["runs.jsonl", "history.jsonl"])
 @pytest.mark.parametrize("damage", [b"{", b"\xff\xfe\n", b"[]\n", b"\n"])
-def test_a_line_that_does_not_read_is_named(folder: Path, name: str, damage: bytes) -> None:
+def test_line_that_does_not_read_is_named(folder: Path, name: str, damage: bytes) -> None:
     path = folder / name
     number = len(syncing.lines(syncing.visible(folder), name)) + 1
     path.write_bytes(path.read_bytes() + damage)
@@ -295,7 +293,7 @@ def test_a_line_that_does_not_read_is_named(folder: Path, name: str, damage: byt
     assert (failure.path, failure.line) == (str(path), number)
 
 
-def test_a_torn_last_line_stops_the_sync_and_touches_nothing(
+def test_torn_last_line_stops_the_sync_and_touches_nothing(
     folder: Path, source: MemorySource
 ) -> None:
     path = folder / "history.jsonl"
@@ -306,7 +304,7 @@ def test_a_torn_last_line_stops_the_sync_and_touches_nothing(
     assert syncing.visible(folder) == before
 
 
-def test_an_export_of_another_project_is_refused(folder: Path) -> None:
+def test_export_of_another_project_is_refused(folder: Path) -> None:
     path = folder / "runs.jsonl"
     path.write_text(path.read_text().replace('"project":"project"', '"project":"other"'))
     with pytest.raises(DrWandbError, match="belongs to entity/other"):
@@ -339,7 +337,7 @@ def in_the_form_of_3_0_3(folder: Path) -> None:
     (folder / CHECKED_FILE).unlink()
 
 
-def test_an_export_of_3_0_3_is_read_into_our_form_without_positions(
+def test_export_of_3_0_3_is_read_into_our_form_without_positions(
     folder: Path, source: MemorySource
 ) -> None:
     before = syncing.visible(folder)

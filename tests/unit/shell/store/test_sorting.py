@@ -48,7 +48,7 @@ def test_items_are_revived_as_what_they_were(tmp_path: Path, limit_bytes: int) -
     sorting.close()
 
 
-def test_what_arrives_in_order_costs_one_spill_file(tmp_path: Path) -> None:
+def test_items_in_order_need_one_spill_file(tmp_path: Path) -> None:
     sorting = sorter(tmp_path, 1_000)
     for place in range(100):
         sorting.add(Item(place, b""), 0)
@@ -57,7 +57,7 @@ def test_what_arrives_in_order_costs_one_spill_file(tmp_path: Path) -> None:
     sorting.close()
 
 
-def test_what_arrives_out_of_order_is_spilled_apart(tmp_path: Path) -> None:
+def test_items_out_of_order_are_spilled_into_files_of_their_own(tmp_path: Path) -> None:
     sorting = sorter(tmp_path, 1_000)
     places = list(range(100))
     random.Random(1).shuffle(places)

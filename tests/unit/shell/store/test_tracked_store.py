@@ -46,7 +46,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("way", FOREIGN)
-def test_a_store_of_another_make_is_named_and_can_be_removed(
+def test_store_of_another_make_is_named_and_can_be_removed(
     way: str, source: MemorySource, tmp_path: Path
 ) -> None:
     syncing.sync(source, tmp_path)

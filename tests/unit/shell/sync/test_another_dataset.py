@@ -117,7 +117,7 @@ def test_rows_of_both_datasets_are_exported_and_verified(tmp_path: Path, folder:
     assert "notes.jsonl" in report.files
 
 
-def test_a_sync_that_finds_nothing_new_asks_for_no_notes(tmp_path: Path, folder: Path) -> None:
+def test_sync_that_finds_nothing_new_asks_for_no_notes(tmp_path: Path, folder: Path) -> None:
     source = project()
     sync(source, tmp_path)
     before = syncing.visible(folder)
@@ -145,7 +145,7 @@ def test_only_the_dataset_that_moved_is_read(tmp_path: Path, folder: Path) -> No
     assert not any(call[0] == "read_history" for call in source.asked)
 
 
-def test_changes_of_rows_are_told_by_dataset(tmp_path: Path, folder: Path) -> None:
+def test_changes_of_rows_are_reported_for_each_dataset(tmp_path: Path, folder: Path) -> None:
     source = project()
     sync(source, tmp_path)
     source.note("b", "third of b")
@@ -228,9 +228,7 @@ def test_pruned_runs_take_their_notes_along(tmp_path: Path, folder: Path) -> Non
     assert verify_export(ExportStore(name=syncing.NAME, data_root=tmp_path)).sound
 
 
-def test_a_file_of_notes_that_was_edited_is_read_into_our_form(
-    tmp_path: Path, folder: Path
-) -> None:
+def test_file_of_notes_that_was_edited_is_read_into_our_form(tmp_path: Path, folder: Path) -> None:
     source = project()
     sync(source, tmp_path)
     before = syncing.visible(folder)
@@ -256,7 +254,7 @@ def test_recorded_notes_replay_to_the_same_bytes(tmp_path: Path, folder: Path) -
         syncing.sync(MemorySource(), tmp_path / "other", extra_datasets=(NOTES,))
 
 
-def test_a_dataset_that_there_is_not_is_refused() -> None:
+def test_unknown_dataset_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="there is no dataset 'notez'"):
         syncing.request_for(Path(), extra_datasets=("notez",))
 
@@ -266,7 +264,7 @@ class CrashError(BaseException):
 
 
 @pytest.mark.parametrize("crash_at", range(8))
-def test_a_sync_that_crashes_while_files_are_put_in_place_is_finished(
+def test_sync_that_crashes_while_files_are_put_in_place_is_finished(
     crash_at: int, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = project()

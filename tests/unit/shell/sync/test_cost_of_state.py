@@ -75,9 +75,7 @@ def test_one_changed_run_costs_what_is_known_of_it(
             assert syncing.data_of(folder) == syncing.data_of(fresh)
 
 
-def test_the_store_is_written_again_once_many_runs_differ(
-    source: MemorySource, tmp_path: Path
-) -> None:
+def test_store_is_written_again_once_many_runs_differ(source: MemorySource, tmp_path: Path) -> None:
     sync(source, tmp_path, "history")
     for number in range(RUNS // RUNS_PER_CHANGE):
         source.add_run(f"new-{number:02d}")
@@ -90,7 +88,7 @@ def test_the_store_is_written_again_once_many_runs_differ(
     assert len(whole_state(tmp_path / NAME)["runs"]) == RUNS + RUNS // RUNS_PER_CHANGE + 1
 
 
-def test_a_sync_that_finds_nothing_new_reads_no_run_that_rests(
+def test_sync_that_finds_nothing_new_reads_no_run_that_rests(
     source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync(source, tmp_path, "history")

@@ -93,7 +93,9 @@ def test_nothing_new_reads_no_row_and_opens_no_data_file_for_writing(
     assert {**after, "state.json": b""} == {**before, "state.json": b""}
 
 
-def test_something_new_is_noticed_by_these_tests(source: MemorySource, tmp_path: Path) -> None:
+def test_change_is_noticed_by_the_checks_of_this_module(
+    source: MemorySource, tmp_path: Path
+) -> None:
     """The test above proves nothing if a sync with news passed it too."""
     sync(source, tmp_path, mode="history")
     source.log("run-4", {"loss": 9.5})

@@ -77,7 +77,7 @@ def forget_field(folder: Path, field: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["metadata", "history"])
-def test_a_field_that_is_new_is_read_for_every_run_and_no_change(tmp_path: Path, mode: str) -> None:
+def test_field_that_is_new_is_read_for_every_run_and_no_change(tmp_path: Path, mode: str) -> None:
     """One of ten snapshots got it; a later sync logged edits that nobody had made."""
     source = project()
     syncing.sync(source, tmp_path)
@@ -102,7 +102,7 @@ def test_a_field_that_is_new_is_read_for_every_run_and_no_change(tmp_path: Path,
     assert syncing.visible(folder)["runs.jsonl"] == before["runs.jsonl"]
 
 
-def test_an_edit_that_comes_with_a_new_field_is_still_a_change(tmp_path: Path) -> None:
+def test_edit_that_comes_with_a_new_field_is_still_a_change(tmp_path: Path) -> None:
     source = project(2)
     syncing.sync(source, tmp_path)
     folder = tmp_path / syncing.NAME
@@ -115,7 +115,7 @@ def test_an_edit_that_comes_with_a_new_field_is_still_a_change(tmp_path: Path) -
     }
 
 
-def test_a_run_that_is_not_listed_keeps_the_field_to_be_read(tmp_path: Path) -> None:
+def test_run_that_is_not_listed_keeps_the_field_to_be_read(tmp_path: Path) -> None:
     source = project(4)
     syncing.sync(source, tmp_path)
     folder = tmp_path / syncing.NAME
@@ -145,7 +145,7 @@ def nested_before(folder: Path) -> None:
     edit_state(folder, change)
 
 
-def test_an_export_that_was_also_edited_is_read_into_the_present_shape(tmp_path: Path) -> None:
+def test_export_that_was_also_edited_is_read_into_the_present_shape(tmp_path: Path) -> None:
     source = project(3)
     syncing.sync(source, tmp_path)
     folder = tmp_path / syncing.NAME
@@ -160,7 +160,7 @@ def test_an_export_that_was_also_edited_is_read_into_the_present_shape(tmp_path:
     assert {part["row_shape"] for part in parts} == {ROW_SHAPE}
 
 
-def test_a_dry_run_of_an_earlier_shape_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_of_an_earlier_shape_writes_nothing(tmp_path: Path) -> None:
     source = project(2)
     syncing.sync(source, tmp_path)
     folder = tmp_path / syncing.NAME

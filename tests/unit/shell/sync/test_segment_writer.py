@@ -12,7 +12,7 @@ from tests.support.syncing import select
 from tests.support.written_segments import HEADER, ROWS, write_rows
 
 
-def test_a_segment_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
+def test_segment_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     with SegmentWriter(tmp_path, HEADER) as writer:
         writer.add(RowBatch(rows=ROWS))
     assert list(tmp_path.iterdir()) == []
@@ -31,7 +31,7 @@ def test_rows_come_in_stored_order_once_the_exported_copy_first(tmp_path: Path) 
         assert list(segment.lines()) == list(write_rows(folder).lines())
 
 
-def test_an_exported_copy_wins_over_a_live_one(tmp_path: Path) -> None:
+def test_exported_copy_wins_over_a_live_one(tmp_path: Path) -> None:
     live, exported = {**ROWS[0], "from": "live, longer"}, {**ROWS[0], "from": "file"}
     with SegmentWriter(tmp_path, HEADER) as writer:
         writer.add(RowBatch(rows=[live], live=True))
@@ -40,7 +40,7 @@ def test_an_exported_copy_wins_over_a_live_one(tmp_path: Path) -> None:
     assert b'"from":"file"' in line
 
 
-def test_the_selection_applies_to_the_lines_not_to_what_was_received(tmp_path: Path) -> None:
+def test_selection_applies_to_the_lines_not_to_what_was_received(tmp_path: Path) -> None:
     header = replace(HEADER, selection=select("loss"))
     segment = write_rows(tmp_path, header, [*ROWS, {"_step": 3, "other": 1}])
     assert (segment.rows, segment.received.rows, segment.received.last_step) == (3, 4, 3)
@@ -53,7 +53,7 @@ def test_rows_outside_the_window_are_left_out(tmp_path: Path) -> None:
     assert (segment.rows, segment.received.rows, segment.received.last_step) == (1, 1, 1)
 
 
-def test_an_empty_answer_is_a_whole_segment(tmp_path: Path) -> None:
+def test_empty_answer_is_a_whole_segment(tmp_path: Path) -> None:
     segment = write_rows(tmp_path, rows=[])
     assert find_segment(tmp_path, HEADER) == segment
     assert (segment.rows, list(segment.lines()), segment.received.last_step) == (0, [], None)

@@ -12,7 +12,7 @@ from tests.support.syncing import select
 from tests.support.written_segments import HEADER, RUN, write_rows
 
 
-def test_a_segment_is_found_by_its_question_and_holds_its_rows(tmp_path: Path) -> None:
+def test_segment_is_found_by_its_question_and_holds_its_rows(tmp_path: Path) -> None:
     segment = write_rows(tmp_path)
     assert find_segment(tmp_path, HEADER) == segment
     assert len(list(segment.lines())) == segment.rows == segment.received.rows == 3
@@ -43,7 +43,7 @@ def test_another_question_is_not_answered(tmp_path: Path, changed: dict[str, Any
     assert find_segment(tmp_path, other) is None
 
 
-def test_a_cut_segment_is_not_used(tmp_path: Path) -> None:
+def test_cut_segment_is_not_used(tmp_path: Path) -> None:
     path = Path(write_rows(tmp_path).path)
     content = path.read_bytes()
     for length in range(len(content)):
@@ -53,7 +53,7 @@ def test_a_cut_segment_is_not_used(tmp_path: Path) -> None:
     assert find_segment(tmp_path, HEADER) is not None
 
 
-def test_a_segment_that_begins_with_its_question_is_not_used(tmp_path: Path) -> None:
+def test_segment_that_begins_with_its_question_is_not_used(tmp_path: Path) -> None:
     """An earlier build wrote them so: its rows would be taken for others."""
     path = Path(write_rows(tmp_path).path)
     *rows, question, end = path.read_bytes().splitlines(keepends=True)

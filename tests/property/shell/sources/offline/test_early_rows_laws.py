@@ -73,7 +73,7 @@ def files(draw: Any, name: str) -> bytes:
     selections,
     st.sampled_from([1, 3, 8192]),
 )
-def test_an_export_is_the_same_whether_rows_are_written_early_or_not(
+def test_export_is_the_same_whether_rows_are_written_early_or_not(
     contents: dict[str, bytes], later: bytes, selection: dict[str, Any], at_once: int
 ) -> None:
     with (

@@ -169,7 +169,7 @@ queries = (
     st.lists(queries, max_size=4),
     queries,
 )
-def test_what_a_recording_answers_is_what_the_source_would_have_said(
+def test_recording_answers_as_the_source_would_have(
     days: dict[str, int], asked: list[ListingQuery], query: ListingQuery
 ) -> None:
     source = MemorySource()

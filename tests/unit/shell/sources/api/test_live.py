@@ -71,7 +71,7 @@ def test_every_row_of_the_range_comes_once(
     assert Counter(got) == Counter(wanted)
 
 
-def test_a_full_page_is_never_taken_for_a_whole_one() -> None:
+def test_full_page_is_never_taken_for_a_whole_one() -> None:
     server = Server([0] * 500 + [1] * 3 + list(range(2, 40)))
     assert len(server.read(0, 40, 541, most_rows=10)) == 541
     kept = [page for page in server.pages if page[3] < page[2]]
@@ -119,7 +119,7 @@ def test_every_row_comes_once_if_large_pages_are_not_served(logged: list[int], m
     assert Counter(server.read(0, 2**40, None, most_rows=80)) == Counter(server.rows)
 
 
-def test_step_with_more_rows_than_can_be_served_is_said_so() -> None:
+def test_step_with_more_rows_than_can_be_served_is_named() -> None:
     server = Server([3] * 100, most=50)
     with pytest.raises(SourceError, match="step 3 has more rows than W&B can serve"):
         server.read(0, 5, None)
@@ -142,7 +142,7 @@ def test_pages_grow_again_after_trouble_that_passed() -> None:
     assert len(server.pages) < 300
 
 
-def test_an_empty_range_costs_at_most_one_page() -> None:
+def test_empty_range_costs_at_most_one_page() -> None:
     server = Server([])
     assert server.read(0, 2**40, None) == []
     assert server.read(5, 5, 10) == []
@@ -150,7 +150,7 @@ def test_an_empty_range_costs_at_most_one_page() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
-def test_a_row_that_does_not_read_is_an_error_of_this_call(text: str) -> None:
+def test_row_that_does_not_read_is_an_error_of_this_call(text: str) -> None:
     reader = LiveReader(lambda low, high, cap: ([text], cap))
     with pytest.raises(SourceError):
         list(reader.read(0, 10, 1))

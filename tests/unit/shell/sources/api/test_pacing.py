@@ -82,7 +82,7 @@ def test_trouble_that_passes_is_healed(clock: Clock, error: SourceError) -> None
     assert len(calls) == ATTEMPTS
 
 
-def test_trouble_that_stays_is_told_once_and_not_tried_again_by_others(clock: Clock) -> None:
+def test_trouble_that_stays_is_reported_once_and_not_tried_again_by_others(clock: Clock) -> None:
     request, calls = failing(99, passing("HTTP 503: no"), clock, 1.0)
     started = clock.now
     with pytest.raises(SourceError) as caught:
@@ -168,7 +168,7 @@ def test_one_request_that_is_always_refused_ends_while_others_pass(clock: Clock)
     assert pacer.send(other) == "answer"
 
 
-def test_hold_is_told_once_with_its_length(
+def test_hold_is_reported_once_with_its_length(
     clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("dr_wandb"), "propagate", True)
@@ -272,7 +272,7 @@ GAVE_UP = "POST http://127.0.0.1:1/graphql giving up after 2 attempt(s)"
         ("returned error 404: {}", Trouble.FINAL),
     ],
 )
-def test_trouble_is_told_by_the_words_of_wandb_core(text: str, trouble: Trouble) -> None:
+def test_trouble_is_recognized_by_the_words_of_wandb_core(text: str, trouble: Trouble) -> None:
     assert trouble_of_text(text) is trouble
 
 
@@ -413,7 +413,7 @@ def test_request_that_waits_inside_for_too_long_is_throttled_not_broken(clock: C
     assert pacer.send(request) == "answer"
 
 
-def test_wait_inside_of_minutes_is_told_again(
+def test_wait_of_minutes_inside_wandb_core_is_reported_again(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     pacer = pacer_of(clock)

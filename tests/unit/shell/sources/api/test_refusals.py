@@ -36,7 +36,7 @@ LINE = json.dumps(ENTRY).encode() + b"\n"
         (b"panic: \xff\n", False),
     ],
 )
-def test_refusal_is_told_by_status_and_message(line: bytes, expected: bool) -> None:
+def test_refusal_is_recognized_by_status_and_message(line: bytes, expected: bool) -> None:
     assert is_refusal(line) is expected
 
 

@@ -63,7 +63,7 @@ def test_torn_end_costs_the_last_record_only(folder: Path, left: int) -> None:
     assert notice.startswith(f"run-run.wandb at byte {begin}: the last record is cut off ({left} b")
 
 
-def test_torn_end_of_a_record_of_many_blocks_is_told_from_where_it_begins(folder: Path) -> None:
+def test_torn_end_of_a_record_of_many_blocks_is_reported_from_its_first_byte(folder: Path) -> None:
     payloads = [run_record(), *rows_of([0]), row_record({"_step": 1, "note": "x" * 100_000})]
     begin = places_of(payloads)[-1].begin
     put(folder, "run", file_of(payloads)[:-1])
@@ -115,7 +115,7 @@ NO_RUNS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", NO_RUNS)
-def test_file_without_a_record_is_told_and_costs_no_other_run(
+def test_file_without_a_record_is_reported_and_costs_no_other_run(
     folder: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One file of seven bytes beside a hundred runs must not stop the export of these."""
@@ -209,7 +209,7 @@ def test_records_that_do_not_decode_are_counted(folder: Path) -> None:
     assert notices_of(scan(folder)) == ["run-run.wandb 2 records cannot be decoded"]
 
 
-def test_records_that_do_not_decode_are_told_of_their_own_file(folder: Path) -> None:
+def test_records_that_do_not_decode_are_reported_for_their_own_file(folder: Path) -> None:
     put(folder, "run", [run_record(), b"\xff", *rows_of([0])])
     second = [run_record(started=LATER), *rows_of([1]), exit_record()]
     put(folder, "run", second, folder_time="20260102_000000")
@@ -380,6 +380,6 @@ def test_rows_of_very_many_keys_are_read(folder: Path) -> None:
     assert steps_of(open_folder(folder)) == [0, 1, 2]
 
 
-def test_file_from_the_future_is_not_running_for_ever(folder: Path) -> None:
+def test_run_of_a_file_from_the_future_is_not_running_forever(folder: Path) -> None:
     put(folder, "run", [run_record(), *rows_of([0])], modified_ns=NOW_NS + 3600 * 10**9)
     assert run_of(open_folder(folder)).state == "crashed"

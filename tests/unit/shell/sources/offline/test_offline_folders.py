@@ -411,7 +411,7 @@ def test_metadata_of_a_resumed_run_is_that_of_its_last_file(folder: Path) -> Non
     assert source.read_metadata(list_all(source)["run"]) == {"host": "second"}
 
 
-def test_machine_is_told_as_wandb_tells_it(folder: Path) -> None:
+def test_machine_is_described_as_wandb_describes_it(folder: Path) -> None:
     record = environment_record(
         os="Linux",
         python="3.11",

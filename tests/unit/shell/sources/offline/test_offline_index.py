@@ -131,7 +131,7 @@ def test_file_is_opened_once_and_not_again_while_it_is_untouched(
     assert content_of(third) == content_of(first)
 
 
-def test_what_is_told_of_a_file_is_told_again_though_it_is_not_read_again(folder: Path) -> None:
+def test_notices_of_a_file_are_repeated_though_it_is_not_read_again(folder: Path) -> None:
     put(folder, "c", file_of(whole_run("c"))[:-3])
     put(folder, "d", [run_record("d"), b"\xff", *rows_of([0])])
     put(folder, "e", HEADER)
@@ -143,7 +143,9 @@ def test_what_is_told_of_a_file_is_told_again_though_it_is_not_read_again(folder
 @pytest.mark.parametrize(
     "payloads", [RICH, [*RICH, exit_record()], [b"\xff", *RICH], RICH[1:]], ids=range(4)
 )
-def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path, payloads: Any) -> None:
+def test_remembered_reading_equals_the_reading(
+    folder: Path, data_root: Path, payloads: Any
+) -> None:
     """A sync that remembered a file gave another snapshot than one that read it."""
     put(folder, "run", payloads)
     put(folder, "run", [run_record(started=LATER), *RICH[2:]], folder_time="later")
@@ -346,7 +348,7 @@ def test_resumed_run_gets_its_steps_however_often_it_grew(folder: Path, data_roo
     assert steps == list(range(16))
 
 
-def test_resumed_file_is_read_anew_when_it_says_later_that_it_resumes(
+def test_resumed_file_is_read_again_when_it_says_later_that_it_resumes(
     folder: Path, data_root: Path
 ) -> None:
     """Its rows kept the steps as written, where a fresh export counted them on."""
@@ -359,9 +361,7 @@ def test_resumed_file_is_read_anew_when_it_says_later_that_it_resumes(
     assert [json.loads(line)["step"] for line in lines_in(data_root)] == list(range(6))
 
 
-def test_damage_that_is_mended_is_read_when_the_file_has_grown(
-    folder: Path, data_root: Path
-) -> None:
+def test_repaired_damage_is_read_when_the_file_has_grown(folder: Path, data_root: Path) -> None:
     """Blocks that came late, as with a network disk, were left out for ever."""
     content = file_of([header_record(), run_record(), *rows_of(range(3000))])
     holed = content[: 1 << 15] + bytes(1 << 15) + content[1 << 16 : 3 << 15]
@@ -371,7 +371,7 @@ def test_damage_that_is_mended_is_read_when_the_file_has_grown(
     assert sync_folder(folder, data_root).history_count == 3000
 
 
-def test_files_behind_one_that_grew_are_joined_anew(folder: Path) -> None:
+def test_files_behind_one_that_grew_are_joined_again(folder: Path) -> None:
     """A resumed run had the config of a process that had not ended yet."""
     payloads = [run_record(config={"a": 1}), *rows_of(range(3))]
     put(folder, "run", payloads)
@@ -446,7 +446,7 @@ USELESS = {
 
 
 @pytest.mark.parametrize("kind", USELESS)
-def test_index_that_cannot_be_used_is_made_anew(
+def test_index_that_cannot_be_used_is_made_again(
     folder: Path, data_root: Path, index: Path, kind: str, read: list[tuple[int, int]]
 ) -> None:
     put(folder, "run", whole_run())

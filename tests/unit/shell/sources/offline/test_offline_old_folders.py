@@ -281,7 +281,7 @@ def test_run_that_ended_without_another_row_is_refreshed(folder: Path, data_root
     assert (run["state"], run["summary_metrics"]) == ("finished", {"_step": 0, "b": 3})
 
 
-def test_what_was_kept_is_what_was_read(folder: Path, data_root: Path) -> None:
+def test_remembered_reading_equals_the_reading(folder: Path, data_root: Path) -> None:
     put_old(
         folder,
         history=[*rows_of(range(3)), {"a": float("nan"), "t": "\ud800", "_step": 2**70}],

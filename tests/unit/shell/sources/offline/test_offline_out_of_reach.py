@@ -303,7 +303,7 @@ def test_folder_without_a_run_file_is_reported(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["pipe", "too large"])
-def test_what_lies_beside_a_file_and_is_no_file_is_not_opened(
+def test_entry_beside_a_run_file_that_is_no_file_is_not_opened(
     folder: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch, large: bool
 ) -> None:
     """A pipe in the place of `wandb-summary.json` held a sync up for ever."""

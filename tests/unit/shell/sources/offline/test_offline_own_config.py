@@ -89,7 +89,9 @@ def test_telemetry_of_a_wrong_wire_type_says_nothing(header: bytes) -> None:
         ("0.17.9", {"start_time": SECONDS}),
     ],
 )
-def test_own_config_of_the_python_client(version: str, start: dict[str, Any]) -> None:
+def test_own_config_of_the_python_client_has_its_versions_and_telemetry(
+    version: str, start: dict[str, Any]
+) -> None:
     """`wandb_config` was empty: no run could be told by the version that made it."""
     assert own(LEGACY, RUN, telemetry(version, 16, 23)) == {
         "cli_version": version,
@@ -142,7 +144,7 @@ def test_own_config_of_wandb_core_has_the_machine_only_if_that_is_asked_for(
     }
 
 
-def test_telemetry_adds_up() -> None:
+def test_telemetry_records_are_added_up() -> None:
     said = [
         telemetry("0.13.0", 16),
         telemetry("0.13.11", 2),
@@ -152,7 +154,7 @@ def test_telemetry_adds_up() -> None:
     assert (told["3"], told["5"]) == ([2, 16], "0.13.11")
 
 
-def test_telemetry_adds_up_when_a_file_is_read_in_two_pieces() -> None:
+def test_telemetry_records_are_added_up_when_a_file_is_read_in_two_pieces() -> None:
     label = wire_field(11, wire_field(9, wire_field(3, b"new")) + flags(77) + b"\x0b\x0c")
     payloads = [LEGACY, RUN, telemetry("0.13.0", 16), telemetry("0.13.11", 2), label]
     at_once = read_file(file_of(payloads), FileReading()).fold
@@ -172,7 +174,7 @@ def test_own_config_of_a_file_whose_header_is_lost_is_that_of_wandb_core() -> No
 
 
 @pytest.mark.parametrize("header", [LEGACY, header_record()])
-def test_axis_by_itself_is_no_metric(header: bytes) -> None:
+def test_definition_of_an_axis_alone_is_no_metric(header: bytes) -> None:
     assert own(header, RUN, metric_record(axis="epoch"), metric_record("a"))["m"][0]["1"] == "a"
 
 
@@ -238,7 +240,7 @@ DEFINITIONS = [
 ]
 
 
-def test_metrics_of_the_python_client() -> None:
+def test_metrics_of_the_python_client_list_an_axis_before_its_metric() -> None:
     """An axis that was not defined is put in before its metric."""
     assert own(LEGACY, RUN, *DEFINITIONS)["m"] == [
         {"1": "epoch"},
@@ -253,7 +255,9 @@ def test_metrics_of_the_python_client() -> None:
 
 
 @pytest.mark.parametrize(("producer", "twice"), [("0.18.7+1", [2]), ("0.31.0+1", [1, 2])])
-def test_metrics_of_wandb_core(producer: str, twice: list[int]) -> None:
+def test_metrics_of_wandb_core_list_an_axis_behind_its_first_metric(
+    producer: str, twice: list[int]
+) -> None:
     """An axis is put in behind the first metric that needs it; `best` and `copy` are dropped."""
     assert own(header_record(producer), RUN, *DEFINITIONS)["m"] == [
         {"1": "loss", "5": 2, "6": [1, 3], "7": [1]},
@@ -319,7 +323,7 @@ def test_globs_of_wandb_core_are_listed_unless_the_file_has_what_they_made(
     assert found == [{"1": "epoch", "6": [3], "7": []}, *listed]
 
 
-def test_a_chain_of_axes_ends() -> None:
+def test_axes_that_form_a_long_chain_or_a_circle_are_listed_once() -> None:
     chain = [metric_record(f"m{number}", axis=f"m{number + 1}") for number in range(2_000)]
     loop = [metric_record("m2000", axis="m0"), metric_record("self", axis="self")]
     for header in (LEGACY, header_record()):

@@ -91,7 +91,7 @@ def test_files_of_processes_that_end_are_read_here(folder: Path, started: list[i
         assert scan_with(folder, processes) == alone
 
 
-def test_the_processes_that_helped_to_list_write_the_segments(
+def test_processes_that_helped_to_list_write_the_segments(
     folder: Path, tmp_path: Path, started: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

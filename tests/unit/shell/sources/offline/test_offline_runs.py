@@ -67,7 +67,7 @@ def rows(*payloads: bytes, before: FileReading | None = None) -> list[dict[str, 
         ([item("", "1")], {"": 1}),
     ],
 )
-def test_row_is_a_tree_of_its_items(items: list[pb.HistoryItem], row: dict[str, Any]) -> None:
+def test_items_of_a_row_become_a_tree(items: list[pb.HistoryItem], row: dict[str, Any]) -> None:
     (found,) = rows(history_record([*items, item("_step", "0")]))
     assert found == {**row, "_step": 0}
 
@@ -96,7 +96,7 @@ def test_rows_without_any_step_are_numbered() -> None:
     assert fold.summary == {"_step": 3}
 
 
-def test_rows_without_a_step_are_numbered_anew_in_each_file_unless_it_resumes() -> None:
+def test_rows_without_a_step_are_numbered_from_the_start_in_each_file_unless_it_resumes() -> None:
     first = FileReading(fold=fold_of(run_record(), history_record([]), history_record([])))
     again = FileReading(fold=behind(first.fold))
     payloads = [run_record(), history_record([]), history_record([])]
@@ -333,7 +333,7 @@ def test_resumed_run_without_rows_keeps_its_summary() -> None:
     assert reading_of([run_record(resume=True)], first, resumes=True).fold.summary == {"a": 1}
 
 
-def test_fork_is_noted() -> None:
+def test_fork_of_a_run_keeps_its_branch_point() -> None:
     point = pb.BranchPoint(run="parent", metric="_step", value=3)
     fold = fold_of(run_record(branch_point=point))
     assert fold.branch_points == (BranchPoint(run_id="parent", metric="_step", value=3.0),)
@@ -394,7 +394,7 @@ def test_resumed_run_goes_on_though_its_first_file_is_old() -> None:
 # --- trees
 
 
-def test_tree_gives_back_its_leaves() -> None:
+def test_tree_returns_its_leaves() -> None:
     leaves = ((("a", "b"), {"x": {}}), (("a", "c"), None), (("d",), 1))
     assert tuple(Tree(leaves).leaves()) == leaves
     assert Tree(leaves).members() == {"a": {"b": {"x": {}}, "c": None}, "d": 1}

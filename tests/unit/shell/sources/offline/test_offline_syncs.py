@@ -186,7 +186,7 @@ def test_run_is_running_until_five_minutes_pass_and_finished_when_it_says_so(
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, "finished"), (1, "failed"), (255, "failed")])
-def test_state_is_told_by_the_exit_code_whenever_the_file_was_written(
+def test_state_is_that_of_the_exit_code_whenever_the_file_was_written(
     folder: Path, data_root: Path, code: int, state: str
 ) -> None:
     put(folder, "run", [run_record(), exit_record(code)], modified_ns=NOW_NS)
@@ -382,7 +382,7 @@ def test_index_of_a_sync_that_did_not_end_loses_no_rows(folder: Path, data_root:
     assert data_files(data_root) == fresh(folder)
 
 
-def test_values_are_lossless(folder: Path, data_root: Path) -> None:
+def test_values_survive_a_sync_of_a_file(folder: Path, data_root: Path) -> None:
     texts = {
         "huge": str(2**70),
         "nan": "NaN",

@@ -139,7 +139,7 @@ happenings = st.sampled_from([grow, add, remove, touch, forget, None, None])
 
 @settings(max_examples=25)
 @given(st.lists(happenings, max_size=6))
-def test_what_is_exported_is_the_same_as_if_runs_were_looked_at_each_time(
+def test_export_is_the_same_as_if_runs_were_looked_at_each_time(
     happened: list[Callable[[Path, Path], None] | None],
 ) -> None:
     with without_fsync(), pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as place:

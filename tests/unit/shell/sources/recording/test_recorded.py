@@ -75,7 +75,7 @@ def failures_of(source: Source, run: RunListing) -> list[RunFailure]:
     return failures
 
 
-def test_recording_knows_itself(folder: Path) -> None:
+def test_recording_has_its_kind_and_its_time(folder: Path) -> None:
     record(MemorySource(), folder).close()
     replayed = RecordedSource(folder)
     assert (replayed.kind, replayed.recorded_at) == ("replay", CLOCK)
@@ -375,7 +375,7 @@ def test_batches_are_bounded_and_alike(folder: Path) -> None:
     assert sizes == [(ROWS_PER_BATCH, False), (200, False), (300, True)]
 
 
-def test_run_that_was_made_anew_is_another_run(folder: Path) -> None:
+def test_run_that_was_made_again_is_another_run(folder: Path) -> None:
     source = three_runs()
     with record(source, folder) as recorder:
         old = list_all(recorder)["first"]

@@ -116,7 +116,7 @@ def test_later_version_is_refused_before_anything_else(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["nowhere", "file", "empty"])
-def test_what_is_not_a_recording_is_refused(tmp_path: Path, place: str) -> None:
+def test_folder_that_is_no_recording_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("{}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DrWandbError, match="give a folder that --record has made") as error:

@@ -106,7 +106,7 @@ def test_head_says_what_was_recorded(tmp_path: Path) -> None:
     }
 
 
-def test_run_is_written_again_only_where_an_answer_shows_it_otherwise(tmp_path: Path) -> None:
+def test_run_is_written_again_only_if_an_answer_shows_it_otherwise(tmp_path: Path) -> None:
     source = MemorySource()
     source.add_run("still")
     source.add_run("moving")
