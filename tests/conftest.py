@@ -28,7 +28,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 @pytest.fixture(autouse=True)
-def fresh_log() -> Iterator[None]:
+def every_test_has_a_fresh_log() -> Iterator[None]:
     """Undo what the command does to the log, so that each test hears it once."""
     yield
     LOGGER.handlers.clear()

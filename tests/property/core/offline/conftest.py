@@ -8,7 +8,7 @@ from dr_wandb.core.offline import few
 
 
 @pytest.fixture(autouse=True, scope="module", params=[0, few.FEW], ids=["many", "few"])
-def most_that_are_few(request: pytest.FixtureRequest) -> Iterator[None]:
+def offline_records_are_many_or_few(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let no number of records be few, or as many as usual."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(few, "FEW", request.param)
