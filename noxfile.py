@@ -21,7 +21,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types, and with two checkers those that users of the library see."""
-    session.install("-e", ".[lint]")
+    session.install("-e", ".[lint,test]")
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing/public_api.py")
     session.run("pyright", "tests/typing/public_api.py")

@@ -54,7 +54,8 @@ def _named(record: pb.Record, run_id: str, number: int) -> bytes | None:
     own.CopyFrom(record)
     own.run.run_id, own.run.display_name = run_id, f"sweep-of-seed-{number}"
     own.run.start_time.seconds += 60 * number
-    return own.SerializeToString()
+    content: bytes = own.SerializeToString()
+    return content
 
 
 def measure_folders(bench: Bench, scale: float, rounds: int) -> list[Figure]:

@@ -9,7 +9,7 @@ import pytest
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.contract.source_contract import SourceContract, SourceFactory
@@ -82,7 +82,10 @@ class TestOfflineSource(SourceContract):
             folder = tmp_path / f"wandb-{next(numbers)}"
             write_project(described, folder)
             request = ExportRequest(
-                entity=described.entity, project=described.project, name="export", mode="history"
+                entity=described.entity,
+                project=described.project,
+                name="export",
+                mode=ExportMode.HISTORY,
             )
             return OfflineSource(folder, request, now_ns=NOW_NS)
 

@@ -5,8 +5,12 @@ python -m tests.crash.sync_until_killed DATA_ROOT GROWTH
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.shell.sources import RowBatch
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 
@@ -18,7 +22,9 @@ class SlowSource(MemorySource):
 
     pause_seconds = 0.0
 
-    def read_history(self, run, window, attempt):  # type: ignore[no-untyped-def]
+    def read_history(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[RowBatch]:
         time.sleep(self.pause_seconds)
         return super().read_history(run, window, attempt)
 

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_error_at_any_operation_costs_nothing(
         if (tmp_path / "begun").exists():
             shutil.copytree(tmp_path / "begun", data_root)
         with stopped_at(number, fault_for(kind, number + turn)) as done:
-            stopped = is_stopped(lambda root=data_root: scenario.sync(syncing.twin(shown), root))
+            stopped = is_stopped(partial(scenario.sync, syncing.twin(shown), data_root))
         try:
             data_root.mkdir(exist_ok=True)
             if not stopped:

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_error_at_any_operation_costs_nothing(kind: str, folder: Path, tmp_path:
     while True:
         data_root = tmp_path / f"{number:03d}"
         with stopped_at(number, FAULTS[kind]) as done:
-            stopped = is_stopped(lambda root=data_root: sync_early(folder, root))
+            stopped = is_stopped(partial(sync_early, folder, data_root))
         try:
             if not stopped:  # the state may be without the mark of an index that was not saved
                 assert {**syncing.visible(data_root / NAME), "state.json": b""} == {

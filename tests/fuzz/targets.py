@@ -23,6 +23,7 @@ from dr_wandb.core.contract.codec import (
     decode_snapshot,
     encode_document,
     encode_line,
+    run_and_key,
 )
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import FetchWindow
@@ -30,9 +31,8 @@ from dr_wandb.core.contract.listing import EveryRun, RunListing, list_run
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, SyncMode
+from dr_wandb.core.contract.request import EVERYTHING, ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.sync.merge import run_and_key
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
@@ -88,7 +88,7 @@ def read_state(content: bytes) -> None:
     encode_document(state)
     runs = [tracking.seen for tracking in state.runs.values() if tracking.seen is not None]
     listing = (*runs[1:], RunListing(run_id="new", history_line_count=3, last_step=2))
-    for mode in ("metadata", "history"):
+    for mode in ExportMode:
         for sync_mode in SyncMode:
             request = ExportRequest(
                 entity="entity", project="project", name="x", mode=mode, sync_mode=sync_mode
@@ -186,10 +186,10 @@ def replay(recording: Path) -> None:
         for page in source.list_runs(EveryRun()):
             for raw_run in page.runs:
                 try:
-                    run = normalize_run(raw_run, entity=source.entity, project=source.project)
+                    listed = normalize_run(raw_run, entity=source.entity, project=source.project)
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     continue  # a run that does not read concerns itself alone
-                runs.append(list_run(run, ""))
+                runs.append(list_run(listed, ""))
     except (DrWandbError, SourceError):
         return
     for run in runs:
@@ -228,8 +228,8 @@ def seeds() -> Iterator[tuple[int, bytes]]:
     yield 2, (EXPORT / "manifest.json").read_bytes()
     yield 3, (EXPORT / "state.json").read_bytes()
     yield from ((number, document.encode()) for number, document in _written_here())
-    for number, name in enumerate(RECORDED):
-        yield 6, bytes([number]) + (RECORDING / name).read_bytes()[:20_000]
+    for number, recorded in enumerate(RECORDED):
+        yield 6, bytes([number]) + (RECORDING / recorded).read_bytes()[:20_000]
 
 
 def _written_here() -> Iterator[tuple[int, str]]:

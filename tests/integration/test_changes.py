@@ -69,9 +69,19 @@ def test_edit_of_a_settled_run_is_seen_by_detect_changes(exports: Exports, field
     exports.assert_converged()
 
 
+def resume(run: Run) -> None:
+    run.state = "running"
+    run.log({"loss": 9.5})
+
+
+def log_and_finish(run: Run) -> None:
+    run.log({"loss": 9.5})
+    run.finish()
+
+
 HISTORIES: dict[str, Callable[[Run], Any]] = {
-    "resumed": lambda run: (setattr(run, "state", "running"), run.log({"loss": 9.5})),
-    "revived and finished again": lambda run: (run.log({"loss": 9.5}), run.finish()),
+    "resumed": resume,
+    "revived and finished again": log_and_finish,
     "grew": lambda run: run.log_all({"loss": index} for index in range(5)),
     "arrived late": lambda run: run.log({"acc": 1}, step=1),
     "rewound": lambda run: run.rewind(0),

@@ -19,6 +19,7 @@ from dr_wandb import (
     load_manifest,
 )
 from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import SourceError
@@ -106,7 +107,7 @@ def test_export_of_an_earlier_schema_version_is_continued_without_asking_for_a_h
     shutil.copytree(exports / case, tmp_path / case)
     before = visible(tmp_path / case)
     source = Refusing(FIXTURES / "recorded" / recording)
-    address = {"entity": source.entity, "project": source.project}
+    address: dict[str, Any] = {"entity": source.entity, "project": source.project}
     request = ExportRequest(**address, name=case, data_root=tmp_path, **wanted)
     assert ExportEngine(request, source=source).export().complete
     after = visible(tmp_path / case)
@@ -198,7 +199,7 @@ def test_rows_get_the_present_shape_when_their_history_does_not_read(tmp_path: P
         project=source.project,
         name="refused",
         data_root=tmp_path,
-        mode="history",
+        mode=ExportMode.HISTORY,
     )
     assert len(ExportEngine(request, source=source).export().failures) == 8
     replay("every-kind", "metadata", tmp_path, mode="metadata")

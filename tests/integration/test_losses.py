@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from dr_wandb.core.contract.unproven_runs import FailedRun, ShortRun, WaitingRun
     from tests.support.api_exports import Exports
 
 
@@ -318,7 +319,11 @@ def test_answer_without_rows_is_a_failure_and_old_rows_stay(
     summary = exports.sync(sync_mode=sync_mode)
     held = exports.rows("run")
     if not summary.complete:
-        unproven = (*summary.failures, *summary.short, *summary.waiting)
+        unproven: tuple[FailedRun | ShortRun | WaitingRun, ...] = (
+            *summary.failures,
+            *summary.short,
+            *summary.waiting,
+        )
         assert [one.run_id for one in unproven] == ["run"]
         assert held[: len(before)] == before
     else:  # what was broken was not needed

@@ -230,11 +230,11 @@ def test_snapshot_differs_from_that_of_the_api_in_what_only_a_server_knows(
     """Config, summary, names and times of a run would depend on where it was read from."""
     sync(logged.copy(tmp_path, *LOGGED), tmp_path / "data")
     offline = runs_in(tmp_path / "data")
-    for run_id, run in _runs_of(served).items():
+    for run_id, served_run in _runs_of(served).items():
         seconds = offline[run_id]["summary_metrics"]["_runtime"]
         assert type(seconds) is int  # of the process, written at its end
         assert int(logged.told[run_id][0]["summary"]["_runtime"]) <= seconds < 60
-        run.summary |= {"_runtime": seconds, "_wandb": {"runtime": seconds}}
+        served_run.summary |= {"_runtime": seconds, "_wandb": {"runtime": seconds}}
     served.sync("live")
     online = served.runs("live")
     for run_id, run in offline.items():

@@ -22,6 +22,7 @@ from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.store import rows_file
 from dr_wandb.shell.sync import engine, fetch
+from dr_wandb.shell.sync.listing import ATTEMPTS
 from tests.support.server.faults import Truncate
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ class Watched(Processes):
     answers: list[Any]
     disturb: Callable[[Processes], None]
 
-    def submit(self, function: Any, /, *arguments: Any) -> Any:
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         type(self).disturb(self)
-        future: Future[Any] = super().submit(function, *arguments)
+        future: Future[Any] = super().submit(function, *arguments, **named)
         answer = answer_of(future)
         type(self).answers.append(answer)
         if answer is not None:  # nothing has been put where a sync would find it
@@ -177,7 +178,7 @@ def test_file_that_does_not_read_fails_its_run_alone(
     summary = exports.sync()
     assert [failure.run_id for failure in summary.failures] == ["run-01"]
     assert "does not read" in summary.failures[0].reason
-    assert watched.answers.count(None) == fetch.ATTEMPTS
+    assert watched.answers.count(None) == ATTEMPTS
     exports.server.faults.clear()
     exports.sync()
     exports.assert_converged()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.server import Project
 
 DENIED = json.dumps({"errors": [{"message": "permission denied"}], "data": {"project": None}})
-REFUSALS = {
+REFUSALS: dict[str, Status | GraphQLErrors] = {
     "402": Status(402),
     "403": Status(403),
     "403, with a reason": Status(403, body=DENIED),

@@ -95,7 +95,7 @@ def test_session_ends_though_wandb_core_does_not(
 def test_wandb_that_does_not_end_is_not_waited_for(
     teardown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_core.wandb, "teardown", teardown)
+    monkeypatch.setattr("wandb.teardown", teardown)
     monkeypatch.setattr(wandb_core, "_core", lambda: None)  # it would set wandb up for the others
     monkeypatch.setattr(wandb_core, "TEARDOWN_SECONDS", 0.2)
     started = time.monotonic()

@@ -7,7 +7,7 @@ replayed, from a `.wandb` file, and from an export that was stored in an earlier
 import json
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -103,6 +103,11 @@ def files(written: Iterable[ParquetFile], folder: Path) -> Iterator[EncodableRow
 
 def one_file(rows: list[Row], folder: Path) -> Iterator[EncodableRows]:
     return files([encode_parquet("a", rows)], folder)
+
+
+def given_by(way: Way, rows: list[Row], folder: Path) -> Generator[Any, None, None]:
+    """Give rows in a way, as a generator, which can be closed."""
+    yield from way(rows, folder)
 
 
 def file_of_doubles_and_bytes(rows: list[Row], folder: Path) -> Iterator[EncodableRows]:
@@ -242,7 +247,7 @@ def test_key_that_leads_into_a_value_and_names_a_metric_loses_no_row(tmp_path: P
         {"_step": 2, "_timestamp": START + 2, "image.path.q": 3},
     ]
     selection = HistorySelection(keys=("image.path",))
-    made = write_segment(tmp_path, header(selection), lambda: one_file(rows, tmp_path))  # type: ignore
+    made = write_segment(tmp_path, header(selection), lambda: given_by(one_file, rows, tmp_path))
     assert [json.loads(line)["metrics"] for line in made.lines()] == [
         {"image.path": "x"},
         {"image.path": "p"},
@@ -277,7 +282,7 @@ def test_selecting_from_files_before_rows_are_encoded_gives_the_same(
 ) -> None:
     with TemporaryDirectory() as folder:
         place = Path(folder)
-        made = write_segment(place, header(selection), lambda: way(rows, place))  # type: ignore
+        made = write_segment(place, header(selection), lambda: given_by(way, rows, place))
         assert b"".join(made.lines()).split(b"\n") == selected(rows, selection).split(b"\n")
         assert made.received == written(way(rows, place), place)[1]
 

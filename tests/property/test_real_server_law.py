@@ -35,7 +35,7 @@ from tests.support.real_server import (
     row_id,
 )
 
-EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "0")) or settings.default.max_examples
+EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "0")) or settings().max_examples
 
 QUIET = 25 * 3600.0
 TWO_READS_APART = timedelta(minutes=10)
@@ -243,7 +243,7 @@ def x1_count_hides(server: RealServer, missing: set[RowId]) -> bool:
 
 def x2_missing_alike(server: RealServer, name: RowId) -> bool:
     """X2: a row was missing in three whole answers in a row, and in one a day after the third."""
-    lost_at = []
+    lost_at: list[Given] = []
     longest: list[Given] = []
     for answer in server.given:
         if not answer.whole:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -120,7 +120,7 @@ doubles = st.sampled_from(_DOUBLES) | st.floats() | st.integers(-9, 9).map(float
 
 
 def _narrowed(kind: Any) -> st.SearchStrategy[Any]:
-    width = {np.float32: 32, np.float16: 16}[kind]
+    width: Literal[16, 32] = 32 if kind is np.float32 else 16
     finite = st.sampled_from([value for value in _DOUBLES if abs(value) < 6e4])
     return st.floats(width=width) | finite.map(lambda value: float(kind(value)))
 

@@ -42,7 +42,10 @@ Batches = Iterable[tuple[Sequence[dict[str, Any]], bool, int]]
 class AnyAnswer(Protocol):
     """What a server gives for a read: batches of raw rows, each live or of a numbered file."""
 
-    batches: Any
+    @property
+    def batches(self) -> Iterable[Any]:
+        """Return the batches in their order."""
+        ...
 
 
 class AnyServer(Protocol):

@@ -170,7 +170,7 @@ CONFIG = {
     "ü.key/": "✓ \u2028",
     "big": 2**53 + 1,
 }
-CONFIG_UPDATES = (
+CONFIG_UPDATES: tuple[dict[str, Any], ...] = (
     {"lr": 1e-7, "net": {"depth": 4, "more": {"x": 1}}},
     {"added.late": {"y": {}, "z": [{}]}, "empty": {}},
 )
@@ -195,7 +195,7 @@ def begin(run_id: str, *, project: str = "project", typed: bool = False, **field
     """
     import wandb
 
-    settings = {"x_disable_stats": True, "disable_git": True, "disable_code": True}
+    settings: dict[str, Any] = {"x_disable_stats": True, "disable_git": True, "disable_code": True}
     if typed and "x_history_value_encoding" in wandb.Settings.model_fields:
         settings["x_history_value_encoding"] = "json,typed"
     return wandb.init(project=project, id=run_id, settings=wandb.Settings(**settings), **fields)
@@ -262,11 +262,12 @@ def log_runs() -> None:
         run = begin("twin", project=project)
         run.log({"of": project})
         run.finish()
-    for run_id, fields in (
+    owners: tuple[tuple[str, dict[str, Any]], ...] = (
         ("elsewhere", {"project": "other"}),
         ("theirs", {"entity": "somebody"}),
         ("ours", {"entity": "entity"}),
-    ):
+    )
+    for run_id, fields in owners:
         run = begin(run_id, **fields)
         run.log({"loss": 0.5})
         run.finish()

@@ -115,7 +115,9 @@ class Scenario:
         request = syncing.request_for(data_root, **names, **self.request)
         with pytest.MonkeyPatch.context() as patch:
             if self.spills:
-                patch.setitem(ExternalSorter.__init__.__kwdefaults__, "limit_bytes", 600)
+                defaults = ExternalSorter.__init__.__kwdefaults__
+                assert defaults is not None
+                patch.setitem(defaults, "limit_bytes", 600)
             return syncing.export(source, request, now=source.now, workers=1)
 
 

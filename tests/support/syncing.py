@@ -16,6 +16,7 @@ from dr_wandb import ExportEngine, ExportRequest, ExportSummary
 from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources.opening import SourceOpener
 from tests.support.memory_source import MemorySource
 
 NAME = "export"
@@ -46,7 +47,12 @@ def request_for(data_root: Path, **fields: Any) -> ExportRequest:
 
 
 def export(
-    source: Source, request: ExportRequest, *, now: str, workers: int = 2, **options: Any
+    source: Source | SourceOpener,
+    request: ExportRequest,
+    *,
+    now: str,
+    workers: int = 2,
+    **options: Any,
 ) -> ExportSummary:
     """Do one sync at the time `now`."""
     clock = datetime.fromisoformat(now)

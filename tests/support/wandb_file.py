@@ -23,7 +23,7 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 STARTED = "2026-01-01T00:00:00Z"
 
 KeyPath = tuple[str, ...]
-Changes = Mapping[str | KeyPath, Any]
+Changes = Mapping[Any, Any]  # keys are texts or paths; Mapping is invariant in its keys
 
 
 # --- framing
@@ -81,7 +81,8 @@ def _framed(payloads: Iterable[bytes]) -> tuple[bytes, list[Placed]]:
 
 def record(number: int = 0, **kind: Any) -> bytes:
     """Return one record; `kind` is the one field that it has, such as `exit`."""
-    return pb.Record(num=number, **kind).SerializeToString()
+    content: bytes = pb.Record(num=number, **kind).SerializeToString()
+    return content
 
 
 def header_record(producer: str = "0.31.0+0123abc") -> bytes:

@@ -457,7 +457,12 @@ def hostile_project() -> MemorySource:
     """Every hostile text as a run's id, a name, a key at two depths, a tag and a value."""
     source = MemorySource()
     for text in HOSTILE:
-        fields = {"tags": [text], "display_name": text, "group": text, "notes": text}
+        fields: dict[str, Any] = {
+            "tags": [text],
+            "display_name": text,
+            "group": text,
+            "notes": text,
+        }
         run_id = clean_text(text)
         source.add_run(run_id, config={text: {text: text}}, metadata={text: text}, **fields)
         for step in range(3):

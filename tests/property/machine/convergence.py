@@ -4,11 +4,11 @@ The exceptions are those of docs/sync.md, each where its comment is.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import event
 
@@ -22,6 +22,9 @@ from tests.property.machine.project import BusySource
 from tests.property.machine.view import View
 from tests.support import syncing
 
+if TYPE_CHECKING:
+    from dr_wandb.core.contract.unproven_runs import ShortRun, WaitingRun
+
 
 @dataclass(frozen=True)
 class Look:
@@ -33,7 +36,7 @@ class Look:
     queries: list[ListingQuery]
 
     @cached_property
-    def tracked(self) -> dict[str, RunTracking]:
+    def tracked(self) -> Mapping[str, RunTracking]:
         return self.before.state.runs if self.before.state is not None else {}
 
     @cached_property
@@ -184,7 +187,8 @@ class Convergence:
         self.failed = {failure.run_id for failure in summary.failures}
         self.unread = {run.run_id for run in summary.unread}
         self.without_metadata = {run.run_id for run in summary.metadata_failures}
-        self.unproven = {run.run_id for run in (*summary.short, *summary.waiting)} | behind(after)
+        unproven: tuple[ShortRun | WaitingRun, ...] = (*summary.short, *summary.waiting)
+        self.unproven = {run.run_id for run in unproven} | behind(after)
         followed = look.present - look.before.outside.keys()
         # What W&B counts and the sync did not see, and what it takes for counted and is not.
         self.unnoticed = look.inside - followed - (look.taken_for_inside & look.looked_at)

@@ -21,7 +21,7 @@ LONG_AGO = "2025-06-01T00:00:00+00:00"
 MINUTE, DAY = 60, 86_400
 IDS = ("a", "b", "c", "d", "e", "é/1")
 
-METRICS = (
+METRICS: tuple[dict[str, Any], ...] = (
     {"loss": 0.5},
     {"acc": 1},
     {"loss": float("nan"), "acc": -0.0},
@@ -37,7 +37,7 @@ some_metrics = st.sampled_from(METRICS)
 def judge_by_notes(filters: Mapping[str, Any], run: MemoryRun) -> bool:
     """Judge the one kind of filters that this project knows: `{"notes": TEXT}`."""
     assert filters.keys() == {"notes"}
-    return run.notes == filters["notes"]
+    return bool(run.notes == filters["notes"])
 
 
 class BusySource(MemorySource):

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from tests.support.syncing import NAME
 
 RECORDING = Path(__file__).parents[3] / "fixtures" / "recorded" / "tiny-vision"
 
+RequestOf = Callable[..., ExportRequest]
+
 
 class CaughtError(Exception):
     def __init__(self, request: ExportRequest) -> None:
@@ -24,7 +28,7 @@ class CaughtError(Exception):
 
 
 @pytest.fixture
-def request_of(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def request_of(monkeypatch: pytest.MonkeyPatch) -> RequestOf:
     """Return a function that gives the request which the command makes of its arguments."""
 
     def export(engine: ExportEngine) -> None:
@@ -40,11 +44,11 @@ def request_of(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     return made_of
 
 
-def test_plain_command_asks_for_the_defaults(request_of) -> None:  # type: ignore[no-untyped-def]
+def test_plain_command_asks_for_the_defaults(request_of: RequestOf) -> None:
     assert request_of("e", "p", "--name", "n") == ExportRequest(entity="e", project="p", name="n")
 
 
-def test_every_flag_reaches_the_request(request_of) -> None:  # type: ignore[no-untyped-def]
+def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
     made = request_of(
         *("e", "p", "--name", "n", "--data-root", "d", "--mode", "history"),
         *("--sync-mode", "detect_changes", "--runs-per-page", "7", "--timeout-seconds", "9"),
@@ -81,21 +85,25 @@ def test_every_flag_reaches_the_request(request_of) -> None:  # type: ignore[no-
     )
 
 
+def scope_of(**fields: Any) -> RunScope:
+    return RunScope(**fields)
+
+
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion.flag)
-def test_every_criterion_has_a_flag(request_of, criterion: Criterion) -> None:  # type: ignore[no-untyped-def]
+def test_every_criterion_has_a_flag(request_of: RequestOf, criterion: Criterion) -> None:
     flag = f"--{criterion.flag.replace('_', '-')}"
     one, other = "2026-01-01", "2026-01-02"
     made = request_of("e", "p", "--name", "n", flag, one)
-    assert made.scope == RunScope(**{criterion.field: one})
+    assert made.scope == scope_of(**{criterion.field: one})
     both = ("e", "p", "--name", "n", flag, one, flag, other)
     if criterion.takes_several:
-        assert request_of(*both).scope == RunScope(**{criterion.field: (one, other)})
+        assert request_of(*both).scope == scope_of(**{criterion.field: (one, other)})
     else:
         assert run(both) == 2
 
 
 @pytest.mark.parametrize("entity", ["export", "status", "verify", "log", "diff", "doctor"])
-def test_entity_may_be_called_like_a_subcommand(request_of, entity: str) -> None:  # type: ignore[no-untyped-def]
+def test_entity_may_be_called_like_a_subcommand(request_of: RequestOf, entity: str) -> None:
     made = request_of("export", entity, entity, "--name", entity)
     assert (made.entity, made.project, made.name) == (entity, entity, entity)
 

@@ -109,6 +109,7 @@ def test_structs_as_servers_export_them_are_not_left_to_the_rows() -> None:
             found = encode_batch(batch, RUN_ID)
         assert found is not None
         assert found.lines == encoded_by_rows(batch, RUN_ID).lines
+    assert found is not None
     metrics = json.loads(found.lines.splitlines()[1])["metrics"]
     assert metrics == {
         "loss": "NaN",
@@ -420,7 +421,7 @@ def test_null_members_are_absent_at_every_depth_and_nulls_in_lists_stay() -> Non
 
 def test_histogram_is_kept_as_it_is() -> None:
     histogram = {"_type": "histogram", "bins": [0.0, 0.5, 1.0], "values": [2, 2**53 + 1]}
-    empty = {"_type": "histogram", "bins": [], "values": None}
+    empty: dict[str, Any] = {"_type": "histogram", "bins": [], "values": None}
     values = pa.array([histogram, None, empty, {}], HISTOGRAM)
     batch = batch_of(_step=pa.array(range(4)), weights=values)
     assert_as_by_rows(batch)

@@ -36,10 +36,11 @@ offsets = st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)
 @st.composite
 def spelled_moments(draw: Any) -> str:
     """Spell a time as people do: in any zone, with a Z, a blank, or without a zone."""
-    moment = draw(moments)
+    moment: datetime = draw(moments)
     style = draw(st.sampled_from(["zone", "z", "blank", "none"]))
     if style == "zone":
-        return moment.astimezone(draw(offsets)).isoformat()
+        moment = moment.astimezone(draw(offsets))
+        return moment.isoformat()
     text = moment.isoformat().removesuffix("+00:00")
     return {"z": f"{text}Z", "blank": f" {text.replace('T', ' ')} ", "none": text}[style]
 

@@ -12,6 +12,7 @@ from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.earlier_states import read_state
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
+from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part, with_parts
 from tests.support import strategies as some
@@ -53,7 +54,7 @@ def test_state_of_3_0_3_reads_as_a_state_without_positions(old: dict[str, Any]) 
         assert tracking.parts == {}
         assert tracking.seen is None
         assert tracking.snapshot is None
-        assert not tracking.complete(some.ExportRequest(entity="e", project="p", name="n"))
+        assert not tracking.complete(ExportRequest(entity="e", project="p", name="n"))
 
 
 @given(some.export_states)
@@ -181,7 +182,7 @@ def test_counts_that_are_accounted_for_promise_no_other_number_of_rows(
 
 @given(some.trackings(), some.requests)
 def test_run_that_is_alive_or_failed_is_never_complete(
-    tracking: RunTracking, request: some.ExportRequest
+    tracking: RunTracking, request: ExportRequest
 ) -> None:
     if tracking.complete(request):
         assert tracking.run_state in {"finished", "failed", "crashed", "killed", "preempted"}

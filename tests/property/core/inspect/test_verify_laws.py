@@ -57,7 +57,7 @@ requests = st.fixed_dictionaries(
     }
 )
 syncs = st.tuples(st.just("sync"), requests)
-plain_syncs = st.just(("sync", {}))
+plain_syncs: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.just(("sync", {}))
 logs = st.tuples(st.just("log"), run_ids, st.integers(1, 4))
 ends = st.tuples(st.just("end"), run_ids, st.sampled_from(["finished", "crashed", "running"]))
 happenings = st.one_of(

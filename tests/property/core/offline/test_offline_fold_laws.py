@@ -8,6 +8,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from returns.result import Success
+from wandb.proto import wandb_internal_pb2 as pb
 
 from dr_wandb.core.offline.decoding import decode_record
 from dr_wandb.core.offline.folding import RunFolding
@@ -25,7 +26,6 @@ from tests.support.wandb_file import (
     exit_record,
     file_of,
     header_record,
-    pb,
     row_record,
     run_record,
     summary_record,
@@ -51,7 +51,7 @@ def beside(payload: bytes, where: str) -> bytes:
     info = pb.Record()
     info._info.stream_id = "run"
     info.control.relay_id = "relay"
-    own = info.SerializeToString()
+    own: bytes = info.SerializeToString()
     new = wire_field(995, b"of a later version")
     return {
         "nowhere": payload,

@@ -404,11 +404,12 @@ COMPATIBLE = {
 
 
 def type_name(field: Any) -> str:
-    return next(
+    names: Iterator[str] = (
         name.removeprefix("TYPE_").lower()
         for name, number in vars(type(field)).items()
         if name.startswith("TYPE_") and number == field.type
     )
+    return next(names)
 
 
 def fields_beside(ours: Any, theirs: Any, seen: set[tuple[str, str]]) -> Iterator[tuple[Any, Any]]:

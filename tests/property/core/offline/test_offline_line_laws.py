@@ -27,9 +27,8 @@ def histories(draw: Any) -> bytes:
         line = json.dumps(row if step is None else {**row, "_step": step}).encode()
         pieces.append(draw(st.sampled_from([line, line, line, b"", b"odd", b"\x00" * 7, b"[1]"])))
     ends = st.sampled_from([b"\n", b"\n", b"\n", b"", b" ", b" x", b"\x00"])
-    return b"".join(piece + draw(ends) for piece in pieces) + draw(
-        st.sampled_from([b"", b"\n", b"\n{"])
-    )
+    end: bytes = draw(st.sampled_from([b"", b"\n", b"\n{"]))
+    return b"".join(piece + draw(ends) for piece in pieces) + end
 
 
 @pytest.fixture(autouse=True, scope="module")

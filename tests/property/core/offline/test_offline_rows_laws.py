@@ -248,7 +248,9 @@ media = st.fixed_dictionaries(
         "in": st.sampled_from([{"x": 1}, {"_type": "table", "rows": [1]}, {"x.y": {}}, [{}]]),
     },
 )
-plain = st.sampled_from([1, 0.5, "text", None, [1, {"_type": "image-file", "b": None}], [[]], {}])
+plain: st.SearchStrategy[Any] = st.sampled_from(
+    [1, 0.5, "text", None, [1, {"_type": "image-file", "b": None}], [[]], {}]
+)
 members = st.recursive(
     plain | media,
     lambda inner: st.dictionaries(
@@ -390,7 +392,9 @@ def test_row_whose_step_is_an_empty_object_is_counted_as_it_is_read() -> None:
 def assert_counted_as_read(payloads: Sequence[bytes]) -> None:
     data = file_of(payloads)
     reading = read_file(data, FileReading())
-    steps = [row.get("_step") for batch in rows_of(data, reading, WHOLE) for row in batch.rows]
+    steps: list[Any] = [
+        row.get("_step") for batch in rows_of(data, reading, WHOLE) for row in batch.rows
+    ]
     assert (reading.fold.rows, reading.fold.end_step) == (len(steps), (steps or [None])[-1])
     assert reading.fold.last_step == max(steps, default=None)
 

@@ -146,7 +146,9 @@ def test_combined_lines_report_what_differs_between_the_first_export_and_the_las
 nested_values = st.sampled_from(
     [None, 1, {}, {"b": 1}, {"b": 2}, {"b": 1, "c": 1}, {"b": {"c": 1}}, {"b": {"c": 2}, "c": 1}]
 )
-nested_configs = nested_values.map(lambda value: {"a": value}) | st.just({})
+nested_configs: st.SearchStrategy[dict[str, Any]] = nested_values.map(
+    lambda value: {"a": value}
+) | st.just({})
 
 
 @given(st.lists(nested_configs, min_size=3, max_size=6))

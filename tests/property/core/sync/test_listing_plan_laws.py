@@ -86,7 +86,9 @@ def test_every_run_that_is_not_settled_is_asked_for_by_its_id(question: Any) -> 
     queries = plan_listing(request, state).queries
     if isinstance(queries[0], EveryRun):
         return
-    asked = {run_id for query in queries[1:] for run_id in query.run_ids}
+    by_id = [query for query in queries[1:] if isinstance(query, RunsById)]
+    assert len(by_id) == len(queries) - 1
+    asked = {run_id for query in by_id for run_id in query.run_ids}
     for run_id, run in state.runs.items():
         if run.missing_since is None:
             assert (run_id in asked) == (not is_settled(request, state, run)), run_id

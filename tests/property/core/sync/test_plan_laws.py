@@ -82,9 +82,7 @@ def test_plan_is_total_and_printable(
     planned = [run.run_id for run in plan.runs]
     assert sorted(planned) == sorted({*state.runs, *(run.run_id for run in listing)})
     assert all(run.reason for run in plan.runs)
-    assert all(
-        run.fetches.get(HISTORY) is None or run.fetches.get(HISTORY).reason for run in plan.runs
-    )
+    assert all(fetch.reason for run in plan.runs for fetch in run.fetches.values())
     assert plan.requests >= sum(run.requests for run in plan.runs) >= 0
     assert sum(plan.count(action) for action in RunAction) == len(plan.runs)
 
@@ -164,7 +162,7 @@ def test_full_reconcile_plans_every_run_as_new(
         gone = RunAction.FORGET if never_held else RunAction.MISSING
         assert run.action == (RunAction.NEW if run.run_id in listed else gone)
         if run.run_id in listed:
-            assert run.fetches.get(HISTORY) is None or not run.fetches.get(HISTORY).tail
+            assert HISTORY not in run.fetches or not run.fetches[HISTORY].tail
             counts = listed[run.run_id].counts_of(HISTORY)
             if request.mode == ExportMode.HISTORY and (counts.line_count or 0) > 0:
                 assert run.fetches.get(HISTORY) is not None
@@ -310,7 +308,7 @@ def test_run_whose_rows_have_an_earlier_shape_is_read_once_more(
     assert not state.runs[listing.run_id].complete(request)
 
 
-OLD_AND_NEW = {
+OLD_AND_NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "opaque storage ids": (
         {"storage_id": "old", "created_at": None},
         {"storage_id": "new", "created_at": None},
@@ -365,15 +363,16 @@ def test_plan_reads_a_run_whole_or_from_its_position_on(
     request: ExportRequest, state: ExportState, listing: list[RunListing]
 ) -> None:
     for run in plan_sync(request, state, listing).runs:
-        if run.fetches.get(HISTORY) is None:
+        fetch = run.fetches.get(HISTORY)
+        if fetch is None:
             continue
-        if run.fetches.get(HISTORY).tail:
+        if fetch.tail:
             position = state.runs[run.run_id].part(HISTORY).position
             assert position is not None
             assert position.selection == request.selection
-            assert run.fetches.get(HISTORY).window.start == position.last_step
+            assert fetch.window.start == position.last_step
         else:
-            assert run.fetches.get(HISTORY).window.whole
+            assert fetch.window.whole
 
 
 @given(some.export_states, some.requests, some.times | st.none())

@@ -1,6 +1,6 @@
 """The laws of what is known of runs: where it lies, and how much of it is read, decides nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,10 +125,11 @@ def placed(runs: Runs) -> dict[str, RunTracking]:
         )
         for file in (SNAPSHOTS, HISTORY)
     }
-    return {
-        run_id: with_offsets(run, lambda file, run_id=run_id: begins[file][run_id])
-        for run_id, run in runs.items()
-    }
+
+    def begin_of(run_id: str) -> Callable[[str], int]:
+        return lambda file: begins[file][run_id]
+
+    return {run_id: with_offsets(run, begin_of(run_id)) for run_id, run in runs.items()}
 
 
 known_runs = st.lists(ended_runs | ended_runs | some.trackings(), max_size=4).map(

@@ -34,7 +34,7 @@ SELECTIONS = (
     select(min_step=25),
     select("epoch", min_step=10, max_step=160, max_records=40),
 )
-ADDRESS = {"entity": "demo-lab", "project": "tiny-vision"}
+ADDRESS: dict[str, Any] = {"entity": "demo-lab", "project": "tiny-vision"}
 
 
 class GivenRun(MemoryRun):
@@ -108,6 +108,7 @@ def show(source: MemorySource, run: Recorded, rows: int, exported: int) -> None:
     if shown is None:
         shown = GivenRun(run_id, run.node["id"], run.node["createdAt"] + "+00:00")
         source.runs[run_id] = shown
+    assert isinstance(shown, GivenRun)
     shown.rows = [dict(row) for row in all_rows[:rows]]
     shown.export(min(exported, rows), overlap=2)
     shown.node_now = run.node if rows == len(all_rows) else partial_node(run, shown)

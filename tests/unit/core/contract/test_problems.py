@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -27,7 +28,9 @@ def test_error_is_a_value_error_and_one_of_the_library() -> None:
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
 )
-def test_error_is_whole_in_another_process(copied) -> None:  # type: ignore[no-untyped-def]
+def test_error_is_whole_in_another_process(
+    copied: Callable[[InvalidRequestError], InvalidRequestError],
+) -> None:
     """It came back with a problem for each letter of its text."""
     error = copied(InvalidRequestError(PROBLEMS))
     assert type(error) is InvalidRequestError
@@ -47,10 +50,11 @@ def test_error_is_whole_in_another_process(copied) -> None:  # type: ignore[no-u
 def test_decoding_refuses_what_the_constructor_refuses(
     kind: type, content: dict[str, object], text: str
 ) -> None:
-    for decode in (
+    decoders: tuple[Callable[[], object], ...] = (
         lambda: msgspec.convert(content, kind),
         lambda: msgspec.json.decode(msgspec.json.encode(content), type=kind),
-    ):
+    )
+    for decode in decoders:
         with pytest.raises(msgspec.ValidationError, match=text) as caught:
             decode()
         assert not isinstance(caught.value, DrWandbError)

@@ -160,4 +160,4 @@ def test_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[str]
 )
 def test_value_of_another_type_is_a_problem(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
-        ExportRequest(entity="e", project="p", name="n", mode="history", **fields)
+        ExportRequest(entity="e", project="p", name="n", mode=ExportMode.HISTORY, **fields)

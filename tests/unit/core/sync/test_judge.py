@@ -444,9 +444,9 @@ def test_waiting_begins_again_when_the_state_does_not_say_which_rows_are_missing
 
     # The state was written by a build with other names for these, which are ignored.
     assert export.tracking is not None
-    assert export.tracking.part(HISTORY).evidence is not None
     part = export.tracking.part(HISTORY)
-    evidence = replace(export.tracking.part(HISTORY).evidence, missing_digest="", missing_rows=0)
+    assert part.evidence is not None
+    evidence = replace(part.evidence, missing_digest="", missing_rows=0)
     export.tracking = with_part(export.tracking, HISTORY, replace(part, evidence=evidence))
     assert later(export, run) == WAITING
     assert steps(export) == [0, 1, 2, 3]
@@ -1226,8 +1226,9 @@ def test_accepted_difference_is_looked_at_once_more_a_day_later() -> None:
     for _ in range(3):
         later(export, run)
     assert export.tracking is not None
-    assert export.tracking.part(HISTORY).look is not None
-    assert export.tracking.part(HISTORY).look.difference == Difference(rows=2)
+    look = export.tracking.part(HISTORY).look
+    assert look is not None
+    assert look.difference == Difference(rows=2)
 
     # Acceptance confirms the difference: no look after ten minutes, one after 24 hours.
     assert later(export, run, 23 * HOUR) == Synced(0, [], "accepted")

@@ -26,7 +26,7 @@ STORED = WandbRun(
     system_metrics={"system.cpu": 1},
     user=RunUser(username="ada", name="Ada"),
 )
-NODE = {
+NODE: dict[str, Any] = {
     "name": "run",
     "displayName": "Other name",
     "notes": "listed",

@@ -23,7 +23,7 @@ from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.inspect.compare import explain_absence, reasons_against
-from dr_wandb.core.inspect.doubts import Doubt
+from dr_wandb.core.inspect.doubts import Doubt, DoubtKind
 from dr_wandb.core.inspect.holdings import describe_comparison
 from dr_wandb.core.inspect.verify import (
     MOST_LISTED,
@@ -35,7 +35,7 @@ from dr_wandb.core.inspect.verify import (
 )
 from dr_wandb.shell.inspect import checking
 from dr_wandb.shell.inspect.verify import compare_with_source, read_and_verify, verify_export
-from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore, load_state
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.state_files import put_state, whole_state
@@ -381,8 +381,8 @@ def test_renamed_folder_is_no_damage(store: ExportStore) -> None:
     store.export_dir.rename(renamed.export_dir)
     report = verify_export(renamed)
     assert report.sound
-    renamed = "the folder was renamed: it was 'export' when last synced"
-    assert report.notes == (Note(kind=NoteKind.RENAMED, text=renamed),)
+    text = "the folder was renamed: it was 'export' when last synced"
+    assert report.notes == (Note(kind=NoteKind.RENAMED, text=text),)
 
 
 def test_interrupted_commit_is_reported_with_what_finishes_it(store: ExportStore) -> None:
@@ -477,7 +477,7 @@ class Meddler:
 
     def __init__(self, meddle: Callable[[], object], times: int) -> None:
         self.meddle, self.times = meddle, times
-        self.load = checking.load_state
+        self.load = load_state
 
     def __call__(self, path: Path) -> Any:
         document = self.load(path)
@@ -845,7 +845,7 @@ def test_one_thing_that_is_tracked_otherwise_is_reason_enough(
     part = replace(part, **of_part)
     changed = replace(with_part(tracking, HISTORY, part), **of_run)
     state = replace(checked.state, runs={"a": changed})
-    assert Doubt(kind=kind, reason=reason) in list(
+    assert Doubt(kind=DoubtKind(kind), reason=reason) in list(
         reasons_against(replace(checked, state=state), listing)
     )
 

@@ -60,6 +60,7 @@ class NotedSource(MemorySource):
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         for page in super().list_runs(query):
             for run in page.runs:
+                assert isinstance(run, dict)
                 notes = self.notes.get(str(run["name"]), [])
                 run["notesCount"] = len(notes) + self.count_offset
                 run["lastNote"] = len(notes) - 1 if notes else None

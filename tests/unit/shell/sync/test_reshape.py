@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dr_wandb import ExportEngine
 from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.shell.inspect.verify import verify_export
@@ -166,6 +167,6 @@ def test_dry_run_of_an_earlier_shape_writes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / syncing.NAME
     forget_field(folder, NEW_FIELD)
     before = syncing.visible(folder), syncing.hidden(folder)
-    engine = syncing.ExportEngine(syncing.request_for(tmp_path), source=source)
+    engine = ExportEngine(syncing.request_for(tmp_path), source=source)
     assert engine.plan().runs
     assert (syncing.visible(folder), syncing.hidden(folder)) == before

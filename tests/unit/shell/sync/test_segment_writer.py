@@ -1,6 +1,7 @@
 """Segments as they are written: order, copies, selection and window."""
 
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,8 +21,9 @@ def test_segment_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
 
 def test_rows_come_in_stored_order_once_the_exported_copy_first(tmp_path: Path) -> None:
     """A row that came live and exported is one row, whichever came first."""
-    exported = [{**row, "late": None} for row in ROWS[:2]]
-    for number, batches in enumerate([(ROWS[::-1], exported), (exported, ROWS)]):
+    exported: list[dict[str, Any]] = [{**row, "late": None} for row in ROWS[:2]]
+    answers = [(ROWS[::-1], exported), (exported, ROWS)]
+    for number, batches in enumerate(answers):
         folder = tmp_path / str(number)
         folder.mkdir()
         with SegmentWriter(folder, HEADER) as writer:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dr_wandb.core.offline import rows as offline_rows
 from dr_wandb.shell.sync import fetch
+from dr_wandb.shell.sync.segments import make_segment
 from tests.support import syncing
 from tests.support.inline_executor import InlineExecutor
 from tests.support.offline_folders import put, sync_folder
@@ -83,8 +84,12 @@ def test_export_is_the_same_whether_rows_are_written_early_or_not(
     ):
         patch.setattr(offline_rows, "ROWS_AT_ONCE", at_once)
         named: list[int] = []
-        make = fetch.make_segment
-        patch.setattr(fetch, "make_segment", lambda *given: named.append(1) or make(*given))
+
+        def make(*given: Any) -> Any:
+            named.append(1)
+            return make_segment(*given)
+
+        patch.setattr(fetch, "make_segment", make)
         below = Path(temporary)
         folder = below / "wandb"
         exports: list[dict[str, bytes]] = []

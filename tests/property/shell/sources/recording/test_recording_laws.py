@@ -37,12 +37,13 @@ class Verbatim:
     kind = "verbatim"
     lists_at_once = False
     address = "verbatim"
-    recorded_at = None
+    secrets: tuple[str, ...] = ()
+    recorded_at: str | None = None
 
     def __init__(self, **answers: Any) -> None:
         self.pages = answers.get("pages", ())
         self.batches = answers.get("batches", ())
-        self.metadata = answers.get("metadata")
+        self.metadata: Mapping[str, Any] | None = answers.get("metadata")
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         yield from self.pages

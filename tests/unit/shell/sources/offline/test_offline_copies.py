@@ -193,8 +193,8 @@ def test_copies_that_are_damaged_in_other_places_are_read_as_one(
 def test_damaged_files_that_differ_in_a_record_are_two_parts() -> None:
     one = [header_record(), run_record(), *LONG_ROWS, exit_record()]
     two = [header_record(), run_record(), *LONG_ROWS[:-1], LONG_ROWS[0], exit_record()]
-    files = damaged(file_of(one), BLOCK + 50), damaged(file_of(two), 3 * BLOCK)
-    assert repairs(*files) == repairs(*reversed(files)) == ()
+    first, second = damaged(file_of(one), BLOCK + 50), damaged(file_of(two), 3 * BLOCK)
+    assert repairs(first, second) == repairs(second, first) == ()
 
 
 def test_damaged_files_that_share_little_are_two_parts() -> None:

@@ -216,7 +216,7 @@ def test_records_that_do_not_decode_are_reported_for_their_own_file(folder: Path
     assert notices_of(scan(folder)) == ["run-run.wandb 1 record cannot be decoded"]
 
 
-ODD_ROWS = {
+ODD_ROWS: dict[str, list[tuple[str | tuple[str, ...], str]]] = {
     "a time that no double holds": [("_timestamp", "1" + "0" * 400)],
     "a step that no integer of 64 bits holds": [("_step", "1" + "0" * 400)],
     "a step that is no integer": [("_step", "1e300")],

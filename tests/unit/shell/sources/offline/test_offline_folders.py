@@ -4,8 +4,10 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from wandb.proto import wandb_internal_pb2 as pb
 
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.listing import EveryRun
@@ -31,7 +33,6 @@ from tests.support.wandb_file import (
     exit_record,
     file_of,
     header_record,
-    pb,
     rows_of,
     run_record,
     summary_record,
@@ -355,8 +356,9 @@ def test_project_may_have_any_name(
 def test_runs_with_one_id_in_two_projects_are_an_error_when_any_is_taken(
     folder: Path, tmp_path: Path, other: dict[str, str]
 ) -> None:
+    fields: dict[str, Any] = {"entity": "entity"} | other
     put(folder / "one", "run", whole_run(entity="entity"))
-    put(folder / "two", "run", whole_run(**{"entity": "entity"} | other, started=LATER))
+    put(folder / "two", "run", whole_run(started=LATER, **fields))
     with pytest.raises(DrWandbError) as error:
         sync_folder(folder, tmp_path / "data", any_project=True)
     assert isinstance(error.value.failure, MixedRuns)

@@ -2,18 +2,20 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from wandb.proto import wandb_internal_pb2 as pb
 
 from dr_wandb import ExportEngine, SyncMode
 from dr_wandb.core.offline.header import HEADER
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.wandb_file import read_file
 from dr_wandb.shell.sources.offline import wandb_decoder
+from dr_wandb.shell.sources.offline.found import FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
-from dr_wandb.shell.sources.offline.runs import FoundRuns
 from dr_wandb.shell.sources.offline.source import OfflineSource
 from tests.support.offline_folders import (
     LATER,
@@ -31,7 +33,6 @@ from tests.support.wandb_file import (
     exit_record,
     file_of,
     header_record,
-    pb,
     rows_of,
     run_record,
     stats_record,
@@ -433,7 +434,7 @@ def spoil_version(content: bytes) -> bytes:
     return content.replace(b'"version":', b'"version":99', 1)
 
 
-USELESS = {
+USELESS: dict[str, Callable[[bytes], bytes]] = {
     "garbage": lambda content: b"\x00garbage",
     "empty": lambda content: b"",
     "cut": lambda content: content[:-20],

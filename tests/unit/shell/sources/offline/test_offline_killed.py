@@ -142,7 +142,7 @@ def test_summary_of_a_killed_session_begins_with_that_before_if_it_was_resumed(
     }
 
 
-OLD = {"config": {"lr": 0.1, "net": {"x": 1}}}
+OLD: dict[str, Any] = {"config": {"lr": 0.1, "net": {"x": 1}}}
 
 
 @pytest.mark.parametrize(

@@ -440,7 +440,10 @@ def test_first_row_stays_when_the_session_before_is_not_there(folder: Path) -> N
 def test_run_that_was_begun_again_keeps_all_rows(folder: Path) -> None:
     put_old(folder, history=rows_of([0, 1]), mode="run")
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of([0, 1])]
-    later = {"folder_time": "20260101_002000", "metadata": metadata_of(startedAt=LATER)}
+    later: dict[str, Any] = {
+        "folder_time": "20260101_002000",
+        "metadata": metadata_of(startedAt=LATER),
+    }
     put_old(folder, history=own, mode="run", **later)
     assert run_of(open_folder(folder)).history_line_count == 4
 
@@ -649,7 +652,7 @@ def test_run_may_be_called_anything(folder: Path, tmp_path: Path, run_id: str) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "wandb"]
 
 
-ODD_METADATA = {
+ODD_METADATA: dict[str, list[Any]] = {
     "startedAt": ["", "never", 5, None, "9999-12-31T23:59:59.999999+00:00", "0001-01-01T00:00:00"],
     "heartbeatAt": ["", [], "2026-13-01"],
     "exitcode": [10**20, -1, 1.5, "x"],

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from wandb.proto.wandb_telemetry_pb2 import TelemetryRecord
 
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.offline.node import as_node
@@ -10,7 +11,6 @@ from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import behind
 from dr_wandb.core.offline.wandb_file import read_file
 from tests.support.wandb_file import (
-    TelemetryRecord,
     config_record,
     environment_record,
     file_of,

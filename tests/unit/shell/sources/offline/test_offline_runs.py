@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from wandb.proto import wandb_internal_pb2 as pb
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.offline.reading import FileReading
@@ -21,7 +22,6 @@ from tests.support.wandb_file import (
     header_record,
     history_record,
     item,
-    pb,
     record,
     row_record,
     run_record,
@@ -395,6 +395,10 @@ def test_resumed_run_goes_on_though_its_first_file_is_old() -> None:
 
 
 def test_tree_returns_its_leaves() -> None:
-    leaves = ((("a", "b"), {"x": {}}), (("a", "c"), None), (("d",), 1))
+    leaves: tuple[tuple[tuple[str, ...], Any], ...] = (
+        (("a", "b"), {"x": {}}),
+        (("a", "c"), None),
+        (("d",), 1),
+    )
     assert tuple(Tree(leaves).leaves()) == leaves
     assert Tree(leaves).members() == {"a": {"b": {"x": {}}, "c": None}, "d": 1}

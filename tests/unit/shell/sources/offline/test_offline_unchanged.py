@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dr_wandb.core.offline import node
 from dr_wandb.shell.sources.offline import source as offline
 from tests.support.offline_folders import NOW_NS, days_later, put, sync_folder, whole_run
 from tests.support.syncing import NAME, visible, without_fsync
@@ -23,7 +24,7 @@ from tests.support.wandb_file import rows_of, run_record
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the ids of the runs that are looked at from now on."""
     ids: list[str] = []
-    whole = offline.as_node
+    whole = node.as_node
 
     def as_node(run_id: str, *arguments: Any, **fields: Any) -> Any:
         ids.append(run_id)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def test_incremental_recording_answers_only_what_it_was_asked(folder: Path) -> N
     assert [
         row["_step"] for row in read_raw_rows(replayed, runs["third"], FetchWindow(start=3, stop=4))
     ] == [3]
-    refused = [
+    refused: list[Callable[[], object]] = [
         lambda: list_nodes(replayed),
         lambda: list_nodes(replayed, RunsCreatedSince(since="2026-01-01T23:59:59Z")),
         lambda: list_nodes(replayed, RunsById(run_ids=("third", "never seen"))),
