@@ -29,16 +29,15 @@ from tests.support.server.scripts import run_script
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ("tests.support.server.fixtures",)
-
 PATH = "entity/project"
 # One retry is the least that wandb-core 0.31.0 knows: 0 means the default of 20.
 ONE_RETRY = {"WANDB__GRAPHQL_RETRY_MAX": "1", "WANDB__FILE_TRANSFER_RETRY_MAX": "1"}
 
 
 @pytest.fixture
-def project(stand_in: StandInServer) -> Project:
-    return stand_in.add_project("entity", "project")
+def stand_in(server: StandInServer) -> StandInServer:
+    """Return the server, which is what these tests are about."""
+    return server
 
 
 def ask(

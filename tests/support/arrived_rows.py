@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dr_wandb.core.contract.codec import encode_line
+from dr_wandb.core.contract.codec import RowKey, encode_line, run_and_key
 from dr_wandb.core.contract.encoded_rows import ReceivedRow, received_row, select_line
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
@@ -25,3 +25,8 @@ def selected_lines(
     """Return what a selection admits of joined rows, in stored order."""
     lines = [(row.key, select_line(row.content, selection)) for row in rows]
     return [line for _, line in sorted(lines) if line]
+
+
+def stored_order(line: bytes) -> tuple[RowKey, bytes]:
+    """Return what the lines of one run are sorted by in an export."""
+    return (run_and_key(line)[1], line)

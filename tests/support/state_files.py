@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 from msgspec.structs import replace
 
 from dr_wandb.core.contract import state_form
@@ -51,3 +52,8 @@ def as_if_large() -> Iterator[None]:
         mock.patch.object(state_files, "SMALL_STATE", 0),
     ):
         yield
+
+
+def as_json(record: msgspec.Struct) -> Any:
+    """Return a record as any JSON reader reads it."""
+    return json.loads(msgspec.json.encode(record))

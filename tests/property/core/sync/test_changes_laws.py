@@ -18,6 +18,7 @@ from tests.property.machine import changes_model as model
 from tests.support import strategies as some
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
+from tests.support.state_files import as_json
 from tests.support.syncing import NAME
 
 AT = "2026-01-01T00:00:00Z"
@@ -68,10 +69,6 @@ edits = st.tuples(
 def edited(old: dict[str, Any], other: dict[str, Any], fields: set[str]) -> dict[str, Any]:
     """Return a node some fields of which are those of another one."""
     return {**old, **{name: other[name] for name in fields}}
-
-
-def as_json(record: Any) -> Any:
-    return json.loads(msgspec.json.encode(record))
 
 
 def calm(run: WandbRun) -> WandbRun:

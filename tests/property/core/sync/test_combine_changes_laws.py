@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,12 +13,9 @@ from dr_wandb.core.contract.codec import decode_changes
 from dr_wandb.core.sync.changes import MOST_FIELDS, path_of
 from dr_wandb.core.sync.combine_changes import combine_changes
 from tests.property.machine import changes_model as model
+from tests.support.state_files import as_json
 
 AT = "2026-01-01T00:00:00Z"
-
-
-def as_json(record: Any) -> Any:
-    return json.loads(msgspec.json.encode(record))
 
 
 @dataclass

@@ -1,12 +1,11 @@
 """Laws of merging: order of arrival does not matter, windows replace, nothing is doubled."""
 
 from itertools import pairwise
-from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.codec import decode_row, run_and_key
+from dr_wandb.core.contract.codec import decode_row
 from dr_wandb.core.contract.encoded_rows import ReceivedRow, encode_rows
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.normalize import instant, normalize_time
@@ -14,7 +13,7 @@ from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun, sn
 from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from tests.support import strategies as some
-from tests.support.arrived_rows import joined_rows, received, selected_lines
+from tests.support.arrived_rows import joined_rows, received, selected_lines, stored_order
 
 rows = some.history_rows()
 copies = st.lists(st.tuples(rows, st.booleans()), max_size=10)
@@ -34,10 +33,6 @@ def inside(row: HistoryRow, window: FetchWindow) -> bool:
 
 def merged(stored: list[bytes], window: FetchWindow, fetched: list[ReceivedRow]) -> list[bytes]:
     return list(merge_lines(outside(stored, window), selected_lines(fetched)))
-
-
-def order(line: bytes) -> Any:
-    return (run_and_key(line)[1], line)
 
 
 @given(copies, copies, some.fetch_windows)
@@ -63,7 +58,7 @@ def test_result_is_what_was_stored_outside_and_what_was_fetched_inside(
     result = merged(kept, window, answer)
     expected = [line for line in kept if not inside(decode_row(line).unwrap(), window)]
     assert sorted(result) == sorted([*expected, *selected_lines(answer)])
-    assert result == sorted(result, key=order)
+    assert result == sorted(result, key=stored_order)
 
 
 @given(copies, copies, copies, st.integers(0, 6), st.integers(0, 3), st.integers(0, 3))
@@ -87,7 +82,7 @@ def test_rows_are_ordered_by_step_timestamp_and_bytes(
     fetched: Copies, selection: HistorySelection
 ) -> None:
     lines = selected_lines(arrive(fetched), selection)
-    assert lines == sorted(lines, key=order)
+    assert lines == sorted(lines, key=stored_order)
 
 
 # --- the tally

@@ -18,17 +18,14 @@ from dr_wandb.core.sync.row_pairs import (
     unite_rows,
 )
 from tests.support import strategies as some
+from tests.support.arrived_rows import stored_order
 
 TIME = 1.7e9
 """Times close to it differ by multiples of 2.4e-7 s, as recorded."""
 
 
-def order(line: bytes) -> Any:
-    return (run_and_key(line)[1], line)
-
-
 def stored(rows: Iterable[HistoryRow]) -> list[bytes]:
-    return sorted(map(encode_line, rows), key=order)
+    return sorted(map(encode_line, rows), key=stored_order)
 
 
 @st.composite
@@ -68,7 +65,7 @@ def test_each_line_of_both_sides_is_in_one_pair(held: list[bytes], came: list[by
 @given(sides, sides)
 def test_pairs_come_in_stored_order(held: list[bytes], came: list[bytes]) -> None:
     given_lines = [theirs or ours for ours, theirs in pair_rows(held, came)]
-    keys = [order(line) for line in given_lines if line is not None]
+    keys = [stored_order(line) for line in given_lines if line is not None]
     assert keys == sorted(keys)
 
 
@@ -140,7 +137,7 @@ def test_union_is_sorted_and_has_each_row_of_both_once(
 ) -> None:
     assume(not compare_rows(held, came).conflicts)  # then they are never united
     united = list(unite_rows(held, came))
-    assert united == sorted(united, key=order)
+    assert united == sorted(united, key=stored_order)
     assert not Counter(came) - Counter(united)
     again = compare_rows(held, united)
     assert (again.missing_rows, again.adds) == (0, len(united) - len(held))

@@ -30,11 +30,6 @@ from tests.support.recordings import CLOCK, ask_all, record
 from tests.support.syncing import files_below
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "recording"
-
-
 def names(source: RecordedSource, query: ListingQuery) -> list[str]:
     return [node["name"] for node in list_nodes(source, query)]
 

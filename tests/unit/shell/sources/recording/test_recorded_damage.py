@@ -15,11 +15,6 @@ from tests.support.memory_source import MemorySource
 from tests.support.recordings import ask_all, record
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "recording"
-
-
 def spoil(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     path = folder / name
     if name == "history/*":
