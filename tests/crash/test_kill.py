@@ -17,6 +17,7 @@ import pytest
 
 from tests.crash.sync_until_killed import project
 from tests.support import syncing
+from tests.support.checkout import ROOT
 from tests.support.scenarios import SCENARIOS, assert_heals, assert_loads, undisturbed
 
 EVERYTHING = os.environ.get("HYPOTHESIS_PROFILE") == "ci"
@@ -37,7 +38,7 @@ def test_export_survives_kills_at_any_moment(
         with subprocess.Popen(
             [sys.executable, "-m", "tests.crash.sync_until_killed", str(tmp_path), str(growth)],
             stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         ) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
@@ -80,7 +81,7 @@ def pausing_process() -> Iterator[PausingProcess]:
         [sys.executable, "-m", "tests.crash.pausing_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ) as process:
         yield PausingProcess(process)
         process.communicate(timeout=10)

@@ -39,10 +39,8 @@ from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forwar
 from dr_wandb.shell.store.export_store import load_document
 from dr_wandb.shell.sync.segment_writer import SegmentWriter
 from dr_wandb.shell.sync.segments import SegmentHeader, find_segment, segment_path
-
-ROOT = Path(__file__).parents[2]
-RECORDING = ROOT / "fixtures/recorded/tiny-vision"
-EXPORT = ROOT / "fixtures/exports/dr-wandb-3.0.3/kept"
+from tests.support.checkout import EXPORT_OF_3_0_3 as EXPORT
+from tests.support.checkout import RECORDING
 
 RECORDED = sorted(path.relative_to(RECORDING) for path in RECORDING.rglob("*.json*"))
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fixtures.make_export_of_3_0_3 import ENTITY, NAME, PROJECT, build_before, grow, grow_after
 
 from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
 from dr_wandb.core.contract.records import SCHEMA_VERSION
+from tests.support.checkout import EXPORT_OF_3_0_3
 
 if TYPE_CHECKING:
     from tests.support.command import Command, Outcome
     from tests.support.server import StandInServer
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "exports" / "dr-wandb-3.0.3" / NAME
+FIXTURE = EXPORT_OF_3_0_3
 
 
 def sync(command: Command, name: str, *flags: str) -> Outcome:

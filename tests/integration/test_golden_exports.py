@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,12 +24,14 @@ from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sources.recording.source import RecordedSource
+from tests.support.checkout import ROOT
 from tests.support.syncing import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = ROOT / "fixtures"
 EXPORTS = FIXTURES / "exports" / "567aa1b"
 OF_VERSIONS = {4: "a419552", 5: "c41e914"}
 """Commits that wrote states of earlier schema versions, whose data files have the present shape.

@@ -28,6 +28,7 @@ from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support.api_exports import Exports
+from tests.support.checkout import ROOT
 from tests.support.offline_logging import (
     HALVES,
     MANY_STEPS,
@@ -659,7 +660,7 @@ def test_recording_replays_to_the_same_bytes(logged: Logged, alone: Alone) -> No
 def test_data_about_the_machine_is_left_out_unless_asked_for(logged: Logged, alone: Alone) -> None:
     """Host names, users and paths would go wherever the export goes."""
     logged.copy(alone.cwd, "rich")
-    place = str(Path(__file__).parents[2]).encode()
+    place = str(ROOT).encode()
     assert alone.export("offline:wandb").code == 0
     plain = runs_in(alone.cwd / "data")["rich"]
     assert plain["metadata"] is None

@@ -23,13 +23,13 @@ from dr_wandb.core.contract.codec import decode_row, decode_snapshot
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.fuzz.targets import (
     RECORDED,
-    RECORDING,
     TARGETS,
     Target,
     replay,
     seeds,
 )
 from tests.support import syncing
+from tests.support.checkout import RECORDING
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME
 

@@ -20,10 +20,10 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension
 from dr_wandb import ExportEngine, ExportRequest, ExportSummary
 from dr_wandb.core.contract.version import VERSION
 from dr_wandb.shell.sources.opening import source_opener
+from tests.support.checkout import RECORDING
 from tests.support.state_files import whole_state
 from tests.support.syncing import ALWAYS_THERE, SOMETIMES_THERE, lines, select, visible
 
-RECORDING = Path(__file__).parents[2] / "fixtures" / "recorded" / "tiny-vision"
 NAME = "demo"
 
 METADATA: dict[str, Any] = {"mode": "metadata"}

@@ -14,11 +14,10 @@ from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.sorting import ExternalSorter
 from tests.support import syncing
+from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.memory_source import MemorySource
 from tests.support.operations import Stopped
 from tests.support.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE, select
-
-EXPORT_OF_3_0_3 = Path(__file__).parents[2] / "fixtures/exports/dr-wandb-3.0.3/kept"
 
 Happening = Callable[[MemorySource], None]
 

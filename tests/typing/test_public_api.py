@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from dr_wandb import DamagedFile, InvalidRequest, NoExport
+from tests.support.checkout import RECORDING
 from tests.typing import public_api
-
-RECORDING = Path(__file__).parents[2] / "fixtures" / "recorded" / "tiny-vision"
 
 
 def test_public_api_does_what_its_types_say(tmp_path: Path) -> None:

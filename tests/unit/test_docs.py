@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,13 +32,12 @@ from dr_wandb.core.inspect.verify import FindingKind, NoteKind
 from dr_wandb.core.offline.scan_report import NoticeKind
 from dr_wandb.core.sync.plan import FetchKind
 from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
+from tests.support.checkout import ROOT
 
 if TYPE_CHECKING:
     from enum import StrEnum
 
     from dr_wandb.core.contract.criteria import Criterion
-
-ROOT = Path(__file__).parents[2]
 
 
 def read(name: str) -> str:

@@ -15,8 +15,8 @@ import pytest
 
 import dr_wandb
 from dr_wandb.core.contract.failures import EXIT_CODES, DrWandbError
+from tests.support.checkout import ROOT
 
-ROOT = Path(__file__).parents[2]
 NAMES = [name for name in dr_wandb.__all__ if name != "__version__"]
 PUBLIC = {name: getattr(dr_wandb, name) for name in NAMES}
 OWN = {"ExportState"}

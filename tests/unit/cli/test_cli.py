@@ -14,10 +14,9 @@ from dr_wandb.cli import run
 from dr_wandb.core.contract.criteria import Criterion
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from tests.support import syncing
+from tests.support.checkout import RECORDING
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME
-
-RECORDING = Path(__file__).parents[3] / "fixtures" / "recorded" / "tiny-vision"
 
 RequestOf = Callable[..., ExportRequest]
 

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from dr_wandb.cli import run
-
-RECORDING = Path(__file__).parents[3] / "fixtures" / "recorded" / "tiny-vision"
+from tests.support.checkout import RECORDING
 
 OWN_PROCESS = """
 import gc

@@ -20,11 +20,11 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun, RunListing
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.support import syncing
+from tests.support.checkout import RECORDING
 from tests.support.memory_run import MemoryRun, step_of
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, select
 
-RECORDING = Path(__file__).parents[4] / "fixtures" / "recorded" / "tiny-vision"
 SELECTIONS = (
     None,
     None,

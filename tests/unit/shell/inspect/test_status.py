@@ -25,6 +25,7 @@ from dr_wandb.core.inspect.status import describe_status, describe_statuses
 from dr_wandb.shell.inspect.status import find_exports, read_status
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests.support import syncing
+from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, select
 
@@ -178,7 +179,7 @@ def test_status_of_an_export_that_does_not_read_is_its_problem(
 
 
 def test_status_of_an_export_of_3_0_3_reads() -> None:
-    root = Path(__file__).parents[4] / "fixtures/exports/dr-wandb-3.0.3"
+    root = EXPORT_OF_3_0_3.parent
     status = read_status(ExportStore(name="kept", data_root=root), NOW)
     assert (status.problem, status.runs, status.rows) == (None, 5, 39)
     assert describe_status(status)

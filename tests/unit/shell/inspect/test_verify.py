@@ -37,11 +37,10 @@ from dr_wandb.shell.inspect import checking
 from dr_wandb.shell.inspect.verify import compare_with_source, read_and_verify, verify_export
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore, load_state
 from tests.support import syncing
+from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.memory_source import MemorySource
 from tests.support.state_files import put_state, whole_state
 from tests.support.syncing import NAME, select
-
-EXPORT_OF_3_0_3 = Path(__file__).parents[4] / "fixtures/exports/dr-wandb-3.0.3/kept"
 
 Files = dict[str, bytes]
 
