@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tools.plain_english import find_in_document
+
 TESTS = Path(__file__).parents[1]
 README = (TESTS / "README.md").read_text(encoding="utf-8")
 MODULES = {path.relative_to(TESTS).as_posix(): path for path in TESTS.rglob("*.py")}
@@ -23,6 +25,10 @@ def test_readme_names_files_and_folders_that_exist() -> None:
 def test_readme_names_each_module_that_tests_share() -> None:
     shared = [path.name for path in (TESTS / "support").glob("*.py") if path.name != "__init__.py"]
     assert [name for name in shared if f"`{name}`" not in README] == []
+
+
+def test_readme_is_in_plain_words() -> None:
+    assert [*find_in_document(TESTS / "README.md")] == []
 
 
 def test_readme_names_each_folder_of_tests() -> None:
