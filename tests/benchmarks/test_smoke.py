@@ -205,7 +205,7 @@ def test_scale_changes_the_size_of_every_project() -> None:
         )
 
 
-def test_document_has_a_place_for_the_tables() -> None:
+def test_document_has_the_markers_for_the_tables() -> None:
     before, begin, rest = DOCUMENT.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     assert begin

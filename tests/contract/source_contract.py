@@ -148,7 +148,7 @@ class SourceContract:
         assert described.summary.items() <= run.summary_metrics.items()
         assert bool(run.storage_id) if self.has_server else run.storage_id is None
 
-    def test_storage_ids_tell_runs_apart(self, source: Source) -> None:
+    def test_storage_ids_of_runs_differ(self, source: Source) -> None:
         storage_ids = Counter(run.storage_id for run in list_all(source).values())
         if self.has_server:
             assert set(storage_ids.values()) == {1}

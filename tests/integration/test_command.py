@@ -64,7 +64,7 @@ def build(project: Project, runs: int, rows: int = 3) -> None:
             run.export_parquet()
 
 
-def test_sync_tells_its_progress_and_leaves_only_the_documented_files(
+def test_sync_reports_its_progress_and_leaves_only_the_documented_files(
     project: Project, command: Command
 ) -> None:
     build(project, 40)
@@ -178,7 +178,7 @@ print(json.dumps([answers, [name for name in heavy if name in sys.modules]]))
     assert heavy == []
 
 
-def test_flags_may_come_in_any_place(project: Project, command: Command) -> None:
+def test_flags_may_come_before_and_after_the_project(project: Project, command: Command) -> None:
     run = project.add_run("run")
     run.log_all([{"a": 1.5}, {"b": 2.5}, {"c": 3.5}])
     before = command(

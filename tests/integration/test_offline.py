@@ -406,7 +406,7 @@ def test_resumed_run_is_one_run_when_its_processes_wrote_two_folders(
     assert run["summary_metrics"]["second"] == 3
 
 
-def test_steps_of_a_resumed_run_go_on_where_the_file_says_that_it_was_resumed(
+def test_steps_of_a_resumed_run_continue_if_the_file_says_that_it_was_resumed(
     logged: Logged, tmp_path: Path
 ) -> None:
     """Two rows would stand at each step, and a curve would go back to its beginning.

@@ -121,7 +121,7 @@ def test_refusal_is_one_line_while_it_is_recorded_and_in_the_recording(
         assert done.summary["run_count"] == 3
 
 
-def test_doctor_tells_a_project_that_is_not_listed_from_a_history_that_is_not_given(
+def test_doctor_distinguishes_a_project_that_is_not_listed_from_a_history_that_is_refused(
     project: Project, command: Command
 ) -> None:
     project.add_run("run").log({"loss": 1})

@@ -163,7 +163,7 @@ def test_other_scope_adds_what_it_admits_and_keeps_what_was_there(
     exports.assert_converged()
 
 
-def test_filters_of_w_and_b_tell_who_has_left(exports: Exports) -> None:
+def test_run_leaves_the_scope_when_the_filters_of_w_and_b_no_longer_match(exports: Exports) -> None:
     runs = add_runs(exports.project)
     scope = RunScope(filters={"config.lr": {"$lt": 0.15}})
     exports.sync(scope=scope)

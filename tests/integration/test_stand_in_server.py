@@ -299,7 +299,7 @@ emit(describe(lambda: api._service_api.execute_graphql(query)))
 # Plain HTTP.
 
 
-def test_filters_follow_mongo(stand_in: StandInServer, project: Project) -> None:
+def test_filters_select_as_those_of_mongodb_do(stand_in: StandInServer, project: Project) -> None:
     for number in range(4):
         project.add_run(
             f"r{number}",

@@ -156,7 +156,7 @@ def test_no_run_is_fully_exported_when_the_export_is_damaged(exports: Exports) -
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
-def test_command_verifies_and_tells_the_status(
+def test_command_verifies_and_prints_the_status(
     command: Command, project: Project, flags: tuple[str, ...]
 ) -> None:
     add_run(project, "done").finish()

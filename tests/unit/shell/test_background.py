@@ -120,7 +120,7 @@ def test_threads_are_an_executor() -> None:
         threads.submit(int)
 
 
-def test_shutdown_waits_for_work_unless_it_is_told_not_to() -> None:
+def test_shutdown_waits_for_work_unless_asked_not_to() -> None:
     ended = threading.Event()
     threads = DaemonThreads(1)
     under_way, waiting = threads.submit(ended.wait, SOON), threads.submit(ended.wait, SOON)
@@ -182,7 +182,7 @@ def test_lanes_have_their_own_threads_and_give_all_answers() -> None:
     assert list(in_lanes([], work)) == []
 
 
-def test_work_of_all_lanes_that_was_not_begun_is_dropped_after_an_error() -> None:
+def test_work_of_all_lanes_that_was_not_started_is_dropped_after_an_error() -> None:
     begun: list[int] = []
     ended = threading.Event()
 

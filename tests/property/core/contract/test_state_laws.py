@@ -141,7 +141,7 @@ def _with_known_kinds(tracking: RunTracking) -> RunTracking:
 
 
 @given(some.export_states)
-def test_state_that_calls_missing_rows_lacking_reads_without_them(state: ExportState) -> None:
+def test_state_with_the_former_name_of_missing_rows_reads_without_them(state: ExportState) -> None:
     """States of builds before the release of schema version 4 have these names."""
     document = msgspec.json.decode(encode_document(state))
     for tracking in document["runs"].values():

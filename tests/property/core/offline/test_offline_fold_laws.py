@@ -120,7 +120,7 @@ def test_fold_is_that_of_the_records_one_by_one(producer: str, payloads: list[by
     assert replace(fold, replay=None) == folded_one_by_one(everything)
 
 
-def test_machine_of_several_writers_does_not_depend_on_where_reading_stopped() -> None:
+def test_machine_of_several_writers_does_not_depend_on_the_byte_at_which_reading_stopped() -> None:
     """Metadata named another program once the run had been read from the index."""
     first, second = (environment_record(writer_id=name, program=name) for name in "ba")
     payloads = [header_record(), run_record(), first, second]

@@ -256,7 +256,7 @@ def test_rows_that_are_kept_are_read_with_the_partial_decoder_alone(
 
 
 @pytest.mark.parametrize("place", [0, 20, 40, 60, 120])
-def test_row_that_lies_apart_from_its_run_is_kept(place: int) -> None:
+def test_row_that_is_apart_from_its_run_is_kept(place: int) -> None:
     runs = [(run_id, rows_with_an_odd_byte_form(run_id, 40)) for run_id in "abc"]
     content, ranges = ranges_of(iter(runs))
     lines = content.splitlines(keepends=True)

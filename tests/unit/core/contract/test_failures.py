@@ -60,9 +60,7 @@ EXAMPLES: list[tuple[Failure, int]] = [
 
 
 @pytest.mark.parametrize(("failure", "code"), EXAMPLES, ids=lambda value: type(value).__name__)
-def test_failure_says_what_failed_and_where_in_one_or_two_lines(
-    failure: Failure, code: int
-) -> None:
+def test_failure_describes_itself_in_one_or_two_lines(failure: Failure, code: int) -> None:
     lines = failure.describe().splitlines()
     assert 1 <= len(lines) <= 2
     assert all(line and line[0] != " " and not line.startswith("Error") for line in lines)

@@ -980,7 +980,7 @@ def test_unknown_count_is_short_when_a_held_row_is_missing() -> None:
     assert export.lines == run.expected()
 
 
-def test_unknown_count_lets_rows_go_after_three_answers_when_they_lie_beyond_the_last_step() -> (
+def test_unknown_count_lets_rows_go_after_three_answers_when_they_are_beyond_the_last_step() -> (
     None
 ):
     run, export = held_run(6, counted=False)
@@ -1021,7 +1021,7 @@ def test_unknown_count_of_a_reset_run_is_not_zero() -> None:
 # Other selections
 
 
-def test_other_selection_takes_the_place_of_the_old_one_when_it_is_proven() -> None:
+def test_other_selection_replaces_the_old_one_when_it_is_proven() -> None:
     run, export = held_run(6)
 
     # Fewer rows are wanted.

@@ -60,7 +60,7 @@ def test_text_that_is_not_certainly_a_secret_stays(text: str) -> None:
     }
 
 
-def test_named_secret_is_removed_wherever_it_stands() -> None:
+def test_named_secret_is_removed_from_every_text() -> None:
     header = base64.b64encode(f"api:{KEY}".encode()).decode()
     value = {
         "key": KEY,

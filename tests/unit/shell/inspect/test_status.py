@@ -57,7 +57,7 @@ def store(source: MemorySource, tmp_path: Path) -> ExportStore:
     return ExportStore(name=NAME, data_root=tmp_path)
 
 
-def test_status_tells_what_is_held_and_what_became_of_each_run(store: ExportStore) -> None:
+def test_status_reports_what_is_held_and_what_became_of_each_run(store: ExportStore) -> None:
     status = read_status(store, NOW)
     assert (status.entity, status.project, status.mode) == ("entity", "project", ExportMode.HISTORY)
     assert (status.runs, status.rows, status.problem, status.sync) == (4, 12, None, None)
@@ -110,7 +110,7 @@ def test_status_is_printed_in_lines(store: ExportStore) -> None:
     )
 
 
-def test_status_tells_selection_scope_and_short_runs_in_words(
+def test_status_reports_selection_scope_and_short_runs_in_words(
     source: MemorySource, tmp_path: Path
 ) -> None:
     scope = RunScope(states=("finished", "running"), created_after="2025-01-01")
@@ -126,7 +126,7 @@ def test_status_tells_selection_scope_and_short_runs_in_words(
     assert status.out_of_scope == {"live": "2026-01-01T00:00:40Z"}
 
 
-def test_status_of_a_metadata_export_tells_of_no_history(
+def test_status_of_a_metadata_export_reports_no_history(
     source: MemorySource, tmp_path: Path
 ) -> None:
     syncing.sync(source, tmp_path, mode="metadata")
@@ -190,7 +190,7 @@ def test_status_raises_when_there_is_no_export(tmp_path: Path) -> None:
         read_status(ExportStore(name="none", data_root=tmp_path), NOW)
 
 
-def test_status_tells_whether_a_sync_is_at_work_or_was_interrupted(store: ExportStore) -> None:
+def test_status_reports_whether_a_sync_is_at_work_or_was_interrupted(store: ExportStore) -> None:
     folder = store.export_dir
     (folder / ".staging").mkdir()
     (folder / ".staging" / "00.segment").touch()

@@ -340,7 +340,7 @@ def test_verify_names_a_few_findings_of_a_kind_and_counts_the_others(tmp_path: P
     assert unread[-1].problem == "and 15 more like these"
 
 
-def test_report_tells_what_to_do_once_for_each_kind(tmp_path: Path) -> None:
+def test_report_says_what_to_do_once_for_each_kind(tmp_path: Path) -> None:
     files = with_lines("history.jsonl", lambda lines: lines.extend([b"oops\n"] * 3))
     lines = describe_report(verify_export(put(files, tmp_path)))
     assert lines[0].startswith("export (entity/project) is not sound: ")
@@ -657,7 +657,7 @@ def test_comparison_names_the_runs_that_are_not_in_the_export(tmp_path: Path) ->
     assert "  'c' (third): outside of the scope of this export" in describe_comparison(comparison)
 
 
-def test_comparison_tells_beside_the_runs_what_no_export_holds(tmp_path: Path) -> None:
+def test_comparison_reports_beside_the_runs_what_no_export_holds(tmp_path: Path) -> None:
     """Somebody who deletes the runs that are listed would else lose files, media and artifacts."""
     source = project()
     syncing.sync(source, tmp_path)

@@ -90,7 +90,7 @@ def test_dense_steps_cost_few_pages() -> None:
     assert len(server.pages) < 30
 
 
-def test_steps_that_are_dense_in_one_place_cost_few_pages() -> None:
+def test_steps_that_are_dense_in_one_range_cost_few_pages() -> None:
     server = Server([*range(20_000), 10_000_000])
     assert len(server.read(0, 10_000_001, 20_001)) == 20_001
     assert len(server.pages) < 100

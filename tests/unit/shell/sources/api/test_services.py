@@ -94,7 +94,7 @@ def test_requests_go_on_when_no_second_session_is_to_be_had() -> None:
     assert (opener.count, services.count) == (1, 1)
 
 
-def test_request_that_fails_leaves_its_place() -> None:
+def test_request_that_fails_no_longer_counts_as_waiting() -> None:
     opener = Opener()
     services = services_with(opener)
     for _ in range(10 * FULL * OFTEN):

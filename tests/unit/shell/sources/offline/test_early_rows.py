@@ -165,7 +165,7 @@ def test_rows_that_a_fetch_has_to_look_at_are_not_written_early(
 
 
 @pytest.mark.parametrize("run_id", ["../../outside", "/outside", "a\0b", ".."])
-def test_run_does_not_choose_where_its_rows_are_written(
+def test_run_id_does_not_choose_the_folder_of_its_rows(
     run_id: str, tmp_path: Path, early: Path
 ) -> None:
     put(tmp_path / "wandb", "run", whole_run(run_id))

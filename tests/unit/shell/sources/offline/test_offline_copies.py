@@ -84,7 +84,7 @@ def test_file_with_a_record_of_its_own_is_no_copy(part: bytes) -> None:
     assert not is_copy(part, WHOLE)
 
 
-def test_damaged_file_is_no_copy_of_one_that_lacks_its_records() -> None:
+def test_damaged_file_is_no_copy_of_one_without_its_records() -> None:
     assert not is_copy(damaged(WHOLE, BLOCK + 50), damaged(WHOLE, 3 * BLOCK))
 
 
@@ -96,7 +96,7 @@ def of_host(host: str, steps: range) -> list[bytes]:
     return [run_record(), environment_record(host=host), *rows_of(steps), exit_record()]
 
 
-def test_two_files_begun_in_the_same_second_are_two_parts(folder: Path, data_root: Path) -> None:
+def test_two_files_started_in_the_same_second_are_two_parts(folder: Path, data_root: Path) -> None:
     """The rows of the shorter file were lost: it was taken for a copy that differs."""
     put(folder / "one", "run", of_host("one", range(3)))
     put(folder / "two", "run", of_host("two", range(3, 9)))
@@ -160,7 +160,7 @@ LONG_FILE = file_of([header_record(), run_record(), *MANY_ROWS, exit_record()])
     ids=["first", "last", "same block", "three copies"],
 )
 @pytest.mark.parametrize("content", [WHOLE, LONG_FILE], ids=["short", "long"])
-def test_copies_that_are_damaged_in_other_places_are_read_as_one(
+def test_copies_that_are_damaged_at_other_bytes_are_read_as_one(
     folder: Path, data_root: Path, copies: tuple[list[int], ...], content: bytes
 ) -> None:
     """Both were counted, so the run was short of their sum in every sync."""
@@ -245,7 +245,7 @@ def test_part_that_is_gone_is_noticed_though_another_began_with_it(
     assert sync_folder(folder, data_root).failures == ()
 
 
-def test_copy_takes_the_place_of_the_file_that_is_gone(folder: Path, data_root: Path) -> None:
+def test_copy_replaces_the_file_that_is_gone(folder: Path, data_root: Path) -> None:
     path = put(folder / "one", "run", whole_run())
     put(folder / "two", "run", whole_run())
     sync_folder(folder, data_root)
@@ -254,7 +254,7 @@ def test_copy_takes_the_place_of_the_file_that_is_gone(folder: Path, data_root: 
     assert (summary.failures, summary.history_count) == ((), 5)
 
 
-def test_copy_that_was_under_way_takes_the_place_of_its_file(folder: Path, data_root: Path) -> None:
+def test_copy_that_was_under_way_replaces_its_file(folder: Path, data_root: Path) -> None:
     """A copy that was seen with its header alone was no candidate: its file was gone for ever."""
     path = put(folder / "one", "run", whole_run())
     copy = put(folder / "two", "run", HEADER)
@@ -332,7 +332,7 @@ def test_file_that_is_another_one_now_is_compared_again(
     assert sorted(len(run.files) for run in second.runs) == [2]
 
 
-def test_copies_that_were_begun_at_other_moments_are_not_compared(
+def test_copies_that_were_started_at_other_moments_are_not_compared(
     folder: Path, compared: list[int]
 ) -> None:
     for number, started in enumerate(("2026-01-01T00:00:00Z", LATER)):

@@ -45,7 +45,7 @@ LAST = "2026-01-01T00:40:00Z"
 # --- where the files lie
 
 
-def test_runs_are_found_wherever_they_lie(folder: Path) -> None:
+def test_runs_are_found_in_folders_of_any_depth(folder: Path) -> None:
     put(folder, "a", whole_run("a"))
     put(folder / "deep" / "er" / "wandb", "b", whole_run("b"))
     (folder / "run-c.wandb").write_bytes(file_of(whole_run("c")))

@@ -183,7 +183,7 @@ def test_file_of_a_run_that_was_forked_at_no_number_is_not_read_again(
 # --- what is read on, and what is read whole
 
 
-def test_file_that_grew_is_read_on_from_where_it_ended(
+def test_file_that_grew_is_read_from_its_former_end(
     folder: Path, data_root: Path, read: list[tuple[int, int]]
 ) -> None:
     payloads = [header_record(), run_record(), *rows_of(range(5))]

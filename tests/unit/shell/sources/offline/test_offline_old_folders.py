@@ -437,7 +437,7 @@ def test_first_row_stays_when_the_session_before_is_not_there(folder: Path) -> N
     assert steps_of(open_folder(folder)) == [2, 3, 4]
 
 
-def test_run_that_was_begun_again_keeps_all_rows(folder: Path) -> None:
+def test_run_that_was_started_again_keeps_all_rows(folder: Path) -> None:
     put_old(folder, history=rows_of([0, 1]), mode="run")
     own = [{**row, "_timestamp": row["_timestamp"] + 1300} for row in rows_of([0, 1])]
     later: dict[str, Any] = {

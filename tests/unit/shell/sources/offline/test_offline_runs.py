@@ -231,7 +231,7 @@ def test_resumed_run_counts_its_steps_on() -> None:
     assert (fold.rows, fold.last_step, fold.end_step) == (6, 31, 31)
 
 
-def test_run_that_is_begun_again_keeps_the_steps_as_written() -> None:
+def test_run_that_is_started_again_keeps_the_steps_as_written() -> None:
     first = fold_of(run_record(config={"a": 1}), *[row_record({"_step": step}) for step in (0, 1)])
     payloads = [run_record(config={"b": 1}), row_record({"_step": 0})]
     fold = reading_of(payloads, first, resumes=False).fold
