@@ -91,12 +91,12 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.describe import describe_plan as describe_plan
     from dr_wandb.core.sync.listing_plan import ListingPlan as ListingPlan
     from dr_wandb.core.sync.listing_plan import plan_listing as plan_listing
-    from dr_wandb.core.sync.plan import FetchKind as FetchKind
     from dr_wandb.core.sync.plan import PartFetch as PartFetch
     from dr_wandb.core.sync.plan import RunAction as RunAction
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
     from dr_wandb.core.sync.plan import SyncPlan as SyncPlan
     from dr_wandb.core.sync.plan import plan_sync as plan_sync
+    from dr_wandb.core.sync.plan_kinds import FetchKind as FetchKind
     from dr_wandb.core.sync.plan_kinds import ListingKind as ListingKind
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
@@ -145,7 +145,7 @@ _HOMES = {
     "ExportSummary": "core.sync.summary",
     "FailedRun": "core.contract.unproven_runs",
     "Failure": "core.contract.failures",
-    "FetchKind": "core.sync.plan",
+    "FetchKind": "core.sync.plan_kinds",
     "FetchWindow": "core.contract.fetch_window",
     "FieldChange": "core.contract.changes",
     "FileNotice": "core.offline.scan_report",

@@ -28,7 +28,8 @@ from dr_wandb.core.sync.advance import PartOutcome, RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
-from dr_wandb.core.sync.plan import FetchKind, PartFetch, plan_sync
+from dr_wandb.core.sync.plan import PartFetch, plan_sync
+from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows, unite_rows
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 from tests.support import strategies as some

@@ -30,8 +30,7 @@ from dr_wandb.core.contract.values import json_safe
 from dr_wandb.core.inspect.doubts import AbsenceKind, DoubtKind
 from dr_wandb.core.inspect.verify import FindingKind, NoteKind
 from dr_wandb.core.offline.scan_report import NoticeKind
-from dr_wandb.core.sync.plan import FetchKind
-from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
+from dr_wandb.core.sync.plan_kinds import FetchKind, ListingKind, PlanKind
 from tests.support.checkout import ROOT
 
 if TYPE_CHECKING:

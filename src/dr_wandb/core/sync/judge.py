@@ -53,7 +53,7 @@ from dr_wandb.core.sync.next_evidence import (
     why_short,
     with_difference,
 )
-from dr_wandb.core.sync.plan import FetchKind
+from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict
 
 MISSED_SYNCS = 3

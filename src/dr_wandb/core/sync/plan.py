@@ -30,7 +30,7 @@ from dr_wandb.core.contract.request import ExportRequest, SyncMode, selection_in
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
-from dr_wandb.core.sync.plan_kinds import PlanKind
+from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
 
 ROWS_PER_REQUEST = 5000
 """Live history rows per request that the estimate of a plan assumes."""
@@ -45,29 +45,6 @@ class RunAction(StrEnum):
     MISSING = "missing"
     PRUNE = "prune"
     FORGET = "forget"
-
-
-class FetchKind(StrEnum):
-    """Why rows are read, for programs. The names of kinds never change.
-
-    The last four belong to a whole read that follows a tail in the same sync: no plan has them.
-    """
-
-    RECONCILE = "reconcile"
-    FIRST = "first"
-    SELECTION = "selection"
-    SHAPE = "shape"
-    AGAIN = "again"
-    TAIL = "tail"
-    UNCOUNTED = "uncounted"
-    SHRANK = "shrank"
-    STEPLESS = "stepless"
-    REWOUND = "rewound"
-    LOOK = "look"
-    NO_POSITION = "no_position"
-    TAIL_REWRITTEN = "tail_rewritten"
-    TAIL_SHORT = "tail_short"
-    STALLED = "stalled"
 
 
 class PartFetch(Record, frozen=True, kw_only=True):

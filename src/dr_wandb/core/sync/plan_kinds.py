@@ -1,4 +1,4 @@
-"""Why a sync lists and plans what it does, as kinds for programs.
+"""Why a sync lists, plans and reads what it does, as kinds for programs.
 
 Rules
 - Each kind has a reason for people beside it. Reasons may be reworded; kinds stay.
@@ -36,3 +36,26 @@ class PlanKind(StrEnum):
     UNCHANGED = "unchanged"
     SETTLED = "settled"
     GONE = "gone"
+
+
+class FetchKind(StrEnum):
+    """Why rows are read, for programs. The names of kinds never change.
+
+    The last four belong to a whole read that follows a tail in the same sync: no plan has them.
+    """
+
+    RECONCILE = "reconcile"
+    FIRST = "first"
+    SELECTION = "selection"
+    SHAPE = "shape"
+    AGAIN = "again"
+    TAIL = "tail"
+    UNCOUNTED = "uncounted"
+    SHRANK = "shrank"
+    STEPLESS = "stepless"
+    REWOUND = "rewound"
+    LOOK = "look"
+    NO_POSITION = "no_position"
+    TAIL_REWRITTEN = "tail_rewritten"
+    TAIL_SHORT = "tail_short"
+    STALLED = "stalled"

@@ -7,7 +7,7 @@ from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.unproven_runs import ShortKind
-from dr_wandb.core.sync.plan import FetchKind
+from dr_wandb.core.sync.plan_kinds import FetchKind
 
 
 class Keep(StrEnum):

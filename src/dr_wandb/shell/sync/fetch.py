@@ -29,7 +29,8 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
-from dr_wandb.core.sync.plan import FetchKind, PartFetch
+from dr_wandb.core.sync.plan import PartFetch
+from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
 from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores

@@ -30,7 +30,8 @@ from dr_wandb.core.contract.state import ExportState, RunTracking, latest
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.describe import describe_plan
 from dr_wandb.core.sync.listing_plan import IDS_PER_QUERY, ListingPlan, plan_listing
-from dr_wandb.core.sync.plan import FetchKind, RunAction, SyncPlan, plan_sync
+from dr_wandb.core.sync.plan import RunAction, SyncPlan, plan_sync
+from dr_wandb.core.sync.plan_kinds import FetchKind
 from tests.support import strategies as some
 
 listed_runs = st.lists(some.listings, max_size=5)

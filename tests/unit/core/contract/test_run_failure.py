@@ -14,8 +14,7 @@ from dr_wandb.core.inspect.doubts import AbsenceKind, DoubtKind
 from dr_wandb.core.inspect.shortfalls import LagKind
 from dr_wandb.core.inspect.verify import NoteKind
 from dr_wandb.core.offline.scan_report import NoticeKind
-from dr_wandb.core.sync.plan import FetchKind
-from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
+from dr_wandb.core.sync.plan_kinds import FetchKind, ListingKind, PlanKind
 
 SOURCE = Path(dr_wandb.__file__).parent
 

@@ -30,7 +30,7 @@ from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.sync import case
 from dr_wandb.core.sync.judge import judge
-from dr_wandb.core.sync.plan import FetchKind
+from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.verdict import ReadWhole
 from tests.support.judged_export import JudgedExport, Synced
 from tests.support.real_server import START, Answer, RealServer

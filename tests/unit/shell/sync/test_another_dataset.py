@@ -19,7 +19,7 @@ from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.combine_changes import combine_changes
 from dr_wandb.core.sync.describe import describe_changes
-from dr_wandb.core.sync.plan import FetchKind
+from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
 from dr_wandb.shell.sources.opening import source_opener
