@@ -144,8 +144,8 @@ def answers(query: ListingQuery, run_id: str, created_at: str | None) -> bool:
             return True
         case RunsById(run_ids=run_ids):
             return run_id in run_ids
-        case RunsCreatedSince(since=since):
-            created, start = instant(created_at), instant(since)
+        case _:
+            created, start = instant(created_at), instant(query.since)
             return created is not None and start is not None and created >= start
 
 
