@@ -43,10 +43,7 @@ def decode_record(payload: bytes) -> Result[RunFileRecord, str]:
     except DecodeError as error:
         return Failure(f"the record cannot be read: {error}")
     kind = message.WhichOneof("kind")
-    try:
-        return Success(_DECODERS[kind](getattr(message, kind)) if kind else OtherRecord())
-    except ValueError as error:
-        return Failure(str(error))
+    return Success(_DECODERS[kind](getattr(message, kind)) if kind else OtherRecord())
 
 
 def path_of(item: Any) -> Path:
