@@ -210,15 +210,13 @@ def _in_one_array(
     width = (int((ends - begins).max(initial=1)) + 7) // 8
     at, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
     at[owners], length[owners] = begins, ends - begins
-    shortest = int(length.min(initial=0))
     grid = np.empty((count, width + 1), np.uint64)
     grid[:, width] = _COMMA
     for index in range(width):
         grid[:, index] = words[at + 8 * index]
-        if shortest < 8 * (index + 1):
-            held = np.minimum(np.maximum(length - 8 * index, 0), 8)
-            grid[:, index] &= _MASKS[held]
-            grid[:, index] |= _PADDING[held]
+        held = np.minimum(np.maximum(length - 8 * index, 0), 8)
+        grid[:, index] &= _MASKS[held]
+        grid[:, index] |= _PADDING[held]
     grid[length == 0, 0] = _NULL
     try:
         cells: Cells = msgspec.json.decode(b"[%b]" % grid.tobytes()[:-8])
