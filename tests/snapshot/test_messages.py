@@ -16,7 +16,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from dr_wandb.cli import run
 from dr_wandb.cli.command import SUBCOMMANDS
-from tests.unit.core.contract.test_failures import EXAMPLES
+from tests.support.failure_examples import EXAMPLES
 
 SOURCE = Path(__file__).parents[2] / "src" / "dr_wandb"
 

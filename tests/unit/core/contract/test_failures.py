@@ -7,56 +7,11 @@ import pytest
 from dr_wandb.core.contract import failures
 from dr_wandb.core.contract.failures import (
     EXIT_CODES,
-    AccessRefused,
-    BadEnvironment,
-    DamagedFile,
-    DiskRefused,
     DrWandbError,
     Failure,
-    InTheWay,
-    InvalidRequest,
-    KeyRefused,
-    LeadsOutside,
-    Locked,
-    MixedRuns,
-    NewerSchema,
     NoApiKey,
-    NoExport,
-    NoProject,
-    NotRecorded,
-    RunsVanished,
-    ServerTooOld,
-    Unfinished,
-    Unreachable,
-    WrongExport,
 )
-
-EXAMPLES: list[tuple[Failure, int]] = [
-    (InvalidRequest(problems=("name must not be blank", "mode must be one of a, b")), 2),
-    (WrongExport(path="data/a/state.json", found="ml/moe", wanted="ml/base"), 2),
-    (NoProject(entity="ml", project="moe"), 4),
-    (AccessRefused(entity="ml", project="moe", detail="HTTP 403"), 4),
-    (BadEnvironment(problems=("WANDB_MODE='x': Input should be 'online'",)), 2),
-    (NoApiKey(host="api.wandb.ai"), 4),
-    (KeyRefused(host="api.wandb.ai"), 4),
-    (KeyRefused(host="api.wandb.ai", detail="expired"), 4),
-    (Unreachable(host="api.wandb.ai", detail="HTTP 503"), 5),
-    (Unreachable(host="api.wandb.ai"), 5),
-    (Unreachable(host="api.wandb.ai", detail="HTTP 503", answered=True), 5),
-    (ServerTooOld(host="wandb.example", fields=("historyKeys", "state")), 5),
-    (DamagedFile(path="data/a/runs.jsonl", line=3, reason="torn", remedy="restore it"), 6),
-    (DamagedFile(path="data/a/state.json", reason="torn", remedy="restore it"), 6),
-    (NewerSchema(path="data/a/state.json", found=3, known=2), 6),
-    (NoExport(path="data/a"), 6),
-    (Locked(path="data/a", holder="process 4"), 7),
-    (NotRecorded(path="rec", question="run abc"), 8),
-    (DiskRefused(path="data/a", reason="disk full"), 9),
-    (Unfinished(path="data/a/runs.jsonl", reason="disk full"), 9),
-    (InTheWay(path="data/a/.staging", found="a file", wanted="a folder"), 9),
-    (RunsVanished(name="a", vanished=9, known=10), 10),
-    (LeadsOutside(path="data/a", target="/elsewhere/b"), 2),
-    (MixedRuns(run_id="run", projects=("ml/base", "ml/moe")), 2),
-]
+from tests.support.failure_examples import EXAMPLES
 
 
 @pytest.mark.parametrize(("failure", "code"), EXAMPLES, ids=lambda value: type(value).__name__)
