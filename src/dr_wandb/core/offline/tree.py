@@ -39,12 +39,15 @@ class Tree:
         branch[path[-1]] = value
 
     def spread(self, path: Path, value: Any) -> None:
-        """Set a leaf, or for an object the leaves of its members."""
-        if not isinstance(value, dict):
-            self.set(path, value)
-            return
-        for key, member in value.items():
-            self.spread((*path, key), member)
+        """Set a leaf, or for an object the leaves of its members, at any depth."""
+        waiting: list[Leaf] = [(path, value)]
+        while waiting:
+            at, found = waiting.pop()
+            if isinstance(found, dict):
+                members = [((*at, key), member) for key, member in found.items()]
+                waiting.extend(reversed(members))
+            else:
+                self.set(at, found)
 
     def remove(self, path: Path) -> None:
         """Remove the leaf at a path, or all leaves below it."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -19,6 +20,7 @@ from dr_wandb.core.offline.line_objects import objects_in
 from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.records import Change, HeaderRecord, RunRecord, SystemSample
 from dr_wandb.core.offline.run import RunFold
+from dr_wandb.core.offline.tree import Tree
 from dr_wandb.core.offline.wire import HISTORY, ROOM, find_items, find_kinds
 
 # Records
@@ -164,3 +166,15 @@ def columns_in(*rows: dict[str, str]) -> dict[str, Cells] | None:
 def test_texts_of_many_digits_are_read_as_the_numbers_that_they_are(texts: list[str]) -> None:
     columns = columns_in(*({"loss": text} for text in texts))
     assert columns == {"_step": [0, 1], "loss": [float(text) for text in texts]}
+
+
+def test_object_nested_deeper_than_python_calls_is_spread_in_order() -> None:
+    value: dict[str, Any] = {"a": 1, "b": 2}
+    for _ in range(3000):
+        value = {"x": value, "y": 0}
+    tree = Tree()
+    tree.spread(("k",), value)
+    leaves = list(tree.leaves())
+    assert len(leaves) == 3002
+    assert [path[-1] for path, _ in leaves[:2]] == ["a", "b"]
+    assert [path for path, _ in leaves[-2:]] == [("k", "x", "y"), ("k", "y")]
