@@ -1,12 +1,21 @@
-"""Sessions do nothing that cannot be typed by hand; CONTRIBUTING.md says how."""
+"""Sessions do nothing that cannot be typed by hand; CONTRIBUTING.md says how.
+
+Versions are written once, in pyproject.toml: those of Python in the classifiers, the lowest wandb
+among the dependencies.
+"""
+
+import re
+import tomllib
+from pathlib import Path
 
 import nox
 
 nox.options.sessions = ["lint", "typing", "tests"]
 nox.options.default_venv_backend = "venv"
 
-PYTHONS = ["3.11", "3.12", "3.13"]
-LOWEST_WANDB = "0.29.0"
+PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+LOWEST_WANDB = re.findall(r"^wandb>=(.+)$", "\n".join(PROJECT["dependencies"]), re.MULTILINE)[0]
 
 
 @nox.session
@@ -69,9 +78,8 @@ def integration(session: nox.Session, wandb: str) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Demand that every branch of the core is run by a test."""
-    session.install("-e", ".[test]", "coverage[toml]")
-    tests = ("tests/unit", "tests/property", "tests/contract", "tests/snapshot")
-    session.run("coverage", "run", "-m", "pytest", *tests)
+    session.install("-e", ".[test]")
+    session.run("pytest", "-n", "2", "--cov", "--cov-report=", *session.posargs)
     session.run("coverage", "report", "--include", "*/core/*", "--fail-under", "100")
 
 
