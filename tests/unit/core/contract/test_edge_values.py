@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.core.contract.codec import raw_row_of
+from dr_wandb.core.contract.codec import decode_row, raw_row_of
 from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import HistoryRow
@@ -62,6 +62,20 @@ def test_key_of_what_w_and_b_notes_in_a_row_admits_the_rows_that_have_it() -> No
     selection = HistorySelection(keys=("_wandb.sampling",))
     assert select_row(noted, selection) == noted
     assert select_row(HistoryRow(run_id="a", wandb_metadata={"other": 2}), selection) is None
+
+
+def test_key_of_all_that_w_and_b_notes_in_a_row_admits_the_rows_that_have_any_of_it() -> None:
+    noted = HistoryRow(run_id="a", step=1, wandb_metadata={"sampling.rate": 2})
+    selection = HistorySelection(keys=("_wandb",))
+    assert select_row(noted, selection) == noted
+    assert select_row(HistoryRow(run_id="a", step=1), selection) is None
+
+
+def test_timestamp_of_an_earlier_row_is_spelled_as_its_number_is_today() -> None:
+    for stored, spelled in (("4", "4"), ("4.50", "4.5"), ('"soon"', "soon")):
+        line = b'{"extra":{},"metrics":{},"run_id":"a","runtime":null,"timestamp":%s}'
+        row = decode_row(line % stored.encode()).unwrap()
+        assert row.timestamp == spelled
 
 
 # Numbers

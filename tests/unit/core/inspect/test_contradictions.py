@@ -23,6 +23,7 @@ from dr_wandb.core.contract.request import ExportMode, HistorySelection, History
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.inspect.accounting import check_state
+from dr_wandb.core.inspect.audit import ChangesAudit
 from dr_wandb.core.inspect.audit_rows import RowsAudit, StoredPart
 from dr_wandb.core.inspect.consistency import check_documents, check_manifest
 from dr_wandb.core.inspect.spelling import row_is_canonical
@@ -247,3 +248,14 @@ def test_time_of_a_row_has_one_spelling(timestamp: str, spelled_so: bool) -> Non
     row = decode_row(line).unwrap()
     key = row_key(row.step, row.timestamp)
     assert row_is_canonical(line, row, key, ROW_SHAPE) is spelled_so
+
+
+def test_line_of_the_log_whose_time_is_no_time_is_found() -> None:
+    findings = Findings()
+    audit = ChangesAudit(findings)
+    for at in (MOMENT, "soon", MOMENT):
+        audit.add(b'{"at":"%s","new":["a"]}\n' % at.encode())
+    assert found_in(findings) == [
+        (FindingKind.LOG, CHANGES_FILE, "its time 'soon' is not a time"),
+    ]
+    assert audit.backwards == []

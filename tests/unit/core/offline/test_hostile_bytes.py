@@ -110,6 +110,14 @@ def test_record_that_another_one_begins_amid_is_lost_and_the_other_read(cut: Seq
     assert frames.lost == [lost]
 
 
+def test_record_begun_before_a_block_that_may_still_grow_is_read_again_from_its_begin() -> None:
+    data = piece(FIRST, b"two ") + b"\0\0\0\0" + piece(LAST, b"pieces")[4:]
+    frames = read_frames(data, 0, len(data))
+    (lost,) = frames.lost
+    assert (lost.offset, lost.length, lost.torn) == (0, len(data), True)
+    assert (frames.joined, frames.end) == ([], 0)
+
+
 # Kinds
 
 
