@@ -15,7 +15,8 @@ from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
-from dr_wandb.core.contract.state import RunTracking, with_fields_to_read
+from dr_wandb.core.contract.state import ExportState, RunTracking, with_fields_to_read
+from dr_wandb.core.contract.state_form import StoreChanges, changes_of_store
 
 CREATED = "2026-01-01T00:00:00Z"
 NEXT_WEEK = "2026-01-08T00:00:00Z"
@@ -143,3 +144,35 @@ def test_run_that_a_state_without_evidence_has_as_short_is_accepted_as_short() -
 
 def test_run_that_a_state_without_evidence_has_more_of_than_was_listed_is_not_short() -> None:
     assert part_in(state_of_version_3(short_by=-2)) == PartTracking(position=position_short_by(0))
+
+
+def placed(**offsets: int) -> dict[str, RunTracking]:
+    """Return runs whose snapshots of ten bytes begin at these offsets."""
+    return {
+        run_id: RunTracking(
+            run_id=run_id,
+            created_at=CREATED,
+            snapshot=ByteRange(offset=offset, length=10, rows=1, digest="d"),
+        )
+        for run_id, offset in offsets.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        ({"a": 10, "b": 0}, True),
+        ({"a": 0, "b": 10}, False),
+        ({"a": 5, "b": 15}, False),
+    ],
+)
+def test_store_stays_only_if_order_and_lengths_give_the_offsets(
+    after: dict[str, int], kept: bool
+) -> None:
+    state = ExportState(name="n", entity="e", project="p")
+    before = placed(a=20, b=0)
+    runs = ChangedRuns(before, {})
+    stored = StoreChanges(state=state, store="sha")
+    changes = changes_of_store(stored, state, runs, placed(**after))
+    assert (changes is not None) == kept
+    assert changes is None or changes.moved

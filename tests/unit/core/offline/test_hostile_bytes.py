@@ -21,7 +21,7 @@ from dr_wandb.core.offline.lost_bytes import LostBytes
 from dr_wandb.core.offline.records import Change, HeaderRecord, RunRecord, SystemSample
 from dr_wandb.core.offline.run import RunFold
 from dr_wandb.core.offline.tree import Tree
-from dr_wandb.core.offline.wire import HISTORY, ROOM, find_items, find_kinds
+from dr_wandb.core.offline.wire import HISTORY, MOST_KEYS, ROOM, find_items, find_kinds
 
 # Records
 
@@ -186,3 +186,18 @@ def test_object_nested_deeper_than_python_calls_is_spread_in_order() -> None:
     assert len(leaves) == 3002
     assert [path[-1] for path, _ in leaves[:2]] == ["a", "b"]
     assert [path for path, _ in leaves[-2:]] == [("k", "x", "y"), ("k", "y")]
+
+
+@pytest.mark.parametrize("levels", [1, MOST_KEYS - 1, MOST_KEYS, MOST_KEYS + 1, 20])
+def test_item_of_any_number_of_keys_is_read_under_its_path(levels: int) -> None:
+    path = [f"k{level}" for level in range(levels)]
+    row = pb.HistoryRecord()
+    row.step.num = 3
+    row.item.add(nested_key=path, value_json="0.5")
+    content = row.SerializeToString()
+    part = np.frombuffer(content + bytes(ROOM), np.uint8)
+    begins, ends = np.array([0]), np.array([len(content)])
+    items, unfit, beside = find_items(part, begins, ends, has_step=True)
+    columns = None if unfit.any() else columns_of(part, items, unfit, beside)
+    assert columns in (None, {"_step": [3], ".".join(path): [0.5]})
+    assert levels > MOST_KEYS or columns is not None
