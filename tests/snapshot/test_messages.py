@@ -6,15 +6,16 @@ trees. `{...}` stands for a value. Write the file again with `--snapshot-update`
 """
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from dr_wandb.cli import run
 from dr_wandb.cli.command import SUBCOMMANDS
 from tests.support.failure_examples import EXAMPLES
 
@@ -32,19 +33,19 @@ class TextFile(SingleFileSnapshotExtension):
     _write_mode = WriteMode.TEXT
 
 
-def test_messages(
-    snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    sections = [*_help(capsys), _failures(), *_texts()]
+def test_messages(snapshot: SnapshotAssertion) -> None:
+    sections = [*_help(), _failures(), *_texts()]
     text = "\n".join(f"== {title}\n\n{body}\n" for title, body in sections)
     assert text == snapshot(name="messages", extension_class=TextFile)
 
 
-def _help(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[str, str]]:
+def _help() -> Iterator[tuple[str, str]]:
+    """Give the help of each command, from a process of its own: the first help sets the width."""
+    environment = {**os.environ, "COLUMNS": "100"}
     for arguments in ((), *((name,) for name in SUBCOMMANDS)):
-        assert run([*arguments, "--help"]) == 0
-        lines = capsys.readouterr().out.splitlines()
+        command = [sys.executable, "-m", "dr_wandb", *arguments, "--help"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        lines = done.stdout.splitlines()
         title = " ".join(("wandb-export", *arguments, "--help"))
         yield title, "\n".join(line.rstrip() for line in lines).strip()
 
