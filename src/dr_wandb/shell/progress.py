@@ -6,7 +6,6 @@ The engine calls one function with a value; how it is shown is decided here.
 import logging
 import sys
 from collections.abc import Callable
-from types import TracebackType
 
 from dr_wandb.core.contract.records import Record
 
@@ -73,12 +72,7 @@ class ProgressBar:
     def __enter__(self) -> "ProgressBar":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def __call__(self, progress: Progress) -> None:

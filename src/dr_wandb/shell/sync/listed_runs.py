@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import msgspec
@@ -55,12 +54,7 @@ class ListedRunsFile:
     def __enter__(self) -> "ListedRunsFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # unwritten bytes are no longer needed
             self._written.close()
         if self._read is not None:

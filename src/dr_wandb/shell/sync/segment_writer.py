@@ -15,7 +15,6 @@ from heapq import merge
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 from uuid import uuid4
 
@@ -99,12 +98,7 @@ class SegmentWriter:
     def __enter__(self) -> "SegmentWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with ExitStack() as stack:  # each of them, even if another one fails
             stack.callback(self._sorter.close)
             for file in self._files:

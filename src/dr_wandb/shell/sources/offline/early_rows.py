@@ -8,7 +8,6 @@ Rules
 
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from uuid import uuid4
 
 from dr_wandb.core.offline.reading import FileReading
@@ -34,12 +33,7 @@ class EarlyRowsWriter:
     def __enter__(self) -> "EarlyRowsWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._give_up()
 
     def add(self, batch: FileBatch) -> None:
