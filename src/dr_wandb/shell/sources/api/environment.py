@@ -3,15 +3,18 @@
 Rules
 - Every variable that the SDK refuses is named at once, with the reason, in one failure. The SDK
   raises whatever its validation library does, for one of them, at its import or later (0.31.0).
-- The value of a key is never printed. White space around one is removed, and that is logged.
+- The value of a key is never printed, nor what may be a password in an address. White space around
+  a key is removed, and that is logged.
 - A settings file of the SDK is checked by the SDK alone.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from dr_wandb.core.contract.failures import BadEnvironment, DrWandbError
+from dr_wandb.core.sync.scrub import REMOVED
 from dr_wandb.shell.progress import LOGGER
 
 KEY = "WANDB_API_KEY"
@@ -34,7 +37,7 @@ def find_problems(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Give each variable that the SDK would refuse, with the reason."""
     timeout = environment.get(_HTTP_TIMEOUT)
     if timeout is not None and not _is_integer(timeout):
-        yield f"{_HTTP_TIMEOUT}={timeout!r} is not an integer"
+        yield f"{_HTTP_TIMEOUT}={_shown(repr(timeout))} is not an integer"
         return  # wandb cannot be imported
     import wandb
 
@@ -45,7 +48,14 @@ def find_problems(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
         try:
             settings.update_from_env_vars({name: environment[name]})
         except Exception as error:
-            yield f"{name}={environment[name]!r}: {_reason(error)}"
+            yield f"{name}={_shown(repr(environment[name]))}: {_shown(_reason(error))}"
+
+
+_PASSWORD = re.compile(r"[^\s/@'\"]+@(?=[^\s/@]+)")
+
+
+def _shown(text: str) -> str:
+    return _PASSWORD.sub(f"{REMOVED}@", text)
 
 
 def _is_integer(text: str) -> bool:

@@ -59,6 +59,15 @@ def test_white_space_around_the_key_is_removed_and_the_key_is_not_printed(
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "value", ["user:pass-word@wandb.example", "ftp://user:pass-word@x", "http://pass-word@x:99999"]
+)
+def test_password_in_an_address_is_not_printed(value: str) -> None:
+    (problem,) = find_problems({"WANDB_BASE_URL": value})
+    assert "pass-word" not in problem
+    assert "[removed]@" in problem
+
+
 def test_variables_that_are_right_or_of_others_are_fine() -> None:
     fine = {
         "WANDB_BASE_URL": "http://127.0.0.1:80",
