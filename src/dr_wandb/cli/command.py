@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any, NoReturn
 
 from cyclopts import App
@@ -27,6 +28,7 @@ from dr_wandb.core.contract.failures import (
     DrWandbError,
 )
 from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.version import VERSION
 
 app = App(
@@ -85,10 +87,9 @@ def as_flags(problems: str) -> str:
     return _FIELDS.sub(lambda field: "--" + field[0].replace("_", "-"), problems)
 
 
-_FIELDS = re.compile(
-    r"(?<![\w-])(min_step|max_step|max_records|runs_per_page|timeout_seconds|max_rate|data_root"
-    r"|any_project|allow_empty|created_after|created_before|sync_mode|include_metadata)(?!\w)"
-)
+_FLAGS = [*signature(export).parameters, *(criterion.flag for criterion in CRITERIA)]
+_FIELDS = re.compile(rf"(?<![\w-])({'|'.join(flag for flag in _FLAGS if '_' in flag)})(?!\w)")
+"""Only names of two words: `name` and `mode` are words of a sentence, too."""
 
 
 def _hint(tokens: Sequence[str]) -> str:
