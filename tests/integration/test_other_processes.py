@@ -177,7 +177,7 @@ def test_file_that_does_not_read_fails_its_run_alone(
     )
     summary = exports.sync()
     assert [failure.run_id for failure in summary.failures] == ["run-01"]
-    assert "does not read" in summary.failures[0].reason
+    assert "cannot be read" in summary.failures[0].reason
     assert watched.answers.count(None) == ATTEMPTS
     exports.server.faults.clear()
     exports.sync()

@@ -166,7 +166,7 @@ def decode_changes(line: bytes) -> Result[SyncChanges, str]:
     try:
         return Success(_CHANGES.decode(line))
     except (ValueError, RecursionError) as error:
-        return Failure(str(error) or "the line is nested too deep to read")
+        return Failure(str(error) or "the line is nested too deeply to read")
 
 
 def canonical_row(line: bytes, row_shape: int = ROW_SHAPE) -> Result[HistoryRow, str]:
@@ -269,7 +269,7 @@ def _convert(
             return Failure("the line is not an object")
         return Success(msgspec.convert(modern(value), kind))
     except (ValueError, TypeError, RecursionError) as error:
-        return Failure(str(error) or "the line is nested too deep to read")
+        return Failure(str(error) or "the line is nested too deeply to read")
 
 
 def _modern_row(value: dict[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,7 @@ class Checking:
     def _add_failure(self, path: Path, error: DrWandbError) -> None:
         failure = error.failure
         if isinstance(failure, DamagedFile):
-            problem = f"does not read: {failure.reason}"
+            problem = f"cannot be read: {failure.reason}"
             self._findings.add(FindingKind.DOCUMENT, path.name, problem)
         elif isinstance(failure, NewerSchema):
             problem = f"schema_version {failure.found} is newer than {failure.known}"

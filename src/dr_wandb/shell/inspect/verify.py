@@ -147,6 +147,6 @@ def _strangers(
             yield explain_absence(listed.get(run.run_id), scope, tracked.get(run.run_id))
     for failed in listing.failures:
         if failed.run_id not in checked.runs:
-            reason = f"its listing does not read: {failed.reason}"
+            reason = f"its listing cannot be read: {failed.reason}"
             kind = AbsenceKind.LISTING_UNREAD
             yield UnheldRun(run_id=failed.run_id, kind=kind, reason=reason, failure=failed.failure)

@@ -72,7 +72,7 @@ def _find_store(folder: Path, head: StateHead) -> Result[ExportState, LostStore]
     except FileNotFoundError:
         return Failure(LostStore(path, "is missing", damaged=False))
     except (ValueError, RecursionError) as error:
-        return Failure(LostStore(path, f"does not read: {error}", damaged=True))
+        return Failure(LostStore(path, f"cannot be read: {error}", damaged=True))
     state = changes.state
     if (state.entity, state.project, state.tracked) != (head.entity, head.project, head.tracked):
         return Failure(LostStore(path, f"and {STATE_FILE} are from different syncs", damaged=True))

@@ -174,7 +174,7 @@ def test_lines_may_be_combined_in_parts(exports: list[Held], one: int, two: int)
 
 @given(st.lists(large_runs, min_size=2, max_size=5))
 def test_large_values_are_never_reported_wrongly_by_combined_lines(history: list[Any]) -> None:
-    """A small value that is told is right; what is not told, or not its values, was large once."""
+    """A reported value is right; a value that is missing was large in some sync."""
     exports = [Held(runs={"r": run}) for run in history]
     lines = lines_of(exports)
     combined = combine_changes(lines, AT).changed.get("r", ChangedRun())

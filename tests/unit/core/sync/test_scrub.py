@@ -1,4 +1,4 @@
-"""What is taken out of a recording, and what is not."""
+"""Secrets that are removed from a recording, and texts that stay in it."""
 
 import base64
 import json

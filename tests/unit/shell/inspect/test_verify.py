@@ -238,7 +238,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
     "a manifest cut off": (
         lambda: {**whole(), "manifest.json": whole()["manifest.json"][:100]},
         [
-            "manifest.json: does not read: Input data was truncated",
+            "manifest.json: cannot be read: Input data was truncated",
         ],
     ),
     "another count in the manifest": (
@@ -296,7 +296,7 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
             "state.json": b"{",
         },
         [
-            "state.json: does not read: Input data was truncated",
+            "state.json: cannot be read: Input data was truncated",
             "history.jsonl: does not have the SHA-256 that is in manifest.json",
             "history.jsonl line 3: out of order: the row of step 2 of run 'a' belongs before "
             "the row above",
@@ -437,7 +437,7 @@ REMEMBERED_WRONGLY: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
         lambda old: old[:-1] + b"x",
         "was changed after it was written",
     ),
-    "changes cut short": (CHANGES_OF_STORE_FILE, lambda old: old[:-9], "does not read: Input"),
+    "changes cut short": (CHANGES_OF_STORE_FILE, lambda old: old[:-9], "cannot be read: Input"),
     "changes of another sync": (
         CHANGES_OF_STORE_FILE,
         lambda old: old.replace(b'"tracked":"', b'"tracked":"0'),

@@ -174,5 +174,5 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _unreadable(error: Exception) -> SourceError:
     reason = " ".join(str(error).split())
-    text = f"an exported Parquet file does not read: {reason[:200]}"
+    text = f"an exported Parquet file cannot be read: {reason[:200]}"
     return SourceError(text, RunFailureKind.UNREADABLE)

@@ -13,7 +13,7 @@ SUMMARY_FILE = "wandb-summary.json"
 
 MOST_BYTES = 1 << 26
 
-SUMMARY_UNREAD = "%s does not read (%s): the summary is computed from the rows"
+SUMMARY_UNREAD = "%s cannot be read (%s): the summary is computed from the rows"
 
 
 def summary_beside(run: FoundRun) -> Mapping[str, Any] | None:

@@ -53,7 +53,7 @@ def _count(value: Any, known: dict[int, int], name: str, levels: int) -> int:
     if not isinstance(value, dict | list | tuple | set):
         return 1
     if levels > MOST_LEVELS:
-        raise ValueError(f"{name} is nested too deep to read")
+        raise ValueError(f"{name} is nested too deeply to read")
     if id(value) not in known:
         known[id(value)] = MOST_VALUES + 1  # in case it contains itself
         members = value.values() if isinstance(value, dict) else value

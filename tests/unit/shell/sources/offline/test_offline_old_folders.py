@@ -622,7 +622,7 @@ def test_yaml_that_is_nested_deep_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(yaml_values, "MOST_LEVELS", 5)
     assert yaml_values.yaml_members(b"a: [[[[[1]]]]]", "name")
     for deep in (b"a: [[[[[[1]]]]]]", b"{a: {b: {c: {d: {e: {f: {}}}}}}}"):
-        with pytest.raises(ValueError, match="name is nested too deep to read"):
+        with pytest.raises(ValueError, match="name is nested too deeply to read"):
             yaml_values.yaml_members(deep, "name")
 
 

@@ -1,4 +1,4 @@
-"""How a recording says that it is damaged, and what is not one."""
+"""Messages about a damaged recording, and about a folder that is not a recording."""
 
 import json
 from collections.abc import Callable
