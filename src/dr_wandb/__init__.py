@@ -72,8 +72,12 @@ if TYPE_CHECKING:
     from dr_wandb.core.inspect.holdings import HeldRun as HeldRun
     from dr_wandb.core.inspect.holdings import UnheldRun as UnheldRun
     from dr_wandb.core.inspect.holdings import describe_comparison as describe_comparison
+    from dr_wandb.core.inspect.shortfalls import Lag as Lag
     from dr_wandb.core.inspect.shortfalls import LagKind as LagKind
+    from dr_wandb.core.inspect.shortfalls import Shortage as Shortage
+    from dr_wandb.core.inspect.status import ExportProblem as ExportProblem
     from dr_wandb.core.inspect.status import ExportStatus as ExportStatus
+    from dr_wandb.core.inspect.status import MissingRows as MissingRows
     from dr_wandb.core.inspect.status import describe_status as describe_status
     from dr_wandb.core.inspect.verify import Finding as Finding
     from dr_wandb.core.inspect.verify import FindingKind as FindingKind
@@ -138,6 +142,7 @@ _HOMES = {
     "ExportManifest": "core.contract.manifest",
     "ExportMode": "core.contract.request",
     "ExportNotFoundError": "shell.store.export_store",
+    "ExportProblem": "core.inspect.status",
     "ExportRequest": "core.contract.request",
     "ExportState": "core.contract.state",
     "ExportStatus": "core.inspect.status",
@@ -160,11 +165,13 @@ _HOMES = {
     "InvalidRequest": "core.contract.failures",
     "InvalidRequestError": "core.contract.problems",
     "KeyRefused": "core.contract.failures",
+    "Lag": "core.inspect.shortfalls",
     "LagKind": "core.inspect.shortfalls",
     "LeadsOutside": "core.contract.failures",
     "ListingKind": "core.sync.plan_kinds",
     "ListingPlan": "core.sync.listing_plan",
     "Locked": "core.contract.failures",
+    "MissingRows": "core.inspect.status",
     "MixedRuns": "core.contract.failures",
     "NewerSchema": "core.contract.failures",
     "NoApiKey": "core.contract.failures",
@@ -193,6 +200,7 @@ _HOMES = {
     "ServerTooOld": "core.contract.failures",
     "ShortKind": "core.contract.unproven_runs",
     "ShortRun": "core.contract.unproven_runs",
+    "Shortage": "core.inspect.shortfalls",
     "SyncChanges": "core.contract.changes",
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",

@@ -143,7 +143,7 @@ def look(data_root: Path) -> list[ExportStatus]:
     statuses = [read_status(store) for store in find_exports(data_root)]
     for status in statuses:
         print(*describe_status(status), sep="\n")
-        assert_type(status.failure_kinds, dict[str, dr_wandb.RunFailureKind])
+        assert_type(status.failed, dict[str, dr_wandb.RunFailure])
     return statuses
 
 

@@ -167,9 +167,9 @@ def _reasons_of_standing(tracking: RunTracking) -> Iterator[Doubt]:
     elif (shortage := shortage_of(tracking)) is not None:
         if part.standing.stands:
             as_such = "accepted as such" if part.short_by else "accepted as short"
-            yield _doubt(DoubtKind.ACCEPTED, f"{shortage[1]}, {as_such}")
+            yield _doubt(DoubtKind.ACCEPTED, f"{shortage.reason}, {as_such}")
         else:
-            yield _doubt(DoubtKind.SHORT, shortage[1])
+            yield _doubt(DoubtKind.SHORT, shortage.reason)
 
 
 def _reasons_of_rows(

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import count
@@ -20,14 +21,29 @@ class LagKind(StrEnum):
     ROWS = "rows"
 
 
-def lag_of(run: RunTracking) -> tuple[LagKind, str] | None:
+class Lag(Record, frozen=True, kw_only=True):
+    """How far a run was behind: a kind for programs, a reason for people."""
+
+    kind: LagKind
+    reason: str
+
+
+class Shortage(Record, frozen=True, kw_only=True):
+    """What a run is short of. short_by: listed lines that are missing, below 1 if none are."""
+
+    kind: ShortKind
+    reason: str
+    short_by: int
+
+
+def lag_of(run: RunTracking) -> Lag | None:
     """Say how far a run's history was behind at the last look at it, None if it was not."""
     if run.missing_since is not None or run.never_held:
         return None
     part = run.part(HISTORY)
     held = part.rows
     if held is None:
-        return LagKind.NEVER_READ, "history never read"
+        return Lag(kind=LagKind.NEVER_READ, reason="history never read")
     if run.seen is None or part.standing in (Standing.SHORT, Standing.WAITING):
         return None
     counts = run.seen.counts_of(HISTORY)
@@ -35,23 +51,27 @@ def lag_of(run: RunTracking) -> tuple[LagKind, str] | None:
         return None
     lines, expected = counts.line_count, held.rows + held.short_by
     if lines is None or not held.whole or lines <= expected:
-        return LagKind.LOGGED_SINCE, "logged since it was read"
-    return LagKind.ROWS, f"{count(lines - expected, 'row')} behind"
+        return Lag(kind=LagKind.LOGGED_SINCE, reason="logged since it was read")
+    return Lag(kind=LagKind.ROWS, reason=f"{count(lines - expected, 'row')} behind")
 
 
-def shortage_of(run: RunTracking) -> tuple[ShortKind, str] | None:
+def shortage_of(run: RunTracking) -> Shortage | None:
     """Say what a run is short of, None if nothing; for several datasets, the kind of the first."""
-    said = [_shortage_of(run, dataset) for dataset in run.parts]
-    short = [shortage for shortage in said if shortage is not None]
-    return (short[0][0], "; ".join(text for _, text in short)) if short else None
-
-
-def _shortage_of(run: RunTracking, dataset: str) -> tuple[ShortKind, str] | None:
-    part = run.part(dataset)
-    if part.short_by is None:
+    if run.short_by is None:
         return None
-    if part.short_by > 0:
-        return ShortKind.FEWER_ROWS, f"{count(part.short_by, 'row')} short"
+    short = [
+        _shortage_in(run, dataset, part.short_by)
+        for dataset, part in run.parts.items()
+        if part.short_by is not None
+    ]
+    reason = "; ".join(text for _, text in short)
+    return Shortage(kind=short[0][0], reason=reason, short_by=run.short_by)
+
+
+def _shortage_in(run: RunTracking, dataset: str, short_by: int) -> tuple[ShortKind, str]:
+    part = run.part(dataset)
+    if short_by > 0:
+        return ShortKind.FEWER_ROWS, f"{count(short_by, 'row')} short"
     listed = run.seen.counts_of(dataset).last_step if run.seen is not None else None
     reached = part.rows.last_step if part.rows is not None else None
     if listed is not None and (reached is None or reached < listed):

@@ -17,11 +17,24 @@ from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
-from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
-from dr_wandb.core.inspect.shortfalls import LagKind, lag_of, shortage_of
+from dr_wandb.core.inspect.shortfalls import Lag, Shortage, lag_of, shortage_of
+
+
+class ExportProblem(Record, frozen=True, kw_only=True):
+    """Why an export cannot be read. kind: of the failure, or "missing"."""
+
+    kind: str
+    reason: str
+
+
+class MissingRows(Record, frozen=True, kw_only=True):
+    """Rows of a run that did not come again. kind: that of the run in a summary."""
+
+    kind: str
+    missing_rows: int
 
 
 class ExportStatus(Record, frozen=True, kw_only=True):
@@ -30,20 +43,16 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     `selection` and `scope` are in words. `file_bytes`: each file that a sync writes. `created_at`:
     the first sync, `changed_at`: the last that changed exported data, `looked_at`: the last of all,
     `looked_seconds_ago` before now. `alive` runs had not ended at the last look. `failed`,
-    `behind`, `short` and `waiting` are by run id, with `shortages` in words; `accepted` are the
-    short runs of which no more is waited for. The metadata file of `metadata_failed` runs did not
-    come. `failure_kinds`, `metadata_failure_kinds`, `behind_kinds`, `short_kinds` and
-    `waiting_kinds` have the kind beside each text of `failed`, `metadata_failed`, `behind`,
-    `shortages` and `waiting`, `problem_kind` that of the `problem`. `missing` and `out_of_scope`
-    runs have the time they were first found so. `sync` is who is syncing now, or what an
-    interrupted sync has left. `problem` is why the export cannot be read; the other fields then
-    have what is known.
+    `behind`, `short` and `waiting` are by run id; `accepted` are the short runs of which no more is
+    waited for. The metadata file of `metadata_failed` runs did not come. `missing` and
+    `out_of_scope` runs have the time they were first found so. `sync` is who is syncing now, or
+    what an interrupted sync has left. `problem` is why the export cannot be read; the other fields
+    then have what is known.
     """
 
     name: str
     folder: str
-    problem: str | None = None
-    problem_kind: str | None = None
+    problem: ExportProblem | None = None
     entity: str | None = None
     project: str | None = None
     mode: ExportMode | None = None
@@ -58,18 +67,12 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     looked_at: str | None = None
     looked_seconds_ago: int | None = None
     alive: tuple[str, ...] = ()
-    failed: dict[str, str] = msgspec.field(default_factory=dict)
-    failure_kinds: dict[str, RunFailureKind] = msgspec.field(default_factory=dict)
-    metadata_failed: dict[str, str] = msgspec.field(default_factory=dict)
-    metadata_failure_kinds: dict[str, RunFailureKind] = msgspec.field(default_factory=dict)
-    behind: dict[str, str] = msgspec.field(default_factory=dict)
-    behind_kinds: dict[str, LagKind] = msgspec.field(default_factory=dict)
-    short: dict[str, int] = msgspec.field(default_factory=dict)
-    shortages: dict[str, str] = msgspec.field(default_factory=dict)
-    short_kinds: dict[str, ShortKind] = msgspec.field(default_factory=dict)
+    failed: dict[str, RunFailure] = msgspec.field(default_factory=dict)
+    metadata_failed: dict[str, RunFailure] = msgspec.field(default_factory=dict)
+    behind: dict[str, Lag] = msgspec.field(default_factory=dict)
+    short: dict[str, Shortage] = msgspec.field(default_factory=dict)
     accepted: tuple[str, ...] = ()
-    waiting: dict[str, str] = msgspec.field(default_factory=dict)
-    waiting_kinds: dict[str, str] = msgspec.field(default_factory=dict)
+    waiting: dict[str, MissingRows] = msgspec.field(default_factory=dict)
     missing: dict[str, str] = msgspec.field(default_factory=dict)
     out_of_scope: dict[str, str] = msgspec.field(default_factory=dict)
     sync: str | None = None
@@ -84,27 +87,17 @@ def sum_up(
     file_bytes: Mapping[str, int],
     now: datetime,
     sync: str | None,
-    problem: str | None,
-    problem_kind: str | None,
+    problem: ExportProblem | None,
 ) -> ExportStatus:
     """Return the status of an export, from the documents that can be read."""
     known = manifest or state
     runs = dict(sorted(state.runs.items())) if state is not None else {}
     history = manifest is not None and manifest.mode == ExportMode.HISTORY
     looked_at = state.last_exported_at if state is not None else None
-    lags = {run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))}
-    shortages = {run_id: short for run_id, run in runs.items() if (short := shortage_of(run))}
-    waiting = {
-        run_id: part.evidence
-        for run_id, run in runs.items()
-        for part in run.parts.values()
-        if part.evidence is not None and part.standing == Standing.WAITING
-    }
     return ExportStatus(
         name=name,
         folder=folder,
         problem=problem,
-        problem_kind=problem_kind,
         entity=known.entity if known is not None else None,
         project=known.project if known is not None else None,
         mode=manifest.mode if manifest is not None else None,
@@ -124,31 +117,21 @@ def sum_up(
             for run_id, run in runs.items()
             if not run.terminal and not run.missing_since and not run.never_held
         ),
-        failed={run_id: run.failed.reason for run_id, run in runs.items() if run.failed},
-        failure_kinds={run_id: run.failed.kind for run_id, run in runs.items() if run.failed},
+        failed={run_id: run.failed for run_id, run in runs.items() if run.failed},
         metadata_failed={
-            run_id: run.metadata_failure.reason
-            for run_id, run in runs.items()
-            if run.metadata_failure
+            run_id: run.metadata_failure for run_id, run in runs.items() if run.metadata_failure
         },
-        metadata_failure_kinds={
-            run_id: run.metadata_failure.kind
-            for run_id, run in runs.items()
-            if run.metadata_failure
-        },
-        behind={run_id: text for run_id, (_, text) in lags.items()},
-        behind_kinds={run_id: kind for run_id, (kind, _) in lags.items()},
-        short={run_id: run.short_by for run_id, run in runs.items() if run.short_by is not None},
-        shortages={run_id: text for run_id, (_, text) in shortages.items()},
-        short_kinds={run_id: kind for run_id, (kind, _) in shortages.items()},
+        behind={run_id: lag for run_id, run in runs.items() if history and (lag := lag_of(run))},
+        short={run_id: short for run_id, run in runs.items() if (short := shortage_of(run))},
         accepted=tuple(
             run_id for run_id, run in runs.items() if run.short_by is not None and _stands(run)
         ),
         waiting={
-            run_id: f"{count(evidence.missing_rows, 'row')} {evidence.kind}"
-            for run_id, evidence in waiting.items()
+            run_id: MissingRows(kind=part.evidence.kind, missing_rows=part.evidence.missing_rows)
+            for run_id, run in runs.items()
+            for part in run.parts.values()
+            if part.evidence is not None and part.standing == Standing.WAITING
         },
-        waiting_kinds={run_id: evidence.kind for run_id, evidence in waiting.items()},
         missing={run_id: run.missing_since for run_id, run in runs.items() if run.missing_since},
         out_of_scope={
             run_id: run.out_of_scope_since for run_id, run in runs.items() if run.out_of_scope_since
@@ -184,7 +167,7 @@ def describe_status(status: ExportStatus) -> tuple[str, ...]:
 def _describe(status: ExportStatus) -> Iterator[str]:
     yield f"{status.name}: {status.entity or '?'}/{status.project or '?'} in {status.folder}"
     if status.problem is not None:
-        yield f"  cannot be read: {' '.join(status.problem.split())}"
+        yield f"  cannot be read: {' '.join(status.problem.reason.split())}"
     if status.mode is not None:
         yield f"  mode      {status.mode}"
         yield f"  selection {status.selection}" if status.selection else "  selection no history"
@@ -205,15 +188,22 @@ def _describe(status: ExportStatus) -> Iterator[str]:
 
 def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "still alive at the last look", [(run_id, "") for run_id in status.alive]
-    yield "failed last time", list(status.failed.items())
-    yield "without their last metadata file", list(status.metadata_failed.items())
-    yield "behind at the last look", list(status.behind.items())
-    short, accepted = status.shortages.items(), {*status.accepted}
+    yield "failed last time", _reasons(status.failed)
+    yield "without their last metadata file", _reasons(status.metadata_failed)
+    yield "behind at the last look", _reasons(status.behind)
+    short, accepted = _reasons(status.short), {*status.accepted}
     yield "short of the listing", [part for part in short if part[0] not in accepted]
     yield "accepted as short", [part for part in short if part[0] in accepted]
-    yield "waiting for a second read", list(status.waiting.items())
+    waiting = [
+        (run, f"{count(one.missing_rows, 'row')} {one.kind}") for run, one in status.waiting.items()
+    ]
+    yield "waiting for a second read", waiting
     yield "gone upstream, kept", [(run, f"since {at}") for run, at in status.missing.items()]
     yield "out of scope, kept", [(run, f"since {at}") for run, at in status.out_of_scope.items()]
+
+
+def _reasons(runs: Mapping[str, RunFailure | Lag | Shortage]) -> list[tuple[str, str]]:
+    return [(run_id, one.reason) for run_id, one in runs.items()]
 
 
 def describe_statuses(statuses: Iterable[ExportStatus]) -> tuple[str, ...]:

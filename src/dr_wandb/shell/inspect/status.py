@@ -8,7 +8,6 @@ Rules
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,7 +18,7 @@ from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.inspect.status import ExportStatus, sum_up
+from dr_wandb.core.inspect.status import ExportProblem, ExportStatus, sum_up
 from dr_wandb.shell.inspect.presence import Presence, look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.disk_errors import disk_refusals
@@ -29,13 +28,6 @@ from dr_wandb.shell.store.export_store import (
     load_document,
     load_state,
 )
-
-
-class _Problem(NamedTuple):
-    """Why a document of an export does not read. kind: of the failure, or "missing"."""
-
-    kind: str
-    text: str
 
 
 def find_exports(data_root: Path | str) -> list[ExportStore]:
@@ -72,7 +64,6 @@ def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus
         raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
     manifest, manifest_problem = _load_manifest(store)
     state, state_problem = _load_state(store)
-    problem_kind, problem = manifest_problem or state_problem or (None, None)
     return sum_up(
         store.name,
         clean_text(str(folder)),
@@ -81,12 +72,11 @@ def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus
         file_bytes=_sizes(folder),
         now=now or datetime.now(UTC),
         sync=_sync_in_words(look_beside(folder)),
-        problem=problem,
-        problem_kind=problem_kind,
+        problem=manifest_problem or state_problem,
     )
 
 
-def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, _Problem | None]:
+def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, ExportProblem | None]:
     try:
         manifest = load_document(store.manifest_path, ExportManifest)
     except DrWandbError as error:
@@ -94,7 +84,7 @@ def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, _Problem 
     return manifest, _missing(MANIFEST_FILE) if manifest is None else None
 
 
-def _load_state(store: ExportStore) -> tuple[ExportState | None, _Problem | None]:
+def _load_state(store: ExportStore) -> tuple[ExportState | None, ExportProblem | None]:
     try:
         read = load_state(store.state_path)
     except DrWandbError as error:
@@ -102,19 +92,19 @@ def _load_state(store: ExportStore) -> tuple[ExportState | None, _Problem | None
     if read is None:
         return None, _missing(STATE_FILE)
     if read.lost is not None:
-        return replace(read.state, runs={}), _Problem(
-            "damaged_file" if read.lost.damaged else "missing",
-            f"{read.lost.path.name} {read.lost.problem}",
-        )
+        kind = "damaged_file" if read.lost.damaged else "missing"
+        reason = f"{read.lost.path.name} {read.lost.problem}"
+        return replace(read.state, runs={}), ExportProblem(kind=kind, reason=reason)
     return read.state, None
 
 
-def _problem_of(error: DrWandbError) -> _Problem:
-    return _Problem(str(error.failure.__struct_config__.tag), str(error))
+def _problem_of(error: DrWandbError) -> ExportProblem:
+    kind = str(error.failure.__struct_config__.tag)
+    return ExportProblem(kind=kind, reason=clean_text(str(error)))
 
 
-def _missing(name: str) -> _Problem:
-    return _Problem("missing", f"{name} is missing")
+def _missing(name: str) -> ExportProblem:
+    return ExportProblem(kind="missing", reason=f"{name} is missing")
 
 
 def _sizes(folder: Path) -> dict[str, int]:

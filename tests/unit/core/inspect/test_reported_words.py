@@ -6,7 +6,7 @@ from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.inspect.diagnosis import Check, Diagnosis, describe_diagnosis
 from dr_wandb.core.inspect.holdings import Comparison, describe_comparison
-from dr_wandb.core.inspect.shortfalls import LagKind, lag_of
+from dr_wandb.core.inspect.shortfalls import Lag, LagKind, lag_of
 from dr_wandb.core.inspect.verify import VerifyReport
 
 KEY = Check(name="key", found="none", remedy="log in")
@@ -36,7 +36,7 @@ def test_comparison_names_how_many_runs_are_counted_and_not_listed() -> None:
     assert "W&B counts 2 runs that it does not list" in describe_comparison(comparison)
 
 
-def lag(lines: int | None, *, whole: bool = True) -> tuple[LagKind, str] | None:
+def lag(lines: int | None, *, whole: bool = True) -> Lag | None:
     """Return the lag of a run whose four rows were read when four lines were listed."""
     position = Position(rows=4, whole=whole, last_step=3, listed=Counts(line_count=4, last_step=3))
     seen = RunListing(run_id="a", history_line_count=lines, last_step=9)
@@ -45,11 +45,11 @@ def lag(lines: int | None, *, whole: bool = True) -> tuple[LagKind, str] | None:
 
 
 def test_run_with_more_lines_than_rows_is_so_many_rows_behind() -> None:
-    assert lag(7) == (LagKind.ROWS, "3 rows behind")
+    assert lag(7) == Lag(kind=LagKind.ROWS, reason="3 rows behind")
 
 
 def test_run_that_moved_on_without_more_lines_has_logged_since() -> None:
-    logged_since = (LagKind.LOGGED_SINCE, "logged since it was read")
+    logged_since = Lag(kind=LagKind.LOGGED_SINCE, reason="logged since it was read")
     assert lag(4) == logged_since
     assert lag(None) == logged_since
     assert lag(7, whole=False) == logged_since

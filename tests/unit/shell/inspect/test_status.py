@@ -20,8 +20,13 @@ from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import ago, scope_in_words, size_in_words
-from dr_wandb.core.inspect.shortfalls import LagKind, shortage_of
-from dr_wandb.core.inspect.status import describe_status, describe_statuses
+from dr_wandb.core.inspect.shortfalls import Lag, LagKind, Shortage, shortage_of
+from dr_wandb.core.inspect.status import (
+    ExportProblem,
+    MissingRows,
+    describe_status,
+    describe_statuses,
+)
 from dr_wandb.shell.inspect.status import find_exports, read_status
 from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests.support import syncing
@@ -72,15 +77,14 @@ def test_status_reports_what_is_held_and_what_became_of_each_run(store: ExportSt
     assert status.looked_seconds_ago == 2 * 86_400 - 40
     assert status.alive == ("bad", "live")
     assert list(status.failed) == ["bad"]
-    assert status.behind == {"bad": "2 rows behind"}
-    assert status.behind_kinds == {"bad": LagKind.ROWS}
+    assert status.behind == {"bad": Lag(kind=LagKind.ROWS, reason="2 rows behind")}
     assert status.missing == {"gone": "2026-01-01T00:00:40Z"}
     assert (status.short, status.out_of_scope) == ({}, {})
 
 
 def test_status_is_printed_in_lines(store: ExportStore) -> None:
     status = read_status(store, NOW)
-    failure = status.failed["bad"]
+    failure = status.failed["bad"].reason
     size = size_in_words(status.bytes)
     sizes = ", ".join(f"{name} {size_in_words(n)}" for name, n in status.file_bytes.items())
     assert describe_status(status) == (
@@ -122,7 +126,8 @@ def test_status_reports_selection_scope_and_short_runs_in_words(
     status = read_status(ExportStore(name=NAME, data_root=tmp_path), NOW)
     assert status.selection == "keys loss; max step 9"
     assert status.scope == "state finished or running; created after 2025-01-01T00:00:00Z"
-    assert status.short == {"done": 1}
+    shortage = Shortage(kind=ShortKind.FEWER_ROWS, reason="1 row short", short_by=1)
+    assert status.short == {"done": shortage}
     assert status.out_of_scope == {"live": "2026-01-01T00:00:40Z"}
 
 
@@ -141,8 +146,7 @@ def test_status_counts_runs_whose_history_was_never_read(
     source.fail_history("done", 9)
     syncing.sync(source, tmp_path)
     status = read_status(ExportStore(name=NAME, data_root=tmp_path), NOW)
-    assert status.behind == {"done": "history never read"}
-    assert status.behind_kinds == {"done": LagKind.NEVER_READ}
+    assert status.behind == {"done": Lag(kind=LagKind.NEVER_READ, reason="history never read")}
 
 
 def test_status_of_an_export_whose_runs_are_forgotten_guesses_nothing_of_them(
@@ -150,8 +154,7 @@ def test_status_of_an_export_whose_runs_are_forgotten_guesses_nothing_of_them(
 ) -> None:
     (store.export_dir / STORE_FILE).unlink()
     status = read_status(store, NOW)
-    assert status.problem == f"{STORE_FILE} is missing"
-    assert status.problem_kind == "missing"
+    assert status.problem == ExportProblem(kind="missing", reason=f"{STORE_FILE} is missing")
     assert (status.runs, status.rows, status.looked_at) == (4, 12, "2026-01-01T00:00:40Z")
     assert (status.alive, status.failed, status.behind) == ((), {}, {})
 
@@ -170,8 +173,8 @@ def test_status_of_an_export_that_does_not_read_is_its_problem(
         path.write_bytes(content)
     status = read_status(store, NOW)
     assert status.problem is not None
-    assert name in status.problem
-    assert status.problem_kind == kind
+    assert name in status.problem.reason
+    assert status.problem.kind == kind
     assert (status.entity, status.project) == ("entity", "project")
     assert any(line.startswith("  cannot be read: ") for line in describe_status(status))
     assert "cannot be read" in describe_statuses([status])[1]
@@ -321,15 +324,17 @@ def test_shortage_names_what_is_missing(
         seen=RunListing(run_id="run", last_step=9),
         parts={HISTORY: PartTracking(position=Position(last_step=reached), evidence=evidence)},
     )
-    assert shortage_of(run) == shortage
+    found = shortage_of(run)
     if shortage is None:
+        assert found is None
         return
+    assert found is not None
+    assert (found.kind, found.reason) == shortage
     part = replace(run.part(HISTORY), position=None)
     unseen = shortage_of(replace(with_part(run, HISTORY, part), seen=None))
     assert unseen is not None
-    kind, words = unseen
-    assert kind != "last_step"
-    assert "is listed" not in words
+    assert unseen.kind != "last_step"
+    assert "is listed" not in unseen.reason
 
 
 def test_runs_that_are_short_or_wait_have_their_kinds(tmp_path: Path) -> None:
@@ -344,7 +349,7 @@ def test_runs_that_are_short_or_wait_have_their_kinds(tmp_path: Path) -> None:
     source.advance(700)
     syncing.sync(source, tmp_path, sync_mode="full_reconcile")
     status = read_status(ExportStore(name=NAME, data_root=tmp_path), NOW)
-    assert status.shortages == {"short": "2 rows short"}
-    assert status.short_kinds == {"short": ShortKind.FEWER_ROWS}
-    assert status.waiting == {"shrunk": "2 rows shrunk"}
-    assert status.waiting_kinds == {"shrunk": "shrunk"}
+    shortage = Shortage(kind=ShortKind.FEWER_ROWS, reason="2 rows short", short_by=2)
+    assert status.short == {"short": shortage}
+    assert status.waiting == {"shrunk": MissingRows(kind="shrunk", missing_rows=2)}
+    assert "    'shrunk': 2 rows shrunk" in describe_status(status)
