@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any, NoReturn
 
@@ -94,6 +93,8 @@ _FIELDS = re.compile(rf"(?<![\w-])({'|'.join(flag for flag in _FLAGS if '_' in f
 
 def _hint(tokens: Sequence[str]) -> str:
     """Return a hint for a misspelled subcommand, and for an entity called like a subcommand."""
+    from difflib import get_close_matches
+
     first = tokens[0] if tokens else ""
     near = get_close_matches(first, SUBCOMMANDS, n=1, cutoff=0.75)
     if first not in SUBCOMMANDS and near:
