@@ -248,18 +248,18 @@ UNGUARDED = """
 import os, sys
 from pathlib import Path
 from dr_wandb import ExportEngine, ExportRequest
-from dr_wandb.shell import executor
+from dr_wandb.shell import processes
 from dr_wandb.shell.sources.offline import reader
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sync import fetch
 
 print("main", flush=True)
 started = []
-class Counted(executor.Processes):
+class Counted(processes.Processes):
     def __init__(self, count):
         super().__init__(count)
         started.extend(process._process.pid for process in self._there)
-executor.Processes = Counted
+processes.Processes = Counted
 reader.BYTES_PER_PROCESS = fetch.ROWS_PER_PROCESS = 1
 reader.count_cores = fetch.count_cores = lambda: 2
 for name in ("first", "second"):

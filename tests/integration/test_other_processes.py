@@ -16,7 +16,7 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
-from dr_wandb.shell import executor
+from dr_wandb.shell import processes
 from dr_wandb.shell.executor import answer_of
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.api.source import ApiSource
@@ -62,7 +62,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
 
     Fresh.answers = []
     Fresh.disturb = staticmethod(lambda processes: None)
-    monkeypatch.setattr(executor, "Processes", Fresh)
+    monkeypatch.setattr(processes, "Processes", Fresh)
     monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", 1)
     monkeypatch.setattr(fetch, "count_cores", lambda: 2)
     return Fresh
@@ -283,7 +283,7 @@ def test_few_rows_need_no_process(exports: Exports, monkeypatch: pytest.MonkeyPa
             counts.append(count)
             super().__init__(count)
 
-    monkeypatch.setattr(executor, "Processes", Counted)
+    monkeypatch.setattr(processes, "Processes", Counted)
     add_runs(exports)
     exports.sync()
     monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", RUNS * ROWS)

@@ -12,10 +12,12 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.progress import LOGGER
+
+if TYPE_CHECKING:
+    from dr_wandb.shell.processes import Processes
 
 T = TypeVar("T")
 
@@ -41,6 +43,8 @@ class SharedExecutor:
         """
         with self._lock:
             if self._executor is None and count > 0 and not self._closed:
+                from dr_wandb.shell.processes import Processes
+
                 self._executor = self._own = Processes(count)
             return self.ready
 

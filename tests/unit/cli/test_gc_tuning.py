@@ -12,7 +12,9 @@ OWN_PROCESS = """
 import gc
 from dr_wandb.cli import gc_tuning
 
+default = gc.get_threshold()[0]
 gc_tuning.enable()
+assert gc.get_threshold()[0] > 10 * default
 with gc_tuning.paused():
     assert not gc.isenabled()
 assert gc.isenabled(), "a long sync would never be rid of its garbage"
