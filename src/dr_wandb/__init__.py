@@ -51,12 +51,12 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.records import WandbRun as WandbRun
     from dr_wandb.core.contract.request import ExportMode as ExportMode
     from dr_wandb.core.contract.request import ExportRequest as ExportRequest
-    from dr_wandb.core.contract.request import HistorySelection as HistorySelection
-    from dr_wandb.core.contract.request import HistoryWindow as HistoryWindow
     from dr_wandb.core.contract.request import SyncMode as SyncMode
     from dr_wandb.core.contract.run_failure import RunFailure as RunFailure
     from dr_wandb.core.contract.run_failure import RunFailureKind as RunFailureKind
     from dr_wandb.core.contract.scope import RunScope as RunScope
+    from dr_wandb.core.contract.selection import HistorySelection as HistorySelection
+    from dr_wandb.core.contract.selection import HistoryWindow as HistoryWindow
     from dr_wandb.core.contract.state import ExportState as ExportState
     from dr_wandb.core.contract.unproven_runs import FailedRun as FailedRun
     from dr_wandb.core.contract.unproven_runs import ShortKind as ShortKind
@@ -159,8 +159,8 @@ _HOMES = {
     "FolderContent": "core.offline.scan_report",
     "HeldRun": "core.inspect.holdings",
     "HistoryRow": "core.contract.records",
-    "HistorySelection": "core.contract.request",
-    "HistoryWindow": "core.contract.request",
+    "HistorySelection": "core.contract.selection",
+    "HistoryWindow": "core.contract.selection",
     "InTheWay": "core.contract.failures",
     "InvalidRequest": "core.contract.failures",
     "InvalidRequestError": "core.contract.problems",

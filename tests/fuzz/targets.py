@@ -31,7 +31,8 @@ from dr_wandb.core.contract.listing import EveryRun, RunListing, list_run
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_run
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import EVERYTHING, ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
-from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.store import rows_file
 from dr_wandb.shell.sync.engine import ExportEngine

@@ -15,9 +15,9 @@ import pytest
 import dr_wandb
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.select import select_rows
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
 from tests.support.server import AUTO, EmptyRows, NullField, Request, Run
 from tests.support.syncing import json_lines, visible
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
-from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
+from dr_wandb.core.contract.selection import HistorySelection, HistoryWindow
 from dr_wandb.shell import processes
 from dr_wandb.shell.executor import answer_of
 from dr_wandb.shell.processes import Processes

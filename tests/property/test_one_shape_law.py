@@ -22,8 +22,8 @@ from dr_wandb.core.contract.columns import RowBatch, StoredRows
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.select import select_rows
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.values import json_safe, spell_number
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.wandb_file import read_file, rows_of

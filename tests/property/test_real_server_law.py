@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from dr_wandb.core.contract.codec import decode_row
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
 from tests.support.judged_export import JudgedExport, Synced
 from tests.support.real_server import (
     EXPORTS,

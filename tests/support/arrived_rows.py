@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dr_wandb.core.contract.codec import RowKey, encode_line, run_and_key
 from dr_wandb.core.contract.encoded_rows import ReceivedRow, received_row, select_line
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.sync.copies import arrival_order, joined
 
 

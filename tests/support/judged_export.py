@@ -15,14 +15,9 @@ from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.request import (
-    EVERYTHING,
-    ExportMode,
-    ExportRequest,
-    HistorySelection,
-    SyncMode,
-)
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer

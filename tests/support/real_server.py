@@ -19,8 +19,8 @@ from dr_wandb.core.contract.codec import encode_line, row_key
 from dr_wandb.core.contract.listing import TERMINAL_STATES, RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.select import select_rows
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.values import spell_number
 
 RUN_ID = "run"

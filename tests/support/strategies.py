@@ -18,16 +18,11 @@ from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import (
-    ExportMode,
-    ExportRequest,
-    HistorySelection,
-    HistoryWindow,
-    SyncMode,
-)
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import HistorySelection, HistoryWindow
 from dr_wandb.core.contract.state import ExportState, RunTracking
 
 RUN_ID = "run"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dr_wandb import ExportEngine, ExportRequest, ExportSummary
-from dr_wandb.core.contract.request import HistorySelection, HistoryWindow
+from dr_wandb.core.contract.selection import HistorySelection, HistoryWindow
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener

@@ -5,7 +5,7 @@ from typing import Any
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.request import EVERYTHING
+from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.sync.segment_writer import SegmentWriter
 from dr_wandb.shell.sync.segments import Segment, SegmentHeader

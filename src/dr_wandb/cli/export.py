@@ -9,14 +9,9 @@ from dr_wandb.cli.flags import Folder, ScopeFlags, Several, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
-from dr_wandb.core.contract.request import (
-    ExportMode,
-    ExportRequest,
-    SyncMode,
-    build_selection,
-    check_source,
-)
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode, check_source
 from dr_wandb.core.contract.scope import build_scope
+from dr_wandb.core.contract.selection import build_selection
 
 if TYPE_CHECKING:
     from dr_wandb.core.sync.summary import ExportSummary

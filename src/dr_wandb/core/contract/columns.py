@@ -21,9 +21,9 @@ from dr_wandb.core.contract.codec import decode_row, has_shape, locate, raw_row_
 from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows, encode_rows
 from dr_wandb.core.contract.normalize import normalize_row, reshape_row, whole_step
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import OWN_METADATA, OWN_PREFIX, settle
 from dr_wandb.core.contract.select import select_names
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.values import EXACT_INTEGERS, MAX_DEPTH, clean_text, json_safe, number
 
 Cells = Sequence[Any]

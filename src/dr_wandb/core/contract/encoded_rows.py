@@ -12,8 +12,8 @@ from dr_wandb.core.contract.codec import (
     row_key,
 )
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.select import select_row
+from dr_wandb.core.contract.selection import HistorySelection
 
 
 class ReceivedRow(NamedTuple):

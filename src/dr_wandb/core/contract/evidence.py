@@ -20,7 +20,7 @@ from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 
 SAME_MOMENT = 1e-6
 """Two times of one row that differ by less than this many seconds are the same. A row that was

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, snapshot_order
-from dr_wandb.core.contract.request import ExportRequest, HistorySelection
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import RunTracking, with_part
 
 SNAPSHOTS = "runs"

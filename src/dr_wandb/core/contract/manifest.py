@@ -8,8 +8,9 @@ Rules
 import msgspec
 
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
-from dr_wandb.core.contract.request import ExportMode, HistoryWindow
+from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import HistoryWindow
 
 
 class DataFile(Record, frozen=True, kw_only=True):

@@ -18,9 +18,9 @@ from dr_wandb.core.contract.evidence import (
     difference_between,
 )
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 
 
 class ByteRange(Record, frozen=True, kw_only=True):

@@ -16,8 +16,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import OWN_PREFIX, flatten_row
+from dr_wandb.core.contract.selection import HistorySelection
 
 _OWN_COLUMNS = {"_step": "step", "_timestamp": "timestamp", "_runtime": "runtime"}
 

@@ -15,8 +15,8 @@ from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_EVIDENCE
-from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.audit import StoredRun

@@ -17,9 +17,9 @@ from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import HistoryRow, Record
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.select import select_row
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.inspect.audit import NOT_CANONICAL
 from dr_wandb.core.inspect.spelling import row_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings

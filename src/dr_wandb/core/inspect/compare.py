@@ -15,9 +15,10 @@ from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.records import WandbRun
-from dr_wandb.core.contract.request import EVERYTHING, ExportMode, selection_in_words
+from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import EVERYTHING, selection_in_words
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt, DoubtKind

@@ -16,8 +16,9 @@ from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import ExportMode, HistorySelection, selection_in_words
+from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.contract.selection import HistorySelection, selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
 from dr_wandb.core.inspect.shortfalls import Lag, Shortage, lag_of, shortage_of

@@ -24,7 +24,7 @@ from dr_wandb.core.contract.columns import (
 )
 from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.offline import few
 from dr_wandb.core.offline.cells import (
     Cells,

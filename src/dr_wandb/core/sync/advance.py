@@ -19,10 +19,11 @@ from dr_wandb.core.contract.known_runs import ChangedRuns
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
-from dr_wandb.core.contract.request import ExportRequest, HistorySelection
+from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import (
     ExportState,
     RunTracking,

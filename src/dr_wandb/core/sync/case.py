@@ -10,7 +10,7 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.core.sync.verdict import Keep

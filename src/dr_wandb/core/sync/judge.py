@@ -38,8 +38,8 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.evidence import SECOND_LOOK, Evidence, Standing, later_by
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import Position
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.unproven_runs import BEGINS_LATER
 from dr_wandb.core.contract.wording import count

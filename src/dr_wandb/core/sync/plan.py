@@ -26,8 +26,9 @@ from dr_wandb.core.contract.known_runs import awake, resting
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, Position
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import ExportRequest, SyncMode, selection_in_words
+from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.contract.selection import selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind

@@ -18,7 +18,7 @@ from dr_wandb.core.contract.codec import RowKey, decode_row, run_and_key
 from dr_wandb.core.contract.encoded_rows import select_line
 from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.selection import HistorySelection
 
 MOST_AT_A_STEP = 256
 """At most this many rows of one step are paired by nearly equal times."""

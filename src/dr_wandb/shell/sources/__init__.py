@@ -19,8 +19,8 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.store.rows_file import WrittenRows
 

@@ -8,7 +8,8 @@ Rules
 
 from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.part import Position
-from dr_wandb.core.contract.request import EVERYTHING, ExportRequest
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.plan import PartFetch

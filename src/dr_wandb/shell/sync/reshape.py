@@ -29,8 +29,8 @@ from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import ByteRange, Position
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS
-from dr_wandb.core.contract.request import EVERYTHING
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.contract.state import RunTracking, with_fields_to_read, with_part
 from dr_wandb.core.contract.wording import count
 from dr_wandb.shell.store import disk

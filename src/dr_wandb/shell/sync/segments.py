@@ -21,8 +21,8 @@ from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.rows_file import WrittenRows
 

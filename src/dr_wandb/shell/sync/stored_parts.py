@@ -8,7 +8,7 @@ from dr_wandb.core.contract.codec import run_and_key
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.encoded_rows import received_row
 from dr_wandb.core.contract.part import ByteRange, Position
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.sync.merge import Tally, measure_from
 from dr_wandb.core.sync.row_pairs import Comparison, admitted_rows, compare_rows
 from dr_wandb.shell.store import disk

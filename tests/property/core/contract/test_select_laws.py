@@ -11,18 +11,16 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import encode_line, row_key
 from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import (
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.select import select_row, select_rows
+from dr_wandb.core.contract.selection import (
     EVERYTHING,
-    ExportMode,
-    ExportRequest,
     HistorySelection,
     HistoryWindow,
-    InvalidRequestError,
-    SyncMode,
     build_selection,
 )
-from dr_wandb.core.contract.select import select_row, select_rows
 from tests.support import strategies as some
 
 rows = some.raw_rows.map(lambda raw_row: normalize_row(raw_row, some.RUN_ID))

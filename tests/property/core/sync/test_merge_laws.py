@@ -10,7 +10,7 @@ from dr_wandb.core.contract.encoded_rows import ReceivedRow, encode_rows
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.normalize import instant, normalize_time
 from dr_wandb.core.contract.records import HistoryRow, RunSnapshot, WandbRun, snapshot_order
-from dr_wandb.core.contract.request import HistorySelection
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.sync.merge import Tally, merge_lines, outside
 from tests.support import strategies as some
 from tests.support.arrived_rows import joined_rows, received, selected_lines, stored_order

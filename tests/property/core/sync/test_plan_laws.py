@@ -23,9 +23,10 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
-from dr_wandb.core.contract.request import ExportMode, ExportRequest, HistorySelection, SyncMode
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState, RunTracking, latest
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.describe import describe_plan

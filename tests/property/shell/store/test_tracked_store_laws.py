@@ -26,8 +26,9 @@ from dr_wandb.core.contract.known_runs import (
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
-from dr_wandb.core.contract.request import EVERYTHING, ExportRequest, HistorySelection, SyncMode
+from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.state_form import StoreChanges, changes_of_store
 from dr_wandb.core.sync.listing_plan import check_vanished, everything_is_due, plan_listing

@@ -13,7 +13,7 @@ from dr_wandb.core.contract.encoded_rows import EncodedRows, encode_rows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.sync.merge import Tally, measure_from
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.store import disk

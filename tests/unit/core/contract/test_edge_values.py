@@ -8,8 +8,8 @@ from dr_wandb.core.contract.codec import decode_row, raw_row_of
 from dr_wandb.core.contract.evidence import nearly_equal
 from dr_wandb.core.contract.normalize import normalize_what_reads
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.select import select_row
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.values import MAX_DEPTH, decode_json, json_safe
 
 MORE_THAN_A_DOUBLE_HOLDS = 10**400

@@ -16,7 +16,7 @@ from dr_wandb.core.contract.evidence import (
     same_moment,
 )
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 
 NOON = "2026-01-02T12:00:00Z"
 

@@ -9,8 +9,9 @@ import pytest
 
 from dr_wandb.core.contract.failures import EXIT_USAGE, DrWandbError, InvalidRequest
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
-from dr_wandb.core.contract.request import ExportRequest, HistorySelection, HistoryWindow
+from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import HistorySelection, HistoryWindow
 
 PROBLEMS = ("name must not be blank", "mode must be one of metadata, history, not 'x'")
 

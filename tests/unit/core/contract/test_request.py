@@ -8,14 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb.cli import run
-from dr_wandb.core.contract.request import (
+from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.selection import (
     EVERYTHING,
-    ExportMode,
-    ExportRequest,
     HistorySelection,
     HistoryWindow,
-    InvalidRequestError,
-    SyncMode,
     build_selection,
 )
 

@@ -19,8 +19,9 @@ from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import ExportMode, HistorySelection, HistoryWindow
+from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.selection import HistorySelection, HistoryWindow
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.inspect.accounting import check_state
 from dr_wandb.core.inspect.audit import ChangesAudit

@@ -12,9 +12,10 @@ from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
-from dr_wandb.core.contract.request import EVERYTHING, ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.advance import RunOutcome, advance_run

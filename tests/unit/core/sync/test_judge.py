@@ -18,14 +18,9 @@ from dr_wandb.core.contract.evidence import Difference, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.request import (
-    EVERYTHING,
-    ExportMode,
-    ExportRequest,
-    HistorySelection,
-    HistoryWindow,
-)
+from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
 from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.sync import case

@@ -6,7 +6,7 @@ import pytest
 
 from dr_wandb.core.contract.codec import encode_line, row_key
 from dr_wandb.core.contract.records import HistoryRow
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection, HistoryWindow
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
 from dr_wandb.core.sync.row_pairs import (
     MOST_AT_A_STEP,
     Comparison,

@@ -25,9 +25,9 @@ from dr_wandb.core.contract.columns import (
 )
 from dr_wandb.core.contract.encoded_rows import EncodedRows
 from dr_wandb.core.contract.normalize import whole_step
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import OWN_METADATA, is_union
 from dr_wandb.core.contract.select import select_names
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.values import EXACT_INTEGERS, number
 from dr_wandb.shell.sources.api.arrow_values import python_values
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.request import HistorySelection
 from dr_wandb.core.contract.row_shape import free_key
 from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.api.arrow import encode_batch, select_batch, whole_steps
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds, python_values

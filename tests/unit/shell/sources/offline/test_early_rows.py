@@ -12,8 +12,8 @@ import pytest
 from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.request import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.run import RunFold
 from dr_wandb.shell.executor import SharedExecutor
