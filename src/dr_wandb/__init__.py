@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.failures import NoExport as NoExport
     from dr_wandb.core.contract.failures import NoProject as NoProject
     from dr_wandb.core.contract.failures import NotRecorded as NotRecorded
+    from dr_wandb.core.contract.failures import OtherHost as OtherHost
     from dr_wandb.core.contract.failures import RunsVanished as RunsVanished
+    from dr_wandb.core.contract.failures import SelectionNarrower as SelectionNarrower
     from dr_wandb.core.contract.failures import ServerTooOld as ServerTooOld
     from dr_wandb.core.contract.failures import Unfinished as Unfinished
     from dr_wandb.core.contract.failures import Unreachable as Unreachable
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.listing import RunsCreatedSince as RunsCreatedSince
     from dr_wandb.core.contract.manifest import DataFile as DataFile
     from dr_wandb.core.contract.manifest import ExportManifest as ExportManifest
+    from dr_wandb.core.contract.manifest import Requested as Requested
+    from dr_wandb.core.contract.manifest import RequestedDataset as RequestedDataset
     from dr_wandb.core.contract.problems import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
@@ -181,9 +185,12 @@ _HOMES = {
     "Note": "core.inspect.verify",
     "NoteKind": "core.inspect.verify",
     "NoticeKind": "core.offline.scan_report",
+    "OtherHost": "core.contract.failures",
     "PartFetch": "core.sync.plan",
     "PlanKind": "core.sync.plan_kinds",
     "Progress": "shell.progress",
+    "Requested": "core.contract.manifest",
+    "RequestedDataset": "core.contract.manifest",
     "RowCount": "core.contract.changes",
     "RunAction": "core.sync.plan",
     "RunFailure": "core.contract.run_failure",
@@ -197,6 +204,7 @@ _HOMES = {
     "RunsById": "core.contract.listing",
     "RunsCreatedSince": "core.contract.listing",
     "RunsVanished": "core.contract.failures",
+    "SelectionNarrower": "core.contract.failures",
     "ServerTooOld": "core.contract.failures",
     "ShortKind": "core.contract.unproven_runs",
     "ShortRun": "core.contract.unproven_runs",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.support.server import Project
 
 SUMMARY_FIELDS = {
+    "rows_removed",
     "unread",
     "metadata_failures",
     "short",

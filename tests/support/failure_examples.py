@@ -17,7 +17,9 @@ from dr_wandb.core.contract.failures import (
     NoExport,
     NoProject,
     NotRecorded,
+    OtherHost,
     RunsVanished,
+    SelectionNarrower,
     ServerTooOld,
     Unfinished,
     Unreachable,
@@ -27,6 +29,10 @@ from dr_wandb.core.contract.failures import (
 EXAMPLES: list[tuple[Failure, int]] = [
     (InvalidRequest(problems=("name must not be blank", "mode must be one of a, b")), 2),
     (WrongExport(path="data/a/state.json", found="ml/moe", wanted="ml/base"), 2),
+    (
+        OtherHost(name="a", found="https://api.wandb.ai", wanted="https://wandb.example.org"),
+        2,
+    ),
     (NoProject(entity="ml", project="moe"), 4),
     (AccessRefused(entity="ml", project="moe", detail="HTTP 403"), 4),
     (BadEnvironment(problems=("WANDB_MODE='x': Input should be 'online'",)), 2),
@@ -47,6 +53,7 @@ EXAMPLES: list[tuple[Failure, int]] = [
     (Unfinished(path="data/a/runs.jsonl", reason="disk full"), 9),
     (InTheWay(path="data/a/.staging", found="a file", wanted="a folder"), 9),
     (RunsVanished(name="a", vanished=9, known=10), 10),
+    (SelectionNarrower(name="a", rows_removed=7, before="everything", now="keys losss"), 10),
     (LeadsOutside(path="data/a", target="/elsewhere/b"), 2),
     (MixedRuns(run_id="run", projects=("ml/base", "ml/moe")), 2),
 ]

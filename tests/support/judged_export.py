@@ -96,6 +96,7 @@ class JudgedExport:
             mode=ExportMode.HISTORY,
             sync_mode=SyncMode.FULL_RECONCILE if reconcile else SyncMode.INCREMENTAL,
             history_selection=selection,
+            allow_narrower=True,
         )
         now = server.now.isoformat()
         listing = server.listing()
@@ -107,7 +108,7 @@ class JudgedExport:
         self.why = []
         outcome = RunOutcome(listing=listing)
         if HISTORY in plan.fetches:
-            outcome = self._read(server, listing, plan.fetches[HISTORY], selection, now, reads)
+            outcome = self._read(server, listing, plan.fetches[HISTORY], now, reads)
             self.came = outcome.parts[HISTORY]
         self._advance(request, outcome, now)
         assert self.tracking is not None
@@ -122,7 +123,6 @@ class JudgedExport:
         server: AnyServer,
         listing: RunListing,
         fetch: PartFetch,
-        selection: HistorySelection,
         now: str,
         reads: list[tuple[int | None, int | None]],
     ) -> RunOutcome:
@@ -133,14 +133,14 @@ class JudgedExport:
                 answer = server.read(fetch.window.start, fetch.window.stop)
             except Exception as error:
                 return _outcome(listing, PartOutcome(failure=_unexpected(error)))
-            lines, verdict = self._judge(answer.batches, listing, fetch, selection, now)
+            lines, verdict = self._judge(answer.batches, listing, fetch, now)
             match verdict:
                 case ReadWhole(kind=kind, reason=reason):
-                    fetch = PartFetch(window=WHOLE_RUN, kind=kind, reason=reason)
+                    fetch = replace(fetch, window=WHOLE_RUN, kind=kind, reason=reason, tail=False)
                 case Rejected(failure=failure, evidence=evidence):
                     return _outcome(listing, PartOutcome(failure=failure, evidence=evidence))
                 case Judged(keep=keep):
-                    self._keep(keep, lines, fetch, selection)
+                    self._keep(keep, lines, fetch)
                     return _outcome(listing, PartOutcome(judged=verdict))
 
     def _judge(
@@ -148,7 +148,6 @@ class JudgedExport:
         batches: Batches,
         listing: RunListing,
         fetch: PartFetch,
-        selection: HistorySelection,
         now: str,
     ) -> tuple[list[bytes], Verdict]:
         before = self.tracking
@@ -162,7 +161,7 @@ class JudgedExport:
         tally = Tally(target.last_step if target is not None else None)
         for row in rows:
             tally.add(row)
-        lines = selected_lines(rows, selection)
+        lines = selected_lines(rows, fetch.selection)
         known = 0 if evidence is None else evidence.answer_rows
         answer = Answer(
             window=fetch.window,
@@ -173,20 +172,18 @@ class JudgedExport:
             begins_as_before=evidence is not None
             and known <= len(lines)
             and (not known or _digest(lines[:known]) == evidence.answer_digest),
-            comparison=self._compare(lines, listing, fetch, selection),
+            comparison=self._compare(lines, listing, fetch),
             stored=None,
         )
-        verdict = judge(listing, answer, before, selection=selection, source=self.source, now=now)
+        verdict = judge(
+            listing, answer, before, selection=fetch.selection, source=self.source, now=now
+        )
         return lines, verdict
 
     def _compare(
-        self,
-        lines: list[bytes],
-        listing: RunListing,
-        fetch: PartFetch,
-        selection: HistorySelection,
+        self, lines: list[bytes], listing: RunListing, fetch: PartFetch
     ) -> Comparison | None:
-        before = self.tracking
+        before, selection = self.tracking, fetch.selection
         if before is None or before.part(HISTORY).stored is None:
             return Comparison(adds=len(lines)) if fetch.tail else None
         if holds_another_run(before, HISTORY, listing, self.source):
@@ -202,9 +199,7 @@ class JudgedExport:
         most = selection.bounds.max_records
         return compare_rows(held, lines, last_step=listing.last_step, most_held=most)
 
-    def _keep(
-        self, keep: Keep, lines: list[bytes], fetch: PartFetch, selection: HistorySelection
-    ) -> None:
+    def _keep(self, keep: Keep, lines: list[bytes], fetch: PartFetch) -> None:
         match keep:
             case Keep.RECEIVED:
                 self.lines = lines
@@ -214,7 +209,7 @@ class JudgedExport:
                 self.lines = list(unite_rows(self.lines, lines))
             case Keep.HELD:
                 return
-        last = selection.bounds.max_records
+        last = fetch.selection.bounds.max_records
         self.lines = self.lines if last is None else self.lines[-last:]
         assert self.lines == sorted(self.lines, key=lambda line: (run_and_key(line)[1], line))
 

@@ -124,7 +124,9 @@ SCENARIOS = {
     "first export": Scenario((), only_the_clock, {"include_metadata": True}),
     "growth": Scenario(({},), log_on),
     "nothing new": Scenario(({},), only_the_clock),
-    "other selection": Scenario(({},), log_on, {"history_selection": select("loss", min_step=2)}),
+    "other selection": Scenario(
+        ({},), log_on, {"history_selection": select("loss", min_step=2), "allow_narrower": True}
+    ),
     "metadata to history": Scenario(({"mode": "metadata"},), log_on),
     "history to metadata": Scenario(({},), log_on, {"mode": "metadata"}),
     "gone upstream": Scenario(({},), delete_one),
@@ -132,7 +134,10 @@ SCENARIOS = {
     "mode and selection with a run gone": Scenario(
         ({"history_selection": select("loss")}, delete_one, {"mode": "metadata"}),
         log_on,
-        {"history_selection": select("text", "loss", min_step=1, max_records=3)},
+        {
+            "history_selection": select("text", "loss", min_step=1, max_records=3),
+            "allow_narrower": True,
+        },
     ),
     "spills": Scenario(({},), log_out_of_order, spills=True),
     "made anew": Scenario(({},), make_anew),

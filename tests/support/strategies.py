@@ -12,10 +12,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line, row_key
 from dr_wandb.core.contract.dataset import HISTORY, Counts
 from dr_wandb.core.contract.evidence import Difference, Evidence, Look, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
@@ -282,6 +284,14 @@ def history_rows(draw: Any) -> HistoryRow:
 # --- selections and requests
 
 
+rows_as_received = raw_rows.map(lambda raw_row: normalize_row(raw_row, RUN_ID))
+runs_of_rows = st.lists(rows_as_received, max_size=6).map(
+    lambda unsorted: sorted(
+        unsorted, key=lambda row: (row_key(row.step, row.timestamp), encode_line(row))
+    )
+)
+"""The rows of one run, in stored order."""
+
 windows = st.builds(
     lambda low, width, last: HistoryWindow(
         min_step=low,
@@ -289,7 +299,7 @@ windows = st.builds(
         max_records=last,
     ),
     st.none() | st.integers(0, 6),
-    st.none() | st.integers(0, 6),
+    st.none() | st.integers(1, 6),
     st.none() | st.integers(1, 4),
 )
 selection_keys = st.sampled_from(
@@ -449,13 +459,8 @@ def trackings(run_id: st.SearchStrategy[str] = run_ids) -> st.SearchStrategy[Run
 
 def state_of(trackings_: Sequence[RunTracking], **fields: Any) -> ExportState:
     """Return a state that tracks these runs."""
-    return ExportState(
-        name="name",
-        entity="team",
-        project="project",
-        runs={tracking.run_id: tracking for tracking in trackings_},
-        **fields,
-    )
+    known = {"name": "name", "entity": "team", "project": "project", **fields}
+    return ExportState(runs={tracking.run_id: tracking for tracking in trackings_}, **known)
 
 
 export_states = st.builds(

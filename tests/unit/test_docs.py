@@ -78,7 +78,7 @@ def test_errors_document_has_a_line_for_every_kind(
     [
         (ListingKind, "planning", "A listing plan has one of these"),
         (PlanKind, "planning", "A run has one of these"),
-        (FetchKind, "planning", "Each of the `fetches` has one of these"),
+        (FetchKind, "planning", "Each of them has one of these kinds"),
         (DoubtKind, "proof", "### Kinds of reasons"),
         (FindingKind, "proof", "each of the `findings` has a `kind`"),
         (NoteKind, "proof", "Each of the `notes` has one of these"),
@@ -176,7 +176,7 @@ def test_sync_document_has_a_line_for_every_criterion(criterion: Criterion) -> N
 def test_readme_names_every_subcommand() -> None:
     readme = read("README.md")
     subcommands = [name for name in app if not name.startswith("-")]
-    assert len(subcommands) == 7
+    assert len(subcommands) == 8
     assert [name for name in subcommands if f"wandb-export {name} " not in readme + " "] == []
 
 

@@ -19,6 +19,7 @@ from dr_wandb.cli.export import export
 from dr_wandb.cli.inspect import doctor, status, verify
 from dr_wandb.cli.offline import scan
 from dr_wandb.cli.output import StdoutError
+from dr_wandb.cli.sync import sync
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -39,7 +40,7 @@ app = App(
 )
 app.default(export)
 SUBCOMMANDS = {
-    command.__name__: command for command in (export, scan, status, verify, log, diff, doctor)
+    command.__name__: command for command in (export, sync, scan, status, verify, log, diff, doctor)
 }
 for command in SUBCOMMANDS.values():
     app.command(command)

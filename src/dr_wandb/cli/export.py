@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.flags import Folder, ScopeFlags, Several, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
-from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
+from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode, check_source
 from dr_wandb.core.contract.scope import build_scope
@@ -39,9 +39,12 @@ def export(
     run_filter: str | None = None,
     prune: Switch = False,
     allow_empty: Switch = False,
+    allow_narrower: Switch = False,
     max_rate: float | None = None,
     source: str = "api",
     any_project: Switch = False,
+    host_moved: Switch = False,
+    moved_from: str | None = None,
     record: Folder | None = None,
     dry_run: Switch = False,
     json: Switch = False,
@@ -91,6 +94,9 @@ def export(
         Drop runs that are gone upstream; without this flag they are kept.
     allow_empty
         Accept a listing in which most of the runs of the export are missing.
+    allow_narrower
+        Drop stored rows, and values of rows, that the selection does not admit; without this flag
+        such a sync changes nothing.
     max_rate
         Send at most N requests a second.
     source
@@ -98,6 +104,11 @@ def export(
         `wandb` folder that a training script wrote, or a tree with many of them.
     any_project
         With `--source offline:DIR`: also export runs of other entities and projects.
+    host_moved
+        Accept another W&B server than the one that the export came from: it has a new address.
+    moved_from
+        The ENTITY/PROJECT that the project had before it was renamed or moved; no row is read
+        again.
     record
         Record the answers of the source in this folder, for `--source replay:DIR`.
     dry_run
@@ -129,7 +140,10 @@ def export(
                 scope=scope,
                 prune=prune,
                 allow_empty=allow_empty,
+                allow_narrower=allow_narrower,
                 any_project=any_project,
+                host_moved=host_moved,
+                moved_from=moved_from,
                 max_rate=max_rate,
             )
         )
@@ -138,8 +152,10 @@ def export(
     assert request is not None
     configure_logging(quiet)
     if dry_run:
-        return _print_plan(request, source, json)
-    return _export(request, source, record, quiet)
+        return print_plan(request, source, as_json=json)
+    summary = do_sync(request, source, record=record, quiet=quiet)
+    print_json(summary)
+    return report(summary)
 
 
 def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
@@ -151,7 +167,10 @@ def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
         )
 
 
-def _export(request: ExportRequest, source: str, record: Path | None, quiet: bool) -> int:
+def do_sync(
+    request: ExportRequest, source: str, *, record: Path | None = None, quiet: bool
+) -> "ExportSummary":
+    """Do a sync that shows its progress, and return its summary."""
     from contextlib import nullcontext
 
     from dr_wandb.shell.progress import LoggedProgress, ProgressBar, say_nothing, someone_watches
@@ -161,12 +180,11 @@ def _export(request: ExportRequest, source: str, record: Path | None, quiet: boo
     with bar or nullcontext():
         progress = say_nothing if quiet else bar or LoggedProgress()
         engine = ExportEngine(request, source=_opener(source), record=record, progress=progress)
-        summary = engine.export()
-    print_json(summary)
-    return _report(summary)
+        return engine.export()
 
 
-def _report(summary: "ExportSummary") -> int:
+def report(summary: "ExportSummary") -> int:
+    """Name the runs that are not complete on stderr, and return the exit code of a sync."""
     from dr_wandb.core.sync.describe import describe_unproven
 
     for line in describe_unproven(summary):
@@ -174,8 +192,10 @@ def _report(summary: "ExportSummary") -> int:
     return EXIT_OK if summary.complete else EXIT_PARTIAL
 
 
-def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
+def print_plan(request: ExportRequest, source: str, *, as_json: bool) -> int:
+    """Print what a sync would do, and return its exit code."""
     from dr_wandb.core.sync.describe import describe_plan
+    from dr_wandb.core.sync.narrowing import check_narrower
     from dr_wandb.shell.sync.engine import ExportEngine
 
     plan = ExportEngine(request, source=_opener(source)).plan()
@@ -183,6 +203,9 @@ def _print_plan(request: ExportRequest, source: str, as_json: bool) -> int:
         print_json(plan)
     else:
         print_lines(describe_plan(plan))
+    narrower = check_narrower(request, plan)
+    if narrower is not None:
+        raise DrWandbError(narrower)
     return EXIT_PARTIAL if plan.failures else EXIT_OK
 
 

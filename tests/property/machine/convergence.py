@@ -17,7 +17,9 @@ from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.listing import TERMINAL_STATES, EveryRun, ListingQuery, RunsById
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState, RunTracking
+from dr_wandb.core.sync.narrowing import as_if_allowed
 from tests.property.machine.project import BusySource
 from tests.property.machine.view import View
 from tests.support import syncing
@@ -198,19 +200,31 @@ class Convergence:
 
     def check(self) -> None:
         """Check every run, and that no other one is there."""
-        request = self.look.request
-        with syncing.fresh_export(
-            self.look.server,
-            mode=request.mode,
-            history_selection=request.history_selection,
-            include_metadata=request.include_metadata,
-        ) as folder:
-            fresh = View(folder)
+        fresh = self.fresh(self.look.request.history_selection)
         before = self.look.before
         for run_id in sorted({*self.look.shown, *before.runs, *self.after.runs, *fresh.runs}):
             self.check_run(
                 Outcome(run_id, self.after.of(run_id), before.of(run_id), fresh.of(run_id))
             )
+
+    def fresh(self, selection: HistorySelection | None) -> View:
+        """Return what a full reconcile under a selection writes into an empty folder now."""
+        request = self.look.request
+        with syncing.fresh_export(
+            self.look.server,
+            mode=request.mode,
+            history_selection=selection,
+            include_metadata=request.include_metadata,
+        ) as folder:
+            return View(folder)
+
+    def kept_selection(self, run_id: str) -> HistorySelection | None:
+        """Return the selection that the rows of a run keep, None if it is the requested one."""
+        known, request = self.look.tracked.get(run_id), self.look.request
+        if known is None or not self.history:
+            return None
+        kept = known.selection_for(as_if_allowed(request, self.look.before.manifest), HISTORY)
+        return None if kept == request.selection else kept
 
     def check_run(self, run: Outcome) -> None:
         run_id, look = run.run_id, self.look
@@ -269,6 +283,11 @@ class Convergence:
         if not self.history:
             # Exception 4: in metadata mode the history stays as it was.
             wanted_rows = run.held[1]
+        kept = self.kept_selection(run_id)
+        if kept is not None:
+            # Exception 2: rows that may not come again keep a selection that admits more.
+            event("sync: a run keeps a wider selection")
+            wanted_rows = self.fresh(kept).of(run_id)[1]
         if run_id in self.unproven:
             # Exception 3: runs that came short, or lost rows by one answer, lose none by it. What
             # is held of a run that was made again stays as it is until the new one is proven.

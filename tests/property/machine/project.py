@@ -115,7 +115,7 @@ class ProjectRules(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.data_root = Path(self.folder.name) / "data"
         self.data_root.mkdir()
-        self.request = syncing.request_for(self.data_root)
+        self.request = syncing.request_for(self.data_root, allow_narrower=True)
         self.around = ExitStack()
         self.around.enter_context(syncing.without_fsync())
         # Runs that changed since their snapshot, or their rows, were last read.

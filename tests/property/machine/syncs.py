@@ -8,7 +8,12 @@ from hypothesis.stateful import rule
 from msgspec.structs import replace
 
 from dr_wandb import ExportSummary
-from dr_wandb.core.contract.failures import DrWandbError, RunsVanished, Unreachable
+from dr_wandb.core.contract.failures import (
+    DrWandbError,
+    RunsVanished,
+    SelectionNarrower,
+    Unreachable,
+)
 from dr_wandb.core.contract.request import SyncMode
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from tests.property.machine.convergence import Convergence, Look, behind, check_marks
@@ -59,6 +64,10 @@ class SyncRules(RequestRules):
             assert look.vanished
             assert failure.vanished == len(look.gone & look.present)
             assert failure.known == len(look.present)
+        elif isinstance(failure, SelectionNarrower):
+            event("sync: the selection is narrower")
+            assert not look.request.allow_narrower
+            assert 0 < failure.rows_removed <= sum(map(len, look.before.rows.values()))
         else:
             event("sync: unreachable")
             assert isinstance(failure, Unreachable), failure
@@ -120,6 +129,15 @@ class SyncRules(RequestRules):
     def sync_under_a_selection(self, to: Any) -> None:
         self.ask_for("history", to)
         self.sync()
+
+    @rule(to=st.sampled_from(SELECTIONS))
+    def sync_under_a_selection_that_must_not_be_narrower(self, to: Any) -> None:
+        """No row is dropped, and no value of one: either they are there, or the sync stops."""
+        asked_before = self.request
+        self.ask_for("history", to)
+        self.request = replace(self.request, allow_narrower=False)
+        self.sync()
+        self.request = asked_before
 
     @rule(scope=st.sampled_from(SCOPES))
     def sync_within_a_scope(self, scope: Any) -> None:

@@ -6,10 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
+
 from dr_wandb.core.contract.export_files import STATE_FILE
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
 from dr_wandb.shell.store.export_store import load_state
 from tests.support import syncing
+
+_MANIFEST = msgspec.json.Decoder(ExportManifest)
 
 
 class View:
@@ -27,9 +32,10 @@ class View:
         }
         self.runs = {run_id: snapshot["run"] for run_id, snapshot in self.snapshots.items()}
         self.rows = syncing.rows_in(folder) if self.files else {}
-        manifest = json.loads(self.files.get("manifest.json", b"{}"))
-        self.missing: dict[str, str] = manifest.get("missing_runs", {})
-        self.outside: dict[str, str] = manifest.get("out_of_scope_runs", {})
+        content = self.files.get("manifest.json")
+        self.manifest = None if content is None else _MANIFEST.decode(content)
+        self.missing = {} if self.manifest is None else self.manifest.missing_runs
+        self.outside = {} if self.manifest is None else self.manifest.out_of_scope_runs
         self.changes = syncing.lines(self.files, "changes.jsonl")
         read = load_state(folder / STATE_FILE)
         self.state = None if read is None else read.state

@@ -94,6 +94,64 @@ def test_times_that_contradict_each_other_are_a_mistake(
     )
 
 
+@pytest.mark.parametrize(
+    ("window", "line"),
+    [
+        (
+            ("--min-step", "5", "--max-step", "5"),
+            "--min-step 5 to --max-step 5 admits no step: --max-step is exclusive\n",
+        ),
+        (
+            ("--max-step", "0"),
+            "--max-step 0 admits no step: --max-step is exclusive\n",
+        ),
+    ],
+)
+def test_empty_step_window_is_a_mistake(
+    window: tuple[str, ...], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = said(capsys, "demo-lab", "tiny-vision", *REPLAY, "--mode", "history", *window)
+    assert (code, lines) == (2, line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines"),
+    [
+        (
+            ("--history-key", "losss"),
+            "--history-key losss matches no run; did you mean loss or val/loss?\n",
+        ),
+        (
+            ("--history-key", "loss,val/loss"),
+            "--history-key loss,val/loss matches no run; give the flag for each: "
+            "--history-key loss --history-key val/loss\n",
+        ),
+        (("--history-key", "val/loss", "--history-key", "train", "--history-key", "_x"), ""),
+        (
+            ("--state", "runing"),
+            "--state runing matches no run; did you mean running or pending?\n",
+        ),
+        (("--state", "finished", "--tag", "x"), "no run is in the scope: state finished; tag x\n"),
+        (
+            ("--state", "finishd", "--tag", "x"),
+            "no run is in the scope: state finishd; tag x\n"
+            "--state finishd matches no run; did you mean finished?\n",
+        ),
+        (("--run-id", "nothing-like-it"), "--run-id nothing-like-it matches no run\n"),
+        (
+            ("--created-after", "2040-01-01"),
+            "no run is in the scope: created after 2040-01-01T00:00:00Z\n",
+        ),
+    ],
+)
+def test_what_no_run_has_is_reported_and_the_export_is_made(
+    flags: tuple[str, ...], lines: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [one for one in REPLAY if one != "--dry-run"]
+    arguments += ["--mode", "history", "--data-root", str(tmp_path), *flags]
+    assert said(capsys, "demo-lab", "tiny-vision", *arguments) == (0, lines)
+
+
 def test_problems_name_flags() -> None:
     assert as_flags("min_step 10 is beyond max_step 5") == "--min-step 10 is beyond --max-step 5"
     assert as_flags("--max-step and my_min_step") == "--max-step and my_min_step"

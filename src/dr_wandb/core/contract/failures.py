@@ -39,7 +39,25 @@ class WrongExport(Failure, tag="wrong_export", frozen=True, kw_only=True):
     wanted: str
 
     def describe(self) -> str:
-        return f"{self.path} belongs to {self.found}, not {self.wanted}; use another --name"
+        return (
+            f"{self.path} belongs to {self.found}, not {self.wanted}; use another --name\n"
+            f"if the project was renamed or moved, sync once with --moved-from {self.found}"
+        )
+
+
+class OtherHost(Failure, tag="other_host", frozen=True, kw_only=True):
+    """The runs of the export came from another W&B server."""
+
+    name: str
+    found: str
+    wanted: str
+
+    def describe(self) -> str:
+        return (
+            f"{self.name} was exported from {self.found}, not from {self.wanted}: check "
+            "WANDB_BASE_URL, or use another --name\n"
+            "if the server has a new address, sync once with --host-moved"
+        )
 
 
 class NewerSchema(Failure, tag="newer_schema", frozen=True, kw_only=True):
@@ -210,6 +228,27 @@ class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
         )
 
 
+class SelectionNarrower(Failure, tag="selection_narrower", frozen=True, kw_only=True):
+    """The selection admits less than that of the held rows, some of which would be dropped.
+
+    `rows_removed`: how many rows would be dropped or lose values.
+    """
+
+    name: str
+    rows_removed: int
+    before: str
+    now: str
+
+    def describe(self) -> str:
+        return (
+            f"stored rows of {self.name} would be dropped or lose values ({self.rows_removed} of "
+            f"them), as this selection ({self.now}) is narrower than the earlier one "
+            f"({self.before}); nothing was changed\n"
+            "to keep them, give the earlier selection again or use another --name; to drop them, "
+            "sync once with --allow-narrower"
+        )
+
+
 class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
     """The disk, or a permission on it, refused an operation."""
 
@@ -288,6 +327,7 @@ EXIT_INTERRUPTED = 130
 EXIT_CODES: dict[type[Failure], int] = {
     InvalidRequest: EXIT_USAGE,
     WrongExport: EXIT_USAGE,
+    OtherHost: EXIT_USAGE,
     NoProject: 4,
     AccessRefused: 4,
     BadEnvironment: EXIT_USAGE,
@@ -306,6 +346,7 @@ EXIT_CODES: dict[type[Failure], int] = {
     MixedRuns: EXIT_USAGE,
     LeadsOutside: EXIT_USAGE,
     RunsVanished: 10,
+    SelectionNarrower: 10,
 }
 
 

@@ -24,6 +24,7 @@ from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.scope import RunScope
 
 TERMINAL_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
+STATES = TERMINAL_STATES | {"running", "pending", "preempting"}
 """States of a run whose process has ended. None is final: runs revive. A run in any other state
 counts as alive."""
 

@@ -10,7 +10,7 @@ import msgspec
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.selection import HistoryWindow
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
 
 
 class DataFile(Record, frozen=True, kw_only=True):
@@ -21,6 +21,29 @@ class DataFile(Record, frozen=True, kw_only=True):
     sha256: str
 
 
+class RequestedDataset(Record, frozen=True, kw_only=True):
+    """How a dataset was last requested: the formats of its file, and the selection of its rows."""
+
+    formats: list[str] = msgspec.field(default_factory=lambda: ["jsonl"])
+    selection: HistorySelection = EVERYTHING
+
+
+class Requested(Record, frozen=True, kw_only=True):
+    """What the syncs of an export requested, so that it can be requested again.
+
+    `datasets`: each as in the last sync that requested it. `include_metadata`, `any_project` and
+    `source` are those of the last sync; `source` is as `--source` takes it, with a path relative to
+    the export.
+    `host` is the W&B server of the runs, "" as long as none was asked.
+    """
+
+    datasets: dict[str, RequestedDataset] = msgspec.field(default_factory=dict)
+    include_metadata: bool = False
+    any_project: bool = False
+    source: str = "api"
+    host: str = ""
+
+
 class ExportManifest(Record, frozen=True, kw_only=True):
     """What one named export holds.
 
@@ -29,7 +52,9 @@ class ExportManifest(Record, frozen=True, kw_only=True):
     `scope` is that of the last sync. `short_runs` are those whose source lists more lines than it
     gave rows, with the difference: still waited for, or accepted as short. `missing_runs` are gone
     upstream and `out_of_scope_runs` have left the scope, each with the time of the sync that first
-    found it so.
+    found it so. `moved_from` are the earlier addresses of the project, ENTITY/PROJECT, oldest
+    first: snapshots of runs that were gone before a move still have them. `requested` is what a
+    repeated sync asks for, None before the first sync that notes it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -51,3 +76,5 @@ class ExportManifest(Record, frozen=True, kw_only=True):
     out_of_scope_runs: dict[str, str] = msgspec.field(default_factory=dict)
     files: dict[str, DataFile] = msgspec.field(default_factory=dict)
     tool_version: str = ""
+    requested: Requested | None = None
+    moved_from: list[str] = msgspec.field(default_factory=list)

@@ -108,6 +108,17 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         """Return the description of the rows in the file, None if it is not known."""
         return self.held or self.position
 
+    def selection_for(self, wanted: HistorySelection, *, narrower: bool) -> HistorySelection:
+        """Return the selection under which to read the rows if this one is wanted.
+
+        narrower: rows may be dropped because of the selection. Even then, rows that the source may
+        not give again keep the selection that they have.
+        """
+        if self.rows is None or self.stored is None or wanted.covers(self.rows.selection):
+            return wanted
+        proven = self.standing in (Standing.PROVEN, Standing.BEHIND) and not self.rows.short_by
+        return wanted if narrower and proven else self.rows.selection
+
     @property
     def standing(self) -> Standing:
         """Return the standing of the rows in the file."""

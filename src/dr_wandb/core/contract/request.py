@@ -9,6 +9,7 @@ Rules
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import force_setattr
 
@@ -45,9 +46,11 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     listing (W&B serves at most 1000). `timeout_seconds` is how long one call may go without
     progress; a download that only trickles ends after ten times as long. `max_rate` is the maximum
     number of requests per second. `prune` drops runs that are gone upstream, `allow_empty` believes
-    a listing without most runs. `any_project` also takes runs that were logged to another entity or
-    project (offline runs only). `extra_datasets` are requested beside the history, by name. Raises
-    InvalidRequestError with every problem found.
+    a listing without most runs, `allow_narrower` drops held rows that the selection does not admit.
+    `any_project` also takes runs that were logged to another entity or project (offline runs only).
+    `host_moved`: the W&B server has a new address. `moved_from`: the earlier ENTITY/PROJECT of a
+    project that was renamed or moved. `extra_datasets` are requested beside the history, by name.
+    Raises InvalidRequestError with every problem found.
     """
 
     entity: str
@@ -63,7 +66,10 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     scope: RunScope | None = None
     prune: bool = False
     allow_empty: bool = False
+    allow_narrower: bool = False
     any_project: bool = False
+    host_moved: bool = False
+    moved_from: str | None = None
     max_rate: float | None = None
     extra_datasets: tuple[str, ...] = ()
 
@@ -84,7 +90,14 @@ class ExportRequest(Record, frozen=True, kw_only=True):
                 problems.append(f"{name} must be 1 or more, not {getattr(self, name)!r}")
         if not isinstance(self.data_root, Path):
             problems.append(f"data_root must be a path, not {self.data_root!r}")
-        for name in ("include_metadata", "prune", "allow_empty", "any_project"):
+        for name in (
+            "include_metadata",
+            "prune",
+            "allow_empty",
+            "allow_narrower",
+            "any_project",
+            "host_moved",
+        ):
             if not isinstance(getattr(self, name), bool):
                 problems.append(f"{name} must be true or false, not {getattr(self, name)!r}")
         if not isinstance(self.scope, RunScope | None):
@@ -93,10 +106,14 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             problems.append(self.scope.contradiction)
         if self.scope == EVERY_RUN:
             force_setattr(self, "scope", None)
+        if self.moved_from is not None and not _is_address(self.moved_from):
+            problems.append(f"moved_from must be ENTITY/PROJECT, not {self.moved_from!r}")
         if self.max_rate is not None and not is_rate(self.max_rate):
             problems.append(f"max_rate must be above 0, not {self.max_rate!r}")
         if not isinstance(self.history_selection, HistorySelection | None):
             problems.append("history_selection must be a HistorySelection")
+        elif self.selection.bounds.contradiction is not None:
+            problems.append(self.selection.bounds.contradiction)
         if self.history_selection == EVERYTHING:
             force_setattr(self, "history_selection", None)
         if self.history_selection is not None and self.mode == ExportMode.METADATA:
@@ -121,6 +138,11 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         selects = self.scope is not None or not self.selection.admits_whole_rows
         return self.mode == ExportMode.HISTORY and not selects
 
+    @property
+    def is_selective(self) -> bool:
+        """Say whether runs are chosen by a scope, or metrics by their names."""
+        return self.scope is not None or self.selection.keys is not None
+
     def selection_of(self, dataset: str) -> HistorySelection:
         """Return the selection for a dataset; of all but the history every row is kept."""
         return self.selection if DATASETS[dataset].selects else EVERYTHING
@@ -141,6 +163,11 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         except ValueError:
             return [f"{name} must be one of {', '.join(kind)}, not {value!r}"]
         return []
+
+
+def _is_address(value: Any) -> bool:
+    parts = value.split("/") if isinstance(value, str) else ()
+    return len(parts) == 2 and all(part.strip() for part in parts)
 
 
 def check_source(source: str, scope: RunScope | None = None, *, any_project: bool = False) -> None:

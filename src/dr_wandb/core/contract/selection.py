@@ -3,11 +3,13 @@
 Rules
 - Two selections that admit the same rows compare equal: keys are sorted and unique, a selection
   that admits everything is `EVERYTHING`.
+- A selection covers another one if it surely admits every row and value that the other admits.
 """
 
+import math
 from collections.abc import Iterable
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from dr_wandb.core.contract.problems import InvalidRequestError, is_count
 from dr_wandb.core.contract.records import Record
@@ -45,6 +47,17 @@ class HistoryWindow(Record, frozen=True, kw_only=True):
         if problems:
             raise InvalidRequestError(problems)
 
+    @property
+    def contradiction(self) -> str | None:
+        """Say why no step at all can be admitted, None if one can.
+
+        A stored window may be one: such a request was taken by earlier builds.
+        """
+        if self.max_step is None or (self.min_step or 0) < self.max_step:
+            return None
+        low = "" if self.min_step is None else f"min_step {self.min_step} to "
+        return f"{low}max_step {self.max_step} admits no step: max_step is exclusive"
+
     def admits_step(self, step: int | None) -> bool:
         """Say whether a row of this step is inside the window."""
         known = 0 if step is None else step
@@ -79,10 +92,26 @@ class HistorySelection(Record, frozen=True, kw_only=True):
         """Say whether all rows are admitted with all metrics; `max_records` may still drop some."""
         return self.keys is None and (self.bounds.min_step, self.bounds.max_step) == (None, None)
 
+    def covers(self, other: "HistorySelection") -> bool:
+        """Say whether it surely admits everything that another selection admits, of any run."""
+        mine, others = self.bounds, other.bounds
+        if mine.max_records is not None:
+            same = replace(self, window=replace(mine, max_records=others.max_records)) == other
+            return same and (others.max_records or math.inf) <= mine.max_records
+        keys = self.keys is None or (other.keys is not None and {*other.keys} <= {*self.keys})
+        low, high = mine.min_step or 0, math.inf if mine.max_step is None else mine.max_step
+        other_high = math.inf if others.max_step is None else others.max_step
+        return keys and low <= (others.min_step or 0) and other_high <= high
+
     @property
     def admits_whole_rows(self) -> bool:
         """Say whether rows keep all their metrics and steps; `max_records` may still drop some."""
         return self.keys is None and self.bounds.min_step is None and self.bounds.max_step is None
+
+    @property
+    def without_limit(self) -> "HistorySelection":
+        """Return the selection without its `max_records`."""
+        return replace(self, window=replace(self.bounds, max_records=None))
 
     @property
     def bounds(self) -> HistoryWindow:

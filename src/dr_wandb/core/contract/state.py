@@ -20,6 +20,7 @@ from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.selection import HistorySelection
 
 FIRST_SOURCE = "api"
 """The kind of source of states that name none: those of dr-wandb 3.0.3."""
@@ -100,10 +101,17 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         """Return the kind of source that the rows of a dataset came from."""
         return self.part(dataset).rows_from or self.source or FIRST_SOURCE
 
+    def selection_for(self, request: ExportRequest, dataset: str) -> HistorySelection:
+        """Return the selection under which a request reads the rows of a dataset."""
+        wanted = request.selection_of(dataset)
+        return self.part(dataset).selection_for(wanted, narrower=request.allow_narrower)
+
     def complete(self, request: ExportRequest) -> bool:
         """Say whether everything the request asks of this run was read after the run ended."""
         return self.read_at_its_end(include_metadata=request.include_metadata) and all(
-            self.part(dataset).complete(request.selection_of(dataset), self.counts_of(dataset))
+            self.part(dataset).complete(
+                self.selection_for(request, dataset), self.counts_of(dataset)
+            )
             for dataset in request.datasets
         )
 

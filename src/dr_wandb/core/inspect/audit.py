@@ -7,6 +7,7 @@ Rules
 """
 
 import hashlib
+from collections.abc import Collection
 from typing import TypeVar
 
 from returns.pipeline import is_successful
@@ -58,11 +59,14 @@ class FileTally:
 
 
 class RunsAudit:
-    """Checks `runs.jsonl`. strict: it is in our form; one of 3.0.3 only has to be readable."""
+    """Checks `runs.jsonl`. strict: it is in our form; one of 3.0.3 only has to be readable.
 
-    def __init__(self, findings: Findings, project: tuple[str, str] | None, strict: bool) -> None:
+    addresses: those that the project has and had, ENTITY/PROJECT; none if they are not known.
+    """
+
+    def __init__(self, findings: Findings, addresses: Collection[str], strict: bool) -> None:
         self._findings = findings
-        self._project = project
+        self._addresses = addresses
         self._strict = strict
         self._previous: tuple[str, str] | None = None
         self._offset = 0
@@ -95,7 +99,7 @@ class RunsAudit:
 
     def _check(self, line: bytes, snapshot: RunSnapshot) -> None:
         run = snapshot.run
-        if (run.entity, run.project) != (self._project or (run.entity, run.project)):
+        if self._addresses and f"{run.entity}/{run.project}" not in self._addresses:
             self._say(
                 FindingKind.STRANGER, f"run {run.run_id!r} belongs to {run.entity}/{run.project}"
             )

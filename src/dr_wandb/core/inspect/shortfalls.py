@@ -11,6 +11,7 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import count
+from dr_wandb.core.sync.left_behind import rows_behind
 
 
 class LagKind(StrEnum):
@@ -49,10 +50,10 @@ def lag_of(run: RunTracking) -> Lag | None:
     counts = run.seen.counts_of(HISTORY)
     if part.accounts_for(counts):
         return None
-    lines, expected = counts.line_count, held.rows + held.short_by
-    if lines is None or not held.whole or lines <= expected:
+    behind = rows_behind(run)
+    if not behind:
         return Lag(kind=LagKind.LOGGED_SINCE, reason="logged since it was read")
-    return Lag(kind=LagKind.ROWS, reason=f"{count(lines - expected, 'row')} behind")
+    return Lag(kind=LagKind.ROWS, reason=f"{count(behind, 'row')} behind")
 
 
 def shortage_of(run: RunTracking) -> Shortage | None:

@@ -22,7 +22,6 @@ from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure
-from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import (
     ExportState,
@@ -187,7 +186,7 @@ def _is_at_rest(
     said = (outcome.unread, outcome.metadata_failure, outcome.outside)
     if said != (before.unread, before.metadata_failure, bool(before.out_of_scope_since)):
         return False
-    asked = [(before.part(name), request.selection_of(name)) for name in request.datasets]
+    asked = [(before.part(name), before.selection_for(request, name)) for name in request.datasets]
     if not all(_is_known(part, wanted) and part.standing.stands for part, wanted in asked):
         return False
     position = before.part(HISTORY).position
@@ -249,11 +248,11 @@ def _advance_part(
             evidence = Evidence(
                 standing=Standing.FAILED,
                 created_at=outcome.listing.created_at,
-                selection=request.selection_of(dataset),
+                selection=seen.selection_for(request, dataset),
             )
         return replace(part, failure=came.failure, evidence=evidence)
     part = _without_failure(part)
-    selection = request.selection_of(dataset)
+    selection = seen.selection_for(request, dataset)
     if asked and not (_is_known(part, selection) and part.standing.stands):
         # A plan reads the rows of such a run unless the listing shows no rows at all.
         position = Position(selection=selection, listed=counts)
@@ -290,44 +289,28 @@ def mark_missing(tracking: RunTracking, exported_at: str) -> RunTracking:
 
 
 def advance_state(
+    request: ExportRequest,
     state: ExportState,
     runs: ChangedRuns,
     *,
     exported_at: str,
     files: Mapping[str, str],
     changes_length: int,
-    scope: RunScope | None,
     listing_mark: str,
 ) -> ExportState:
     """Return the state after a sync. files: the SHA-256 of the data files, by name."""
     created = (tracking.created_at for tracking in runs.changed.values())
     return replace(
         state,
+        entity=request.entity,
+        project=request.project,
         last_exported_at=exported_at,
         max_created_at=latest([state.max_created_at, *created]),
         runs=runs,
         files=dict(sorted(files.items())),
         changes_length=changes_length,
-        scope=scope,
+        scope=request.scope,
         row_shape=ROW_SHAPE,
         snapshot_fields=SNAPSHOT_FIELDS,
         listing_mark=listing_mark,
     )
-
-
-def count_deselected(after: ChangedRuns) -> int:
-    """Return how many rows were dropped because the selection changed."""
-    lost = 0
-    for run_id, now in after.changed.items():
-        known = after.before.get(run_id)
-        for dataset, part in known.parts.items() if known is not None else ():
-            lost += _count_deselected(part, now.part(dataset))
-    return lost
-
-
-def _count_deselected(was: PartTracking, now: PartTracking) -> int:
-    if was.rows is None or now.rows is None or was.stored is None:
-        return 0
-    if was.rows.selection == now.rows.selection:
-        return 0
-    return max(0, was.stored.rows - (now.stored.rows if now.stored is not None else 0))

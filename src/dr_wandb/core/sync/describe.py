@@ -25,7 +25,10 @@ def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
     counts += f", {len(failed)} failed" if failed else ""
     runs = count(len(lines) + len(failed), "run")
     requests = count(plan.requests, "request")
-    return (*lines, *failed, f"{runs}: {counts}; about {requests}")
+    removed = ""
+    if plan.rows_removed:
+        removed = f"; {count(plan.rows_removed, 'stored row')} dropped or cut by the selection"
+    return (*lines, *failed, f"{runs}: {counts}; about {requests}{removed}")
 
 
 def _describe_run(run: RunPlan) -> str:

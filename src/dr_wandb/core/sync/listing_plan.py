@@ -83,6 +83,8 @@ def _why_everything(request: ExportRequest, state: ExportState) -> tuple[Listing
         return ListingKind.COMPARE, "every run is compared with the stored one"
     if state.scope != request.scope:
         return ListingKind.SCOPE, "the scope changed"
+    if (state.entity, state.project) != (request.entity, request.project):
+        return ListingKind.MOVED, f"the project was {state.entity}/{state.project} before"
     if request.prune:
         return ListingKind.PRUNE, "runs that are gone upstream are to be dropped"
     return None

@@ -9,11 +9,19 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import HISTORY_FILE, RUNS_FILE
+from dr_wandb.core.contract.failures import OtherHost
 from dr_wandb.core.contract.known_runs import awake
-from dr_wandb.core.contract.manifest import DataFile, ExportManifest
+from dr_wandb.core.contract.manifest import (
+    DataFile,
+    ExportManifest,
+    Requested,
+    RequestedDataset,
+)
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.version import VERSION
 
@@ -33,8 +41,13 @@ def describe_export(
     files: Mapping[str, DataFile],
     *,
     exported_at: str,
+    source: str,
+    host: str,
 ) -> ExportManifest:
-    """Describe an export with these data files. A metadata sync keeps the old selection."""
+    """Describe an export with these data files. A metadata sync keeps the old selection.
+
+    source, host: those of this sync, see `Requested`.
+    """
     keys, window = request.selection.keys, request.selection.window
     selected_keys = None if keys is None else list(keys)
     if request.mode == ExportMode.METADATA and old is not None:
@@ -69,4 +82,58 @@ def describe_export(
         },
         files=dict(files),
         tool_version=VERSION,
+        requested=_requested(request, old, source, host),
+        moved_from=_moved_from(request, old),
     )
+
+
+def _moved_from(request: ExportRequest, old: ExportManifest | None) -> list[str]:
+    """Return the earlier addresses of the project, oldest first."""
+    if old is None:
+        return []
+    now, before = f"{request.entity}/{request.project}", f"{old.entity}/{old.project}"
+    known = [*old.moved_from, *([before] if before != now else [])]
+    return [address for address in dict.fromkeys(known) if address != now]
+
+
+def check_host(
+    request: ExportRequest, manifest: ExportManifest | None, host: str
+) -> OtherHost | None:
+    """Return a failure if an export's runs are from another server, and it did not move.
+
+    host: the server that is asked now, "" for none. An export without a server takes any.
+    """
+    known = requested_before(manifest).host
+    if request.host_moved or not known or not host or known == host:
+        return None
+    return OtherHost(name=request.name, found=known, wanted=host)
+
+
+def _requested(
+    request: ExportRequest, old: ExportManifest | None, source: str, host: str
+) -> Requested:
+    """Return what is requested from now on; a sync that leaves a dataset alone changes nothing."""
+    before = requested_before(old)
+    now = {
+        dataset: RequestedDataset(selection=request.selection_of(dataset))
+        for dataset in request.datasets
+    }
+    return Requested(
+        datasets=dict(sorted({**before.datasets, **now}.items())),
+        include_metadata=request.include_metadata,
+        any_project=request.any_project,
+        source=source,
+        host=host or before.host,
+    )
+
+
+def requested_before(manifest: ExportManifest | None) -> Requested:
+    """Return what the syncs of an export requested, as far as its manifest says so."""
+    if manifest is None:
+        return Requested()
+    if manifest.requested is not None:
+        return manifest.requested
+    keys, window = manifest.selected_history_keys, manifest.history_window
+    selection = HistorySelection(keys=None if keys is None else tuple(keys), window=window)
+    held = {} if manifest.history_path is None else {HISTORY: RequestedDataset(selection=selection)}
+    return Requested(datasets=held)

@@ -5,6 +5,8 @@ Rules
 - A run whose counts did not change costs no request, except for a second look at an unexplained
   difference between its rows and its listing.
 - A changed selection reads the run again; so does every sign that stored rows were rewritten.
+- No held row is dropped by a narrower selection unless the request allows that, and never if W&B
+  may not give it again.
 - A run that is short, waiting or failed is read whole, one that is behind from its last proof.
 - Runs whose last fetch failed come first.
 - A run is missing only if it was asked for and the answer was complete; only then `prune` drops it.
@@ -17,6 +19,7 @@ from enum import StrEnum
 from operator import attrgetter
 
 import msgspec
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.evidence import Standing
@@ -24,11 +27,11 @@ from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.identity import is_another_run, why_another
 from dr_wandb.core.contract.known_runs import awake, resting
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.part import UNKNOWN, Position
+from dr_wandb.core.contract.part import UNKNOWN, PartTracking, Position
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailure
-from dr_wandb.core.contract.selection import selection_in_words
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
@@ -51,13 +54,18 @@ class RunAction(StrEnum):
 class PartFetch(Record, frozen=True, kw_only=True):
     """Which rows of a dataset to read of a run, and why.
 
-    `tail`: rows below the window's start are kept.
+    `tail`: rows below the window's start are kept. `selection`: what of the rows will be held.
+    `before`: the selection of the held rows, if that was another one. `rows_removed`: how many held
+    rows are dropped or lose values; 0 if they were not looked at.
     """
 
     window: FetchWindow
     kind: FetchKind
     reason: str
     tail: bool = False
+    selection: HistorySelection = EVERYTHING
+    before: HistorySelection | None = None
+    rows_removed: int = 0
 
 
 class RunPlan(Record, frozen=True, kw_only=True):
@@ -88,11 +96,15 @@ _NO_FETCHES: Mapping[str, PartFetch] = {}
 
 
 class SyncPlan(Record, frozen=True, kw_only=True):
-    """What happens to every run, in order. `failures` are the runs that cannot be read."""
+    """What happens to every run, in order. `failures` are the runs that cannot be read.
+
+    `rows_removed`: how many held rows a narrower selection drops, or takes values from.
+    """
 
     runs: tuple[RunPlan, ...]
     requests: int = 0
     failures: tuple[FailedRun, ...] = ()
+    rows_removed: int = 0
 
     @property
     def idle(self) -> bool:
@@ -284,13 +296,33 @@ def _plan_part(
 
     known: what is tracked under its id. tracking: the same, None if that is another run.
     """
-    counts, selection = listing.counts_of(dataset), request.selection_of(dataset)
+    counts = listing.counts_of(dataset)
     holds_rows = known is not None and known.part(dataset).holds_rows
     if counts.last_step is None and counts.line_count == 0 and not holds_rows:
         return None
-    if request.sync_mode == SyncMode.FULL_RECONCILE:
-        return _whole(FetchKind.RECONCILE, "full reconcile")
     part = tracking.part(dataset) if tracking is not None else UNKNOWN
+    wanted = request.selection_of(dataset)
+    selection = part.selection_for(wanted, narrower=request.allow_narrower)
+    if request.sync_mode == SyncMode.FULL_RECONCILE:
+        fetch: PartFetch | None = _whole(FetchKind.RECONCILE, "full reconcile")
+    else:
+        failed = tracking is not None and tracking.failed is not None
+        fetch = _choose_rows(part, selection, counts, failed=failed, now=now)
+    if fetch is None:
+        return None
+    held = part.rows.selection if part.rows is not None else EVERYTHING if part.stored else None
+    return replace(fetch, selection=selection, before=None if held == selection else held)
+
+
+def _choose_rows(
+    part: PartTracking,
+    selection: HistorySelection,
+    counts: Counts,
+    *,
+    failed: bool,
+    now: str | None,
+) -> PartFetch | None:
+    """Choose the rows to read of a dataset by what is known of the held ones."""
     position = part.position
     if part.rows is None:
         return _whole(FetchKind.FIRST, "never fetched")
@@ -310,7 +342,6 @@ def _plan_part(
         return _whole(FetchKind.LOOK, "read again: the listing differs from the held rows")
     else:
         return None
-    failed = tracking is not None and tracking.failed is not None
     if fetch.tail and failed:
         return _whole(FetchKind.AGAIN, f"failed last time; {fetch.reason}")
     return fetch

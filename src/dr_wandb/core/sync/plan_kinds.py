@@ -15,6 +15,7 @@ class ListingKind(StrEnum):
     FIRST = "first"
     COMPARE = "compare"
     SCOPE = "scope"
+    MOVED = "moved"
     PRUNE = "prune"
     LATELY = "lately"
 

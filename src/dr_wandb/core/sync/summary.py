@@ -24,11 +24,12 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     `history_path` is None if the export has no history. `missing_count` runs are gone upstream and
     kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed once
     they have ended. `rows_added` is the number of rows added to the history file, not counting runs
-    that lost rows. `unlisted_count` is the number of runs that W&B counts but did not list. `short`
-    runs brought fewer rows than are listed, `waiting` ones did not bring all held rows. Of `unread`
-    runs a part could not be read; the rest is exported. `refused` are the runs whose history W&B
-    refuses to give, `refusal` is why. The metadata file of `metadata_failures` did not come; a held
-    one stays, and the rest is exported.
+    that lost rows. `rows_removed` held rows were dropped or lost values, because the selection is
+    narrower than before. `unlisted_count` is the number of runs that W&B counts but did not list.
+    `short` runs brought fewer rows than are listed, `waiting` ones did not bring all held rows. Of
+    `unread` runs a part could not be read; the rest is exported. `refused` are the runs whose
+    history W&B refuses to give, `refusal` is why. The metadata file of `metadata_failures` did not
+    come; a held one stays, and the rest is exported.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     out_of_scope_count: int = 0
     unlisted_count: int = 0
     rows_added: int = 0
+    rows_removed: int = 0
     failures: tuple[FailedRun, ...] = ()
     short: tuple[ShortRun, ...] = ()
     waiting: tuple[WaitingRun, ...] = ()
@@ -79,6 +81,7 @@ def summarize(
     exported_at: str,
     unlisted: int,
     rows_added: int,
+    rows_removed: int,
 ) -> ExportSummary:
     """Sum up a sync whose plan was carried out except for the failures. outcomes: of listed runs.
 
@@ -112,6 +115,7 @@ def summarize(
         out_of_scope_count=len(manifest.out_of_scope_runs),
         unlisted_count=unlisted,
         rows_added=rows_added,
+        rows_removed=rows_removed,
         failures=tuple(failed[run_id] for run_id in sorted(failed)),
         short=tuple(
             ShortRun(

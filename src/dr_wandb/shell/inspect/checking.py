@@ -69,7 +69,9 @@ class Checking:
         known = manifest or state
         strict = known is not None and known.schema_version >= FIRST_OF_OURS
         project = (known.entity, known.project) if known is not None else None
-        runs = RunsAudit(findings, project, strict)
+        addresses = [] if project is None else ["/".join(project)]
+        addresses += manifest.moved_from if manifest is not None else []
+        runs = RunsAudit(findings, addresses, strict)
         self._read(RUNS_FILE, runs)
         tracked = state.runs.items() if state is not None else ()
         run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()

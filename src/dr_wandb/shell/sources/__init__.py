@@ -5,8 +5,10 @@ A source answers three questions and translates its own errors: `SourceError` if
 of any form, and each batch can encode itself.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -21,6 +23,7 @@ from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.selection import HistorySelection
+from dr_wandb.core.contract.values import clean_text
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.store.rows_file import WrittenRows
 
@@ -209,6 +212,27 @@ def as_file_source(source: Source) -> FileSource | None:
 def listing_mark(source: Source) -> str:
     """Return a text that changes if anything that a source lists changes; "" for none."""
     return getattr(source, "listing_mark", "")
+
+
+def host_of(source: Source) -> str:
+    """Return the scheme, host and port of the W&B server that a source asks; "" for none."""
+    return getattr(source, "host", "")
+
+
+def name_of(source: Source, export: Path) -> str:
+    """Return the name of a source as `--source` takes it, with a path relative to an export."""
+    if source.kind not in ("replay", "offline"):
+        return source.kind
+    path = os.path.realpath(Path(source.address).expanduser())
+    with suppress(ValueError):  # on another drive
+        path = os.path.relpath(path, os.path.realpath(export))
+    return f"{source.kind}:{clean_text(Path(path).as_posix())}"
+
+
+def source_beside(name: str, export: Path) -> str:
+    """Return the name of a source with an absolute path. name: made by `name_of`."""
+    kind, separator, path = name.partition(":")
+    return f"{kind}:{os.path.normpath(Path(os.path.realpath(export), path))}" if separator else kind
 
 
 class ReadRows(Protocol):

@@ -54,16 +54,20 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     Raises DrWandbError if it belongs to another project, is newer, or does not read.
     """
     wanted = (request.entity, request.project)
+    before = None if request.moved_from is None else tuple(request.moved_from.split("/"))
     for path in (store.runs_path, *store.row_paths.values()):
         require_visible_file(path)
     manifest = store.load_manifest()
-    if manifest is not None:
-        check_identity(store.manifest_path, manifest.entity, manifest.project, *wanted)
     read = read_state(store.state_path)
-    if read is not None:
-        check_identity(store.state_path, read.state.entity, read.state.project, *wanted)
-    else:
-        read = ReadState(ExportState(name=store.name, entity=wanted[0], project=wanted[1]))
+    for path, known in (
+        (store.manifest_path, manifest),
+        (store.state_path, None if read is None else read.state),
+    ):
+        if known is not None and (known.entity, known.project) != before:
+            check_identity(path, known.entity, known.project, *wanted)
+    if read is None:
+        address = wanted if manifest is None else (manifest.entity, manifest.project)
+        read = ReadState(ExportState(name=store.name, entity=address[0], project=address[1]))
     state = replace(read.state, name=store.name, schema_version=SCHEMA_VERSION)
     if read.lost:
         return _read_lost(store, staging, manifest, state, read.lost)
@@ -144,7 +148,8 @@ def _rebuild(
     store: ExportStore, staging: Path, manifest: ExportManifest | None, state: ExportState
 ) -> StoredExport:
     paths = store.row_paths
-    runs = rebuild_snapshots(store.runs_path, state, staging / "stored-runs.jsonl")
+    earlier = manifest.moved_from if manifest is not None else ()
+    runs = rebuild_snapshots(store.runs_path, state, earlier, staging / "stored-runs.jsonl")
     row_paths = {dataset: staging / f"stored-{path.name}" for dataset, path in paths.items()}
     rows = {
         dataset: rebuild_rows(path, dataset, state, row_paths[dataset])

@@ -12,7 +12,7 @@ Rules
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from heapq import merge
 from io import SEEK_END, BytesIO
 from itertools import groupby
@@ -42,10 +42,13 @@ from dr_wandb.shell.store.sorting import ExternalSorter
 from dr_wandb.shell.store.writing import LineWriter
 
 
-def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str, RunTracking]:
+def rebuild_snapshots(
+    path: Path, state: ExportState, moved_from: Collection[str], target: Path
+) -> dict[str, RunTracking]:
     """Copy the snapshots of a file, if there is one, and return the tracking of each run.
 
-    Raises DrWandbError if a line does not read, naming it, or if one is of another project.
+    moved_from: earlier addresses of the project. Raises DrWandbError if a line does not read,
+    naming it, or if one is of another project.
     """
     spooled: dict[str, tuple[tuple[str, str], int, int, RunTracking]] = {}
     written = {run.snapshot.digest for run in state.runs.values() if run.snapshot is not None}
@@ -56,7 +59,8 @@ def rebuild_snapshots(path: Path, state: ExportState, target: Path) -> dict[str,
             found = decode_snapshot(line) if ours else canonical_snapshot(line)
             snapshot = decoded(found, path, number)
             run = snapshot.run
-            check_identity(path, run.entity, run.project, state.entity, state.project)
+            if f"{run.entity}/{run.project}" not in moved_from:
+                check_identity(path, run.entity, run.project, state.entity, state.project)
             order = snapshot_order(run.created_at, run.run_id)
             encoded = line if ours else encode_line(snapshot)
             tracking = track_snapshot(state.runs.get(run.run_id), snapshot, encoded)

@@ -17,7 +17,6 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.merge import measure_from, merge_lines, outside
 from dr_wandb.core.sync.row_pairs import unite_rows
@@ -55,6 +54,11 @@ class _Rows(NamedTuple):
         return None if self.fetched is None or self.keep == Keep.HELD else self.fetched.segment
 
     @property
+    def most(self) -> int | None:
+        """Return the `max_records` of the selection that the fetched rows were read under."""
+        return None if self.fetched is None else self.fetched.selection.bounds.max_records
+
+    @property
     def length(self) -> int:
         """Return an upper bound of their length in bytes."""
         stored = self.stored.length if self.stored is not None else 0
@@ -69,12 +73,9 @@ class DatasetFile:
     `reshaped` describes the rows of runs that were rewritten from an earlier shape, by run id.
     """
 
-    def __init__(
-        self, dataset: str, stored: StoredExport, request: ExportRequest, folder: Path
-    ) -> None:
+    def __init__(self, dataset: str, stored: StoredExport, folder: Path) -> None:
         self.dataset = dataset
         self._path = folder / DATASETS[dataset].file
-        self._last = request.selection_of(dataset).bounds.max_records
         self._stack = ExitStack()
         try:
             self.old: IO[bytes] | None = self._stack.enter_context(
@@ -200,14 +201,14 @@ class DatasetFile:
 
         Of all these, only the last `max_records` are kept.
         """
-        old, stored, last = self.old, rows.stored, self._last
+        old, stored, last = self.old, rows.stored, rows.most
         if stored is None or old is None or rows.keep == Keep.RECEIVED:
             if last is None or segment.rows <= last:
                 with Path(segment.path).open("rb") as stream:
                     return writer.copy(stream, segment.byte_range)
             return writer.write(islice(segment.lines(), segment.rows - last, None))
         if rows.keep == Keep.BOTH:
-            return self._write_both(writer, run_id, stored, segment)
+            return self._write_both(writer, run_id, stored, segment, last)
         assert rows.fetched is not None
         start = rows.fetched.window.low
         offset, length = stored.offset, stored.length
@@ -228,7 +229,12 @@ class DatasetFile:
         return writer.write(islice(lines, skip, None))
 
     def _write_both(
-        self, writer: LineWriter, run_id: str, stored: ByteRange, segment: Segment
+        self,
+        writer: LineWriter,
+        run_id: str,
+        stored: ByteRange,
+        segment: Segment,
+        last: int | None,
     ) -> ByteRange:
         """Write the fetched rows, and the stored ones that did not come."""
 
@@ -239,5 +245,5 @@ class DatasetFile:
             ):
                 yield from unite_rows(held, received)
 
-        skip = 0 if self._last is None else max(0, sum(1 for _ in united()) - self._last)
+        skip = 0 if last is None else max(0, sum(1 for _ in united()) - last)
         return writer.write(islice(united(), skip, None))

@@ -9,17 +9,25 @@ from tempfile import TemporaryDirectory
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.dataset import DATASETS
-from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.failures import DrWandbError, Failure
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.sync.advance import RunOutcome, count_deselected
+from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.describe import describe_accepted
+from dr_wandb.core.sync.left_behind import describe_history_left_behind
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
+from dr_wandb.core.sync.manifest import check_host, requested_before
+from dr_wandb.core.sync.narrowing import (
+    as_if_allowed,
+    check_narrower,
+    count_rows_removed,
+    count_wider,
+)
 from dr_wandb.core.sync.plan import SyncPlan, plan_sync
 from dr_wandb.core.sync.summary import ExportSummary, summarize
 from dr_wandb.shell.background import in_lanes
@@ -29,8 +37,10 @@ from dr_wandb.shell.sources import (
     WORKERS,
     EarlyRows,
     Source,
+    host_of,
     lend,
     listing_mark,
+    name_of,
     require_datasets,
 )
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
@@ -46,6 +56,7 @@ from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
+from dr_wandb.shell.sync.narrowing import count_rows_to_remove
 from dr_wandb.shell.sync.planned_sync import PlannedSync
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
@@ -55,12 +66,38 @@ from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 Clock = Callable[[], datetime]
 
-ROWS_DESELECTED = "%s rows leave the export: the selection no longer admits them"
+ROWS_REMOVED = "%s are dropped or lose values: the selection no longer admits them"
+
+ROWS_STAY = "rows that this selection does not admit stay in %s"
 
 
 def utc_now() -> datetime:
     """Return the current time."""
     return datetime.now(UTC)
+
+
+def _require(problem: Failure | None) -> None:
+    """Raise DrWandbError if a check has found a problem."""
+    if problem is not None:
+        raise DrWandbError(problem)
+
+
+def _plan(
+    request: ExportRequest, stored: StoredExport, listing: ProjectListing, source: str, now: str
+) -> SyncPlan:
+    """Plan a sync, unless the listing is not to be believed."""
+    plan = plan_sync(
+        request,
+        stored.state,
+        listing.runs,
+        asked=listing.asked,
+        outside=listing.outside,
+        failures=listing.failures,
+        source=source,
+        now=now,
+    )
+    _require(check_vanished(request, stored.state, plan))
+    return plan
 
 
 class ExportEngine:
@@ -115,26 +152,31 @@ class ExportEngine:
                 ExitStack() as files,
             ):
                 stored = self._read(scratch)
+                request = as_if_allowed(self.request, stored.manifest)
                 rows = {
-                    dataset: files.enter_context(
-                        DatasetFile(dataset, stored, self.request, scratch)
-                    )
+                    dataset: files.enter_context(DatasetFile(dataset, stored, scratch))
                     for dataset in DATASETS
                 }
                 early = self._early_rows(stored, scratch)
                 with self._origin(scratch, early) as (origin, executor):
+                    _require(check_host(self.request, stored.manifest, host_of(origin)))
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
-                        listing, plan = self._list_and_plan(source, stored, listed, exported_at)
-                        sync = PlannedSync(
-                            self.request, stored, listing, plan, source.kind, exported_at
+                        listing, plan = self._list_and_plan(
+                            request, source, stored, listed, exported_at
                         )
+                        plan = count_rows_to_remove(plan, stored, listing.runs, scratch)
+                        _require(check_narrower(self.request, plan))
+                        if wider := count_wider(request, stored.state):
+                            LOGGER.info(ROWS_STAY, count(wider, "run"))
+                        sync = PlannedSync(request, stored, listing, plan, source.kind, exported_at)
                         results = self._fetch(source, executor, sync, rows, scratch)
                 assembler = Assembler(
                     stored, self.request, listed, rows, scratch, exported_at=exported_at
                 )
                 assembled = assembler.assemble(sync.advance(results), results)
-                self._warn(assembled, results)
+                rows_removed = count_rows_removed(plan, assembled.changes)
+                self._warn(results, rows_removed, self._left_behind(stored, assembled))
                 finished = finish(
                     self.store,
                     self.request,
@@ -143,10 +185,14 @@ class ExportEngine:
                     exported_at,
                     scratch,
                     listing_mark=listing.lasting_mark,
+                    source=name_of(origin, folder),
+                    host=host_of(origin),
                 )
         failures = [*listing.failures, *failures_in(results)]
         outcomes = [result.outcome for result in results.values()]
-        return self._summarize(plan, listing, failures, outcomes, finished, exported_at)
+        return self._summarize(
+            plan, listing, failures, outcomes, finished, exported_at, rows_removed
+        )
 
     def plan(self) -> SyncPlan:
         """Return the plan of a sync, without writing anything."""
@@ -154,11 +200,16 @@ class ExportEngine:
         with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
             scratch = Path(private)
             stored = self._read(scratch)
+            request = as_if_allowed(self.request, stored.manifest)
             with (
                 self._origin(scratch) as (source, _),
                 ListedRunsFile(scratch) as listed,
             ):
-                return self._list_and_plan(source, stored, listed, self._now(source))[1]
+                _require(check_host(self.request, stored.manifest, host_of(source)))
+                listing, plan = self._list_and_plan(
+                    request, source, stored, listed, self._now(source)
+                )
+            return count_rows_to_remove(plan, stored, listing.runs, scratch)
 
     @contextmanager
     def _origin(
@@ -185,18 +236,23 @@ class ExportEngine:
         return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
 
     def _list_and_plan(
-        self, source: Source, stored: StoredExport, listed: ListedRunsFile, now: str
+        self,
+        request: ExportRequest,
+        source: Source,
+        stored: StoredExport,
+        listed: ListedRunsFile,
+        now: str,
     ) -> tuple[ProjectListing, SyncPlan]:
         """List the project and plan the sync.
 
         If the source's listing is known to be unchanged, and nothing is to be done about it, its
         runs are not looked at.
         """
-        require_datasets(source, self.request.datasets)
+        require_datasets(source, request.datasets)
         for notice in stored.notices:
             LOGGER.warning("%s", notice)
         mark = listing_mark(source)
-        as_before = listed_as_before(self.request, stored.state, source.kind, mark)
+        as_before = listed_as_before(request, stored.state, source.kind, mark)
         if as_before is not None and not stored.copied:
             runs = stored.state.runs
             listing = ProjectListing(
@@ -205,23 +261,23 @@ class ExportEngine:
                 outside=frozenset(run for run, known in runs.items() if known.out_of_scope_since),
                 mark=mark,
             )
-            plan = self._plan(stored, listing, source.kind, now)
+            plan = _plan(request, stored, listing, source.kind, now)
             if plan.idle:
                 self._say_listed(listing)
                 return listing, plan
-        listing = self._list(source, stored, listed)
+        listing = self._list(request, source, stored, listed)
         self._say_listed(listing)
-        return listing, self._plan(stored, listing, source.kind, now)
+        return listing, _plan(request, stored, listing, source.kind, now)
 
-    def _list(self, source: Source, stored: StoredExport, listed: ListedRunsFile) -> ProjectListing:
+    def _list(
+        self, request: ExportRequest, source: Source, stored: StoredExport, listed: ListedRunsFile
+    ) -> ProjectListing:
         def find_byte_range(run_id: str) -> ByteRange | None:
             run = stored.state.runs.get(run_id)
             return None if run is None else run.snapshot
 
         with StoredRuns(stored.runs_path, find_byte_range) as runs:
-            listing = list_project(
-                source, self.request, stored.state, listed, runs.get, wait=self._wait
-            )
+            listing = list_project(source, request, stored.state, listed, runs.get, wait=self._wait)
         return replace(listing, mark=listing_mark(source))
 
     def _say_listed(self, listing: ProjectListing) -> None:
@@ -232,27 +288,11 @@ class ExportEngine:
             self.request.project,
             self.request.name,
         )
+        for line in listing.unmatched:
+            LOGGER.warning("%s", line)
         if listing.unlisted:
             unlisted = count(listing.unlisted, "run")
             LOGGER.warning("counted, but not listed: %s", unlisted)
-
-    def _plan(
-        self, stored: StoredExport, listing: ProjectListing, source: str, now: str
-    ) -> SyncPlan:
-        plan = plan_sync(
-            self.request,
-            stored.state,
-            listing.runs,
-            asked=listing.asked,
-            outside=listing.outside,
-            failures=listing.failures,
-            source=source,
-            now=now,
-        )
-        vanished = check_vanished(self.request, stored.state, plan)
-        if vanished is not None:
-            raise DrWandbError(vanished)
-        return plan
 
     def _fetch(
         self,
@@ -297,12 +337,22 @@ class ExportEngine:
                 self._progress(Progress(done=done, total=len(jobs), rows=rows))
         return results
 
-    def _warn(self, assembled: Assembled, results: Mapping[str, RunResult]) -> None:
+    def _left_behind(self, stored: StoredExport, assembled: Assembled) -> str | None:
+        """Say how far a history that is held and not requested is behind, None if it is not."""
+        held = requested_before(stored.manifest).datasets.get(HISTORY)
+        if held is None or HISTORY in self.request.datasets:
+            return None
+        return describe_history_left_behind(self.request, held.selection, assembled.runs)
+
+    def _warn(
+        self, results: Mapping[str, RunResult], rows_removed: int, left_behind: str | None
+    ) -> None:
         for line in describe_accepted(result.outcome for result in results.values()):
             LOGGER.warning("%s", line)
-        deselected = count_deselected(assembled.changes)
-        if deselected:
-            LOGGER.warning(ROWS_DESELECTED, deselected)
+        if left_behind is not None:
+            LOGGER.warning("%s", left_behind)
+        if rows_removed:
+            LOGGER.warning(ROWS_REMOVED, count(rows_removed, "row"))
 
     def _summarize(
         self,
@@ -312,6 +362,7 @@ class ExportEngine:
         outcomes: list[RunOutcome],
         finished: Finished,
         exported_at: str,
+        rows_removed: int,
     ) -> ExportSummary:
         return summarize(
             self.request,
@@ -323,6 +374,7 @@ class ExportEngine:
             exported_at=exported_at,
             unlisted=listing.unlisted,
             rows_added=finished.changes.rows_added,
+            rows_removed=rows_removed,
         )
 
     def _now(self, source: Source) -> str:

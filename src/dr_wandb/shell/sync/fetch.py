@@ -109,7 +109,7 @@ class Fetcher:
         self._request = request
         self._folder = folder
         self._wait = wait
-        self._judge = AnswerJudge(stored, request, source.kind, now)
+        self._judge = AnswerJudge(stored, source.kind, now)
         self._use_earlier = use_earlier
         self._executor = executor
         self._file_source = as_file_source(source)
@@ -180,7 +180,12 @@ class Fetcher:
         part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         if isinstance(verdict, ReadWhole):
             LOGGER.debug("run %r is read in full: %s", job.listing.run_id, verdict.reason)
-            fetch = PartFetch(window=WHOLE_RUN, kind=verdict.kind, reason=verdict.reason)
+            fetch = PartFetch(
+                window=WHOLE_RUN,
+                kind=verdict.kind,
+                reason=verdict.reason,
+                selection=fetch.selection,
+            )
             part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         match verdict:
             case Judged():
@@ -229,7 +234,7 @@ class Fetcher:
         header = SegmentHeader(
             run=job.listing,
             window=window,
-            selection=self._request.selection_of(dataset),
+            selection=fetch.selection,
             source=self._source.kind,
             mark=_mark_of(job.part(dataset)),
             again=again,

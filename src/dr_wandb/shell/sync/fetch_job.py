@@ -13,6 +13,7 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.plan import RunPlan
 from dr_wandb.core.sync.verdict import Judged, Keep
@@ -55,7 +56,7 @@ class Metadata(Record, frozen=True, kw_only=True):
 
 
 class Fetched(Record, frozen=True, kw_only=True):
-    """The rows of `window` that the fetch of one run brought.
+    """The rows of `window` that the fetch of one run brought, as far as `selection` admits them.
 
     `judged` says which of them, and of the stored rows, are to be held. `added` is how many of
     them were not held before.
@@ -63,6 +64,7 @@ class Fetched(Record, frozen=True, kw_only=True):
 
     segment: Segment | None = None
     window: FetchWindow = WHOLE_RUN
+    selection: HistorySelection = EVERYTHING
     judged: Judged | None = None
     added: int = 0
 

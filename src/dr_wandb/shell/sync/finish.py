@@ -38,22 +38,33 @@ def finish(
     scratch: Path,
     *,
     listing_mark: str,
+    source: str,
+    host: str,
 ) -> Finished:
-    """Describe the new data files, and put those that differ from the visible ones in place."""
+    """Describe the new data files, and put those that differ from the visible ones in place.
+
+    source, host: what was asked, see `Requested`.
+    """
     changes = changes_between(assembled.changes, assembled.changed, exported_at)
     log = append_changes(store, stored, changes, scratch)
     files = {**assembled.files, **({} if log is None else {CHANGES_FILE: log})}
     state = advance_state(
+        request,
         stored.state,
         assembled.changes,
         exported_at=exported_at,
         files={name: file.sha256 for name, file in assembled.files.items()},
         changes_length=0 if log is None else log.bytes,
-        scope=request.scope,
         listing_mark=listing_mark,
     )
     described = describe_export(
-        request, stored.manifest, assembled.changes, files, exported_at=exported_at
+        request,
+        stored.manifest,
+        assembled.changes,
+        files,
+        exported_at=exported_at,
+        source=source,
+        host=host,
     )
     manifest = keep_or_replace(stored.manifest, described)
     folder = store.export_dir

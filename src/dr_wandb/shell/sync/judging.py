@@ -8,7 +8,6 @@ Rules
 
 from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.part import Position
-from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.judge import judge
@@ -26,9 +25,8 @@ class AnswerJudge:
     source: the kind of source that answers. now: the time of this sync.
     """
 
-    def __init__(self, stored: StoredParts, request: ExportRequest, source: str, now: str) -> None:
+    def __init__(self, stored: StoredParts, source: str, now: str) -> None:
         self._stored = stored
-        self._request = request
         self._source = source
         self._now = now
 
@@ -51,12 +49,12 @@ class AnswerJudge:
             stored=self._describe_stored(job, dataset),
         )
         added = comparison.adds if comparison is not None else segment.rows
-        part = Fetched(segment=segment, window=fetch.window, added=added)
+        part = Fetched(segment=segment, window=fetch.window, selection=fetch.selection, added=added)
         return part, judge(
             job.listing,
             answer,
             job.before,
-            selection=self._request.selection_of(dataset),
+            selection=fetch.selection,
             source=self._source,
             now=self._now,
         )
@@ -76,7 +74,7 @@ class AnswerJudge:
             part.stored,
             segment,
             under=part.rows.selection if part.rows is not None else EVERYTHING,
-            selection=self._request.selection_of(dataset),
+            selection=fetch.selection,
             start=fetch.window.start if fetch.tail else None,
             last_step=job.listing.counts_of(dataset).last_step,
         )

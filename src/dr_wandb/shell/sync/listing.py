@@ -13,6 +13,8 @@ Rules
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -38,6 +40,7 @@ from dr_wandb.core.sync.listing_plan import (
     judge_answer,
     plan_listing,
 )
+from dr_wandb.core.sync.unmatched import SeenNames, find_unmatched
 from dr_wandb.shell.background import prefetch_next
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
@@ -45,6 +48,12 @@ from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.project_listing import ProjectListing
 
 ATTEMPTS = 3
+
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What the node of a run may raise that is no node of a run."""
+
+PAGES_OF_NAMES = 3
+"""Pages of runs outside the scope that are listed for suggestions if it has no run."""
 
 UNKNOWN_SCOPE_FIELDS = (
     "%s does not know %s of a run: only its own filter decides which runs are in scope"
@@ -97,6 +106,7 @@ class _ListingSession:
         self.total: int | None = None
         self.everything = False
         self.unseen: set[str] = set()
+        self.names = SeenNames()
 
     def ask(self, query: ListingQuery) -> int | None:
         """Send a query until the answer is complete. Returns how many counted runs are missing.
@@ -154,12 +164,14 @@ class _ListingSession:
         address = {"entity": self.request.entity, "project": self.request.project}
         try:
             run, unread = normalize_what_reads(raw_run, **address)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except UNREADABLE as error:
             return run_id, _ListedRun(None, broken=_unreadable(str(error) or type(error).__name__))
         logged_at = list_run(run, "").last_logged_at if unread else None
         if left_out or unread:
             run = self._with_stored(run, {*left_out, *unread})
         inside = self._in_scope(run, query, left_out)
+        if self.request.is_selective:
+            self.names.add(run, inside=inside)
         if not inside and run.run_id not in self.state.runs:
             return run.run_id, _ListedRun(None, inside=False)
         encoded = encode_run(run)
@@ -238,6 +250,23 @@ class _ListingSession:
                 certain.update(query.run_ids)
         return missing, certain
 
+    def unmatched(self) -> tuple[str, ...]:
+        """Describe what was asked for and no run has, if every run was listed."""
+        every_run = self.everything or len(self.answered) >= len(self.state.runs)
+        if not self.request.is_selective or not every_run:
+            return ()
+        if self.request.scope is not None and not self.names.inside:
+            self._look_outside()
+        return find_unmatched(self.request, self.names)
+
+    def _look_outside(self) -> None:
+        """Collect the names of a few runs outside the scope, for suggestions."""
+        address = {"entity": self.request.entity, "project": self.request.project}
+        with suppress(SourceError, DrWandbError, *UNREADABLE):
+            for page in islice(self.source.list_runs(EveryRun()), PAGES_OF_NAMES):
+                for raw_run in page.runs:
+                    self.names.add(normalize_what_reads(raw_run, **address)[0], inside=False)
+
     @property
     def answered(self) -> set[str]:
         """Return the ids of the runs that an answer showed and that are to be followed."""
@@ -286,6 +315,7 @@ def list_project(
         ),
         outside=frozenset(session.runs.keys() - session.inside),
         unlisted=missing or 0,
+        unmatched=session.unmatched(),
     )
 
 

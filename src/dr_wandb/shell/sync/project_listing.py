@@ -15,8 +15,8 @@ class ProjectListing(Record, frozen=True, kw_only=True):
 
     `asked` are the tracked runs that would have been listed if they existed; `outside` are listed
     runs that are not in scope. `unread`: why a part of a run does not read, by id. `unlisted` is
-    how many runs the source counts but did not list in any attempt. `mark` identifies the whole
-    listing, "" if there is no such mark.
+    how many runs the source counts but did not list in any attempt. `unmatched` describes what was
+    asked for and no run has. `mark` identifies the whole listing, "" if there is no such mark.
     """
 
     runs: tuple[RunListing, ...]
@@ -25,6 +25,7 @@ class ProjectListing(Record, frozen=True, kw_only=True):
     asked: frozenset[str] = frozenset()
     outside: frozenset[str] = frozenset()
     unlisted: int = 0
+    unmatched: tuple[str, ...] = ()
     mark: str = ""
 
     @property

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.codec import encode_line, row_key
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import HistoryRow
@@ -24,11 +24,6 @@ from dr_wandb.core.contract.selection import (
 from tests.support import strategies as some
 
 rows = some.raw_rows.map(lambda raw_row: normalize_row(raw_row, some.RUN_ID))
-runs_of_rows = st.lists(rows, max_size=6).map(
-    lambda unsorted: sorted(
-        unsorted, key=lambda row: (row_key(row.step, row.timestamp), encode_line(row))
-    )
-)
 OWN = {"_step": "step", "_timestamp": "timestamp", "_runtime": "runtime"}
 
 
@@ -77,7 +72,7 @@ def test_selecting_a_row_twice_is_selecting_it_once(
         assert select_row(once, selection) == once
 
 
-@given(runs_of_rows, some.selections)
+@given(some.runs_of_rows, some.selections)
 def test_selecting_rows_twice_is_selecting_them_once(
     run: list[HistoryRow], selection: HistorySelection
 ) -> None:
@@ -129,7 +124,7 @@ def test_narrowing_the_keys_after_widening_them_equals_narrowing_them(
     assert (None if widened is None else select_row(widened, narrow)) == direct
 
 
-@given(runs_of_rows, some.windows, some.windows)
+@given(some.runs_of_rows, some.windows, some.windows)
 def test_narrowing_the_window_after_widening_it_equals_narrowing_it(
     run: list[HistoryRow], narrow: HistoryWindow, other: HistoryWindow
 ) -> None:
@@ -144,7 +139,7 @@ def test_narrowing_the_window_after_widening_it_equals_narrowing_it(
     assert select_rows(widened, narrowed) == select_rows(run, narrowed)
 
 
-@given(runs_of_rows, some.windows)
+@given(some.runs_of_rows, some.windows)
 def test_windows_are_closed_below_and_open_above_and_no_step_is_step_zero(
     run: list[HistoryRow], window: HistoryWindow
 ) -> None:
@@ -155,7 +150,7 @@ def test_windows_are_closed_below_and_open_above_and_no_step_is_step_zero(
     assert kept == tuple(row for row in run if low <= (row.step or 0) < high)
 
 
-@given(runs_of_rows, some.selections, st.integers(1, 8))
+@given(some.runs_of_rows, some.selections, st.integers(1, 8))
 def test_max_records_keeps_the_last(
     run: list[HistoryRow], selection: HistorySelection, last: int
 ) -> None:

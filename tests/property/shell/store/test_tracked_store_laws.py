@@ -260,7 +260,9 @@ def test_no_decision_depends_on_which_runs_are_known_to_rest(
         assert plans[0] == plans[1]
         assert check_vanished(request, state, plans[0]) == check_vanished(request, plain, plans[1])
         manifests = [
-            describe_export(request, None, one.runs, FILES, exported_at=SYNCED)
+            describe_export(
+                request, None, one.runs, FILES, exported_at=SYNCED, source="api", host=""
+            )
             for one in (state, plain)
         ]
         assert manifests[0] == manifests[1]

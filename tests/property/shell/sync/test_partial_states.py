@@ -84,6 +84,7 @@ def recorded_at() -> str:
 
 
 def sync(source: Any, data_root: Path, selection: Any, workers: int, **fields: Any) -> Any:
+    fields = {"allow_narrower": True, **fields}
     request = syncing.request_for(data_root, **ADDRESS, history_selection=selection, **fields)
     now = getattr(source, "now", recorded_at())
     summary = syncing.export(source, request, now=now, workers=workers)

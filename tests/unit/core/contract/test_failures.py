@@ -37,7 +37,8 @@ def test_every_kind_of_failure_has_an_exit_code_and_an_example() -> None:
 
 def test_wrong_export_is_described_as_documented() -> None:
     assert EXAMPLES[1][0].describe() == (
-        "data/a/state.json belongs to ml/moe, not ml/base; use another --name"
+        "data/a/state.json belongs to ml/moe, not ml/base; use another --name\n"
+        "if the project was renamed or moved, sync once with --moved-from ml/moe"
     )
 
 

@@ -37,6 +37,7 @@ APART = 11 * MINUTE
 HOUR = 60 * MINUTE
 
 FROM_3 = HistorySelection(window=HistoryWindow(min_step=3))
+TO_2 = HistorySelection(window=HistoryWindow(max_step=2))
 TO_100 = HistorySelection(window=HistoryWindow(max_step=100))
 LOSS = HistorySelection(keys=("loss",))
 
@@ -483,18 +484,19 @@ def test_waiting_begins_again_when_a_short_answer_comes_between() -> None:
     assert steps(export) == [0, 1, 2, 3]
 
 
-def test_waiting_begins_again_under_another_selection() -> None:
+def test_waiting_goes_on_when_a_narrower_selection_is_wanted() -> None:
     run, export = held_run(6)
 
-    # The run is rewound, and then other rows are wanted.
+    # The run is rewound, and then other rows are wanted: those that wait keep their selection.
     run.happen(("rewind", 3))
     assert export.sync(run) == WAITING
     run.wait(APART)
-    assert export.sync(run, TO_100) == WAITING
-    assert steps(export) == [0, 1, 2, 3, 4, 5]
-    run.wait(APART)
-    assert export.sync(run, TO_100) == PROVEN
+    assert export.sync(run, TO_2) == PROVEN
     assert steps(export) == [0, 1, 2, 3]
+
+    # Nothing waits any more.
+    assert export.sync(run, TO_2) == PROVEN
+    assert steps(export) == [0, 1]
 
 
 def test_waiting_outlasts_an_error() -> None:
@@ -1036,9 +1038,11 @@ def test_other_selection_leaves_what_is_held_when_its_first_answer_is_short() ->
     assert export.sync(run, FROM_3) == SHORT
     assert steps(export) == [0, 1, 2, 3, 4, 5]
 
-    # A proof comes.
+    # A proof comes, and then nothing is in doubt.
     run.left_out = []
     run.wait(APART)
+    assert export.sync(run, FROM_3) == PROVEN
+    assert steps(export) == [0, 1, 2, 3, 4, 5]
     assert export.sync(run, FROM_3) == PROVEN
     assert steps(export) == [3, 4, 5]
 
@@ -1070,9 +1074,11 @@ def test_other_keys_are_not_mixed_with_what_is_held() -> None:
     assert export.sync(run, LOSS) == SHORT
     assert export.lines == before
 
-    # The proof brings that metric of all rows.
+    # A proof comes of all metrics, and then one that brings that metric of all rows.
     run.left_out = []
     run.wait(APART)
+    assert export.sync(run, LOSS) == PROVEN
+    assert export.lines == before
     assert export.sync(run, LOSS) == PROVEN
     assert export.lines == run.expected(LOSS)
 

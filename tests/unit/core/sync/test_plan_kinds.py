@@ -147,6 +147,7 @@ LISTINGS: dict[ListingKind, tuple[dict[str, Any], dict[str, Any]]] = {
     ListingKind.FIRST: ({}, {}),
     ListingKind.COMPARE: (SYNCED, {"sync_mode": SyncMode.DETECT_CHANGES}),
     ListingKind.SCOPE: (SYNCED, {"scope": RunScope(states=("finished",))}),
+    ListingKind.MOVED: (SYNCED | {"project": "before"}, {}),
     ListingKind.PRUNE: (SYNCED, {"prune": True}),
     ListingKind.LATELY: (SYNCED, {}),
 }

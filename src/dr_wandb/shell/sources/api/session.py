@@ -22,7 +22,7 @@ from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, Unreachabl
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import WORKERS, SourceError
-from dr_wandb.shell.sources.api.addresses import host_of
+from dr_wandb.shell.sources.api.addresses import host_of, server_of
 from dr_wandb.shell.sources.api.pacing import Pacer
 from dr_wandb.shell.sources.api.queries import VIEWER
 from dr_wandb.shell.sources.api.refusals import RefusalWatch
@@ -62,6 +62,7 @@ class ApiSession:
         self._slots = threading.Semaphore(WORKERS)
         self._service = borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
+        self.server = ""
         self._handles: SdkHandles | None = None
         self._watch: RefusalWatch | None = None
         try:
@@ -86,6 +87,7 @@ class ApiSession:
                 Unreachable(host=self.host, detail=str(error), answered=error.answered)
             ) from error
         self.host = host_of(str(api.settings["base_url"]))
+        self.server = server_of(str(api.settings["base_url"]))
         return api
 
     def _open(self) -> Any:

@@ -78,6 +78,11 @@ class ApiSource:
         return self._session.host
 
     @property
+    def host(self) -> str:
+        """Return the scheme, host and port of the server."""
+        return self._session.server
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Return the API key in use."""
         return self._session.secrets
