@@ -19,6 +19,7 @@ BY_ITSELF = {
 }
 REPEATS = {"run_id", "name", "path"}
 ENDED = {"finished", "failed", "crashed", "killed", "preempted"}
+SUMMARY = "summary_metrics"
 SMALL = 200
 MOST = 100
 NOTHING = object()
@@ -66,15 +67,42 @@ def fields_between(old: dict[str, Any], new: dict[str, Any]) -> dict[str, dict[s
     return changed
 
 
+def path_in(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def still(old: dict[str, Any], new: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the small members of a summary that are the same, by their name."""
+    before, found = flat(old), {}
+    for path, value in flat(new).items():
+        small = len(compact(value).encode()) <= SMALL
+        if not isinstance(value, dict) and small and same(before.get(path, NOTHING), value):
+            told = ".".join(map(name, (SUMMARY, *path)))
+            found[told] = {"field": told, "old": value, "new": value}
+    return found
+
+
+def is_still(told: dict[str, Any]) -> bool:
+    return "old" in told and "new" in told and same(told["old"], told["new"])
+
+
 def name(key: str) -> str:
     return compact(key) if not key or "." in key or key.startswith('"') else key
 
 
 def runs_between(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return what is told of one run, {} where it is the same."""
+    """Return what is told of one run, {} where it is the same.
+
+    The summary of a run that is alive moves by itself; that of one that has ended is told whole.
+    """
     fields = fields_between(old, new)
-    # The run's own fields are told before those of its config and summary.
-    order = sorted(fields, key=lambda name: ("." in name, name))
+    was_alive, is_alive = (run.get("state") not in ENDED for run in (old, new))
+    if was_alive and is_alive:
+        fields = {name: told for name, told in fields.items() if path_in(name) != SUMMARY}
+    if was_alive and not is_alive:
+        fields = {**still(old.get(SUMMARY, {}), new.get(SUMMARY, {})), **fields}
+    # The run's own fields are told before those of its config and summary, what is still so last.
+    order = sorted(fields, key=lambda name: ("." in name, is_still(fields[name]), name))
     told: dict[str, Any] = {}
     if fields:
         told["fields"] = [fields[field] for field in sorted(order[:MOST])]

@@ -2,7 +2,9 @@
 
 Rules
 - Fields that change by themselves are no change: heartbeat, system metrics, `url`, line counts and
-  history keys.
+  history keys. Nor is the summary, as long as the run is alive.
+- The line of the sync that first sees a run ended has its summary, also what did not change since
+  the sync before: no earlier line has it.
 - A field is named by its path, `config.optimizer.lr`; a part of a name that has a dot is quoted.
 - Old and new values are given with the name if both are small; otherwise `large` is set.
 - A sync without changes writes no line.
@@ -40,6 +42,9 @@ _MOVES_BY_ITSELF = frozenset(
         "url",
     }
 )
+SUMMARY = "summary_metrics"
+"""The field that moves by itself until a run ends: metrics, `_step`, `_runtime`, `_timestamp`."""
+
 _SAYS_NOTHING_NEW = frozenset({"run_id", "name", "path"})
 """The identity of a run, and fields that repeat it or `display_name`."""
 
@@ -58,13 +63,20 @@ ABSENT = object()
 def compare_runs(old: WandbRun, new: WandbRun, unknown: Collection[str] = ()) -> ChangedRun | None:
     """Return the fields in which two snapshots of a run differ, None if they differ in none.
 
-    unknown: the fields that the old one was made without; they are skipped.
+    The summary is skipped if the run is alive in both, and all of it is given if the run has ended
+    in between. unknown: the fields that the old one was made without; they are skipped.
     """
+    was_alive, is_alive = (run.state not in TERMINAL_STATES for run in (old, new))
     changes = [
         change
         for field in _RUN_FIELDS
-        if field not in unknown
-        for change in compare_field(_quoted(field), getattr(old, field), getattr(new, field))
+        if field not in unknown and not (field == SUMMARY and was_alive and is_alive)
+        for change in compare_field(
+            field,
+            getattr(old, field),
+            getattr(new, field),
+            equal=field == SUMMARY and was_alive,
+        )
     ]
     if not changes:
         return None
@@ -74,9 +86,11 @@ def compare_runs(old: WandbRun, new: WandbRun, unknown: Collection[str] = ()) ->
 def name_fields(changes: Collection[FieldChange], more: int = 0) -> ChangedRun:
     """Name at most `MOST_FIELDS` fields: the run's own before those inside its config or summary.
 
-    more: the number of further ones so far.
+    Of the latter, those that differ come first. more: the number of further ones so far.
     """
-    by_weight = sorted(changes, key=lambda change: ("." in change.field, change.field))
+    by_weight = sorted(
+        changes, key=lambda change: ("." in change.field, is_equal(change), change.field)
+    )
     named = sorted(by_weight[:MOST_FIELDS], key=lambda change: change.field)
     return ChangedRun(fields=tuple(named), more=more + len(changes) - len(named))
 
@@ -89,16 +103,22 @@ def ended_in(changed: ChangedRun) -> str | None:
     return None
 
 
-def compare_field(name: str, old: Any, new: Any) -> Iterator[FieldChange]:
-    """Give the changes of one field, or of the fields inside it."""
+def compare_field(name: str, old: Any, new: Any, *, equal: bool = False) -> Iterator[FieldChange]:
+    """Give the changes of one field, or of the fields inside it.
+
+    equal: give small values that are equal, too.
+    """
     if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
         old, new = msgspec.to_builtins(old), msgspec.to_builtins(new)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             path = f"{name}.{_quoted(key)}"
-            yield from compare_field(path, old.get(key, ABSENT), new.get(key, ABSENT))
+            was, now = old.get(key, ABSENT), new.get(key, ABSENT)
+            yield from compare_field(path, was, now, equal=equal)
     elif differ(old, new):
         yield _change(name, old, new)
+    elif equal and new is not ABSENT and not (same := _change(name, old, new)).large:
+        yield same
 
 
 def differ(old: Any, new: Any) -> bool:
@@ -106,6 +126,13 @@ def differ(old: Any, new: Any) -> bool:
     if old is ABSENT or new is ABSENT:
         return old is not new
     return bool(old != new) or _ENCODER.encode(old) != _ENCODER.encode(new)
+
+
+def is_equal(change: FieldChange) -> bool:
+    """Say whether a value is given that is the same as before."""
+    if change.old is msgspec.UNSET or change.new is msgspec.UNSET:
+        return change.old is change.new and not change.large
+    return not differ(change.old, change.new)
 
 
 def _change(name: str, old: Any, new: Any) -> FieldChange:

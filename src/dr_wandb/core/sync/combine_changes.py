@@ -4,6 +4,7 @@ Rules
 - The sum of the lines is the line of one sync that had seen only the first export and the last. The
   sum knows no more than the lines: a value that was `large` stays so.
 - A run that came and went is not in the sum; one that was dropped and came back is in it as both.
+- Of a run that ended, its summary at the end is in the sum, also what is as it was before.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,14 @@ import msgspec
 
 from dr_wandb.core.contract.changes import ChangedRun, FieldChange, RowCount, SyncChanges
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.sync.changes import ABSENT, compare_field, ended_in, name_fields, path_of
+from dr_wandb.core.sync.changes import (
+    ABSENT,
+    SUMMARY,
+    compare_field,
+    ended_in,
+    name_fields,
+    path_of,
+)
 
 Path = tuple[str, ...]
 
@@ -147,16 +155,28 @@ class _Fields:
     @property
     def reported(self) -> ChangedRun | None:
         """Return the changes of the run, None if there are none in the end."""
+        ended = ended_in(self.named) is not None
         changes = [
             change_left
-            for change in self._changes.values()
+            for path, change in self._changes.items()
             for change_left in (
                 [change]
                 if change.large
-                else compare_field(change.field, _absent(change.old), _absent(change.new))
+                else compare_field(
+                    change.field,
+                    _absent(change.old),
+                    _absent(change.new),
+                    equal=ended and path[0] == SUMMARY,
+                )
             )
         ]
         return name_fields(changes, self._more) if changes or self._more else None
+
+    @property
+    def named(self) -> ChangedRun:
+        """Return every field that the lines name, with its first value and its last."""
+        by_name = sorted(self._changes.values(), key=lambda change: change.field)
+        return ChangedRun(fields=tuple(by_name), more=self._more)
 
 
 def _from_to(field: str, old: Any, new: Any, *, large: bool) -> FieldChange:

@@ -10,6 +10,7 @@ from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.unproven_runs import BEGINS_LATER, FailedRun, WaitingRun
 from dr_wandb.core.contract.wording import count, printable
 from dr_wandb.core.sync.advance import RunOutcome
+from dr_wandb.core.sync.changes import is_equal
 from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.summary import ExportSummary
 
@@ -109,6 +110,8 @@ def _fields(changed: ChangedRun) -> str:
 def _field(change: FieldChange) -> str:
     if change.large:
         return f"{_name(change.field)} (large)"
+    if is_equal(change):
+        return f"{_name(change.field)} still {_value(change.new)}"
     return f"{_name(change.field)} {_value(change.old)} -> {_value(change.new)}"
 
 

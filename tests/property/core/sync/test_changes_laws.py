@@ -71,10 +71,16 @@ def edited(old: dict[str, Any], other: dict[str, Any], fields: set[str]) -> dict
     return {**old, **{name: other[name] for name in fields}}
 
 
-def calm(run: WandbRun) -> WandbRun:
-    """Return a run without what moves by itself."""
-    values = dict.fromkeys(model.BY_ITSELF)
+def calm(run: WandbRun, *, alive: bool) -> WandbRun:
+    """Return a run without what moves by itself. alive: it was so all the time."""
+    values: dict[str, Any] = dict.fromkeys(model.BY_ITSELF)
+    if alive:
+        values["summary_metrics"] = {}
     return msgspec.structs.replace(run, **values)
+
+
+def stayed_alive(*runs: WandbRun) -> bool:
+    return all(run.state not in model.ENDED for run in runs)
 
 
 @given(nodes, nodes, st.booleans())
@@ -83,7 +89,8 @@ def test_run_is_reported_as_changed_exactly_when_more_than_what_moves_by_itself_
 ) -> None:
     new = edited(old, other, {"heartbeatAt", "systemMetrics", "url"}) if alike else other
     before, after = stored(old), stored(new)
-    same = fingerprint(calm(before)) == fingerprint(calm(after))
+    alive = stayed_alive(before, after)
+    same = fingerprint(calm(before, alive=alive)) == fingerprint(calm(after, alive=alive))
     assert (compare_runs(before, after) is None) == same
 
 
@@ -94,6 +101,44 @@ def test_reported_changes_of_a_run_equal_those_of_the_model(edit: Any) -> None:
     told = compare_runs(before, after)
     expected = model.runs_between(as_json(before), as_json(after))
     assert ({} if told is None else as_json(told)) == expected
+
+
+def summary_run(state: str | None, summary: Any) -> WandbRun:
+    return stored({"name": "run", "state": state, "summaryMetrics": summary})
+
+
+@given(configs, configs, st.sampled_from(["running", None, "pending"]))
+def test_summary_of_a_run_that_is_alive_is_no_change(old: Any, new: Any, state: Any) -> None:
+    assert compare_runs(summary_run(state, old), summary_run(state, new)) is None
+
+
+@given(configs, configs, st.sampled_from(sorted(model.ENDED)))
+def test_line_of_the_end_of_a_run_has_its_whole_summary(old: Any, new: Any, state: str) -> None:
+    """What was the same in the sync before would be in no line at all."""
+    after = summary_run(state, new)
+    told = compare_runs(summary_run("running", old), after)
+    assert told is not None
+    assert not told.more
+    by_path = {path_of(change.field): change for change in told.fields}
+    for path, value in model.flat(as_json(after)["summary_metrics"]).items():
+        change = by_path.get(("summary_metrics", *path))
+        if not isinstance(value, dict) and len(model.compact(value).encode()) <= SMALL_BYTES:
+            assert change is None or change.large or as_json(change.new) == value
+            around = [by_path.get(("summary_metrics", *path[:end])) for end in range(len(path))]
+            assert change is not None or any(around)
+
+
+def test_fields_that_differ_are_named_before_those_that_are_as_before() -> None:
+    summary = {f"a{number:03d}": number for number in range(MOST_FIELDS)}
+    told = compare_runs(
+        summary_run("running", {**summary, "z": 1}), summary_run("finished", {**summary, "z": 2})
+    )
+    assert told is not None
+    assert told.more == 2
+    assert [change.field for change in told.fields if change.old != change.new] == [
+        "state",
+        "summary_metrics.z",
+    ]
 
 
 def put(value: dict[str, Any], path: tuple[str, ...], new: Any) -> None:
@@ -122,8 +167,9 @@ def test_small_changes_applied_to_the_old_snapshot_give_the_new_one(
             put(result, path, source)
         else:
             put(result, path_of(change.field), change.new)
-    calm_result = calm(msgspec.convert(result, WandbRun))
-    expected = msgspec.structs.replace(calm(after), name=before.name)
+    alive = stayed_alive(before, after)
+    calm_result = calm(msgspec.convert(result, WandbRun), alive=alive)
+    expected = msgspec.structs.replace(calm(after, alive=alive), name=before.name)
     assert fingerprint(calm_result) == fingerprint(expected)
 
 
@@ -254,3 +300,46 @@ def test_run_that_was_never_read_is_not_reported_as_pruned_when_it_is_dropped(
     project.delete("b")
     assert syncing.sync(project, tmp_path, prune=True).pruned_count == 1
     assert all("pruned" not in line for line in changes_of(tmp_path))
+
+
+def test_sync_in_which_only_the_summary_of_a_live_run_moved_writes_no_line(
+    project: MemorySource, tmp_path: Path
+) -> None:
+    """Hourly syncs of 300 live runs wrote 2.2 GB a year, nearly all of it steps and times."""
+    syncing.sync(project, tmp_path, mode="metadata")
+    before = syncing.visible(tmp_path / NAME)
+    project.advance(60)
+    project.log("a", {"loss": 0.25})
+    syncing.sync(project, tmp_path, mode="metadata")
+    after = syncing.visible(tmp_path / NAME)
+    assert after["changes.jsonl"] == before["changes.jsonl"]
+    assert syncing.runs_in(tmp_path / NAME)["a"]["summary_metrics"]["loss"] == 0.25
+
+
+def test_end_of_a_run_is_told_once_with_its_summary_even_if_that_was_known(
+    project: MemorySource, tmp_path: Path
+) -> None:
+    syncing.sync(project, tmp_path)
+    project.advance(60)
+    project.log("a", {"loss": 0.25})
+    syncing.sync(project, tmp_path)
+    assert changes_of(tmp_path)[-1].keys() == {"at", "rows"}
+    project.advance(60)
+    project.finish("a")
+    syncing.sync(project, tmp_path)
+    *_, line = lines = changes_of(tmp_path)
+    fields = {told["field"]: told for told in line["changed"]["a"]["fields"]}
+    loss = {"field": "summary_metrics.loss", "old": 0.25, "new": 0.25}
+    assert fields["summary_metrics.loss"] == loss
+    assert {"summary_metrics._step", "summary_metrics._timestamp", "state"} <= fields.keys()
+    project.advance(60)
+    syncing.sync(project, tmp_path)
+    assert changes_of(tmp_path) == lines
+    project.update("a", summary={"loss": 0.75})
+    syncing.sync(project, tmp_path)
+    (told,) = (
+        told
+        for told in changes_of(tmp_path)[-1]["changed"]["a"]["fields"]
+        if told["field"] == "summary_metrics.loss"
+    )
+    assert told == {"field": "summary_metrics.loss", "old": 0.25, "new": 0.75}

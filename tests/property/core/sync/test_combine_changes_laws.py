@@ -219,3 +219,39 @@ def test_one_line_alone_stays_as_it_is(before: Held, after: Held) -> None:
     assert combine_changes([line], AT) == line
     assert combine_changes([line, SyncChanges(at=AT)], AT) == line
     assert combine_changes([], AT).empty
+
+
+# --- the summary of live runs
+
+summaries = st.dictionaries(
+    st.sampled_from(["loss", "a.b", "_step"]), st.integers(0, 2) | st.just("x" * 250), max_size=3
+)
+states = st.sampled_from(["running", "finished", "crashed"])
+RUNNING = "running"
+
+
+def summary_run(state: str, **summary: Any) -> dict[str, Any]:
+    return {"run_id": "r", "state": state, "summary_metrics": summary}
+
+
+@given(st.lists(st.tuples(states, summaries), min_size=2, max_size=6))
+def test_combined_lines_have_the_summary_with_which_a_run_ended(
+    history: list[tuple[str, dict[str, Any]]],
+) -> None:
+    exports = [Held(runs={"r": summary_run(state, **values)}) for state, values in history]
+    combined = combine_changes(lines_of(exports), AT)
+    told = {path_of(change.field): change for change in combined.changed.get("r", NO_FIELDS).fields}
+    (first, _), (last, values) = history[0], history[-1]
+    assert (first == RUNNING and last != RUNNING) == ("r" in combined.finished)
+    if "r" not in combined.finished:
+        return
+    for key, value in values.items():
+        change = told.get(("summary_metrics", key))
+        if value in range(3):
+            assert change is not None
+            assert change.large or change.new == value
+        elif change is not None:
+            assert change.large
+
+
+NO_FIELDS = ChangedRun()
