@@ -252,6 +252,17 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
         (("diff", "nope", "--since", "soon"), 2, "since must be a date or a time, not 'soon'"),
         (("log", "../x"), 2, "name must not have a path separator"),
         (("log", "n", "--last", "0"), 2, "last must be 1 or more"),
+        (("log", "nope", "--compact-before", "2026-01-01"), 6, "does not exist"),
+        (
+            ("log", "n", "--compact-before", "soon"),
+            2,
+            "--compact-before must be a date or a time, not 'soon'",
+        ),
+        (
+            ("log", "n", "--compact-before", "2026-01-01", "--last", "1"),
+            2,
+            "--compact-before does not go with last",
+        ),
     ],
 )
 def test_log_of_something_missing_is_an_error_without_a_traceback(
@@ -261,3 +272,33 @@ def test_log_of_something_missing_is_an_error_without_a_traceback(
     assert (done.code, done.stdout) == (code, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_log_is_folded_and_later_syncs_go_on(project: Project, command: Command) -> None:
+    run = project.add_run("run", tags=["a"], created_at="2025-12-31T00:00:00")
+    for tag in "bcd":
+        run.log({"loss": 1})
+        run.tags.append(tag)
+        command.history()
+    path = command.data_root / "n" / "changes.jsonl"
+    size, lines = path.stat().st_size, json_lines(path)
+    before = command("diff", "n", "--since", "2020-01-01").stdout
+    nothing = command("log", "n", "--compact-before", lines[0]["at"])
+    assert (nothing.code, nothing.stderr) == (0, "")
+    assert nothing.stdout.startswith("nothing to fold: fewer than two lines are from before")
+    done = command("log", "n", "--compact-before", "2999-01-01", "--json")
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "folded": 3,
+        "lines_before": 3,
+        "bytes_before": size,
+        "lines_after": 1,
+        "bytes_after": path.stat().st_size,
+    }
+    assert command("diff", "n", "--since", "2020-01-01").stdout == before
+    assert command("verify", "n").code == 0
+    run.tags.append("e")
+    command.history()
+    assert len(json_lines(path)) == 2
+    again = command("log", "n", "--compact-before", "2999-01-01")
+    assert again.stdout.startswith("folded 2 lines into one: 2 lines, ")

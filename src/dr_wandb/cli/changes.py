@@ -1,5 +1,6 @@
 """`wandb-export log NAME` and `wandb-export diff NAME`: the changes that syncs made."""
 
+from datetime import datetime
 from pathlib import Path
 
 from dr_wandb.cli.flags import Folder, Switch
@@ -14,9 +15,10 @@ def log(
     *,
     data_root: Folder = Path("./data"),
     last: int | None = None,
+    compact_before: str | None = None,
     json: Switch = False,
 ) -> int:
-    """Print what each sync changed, oldest first.
+    """Print what each sync changed, oldest first; or make the log smaller.
 
     Parameters
     ----------
@@ -26,9 +28,14 @@ def log(
         The folder that holds the exports.
     last
         Only the last N syncs that changed something.
+    compact_before
+        Print nothing of it, but fold the lines of the syncs before this date or time into one. What
+        they changed together stays known. UTC if no zone is given.
     json
-        Print the lines of `changes.jsonl`.
+        Print the lines of `changes.jsonl`; with `--compact-before`, its size before and after.
     """
+    if compact_before is not None:
+        return _compact(name, data_root, compact_before, last, as_json=json)
     from collections import deque
 
     from dr_wandb.core.contract.codec import encode_line
@@ -42,6 +49,23 @@ def log(
             encode_line(changes).decode() if json else "\n".join((*describe_changes(changes), ""))
         )
         print_result(text)
+    return EXIT_OK
+
+
+def _compact(
+    name: str, data_root: Path, compact_before: str, last: int | None, *, as_json: bool
+) -> int:
+    from dr_wandb.core.sync.describe import describe_compaction
+    from dr_wandb.shell.sync.compaction import compact_changes
+
+    _, start = _moment("compact_before", compact_before)
+    if last is not None:
+        raise InvalidRequestError(["compact_before does not go with last"])
+    done = compact_changes(name, data_root, start)
+    if as_json:
+        print_json(done)
+    else:
+        print_lines([describe_compaction(done)])
     return EXIT_OK
 
 
@@ -66,16 +90,12 @@ def diff(
     json
         Print one JSON document.
     """
-    from dr_wandb.core.contract.criteria import normalize_moment
     from dr_wandb.core.contract.normalize import instant
     from dr_wandb.core.sync.combine_changes import combine_changes
     from dr_wandb.core.sync.describe import describe_changes
     from dr_wandb.shell.inspect.changes import iter_changes
 
-    moment = normalize_moment(since)
-    start = instant(moment)
-    if moment is None or start is None:
-        raise InvalidRequestError([f"since must be a date or a time, not {since!r}"])
+    moment, start = _moment("since", since)
     lines = (
         changes
         for changes in iter_changes(name, data_root)
@@ -87,3 +107,15 @@ def diff(
     else:
         print_lines(describe_changes(combined, since=True))
     return EXIT_OK
+
+
+def _moment(flag: str, value: str) -> tuple[str, datetime]:
+    """Return the date or time of a flag, as text in UTC and as a moment."""
+    from dr_wandb.core.contract.criteria import normalize_moment
+    from dr_wandb.core.contract.normalize import instant
+
+    moment = normalize_moment(value)
+    start = instant(moment)
+    if moment is None or start is None:
+        raise InvalidRequestError([f"{flag} must be a date or a time, not {value!r}"])
+    return moment, start

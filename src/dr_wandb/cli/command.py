@@ -87,7 +87,11 @@ def as_flags(problems: str) -> str:
     return _FIELDS.sub(lambda field: "--" + field[0].replace("_", "-"), problems)
 
 
-_FLAGS = [*signature(export).parameters, *(criterion.flag for criterion in CRITERIA)]
+_FLAGS = [
+    *signature(export).parameters,
+    *signature(log).parameters,
+    *(criterion.flag for criterion in CRITERIA),
+]
 _FIELDS = re.compile(rf"(?<![\w-])({'|'.join(flag for flag in _FLAGS if '_' in flag)})(?!\w)")
 """Only names of two words: `name` and `mode` are words of a sentence, too."""
 

@@ -12,11 +12,15 @@ from hypothesis.stateful import precondition, rule
 from msgspec.structs import replace
 
 from dr_wandb import ExportSummary
+from dr_wandb.core.contract.codec import decode_changes
 from dr_wandb.core.contract.failures import DiskRefused, DrWandbError, Unfinished
+from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.request import SyncMode
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.disk import part_of
+from dr_wandb.shell.sync.compaction import compact_changes
 from tests.property.machine.convergence import behind
+from tests.property.machine.files import check_folded
 from tests.property.machine.project import IDS
 from tests.property.machine.syncs import SyncRules
 from tests.property.machine.view import View, view_at_start
@@ -186,6 +190,23 @@ class CrashRules(SyncRules):
         if again:
             self.crash(KILL, "anywhere", part)
         self.sync()
+
+    # --- the log
+
+    @rule(where=st.floats(0, 1))
+    def fold_the_log(self, where: float) -> None:
+        """Fold lines of old syncs: the sum of all lines stays, and so does every other file."""
+        before = view_at_start(self.export_dir)
+        lines = [decode_changes(line).unwrap() for line in before.changes]
+        moment = instant(lines[int(where * (len(lines) - 1))].at) if lines else None
+        if moment is None:
+            return
+        segments = staged_runs(self.data_root)
+        done = compact_changes(NAME, self.data_root, moment)
+        after = View(self.export_dir)
+        event(f"lines were folded: {bool(done.folded)}")
+        check_folded(before, after, done)
+        assert staged_runs(self.data_root) == segments
 
     # --- two computers
 

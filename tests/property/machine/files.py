@@ -8,7 +8,14 @@ from typing import Any
 
 from hypothesis import event, note
 
-from dr_wandb import ExportSummary, iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb import (
+    ExportSummary,
+    combine_changes,
+    iter_history_rows,
+    load_manifest,
+    load_run_snapshots,
+)
+from dr_wandb.core.contract.changes import Compaction
 from dr_wandb.core.contract.codec import decode_changes, encode_line, row_key
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.known_runs import resting
@@ -115,3 +122,35 @@ def check_changes(before: View, after: View, at: str) -> dict[str, Any] | None:
     assert after.state is not None
     assert after.state.changes_length == len(after.files.get("changes.jsonl", b""))
     return told
+
+
+def check_folded(before: View, after: View, done: Compaction) -> None:
+    """The first lines became one that has their sum; nothing else is known in another way."""
+    assert done.folded != 1
+    assert after.changes[min(done.folded, 1) :] == before.changes[done.folded :]
+    was, now = (
+        combine_changes((decode_changes(line).unwrap() for line in view.changes), "now")
+        for view in (before, after)
+    )
+    assert now == was
+    for name in before.files.keys() | after.files.keys():
+        content, old = after.files.get(name), before.files.get(name)
+        if name in ("manifest.json", "state.json") and content and old:
+            assert without_log(content) == without_log(old)
+        elif name != "changes.jsonl":
+            assert content == old
+    log, manifest = after.files["changes.jsonl"], json.loads(after.files["manifest.json"])
+    assert after.state is not None
+    if done.folded:
+        assert after.state.changes_length == len(log) == done.bytes_after
+        assert manifest["files"]["changes.jsonl"]["bytes"] == len(log)
+    else:
+        assert log == before.files["changes.jsonl"]
+
+
+def without_log(content: bytes) -> Any:
+    """Return a document without what it says of the log."""
+    document = json.loads(content)
+    document.pop("changes_length", None)
+    document.get("files", {}).pop("changes.jsonl", None)
+    return document

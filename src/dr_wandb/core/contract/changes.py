@@ -4,12 +4,14 @@ core/sync/changes.py decides what counts as a change. Fields without content are
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
 import msgspec
 
 from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 
 
@@ -37,7 +39,7 @@ class RowCount(Record, frozen=True, kw_only=True):
 
 
 class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
-    """What one sync changed.
+    """What one sync changed, or several syncs whose lines were folded: then `at` is the last one's.
 
     `new` runs, and changes of other runs by run id: `changed` fields; `finished`, with the state
     they ended in; `missing` upstream, `returned` from there, `pruned` from the export;
@@ -67,6 +69,11 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
         """Say whether nothing changed."""
         return self == SyncChanges(at=self.at)
 
+    def is_before(self, moment: datetime) -> bool:
+        """Say whether the sync was before a moment; one without a time was not."""
+        at = instant(self.at)
+        return at is not None and at < moment
+
     @property
     def rows_added(self) -> int:
         """Return the number of rows added to parts of runs, not counting parts that shrank."""
@@ -79,3 +86,13 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     def _counts(self) -> Iterator[RowCount]:
         return chain.from_iterable(counts.values() for counts in self.by_dataset.values())
+
+
+class Compaction(Record, frozen=True, kw_only=True):
+    """What folding lines of `changes.jsonl` did: its size in lines and bytes before and after."""
+
+    folded: int
+    lines_before: int
+    bytes_before: int
+    lines_after: int
+    bytes_after: int

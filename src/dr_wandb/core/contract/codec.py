@@ -10,7 +10,7 @@ Rules
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ RowKey = tuple[bool, int, bool, int | float]
 """Orders the rows of one run: by step, then timestamp as numbers; missing ones come last."""
 
 
-def encode_line(record: Record) -> bytes:
+def encode_line(record: Record | Mapping[str, Any]) -> bytes:
     """Encode one record as one line."""
     return _ENCODER.encode(record) + b"\n"
 
@@ -76,7 +76,7 @@ def encode_lines(records: Sequence[HistoryRow]) -> bytes:
     return _ENCODER.encode_lines(records)
 
 
-def encode_document(record: Record) -> bytes:
+def encode_document(record: Record | Mapping[str, Any]) -> bytes:
     """Encode a manifest, a state or a summary: sorted, indented by two, a newline at the end."""
     return msgspec.json.format(_ENCODER.encode(record), indent=2) + b"\n"
 

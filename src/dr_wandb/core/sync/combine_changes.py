@@ -5,9 +5,10 @@ Rules
   sum knows no more than the lines: a value that was `large` stays so.
 - A run that came and went is not in the sum; one that was dropped and came back is in it as both.
 - Of a run that ended, its summary at the end is in the sum, also what is as it was before.
+- A folded line says all that its lines say of fields: its sum with later lines is that of all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -35,6 +36,25 @@ def combine_changes(lines: Iterable[SyncChanges], at: str) -> SyncChanges:
     for line in lines:
         combined.add(line)
     return combined.result(at)
+
+
+def fold_changes(lines: Iterable[SyncChanges], at: str) -> SyncChanges:
+    """Return one line that stands for several, oldest first, in every later sum.
+
+    It names each field that one of them names, also those that went back to their first value, and
+    more than `MOST_FIELDS` of a run if they do.
+    """
+    combined = _Combined()
+    for line in lines:
+        combined.add(line)
+    return combined.result(at, lambda fields: fields.named)
+
+
+def fields_that_differ(changed: ChangedRun) -> ChangedRun | None:
+    """Return the fields of a run in a line without those of a folded line that went back."""
+    fields = _Fields()
+    fields.add(changed)
+    return fields.reported
 
 
 class _Combined:
@@ -84,12 +104,16 @@ class _Combined:
             if run_id in rows:
                 rows[run_id] = RowCount(before=0, after=rows[run_id].after)
 
-    def result(self, at: str) -> SyncChanges:
-        """Return the sum."""
+    def result(
+        self,
+        at: str,
+        fields_of: "Callable[[_Fields], ChangedRun | None]" = lambda fields: fields.reported,
+    ) -> SyncChanges:
+        """Return the sum. fields_of: gives the fields of a run that are in it."""
         changed = {
             run_id: reported
             for run_id, fields in sorted(self._changed.items())
-            if run_id not in self._new and (reported := fields.reported) is not None
+            if run_id not in self._new and (reported := fields_of(fields)) is not None
         }
         ended = {run_id: ended_in(fields) for run_id, fields in changed.items()}
         return SyncChanges(

@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec.structs import replace
 
-from dr_wandb.core.contract.changes import ChangedRun, FieldChange, SyncChanges
+from dr_wandb.core.contract.changes import ChangedRun, Compaction, FieldChange, SyncChanges
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.unproven_runs import BEGINS_LATER, FailedRun, WaitingRun
-from dr_wandb.core.contract.wording import count, printable
+from dr_wandb.core.contract.wording import count, printable, size_in_words
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import is_equal
+from dr_wandb.core.sync.combine_changes import fields_that_differ
 from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.summary import ExportSummary
 
@@ -52,7 +54,20 @@ def _describe_fetch(dataset: str, fetch: PartFetch, run: RunPlan) -> str:
 def describe_changes(changes: SyncChanges, *, since: bool = False) -> tuple[str, ...]:
     """Describe in lines of text what one sync changed, or several `since` its time."""
     begin = f"since {changes.at}" if since else changes.at
+    shown = {run_id: fields_that_differ(changed) for run_id, changed in changes.changed.items()}
+    changes = replace(
+        changes, changed={run_id: changed for run_id, changed in shown.items() if changed}
+    )
     return (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in _details(changes)))
+
+
+def describe_compaction(done: Compaction) -> str:
+    """Describe in a line of text what folding lines of the log did."""
+    now = f"{count(done.lines_after, 'line')}, {size_in_words(done.bytes_after)}"
+    if not done.folded:
+        return f"nothing to fold: fewer than two lines are from before that time ({now})"
+    before = f"{count(done.lines_before, 'line')}, {size_in_words(done.bytes_before)}"
+    return f"folded {count(done.folded, 'line')} into one: {before} before; {now} now"
 
 
 def _sum_up(changes: SyncChanges) -> str:

@@ -35,10 +35,11 @@ def finish_interrupted(folder: Path) -> None:
 
 
 @contextmanager
-def staging(folder: Path) -> Iterator[Path]:
+def staging(folder: Path, *, keep_segments: bool = False) -> Iterator[Path]:
     """Yield the staging folder of an export, holding only complete segments of earlier syncs.
 
     It is removed when the sync succeeds; otherwise its complete segments stay, if there are any.
+    keep_segments: they stay in any case, for the next sync.
     """
     path = folder / STAGING_FOLDER
     path.mkdir(exist_ok=True)
@@ -48,11 +49,19 @@ def staging(folder: Path) -> Iterator[Path]:
     except BaseException:
         with suppress(OSError):
             if not (folder / RECORD_FILE).exists():  # a decided commit still needs its files
-                _clear(path)
-                if not any(path.iterdir()):
-                    path.rmdir()
+                _remove_all_but_segments(path)
         raise
-    shutil.rmtree(path, ignore_errors=True)
+    if keep_segments:
+        with suppress(OSError):
+            _remove_all_but_segments(path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_all_but_segments(staging: Path) -> None:
+    _clear(staging)
+    if not any(staging.iterdir()):
+        staging.rmdir()
 
 
 def _clear(staging: Path) -> None:

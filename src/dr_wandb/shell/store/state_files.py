@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from dr_wandb.shell.store.commit import STAGING_FOLDER, StagedFile, describe_sta
 from dr_wandb.shell.store.tracked_store import TrackedRuns, write_store
 
 _CHANGES = msgspec.json.Decoder(StoreChanges)
+_UNTYPED = msgspec.json.Decoder(dict[str, Any])
 
 
 class LostStore(NamedTuple):
@@ -112,3 +113,23 @@ def stage_state(
         visible = encode_document(in_state_file(replace(state, runs=after)))
         staged[STATE_FILE] = stage_document(folder, STATE_FILE, visible)
     return staged, changes.store
+
+
+def stage_changes_length(folder: Path, length: int) -> dict[str, StagedFile]:
+    """Write the files of a state with another length of `changes.jsonl` into the staging folder.
+
+    A state of an earlier version stays one. A file that is missing or damaged is not written: the
+    next sync says so, and knows the length from the manifest.
+    """
+    staged = {}
+    for name, inside in ((CHANGES_OF_STORE_FILE, True), (STATE_FILE, False)):
+        try:
+            document = _UNTYPED.decode((folder / name).read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            continue
+        state = document.get("state") if inside else document
+        if isinstance(state, dict):
+            state["changes_length"] = length
+            spell = encode_line if inside else encode_document
+            staged[name] = stage_document(folder, name, spell(document))
+    return staged

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dr_wandb.core.contract.changes import ChangedRun, FieldChange, SyncChanges
-from dr_wandb.core.contract.codec import decode_changes
+from dr_wandb.core.contract.codec import decode_changes, encode_line
 from dr_wandb.core.sync.changes import MOST_FIELDS, path_of
-from dr_wandb.core.sync.combine_changes import combine_changes
+from dr_wandb.core.sync.combine_changes import combine_changes, fields_that_differ, fold_changes
+from dr_wandb.core.sync.describe import describe_changes
 from tests.property.machine import changes_model as model
 from tests.support.state_files import as_json
 
@@ -221,17 +222,72 @@ def test_one_line_alone_stays_as_it_is(before: Held, after: Held) -> None:
     assert combine_changes([], AT).empty
 
 
-# --- the summary of live runs
+# --- the summary of live runs, and folded lines
 
 summaries = st.dictionaries(
     st.sampled_from(["loss", "a.b", "_step"]), st.integers(0, 2) | st.just("x" * 250), max_size=3
 )
 states = st.sampled_from(["running", "finished", "crashed"])
-RUNNING = "running"
+summary_runs = st.fixed_dictionaries(
+    {
+        "run_id": st.just("r"),
+        "state": states,
+        "tags": st.sampled_from([[], ["x"]]),
+        "config": st.dictionaries(few_keys, few_values, max_size=2),
+        "summary_metrics": summaries | nested_configs,
+    }
+)
+RUNNING, FINISHED = "running", "finished"
 
 
 def summary_run(state: str, **summary: Any) -> dict[str, Any]:
     return {"run_id": "r", "state": state, "summary_metrics": summary}
+
+
+@st.composite
+def lives(draw: Any) -> list[Held]:
+    """Draw what is held of runs that live, end and live again, are dropped and come back."""
+    exports = draw(sequences)
+    for export in exports:
+        export.runs = {run_id: draw(summary_runs) for run_id in export.runs}
+    begin_unmarked(exports)
+    return list(exports)
+
+
+@given(lives(), st.integers(0, 5))
+@example(
+    [
+        Held(runs={"r": run})
+        for run in (
+            summary_run(RUNNING, loss=9),
+            summary_run(FINISHED, loss=8),
+            summary_run(FINISHED, loss=9),
+            summary_run(RUNNING, loss=9),
+            summary_run(RUNNING, loss=4),
+            summary_run(FINISHED, loss=5),
+        )
+    ],
+    3,
+)
+def test_folded_line_has_the_sum_of_its_lines_and_every_later_line(
+    exports: list[Held], cut: int
+) -> None:
+    """A loss that went back to 9, and then changed unseen, is told from 9 on, not from 4."""
+    lines = lines_of(exports)
+    old, rest = lines[:cut], lines[cut:]
+    folded = fold_changes(old, AT)
+    assert combine_changes([folded, *rest], AT) == combine_changes(lines, AT)
+    assert combine_changes([folded], AT) == combine_changes(old, AT)
+
+
+@given(lives())
+def test_folded_line_is_a_line_and_stays_the_same_when_it_is_folded_again(
+    exports: list[Held],
+) -> None:
+    folded = fold_changes(lines_of(exports), AT)
+    encoded = encode_line(folded)
+    assert encode_line(decode_changes(encoded).unwrap()) == encoded
+    assert fold_changes([decode_changes(encoded).unwrap()], AT) == folded
 
 
 @given(st.lists(st.tuples(states, summaries), min_size=2, max_size=6))
@@ -255,3 +311,35 @@ def test_combined_lines_have_the_summary_with_which_a_run_ended(
 
 
 NO_FIELDS = ChangedRun()
+
+
+@given(lives())
+def test_fields_of_an_ordinary_line_all_differ_or_say_how_a_run_ended(exports: list[Held]) -> None:
+    for line in lines_of(exports):
+        for changed in line.changed.values():
+            assert fields_that_differ(changed) == changed
+
+
+def test_field_that_went_back_is_in_a_folded_line_and_not_in_its_words() -> None:
+    there, back = (
+        SyncChanges(
+            at=AT,
+            changed={"r": ChangedRun(fields=(FieldChange(field="notes", old=old, new=new),))},
+        )
+        for old, new in (("x", "y"), ("y", "x"))
+    )
+    folded = fold_changes([there, back], AT)
+    assert folded.changed["r"].fields == (FieldChange(field="notes", old="x", new="x"),)
+    assert fields_that_differ(folded.changed["r"]) is None
+    assert describe_changes(folded) == (f"{AT}  nothing changed",)
+
+
+def test_field_that_came_and_went_is_named_in_a_folded_line() -> None:
+    came = FieldChange(field="config.a", new=1)
+    went = FieldChange(field="config.a", old=1)
+    lines = [SyncChanges(at=AT, changed={"r": ChangedRun(fields=(one,))}) for one in (came, went)]
+    folded = fold_changes(lines, AT)
+    assert encode_line(folded) == (
+        b'{"at":"2026-01-01T00:00:00Z","changed":{"r":{"fields":[{"field":"config.a"}]}}}\n'
+    )
+    assert combine_changes([folded], AT).empty
