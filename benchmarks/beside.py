@@ -282,7 +282,7 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
-    only: Literal["rows", "tails", "listings", "runs", "folders"] | None = None,
+    only: Literal["rows", "tails", "listings", "runs", "folders", "log"] | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -299,8 +299,8 @@ def main(
         How often each pair is measured.
     only
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
-        gained, listings of many runs and of large ones, syncs of many runs of which few changed, or
-        folders of offline runs.
+        gained, listings of many runs and of large ones, syncs of many runs of which few changed,
+        folders of offline runs, or the size of the log of live runs.
     publish
         Put the table into docs/performance.md.
     """
@@ -309,6 +309,7 @@ def main(
     tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool), BEFORE: tool_of(BEFORE, before)}
     from benchmarks.folders import measure_folders
     from benchmarks.listings import measure_listings
+    from benchmarks.log_size import measure_log
     from benchmarks.many_runs import measure_many_runs
 
     plain = Workload(runs=200, rows_per_run=max(10, round(5_000 * scale)))
@@ -326,6 +327,8 @@ def main(
             figures += measure_many_runs(bench, scale, rounds)
         if only in (None, "folders"):
             figures += measure_folders(bench, scale, rounds)
+        if only in (None, "log"):
+            figures += measure_log(bench)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)

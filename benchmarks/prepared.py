@@ -107,21 +107,22 @@ def _run(server: StandInServer, project: Project, workload: Workload, number: in
     return run
 
 
-def grow(server: StandInServer, project: PreparedProject, workload: Workload) -> None:
-    """Let each run that still runs log the rows that it is to gain."""
+def grow(server: StandInServer, project: PreparedProject, grown: Workload) -> None:
+    """Let each run that still runs have the rows of a workload that has grown."""
     for number, run in enumerate(project.runs):
         if run.state == "running":
-            _fill(server, run, workload.grown(), number)
+            _fill(server, run, grown, number)
 
 
 def _fill(server: StandInServer, run: Run, workload: Workload, number: int) -> None:
     """Give a run its rows, and what the listing says of them."""
-    run.summary_json = json.dumps(_summary(number, workload))
+    started = instant(run.created_at).timestamp()
+    run.summary_json = json.dumps(_summary(number, workload, started))
     run.line_count_offset = workload.rows_per_run
     run.history_keys = _history_keys(workload)
     run.parquet_history = None
     if workload.mode == HISTORY:
-        _add_history(server, run, workload, number, instant(run.created_at).timestamp())
+        _add_history(server, run, workload, number, started)
 
 
 def _config(number: int, workload: Workload) -> dict[str, Any]:
@@ -147,10 +148,18 @@ def _option(number: int, index: int) -> str:
     return json.dumps({"name": name, "path": path, "weight": 0.5, "range": [index, index + 8]})
 
 
-def _summary(number: int, workload: Workload) -> dict[str, Any]:
-    metrics = {name: 1 / (number + index + 1.7) for index, name in enumerate(_names(workload))}
+def _summary(number: int, workload: Workload, started: float) -> dict[str, Any]:
     last = workload.rows_per_run - 1
-    return {**metrics, "_step": last * workload.step_stride, "_runtime": SECONDS_PER_ROW * last}
+    runtime = SECONDS_PER_ROW * last
+    return {
+        **{
+            name: (number + 1) / (last + index + 1.7) for index, name in enumerate(_names(workload))
+        },
+        "_step": last * workload.step_stride,
+        "_runtime": runtime,
+        "_timestamp": started + runtime,
+        "_wandb": {"runtime": int(runtime)},
+    }
 
 
 def _names(workload: Workload) -> list[str]:

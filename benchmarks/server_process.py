@@ -70,9 +70,9 @@ class ServerProcess:
             raise RuntimeError(f"the stand-in server had trouble: {asked.problems[:3]}")
         return asked
 
-    def grow(self) -> None:
-        """Let the runs that still run log the rows that they are to gain."""
-        self._ask(do="grow")
+    def grow(self, rows: int | None = None) -> None:
+        """Let the runs that still run log some of the rows that they are to gain, or all."""
+        self._ask(do="grow", **({} if rows is None else {"rows": str(rows)}))
 
     def write_replay(self, path: Path) -> None:
         """Write what was asked since `begin`, for the floor to ask again."""

@@ -134,6 +134,8 @@ def answer(server: PreparedServer, project: PreparedProject, question: Mapping[s
             return server.asked(project)
         case "grow":
             with server.lock:
+                gained = question.get("rows")
+                server.workload = server.workload.grown(None if gained is None else int(gained))
                 grow(server, project, server.workload)
                 server.answers.clear()
             return {}

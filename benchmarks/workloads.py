@@ -57,12 +57,16 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
             return 0
         return self.rows_per_run - round(self.rows_per_run * self.live_rows)
 
-    def grown(self) -> "Workload":
-        """Return the project once the rows to be gained are there, all of them live."""
-        rows = self.rows_per_run + self.gained_rows
-        live = round(self.rows_per_run * self.live_rows) + self.gained_rows
+    def grown(self, gained: int | None = None) -> "Workload":
+        """Return the project once rows to be gained are there, all of them live.
+
+        gained: how many of them; by default all.
+        """
+        gained = self.gained_rows if gained is None else min(gained, self.gained_rows)
+        rows = self.rows_per_run + gained
+        live = round(self.rows_per_run * self.live_rows) + gained
         return msgspec.structs.replace(
-            self, rows_per_run=rows, gained_rows=0, live_rows=live / rows
+            self, rows_per_run=rows, gained_rows=self.gained_rows - gained, live_rows=live / rows
         )
 
     def scaled(self, scale: float) -> "Workload":
@@ -83,3 +87,9 @@ GROWING = Workload(
     latency_seconds=0.02,
 )
 """Runs that are alive, of which the first 180 rows are exported."""
+
+SYNCED_HOURLY = Workload(
+    runs=30, rows_per_run=200, live_runs=1.0, live_rows=0.1, exported_live_runs=True,
+    gained_rows=1_000,
+)  # fmt: skip
+"""Runs that are alive, and log 20 rows between two of 51 syncs."""

@@ -46,5 +46,20 @@ def test_run_that_has_ended_does_not_grow() -> None:
     half = msgspec.structs.replace(SMALL, live_runs=0.5)
     with PreparedServer(half) as server:
         project = add_project(server, half)
-        grow(server, project, half)
+        grow(server, project, half.grown())
         assert sorted(run.line_count_offset for run in project.runs) == [50, 55]
+
+
+def test_rows_are_the_same_when_they_are_gained_a_few_at_a_time() -> None:
+    rows, summaries = [], []
+    ways: list[list[dict[str, str]]] = [[{"rows": "2"}, {"rows": "3"}], [{}]]
+    for steps in ways:
+        with PreparedServer(SMALL) as server:
+            project = add_project(server, SMALL)
+            for step in steps:
+                summaries.append(project.runs[0].summary_json)
+                answer(server, project, {"do": "grow", **step})
+            rows.append(live_rows(project.runs[0]))
+            assert project.runs[0].line_count_offset == 55
+    assert rows[0] == rows[1]
+    assert len(set(summaries)) == 2

@@ -15,6 +15,7 @@ from benchmarks.chart import draw
 from benchmarks.environments import OTHER_VERSION, THIS_TOOL, tool_of
 from benchmarks.goals import judge
 from benchmarks.listings import measure_listings
+from benchmarks.log_size import measure_log
 from benchmarks.measuring import Usage
 from benchmarks.offline_goals import judge_offline
 from benchmarks.results import Measurement, Parsing, Results, Sample
@@ -167,6 +168,14 @@ def test_listings_are_measured_beside_another_build(tmp_path: Path) -> None:
     assert min(*memory.seconds, *memory.others) > 20, "megabytes of a whole process"
     assert memory.unit == "MB"
     assert "200 small runs" in line_of(many)
+
+
+def test_size_of_the_log_is_measured_beside_another_build(tmp_path: Path) -> None:
+    tools = {name: tool_of(name, Path(sys.executable)) for name in (THIS_TOOL, BEFORE)}
+    (size,) = measure_log(Bench(tmp_path, tools), 3)
+    assert size.seconds == size.others
+    assert 2 < size.seconds[0] < 8, "kilobytes: 30 new runs, and twice the rows of each"
+    assert "3 syncs of 30 live runs" in line_of(size)
 
 
 @pytest.mark.parametrize(("peaks", "met"), [([150, 200, 240], True), ([150, 201, 201], False)])
