@@ -221,6 +221,27 @@ def test_log_and_diff_speak_of_the_same_changes(
     assert capsys.readouterr().out.splitlines()[0] == "since 2020-01-01T00:00:00Z  1 new"
 
 
+def test_log_is_folded_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = MemorySource()
+    source.add_run("a")
+    for tag in "xyz":
+        source.update("a", tags=[tag])
+        syncing.sync(source, tmp_path)
+        source.advance(60)
+    capsys.readouterr()
+    fold = ["log", NAME, "--compact-before", "2999-01-01", "--data-root", str(tmp_path)]
+    assert run(fold) == 0
+    assert capsys.readouterr().out == (
+        "folded 3 lines into one: 3 lines, 242 bytes before; 1 line, 42 bytes now\n"
+    )
+    assert run(fold) == 0
+    assert capsys.readouterr().out == (
+        "nothing to fold: fewer than two lines are from before that time (1 line, 42 bytes)\n"
+    )
+    assert run([*fold, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folded"] == 0
+
+
 ENDS = """
 import atexit, sys, threading, time
 from dr_wandb.cli import command
