@@ -37,7 +37,7 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
-from dr_wandb.shell.store.export_store import load_document
+from dr_wandb.shell.store.documents import load_document
 from dr_wandb.shell.sync.segment_writer import SegmentWriter
 from dr_wandb.shell.sync.segments import SegmentHeader, find_segment, segment_path
 from tests.support.checkout import EXPORT_OF_3_0_3 as EXPORT

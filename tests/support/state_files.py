@@ -14,7 +14,7 @@ from dr_wandb.core.contract import state_form
 from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.shell.store import state_files
-from dr_wandb.shell.store.export_store import load_state
+from dr_wandb.shell.store.documents import load_state
 
 
 def whole_state(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FIL
 from dr_wandb.core.contract.known_runs import resting
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.shell.inspect.verify import verify_export
-from dr_wandb.shell.store.export_store import ExportStore, read_state
+from dr_wandb.shell.store.documents import read_state
+from dr_wandb.shell.store.export_store import ExportStore
 from tests.property.machine.changes_model import changes_between
 from tests.property.machine.view import View
 from tests.support import syncing

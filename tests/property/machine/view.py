@@ -11,7 +11,7 @@ import msgspec
 from dr_wandb.core.contract.export_files import STATE_FILE
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
-from dr_wandb.shell.store.export_store import load_state
+from dr_wandb.shell.store.documents import load_state
 from tests.support import syncing
 
 _MANIFEST = msgspec.json.Decoder(ExportManifest)

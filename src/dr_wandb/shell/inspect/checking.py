@@ -33,7 +33,8 @@ from dr_wandb.core.inspect.spelling import document_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, VerifyReport
 from dr_wandb.shell.inspect.presence import look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
-from dr_wandb.shell.store.export_store import ExportStore, load_document, load_state
+from dr_wandb.shell.store.documents import load_document, load_state
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.state_files import ReadState
 

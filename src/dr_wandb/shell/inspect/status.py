@@ -22,12 +22,8 @@ from dr_wandb.core.inspect.status import ExportProblem, ExportStatus, sum_up
 from dr_wandb.shell.inspect.presence import Presence, look_beside
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.disk_errors import disk_refusals
-from dr_wandb.shell.store.export_store import (
-    ExportNotFoundError,
-    ExportStore,
-    load_document,
-    load_state,
-)
+from dr_wandb.shell.store.documents import load_document, load_state
+from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 
 
 def find_exports(data_root: Path | str) -> list[ExportStore]:

@@ -1,20 +1,14 @@
 """ExportStore: the paths of an export, and how to load it.
 
-Loading changes nothing and needs no W&B: it reads the five visible files. Errors name the file,
-the line, and what to do.
+Loading changes nothing and needs no W&B. Errors name the file, the line, and what to do.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-from msgspec.structs import force_setattr, replace
-from returns.pipeline import is_successful
-from returns.result import Result
+from msgspec.structs import force_setattr
 
-from dr_wandb.core.contract.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
@@ -23,40 +17,17 @@ from dr_wandb.core.contract.export_files import (
     RUNS_FILE,
     STATE_FILE,
 )
-from dr_wandb.core.contract.failures import (
-    DamagedFile,
-    DrWandbError,
-    NewerSchema,
-    NoExport,
-    WrongExport,
-)
+from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
-from dr_wandb.core.contract.records import SCHEMA_VERSION, HistoryRow, Record, RunSnapshot
+from dr_wandb.core.contract.records import HistoryRow, Record, RunSnapshot
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.shell.store.disk_errors import disk_refusals
-from dr_wandb.shell.store.guards import require_visible_file
-from dr_wandb.shell.store.state_files import ReadState, decode_state
-
-_R = TypeVar("_R", bound=Record)
-_D = TypeVar("_D")
-
-_BUFFER_BYTES = 1 << 17
-_DECODED_BYTES = 1 << 13
-"""How many bytes are decoded at once: records still in the processor's cache are used faster."""
-
-RESTORE = "restore it from a copy, or remove the file and sync again"
-RESTORE_LINE = "restore the file, or delete that line and sync again to read its run again"
+from dr_wandb.shell.store.decoding import ROWS, SNAPSHOTS, decode_file
+from dr_wandb.shell.store.documents import check_identity, load_document, load_state
 
 
 class ExportNotFoundError(DrWandbError, FileNotFoundError):
     """There is no export of that name."""
-
-
-class _Versioned(msgspec.Struct):
-    """The field that is checked before all others."""
-
-    schema_version: int = 1
 
 
 class ExportStore(Record, frozen=True, kw_only=True):
@@ -138,97 +109,13 @@ class ExportStore(Record, frozen=True, kw_only=True):
     def load_run_snapshots(self) -> list[RunSnapshot]:
         """Load the run snapshots, newest first."""
         self.require_manifest()
-        return list(_decode_file(self.runs_path, decode_snapshots, decode_snapshot))
+        return list(decode_file(self.runs_path, SNAPSHOTS))
 
     def iter_history_rows(self) -> Iterator[HistoryRow]:
         """Load the history rows one at a time, in stored order; none in a metadata export."""
         if self.require_manifest().history_path is None:
             return iter(())
-        return _decode_file(self.history_path, decode_rows, decode_row)
-
-
-def read_state(path: Path) -> ReadState | None:
-    """Read a state of any earlier or present form, None if there is no such file.
-
-    A run is read only when it is looked at.
-    """
-    with disk_refusals(path):
-        return _load(path, lambda *content: decode_state(path.parent, *content))
-
-
-def load_state(path: Path) -> ReadState | None:
-    """Read a state as `read_state` does, and all its runs."""
-    read = read_state(path)
-    if read is None:
-        return None
-    with disk_refusals(path):
-        runs = dict(sorted(read.state.runs.items()))
-        return read._replace(state=replace(read.state, runs=runs))
-
-
-def load_document(path: Path, kind: type[_R]) -> _R | None:
-    """Load a manifest, None if there is no such file."""
-    return _load(path, lambda content, _: msgspec.json.decode(content, type=kind))
-
-
-def _load(path: Path, read: Callable[[bytes, int], _D]) -> _D | None:
-    """Read a document if its schema version is known."""
-    with disk_refusals(path):
-        require_visible_file(path)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-    try:
-        version = msgspec.json.decode(content, type=_Versioned).schema_version
-        if version > SCHEMA_VERSION:
-            raise DrWandbError(NewerSchema(path=str(path), found=version, known=SCHEMA_VERSION))
-        if version < 1:
-            raise ValueError(f"there is no schema_version {version}")
-        return read(content, version)
-    except (ValueError, RecursionError) as error:
-        raise DrWandbError(DamagedFile(path=str(path), reason=str(error), remedy=RESTORE)) from None
-
-
-def check_identity(path: Path, entity: str, project: str, *wanted: str) -> None:
-    """Raise DrWandbError if a file belongs to another project than the wanted one."""
-    if (entity, project) != wanted:
-        raise DrWandbError(
-            WrongExport(path=str(path), found=f"{entity}/{project}", wanted="/".join(wanted))
-        )
-
-
-def _decode_file(
-    path: Path,
-    decode_lines: Callable[[Iterable[bytes]], Sequence[_R] | None],
-    decode_line: Callable[[bytes], Result[_R, str]],
-) -> Iterator[_R]:
-    """Decode many lines at once, and one by one if that fails for one of them."""
-    with disk_refusals(path):
-        require_visible_file(path)
-        if not path.exists():
-            remedy = "restore it, or sync again"
-            failure = DamagedFile(path=str(path), reason="the file is missing", remedy=remedy)
-            raise DrWandbError(failure)
-        number = 0
-        with path.open("rb", buffering=_BUFFER_BYTES) as stream:
-            while lines := stream.readlines(_DECODED_BYTES):
-                records = decode_lines(lines)
-                if records is None:
-                    numbered = enumerate(lines, start=number + 1)
-                    yield from (decoded(decode_line(line), path, at) for at, line in numbered)
-                else:
-                    yield from records
-                number += len(lines)
-
-
-def decoded(result: Result[_R, str], path: Path, number: int, remedy: str = RESTORE_LINE) -> _R:
-    """Return a decoded line; raise DrWandbError that names the file and the line."""
-    if is_successful(result):
-        return result.unwrap()
-    raise DrWandbError(
-        DamagedFile(path=str(path), line=number, reason=result.failure(), remedy=remedy)
-    )
+        return decode_file(self.history_path, ROWS)
 
 
 def load_manifest(name: str, data_root: Path) -> ExportManifest | None:

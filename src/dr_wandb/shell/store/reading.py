@@ -15,14 +15,16 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import CHANGES_FILE, HISTORY_FILE, RUNS_FILE
-from dr_wandb.core.contract.known_runs import SNAPSHOTS, byte_range_in
+from dr_wandb.core.contract.known_runs import SNAPSHOTS
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.part import ByteRange, part_with_rows
 from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
+from dr_wandb.shell.store.byte_ranges import fill
 from dr_wandb.shell.store.checked_files import digest_of
-from dr_wandb.shell.store.export_store import ExportStore, check_identity, read_state
+from dr_wandb.shell.store.documents import check_identity, read_state
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.rebuilding import rebuild_rows, rebuild_snapshots
 from dr_wandb.shell.store.state_files import LostStore, ReadState
@@ -120,28 +122,13 @@ def _as_recorded(store: ExportStore, state: ExportState) -> bool:
     if any(run_id != tracking.run_id for run_id, tracking in named.items()):
         return False
     return all(
-        digest_of(path) == state.files.get(path.name, "") and _fill(path, file, runs)
+        digest_of(path) == state.files.get(path.name, "") and fill(_size_of(path), file, runs)
         for file, path in {SNAPSHOTS: store.runs_path, **store.row_paths}.items()
     )
 
 
-def _fill(path: Path, file: str, runs: Mapping[str, RunTracking]) -> bool:
-    """Say whether the records of a file fill it without gaps, from the first byte to the last.
-
-    Those of a store have no gaps: their offsets follow from their lengths.
-    """
-    size = path.stat().st_size if path.exists() else 0
-    if isinstance(runs, TrackedRuns):
-        return runs.total(file).bytes == size
-    end = 0
-    byte_ranges = [
-        byte_range for run in runs.values() if (byte_range := byte_range_in(run, file)) is not None
-    ]
-    for byte_range in sorted(byte_ranges, key=lambda byte_range: byte_range.offset):
-        if byte_range.offset != end or byte_range.length <= 0:
-            return False
-        end = byte_range.end
-    return end == size
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _rebuild(

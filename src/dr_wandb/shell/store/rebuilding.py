@@ -11,7 +11,6 @@ Rules
 - Memory is bounded: a byte range for each run, and the buffer of the sorter.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from heapq import merge
 from io import SEEK_END, BytesIO
@@ -37,7 +36,9 @@ from dr_wandb.core.contract.records import HistoryRow, snapshot_order
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.snapshots import track_snapshot
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.export_store import check_identity, decoded
+from dr_wandb.shell.store.byte_ranges import holds
+from dr_wandb.shell.store.decoding import decoded
+from dr_wandb.shell.store.documents import check_identity
 from dr_wandb.shell.store.sorting import ExternalSorter
 from dr_wandb.shell.store.writing import LineWriter
 
@@ -128,7 +129,7 @@ def _sort_in(
     while line := stream.readline():
         run_id = _run_id_of(line) if known else ""
         byte_range = known.pop(run_id, None)  # only the first row of a run can begin all of them
-        if byte_range is not None and _holds(stream, size, offset, byte_range):
+        if byte_range is not None and holds(stream, size, replace(byte_range, offset=offset)):
             kept[run_id] = _Kept(offset, number, byte_range)
             offset, number = offset + byte_range.length, number + byte_range.rows
         else:
@@ -151,18 +152,6 @@ def _run_id_of(line: bytes) -> str:
         return locate(line)[0]
     except (ValueError, RecursionError):
         return ""
-
-
-def _holds(stream: IO[bytes], size: int, offset: int, byte_range: ByteRange) -> bool:
-    """Say whether the bytes at `offset` are those of a range. If so, the stream is at their end."""
-    if not 0 < byte_range.length <= size - offset:
-        return False
-    own = hashlib.blake2b(digest_size=16)
-    rows = 0
-    for chunk in disk.read_range(stream, offset, byte_range.length):
-        own.update(chunk)
-        rows += chunk.count(b"\n")
-    return (own.hexdigest(), rows) == (byte_range.digest, byte_range.rows)
 
 
 def _add(sorter: ExternalSorter[_Stored], row: HistoryRow) -> None:

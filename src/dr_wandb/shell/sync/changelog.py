@@ -19,7 +19,8 @@ from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.sync.combine_changes import fold_changes
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.export_store import ExportStore, decoded
+from dr_wandb.shell.store.decoding import decoded
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
 

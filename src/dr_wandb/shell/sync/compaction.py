@@ -17,7 +17,8 @@ from dr_wandb.core.contract.export_files import CHANGES_FILE, MANIFEST_FILE
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.shell.store.commit import RECORD_FILE, commit, describe_staged, stage_document
 from dr_wandb.shell.store.disk_errors import disk_refusals, require_space
-from dr_wandb.shell.store.export_store import ExportStore, read_state
+from dr_wandb.shell.store.documents import read_state
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.lock import locked
 from dr_wandb.shell.store.staging import finish_interrupted, staging
 from dr_wandb.shell.store.state_files import stage_changes_length

@@ -5,7 +5,8 @@ from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.sync.manifest import requested_before
 from dr_wandb.core.sync.repeat import repeat_request
 from dr_wandb.shell.sources import source_beside
-from dr_wandb.shell.store.export_store import ExportStore, read_state
+from dr_wandb.shell.store.documents import read_state
+from dr_wandb.shell.store.export_store import ExportStore
 
 
 def request_again(

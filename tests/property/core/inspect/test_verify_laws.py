@@ -23,7 +23,8 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.compare import reasons_against
 from dr_wandb.core.inspect.verify import VerifyReport, describe_report
 from dr_wandb.shell.inspect.verify import compare_with_source, read_and_verify, verify_export
-from dr_wandb.shell.store.export_store import ExportStore, load_document
+from dr_wandb.shell.store.documents import load_document
+from dr_wandb.shell.store.export_store import ExportStore
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.state_files import put_state, whole_state

@@ -35,7 +35,8 @@ from dr_wandb.core.inspect.verify import (
 )
 from dr_wandb.shell.inspect import checking
 from dr_wandb.shell.inspect.verify import compare_with_source, read_and_verify, verify_export
-from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore, load_state
+from dr_wandb.shell.store.documents import load_state
+from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
 from tests.support import syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.memory_source import MemorySource

@@ -9,7 +9,7 @@ from dr_wandb.core.contract.codec import encode_document
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.state_form import RUNS_PER_CHANGE, SMALL_STATE
-from dr_wandb.shell.store.export_store import load_state
+from dr_wandb.shell.store.documents import load_state
 from dr_wandb.shell.store.tracked_store import TrackedRuns
 from tests.support import syncing
 from tests.support.memory_source import MemorySource

@@ -11,7 +11,7 @@ import pytest
 from dr_wandb.core.contract.export_files import STORE_FILE
 from dr_wandb.shell.store.checked_files import remember_look
 from dr_wandb.shell.store.disk import sha256_of
-from dr_wandb.shell.store.export_store import load_state
+from dr_wandb.shell.store.documents import load_state
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import DATA_FILES, NAME, sync, visible
 
