@@ -15,9 +15,11 @@ class Step(StrEnum):
     COLD = "first export"
     AGAIN = "nothing new"
     LOAD = "iter_history_rows"
+    LOAD_RUN = "iter_history_rows of one run"
 
 
 SYNCS = (Step.COLD, Step.AGAIN)
+LOADS = (Step.LOAD, Step.LOAD_RUN)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,13 @@ SPARSE = Case(
     steps=(Step.COLD,),
     floor=False,
 )
+ONE_RUN = Case(
+    name="one-run",
+    workload=Workload(runs=500, rows_per_run=10_000),
+    steps=(Step.COLD, Step.LOAD, Step.LOAD_RUN),
+    alone=True,
+    floor=False,
+)
 LONG_RUN = Case(name="long-run", workload=Workload(runs=1, rows_per_run=2_000_000), alone=True)
 
 MORE_ROWS = tuple(
@@ -98,6 +107,7 @@ ALL_CASES = (
     LATENCY,
     RUNS,
     SPARSE,
+    ONE_RUN,
     LONG_RUN,
     *MORE_ROWS,
     *MORE_RUNS,

@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.cases import EXPORTED, LATENCY, LONG_RUN, MORE_ROWS, PARTLY_LIVE, RUNS, SPARSE, Step
+from benchmarks.cases import (
+    EXPORTED,
+    LATENCY,
+    LONG_RUN,
+    MORE_ROWS,
+    ONE_RUN,
+    PARTLY_LIVE,
+    RUNS,
+    SPARSE,
+    Step,
+)
 from benchmarks.environments import OTHER_VERSION, THIS_TOOL
 from benchmarks.results import Measurement, Results, Sample
 
@@ -53,6 +63,8 @@ SPEEDS = (
 MOST_MEGABYTES = {Step.COLD: 400, Step.AGAIN: 200}
 MOST_GROWTH = 1.2
 MOST_PAGES = 60
+ONE_RUN_TIMES = 100
+"""How many times faster one of 500 runs is to be loaded than all of them."""
 
 
 def describe(pattern: str, found: Measurement) -> str:
@@ -66,6 +78,11 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
 
 
+def milliseconds(value: float) -> str:
+    """Spell a short time."""
+    return f"{1000 * value:.1f} ms"
+
+
 def megabytes(value: float) -> str:
     """Spell a size in millions of bytes, a small one in thousands."""
     if value < MEGABYTE:
@@ -77,6 +94,7 @@ def judge(results: Results) -> list[Line]:
     """Return a line for each goal that something was measured for."""
     return [
         *_speeds(results),
+        *_one_run(results),
         *_memory(results),
         *_memory_growth(results),
         *_long_run(results),
@@ -107,6 +125,21 @@ def _speeds(results: Results) -> Iterator[Line]:
             ratio,
             f"≥ {speed.times} times faster",
             ratio >= speed.times,
+        )
+
+
+def _one_run(results: Results) -> Iterator[Line]:
+    every, _ = _pair(results, ONE_RUN.name, Step.LOAD)
+    one, _ = _pair(results, ONE_RUN.name, Step.LOAD_RUN)
+    if every is not None and one is not None:
+        ratio = every.seconds / one.seconds
+        yield Line(
+            describe("`iter_history_rows(run_ids=)` of one of {runs:,} runs, {rows:,} rows", one),
+            milliseconds(one.seconds),
+            "",
+            ratio,
+            f"≥ {ONE_RUN_TIMES} times faster than all rows, which take {seconds(every.seconds)}",
+            ratio >= ONE_RUN_TIMES,
         )
 
 

@@ -12,6 +12,11 @@ from benchmarks.server_process import Asked
 from benchmarks.workloads import Workload
 
 
+def rows_of(step: Step, workload: Workload) -> int:
+    """Return the number of rows that an export holds after a step, or that a loader gives."""
+    return workload.rows_per_run if step == Step.LOAD_RUN else workload.rows
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One step of one tool in one round.
 
@@ -99,7 +104,8 @@ class Measurement(msgspec.Struct, kw_only=True):
     @property
     def missing_rows(self) -> int:
         """The most rows missing in an export of this step; negative if it had too many."""
-        return max((self.workload.rows - one.row_lines for one in self.samples), key=abs)
+        expected = rows_of(self.step, self.workload)
+        return max((expected - one.row_lines for one in self.samples), key=abs)
 
 
 class Results(msgspec.Struct, kw_only=True):

@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmarks.cases import Case, Step
+from benchmarks.cases import LOADS, Case, Step
 from benchmarks.environments import THIS_TOOL
 from benchmarks.measuring import run_measured
-from benchmarks.results import Floor, Measurement, Sample
+from benchmarks.results import Floor, Measurement, Sample, rows_of
 from benchmarks.server_process import ServerProcess
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ def say(case: Case, tool: Tool, step: Step, sample: Sample, number: int) -> None
     """Tell whoever waits what was measured."""
     size = case.workload.rows or case.workload.runs
     said = f"{sample.seconds:.2f} s, {sample.usage.peak_bytes / 1e6:.0f} MB"
-    if sample.row_lines != case.workload.rows:
-        said += f", {sample.row_lines} ROWS WHERE THERE ARE {case.workload.rows}"
+    expected = rows_of(step, case.workload)
+    if sample.row_lines != expected:
+        said += f", {sample.row_lines} ROWS WHERE THERE ARE {expected}"
     print(f"{case.name} {size} #{number + 1} {tool.name} {step}: {said}", file=sys.stderr)
 
 
@@ -120,8 +121,8 @@ def do_steps(
     try:
         for step in case.steps:
             before = _stamps(place)
-            if step == Step.LOAD:
-                done[step] = (_load(tool, case.workload, place), None)
+            if step in LOADS:
+                done[step] = (_load(tool, case.workload, step, place), None)
                 continue
             sample, floor = _sync(tool, case.workload, origin, place), None
             if ours:
@@ -153,12 +154,14 @@ def _sync(tool: Tool, workload: Workload, origin: Origin, place: Place) -> Sampl
     )
 
 
-def _load(tool: Tool, workload: Workload, place: Place) -> Sample:
-    command = [tool.python, "-P", str(HERE / "load_rows.py"), NAME, "data"]
+def _load(tool: Tool, workload: Workload, step: Step, place: Place) -> Sample:
+    script = HERE / ("load_run.py" if step == Step.LOAD_RUN else "load_rows.py")
+    command = [tool.python, "-P", str(script), NAME, "data"]
     usage, printed = run_measured(command, folder=place.cwd, environment=place.environment)
     told = json.loads(printed)
-    steps = workload.runs * workload.step_stride * sum(range(workload.rows_per_run))
-    if told["rows"] == workload.rows and told["steps"] != steps:
+    runs = 1 if step == Step.LOAD_RUN else workload.runs
+    steps = runs * workload.step_stride * sum(range(workload.rows_per_run))
+    if told["rows"] == rows_of(step, workload) and told["steps"] != steps:
         raise WrongExportError(f"{tool.name} loads rows with other steps than the server holds")
     return Sample(
         seconds=told["seconds"],

@@ -99,6 +99,19 @@ def test_benchmarks_measure_this_tool_and_the_floor(tmp_path: Path) -> None:
     assert "10,000 rows" in (tmp_path / "out" / "results.md").read_text()
 
 
+def test_benchmarks_measure_the_loading_of_one_run(tmp_path: Path) -> None:
+    code, results = measure(tmp_path, "--only", "one-run", "--scale", "0.005", "--alone")
+    assert code == 0
+    every = results.find("one-run", THIS_TOOL, Step.LOAD)
+    one = results.find("one-run", THIS_TOOL, Step.LOAD_RUN)
+    assert every is not None
+    assert one is not None
+    assert (every.samples[0].row_lines, one.samples[0].row_lines) == (20_000, 10_000)
+    [line] = [line for line in judge(results) if "run_ids" in line.work]
+    assert line.ratio == every.seconds / one.seconds
+    assert line.met is (line.ratio >= 100)
+
+
 def test_benchmarks_measure_the_export_of_an_offline_file(tmp_path: Path) -> None:
     code, results = measure(tmp_path, "--only", "offline", "--scale", "0.001", "--alone")
     assert code == 0

@@ -136,6 +136,12 @@ def load(data_root: Path) -> tuple[list[WandbRun], Iterator[HistoryRow]]:
     assert_type(manifest, ExportManifest | None)
     snapshots = load_run_snapshots(NAME, data_root)
     assert_type(snapshots, list[RunSnapshot])
+    run_ids = [snapshot.run.run_id for snapshot in snapshots]
+    rows = iter_history_rows(NAME, data_root, run_ids=run_ids, keys=("train.loss", "loss"))
+    assert_type(rows, Iterator[HistoryRow])
+    of_one = ExportStore(name=NAME, data_root=data_root).iter_history_rows(run_ids=run_ids[:1])
+    assert_type(of_one, Iterator[HistoryRow])
+    assert {row.run_id for row in (*rows, *of_one)} <= {*run_ids}
     return [snapshot.run for snapshot in snapshots], iter_history_rows(NAME, data_root)
 
 

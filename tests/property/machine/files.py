@@ -54,6 +54,9 @@ def check_files(folder: Path, request: ExportRequest, summary: ExportSummary) ->
     assert rows == in_order
     assert (manifest.run_count, manifest.history_count) == (len(snapshots), len(rows))
     assert (summary.run_count, summary.history_count) == (len(snapshots), len(rows))
+    for run_id in state.runs:
+        of_run = [row for row in rows if row.run_id == run_id]
+        assert list(iter_history_rows(NAME, folder.parent, run_ids=[run_id])) == of_run
     assert {row.run_id for row in rows} <= {snapshot.run.run_id for snapshot in snapshots}
     assert state.runs.keys() >= {snapshot.run.run_id for snapshot in snapshots}
     assert (manifest.scope, state.scope) == (request.scope, request.scope)

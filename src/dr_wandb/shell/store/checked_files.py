@@ -3,8 +3,11 @@
 If this record is lost, the files are read once; nothing else is lost.
 """
 
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -18,21 +21,46 @@ _CHECKED = msgspec.json.Decoder(dict[str, tuple[list[int], str]])
 
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, "" if there is no file. It is not read if that is known."""
-    if _look(path) is None:
+    look = _look(path)
+    if look is None:
         return ""
+    return _known_digest(path, look) or disk.sha256_of(path)
+
+
+def digest_of_open(stream: IO[bytes], path: Path) -> str:
+    """Return the SHA-256 of a file that was opened at a path, "" if another one is there now.
+
+    It is not read if that is known. Otherwise a process reads it once, for as long as it stays as
+    it is: a copy of an export has other times than those that were recorded.
+    """
+    look = _look_of(os.fstat(stream.fileno()))
+    digest = _known_digest(path, look) or _sha256_once(path, *look)
+    return digest if _look(path) == look else ""
+
+
+@lru_cache(maxsize=64)
+def _sha256_once(path: Path, *_look: int) -> str:
+    return disk.sha256_of(path)
+
+
+def _known_digest(path: Path, look: list[int]) -> str:
+    """Return the digest that a file had when it looked like this, "" if that is not known."""
     try:
         known = _CHECKED.decode((path.parent / CHECKED_FILE).read_bytes())
     except (OSError, msgspec.DecodeError):
-        known = {}
-    look, sha256 = known.get(path.name, ([], ""))
-    return sha256 if look == _look(path) else disk.sha256_of(path)
+        return ""
+    remembered, sha256 = known.get(path.name, ([], ""))
+    return sha256 if remembered == look else ""
 
 
 def _look(path: Path) -> list[int] | None:
     try:
-        status = path.stat()
+        return _look_of(path.stat())
     except FileNotFoundError:
         return None
+
+
+def _look_of(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 

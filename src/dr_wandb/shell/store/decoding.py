@@ -16,7 +16,9 @@ from returns.result import Result
 
 from dr_wandb.core.contract.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import HistoryRow, Record, RunSnapshot
+from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.guards import require_visible_file
 
@@ -66,6 +68,36 @@ def decode_stream(stream: IO[bytes], path: Path, decoders: Decoders[_R]) -> Iter
         records = decoders.many(lines)
         yield from _one_by_one(lines, path, decoders, number) if records is None else records
         number += len(lines)
+
+
+def decode_range(
+    stream: IO[bytes], path: Path, decoders: Decoders[_R], byte_range: ByteRange
+) -> Iterator[_R]:
+    """Decode the lines of a byte range of an open data file, which has whole lines."""
+    offset = byte_range.offset
+    for lines in _together(disk.read_lines(stream, offset, byte_range.length)):
+        records = decoders.many(lines)
+        if records is None:
+            with path.open("rb") as again:
+                before = sum(chunk.count(b"\n") for chunk in disk.read_range(again, 0, offset))
+            yield from _one_by_one(lines, path, decoders, before)
+        else:
+            yield from records
+        offset += sum(map(len, lines))
+
+
+def _together(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Gather the lines that are decoded at once."""
+    together: list[bytes] = []
+    size = 0
+    for line in lines:
+        together.append(line)
+        size += len(line)
+        if size >= _DECODED_BYTES:
+            yield together
+            together, size = [], 0
+    if together:
+        yield together
 
 
 def _one_by_one(

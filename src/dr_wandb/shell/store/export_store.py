@@ -3,7 +3,7 @@
 Loading changes nothing and needs no W&B. Errors name the file, the line, and what to do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -21,9 +21,13 @@ from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
 from dr_wandb.core.contract.records import HistoryRow, Record, RunSnapshot
+from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.select import select_row
+from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.store.decoding import ROWS, SNAPSHOTS, decode_file
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
+from dr_wandb.shell.store.rows_of_runs import require_runs, rows_of_runs, usable_state
 
 
 class ExportNotFoundError(DrWandbError, FileNotFoundError):
@@ -111,11 +115,40 @@ class ExportStore(Record, frozen=True, kw_only=True):
         self.require_manifest()
         return list(decode_file(self.runs_path, SNAPSHOTS))
 
-    def iter_history_rows(self) -> Iterator[HistoryRow]:
-        """Load the history rows one at a time, in stored order; none in a metadata export."""
-        if self.require_manifest().history_path is None:
+    def iter_history_rows(
+        self, *, run_ids: Iterable[str] | None = None, keys: Iterable[str] | None = None
+    ) -> Iterator[HistoryRow]:
+        """Load the history rows one at a time, in stored order; none in a metadata export.
+
+        run_ids: load the rows of these runs only. If the file is as the last sync left it, nothing
+        else of it is read; otherwise all of it. keys: load the rows that have at least one of these
+        metrics, with just these, as `HistorySelection.keys` does. A single text is one id or one
+        key. An empty collection gives no row, and so does a run without rows.
+
+        Raises InvalidRequestError for a blank id or key, and for an id that the export does not
+        have; it names the nearest ones.
+        """
+        path = None if self.require_manifest().history_path is None else self.history_path
+        selected = None if keys is None else _texts(keys)
+        selection = HistorySelection(keys=selected)
+        rows: Iterator[HistoryRow] = iter(())
+        if run_ids is not None:
+            wanted = frozenset(RunScope(run_ids=_texts(run_ids)).run_ids)
+            state = usable_state(self.state_path)
+            require_runs(wanted, state, self.runs_path, path)
+            if path is not None and wanted:
+                rows = rows_of_runs(path, state, wanted)
+        elif path is not None:
+            rows = decode_file(path, ROWS)
+        if selected is None:
+            return rows
+        if not selected:  # an empty selection would keep everything
             return iter(())
-        return decode_file(self.history_path, ROWS)
+        return (kept for row in rows if (kept := select_row(row, selection)) is not None)
+
+
+def _texts(texts: Iterable[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def load_manifest(name: str, data_root: Path) -> ExportManifest | None:
@@ -128,6 +161,17 @@ def load_run_snapshots(name: str, data_root: Path) -> list[RunSnapshot]:
     return ExportStore(name=name, data_root=data_root).load_run_snapshots()
 
 
-def iter_history_rows(name: str, data_root: Path) -> Iterator[HistoryRow]:
-    """Load the history rows of an export, one at a time."""
-    return ExportStore(name=name, data_root=data_root).iter_history_rows()
+def iter_history_rows(
+    name: str,
+    data_root: Path,
+    *,
+    run_ids: Iterable[str] | None = None,
+    keys: Iterable[str] | None = None,
+) -> Iterator[HistoryRow]:
+    """Load the history rows of an export, one at a time, as `ExportStore.iter_history_rows` does.
+
+    run_ids: load the rows of these runs only, without reading those of others. keys: load the rows
+    that have at least one of these metrics, with just these.
+    """
+    store = ExportStore(name=name, data_root=data_root)
+    return store.iter_history_rows(run_ids=run_ids, keys=keys)
