@@ -84,6 +84,31 @@ def request(data_root: Path) -> ExportRequest:
     )
 
 
+def request_in_words(data_root: Path) -> ExportRequest:
+    """Strings are taken for the modes and for the folder, and read back as enums and as a path."""
+    wanted = ExportRequest(
+        entity=ENTITY,
+        project=PROJECT,
+        name=NAME,
+        data_root=str(data_root),
+        mode="history",
+        sync_mode="full_reconcile",
+    )
+    assert_type(wanted.mode, ExportMode)
+    assert_type(wanted.sync_mode, SyncMode)
+    assert_type(wanted.data_root, Path)
+    assert wanted.mode == "history"
+    assert wanted.sync_mode != "incremental"
+    return wanted
+
+
+if TYPE_CHECKING:
+    ExportRequest(entity="e", project="p", name="n", mode="histroy")  # type: ignore[arg-type]
+    ExportRequest(entity="e", project="p", name="n", sync_mode="full")  # type: ignore[arg-type]
+    ExportRequest(entity="e", project="p", name="n", no_such_field=1)  # type: ignore[call-arg]
+    ExportRequest(entity="e", project="p")  # type: ignore[call-arg]
+
+
 def selection() -> HistorySelection:
     return HistorySelection(keys=("loss",), window=HistoryWindow(min_step=10, max_records=100))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dr_wandb import DamagedFile, InvalidRequest, NoExport
+from dr_wandb import DamagedFile, ExportMode, InvalidRequest, NoExport
 from tests.support.checkout import RECORDING
 from tests.typing import public_api
 
@@ -24,6 +24,7 @@ def test_public_api_plans_and_scans_without_an_export(tmp_path: Path) -> None:
     assert len(public_api.plan_with_a_listing_of_my_own(tmp_path).runs) == 2
     assert public_api.scan(tmp_path).runs == ()
     assert public_api.selection().keys == ("loss",)
+    assert public_api.request_in_words(tmp_path).mode is ExportMode.HISTORY
 
 
 def test_public_api_names_what_went_wrong(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ Rules
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import force_setattr
 
@@ -72,6 +72,32 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     moved_from: str | None = None
     max_rate: float | None = None
     extra_datasets: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:
+        # Only type checkers see this: texts are accepted, and the fields hold what becomes of them.
+        def __init__(
+            self,
+            *,
+            entity: str,
+            project: str,
+            name: str,
+            data_root: Path | str = ...,
+            mode: ExportMode | Literal["metadata", "history"] = ...,
+            sync_mode: SyncMode | Literal["incremental", "detect_changes", "full_reconcile"] = ...,
+            runs_per_page: int = ...,
+            timeout_seconds: int = ...,
+            include_metadata: bool = ...,
+            history_selection: HistorySelection | None = ...,
+            scope: RunScope | None = ...,
+            prune: bool = ...,
+            allow_empty: bool = ...,
+            allow_narrower: bool = ...,
+            any_project: bool = ...,
+            host_moved: bool = ...,
+            moved_from: str | None = ...,
+            max_rate: float | None = ...,
+            extra_datasets: tuple[str, ...] = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         problems = [

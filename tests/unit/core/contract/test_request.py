@@ -1,5 +1,9 @@
 """Requests and selections, by example."""
 
+import ast
+import inspect
+import typing
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,41 @@ def test_request_has_the_defaults_of_the_command() -> None:
     assert request.data_root == Path("data")
     assert request.include_metadata is False
     assert request.selection == EVERYTHING
+
+
+def seen_by_type_checkers() -> dict[str, Any]:
+    """Return the type of each parameter that type checkers see when a request is made."""
+    [function] = (
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(ExportRequest)))
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    )
+    names = vars(typing) | vars(inspect.getmodule(ExportRequest))
+    return {
+        parameter.arg: eval(ast.unparse(parameter.annotation), names)
+        for parameter in function.args.kwonlyargs
+        if parameter.annotation is not None
+    }
+
+
+def test_type_checkers_see_every_field_of_a_request() -> None:
+    """The parameters are written down again, since more is accepted than the fields hold."""
+    fields = typing.get_type_hints(ExportRequest)
+    seen = seen_by_type_checkers()
+    assert list(seen) == list(ExportRequest.__struct_fields__)
+    wider = {name for name, kind in seen.items() if kind != fields[name]}
+    assert wider == {"mode", "sync_mode", "data_root"}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mode", ExportMode), ("sync_mode", SyncMode)])
+def test_type_checkers_see_every_text_that_is_taken_for_an_enum(
+    name: str, kind: type[StrEnum]
+) -> None:
+    enum, texts = typing.get_args(seen_by_type_checkers()[name])
+    assert enum is kind
+    assert typing.get_args(texts) == tuple(kind)
+    for text in typing.get_args(texts):
+        assert type(getattr(ExportRequest(**GOOD, **{name: text}), name)) is kind
 
 
 def test_all_problems_are_reported_at_once_in_the_order_of_the_fields() -> None:
