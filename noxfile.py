@@ -29,11 +29,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check the types, and with two checkers those that users of the library see."""
+    """Check the types, and with two checkers those that users see and the examples have."""
     session.install("-e", ".[lint,test]")
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing/public_api.py")
     session.run("pyright", "tests/typing/public_api.py")
+    examples = session.create_tmp()
+    session.run("python", "-m", "tools.doc_examples", examples)
+    session.run("mypy", "--strict", examples)
+    session.run("pyright", examples)
 
 
 @nox.session(python=PYTHONS)
