@@ -588,6 +588,25 @@ def test_reasons_hold_no_signed_address_and_no_password() -> None:
     assert "f.parquet" in reason_of(error)
 
 
+@pytest.mark.parametrize("pipe", ["| true", "2>&1 >/dev/null | true", "2>&1 | head -1"])
+def test_reader_that_closes_its_pipe_stops_no_sync(tmp_path: Path, pipe: str) -> None:
+    """Before, a sync whose log went to `head` ended without an export, with exit code 1."""
+    recording = "replay:fixtures/recorded/tiny-vision"
+    command = f"{sys.executable} -m dr_wandb demo-lab tiny-vision --name demo --mode history"
+    piped = f"{command} --source {recording} --data-root {tmp_path} {pipe}"
+    done = subprocess.run(
+        ["bash", "-c", f"{piped}; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "DR_WANDB_LOG_LEVEL": "INFO"},
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Broken" not in done.stderr + done.stdout
+    assert (tmp_path / "demo" / "history.jsonl").exists()
+
+
 @pytest.mark.parametrize("redirect", [">&-", "> /dev/full"])
 def test_stdout_that_cannot_be_written_is_one_line(tmp_path: Path, redirect: str) -> None:
     recording = "replay:fixtures/recorded/tiny-vision"

@@ -18,7 +18,7 @@ from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
 from dr_wandb.cli.inspect import doctor, status, verify
 from dr_wandb.cli.offline import scan
-from dr_wandb.cli.output import StdoutError
+from dr_wandb.cli.output import StdoutError, print_error
 from dr_wandb.cli.sync import sync
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
@@ -110,7 +110,7 @@ def _hint(tokens: Sequence[str]) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+    print_error(message)
     return code
 
 

@@ -1,12 +1,11 @@
 """`wandb-export ENTITY PROJECT`, also as `wandb-export export ENTITY PROJECT`: one sync."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.flags import Folder, ScopeFlags, Several, Switch
-from dr_wandb.cli.output import configure_logging, print_json, print_lines
+from dr_wandb.cli.output import configure_logging, print_error, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode, check_source
@@ -188,7 +187,7 @@ def report(summary: "ExportSummary") -> int:
     from dr_wandb.core.sync.describe import describe_unproven
 
     for line in describe_unproven(summary):
-        print(line, file=sys.stderr)
+        print_error(line)
     return EXIT_OK if summary.complete else EXIT_PARTIAL
 
 

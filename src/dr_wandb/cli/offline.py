@@ -1,10 +1,9 @@
 """`wandb-export scan DIR`: list the runs in a folder of `.wandb` files."""
 
-import sys
 from pathlib import Path
 
 from dr_wandb.cli.flags import Switch
-from dr_wandb.cli.output import print_json, print_lines
+from dr_wandb.cli.output import print_error, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL
 
 
@@ -31,5 +30,5 @@ def scan(
     content = scan_folder(folder)
     print_json(content) if json else print_lines(describe_folder(content))
     for line in describe_problems(content):
-        print(line, file=sys.stderr)
+        print_error(line)
     return EXIT_PARTIAL if content.unread else EXIT_OK

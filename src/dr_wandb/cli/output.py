@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
 def print_result(text: str) -> None:
     """Write to stdout in UTF-8, regardless of the terminal's encoding.
 
-    Bytes of a path that are not text are written as escapes.
+    Bytes of a path that are not text are written as escapes. A reader that has closed the pipe has
+    read enough: that is no error.
     """
     if sys.stdout is None:
         raise StdoutError("it is closed")
@@ -27,9 +29,18 @@ def print_result(text: str) -> None:
             sys.stdout.flush()
             buffer.write(text.encode("utf-8", "backslashreplace"))
         sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - takes all that follows
     except (OSError, ValueError) as error:
         sys.stdout = None  # else the interpreter would try to flush it again
         raise StdoutError(str(error)) from None
+
+
+def print_error(line: str) -> None:
+    """Write a line to stderr, if anybody still reads it."""
+    from dr_wandb.shell.progress import write_stderr
+
+    write_stderr(line)
 
 
 def print_lines(lines: Iterable[str]) -> None:

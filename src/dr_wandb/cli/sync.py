@@ -1,6 +1,5 @@
 """`wandb-export sync`: bring everything that an export holds up to date."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ from cyclopts import Parameter
 
 from dr_wandb.cli.export import do_sync, print_plan, report
 from dr_wandb.cli.flags import Folder, Switch
-from dr_wandb.cli.output import configure_logging, print_json, print_result
+from dr_wandb.cli.output import configure_logging, print_error, print_json, print_result
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
@@ -78,7 +77,7 @@ def sync(
             request, source = again(store)
             codes.add(_sync_one(request, source, dry_run=dry_run, quiet=quiet))
         except DrWandbError as error:
-            print(f"{store.name}: {error.failure.describe()}", file=sys.stderr)
+            print_error(f"{store.name}: {error.failure.describe()}")
             codes.add(error.exit_code)
     codes.discard(EXIT_OK)
     return EXIT_OK if not codes else codes.pop() if len(codes) == 1 else EXIT_PARTIAL

@@ -4,8 +4,10 @@ The engine calls one function with a value; how it is shown is decided here.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from dr_wandb.core.contract.records import Record
 
@@ -88,7 +90,15 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        print(self.format(record), file=sys.stderr)
+        write_stderr(self.format(record))
+
+
+def write_stderr(line: str) -> None:
+    """Write a line to stderr, if anybody still reads it: a closed pipe stops no work."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - takes all that follows
 
 
 def someone_watches() -> bool:
