@@ -77,7 +77,7 @@ def test_flags_and_subcommands_in_the_text_exist(name: str) -> None:
             unknown += [called[1]] if called[1] not in subcommands else []
         if code.startswith(("--", "wandb-export ")):
             named = re.findall(r"(?<![\w-])--[a-z][\w-]*", code)
-            unknown += [flag for flag in named if flag not in flags() | OF_OTHERS]
+            unknown += [flag for flag in named if flag not in {*flags(), *app} | OF_OTHERS]
     assert unknown == []
 
 

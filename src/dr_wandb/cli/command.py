@@ -16,6 +16,7 @@ from cyclopts.exceptions import CycloptsError
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
+from dr_wandb.cli.help import EPILOGUE, with_whole_lines
 from dr_wandb.cli.inspect import doctor, status, verify
 from dr_wandb.cli.offline import scan
 from dr_wandb.cli.output import StdoutError, print_error
@@ -37,13 +38,17 @@ app = App(
     help="Export a W&B project to plain files that other programs load without W&B.",
     help_format="plaintext",
     help_on_error=False,
+    help_epilogue=EPILOGUE,
 )
-app.default(export)
+app.default(with_whole_lines(export))
 SUBCOMMANDS = {
     command.__name__: command for command in (export, sync, scan, status, verify, log, diff, doctor)
 }
 for command in SUBCOMMANDS.values():
-    app.command(command)
+    app.command(with_whole_lines(command), help_epilogue="")
+app.register_install_completion_command(
+    help="Install completion for this shell, and load it in new ones.", result_action="return_value"
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,11 @@
 """`wandb-export ENTITY PROJECT`, also as `wandb-export export ENTITY PROJECT`: one sync."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from dr_wandb.cli import gc_tuning
-from dr_wandb.cli.flags import Folder, ScopeFlags, Several, Switch
+from dr_wandb.cli.flags import Folder, How, Mode, ScopeFlags, Several, Switch
+from dr_wandb.cli.help import EXPORT, LEAVE, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE
 from dr_wandb.cli.output import configure_logging, print_error, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
@@ -23,31 +24,31 @@ def export(
     project: str,
     /,
     *,
-    name: str,
-    data_root: Folder = Path("./data"),
-    mode: ExportMode = ExportMode.METADATA,
-    sync_mode: SyncMode = SyncMode.INCREMENTAL,
-    history_key: Several = None,
-    min_step: int | None = None,
-    max_step: int | None = None,
-    max_records: int | None = None,
-    runs_per_page: int = 500,
-    timeout_seconds: int = 120,
-    include_metadata: bool = False,
+    name: Annotated[str, EXPORT],
+    data_root: Annotated[Folder, EXPORT] = Path("./data"),
+    mode: Annotated[Mode, EXPORT] = ExportMode.METADATA,
+    sync_mode: Annotated[How, LEAVE] = SyncMode.INCREMENTAL,
+    history_key: Annotated[Several, ROWS] = None,
+    min_step: Annotated[int | None, ROWS] = None,
+    max_step: Annotated[int | None, ROWS] = None,
+    max_records: Annotated[int | None, ROWS] = None,
+    runs_per_page: Annotated[int, REQUESTS] = 500,
+    timeout_seconds: Annotated[int, REQUESTS] = 120,
+    include_metadata: Annotated[bool, EXPORT] = False,
     scope_flags: ScopeFlags = None,
-    run_filter: str | None = None,
-    prune: Switch = False,
-    allow_empty: Switch = False,
-    allow_narrower: Switch = False,
-    max_rate: float | None = None,
-    source: str = "api",
-    any_project: Switch = False,
-    host_moved: Switch = False,
-    moved_from: str | None = None,
-    record: Folder | None = None,
-    dry_run: Switch = False,
-    json: Switch = False,
-    quiet: Switch = False,
+    run_filter: Annotated[str | None, RUNS] = None,
+    prune: Annotated[Switch, LEAVE] = False,
+    allow_empty: Annotated[Switch, LEAVE] = False,
+    allow_narrower: Annotated[Switch, LEAVE] = False,
+    max_rate: Annotated[float | None, REQUESTS] = None,
+    source: Annotated[str, SOURCE] = "api",
+    any_project: Annotated[Switch, SOURCE] = False,
+    host_moved: Annotated[Switch, SOURCE] = False,
+    moved_from: Annotated[str | None, SOURCE] = None,
+    record: Annotated[Folder | None, SOURCE] = None,
+    dry_run: Annotated[Switch, OUTPUT] = False,
+    json: Annotated[Switch, OUTPUT] = False,
+    quiet: Annotated[Switch, OUTPUT] = False,
 ) -> int:
     """Export a W&B project to plain files that other programs load without W&B.
 

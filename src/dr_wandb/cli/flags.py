@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from cyclopts import Parameter, Token
 
+from dr_wandb.cli.help import RUNS
 from dr_wandb.core.contract.criteria import Criterion
+from dr_wandb.core.contract.request import ExportMode, SyncMode
 from dr_wandb.core.contract.scope import CRITERIA
 
 
@@ -17,8 +19,17 @@ def _expanded(_kind: Any, tokens: Sequence[Token]) -> Path:
 Folder = Annotated[Path, Parameter(converter=_expanded)]
 """A folder; `~` is the home folder also in `--data-root=~/x`, which no shell expands."""
 
-Switch = Annotated[bool, Parameter(negative="")]
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 """A flag without a value and without a `--no-` form."""
+
+
+def _as_documented(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+Mode = Annotated[ExportMode, Parameter(name_transform=_as_documented)]
+How = Annotated[SyncMode, Parameter(name="--sync-mode", name_transform=_as_documented)]
+"""Modes, spelled in the help as everywhere: with underscores. Hyphens are understood too."""
 
 Several = Annotated[list[str] | None, Parameter(negative="")]
 """A flag that may be given more than once."""
@@ -26,7 +37,7 @@ Several = Annotated[list[str] | None, Parameter(negative="")]
 
 def _scope_flag(criterion: Criterion) -> Any:
     kind = Several if criterion.takes_several else str | None
-    return Annotated[kind, Parameter(help=criterion.help)]
+    return Annotated[kind, Parameter(help=criterion.help), RUNS]
 
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dr_wandb.cli.export import do_sync, print_plan, report
-from dr_wandb.cli.flags import Folder, Switch
+from dr_wandb.cli.flags import Folder, How, Switch
 from dr_wandb.cli.output import configure_logging, print_error, print_json, print_result
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -19,7 +19,7 @@ def sync(
     *,
     every: Annotated[Switch, Parameter(name="--all")] = False,
     data_root: Folder = Path("./data"),
-    sync_mode: SyncMode = SyncMode.INCREMENTAL,
+    sync_mode: How = SyncMode.INCREMENTAL,
     timeout_seconds: int = 120,
     max_rate: float | None = None,
     dry_run: Switch = False,

@@ -1,6 +1,7 @@
 """The command line: every flag arrives, and mistakes are told in a line or two."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,13 @@ import pytest
 from dr_wandb import ExportEngine, ExportMode, ExportRequest, SyncMode
 from dr_wandb.cli import run
 from dr_wandb.core.contract.criteria import Criterion
+from dr_wandb.core.contract.failures import (
+    EXIT_BUG,
+    EXIT_CODES,
+    EXIT_OK,
+    EXIT_PARTIAL,
+    EXIT_UNREADY,
+)
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from tests.support import syncing
 from tests.support.checkout import RECORDING
@@ -267,3 +275,47 @@ def test_command_ends_with_its_exit_code_while_other_work_goes_on(goes_on: bool)
     )
     assert (done.returncode, done.stderr) == (5, "")
     assert done.stdout == ("told\n" if goes_on else "told\nlate\n")
+
+
+def test_help_has_every_flag_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    groups = re.findall(r"^╭─ (.+?) ─+╮$", shown, re.MULTILINE)
+    assert groups == [
+        "Commands",
+        "Arguments",
+        "What to export",
+        "Which rows",
+        "Which runs",
+        "Source",
+        "What a sync may do",
+        "Requests",
+        "Output",
+    ]
+    for heading in ("Examples:", "Environment:", "Exit codes:"):
+        assert f"\n{heading}\n" in shown
+    codes = {*EXIT_CODES.values(), EXIT_OK, EXIT_BUG, EXIT_PARTIAL, EXIT_UNREADY}
+    _, _, listed = shown.partition("Exit codes:\n")
+    assert {int(code) for code in re.findall(r"(?:^ |  )(\d+)  \w", listed, re.MULTILINE)} == codes
+
+
+@pytest.mark.parametrize("spelled", ["detect_changes", "detect-changes"])
+def test_modes_are_spelled_in_the_help_as_in_the_documents(
+    spelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sync", "--help"]) == 0
+    assert "detect_changes" in capsys.readouterr().out
+    recording = ["--source", f"replay:{RECORDING}", "--data-root", str(tmp_path), "--quiet"]
+    arguments = ["demo-lab", "tiny-vision", "--name", "n", "--sync-mode", spelled, *recording]
+    assert run(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["sync_mode"] == "detect_changes"
+
+
+def test_completion_is_installed_for_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(["--install-completion", "--shell", "bash"]) == 0
+    assert "installed to" in capsys.readouterr().out
+    (script,) = tmp_path.rglob("completions/wandb-export")
+    assert "--allow-narrower" in script.read_text()

@@ -26,7 +26,7 @@ CRITERIA = (
         flag="state",
         help=(
             "Follow only runs in this state, such as `finished`. Repeat it for several; a run that "
-            "was\nexported once is kept when it leaves the scope. The same goes for the flags that "
+            "was exported once is kept when it leaves the scope. The same goes for the flags that "
             "follow."
         ),
         word="state",
