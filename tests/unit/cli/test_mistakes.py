@@ -119,7 +119,7 @@ def test_empty_step_window_is_a_mistake(
     [
         (
             ("--history-key", "losss"),
-            "--history-key losss matches no run; did you mean loss or val/loss?\n",
+            "--history-key losss matches no run; did you mean loss, train.loss or val/loss?\n",
         ),
         (
             ("--history-key", "loss,val/loss"),
@@ -129,7 +129,7 @@ def test_empty_step_window_is_a_mistake(
         (("--history-key", "val/loss", "--history-key", "train", "--history-key", "_x"), ""),
         (
             ("--state", "runing"),
-            "--state runing matches no run; did you mean running or pending?\n",
+            "--state runing matches no run; did you mean running?\n",
         ),
         (("--state", "finished", "--tag", "x"), "no run is in the scope: state finished; tag x\n"),
         (

@@ -7,6 +7,7 @@ Rules
 - Names of W&B's own columns, which begin with an underscore, are never missed.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 
 from dr_wandb.core.contract.criteria import Criterion
@@ -15,6 +16,9 @@ from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.scope import CRITERIA, RunScope, chosen_in
 from dr_wandb.core.contract.wording import printable, scope_in_words
+
+NEAR = 0.7
+"""How alike the spelling of a suggested name has to be, from 0 to 1 (`difflib`)."""
 
 MOST_NEAR = 3
 """At most this many names are suggested."""
@@ -52,7 +56,7 @@ class SeenNames:
 
 def find_unmatched(request: ExportRequest, seen: SeenNames) -> tuple[str, ...]:
     """Describe in lines what a request asks for and no listed run has."""
-    return (*_unmatched_keys(request, seen), *_unmatched_scope(request.scope, seen))
+    return (*_unmatched_keys(request, seen), *unmatched_scope(request.scope, seen))
 
 
 def _unmatched_keys(request: ExportRequest, seen: SeenNames) -> Iterator[str]:
@@ -70,9 +74,12 @@ def _names_a_metric(key: str, metrics: Collection[str]) -> bool:
     )
 
 
-def _unmatched_scope(scope: RunScope | None, seen: SeenNames) -> Iterator[str]:
-    if scope is None:
-        return
+def unmatched_scope(scope: RunScope | None, seen: SeenNames) -> tuple[str, ...]:
+    """Describe in lines which parts of a scope no listed run has."""
+    return () if scope is None else tuple(_unmatched_scope(scope, seen))
+
+
+def _unmatched_scope(scope: RunScope, seen: SeenNames) -> Iterator[str]:
     chosen = list(chosen_in(scope))
     one_of = [(criterion, wanted) for criterion, wanted in chosen if criterion.takes_several]
     if not seen.inside and (len(chosen) != 1 or not one_of or scope.filters is not None):
@@ -112,10 +119,17 @@ def _line(flag: str, value: str, names: Collection[str]) -> str:
 
 
 def near(value: str, names: Iterable[str]) -> list[str]:
-    """Return the names that are spelled nearly like a value, the nearest first."""
+    """Return the names that are spelled nearly like a value: as a whole, or their last parts."""
     from difflib import get_close_matches
 
-    return get_close_matches(value, sorted({*names} - {value}), n=MOST_NEAR)
+    others = sorted({*names} - {value})
+    found = get_close_matches(value, others, n=MOST_NEAR, cutoff=NEAR)
+    last_parts: dict[str, list[str]] = {}
+    for name in others:
+        last_parts.setdefault(re.split(r"[/.]", name)[-1], []).append(name)
+    for part in get_close_matches(value, last_parts, n=MOST_NEAR, cutoff=NEAR):
+        found += [name for name in last_parts[part] if name not in found]
+    return found[:MOST_NEAR]
 
 
 def _either(names: list[str]) -> str:

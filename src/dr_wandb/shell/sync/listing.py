@@ -40,7 +40,7 @@ from dr_wandb.core.sync.listing_plan import (
     judge_answer,
     plan_listing,
 )
-from dr_wandb.core.sync.unmatched import SeenNames, find_unmatched
+from dr_wandb.core.sync.unmatched import SeenNames, find_unmatched, unmatched_scope
 from dr_wandb.shell.background import prefetch_next
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
@@ -255,7 +255,7 @@ class _ListingSession:
         every_run = self.everything or len(self.answered) >= len(self.state.runs)
         if not self.request.is_selective or not every_run:
             return ()
-        if self.request.scope is not None and not self.names.inside:
+        if unmatched_scope(self.request.scope, self.names):
             self._look_outside()
         return find_unmatched(self.request, self.names)
 
