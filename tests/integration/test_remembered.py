@@ -118,6 +118,11 @@ def test_command_syncs_one_export_and_all_of_them(command: Command, project: Pro
         ("one", "history", 1),
         ("two", "metadata", 0),
     ]
+    run.line_count_offset = 2
+    run.finish()
+    lines = command("sync", "--all").stderr.splitlines()
+    assert [line for line in lines if not line.startswith(("one: ", "two: "))] == []
+    assert any(line.startswith("one: run 'run'") for line in lines), lines
     (command.data_root / "one" / "manifest.json").write_text("{")
     damaged = command("sync", "--all", "--quiet")
     assert damaged.code == 6

@@ -183,12 +183,12 @@ def do_sync(
         return engine.export()
 
 
-def report(summary: "ExportSummary") -> int:
+def report(summary: "ExportSummary", about: str = "") -> int:
     """Name the runs that are not complete on stderr, and return the exit code of a sync."""
     from dr_wandb.core.sync.describe import describe_unproven
 
     for line in describe_unproven(summary):
-        print_error(line)
+        print_error(f"{about}{line}")
     return EXIT_OK if summary.complete else EXIT_PARTIAL
 
 

@@ -59,12 +59,17 @@ class StdoutError(Exception):
     """The result could not be printed."""
 
 
-def configure_logging(quiet: bool) -> None:
-    """Send the log to stderr, at the level that the environment variable names."""
+def configure_logging(quiet: bool, about: str = "") -> None:
+    """Send the log to stderr, at the level that the environment variable names.
+
+    about: written before each line, if the command does several things.
+    """
     from dr_wandb.shell.progress import LOGGER, StderrHandler
 
     if not LOGGER.handlers:
         LOGGER.addHandler(StderrHandler())
+    shown = f"{about.replace('%', '%%')}%(message)s"
+    LOGGER.handlers[0].setFormatter(logging.Formatter(shown))
     wanted = os.environ.get(LOG_LEVEL_VARIABLE, "INFO").strip().upper()
     level = logging.getLevelNamesMapping().get(wanted, logging.INFO)
     LOGGER.setLevel(max(level, logging.WARNING) if quiet else level)

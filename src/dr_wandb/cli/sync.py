@@ -73,6 +73,7 @@ def sync(
         return report(summary)
     codes = set()
     for store in find_exports(data_root):
+        configure_logging(quiet, f"{store.name}: ")
         try:
             request, source = again(store)
             codes.add(_sync_one(request, source, dry_run=dry_run, quiet=quiet))
@@ -91,4 +92,4 @@ def _sync_one(request: ExportRequest, source: str, *, dry_run: bool, quiet: bool
         return print_plan(request, source, as_json=False)
     summary = do_sync(request, source, quiet=quiet)
     print_result(encode_line(summary).decode())
-    return report(summary)
+    return report(summary, f"{request.name}: ")
