@@ -5,7 +5,6 @@ manifest is written as VERSION, so that a release changes no snapshot.
 """
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,14 @@ from dr_wandb.core.contract.version import VERSION
 from dr_wandb.shell.sources.opening import source_opener
 from tests.support.checkout import RECORDING
 from tests.support.state_files import whole_state
-from tests.support.syncing import ALWAYS_THERE, SOMETIMES_THERE, lines, select, visible
+from tests.support.syncing import (
+    ALWAYS_THERE,
+    SOMETIMES_THERE,
+    lines,
+    select,
+    visible,
+    without_source,
+)
 
 NAME = "demo"
 
@@ -168,10 +174,3 @@ def test_command_replays_to_the_same_bytes_and_imports_nothing_heavy(tmp_path: P
         assert summary["run_count"] == 10
         made, replayed = visible(folder / NAME), visible(tmp_path / NAME)
         assert without_source(made) == without_source(replayed)
-
-
-def without_source(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the files of an export, without the path of its recording in the manifest."""
-    manifest, source = files["manifest.json"], re.compile(rb'"source": "replay:[^"]*"')
-    assert source.search(manifest)
-    return {**files, "manifest.json": source.sub(b'"source": "RECORDING"', manifest)}

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -116,6 +117,15 @@ def visible(folder: Path) -> dict[str, bytes]:
         return {}
     paths = (path for path in folder.iterdir() if not path.name.startswith("."))
     return {path.name: path.read_bytes() for path in sorted(paths)}
+
+
+def without_source(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files of an export, without the name of its source, a path, in the manifest."""
+    if "manifest.json" not in files:
+        return files
+    manifest, source = files["manifest.json"], re.compile(rb'"source": "\w+(:[^"]*)?"')
+    assert source.search(manifest)
+    return {**files, "manifest.json": source.sub(b'"source": "SOURCE"', manifest)}
 
 
 def hidden(folder: Path) -> set[str]:

@@ -116,8 +116,18 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         """
         if self.rows is None or self.stored is None or wanted.covers(self.rows.selection):
             return wanted
+        if self.read_before_under(wanted):
+            return wanted
         proven = self.standing in (Standing.PROVEN, Standing.BEHIND) and not self.rows.short_by
         return wanted if narrower and proven else self.rows.selection
+
+    def read_before_under(self, selection: HistorySelection) -> bool:
+        """Say whether rows were read under another selection than the held ones, without a proof.
+
+        Then dropping rows was allowed, and begun.
+        """
+        begun = self.evidence is not None and not self.standing.stands
+        return begun and self.evidence is not None and self.evidence.selection == selection
 
     @property
     def standing(self) -> Standing:

@@ -55,8 +55,8 @@ class PartFetch(Record, frozen=True, kw_only=True):
     """Which rows of a dataset to read of a run, and why.
 
     `tail`: rows below the window's start are kept. `selection`: what of the rows will be held.
-    `before`: the selection of the held rows, if that was another one. `rows_removed`: how many held
-    rows are dropped or lose values; 0 if they were not looked at.
+    `before`: the selection of the held rows, if this one is another and was not tried before.
+    `rows_removed`: how many held rows are dropped or lose values; 0 if they were not looked at.
     """
 
     window: FetchWindow
@@ -311,7 +311,8 @@ def _plan_part(
     if fetch is None:
         return None
     held = part.rows.selection if part.rows is not None else EVERYTHING if part.stored else None
-    return replace(fetch, selection=selection, before=None if held == selection else held)
+    is_new = held != selection and not part.read_before_under(selection)
+    return replace(fetch, selection=selection, before=held if is_new else None)
 
 
 def _choose_rows(
