@@ -28,6 +28,7 @@ from dr_wandb.core.contract.failures import (
     EXIT_USAGE,
     DrWandbError,
 )
+from dr_wandb.core.contract.nearest import nearest
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.version import VERSION
@@ -103,10 +104,8 @@ _FIELDS = re.compile(rf"(?<![\w-])({'|'.join(flag for flag in _FLAGS if '_' in f
 
 def _hint(tokens: Sequence[str]) -> str:
     """Return a hint for a misspelled subcommand, and for an entity called like a subcommand."""
-    from difflib import get_close_matches
-
     first = tokens[0] if tokens else ""
-    near = get_close_matches(first, SUBCOMMANDS, n=1, cutoff=0.75)
+    near = nearest(first, SUBCOMMANDS)
     if first not in SUBCOMMANDS and near:
         return f"\ndid you mean: wandb-export {near[0]}"
     if first == "export" or first not in SUBCOMMANDS or "--name" not in tokens:

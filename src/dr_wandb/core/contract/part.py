@@ -124,10 +124,11 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     def read_before_under(self, selection: HistorySelection) -> bool:
         """Say whether rows were read under another selection than the held ones, without a proof.
 
-        Then dropping rows was allowed, and begun.
+        Then the source was asked already, and dropping rows was allowed.
         """
-        begun = self.evidence is not None and not self.standing.stands
-        return begun and self.evidence is not None and self.evidence.selection == selection
+        if self.evidence is None or self.standing.stands:
+            return False
+        return self.evidence.selection == selection
 
     @property
     def standing(self) -> Standing:

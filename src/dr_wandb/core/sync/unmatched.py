@@ -7,21 +7,15 @@ Rules
 - Names of W&B's own columns, which begin with an underscore, are never missed.
 """
 
-import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from dr_wandb.core.contract.criteria import Criterion
 from dr_wandb.core.contract.listing import STATES
+from dr_wandb.core.contract.nearest import did_you_mean, nearest
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.scope import CRITERIA, RunScope, chosen_in
 from dr_wandb.core.contract.wording import printable, scope_in_words
-
-NEAR = 0.7
-"""How alike the spelling of a suggested name has to be, from 0 to 1 (`difflib`)."""
-
-MOST_NEAR = 3
-"""At most this many names are suggested."""
 
 
 class SeenNames:
@@ -89,7 +83,7 @@ def _unmatched_scope(scope: RunScope, seen: SeenNames) -> Iterator[str]:
             for criterion, wanted in one_of
             for value in wanted
             if value not in seen.names_of(criterion, inside=False)
-            and near(value, _known_names(criterion, seen))
+            and nearest(value, _known_names(criterion, seen))
         ]
     else:
         missed = [
@@ -113,25 +107,4 @@ def _line(flag: str, value: str, names: Collection[str]) -> str:
     if len(parts) > 1 and {*parts} <= {*names}:
         several = " ".join(f"{spelled} {part}" for part in parts)
         return f"{spelled} {printable(value)} matches no run; give the flag for each: {several}"
-    found = near(value, names)
-    suggested = f"; did you mean {_either(found)}?" if found else ""
-    return f"{spelled} {printable(value)} matches no run{suggested}"
-
-
-def near(value: str, names: Iterable[str]) -> list[str]:
-    """Return the names that are spelled nearly like a value: as a whole, or their last parts."""
-    from difflib import get_close_matches
-
-    others = sorted({*names} - {value})
-    found = get_close_matches(value, others, n=MOST_NEAR, cutoff=NEAR)
-    last_parts: dict[str, list[str]] = {}
-    for name in others:
-        last_parts.setdefault(re.split(r"[/.]", name)[-1], []).append(name)
-    for part in get_close_matches(value, last_parts, n=MOST_NEAR, cutoff=NEAR):
-        found += [name for name in last_parts[part] if name not in found]
-    return found[:MOST_NEAR]
-
-
-def _either(names: list[str]) -> str:
-    shown = [printable(name) for name in names]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
+    return f"{spelled} {printable(value)} matches no run{did_you_mean(value, names)}"

@@ -14,6 +14,7 @@ from typing import IO
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.nearest import did_you_mean
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import HistoryRow
@@ -32,9 +33,6 @@ from dr_wandb.shell.store.documents import read_state
 
 MOST_NAMED = 10
 """At most this number of ids that an export does not have are named in an error."""
-
-MOST_NEAR = 3
-"""At most this number of similar ids are named beside each."""
 
 _UNUSABLE = (DrWandbError, OSError, KeyError)
 """Errors of a store of runs that cannot be used: all rows are in the history file."""
@@ -127,11 +125,7 @@ def _ids_in(state: ExportState | None) -> set[str]:
 
 def _name_unknown(unknown: list[str], known: set[str], folder: Path) -> Iterator[str]:
     """Say which runs an export does not have, and which of its runs have similar ids."""
-    from difflib import get_close_matches  # only for this hint
-
     for run_id in unknown[:MOST_NAMED]:
-        near = sorted(get_close_matches(run_id, known, n=MOST_NEAR))
-        hint = f"; the nearest ids are {', '.join(map(repr, near))}" if near else ""
-        yield f"{folder} has no run {run_id!r}{hint}"
+        yield f"{folder} has no run {run_id!r}{did_you_mean(run_id, known)}"
     if more := len(unknown[MOST_NAMED:]):
         yield f"{folder} has none of {more} more of these runs"

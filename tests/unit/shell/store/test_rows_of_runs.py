@@ -236,11 +236,11 @@ def test_line_that_does_not_read_is_named_by_its_number_in_the_file(folder: Path
 # --- what is refused, at the call
 
 
-def test_unknown_runs_are_refused_at_the_call_with_the_nearest_ids(folder: Path) -> None:
+def test_unknown_runs_are_refused_at_the_call_with_similar_ids(folder: Path) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         iter_history_rows(NAME, folder.parent, run_ids=["sweep1a", "sweep9a", "x"])
     assert caught.value.problems == (
-        f"{folder} has no run 'sweep9a'; the nearest ids are 'sweep0a', 'sweep1a', 'sweep2a'",
+        f"{folder} has no run 'sweep9a'; did you mean sweep2a, sweep1a or sweep0a?",
         f"{folder} has no run 'x'",
     )
 
