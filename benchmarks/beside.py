@@ -92,14 +92,18 @@ class Bench:
         command = [self._tools[tool].python, "-c", "import wandb; wandb.Api()"]
         return self._measure(command).seconds
 
-    def run(self, tool: str, *arguments: str) -> Usage:
-        """Run one command and return what it used."""
-        return self._measure([*self._tools[tool].command, *arguments])
+    def import_sdk(self, tool: str) -> float:
+        """Import the SDK of a build, and return the seconds."""
+        return self._measure([self._tools[tool].python, "-c", "import wandb"]).seconds
 
-    def _measure(self, command: list[str]) -> Usage:
+    def run(self, tool: str, *arguments: str, code: int = 0) -> Usage:
+        """Run one command that ends with an exit code, and return what it used."""
+        return self._measure([*self._tools[tool].command, *arguments], code)
+
+    def _measure(self, command: list[str], code: int = 0) -> Usage:
         work = self.new_folder()
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(work), **self._environment}
-        usage, _ = run_measured(command, folder=work, environment=environment)
+        usage, _ = run_measured(command, folder=work, environment=environment, code=code)
         shutil.rmtree(work)
         return usage
 
@@ -282,7 +286,7 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
-    only: Literal["rows", "tails", "listings", "runs", "folders", "log"] | None = None,
+    only: Literal["rows", "tails", "listings", "runs", "folders", "log", "starts"] | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -300,7 +304,7 @@ def main(
     only
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
         gained, listings of many runs and of large ones, syncs of many runs of which few changed,
-        folders of offline runs, or the size of the log of live runs.
+        folders of offline runs, the size of the log of live runs, or commands that ask no server.
     publish
         Put the table into docs/performance.md.
     """
@@ -311,6 +315,7 @@ def main(
     from benchmarks.listings import measure_listings
     from benchmarks.log_size import measure_log
     from benchmarks.many_runs import measure_many_runs
+    from benchmarks.starts import measure_starts
 
     plain = Workload(runs=200, rows_per_run=max(10, round(5_000 * scale)))
     below = Path(mkdtemp(prefix="beside-"))
@@ -329,6 +334,8 @@ def main(
             figures += measure_folders(bench, scale, rounds)
         if only in (None, "log"):
             figures += measure_log(bench)
+        if only in (None, "starts"):
+            figures += measure_starts(bench, 3 * rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)

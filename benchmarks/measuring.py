@@ -71,12 +71,12 @@ class _Watch:
 
 
 def run_measured(
-    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]
+    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], code: int = 0
 ) -> tuple[Usage, str]:
     """Run a command in a folder; return what it used and what it printed.
 
     Its output goes through files in the folder, so that nobody has to read along. Raises
-    CommandFailedError where it ends with another code than 0, with the end of its stderr.
+    CommandFailedError where it ends with another exit code, with the end of its stderr.
     """
     os.sync()
     printed, told = folder / "stdout", folder / "stderr"
@@ -99,7 +99,7 @@ def run_measured(
             raise
         seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    if process.returncode != code:
         said = told.read_text(errors="replace")[-2000:]
         raise CommandFailedError(f"{' '.join(arguments)} ended with {process.returncode}:\n{said}")
     usage = Usage(

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from inspect import signature
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
@@ -16,10 +16,10 @@ from cyclopts.exceptions import CycloptsError
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
-from dr_wandb.cli.help import EPILOGUE, with_whole_lines
+from dr_wandb.cli.help import EPILOGUE, USAGE, short_help, with_whole_lines
 from dr_wandb.cli.inspect import doctor, status, verify
 from dr_wandb.cli.offline import scan
-from dr_wandb.cli.output import StdoutError, print_error
+from dr_wandb.cli.output import StdoutError, print_error, print_result
 from dr_wandb.cli.sync import sync
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
@@ -33,13 +33,16 @@ from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.version import VERSION
 
+ABOUT = "Export a W&B project to plain files that other programs load without W&B."
+
 app = App(
     name="wandb-export",
     version=VERSION,
-    help="Export a W&B project to plain files that other programs load without W&B.",
+    help=ABOUT,
     help_format="plaintext",
     help_on_error=False,
     help_epilogue=EPILOGUE,
+    usage=USAGE,
 )
 app.default(with_whole_lines(export))
 SUBCOMMANDS = {
@@ -47,16 +50,25 @@ SUBCOMMANDS = {
 }
 for command in SUBCOMMANDS.values():
     app.command(with_whole_lines(command), help_epilogue="")
-app.register_install_completion_command(
-    help="Install completion for this shell, and load it in new ones.", result_action="return_value"
-)
+
+
+@app.command(name="--install-completion", help_epilogue="")
+def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -> None:
+    """Install completion for a shell, and load it in new ones.
+
+    Parameters
+    ----------
+    shell
+        The shell; by default the one that is running.
+    """
+    print_result(f"installed in {app.install_completion(shell=shell)}\n")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code. Expected failures are reported in a line or two."""
     tokens = split_address(sys.argv[1:] if arguments is None else arguments)
     if not tokens:
-        app.help_print([])
+        print_result(short_help(ABOUT, SUBCOMMANDS))
         return EXIT_USAGE
     try:
         result: Any = app(

@@ -1,6 +1,6 @@
 """The help of the command: groups of flags, and what stands below them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import cleandoc
 from typing import TypeVar
 
@@ -15,6 +15,10 @@ SOURCE = Parameter(group=Group("Source", sort_key=4))
 LEAVE = Parameter(group=Group("What a sync may do", sort_key=5))
 REQUESTS = Parameter(group=Group("Requests", sort_key=6))
 OUTPUT = Parameter(group=Group("Output", sort_key=7))
+
+USAGE = """\
+Usage: wandb-export ENTITY PROJECT --name NAME [FLAGS]
+       wandb-export COMMAND [FLAGS]"""
 
 EPILOGUE = """\
 Examples:
@@ -38,6 +42,17 @@ Exit codes:
 
 `wandb-export COMMAND --help` says more about a command, docs/errors.md about the codes.
 """
+
+
+def short_help(about: str, commands: Mapping[str, Callable[..., object]]) -> str:
+    """Return what is shown without arguments: the help without the flags, and faster."""
+    width = max(map(len, commands))
+    lines = [
+        f"  {name:{width}}  {(command.__doc__ or '').partition(chr(10))[0]}"
+        for name, command in commands.items()
+    ]
+    listed = "\n".join(lines)
+    return f"{USAGE}\n\n{about}\n\nCommands:\n{listed}\n\nAll flags: wandb-export --help\n"
 
 
 def with_whole_lines(function: _F) -> _F:
