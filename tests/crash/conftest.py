@@ -6,7 +6,7 @@ import pytest
 
 WORDS = {
     "operations_killed_at": "moments of a sync whose files were then synced to the same bytes",
-    "operations_failed_at": "operations that failed, each followed by a sync to the same bytes",
+    "operations_failed_at": "operations that failed; what they left was synced to the same bytes",
     "kills": "processes ended with SIGKILL",
 }
 

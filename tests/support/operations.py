@@ -157,6 +157,20 @@ def digest_of(folder: Path) -> str:
     return total.hexdigest()
 
 
+class Contents:
+    """What folders hold, each content once: a sync of equal folders does the same again."""
+
+    def __init__(self) -> None:
+        self._digests: set[str] = set()
+
+    def are_new(self, folder: Path) -> bool:
+        """Say whether no folder before this one had the same names and contents below it."""
+        digest = digest_of(folder)
+        is_new = digest not in self._digests
+        self._digests.add(digest)
+        return is_new
+
+
 @dataclass
 class Images:
     """What a kill would leave at each of `operations` moments; each content is there once."""
@@ -219,8 +233,12 @@ class Stopped(BaseException):
 
 @contextmanager
 def stopped_at(number: int, fault: "Fault") -> Iterator[list[str]]:
-    """Raise at the operation of this number; gives the list of operations so far."""
+    """Raise at the operation of this number; gives the list of operations so far.
+
+    The threads of a sync that was stopped have ended when this returns, so no file changes later.
+    """
     done: list[str] = []
+    threads = {*threading.enumerate()}
 
     def before(operation: Operation) -> None:
         done.append(str(operation))
@@ -233,6 +251,8 @@ def stopped_at(number: int, fault: "Fault") -> Iterator[list[str]]:
 
     with observed(before):
         yield done
+    for thread in {*threading.enumerate()} - threads:
+        thread.join()
 
 
 @dataclass(frozen=True)
