@@ -84,10 +84,12 @@ class Watched(Executor):
         self.futures: list[tuple[str, Future[Any]]] = []
         self._executor = executor
         self._fate = fate
+        self._one_at_a_time = threading.Lock()  # or two submissions have the same number
 
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        future = self._fate(len(self.futures)) or self._executor.submit(fn, *arguments, **named)
-        self.futures.append((fn.__name__, future))
+        with self._one_at_a_time:
+            future = self._fate(len(self.futures)) or self._executor.submit(fn, *arguments, **named)
+            self.futures.append((fn.__name__, future))
         return future
 
     @property
