@@ -2,7 +2,8 @@
 
 Guarantees
 - `command` runs the real command in a process of its own, with a private environment: no variable
-  of ours reaches it, and it makes its own folders for the SDK. About two seconds a call.
+  of ours reaches it, and it makes its own folders for the SDK. The process is a fork of one that
+  has imported the SDK; `started_command` starts Python for each call.
 - `exports` runs the engine in this process, on one SDK session for each test module, for tests of
   many syncs. The clock is the server's.
 - A test fails when the server was asked something that it does not know.
@@ -18,6 +19,7 @@ import pytest
 from dr_wandb.shell.sources.api.session import ApiSession
 from tests.support.api_exports import Exports, Shared
 from tests.support.command import PRIVATE, Command
+from tests.support.forked_python import ForkedPython
 from tests.support.server import Project, StandInServer
 
 if TYPE_CHECKING:
@@ -40,9 +42,23 @@ def project(server: StandInServer) -> Project:
     return server.add_project("entity", "project")
 
 
+@pytest.fixture(scope="session")
+def forked_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedPython]:
+    """Yield a process that has imported the SDK, for others to fork from."""
+    forked = ForkedPython(tmp_path_factory.mktemp("forked"))
+    yield forked
+    forked.close()
+
+
 @pytest.fixture
-def command(server: StandInServer, tmp_path: Path) -> Command:
+def command(server: StandInServer, tmp_path: Path, forked_python: ForkedPython) -> Command:
     """Return the command, pointed at `server`."""
+    return Command(server, tmp_path, forked_python)
+
+
+@pytest.fixture
+def started_command(server: StandInServer, tmp_path: Path) -> Command:
+    """Return the command, pointed at `server`, with a new Python for each call."""
     return Command(server, tmp_path)
 
 

@@ -66,11 +66,11 @@ def build(project: Project, runs: int, rows: int = 3) -> None:
 
 
 def test_sync_reports_its_progress_and_leaves_only_the_documented_files(
-    project: Project, command: Command
+    project: Project, started_command: Command
 ) -> None:
     build(project, 40)
-    home = tree(command.home)
-    first = command.history()
+    home = tree(started_command.home)
+    first = started_command.history()
     assert first.code == 0
     assert set(first.summary) == SUMMARY_FIELDS
     told = {name: first.summary[name] for name in ("mode", "sync_mode", "run_count", "new_count")}
@@ -89,15 +89,15 @@ def test_sync_reports_its_progress_and_leaves_only_the_documented_files(
     assert set(visible(first.folder)) == VISIBLE
     hidden = {path.name for path in first.folder.iterdir() if path.name.startswith(".")}
     assert not {name for name in hidden if "staging" in name or "commit" in name}
-    assert tree(command.temp) == {}
-    assert set(command.cwd.iterdir()) == {command.data_root}
-    assert set(command.data_root.iterdir()) == {first.folder}
-    assert {name: one for name, one in tree(command.home).items() if one is not None} == {
+    assert tree(started_command.temp) == {}
+    assert set(started_command.cwd.iterdir()) == {started_command.data_root}
+    assert set(started_command.data_root.iterdir()) == {first.folder}
+    assert {name: one for name, one in tree(started_command.home).items() if one is not None} == {
         name: one for name, one in home.items() if one is not None
     }
 
     before = visible(first.folder)
-    second = command.history(env={"DR_WANDB_LOG_LEVEL": "ERROR"})
+    second = started_command.history(env={"DR_WANDB_LOG_LEVEL": "ERROR"})
     assert (second.code, second.stderr) == (0, "")
     assert second.asked == {}
     assert (second.summary["reused_count"], second.summary["rows_added"]) == (40, 0)
@@ -122,10 +122,12 @@ def test_log_level_and_quiet_decide_what_is_said(project: Project, command: Comm
     assert warned.summary["history_count"] == 6
 
 
-def test_dry_run_shows_the_plan_and_writes_nothing(project: Project, command: Command) -> None:
+def test_dry_run_shows_the_plan_and_writes_nothing(
+    project: Project, started_command: Command
+) -> None:
     build(project, 3)
-    before = command.left_behind()
-    text = command.history("--dry-run")
+    before = started_command.left_behind()
+    text = started_command.history("--dry-run")
     assert text.code == 0
     lines = text.stdout.splitlines()
     assert len(lines) == 4
@@ -134,12 +136,12 @@ def test_dry_run_shows_the_plan_and_writes_nothing(project: Project, command: Co
     )
     assert lines[-1].startswith("3 runs: 3 new, 0 refresh, 0 reuse, 0 missing, 0 prune; about ")
     assert text.asked == {}
-    assert command.left_behind() == before
+    assert started_command.left_behind() == before
 
-    command.history()
+    started_command.history()
     project.runs[0].log({"loss": 2.5})
-    before = command.left_behind()
-    plan = command.history("--dry-run", "--json")
+    before = started_command.left_behind()
+    plan = started_command.history("--dry-run", "--json")
     assert plan.code == 0
     runs = {run["run_id"]: run for run in plan.summary["runs"]}
     assert {name: run["action"] for name, run in runs.items()} == {
@@ -150,7 +152,7 @@ def test_dry_run_shows_the_plan_and_writes_nothing(project: Project, command: Co
     assert runs["run-000"]["fetches"]["history"]["reason"] == "1 rows behind"
     assert runs["run-001"]["fetches"] == {}
     assert plan.asked == {}
-    assert command.left_behind() == before
+    assert started_command.left_behind() == before
 
 
 def test_help_and_version_import_nothing_heavy() -> None:

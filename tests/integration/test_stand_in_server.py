@@ -29,6 +29,8 @@ from tests.support.server.scripts import run_script
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.forked_python import ForkedPython
+
 PATH = "entity/project"
 # One retry is the least that wandb-core 0.31.0 knows: 0 means the default of 20.
 ONE_RETRY = {"WANDB__GRAPHQL_RETRY_MAX": "1", "WANDB__FILE_TRANSFER_RETRY_MAX": "1"}
@@ -110,17 +112,21 @@ def parquet_answer(server: StandInServer, run_id: str) -> dict[str, Any]:
 # The real SDK.
 
 
-def test_api_accepts_the_key_and_refuses_another(stand_in: StandInServer, tmp_path: Path) -> None:
+def test_api_accepts_the_key_and_refuses_another(
+    stand_in: StandInServer, tmp_path: Path, forked_python: ForkedPython
+) -> None:
     source = "emit(describe(lambda: wandb.Api().default_entity))"
-    assert run_script(stand_in, tmp_path, source) == ["entity"]
-    [[kind, text]] = run_script(stand_in, tmp_path, source, environment={"WANDB_API_KEY": "9" * 40})
+    assert run_script(forked_python, stand_in, tmp_path, source) == ["entity"]
+    [[kind, text]] = run_script(
+        forked_python, stand_in, tmp_path, source, environment={"WANDB_API_KEY": "9" * 40}
+    )
     assert kind == "AuthenticationError"
     assert [request.status for request in stand_in.requests_of("Viewer")] == [200, 401]
     assert "user is not logged in" in text
 
 
 def test_listing_returns_every_run_when_paged(
-    stand_in: StandInServer, project: Project, tmp_path: Path
+    stand_in: StandInServer, project: Project, tmp_path: Path, forked_python: ForkedPython
 ) -> None:
     for number in range(7):
         run = project.add_run(f"run-{number}", config={"n": number}, summary={"best": number / 2})
@@ -136,7 +142,7 @@ runs = api.runs("entity/project", {"config.n": {"$gt": 4}}, order="-config.n.val
 emit([[run.id, run.config, run.summary_metrics, run.storage_id] for run in runs])
 emit(len(runs))
 """
-    lazy, full, chosen, count = run_script(stand_in, tmp_path, source)
+    lazy, full, chosen, count = run_script(forked_python, stand_in, tmp_path, source)
     assert lazy == full
     assert [one[0] for one in full] == [run.run_id for run in project.runs]
     assert full[2] == ["run-2", "b", 1]
@@ -149,7 +155,7 @@ emit(len(runs))
 
 
 def test_scan_history_returns_the_rows_when_live_exported_or_mixed(
-    stand_in: StandInServer, project: Project, tmp_path: Path
+    stand_in: StandInServer, project: Project, tmp_path: Path, forked_python: ForkedPython
 ) -> None:
     for run_id in ("live", "exported", "mixed", "overlapping"):
         run = project.add_run(run_id)
@@ -161,14 +167,14 @@ def test_scan_history_returns_the_rows_when_live_exported_or_mixed(
 for run in wandb.Api().runs("entity/project"):
     emit([row for row in run.scan_history(page_size=4)])
 """
-    answers = run_script(stand_in, tmp_path, source)
+    answers = run_script(forked_python, stand_in, tmp_path, source)
     for rows, run in zip(answers[:3], project.runs, strict=False):
         assert rows == [flat_row(row) for row in run.rows]
     assert [row["_step"] for row in answers[3]] == [0, 1, 2, 3, 4, 4, 5, 5, 6, 7, 8, 9]
 
 
 def test_download_history_exports_gives_the_files_as_written(
-    stand_in: StandInServer, project: Project, tmp_path: Path
+    stand_in: StandInServer, project: Project, tmp_path: Path, forked_python: ForkedPython
 ) -> None:
     run = project.add_run("exported")
     run.log_all({"loss": n / 3, "count": n} for n in range(6))
@@ -179,7 +185,7 @@ run = wandb.Api().run("entity/project/exported")
 done = run.download_history_exports("exports")
 emit([sorted(str(path) for path in done.paths), done.contains_live_data, done.errors])
 """
-    [[paths, contains_live, errors]] = run_script(stand_in, tmp_path, source)
+    [[paths, contains_live, errors]] = run_script(forked_python, stand_in, tmp_path, source)
     assert (contains_live, errors) == (False, {})
     assert [(tmp_path / path).read_bytes() for path in paths] == [
         export.content for export in run.exports
@@ -195,19 +201,26 @@ emit([sorted(str(path) for path in done.paths), done.contains_live_data, done.er
 
 
 def test_metadata_is_the_file_when_there_is_one(
-    stand_in: StandInServer, project: Project, tmp_path: Path
+    stand_in: StandInServer, project: Project, tmp_path: Path, forked_python: ForkedPython
 ) -> None:
     project.add_run("with").metadata = {"host": "h", "args": ["--x"]}
     project.add_run("without")
     broken = project.add_run("broken")
     broken.metadata, broken.metadata_status = {"host": "h"}, 404
     source = 'emit([run.metadata for run in wandb.Api().runs("entity/project")])'
-    assert run_script(stand_in, tmp_path, source) == [[{"host": "h", "args": ["--x"]}, None, None]]
+    assert run_script(forked_python, stand_in, tmp_path, source) == [
+        [{"host": "h", "args": ["--x"]}, None, None]
+    ]
 
 
 @pytest.mark.parametrize(("position", "expected"), [(2, 7), (8, "TypeError")])
 def test_null_user_breaks_paging_in_the_sdk(
-    stand_in: StandInServer, project: Project, tmp_path: Path, position: int, expected: Any
+    stand_in: StandInServer,
+    project: Project,
+    tmp_path: Path,
+    forked_python: ForkedPython,
+    position: int,
+    expected: Any,
 ) -> None:
     """On the first page the rest of the page is lost without an error, later it raises."""
     for number in range(12):
@@ -218,7 +231,7 @@ answer = describe(lambda: len(list(runs)))
 emit(answer if isinstance(answer, int) else answer[0])
 emit([edge["node"]["user"] for edge in runs.last_response["project"]["runs"]["edges"]])
 """
-    answer, users = run_script(stand_in, tmp_path, source)
+    answer, users = run_script(forked_python, stand_in, tmp_path, source)
     assert answer == expected
     assert (None in users) is (position == 8)
 
@@ -238,7 +251,13 @@ emit([edge["node"]["user"] for edge in runs.last_response["project"]["runs"]["ed
     ids=lambda value: type(value).__name__ if hasattr(value, "__dataclass_fields__") else "",
 )
 def test_fault_reaches_the_sdk_when_retries_are_used_up(
-    stand_in: StandInServer, project: Project, tmp_path: Path, action: Any, times: int, text: str
+    stand_in: StandInServer,
+    project: Project,
+    tmp_path: Path,
+    forked_python: ForkedPython,
+    action: Any,
+    times: int,
+    text: str,
 ) -> None:
     project.add_run("one")
     fault = stand_in.faults.add("Runs", action, times=times)
@@ -248,7 +267,9 @@ emit(describe(lambda: len(api.runs("entity/project"))))
 api.flush()
 emit(len(api.runs("entity/project")))
 """
-    [kind, message], count = run_script(stand_in, tmp_path, source, environment=ONE_RETRY)
+    [kind, message], count = run_script(
+        forked_python, stand_in, tmp_path, source, environment=ONE_RETRY
+    )
     assert kind == ("ValueError" if "project" in text else "WandbApiFailedError")
     assert text in message
     assert count == 1
@@ -256,7 +277,7 @@ emit(len(api.runs("entity/project")))
 
 
 def test_download_fault_reaches_the_sdk(
-    stand_in: StandInServer, project: Project, tmp_path: Path
+    stand_in: StandInServer, project: Project, tmp_path: Path, forked_python: ForkedPython
 ) -> None:
     run = project.add_run("exported")
     run.log_all({"loss": n} for n in range(6))
@@ -272,7 +293,9 @@ for name in ("refused", "short", "cut", "dropped"):
     for action in (Status(403), Truncate(0.5, complete=True), Truncate(0.5), Drop()):
         # SDKs before 0.31 ask for the size with HEAD before each GET.
         stand_in.faults.add(lambda one: (one.operation, one.method) == ("download", "GET"), action)
-    refused, short, cut, dropped = run_script(stand_in, tmp_path, source, environment=ONE_RETRY)
+    refused, short, cut, dropped = run_script(
+        forked_python, stand_in, tmp_path, source, environment=ONE_RETRY
+    )
     size = len(run.exports[0].content)
     assert refused == [[], 1]
     assert short == [[size // 2], 0]
@@ -282,7 +305,7 @@ for name in ("refused", "short", "cut", "dropped"):
     assert served == [403, 200, 200, 0, 200]
 
 
-def test_unknown_field_is_recorded(tmp_path: Path) -> None:
+def test_unknown_field_is_recorded(tmp_path: Path, forked_python: ForkedPython) -> None:
     with StandInServer() as server:
         server.add_project("entity", "project")
         source = """
@@ -290,7 +313,7 @@ api = wandb.Api()
 query = 'query Odd { project(name: "project", entityName: "entity") { colour } }'
 emit(describe(lambda: api._service_api.execute_graphql(query)))
 """
-        [[kind, text]] = run_script(server, tmp_path, source)
+        [[kind, text]] = run_script(forked_python, server, tmp_path, source)
         assert kind == "WandbApiFailedError"
         assert "Project.colour" in text
         assert server.unknown_operations == ["Odd: Project.colour"]

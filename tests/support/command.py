@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from tests.support.syncing import json_lines, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from tests.support.forked_python import ForkedPython
     from tests.support.server import Request, StandInServer
+
+COMMAND = "from dr_wandb.cli import main; main()"
 
 LISTING = {"Viewer", "Runs"}
 """Operations that every sync sends: who am I, and which runs are there."""
@@ -65,10 +68,16 @@ class Outcome:
 
 
 class Command:
-    """`wandb-export`, in a place of its own: `home`, `temp` and `cwd` are folders for it alone."""
+    """`wandb-export`, in a place of its own: `home`, `temp` and `cwd` are folders for it alone.
 
-    def __init__(self, server: StandInServer, place: Path) -> None:
+    forked: its calls are forks, which need not import the SDK; if None, each call is a new process.
+    """
+
+    def __init__(
+        self, server: StandInServer, place: Path, forked: ForkedPython | None = None
+    ) -> None:
         self.server = server
+        self._forked = forked
         self.home, self.temp, self.cwd = place / "home", place / "temp", place / "cwd"
         for folder in (self.temp, self.cwd):
             folder.mkdir(parents=True)
@@ -91,16 +100,7 @@ class Command:
         """Call the command with just these arguments."""
         before = len(self.server.requests)
         started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "dr_wandb", *arguments],
-            env={**self.environment, **(env or {})},
-            cwd=self.cwd,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
+        done = self._run(arguments, {**self.environment, **(env or {})}, timeout)
         name = arguments[arguments.index("--name") + 1] if "--name" in arguments else ""
         return Outcome(
             code=done.returncode,
@@ -109,6 +109,24 @@ class Command:
             folder=self.data_root / name,
             requests=tuple(self.server.requests[before:]),
             seconds=time.monotonic() - started,
+        )
+
+    def _run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        if self._forked is not None:
+            return self._forked.run(
+                COMMAND, arguments, env=environment, cwd=self.cwd, timeout=timeout
+            )
+        return subprocess.run(
+            [sys.executable, "-m", "dr_wandb", *arguments],
+            env=environment,
+            cwd=self.cwd,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:

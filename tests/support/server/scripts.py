@@ -1,21 +1,20 @@
 """Run a piece of Python with the real SDK in a process of its own.
 
 wandb-core reads its environment when it starts and is one per process, so a test that wants the
-SDK against its own server needs its own process.
+SDK against its own server needs its own process: a fork of one that has imported it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tests.support.forked_python import ForkedPython
     from tests.support.server.stand_in import StandInServer
 
 _PROLOGUE = """
@@ -32,11 +31,11 @@ import wandb
 
 
 def run_script(
+    forked_python: ForkedPython,
     server: StandInServer,
     home: Path,
     source: str,
     *,
-    python: str = sys.executable,
     timeout_seconds: float = 60.0,
     environment: Mapping[str, str] | None = None,
 ) -> list[Any]:
@@ -46,11 +45,9 @@ def run_script(
     AssertionError with what it wrote to stderr.
     """
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("WANDB")}
-    done = subprocess.run(
-        [python, "-c", _PROLOGUE + source],
+    done = forked_python.run(
+        _PROLOGUE + source,
         env={**inherited, **server.environment(home), **(environment or {})},
-        capture_output=True,
-        text=True,
         timeout=timeout_seconds,
         cwd=home,
     )
