@@ -31,7 +31,7 @@ class View:
             for snapshot in map(json.loads, syncing.lines(self.files, "runs.jsonl"))
         }
         self.runs = {run_id: snapshot["run"] for run_id, snapshot in self.snapshots.items()}
-        self.rows = syncing.rows_in(folder) if self.files else {}
+        self.rows = syncing.rows_of(self.files)
         content = self.files.get("manifest.json")
         self.manifest = None if content is None else _MANIFEST.decode(content)
         self.missing = {} if self.manifest is None else self.manifest.missing_runs
@@ -43,10 +43,15 @@ class View:
     @property
     def contents(self) -> dict[str, bytes]:
         """Return the files that a sync which finds nothing new leaves alone."""
-        return {name: content for name, content in self.files.items() if name != STATE_FILE}
+        return contents_of(self.files)
 
     def of(self, run_id: str) -> tuple[Any, list[bytes]]:
         return self.runs.get(run_id), self.rows.get(run_id, [])
+
+
+def contents_of(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the visible files of an export that a sync which finds nothing new leaves alone."""
+    return {name: content for name, content in files.items() if name != STATE_FILE}
 
 
 def view_at_start(folder: Path) -> View:
