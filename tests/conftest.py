@@ -1,11 +1,19 @@
-"""Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (default), ci, deterministic; the log."""
+"""Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (default), ci, deterministic; the log.
 
+Also what keeps the tests cheap: temporary files in memory, and few collections of garbage.
+"""
+
+import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dr_wandb.cli.gc_tuning import OBJECTS_PER_COLLECTION
 from dr_wandb.shell.progress import LOGGER
 
 _SLOW_MACHINES = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -25,6 +33,26 @@ settings.register_profile(
     suppress_health_check=_SLOW_MACHINES,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+MEMORY = Path("/dev/shm")
+"""A file system in memory, if there is one: the tests make and remove some 100,000 small files."""
+
+ROOM_BYTES = 4 << 30
+"""Free memory without which the tests leave their files on the disk; they need a tenth of it."""
+
+
+def pytest_configure() -> None:
+    """Let temporary files be in memory, unless TMPDIR says where they go."""
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
+        return
+    if shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # asks for TMPDIR again
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage as seldom as the command does: modules and tests are no garbage."""
+    gc.set_threshold(OBJECTS_PER_COLLECTION)
 
 
 @pytest.fixture(autouse=True)
