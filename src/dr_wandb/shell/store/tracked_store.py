@@ -105,6 +105,7 @@ class TrackedRuns(KnownRuns):
         self._read: dict[str, RunTracking] = {}
         self._whole: ChangedRuns | None = None
         self._offsets: dict[str, dict[str, int]] = {}
+        self._rests: list[tuple[int, Rest]] | None = None
         self._resting: dict[str, frozenset[str]] = {}
         self._awake: dict[str, tuple[str, ...]] = {}
         self._totals: dict[str, Total] = {}
@@ -190,10 +191,10 @@ class TrackedRuns(KnownRuns):
 
     def _marks(self, request: ExportRequest | None) -> str:
         """Return the numbers of the rests that hold under a request, as SQL; of all for None."""
-        rests = self._ask("SELECT id, form FROM rest")
-        holding = [
-            mark for mark, form in rests if request is None or _decode_rest(form).under(request)
-        ]
+        if self._rests is None:
+            rests = self._ask("SELECT id, form FROM rest")
+            self._rests = [(mark, _decode_rest(form)) for mark, form in rests]
+        holding = [mark for mark, rest in self._rests if request is None or rest.under(request)]
         return f"({', '.join(map(str, holding))})"
 
     def resting(self, request: ExportRequest | None) -> Set[str]:

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
 from dr_wandb.core.contract.failures import DamagedFile
+from dr_wandb.shell.store.tracked_store import TrackedRuns
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME
@@ -66,3 +68,21 @@ def test_store_of_another_make_is_named_and_can_be_removed(
     store.unlink()
     syncing.sync(source, tmp_path)
     assert syncing.data_of(folder) == before
+
+
+def test_sync_asks_the_store_nothing_twice(
+    source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened for each question: twelve times in a sync that needs seven."""
+    syncing.sync(source, tmp_path)
+    asked: list[tuple[Any, ...]] = []
+    ask = TrackedRuns._ask
+
+    def ask_and_note(runs: TrackedRuns, query: str, values: Iterable[Any] = ()) -> Iterator[Any]:
+        asked.append((id(runs), query, *values))
+        return ask(runs, query, values)
+
+    monkeypatch.setattr(TrackedRuns, "_ask", ask_and_note)
+    syncing.sync(source, tmp_path)
+    assert asked
+    assert sorted(asked) == sorted({*asked})
