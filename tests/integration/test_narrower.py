@@ -192,6 +192,29 @@ def test_rows_of_a_run_that_is_accepted_as_short_stay(exports: Exports, sync_mod
     assert len(exports.rows()) == 11, "it goes on under the selection that its rows have"
 
 
+def test_later_syncs_leave_what_could_not_be_dropped_until_they_are_asked_again(
+    exports: Exports,
+) -> None:
+    run = add_run(exports)
+    lost = run.rows[3:5]
+    exports.sync()
+    accept_as_short(exports, run)
+    held = exports.history()
+    exports.sync(history_selection=last(1), allow_narrower=True)
+    run.line_count_offset = 0
+    for row in lost:
+        run.rows.append(row)
+    run.rows.sort(key=lambda row: row["_step"])
+    for _ in range(2):
+        exports.server.clock.advance(660)
+        again = exports.sync(history_selection=last(1), sync_mode="full_reconcile")
+        assert again.complete
+        assert exports.history() == held, "W&B gives all rows again, and nobody asked to drop any"
+    summary = exports.sync(history_selection=last(1), allow_narrower=True)
+    assert summary.rows_removed == 9
+    assert exports.steps("run") == [9]
+
+
 # --- the command
 
 
