@@ -101,6 +101,14 @@ def test_narrower_selection_that_drops_nothing_needs_no_leave(exports: Exports) 
     assert len(exports.rows()) == 10
 
 
+def test_run_of_which_nothing_is_stored_loses_nothing(exports: Exports) -> None:
+    add_run(exports)
+    exports.sync(history_selection=MISSPELLED)
+    assert exports.rows() == []
+    assert exports.sync(history_selection=last(1)).rows_removed == 0
+    assert exports.steps("run") == [9]
+
+
 def test_other_rows_may_push_stored_ones_out(exports: Exports) -> None:
     """The last three rows with either key may be none of the three that are stored."""
     run = exports.project.add_run("run")

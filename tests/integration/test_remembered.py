@@ -163,6 +163,13 @@ def test_sync_without_the_history_says_how_far_it_is_behind(
         "wandb-export sync n"
     ]
     caplog.clear()
+    exports.project.delete_run(run)
+    lines = messages(exports, caplog, mode="metadata", sync_mode="detect_changes", prune=False)
+    assert lines == [
+        "the history was left as it is, 10 rows behind in 1 run: add --mode history, or use "
+        "wandb-export sync n"
+    ]
+    caplog.clear()
     assert messages(exports, caplog) == []
     assert messages(exports, caplog, name="another", mode="metadata") == [], "it has no history"
 

@@ -76,8 +76,6 @@ def _beyond_limit(rows: NarrowedRows, admitted: int, listed: int | None) -> int:
 
 def with_rows_removed(plan: SyncPlan, removed: Mapping[tuple[str, str], int]) -> SyncPlan:
     """Return a plan with the number of held rows that go. removed: by run id and dataset."""
-    if not removed:
-        return plan
     runs = []
     for run in plan.runs:
         fetches = {
