@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from inspect import signature
@@ -32,6 +33,9 @@ from dr_wandb.core.contract.nearest import nearest
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.version import VERSION
+
+MOMENT_SECONDS = 0.5
+"""How long the end of the process waits for threads that are still running."""
 
 ABOUT = "Export a W&B project to plain files that other programs load without W&B."
 
@@ -141,7 +145,14 @@ def main() -> NoReturn:
 
 
 def _end(code: int) -> NoReturn:
-    """End the process, at once if a thread is still running: else Arrow would abort it."""
+    """End the process, at once if a thread goes on running: else Arrow would abort it.
+
+    The SDK's temporary folders stay if it ends at once, so threads get a moment to end.
+    """
+    until = time.monotonic() + MOMENT_SECONDS
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(max(0, until - time.monotonic()))
     if threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
