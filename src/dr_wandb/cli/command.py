@@ -155,7 +155,7 @@ def _end(code: int) -> NoReturn:
             thread.join(max(0, until - time.monotonic()))
     if threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
+            with suppress(AttributeError, OSError, ValueError):  # None if it could not be written
                 stream.flush()
         os._exit(code)
     sys.exit(code)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dr_wandb import ExportEngine, ExportMode, ExportRequest, SyncMode
-from dr_wandb.cli import run
+from dr_wandb.cli import command, run
 from dr_wandb.core.contract.criteria import Criterion
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
@@ -319,3 +319,14 @@ def test_completion_is_installed_for_the_shell(
     assert capsys.readouterr().out.startswith(f"installed in {tmp_path}")
     (script,) = tmp_path.rglob("completions/wandb-export")
     assert "--allow-narrower" in script.read_text()
+
+
+def test_end_at_once_needs_no_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is None once it could not be written."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("threading.active_count", lambda: 2)
+    monkeypatch.setattr("threading.enumerate", list)
+    monkeypatch.setattr("os._exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        command._end(3)
+    assert ended.value.code == 3
