@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.support.api_exports import Exports
     from tests.support.command import Command
+    from tests.support.forked_python import ForkedPython
     from tests.support.server import Project
 
 RUNS, ROWS = 12, 30
@@ -226,7 +225,7 @@ main()
     "end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name
 )
 def test_sync_after_one_that_was_ended_is_as_if_it_had_not_been(
-    end: signal.Signals, project: Project, command: Command
+    end: signal.Signals, project: Project, command: Command, forked_python: ForkedPython
 ) -> None:
     for number in range(30):
         run = project.add_run(f"run-{number:02d}")
@@ -237,21 +236,19 @@ def test_sync_after_one_that_was_ended_is_as_if_it_had_not_been(
     codes = []
     for _ in range(3):
         before = len(command.server.requests)
-        with subprocess.Popen(
-            [sys.executable, "-c", PROCESSES_FOR_ANYTHING, *arguments, "ended"],
+        ended = forked_python.start(
+            PROCESSES_FOR_ANYTHING,
+            [*arguments, "ended"],
             env=command.environment,
             cwd=command.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as ended:
-            while ended.poll() is None and not any(
-                request.operation == "download" for request in command.server.requests[before:]
-            ):
-                time.sleep(0.01)
-            time.sleep(0.1)
-            ended.send_signal(end)
-        codes.append(ended.returncode)
+        )
+        while ended.poll() is None and not any(
+            request.operation == "download" for request in command.server.requests[before:]
+        ):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        ended.send_signal(end)
+        codes.append(ended.wait(timeout=60))
     assert {*codes} <= {0, 130, -signal.SIGKILL}
     assert command(*arguments, "ended").code == 0
     assert command(*arguments, "alone").code == 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tests.support.forked_python import ForkedPython
+    from tests.support.forked_python import Fork, ForkedPython
     from tests.support.server import Request, StandInServer
 
 COMMAND = "from dr_wandb.cli import main; main()"
@@ -129,8 +129,10 @@ class Command:
             stdin=subprocess.DEVNULL,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes] | Fork:
         """Start the command with just these arguments, and do not wait for it."""
+        if self._forked is not None:
+            return self._forked.start(COMMAND, arguments, env=self.environment, cwd=self.cwd)
         return subprocess.Popen(
             [sys.executable, "-m", "dr_wandb", *arguments],
             env=self.environment,

@@ -8,14 +8,17 @@ show what imports do, nor what Python does at its start.
 import importlib
 import json
 import os
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,38 @@ IMPORTED = (
     "wandb.apis.public",
 )
 FOREIGN = ("WANDB", "DR_WANDB", "XDG", "PYTHON")
+
+
+class Fork:
+    """A process that was forked. It has what tests need of `subprocess.Popen`."""
+
+    def __init__(self, answers: socket.socket) -> None:
+        self._answers = answers
+        self.pid = _number_from(answers)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(timeout=0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended, and return its exit code."""
+        if self.returncode is None:
+            if not select.select([self._answers], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            self.returncode = _number_from(self._answers)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
 
 
 class ForkedPython:
@@ -46,7 +81,27 @@ class ForkedPython:
                 stdin=subprocess.DEVNULL,
             )
         self._socket = mine
-        self._answers = mine.makefile("r")
+
+    def start(
+        self,
+        source: str,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        streams: Sequence[int] | None = None,
+    ) -> Fork:
+        """Run some source, as `subprocess.Popen([python, "-c", source, *arguments])` does.
+
+        streams: the files of its stdout and its stderr, by default nowhere. The process that was
+        started before has to have ended.
+        """
+        asked = {"source": source, "arguments": [*arguments], "env": {**env}, "cwd": str(cwd)}
+        line = json.dumps(asked).encode() + b"\n"
+        with Path(os.devnull).open("wb") as nowhere:
+            socket.send_fds(self._socket, [line[:1]], streams or [nowhere.fileno()] * 2)
+        self._socket.sendall(line[1:])
+        return Fork(self._socket)
 
     def run(
         self,
@@ -59,34 +114,32 @@ class ForkedPython:
     ) -> "subprocess.CompletedProcess[str]":
         """Run some source, as `subprocess.run([python, "-c", source, *arguments])` does."""
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            asked = {"source": source, "arguments": [*arguments], "env": {**env}, "cwd": str(cwd)}
-            line = json.dumps(asked).encode() + b"\n"
-            socket.send_fds(self._socket, [line[:1]], [stdout.fileno(), stderr.fileno()])
-            self._socket.sendall(line[1:])
-            process = int(self._answers.readline())
-            late = threading.Event()
-            timer = threading.Timer(timeout, _kill, [process, late])
-            timer.start()
-            code = int(self._answers.readline())
-            timer.cancel()
-            if late.is_set():
-                raise subprocess.TimeoutExpired(list(arguments), timeout)
+            streams = stdout.fileno(), stderr.fileno()
+            fork = self.start(source, arguments, env=env, cwd=cwd, streams=streams)
+            try:
+                code = fork.wait(timeout)
+            except subprocess.TimeoutExpired:
+                fork.kill()
+                fork.wait(timeout)
+                raise
             texts = []
             for stream in (stdout, stderr):
                 stream.seek(0)
                 texts.append(stream.read().decode())
-        return subprocess.CompletedProcess(list(arguments), code, *texts)
+        return subprocess.CompletedProcess([*arguments], code, *texts)
 
     def close(self) -> None:
         """End the process."""
-        self._answers.close()
         self._socket.close()
         self._process.wait(timeout=60)
 
 
-def _kill(process: int, late: threading.Event) -> None:
-    late.set()
-    os.kill(process, signal.SIGKILL)
+NUMBER = struct.Struct("!q")
+
+
+def _number_from(answers: socket.socket) -> int:
+    number: int = NUMBER.unpack(answers.recv(NUMBER.size, socket.MSG_WAITALL))[0]
+    return number
 
 
 def fork_for_each(asker: socket.socket) -> None:
@@ -106,9 +159,9 @@ def fork_for_each(asker: socket.socket) -> None:
             sys.exit()
         for stream in streams:
             os.close(stream)
-        asker.sendall(f"{process}\n".encode())
+        asker.sendall(NUMBER.pack(process))
         _, status = os.waitpid(process, 0)
-        asker.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        asker.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
 def run_alone(asked: Mapping[str, Any], streams: Sequence[int]) -> None:
