@@ -149,10 +149,12 @@ def _copier(copy: Any, around: Around) -> Any:
 def digest_of(folder: Path) -> str:
     """Return a digest of all names and contents below a folder."""
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        total.update(f"{path.relative_to(folder)}\0{path.is_dir()}\0".encode())
-        if path.is_file():
-            content = path.read_bytes()
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        total.update(f"{os.path.relpath(place, folder)}\0{sorted(files)}\0{folders}\0".encode())
+        for name in sorted(files):
+            path = Path(place, name)
+            content = path.read_bytes() if path.is_file() else b"a link to nothing"
             total.update(f"{len(content)}\0".encode() + content)
     return total.hexdigest()
 
