@@ -4,9 +4,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.changes import ChangedRun, FieldChange, SyncChanges
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.unproven_runs import FailedRun, ShortKind, ShortRun, WaitingRun
-from dr_wandb.core.sync.describe import MOST_NAMED, describe_unproven
+from dr_wandb.core.sync.describe import (
+    MOST_NAMED,
+    describe_changes,
+    describe_plan,
+    describe_unproven,
+)
+from dr_wandb.core.sync.plan import SyncPlan
 from dr_wandb.core.sync.summary import ExportSummary
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
@@ -81,3 +88,22 @@ def test_metadata_files_that_did_not_come_have_a_line_for_each_reason(tmp_path: 
     assert lines[1] == f"the metadata file of run 's00' did not come (no 0); {held}"
     assert lines[-1] == "nor did that of 3 other runs"
     assert len(lines) == MOST_NAMED + 1
+
+
+def test_plan_ends_with_the_stored_rows_that_go() -> None:
+    (line,) = describe_plan(SyncPlan(runs=(), rows_removed=1))
+    assert line.endswith("; 1 stored row dropped or cut by the selection")
+    (line,) = describe_plan(SyncPlan(runs=()))
+    assert "stored row" not in line
+
+
+def test_value_of_an_ended_run_that_did_not_change_is_told_from_one_that_did() -> None:
+    fields = (
+        FieldChange(field="state", old="running", new="finished"),
+        FieldChange(field="summary_metrics.acc", old=0.5, new=0.75),
+        FieldChange(field="summary_metrics.loss", old=0.9, new=0.9),
+    )
+    changes = SyncChanges(at="2026-01-01T00:00:00Z", changed={"run": ChangedRun(fields=fields)})
+    text = "\n".join(describe_changes(changes))
+    assert "summary_metrics.acc 0.5 -> 0.75" in text
+    assert "summary_metrics.loss still 0.9" in text
