@@ -24,9 +24,11 @@ from dr_wandb.core.contract.records import Record, WandbRun
 from dr_wandb.core.contract.scope import RunScope
 
 TERMINAL_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
-STATES = TERMINAL_STATES | {"running", "pending", "preempting"}
 """States of a run whose process has ended. None is final: runs revive. A run in any other state
 counts as alive."""
+
+STATES = TERMINAL_STATES | {"running", "pending", "preempting"}
+"""Every state of a run that W&B has (wandb.sdk.sweeps.run_state of wandb 0.31.0)."""
 
 
 class RunListing(Record, omit_defaults=True, frozen=True, kw_only=True):

@@ -6,7 +6,6 @@ Each has a kind for programs beside its text for people.
 from enum import StrEnum
 
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.unproven_runs import ShortKind
@@ -41,16 +40,11 @@ def lag_of(run: RunTracking) -> Lag | None:
     """Say how far a run's history was behind at the last look at it, None if it was not."""
     if run.missing_since is not None or run.never_held:
         return None
-    part = run.part(HISTORY)
-    held = part.rows
-    if held is None:
+    if run.part(HISTORY).rows is None:
         return Lag(kind=LagKind.NEVER_READ, reason="history never read")
-    if run.seen is None or part.standing in (Standing.SHORT, Standing.WAITING):
-        return None
-    counts = run.seen.counts_of(HISTORY)
-    if part.accounts_for(counts):
-        return None
     behind = rows_behind(run)
+    if behind is None:
+        return None
     if not behind:
         return Lag(kind=LagKind.LOGGED_SINCE, reason="logged since it was read")
     return Lag(kind=LagKind.ROWS, reason=f"{count(behind, 'row')} behind")
