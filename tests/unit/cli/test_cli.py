@@ -61,6 +61,7 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
         *("--sync-mode", "detect_changes", "--runs-per-page", "7", "--timeout-seconds", "9"),
         *("--history-key", "b", "--history-key", "a", "--min-step", "1", "--max-step", "5"),
         *("--max-records", "3", "--include-metadata", "--prune", "--allow-empty"),
+        *("--allow-narrower", "--host-moved", "--moved-from", "before/p"),
         *("--max-rate", "2.5", "--state", "failed", "--state", "crashed", "--tag", "t"),
         *("--group", "g", "--sweep", "s", "--run-id", "r", "--created-after", "2026-01-01"),
         *("--created-before", "2026-02-01T12:00:00+02:00", "--run-filter", '{"config.lr": 1}'),
@@ -78,6 +79,9 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
         include_metadata=True,
         prune=True,
         allow_empty=True,
+        allow_narrower=True,
+        host_moved=True,
+        moved_from="before/p",
         max_rate=2.5,
         scope=RunScope(
             states=("crashed", "failed"),
@@ -90,6 +94,10 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
             filters={"config.lr": 1},
         ),
     )
+    default = request_of("other", "project", "--name", "another")
+    fields = ExportRequest.__struct_fields__
+    same = {field for field in fields if getattr(made, field) == getattr(default, field)}
+    assert same == {"any_project", "extra_datasets"}, "one needs offline files, one has no flag"
 
 
 def scope_of(**fields: Any) -> RunScope:
