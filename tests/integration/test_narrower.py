@@ -5,7 +5,6 @@ Before, `--history-key losss` on an export of 150,000 rows left none of them, wi
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,19 +133,6 @@ def test_run_that_was_made_again_is_no_narrower(exports: Exports) -> None:
 # --- rows that only the export still has
 
 
-def messages(exports: Exports, caplog: pytest.LogCaptureFixture, **fields: Any) -> list[str]:
-    logger = logging.getLogger("dr_wandb")
-    logger.addHandler(caplog.handler)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    try:
-        exports.sync(**fields)
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(caplog.handler)
-    return [record.getMessage() for record in caplog.records]
-
-
 def test_rows_of_a_run_that_is_gone_upstream_stay(
     exports: Exports, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,7 +150,7 @@ def test_rows_of_a_run_that_is_gone_upstream_stay(
     assert all(set(row["metrics"]) == {"loss"} for row in exports.rows("one"))
     assert any(
         text.endswith("does not admit stay in 1 run")
-        for text in messages(exports, caplog, history_selection=LOSS)
+        for text in exports.messages(caplog, history_selection=LOSS)
     )
     exports.sync(history_selection=LOSS, prune=True)
     assert exports.rows("gone") == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,17 +47,6 @@ def again(exports: Exports) -> ExportRequest:
     )
     assert source == "api"
     return replace(request, runs_per_page=exports.per_page)
-
-
-def messages(exports: Exports, caplog: pytest.LogCaptureFixture, **fields: Any) -> list[str]:
-    logger = logging.getLogger("dr_wandb")
-    logger.addHandler(caplog.handler)
-    try:
-        exports.sync(**fields)
-    finally:
-        logger.removeHandler(caplog.handler)
-    warnings = (one.getMessage() for one in caplog.records if one.levelno == logging.WARNING)
-    return list(dict.fromkeys(warnings))
 
 
 # --- what is repeated
@@ -131,7 +119,9 @@ def test_command_syncs_one_export_and_all_of_them(command: Command, project: Pro
     planned = command("sync", "two", "--dry-run", "--quiet")
     assert planned.code == 0
     assert planned.stdout.endswith("request\n")
-    assert command("sync", "--all", "--dry-run", "--quiet").code == 6
+    all_planned = command("sync", "--all", "--dry-run", "--quiet")
+    assert all_planned.code == 6
+    assert all_planned.stdout == "".join(f"two: {line}\n" for line in planned.stdout.splitlines())
     for mistake in (("sync",), ("sync", "one", "--all"), ("sync", "--all", "--data-root", "no")):
         assert command(*mistake).code == 2
 
@@ -155,23 +145,21 @@ def test_sync_without_the_history_says_how_far_it_is_behind(
 ) -> None:
     run = add_run(exports)
     exports.sync()
-    assert messages(exports, caplog, mode="metadata") == [], "nothing is behind"
+    assert exports.warnings(caplog, mode="metadata") == [], "nothing is behind"
     run.log_all({"loss": index} for index in range(3))
     add_run(exports, "new")
-    assert messages(exports, caplog, mode="metadata") == [
+    assert exports.warnings(caplog, mode="metadata") == [
         "the history was left as it is, 13 rows behind in 2 runs: add --mode history, or use "
         "wandb-export sync n"
     ]
-    caplog.clear()
     exports.project.delete_run(run)
-    lines = messages(exports, caplog, mode="metadata", sync_mode="detect_changes", prune=False)
+    lines = exports.warnings(caplog, mode="metadata", sync_mode="detect_changes", prune=False)
     assert lines == [
         "the history was left as it is, 10 rows behind in 1 run: add --mode history, or use "
         "wandb-export sync n"
     ]
-    caplog.clear()
-    assert messages(exports, caplog) == []
-    assert messages(exports, caplog, name="another", mode="metadata") == [], "it has no history"
+    assert exports.warnings(caplog) == []
+    assert exports.warnings(caplog, name="another", mode="metadata") == [], "it has no history"
 
 
 # --- another server

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,18 +11,6 @@ from dr_wandb.core.contract.selection import HistorySelection
 
 if TYPE_CHECKING:
     from tests.support.api_exports import Exports
-
-
-def warnings(exports: Exports, caplog: pytest.LogCaptureFixture, **fields: Any) -> list[str]:
-    caplog.clear()
-    logger = logging.getLogger("dr_wandb")
-    logger.addHandler(caplog.handler)
-    try:
-        exports.sync(**fields)
-    finally:
-        logger.removeHandler(caplog.handler)
-    said = (one.getMessage() for one in caplog.records if one.levelno == logging.WARNING)
-    return list(dict.fromkeys(said))
 
 
 @pytest.fixture
@@ -70,7 +57,7 @@ def test_part_of_a_scope_that_no_run_has_is_named(
     with_runs: Exports, caplog: pytest.LogCaptureFixture, scope: RunScope, lines: list[str]
 ) -> None:
     """W&B lists only the runs of the scope: the names come from a few runs outside of it."""
-    assert warnings(with_runs, caplog, scope=scope) == lines
+    assert with_runs.warnings(caplog, scope=scope) == lines
     assert with_runs.last is not None
     assert with_runs.last.complete
 
@@ -84,12 +71,12 @@ def test_metric_that_no_run_has_is_named_in_every_kind_of_sync(
         "--history-key m0 --history-key m1",
         "--history-key train/los matches no run; did you mean train/loss?",
     ]
-    assert warnings(with_runs, caplog, history_selection=wrong) == lines
+    assert with_runs.warnings(caplog, history_selection=wrong) == lines
     with_runs.server.clock.advance(3 * 86_400)
     with_runs.project.add_run("later").finish()
     with_runs.sync(history_selection=wrong)
-    assert warnings(with_runs, caplog, history_selection=wrong) == [], "most are not listed again"
-    again = warnings(with_runs, caplog, history_selection=wrong, sync_mode="detect_changes")
+    assert with_runs.warnings(caplog, history_selection=wrong) == [], "most are not listed again"
+    again = with_runs.warnings(caplog, history_selection=wrong, sync_mode="detect_changes")
     assert again == lines
 
 
@@ -98,7 +85,7 @@ def test_metric_is_not_missed_before_any_run_has_logged(
 ) -> None:
     exports.project.add_run("run")
     loss = HistorySelection(keys=("loss",))
-    assert warnings(exports, caplog, history_selection=loss) == []
+    assert exports.warnings(caplog, history_selection=loss) == []
 
 
 def test_names_outside_the_scope_are_suggested_from_a_few_pages_only(
@@ -107,6 +94,6 @@ def test_names_outside_the_scope_are_suggested_from_a_few_pages_only(
     for number in range(30):
         exports.project.add_run(f"run-{number:02}", tags=["baseline"])
     exports.per_page = 2
-    lines = warnings(exports, caplog, scope=RunScope(tags=("basline",)))
+    lines = exports.warnings(caplog, scope=RunScope(tags=("basline",)))
     assert lines == ["--tag basline matches no run; did you mean baseline?"]
     assert exports.listing_requests < 6

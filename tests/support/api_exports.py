@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from tests.support.syncing import json_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from dr_wandb.core.sync.plan import SyncPlan
     from dr_wandb.core.sync.summary import ExportSummary
@@ -83,6 +86,29 @@ class Exports:
             self.asked = beyond_listing(sent)
             self.listing_requests = sum(one.operation == "Runs" for one in sent)
         return self.last
+
+    def warnings(self, caplog: pytest.LogCaptureFixture, **fields: Any) -> list[str]:
+        """Sync an export and return what it warned of, each text once."""
+        return [text for level, text in self._logged(caplog, fields) if level == logging.WARNING]
+
+    def messages(self, caplog: pytest.LogCaptureFixture, **fields: Any) -> list[str]:
+        """Sync an export and return its whole log, each text once."""
+        return [text for _, text in self._logged(caplog, fields)]
+
+    def _logged(
+        self, caplog: pytest.LogCaptureFixture, fields: dict[str, Any]
+    ) -> list[tuple[int, str]]:
+        caplog.clear()
+        logger = logging.getLogger("dr_wandb")
+        level = logger.level
+        logger.addHandler(caplog.handler)
+        logger.setLevel(logging.INFO)
+        try:
+            self.sync(**fields)
+        finally:
+            logger.setLevel(level)
+            logger.removeHandler(caplog.handler)
+        return list(dict.fromkeys((one.levelno, one.getMessage()) for one in caplog.records))
 
     def plan(self, name: str = "n", **fields: Any) -> SyncPlan:
         """Return what a sync would do."""

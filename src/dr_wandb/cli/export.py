@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.flags import Folder, How, Mode, ScopeFlags, Several, Switch
-from dr_wandb.cli.help import EXPORT, LEAVE, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE
+from dr_wandb.cli.help import EXPORT, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE, SYNC
 from dr_wandb.cli.output import configure_logging, print_error, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
@@ -27,7 +27,7 @@ def export(
     name: Annotated[str, EXPORT],
     data_root: Annotated[Folder, EXPORT] = Path("./data"),
     mode: Annotated[Mode, EXPORT] = ExportMode.METADATA,
-    sync_mode: Annotated[How, LEAVE] = SyncMode.INCREMENTAL,
+    sync_mode: Annotated[How, SYNC] = SyncMode.INCREMENTAL,
     history_key: Annotated[Several, ROWS] = None,
     min_step: Annotated[int | None, ROWS] = None,
     max_step: Annotated[int | None, ROWS] = None,
@@ -37,9 +37,9 @@ def export(
     include_metadata: Annotated[bool, EXPORT] = False,
     scope_flags: ScopeFlags = None,
     run_filter: Annotated[str | None, RUNS] = None,
-    prune: Annotated[Switch, LEAVE] = False,
-    allow_empty: Annotated[Switch, LEAVE] = False,
-    allow_narrower: Annotated[Switch, LEAVE] = False,
+    prune: Annotated[Switch, SYNC] = False,
+    allow_empty: Annotated[Switch, SYNC] = False,
+    allow_narrower: Annotated[Switch, SYNC] = False,
     max_rate: Annotated[float | None, REQUESTS] = None,
     source: Annotated[str, SOURCE] = "api",
     any_project: Annotated[Switch, SOURCE] = False,
@@ -192,7 +192,7 @@ def report(summary: "ExportSummary", about: str = "") -> int:
     return EXIT_OK if summary.complete else EXIT_PARTIAL
 
 
-def print_plan(request: ExportRequest, source: str, *, as_json: bool) -> int:
+def print_plan(request: ExportRequest, source: str, *, as_json: bool, about: str = "") -> int:
     """Print what a sync would do, and return its exit code."""
     from dr_wandb.core.sync.describe import describe_plan
     from dr_wandb.core.sync.narrowing import check_narrower
@@ -202,7 +202,7 @@ def print_plan(request: ExportRequest, source: str, *, as_json: bool) -> int:
     if as_json:
         print_json(plan)
     else:
-        print_lines(describe_plan(plan))
+        print_lines(f"{about}{line}" for line in describe_plan(plan))
     narrower = check_narrower(request, plan)
     if narrower is not None:
         raise DrWandbError(narrower)

@@ -12,7 +12,7 @@ EXPORT = Parameter(group=Group("What to export", sort_key=1))
 ROWS = Parameter(group=Group("Which rows", sort_key=2))
 RUNS = Parameter(group=Group("Which runs", sort_key=3))
 SOURCE = Parameter(group=Group("Source", sort_key=4))
-LEAVE = Parameter(group=Group("What a sync may do", sort_key=5))
+SYNC = Parameter(group=Group("What a sync may do", sort_key=5))
 REQUESTS = Parameter(group=Group("Requests", sort_key=6))
 OUTPUT = Parameter(group=Group("Output", sort_key=7))
 

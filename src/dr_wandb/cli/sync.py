@@ -85,11 +85,12 @@ def sync(
 
 
 def _sync_one(request: ExportRequest, source: str, *, dry_run: bool, quiet: bool) -> int:
-    """Sync one of several exports; its summary is one line."""
+    """Sync one of several exports; its summary is one line, and every other line has its name."""
     from dr_wandb.core.contract.codec import encode_line
 
+    about = f"{request.name}: "
     if dry_run:
-        return print_plan(request, source, as_json=False)
+        return print_plan(request, source, as_json=False, about=about)
     summary = do_sync(request, source, quiet=quiet)
     print_result(encode_line(summary).decode())
-    return report(summary, f"{request.name}: ")
+    return report(summary, about)
