@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.manifest import Requested as Requested
     from dr_wandb.core.contract.manifest import RequestedDataset as RequestedDataset
     from dr_wandb.core.contract.problems import InvalidRequestError as InvalidRequestError
+    from dr_wandb.core.contract.progress import Progress as Progress
+    from dr_wandb.core.contract.progress import Stage as Stage
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
     from dr_wandb.core.contract.records import RunUser as RunUser
@@ -115,7 +117,6 @@ if TYPE_CHECKING:
     from dr_wandb.shell.inspect.status import read_status as read_status
     from dr_wandb.shell.inspect.verify import compare_with_source as compare_with_source
     from dr_wandb.shell.inspect.verify import verify_export as verify_export
-    from dr_wandb.shell.progress import Progress as Progress
     from dr_wandb.shell.sources.opening import source_opener as source_opener
     from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore
@@ -188,7 +189,7 @@ _HOMES = {
     "OtherHost": "core.contract.failures",
     "PartFetch": "core.sync.plan",
     "PlanKind": "core.sync.plan_kinds",
-    "Progress": "shell.progress",
+    "Progress": "core.contract.progress",
     "Requested": "core.contract.manifest",
     "RequestedDataset": "core.contract.manifest",
     "RowCount": "core.contract.changes",
@@ -209,6 +210,7 @@ _HOMES = {
     "ShortKind": "core.contract.unproven_runs",
     "ShortRun": "core.contract.unproven_runs",
     "Shortage": "core.inspect.shortfalls",
+    "Stage": "core.contract.progress",
     "SyncChanges": "core.contract.changes",
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",

@@ -202,7 +202,7 @@ def test_project_that_is_suddenly_empty_ends_with_a_code_of_its_own(
         assert "1 of the 1 runs of n are no longer listed" in stopped.stderr
         assert "--allow-empty" in stopped.stderr
         assert visible(done.folder) == before
-    pruned = command.history("--prune", "--allow-empty", "--quiet")
+    pruned = command.history("--prune", "--allow-empty", "--quiet", "--json")
     assert (pruned.code, pruned.summary["pruned_count"]) == (0, 1)
     assert (pruned.rows(), pruned.runs()) == ([], [])
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.support.server import Project
 
 SUMMARY_FIELDS = {
+    "requests",
+    "bytes",
     "rows_removed",
     "unread",
     "metadata_failures",
@@ -81,10 +83,13 @@ def test_sync_reports_its_progress_and_leaves_only_the_documented_files(
 
     lines = first.stderr.splitlines()
     assert lines[0] == "Listed 40 runs of entity/project for n"
-    processed = [re.fullmatch(r"Processed (\d+)/40 runs .*", line) for line in lines[1:]]
+    assert lines[-4].startswith("n holds 40 runs, 120 rows, ")
+    assert lines[-3].startswith("this sync: 40 new, 120 rows added; ")
+    assert lines[-1] == "  wandb-export sync n"
+    processed = [re.fullmatch(r"Processed (\d+)/40 runs .*", line) for line in lines[1:-4]]
     assert all(processed)
     assert [int(line[1]) for line in processed if line] == [1, *range(2, 41, 2)]
-    assert lines[-1] == "Processed 40/40 runs (100% complete), 120 rows"
+    assert lines[-5] == "Processed 40/40 runs (100% complete), 120 rows"
 
     assert set(visible(first.folder)) == VISIBLE
     hidden = {path.name for path in first.folder.iterdir() if path.name.startswith(".")}
@@ -112,14 +117,40 @@ def test_log_level_and_quiet_decide_what_is_said(project: Project, command: Comm
     lower = command.sync(env={"DR_WANDB_LOG_LEVEL": "error"})
     assert (lower.code, lower.stderr) == (0, "")
     quiet = command.history("--quiet")
-    assert (quiet.code, quiet.stderr) == (0, "")
-    assert quiet.summary["history_count"] == 6
+    assert (quiet.code, quiet.stderr, quiet.stdout) == (0, "", "")
+    with_json = command.history("--quiet", "--json")
+    assert (with_json.code, with_json.stderr) == (0, "")
+    assert with_json.summary["history_count"] == 6
     (quiet.folder / "history.jsonl").unlink()
     warned = command.history("--quiet")
-    assert warned.code == 0
+    assert (warned.code, warned.stdout) == (0, "")
     assert len(warned.stderr.splitlines()) == 1
     assert "history.jsonl is missing" in warned.stderr
-    assert warned.summary["history_count"] == 6
+
+
+def test_last_words_and_the_number_of_requests_are_those_of_the_server(
+    project: Project, command: Command
+) -> None:
+    build(project, 2)
+    done = command.history()
+    holds, did, *_ = done.stderr.splitlines()[-4:]
+    assert holds.startswith("n holds 2 runs, 6 rows, ")
+    assert did.startswith("this sync: 2 new, 6 rows added; ")
+    sent = [one for one in done.requests if one.operation != "download"]
+    assert done.summary["requests"] == len(sent)
+    assert did.endswith(f", {len(sent)} requests")
+    held = ("runs.jsonl", "history.jsonl", "changes.jsonl")
+    assert done.summary["bytes"] == sum((done.folder / name).stat().st_size for name in held)
+
+
+def test_more_is_said_when_more_is_asked(project: Project, command: Command) -> None:
+    build(project, 2)
+    decisions = command.history("-v").stderr
+    assert "'run-000'" in decisions
+    assert "request Runs" not in decisions
+    requests = command.history("-vv", "--sync-mode", "full_reconcile").stderr
+    assert "request Runs: " in requests
+    assert "request HistoryPage: " in requests
 
 
 def test_dry_run_shows_the_plan_and_writes_nothing(

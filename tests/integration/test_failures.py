@@ -121,7 +121,6 @@ def test_listing_that_fails_leaves_the_export_as_it_was(
             ["e", "p", "--name", "n", "--mode", "history", "--min-step", "5", "--max-step", "4"],
             ["--min-step 5", "--max-step 4"],
         ),
-        (["e", "p", "--name", "n", "--json"], ["--dry-run"]),
         (["e", "p", "--name", "n", "--record", "r", "--dry-run"], ["--record", "--dry-run"]),
         (["e", "p", "--name", "n", "--colour"], ["--colour"]),
         (["e", "p", "q", "--name", "n"], ["q"]),

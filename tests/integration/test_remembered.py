@@ -99,7 +99,7 @@ def test_command_syncs_one_export_and_all_of_them(command: Command, project: Pro
     one = command("sync", "one")
     assert (one.code, one.summary["rows_added"]) == (0, 1)
     run.log({"loss": 3})
-    both = command("sync", "--all", "--quiet")
+    both = command("sync", "--all", "--quiet", "--json")
     assert both.code == 0
     summaries = [json.loads(line) for line in both.stdout.splitlines()]
     assert [(one["name"], one["mode"], one["rows_added"]) for one in summaries] == [
@@ -112,7 +112,7 @@ def test_command_syncs_one_export_and_all_of_them(command: Command, project: Pro
     assert [line for line in lines if not line.startswith(("one: ", "two: "))] == []
     assert any(line.startswith("one: run 'run'") for line in lines), lines
     (command.data_root / "one" / "manifest.json").write_text("{")
-    damaged = command("sync", "--all", "--quiet")
+    damaged = command("sync", "--all", "--quiet", "--json")
     assert damaged.code == 6
     assert damaged.stderr.startswith("one: ")
     assert [json.loads(line)["name"] for line in damaged.stdout.splitlines()] == ["two"]

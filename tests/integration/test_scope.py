@@ -194,7 +194,7 @@ def test_every_flag_of_the_scope_works_and_filters_need_the_api(
 ) -> None:
     add_runs(project)
     for number, (flags, expected) in enumerate(FLAGS):
-        done = command.sync(*flags, "--quiet", name=f"n{number}")
+        done = command.sync(*flags, "--quiet", "--json", name=f"n{number}")
         assert done.code == 0, done.stderr
         assert {line["run"]["run_id"] for line in done.runs()} == expected
     refused = command.sync("--run-filter", '{"a": 1}', "--source", "replay:somewhere")

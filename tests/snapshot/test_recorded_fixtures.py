@@ -166,7 +166,7 @@ def finished_command(*arguments: str) -> Iterator[tuple[dict[str, Any], Path]]:
 
 def test_command_replays_to_the_same_bytes_and_imports_nothing_heavy(tmp_path: Path) -> None:
     replay(tmp_path, **KEYS_AND_WINDOW)
-    arguments = ["demo-lab", "tiny-vision", "--name", NAME, "--mode", "history", "--quiet"]
+    arguments = ["demo-lab", "tiny-vision", "--name", NAME, "--mode", "history", "--json"]
     selection = ["--history-key", "val/loss", "--history-key", "train.loss"]
     window = ["--min-step", "35", "--max-step", "60"]
     source = ["--source", f"replay:{RECORDING}"]

@@ -610,7 +610,7 @@ def test_reader_that_closes_its_pipe_stops_no_sync(tmp_path: Path, pipe: str) ->
 @pytest.mark.parametrize("redirect", [">&-", "> /dev/full"])
 def test_stdout_that_cannot_be_written_is_one_line(tmp_path: Path, redirect: str) -> None:
     recording = "replay:fixtures/recorded/tiny-vision"
-    command = f"{sys.executable} -m dr_wandb demo-lab tiny-vision --name demo --quiet"
+    command = f"{sys.executable} -m dr_wandb demo-lab tiny-vision --name demo --quiet --json"
     done = subprocess.run(
         ["bash", "-c", f"{command} --source {recording} --data-root {tmp_path} {redirect}"],
         capture_output=True,

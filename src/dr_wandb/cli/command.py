@@ -20,7 +20,7 @@ from dr_wandb.cli.export import export
 from dr_wandb.cli.help import EPILOGUE, USAGE, short_help, with_whole_lines
 from dr_wandb.cli.inspect import doctor, status, verify
 from dr_wandb.cli.offline import scan
-from dr_wandb.cli.output import StdoutError, print_error, print_result
+from dr_wandb.cli.output import StdoutError, print_result, print_words
 from dr_wandb.cli.sync import sync
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
@@ -47,6 +47,7 @@ app = App(
     help_on_error=False,
     help_epilogue=EPILOGUE,
     usage=USAGE,
+    suppress_keyboard_interrupt=False,  # else the program ends without a word
 )
 app.default(with_whole_lines(export))
 SUBCOMMANDS = {
@@ -130,7 +131,7 @@ def _hint(tokens: Sequence[str]) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print_error(message)
+    print_words(message.splitlines())
     return code
 
 

@@ -1,12 +1,22 @@
 """`wandb-export ENTITY PROJECT`, also as `wandb-export export ENTITY PROJECT`: one sync."""
 
+import logging
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 from dr_wandb.cli import gc_tuning
-from dr_wandb.cli.flags import Folder, How, Mode, ScopeFlags, Several, Switch
+from dr_wandb.cli.flags import Folder, How, Mode, ScopeFlags, Several, Switch, Verbose
 from dr_wandb.cli.help import EXPORT, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE, SYNC
-from dr_wandb.cli.output import configure_logging, print_error, print_json, print_lines
+from dr_wandb.cli.output import (
+    configure_logging,
+    print_json,
+    print_lines,
+    print_result,
+    print_words,
+    someone_reads,
+)
+from dr_wandb.cli.screen import screen
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode, check_source
@@ -49,11 +59,12 @@ def export(
     dry_run: Annotated[Switch, OUTPUT] = False,
     json: Annotated[Switch, OUTPUT] = False,
     quiet: Annotated[Switch, OUTPUT] = False,
+    verbose: Annotated[Verbose, OUTPUT] = 0,
 ) -> int:
     """Export a W&B project to plain files that other programs load without W&B.
 
-    Run it again to bring the export up to date: each time it fetches only what it must. stdout
-    gets one JSON summary, everything else goes to stderr.
+    Run it again to bring the export up to date: each time it fetches only what it must. stderr
+    says how it goes and how it went; stdout gets one JSON summary if it is no terminal.
 
     Parameters
     ----------
@@ -114,9 +125,11 @@ def export(
     dry_run
         Print what would be done, and write nothing.
     json
-        With `--dry-run`: print the plan as JSON.
+        Print JSON on stdout, also on a terminal: the summary, with `--dry-run` the plan.
     quiet
-        Print only warnings and errors on stderr.
+        Print warnings and errors on stderr, and nothing else: no summary either, without `--json`.
+    verbose
+        Also print decisions and waits on stderr; `-vv`: and each request.
     """
     with all_problems() as attempt:
         selection = attempt(
@@ -148,19 +161,15 @@ def export(
             )
         )
         attempt(lambda: check_source(source, scope, any_project=any_project))
-        attempt(lambda: _check_outputs(dry_run, json, record))
+        attempt(lambda: _check_outputs(dry_run, record))
     assert request is not None
-    configure_logging(quiet)
+    configure_logging(quiet, verbose=verbose)
     if dry_run:
         return print_plan(request, source, as_json=json)
-    summary = do_sync(request, source, record=record, quiet=quiet)
-    print_json(summary)
-    return report(summary)
+    return do_sync(request, source, record=record, as_json=json, quiet=quiet)
 
 
-def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
-    if json and not dry_run:
-        raise InvalidRequestError(["--json needs --dry-run; the summary is JSON anyway"])
+def _check_outputs(dry_run: bool, record: Path | None) -> None:
     if record is not None and dry_run:
         raise InvalidRequestError(
             ["--record writes files, --dry-run writes none: give one of them"]
@@ -168,39 +177,59 @@ def _check_outputs(dry_run: bool, json: bool, record: Path | None) -> None:
 
 
 def do_sync(
-    request: ExportRequest, source: str, *, record: Path | None = None, quiet: bool
+    request: ExportRequest,
+    source: str,
+    *,
+    record: Path | None = None,
+    as_json: bool,
+    quiet: bool,
+    about: str = "",
+) -> int:
+    """Do a sync, show how it goes and what it did, and return its exit code.
+
+    about: written before each line, if this is one of several syncs; its JSON is one line then.
+    """
+    from dr_wandb.core.contract.codec import encode_line
+    from dr_wandb.core.sync.describe import describe_unproven
+    from dr_wandb.core.sync.describe_result import describe_result
+    from dr_wandb.shell.progress import LOGGER
+
+    began = monotonic()
+    summary = _sync(request, source, record=record, quiet=quiet)
+    if as_json or not (quiet or someone_reads()):
+        print_result(encode_line(summary).decode()) if about else print_json(summary)
+    if LOGGER.isEnabledFor(logging.INFO):
+        print_words(describe_result(summary, monotonic() - began), about)
+    else:
+        print_words(describe_unproven(summary), about)
+    return EXIT_OK if summary.complete else EXIT_PARTIAL
+
+
+def _sync(
+    request: ExportRequest, source: str, *, record: Path | None, quiet: bool
 ) -> "ExportSummary":
-    """Do a sync that shows its progress, and return its summary."""
-    from contextlib import nullcontext
+    with screen(quiet) as watched:
+        from dr_wandb.shell.progress import LoggedProgress, say_nothing
+        from dr_wandb.shell.sync.engine import ExportEngine
 
-    from dr_wandb.shell.progress import LoggedProgress, ProgressBar, say_nothing, someone_watches
-    from dr_wandb.shell.sync.engine import ExportEngine
-
-    bar = ProgressBar() if someone_watches() and not quiet else None
-    with bar or nullcontext():
-        progress = say_nothing if quiet else bar or LoggedProgress()
+        progress = say_nothing if quiet else watched or LoggedProgress()
         engine = ExportEngine(request, source=_opener(source), record=record, progress=progress)
         return engine.export()
 
 
-def report(summary: "ExportSummary", about: str = "") -> int:
-    """Name the runs that are not complete on stderr, and return the exit code of a sync."""
-    from dr_wandb.core.sync.describe import describe_unproven
-
-    for line in describe_unproven(summary):
-        print_error(f"{about}{line}")
-    return EXIT_OK if summary.complete else EXIT_PARTIAL
-
-
 def print_plan(request: ExportRequest, source: str, *, as_json: bool, about: str = "") -> int:
     """Print what a sync would do, and return its exit code."""
+    from dr_wandb.core.contract.codec import encode_line
     from dr_wandb.core.sync.describe import describe_plan
     from dr_wandb.core.sync.narrowing import check_narrower
+    from dr_wandb.shell.progress import say_nothing
     from dr_wandb.shell.sync.engine import ExportEngine
 
-    plan = ExportEngine(request, source=_opener(source)).plan()
+    with screen() as watched:
+        progress = watched or say_nothing
+        plan = ExportEngine(request, source=_opener(source), progress=progress).plan()
     if as_json:
-        print_json(plan)
+        print_result(encode_line(plan).decode()) if about else print_json(plan)
     else:
         print_lines(f"{about}{line}" for line in describe_plan(plan))
     narrower = check_narrower(request, plan)

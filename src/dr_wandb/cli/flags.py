@@ -23,6 +23,12 @@ Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 """A flag without a value and without a `--no-` form."""
 
 
+Verbose = Annotated[
+    int, Parameter(name=["--verbose", "-v"], count=True, negative="", show_default=False)
+]
+"""A flag that counts how often it is given, as in `-vv`."""
+
+
 def _as_documented(name: str) -> str:
     return name.lower().replace("-", "_")
 

@@ -36,11 +36,35 @@ def print_result(text: str) -> None:
         raise StdoutError(str(error)) from None
 
 
+def someone_reads() -> bool:
+    """Say whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def print_error(line: str) -> None:
     """Write a line to stderr, if anybody still reads it."""
     from dr_wandb.shell.progress import write_stderr
 
     write_stderr(line)
+
+
+def print_words(lines: Iterable[str], about: str = "") -> None:
+    """Write lines of text to stderr, broken between words if it is a terminal.
+
+    A line that begins with a space is a command to copy: the terminal breaks it.
+    about: written before each line.
+    """
+    from shutil import get_terminal_size
+    from textwrap import wrap
+
+    wide = get_terminal_size().columns if sys.stderr is not None and sys.stderr.isatty() else None
+    for line in lines:
+        whole = f"{about}{line}"
+        if wide is None or len(whole) <= wide or line.startswith(" "):
+            print_error(whole)
+            continue
+        for part in wrap(whole, wide, break_long_words=False, break_on_hyphens=False):
+            print_error(part)
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -59,12 +83,13 @@ class StdoutError(Exception):
     """The result could not be printed."""
 
 
-def configure_logging(quiet: bool, about: str = "") -> None:
-    """Send the log to stderr, at the level that the environment variable names.
+def configure_logging(quiet: bool, about: str = "", *, verbose: int = 0) -> None:
+    """Send the log to stderr, at the level of the flags or that the environment variable names.
 
-    about: written before each line, if the command does several things.
+    about: written before each line, if the command does several things. verbose: 1 for decisions
+    and waits, 2 for requests too.
     """
-    from dr_wandb.shell.progress import LOGGER, StderrHandler
+    from dr_wandb.shell.progress import DECISION, LOGGER, StderrHandler
 
     if not LOGGER.handlers:
         LOGGER.addHandler(StderrHandler())
@@ -72,5 +97,11 @@ def configure_logging(quiet: bool, about: str = "") -> None:
     LOGGER.handlers[0].setFormatter(logging.Formatter(shown))
     wanted = os.environ.get(LOG_LEVEL_VARIABLE, "INFO").strip().upper()
     level = logging.getLevelNamesMapping().get(wanted, logging.INFO)
-    LOGGER.setLevel(max(level, logging.WARNING) if quiet else level)
+    if verbose:
+        level = min(level, DECISION if verbose == 1 else logging.DEBUG)
+    level = max(level, logging.WARNING) if quiet else level
+    LOGGER.setLevel(level)
+    LOGGER.handlers[0].setLevel(level)  # a screen hears more than is printed
     LOGGER.propagate = False
+    logging.getLogger("asyncio").addHandler(logging.NullHandler())
+    # else the SDK's client complains there, on stderr, that its service has ended

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dr_wandb.cli.export import do_sync, print_plan, report
-from dr_wandb.cli.flags import Folder, How, Switch
-from dr_wandb.cli.output import configure_logging, print_error, print_json, print_result
+from dr_wandb.cli.export import do_sync, print_plan
+from dr_wandb.cli.flags import Folder, How, Switch, Verbose
+from dr_wandb.cli.output import configure_logging, print_error
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
@@ -23,7 +23,9 @@ def sync(
     timeout_seconds: int = 120,
     max_rate: float | None = None,
     dry_run: Switch = False,
+    json: Switch = False,
     quiet: Switch = False,
+    verbose: Verbose = 0,
 ) -> int:
     """Bring everything that an export holds up to date, as it was last requested.
 
@@ -46,8 +48,12 @@ def sync(
         Send at most N requests a second.
     dry_run
         Print what would be done, and write nothing.
+    json
+        Print JSON on stdout, also on a terminal: the summary, with `--dry-run` the plan.
     quiet
-        Print only warnings and errors on stderr.
+        Print warnings and errors on stderr, and nothing else: no summary either, without `--json`.
+    verbose
+        Also print decisions and waits on stderr; `-vv`: and each request.
     """
     from dr_wandb.shell.inspect.status import find_exports
     from dr_wandb.shell.store.export_store import ExportStore
@@ -63,34 +69,21 @@ def sync(
             store, sync_mode=sync_mode, timeout_seconds=timeout_seconds, max_rate=max_rate
         )
 
-    configure_logging(quiet)
-    if name is not None:
-        request, source = again(ExportStore(name=name, data_root=data_root))
+    def sync_one(store: ExportStore, about: str = "") -> int:
+        configure_logging(quiet, about, verbose=verbose)
+        request, source = again(store)
         if dry_run:
-            return print_plan(request, source, as_json=False)
-        summary = do_sync(request, source, quiet=quiet)
-        print_json(summary)
-        return report(summary)
+            return print_plan(request, source, as_json=json, about=about)
+        return do_sync(request, source, as_json=json, quiet=quiet, about=about)
+
+    if name is not None:
+        return sync_one(ExportStore(name=name, data_root=data_root))
     codes = set()
     for store in find_exports(data_root):
-        configure_logging(quiet, f"{store.name}: ")
         try:
-            request, source = again(store)
-            codes.add(_sync_one(request, source, dry_run=dry_run, quiet=quiet))
+            codes.add(sync_one(store, f"{store.name}: "))
         except DrWandbError as error:
             print_error(f"{store.name}: {error.failure.describe()}")
             codes.add(error.exit_code)
     codes.discard(EXIT_OK)
     return EXIT_OK if not codes else codes.pop() if len(codes) == 1 else EXIT_PARTIAL
-
-
-def _sync_one(request: ExportRequest, source: str, *, dry_run: bool, quiet: bool) -> int:
-    """Sync one of several exports; its summary is one line, and every other line has its name."""
-    from dr_wandb.core.contract.codec import encode_line
-
-    about = f"{request.name}: "
-    if dry_run:
-        return print_plan(request, source, as_json=False, about=about)
-    summary = do_sync(request, source, quiet=quiet)
-    print_result(encode_line(summary).decode())
-    return report(summary, about)

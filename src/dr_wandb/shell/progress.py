@@ -1,26 +1,28 @@
-"""Show how far a sync is: log lines, or a bar if someone is watching.
+"""The log, and how far a sync is in lines of the log.
 
-The engine calls one function with a value; how it is shown is decided here.
+The engine calls one function with a `Progress`; what shows it is for its caller to choose.
 """
 
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.progress import Progress, Stage
+from dr_wandb.core.contract.wording import count
 
 LOGGER = logging.getLogger("dr_wandb")
 
+DECISION = 15
+"""The level of decisions: why a run is read, what is used again. Shown with `-v`."""
 
-class Progress(Record, frozen=True, kw_only=True):
-    """`done` of `total` runs are finished; `rows` rows came that were not held before."""
+WAITING = 17
+"""The level of short waits, which a terminal shows while they last. Shown with `-v`."""
 
-    done: int
-    total: int
-    rows: int = 0
-
+SECONDS_BETWEEN_LINES = 10.0
 
 ProgressCallback = Callable[[Progress], None]
 
@@ -29,64 +31,67 @@ def say_nothing(progress: Progress) -> None:
     """Ignore progress."""
 
 
-class LoggedProgress:
-    """Logs a line for the first run and for each further 5 %."""
+class Wait(NamedTuple):
+    """A wait from now on: why, and for how long."""
 
-    def __init__(self) -> None:
+    reason: str
+    seconds: float
+
+
+def log_wait(reason: str, seconds: float, level: int = WAITING) -> None:
+    """Log that a request waits from now on."""
+    wait = Wait(reason.rstrip("."), seconds)
+    LOGGER.log(level, "%s: going on in %.1f s", *wait, extra={"wait": wait})
+
+
+def wait_in(record: logging.LogRecord) -> Wait | None:
+    """Return the wait that a log record reports, None if it is about something else."""
+    wait = getattr(record, "wait", None)
+    return wait if isinstance(wait, Wait) else None
+
+
+class LoggedProgress:
+    """Logs a line for the first run and for each further 5 %, and while a listing takes long."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._bucket = -1
+        self._clock = clock
+        self._logged_at: float | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Log a line if one is due."""
-        if not progress.total or not progress.done:
-            return
+        if progress.stage == Stage.LISTING:
+            self._listing(progress)
+        elif progress.stage == Stage.FETCHING and progress.total and progress.done:
+            self._fetching(progress)
+
+    def _listing(self, progress: Progress) -> None:
+        now = self._clock()
+        if self._logged_at is None:
+            self._logged_at = now
+        elif now - self._logged_at >= SECONDS_BETWEEN_LINES:
+            self._logged_at = now
+            LOGGER.info("Listed %s so far", count(progress.done, "run"))
+
+    def _fetching(self, progress: Progress) -> None:
         percent = progress.done * 100 // progress.total
         bucket = percent // 5
-        if progress.done == 1 or bucket > self._bucket:
-            self._bucket = bucket
-            LOGGER.info(
-                "Processed %s/%s runs (%s%% complete), %s rows",
-                progress.done,
-                progress.total,
-                percent,
-                progress.rows,
-            )
-
-
-class ProgressBar:
-    """Draws a bar on stderr from the first progress on. Used as a context manager."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as RichProgress
-
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("runs, {task.fields[rows]:,} rows"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task("Exporting", total=None, rows=0)
-
-    def __enter__(self) -> "ProgressBar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        """Move the bar."""
-        self._bar.start()
-        self._bar.update(
-            self._task, completed=progress.done, total=progress.total, rows=progress.rows
+        if progress.done > 1 and bucket <= self._bucket:
+            return
+        self._bucket = bucket
+        trouble = ((progress.failed, "failed"), (progress.short, "short"))
+        LOGGER.info(
+            "Processed %s/%s runs (%s%% complete), %s rows%s",
+            progress.done,
+            progress.total,
+            percent,
+            progress.rows,
+            "".join(f", {number} {what}" for number, what in trouble if number),
         )
 
 
 class StderrHandler(logging.Handler):
-    """Writes log lines to the current `sys.stderr`, so that a bar drawn there makes room."""
+    """Writes log lines to the current `sys.stderr`, so that a line drawn there makes room."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
@@ -99,8 +104,3 @@ def write_stderr(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - takes all that follows
-
-
-def someone_watches() -> bool:
-    """Say whether stderr is a terminal."""
-    return sys.stderr.isatty()

@@ -173,7 +173,7 @@ def test_mistake_is_reported_in_one_or_two_lines(
 
 def demo(data_root: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     place = ["--data-root", str(data_root)]
-    source = ["--mode", "history", "--source", f"replay:{RECORDING}", "--quiet"]
+    source = ["--mode", "history", "--source", f"replay:{RECORDING}", "--quiet", "--json"]
     assert run(["demo-lab", "tiny-vision", "--name", "demo", *source, *place]) == 0
     capsys.readouterr()
     return place
@@ -313,7 +313,7 @@ def test_modes_are_spelled_in_the_help_as_in_the_documents(
 ) -> None:
     assert run(["sync", "--help"]) == 0
     assert "detect_changes" in capsys.readouterr().out
-    recording = ["--source", f"replay:{RECORDING}", "--data-root", str(tmp_path), "--quiet"]
+    recording = ["--source", f"replay:{RECORDING}", "--data-root", str(tmp_path), "--json"]
     arguments = ["demo-lab", "tiny-vision", "--name", "n", "--sync-mode", spelled, *recording]
     assert run(arguments) == 0
     assert json.loads(capsys.readouterr().out)["sync_mode"] == "detect_changes"

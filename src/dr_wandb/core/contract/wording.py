@@ -40,6 +40,25 @@ def ago(seconds: int | None) -> str:
     return f"{count(seconds, 'second')} ago"
 
 
+def clock_time(seconds: float) -> str:
+    """Say a time as a clock does: `0:07`, `12:30`, `1:02:03`."""
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """Say how long something took: `0.4 s`, `12 s`, `2 min 5 s`, `1 h 2 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def printable(text: str, most: int | None = None) -> str:
     """Return text that stays in its line and cannot steer a terminal, cut to `most` characters."""
     shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

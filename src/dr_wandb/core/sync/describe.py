@@ -23,7 +23,7 @@ def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
     if not numbers[RunAction.FORGET]:  # as is usual
         del numbers[RunAction.FORGET]
     counts = ", ".join(f"{number} {action}" for action, number in numbers.items())
-    lines = [_describe_run(run) for run in plan.runs]
+    lines = [describe_run(run) for run in plan.runs]
     failed = [f"failed   {run.run_id!r}: {printable(run.reason)}" for run in plan.failures]
     counts += f", {len(failed)} failed" if failed else ""
     runs = count(len(lines) + len(failed), "run")
@@ -34,7 +34,8 @@ def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
     return (*lines, *failed, f"{runs}: {counts}; about {requests}{removed}")
 
 
-def _describe_run(run: RunPlan) -> str:
+def describe_run(run: RunPlan) -> str:
+    """Describe in a line of text what a sync does with one run, and why."""
     named = f"{run.action:8} {run.run_id!r}: {run.reason}"
     if not run.fetches:
         return f"{named}; {'metadata file' if run.metadata else 'no request'}"

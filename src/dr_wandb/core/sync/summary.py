@@ -25,11 +25,12 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed once
     they have ended. `rows_added` is the number of rows added to the history file, not counting runs
     that lost rows. `rows_removed` held rows were dropped or lost values, because the selection is
-    narrower than before. `unlisted_count` is the number of runs that W&B counts but did not list.
-    `short` runs brought fewer rows than are listed, `waiting` ones did not bring all held rows. Of
-    `unread` runs a part could not be read; the rest is exported. `refused` are the runs whose
-    history W&B refuses to give, `refusal` is why. The metadata file of `metadata_failures` did not
-    come; a held one stays, and the rest is exported.
+    narrower than before. `requests` were sent to the W&B server; downloads of exported files are
+    not counted. `bytes` is the size of the data files. `unlisted_count` is the number of runs that
+    W&B counts but did not list. `short` runs brought fewer rows than are listed, `waiting` ones did
+    not bring all held rows. Of `unread` runs a part could not be read; the rest is exported.
+    `refused` are the runs whose history W&B refuses to give, `refusal` is why. The metadata file of
+    `metadata_failures` did not come; a held one stays, and the rest is exported.
     """
 
     name: str
@@ -55,6 +56,8 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     unlisted_count: int = 0
     rows_added: int = 0
     rows_removed: int = 0
+    requests: int = 0
+    bytes: int = 0
     failures: tuple[FailedRun, ...] = ()
     short: tuple[ShortRun, ...] = ()
     waiting: tuple[WaitingRun, ...] = ()
@@ -82,6 +85,7 @@ def summarize(
     unlisted: int,
     rows_added: int,
     rows_removed: int,
+    requests: int = 0,
 ) -> ExportSummary:
     """Sum up a sync whose plan was carried out except for the failures. outcomes: of listed runs.
 
@@ -116,6 +120,8 @@ def summarize(
         unlisted_count=unlisted,
         rows_added=rows_added,
         rows_removed=rows_removed,
+        requests=requests,
+        bytes=sum(file.bytes for file in manifest.files.values()),
         failures=tuple(failed[run_id] for run_id in sorted(failed)),
         short=tuple(
             ShortRun(

@@ -219,6 +219,12 @@ def host_of(source: Source) -> str:
     return getattr(source, "host", "")
 
 
+def requests_of(source: Source) -> int:
+    """Return how many requests a source has sent to a W&B server so far."""
+    sent: int = getattr(source, "requests", 0)
+    return sent
+
+
 def name_of(source: Source, export: Path) -> str:
     """Return the name of a source as `--source` takes it, with a path relative to an export."""
     if source.kind not in ("replay", "offline"):

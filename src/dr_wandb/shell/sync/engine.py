@@ -13,12 +13,13 @@ from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.failures import DrWandbError, Failure
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.part import ByteRange
+from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.core.sync.describe import describe_accepted
+from dr_wandb.core.sync.describe import describe_accepted, describe_run
 from dr_wandb.core.sync.left_behind import describe_history_left_behind
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import check_host, requested_before
@@ -28,11 +29,11 @@ from dr_wandb.core.sync.narrowing import (
     count_rows_removed,
     count_wider,
 )
-from dr_wandb.core.sync.plan import SyncPlan, plan_sync
+from dr_wandb.core.sync.plan import RunAction, SyncPlan, plan_sync
 from dr_wandb.core.sync.summary import ExportSummary, summarize
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import SharedExecutor
-from dr_wandb.shell.progress import LOGGER, Progress, ProgressCallback, say_nothing
+from dr_wandb.shell.progress import DECISION, LOGGER, ProgressCallback, say_nothing
 from dr_wandb.shell.sources import (
     WORKERS,
     EarlyRows,
@@ -41,6 +42,7 @@ from dr_wandb.shell.sources import (
     lend,
     listing_mark,
     name_of,
+    requests_of,
     require_datasets,
 )
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
@@ -105,7 +107,7 @@ class ExportEngine:
 
     source: the source of the runs, or a function that opens it; the W&B API by default.
     clock: called once a sync; by default a recording's own time, else the present.
-    progress: called after each run that needed a request.
+    progress: called after each page of the listing, and after each run that needed a request.
     record: a folder to record the source's answers in; the source is closed at the end then.
     workers: how many runs are fetched at once; more for tails, if the source batches them.
     wait: pauses before a further attempt.
@@ -170,7 +172,9 @@ class ExportEngine:
                         if wider := count_wider(request, stored.state):
                             LOGGER.info(ROWS_STAY, count(wider, "run"))
                         sync = PlannedSync(request, stored, listing, plan, source.kind, exported_at)
+                        self._say_planned(plan)
                         results = self._fetch(source, executor, sync, rows, scratch)
+                        requests = requests_of(source)
                 assembler = Assembler(
                     stored, self.request, listed, rows, scratch, exported_at=exported_at
                 )
@@ -191,7 +195,7 @@ class ExportEngine:
         failures = [*listing.failures, *failures_in(results)]
         outcomes = [result.outcome for result in results.values()]
         return self._summarize(
-            plan, listing, failures, outcomes, finished, exported_at, rows_removed
+            plan, listing, failures, outcomes, finished, exported_at, rows_removed, requests
         )
 
     def plan(self) -> SyncPlan:
@@ -277,8 +281,22 @@ class ExportEngine:
             return None if run is None else run.snapshot
 
         with StoredRuns(stored.runs_path, find_byte_range) as runs:
-            listing = list_project(source, request, stored.state, listed, runs.get, wait=self._wait)
+            listing = list_project(
+                source,
+                request,
+                stored.state,
+                listed,
+                runs.get,
+                wait=self._wait,
+                progress=self._progress,
+            )
         return replace(listing, mark=listing_mark(source))
+
+    def _say_planned(self, plan: SyncPlan) -> None:
+        if LOGGER.isEnabledFor(DECISION):
+            for run in plan.runs:
+                if run.action != RunAction.REUSE:
+                    LOGGER.log(DECISION, "%s", describe_run(run))
 
     def _say_listed(self, listing: ProjectListing) -> None:
         LOGGER.info(
@@ -312,7 +330,7 @@ class ExportEngine:
             waiting = {job.plan.run_id for job in jobs if dataset in job.plan.fetches}
             if waiting:
                 file.begin(sync.advance(results), waiting)
-        rows = 0
+        progress = Progress(done=0, total=len(jobs))
         executor.start(processes_for(source, jobs))
         with closing(
             Fetcher(
@@ -333,8 +351,15 @@ class ExportEngine:
                 for dataset in job.plan.fetches:
                     file = files[dataset]
                     file.decide(sync.advance_one(result), result.fetched.get(dataset))
-                rows += result.rows_added
-                self._progress(Progress(done=done, total=len(jobs), rows=rows))
+                progress = replace(
+                    progress,
+                    done=done,
+                    rows=progress.rows + result.rows_added,
+                    failed=progress.failed + result.failed,
+                    short=progress.short + result.short,
+                )
+                self._progress(progress)
+        self._progress(replace(progress, stage=Stage.WRITING))
         return results
 
     def _left_behind(self, stored: StoredExport, assembled: Assembled) -> str | None:
@@ -363,6 +388,7 @@ class ExportEngine:
         finished: Finished,
         exported_at: str,
         rows_removed: int,
+        requests: int,
     ) -> ExportSummary:
         return summarize(
             self.request,
@@ -375,6 +401,7 @@ class ExportEngine:
             unlisted=listing.unlisted,
             rows_added=finished.changes.rows_added,
             rows_removed=rows_removed,
+            requests=requests,
         )
 
     def _now(self, source: Source) -> str:

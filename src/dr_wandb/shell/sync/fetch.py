@@ -34,7 +34,7 @@ from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
 from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores
-from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.progress import DECISION, LOGGER, log_wait
 from dr_wandb.shell.sources import (
     EncodableRows,
     FileBatch,
@@ -149,7 +149,8 @@ class Fetcher:
         """Read a part of one run, and again if it fails. read: takes the attempts made."""
         failure = FetchFailure(failure=NEVER_TRIED)
         for attempt in range(ATTEMPTS):
-            if attempt:
+            if attempt and not self._stopped.is_set():
+                log_wait(f"run {job.listing.run_id!r}: {failure.failure.reason}", attempt)
                 self._wait(attempt)
             if self._stopped.is_set():
                 break
@@ -179,7 +180,8 @@ class Fetcher:
     def _read_part(self, job: FetchJob, dataset: str, fetch: PartFetch, attempt: int) -> PartResult:
         part, verdict = self._read_and_judge(job, dataset, fetch, attempt)
         if isinstance(verdict, ReadWhole):
-            LOGGER.debug("run %r is read in full: %s", job.listing.run_id, verdict.reason)
+            reason = verdict.reason
+            LOGGER.log(DECISION, "run %r is read in full: %s", job.listing.run_id, reason)
             fetch = PartFetch(
                 window=WHOLE_RUN,
                 kind=verdict.kind,
@@ -243,6 +245,7 @@ class Fetcher:
         serves = self._use_earlier and fetch.kind not in SEEN_AGAIN
         earlier = find_segment(self._folder, header) if serves else None
         if earlier is not None:
+            LOGGER.log(DECISION, "run %r: the rows fetched earlier are used", job.listing.run_id)
             return earlier
         parts = self._batches(dataset, _as_far_as_held(job, dataset), window, attempt)
         with SegmentWriter(self._folder, header) as writer:

@@ -25,11 +25,13 @@ from dr_wandb.core.contract.failures import AccessRefused, DrWandbError, Failure
 from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, RunsById, list_run
 from dr_wandb.core.contract.normalize import normalize_what_reads
+from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.unproven_runs import FailedRun, failed_run
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.left_out import with_stored
 from dr_wandb.core.sync.listing_plan import (
     Answer,
@@ -42,7 +44,7 @@ from dr_wandb.core.sync.listing_plan import (
 )
 from dr_wandb.core.sync.unmatched import SeenNames, find_unmatched, unmatched_scope
 from dr_wandb.shell.background import prefetch_next
-from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.progress import LOGGER, ProgressCallback, log_wait, say_nothing
 from dr_wandb.shell.sources import RawRun, RunPage, Source, SourceError
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.project_listing import ProjectListing
@@ -93,6 +95,7 @@ class _ListingSession:
         listed: ListedRunsFile,
         find_stored: FindStored,
         wait: Pause,
+        progress: ProgressCallback,
     ) -> None:
         self.source = source
         self.request = request
@@ -100,6 +103,8 @@ class _ListingSession:
         self.listed = listed
         self.find_stored = find_stored
         self.wait = wait
+        self.progress = progress
+        self.seen: set[str] = set()
         self.runs: dict[str, RunListing] = {}
         self.broken: dict[str, RunFailure] = {}
         self.inside: set[str] = set()
@@ -123,7 +128,7 @@ class _ListingSession:
                 if attempt == ATTEMPTS or not error.retryable:
                     raise DrWandbError(self._why_not_listed(error)) from error
                 answered |= listed
-                self.wait(attempt)
+                self.pause(attempt, str(error))
                 continue
             answer = judge_answer(pages, len(listed))
             if answer != Answer.INCOMPLETE:
@@ -132,11 +137,16 @@ class _ListingSession:
             answered |= listed
             missing = count_missing(pages, len(answered))
             if attempt < ATTEMPTS:
-                self.wait(attempt)
+                self.pause(attempt, "runs are missing in the listing")
         self._keep(answered)
         if isinstance(query, EveryRun):
             self._everything_is_listed(answered, certain=missing == 0)
         return missing
+
+    def pause(self, attempts: int, reason: str) -> None:
+        """Wait before a further attempt."""
+        log_wait(reason, attempts)
+        self.wait(attempts)
 
     def _why_not_listed(self, error: SourceError) -> Failure:
         if error.refused:
@@ -155,6 +165,9 @@ class _ListingSession:
                 listed[run_id] = _ListedRun(None, broken=why)
             if not isinstance(query, RunsById):
                 self.total = page.total if page.total is not None else self.total
+            self.seen |= listed.keys()
+            total = self.total or 0
+            self.progress(Progress(stage=Stage.LISTING, done=len(self.seen), total=total))
             yield page
 
     def _take(
@@ -233,7 +246,7 @@ class _ListingSession:
         for attempt in range(1, ATTEMPTS):
             if not self.broken:
                 return
-            self.wait(attempt)
+            self.pause(attempt, f"{count(len(self.broken), 'run')} cannot be read in the listing")
             self.ask(RunsById(run_ids=tuple(sorted(self.broken))))
 
     def ask_all(self, queries: Iterable[ListingQuery]) -> tuple[int | None, set[str]]:
@@ -281,6 +294,7 @@ def list_project(
     find_stored: FindStored,
     *,
     wait: Pause = pause,
+    progress: ProgressCallback = say_nothing,
 ) -> ProjectListing:
     """List the runs that the listing plan names, and all runs if the counts disagree.
 
@@ -288,7 +302,7 @@ def list_project(
 
     Raises DrWandbError if the source gives no listing.
     """
-    session = _ListingSession(source, request, state, listed, find_stored, wait)
+    session = _ListingSession(source, request, state, listed, find_stored, wait, progress)
     everything = EveryRun(scope=request.scope)
     queries = (everything,) if source.lists_at_once else plan_listing(request, state).queries
     missing, asked = session.ask_all(queries)

@@ -26,6 +26,17 @@ class RunResult(Record, frozen=True, kw_only=True):
         """Return how many rows came that were not held before."""
         return sum(part.added for part in self.fetched.values())
 
+    @property
+    def failed(self) -> bool:
+        """Say whether something could not be read that W&B does not refuse to give."""
+        return self.outcome.failure is not None and not self.outcome.refused
+
+    @property
+    def short(self) -> bool:
+        """Say whether a part brought fewer rows than are listed."""
+        parts = self.outcome.parts.values()
+        return any(part.judged is not None and part.judged.short is not None for part in parts)
+
 
 def unfetched(listing: ProjectListing) -> dict[str, RunResult]:
     """Return the results of a sync that fetches nothing beyond the listing."""
@@ -68,5 +79,5 @@ def _outcome_of(part: PartResult) -> PartOutcome:
 def failures_in(results: Mapping[str, RunResult]) -> Iterator[FailedRun]:
     """Yield the runs that could not be fetched, except those that were refused."""
     for run_id, result in results.items():
-        if result.outcome.failure is not None and not result.outcome.refused:
+        if result.outcome.failure is not None and result.failed:
             yield failed_run(run_id, result.outcome.failure)

@@ -187,7 +187,6 @@ def test_command_reports_all_problems_at_once(capsys: pytest.CaptureFixture[str]
         "name must be a folder name of its own, not '..'",
         "--runs-per-page must be 1 or more, not 0",
         "source must be api, replay:DIR or offline:DIR, not 'x'",
-        "--json needs --dry-run; the summary is JSON anyway",
     ]
 
 

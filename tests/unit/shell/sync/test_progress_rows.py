@@ -7,7 +7,7 @@ from tests.support import syncing
 from tests.support.memory_source import MemorySource
 
 if TYPE_CHECKING:
-    from dr_wandb.shell.progress import Progress
+    from dr_wandb.core.contract.progress import Progress
 
 
 def rows_told(source: MemorySource, data_root: Path, **fields: object) -> int:

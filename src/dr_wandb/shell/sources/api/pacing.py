@@ -25,7 +25,7 @@ import tenacity
 
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.pace import Pace, note_answer, note_refusal, take_turn, wait_seconds
-from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.progress import LOGGER, Wait, log_wait
 from dr_wandb.shell.sources import SourceError
 
 ATTEMPTS = 5
@@ -44,13 +44,15 @@ LOUD_SECONDS = 5.0
 REMIND_SECONDS = 60.0
 """Holds shorter than LOUD_SECONDS are reported at most once in REMIND_SECONDS."""
 
+THROTTLED = "throttled by W&B"
+
 SDK_RETRY_SECONDS = 1.0
 SDK_ATTEMPTS = 2
 """wandb-core sends a refused request again after SDK_RETRY_SECONDS, unless `Retry-After` says
 otherwise. A refusal that it reports is the last of SDK_ATTEMPTS."""
 
 T = TypeVar("T")
-Wait = Callable[[threading.Condition, float], object]
+WaitOn = Callable[[threading.Condition, float], object]
 
 
 class PassingError(SourceError):
@@ -79,6 +81,7 @@ class _Trouble:
         self.spent = 0.0
         self.waited = 0.0
         self.throttled_at: float | None = None
+        self.reason = ""
 
 
 class Pacer:
@@ -86,6 +89,7 @@ class Pacer:
 
     timeout_seconds: how long one request may go without progress. clock: seconds, monotonic.
     wait: waits on a condition for a number of seconds. chance: returns a number in [0, 1).
+    `requests` is the number of requests sent so far, each further attempt counted too.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Pacer:
         timeout_seconds: float = 120.0,
         patience_seconds: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
-        wait: Wait = threading.Condition.wait,
+        wait: WaitOn = threading.Condition.wait,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._timeout = timeout_seconds
@@ -112,6 +116,7 @@ class Pacer:
         self._on_their_way: list[float] = []
         self._refused_inside_at: float | None = None
         self._waiting_inside = 0
+        self.requests = 0
 
     def send(self, request: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
         """Send a request when it is its turn, and again if that may help.
@@ -134,7 +139,7 @@ class Pacer:
             since = self._clock() if trouble.throttled_at is None else trouble.throttled_at
             waited = self._clock() - since
             raise SourceError(
-                f"throttled by W&B for {waited:.0f} s",
+                f"{THROTTLED} for {waited:.0f} s",
                 error.failure.kind,
                 retryable=False,
                 answered=True,
@@ -168,7 +173,7 @@ class Pacer:
                 and now - reported_at >= REMIND_SECONDS
             ):
                 self._reported_at = now
-                LOGGER.warning("throttled by W&B, still waiting after %.0f s", now - since)
+                LOGGER.warning("%s, still waiting after %.0f s", THROTTLED, now - since)
 
     def close(self) -> None:
         """End every wait; waiting and later requests get a SourceError."""
@@ -186,7 +191,8 @@ class Pacer:
             if trouble.throttled_at is None:
                 trouble.throttled_at = self._clock()
             raise
-        except PassingError:
+        except PassingError as error:
+            trouble.reason = str(error)
             trouble.attempts += 1
             trouble.spent += self._clock() - sent
             raise
@@ -202,6 +208,7 @@ class Pacer:
         Returns the answer and the time it was last sent: inf if wandb-core sent it after a wait.
         """
         with self._changed:
+            self.requests += 1
             self._on_their_way.append(sent)
         refusals, last_sent = 0, sent
         try:
@@ -213,7 +220,7 @@ class Pacer:
         except LateError as error:
             inside = self._refused_inside_at
             if inside is not None and inside >= sent:
-                raise ThrottledError("throttled by W&B") from error
+                raise ThrottledError(THROTTLED) from error
             raise
         except ThrottledError:
             refusals = SDK_ATTEMPTS
@@ -241,7 +248,7 @@ class Pacer:
                     self._pace = take_turn(self._pace, now)
                     return now
                 if self._hopeless(now):
-                    raise ThrottledError("throttled by W&B")
+                    raise ThrottledError(THROTTLED)
                 self._wait(self._changed, max(seconds, 0.0) or SDK_RETRY_SECONDS)
 
     def _note_refusal(self, sent: float, at: float, *, inside: bool = False) -> None:
@@ -263,11 +270,13 @@ class Pacer:
     def _report(self, now: float, more: str) -> None:
         """Log that all requests wait: once for a hold, and at most once a minute for short ones."""
         recently = self._reported_at is not None and now - self._reported_at < REMIND_SECONDS
+        seconds = math.ceil(wait_seconds(self._pace, now))
         if self._pace.hold < LOUD_SECONDS and recently:
+            log_wait(THROTTLED, seconds)
             return
         self._reported_at = now
-        seconds = math.ceil(wait_seconds(self._pace, now))
-        LOGGER.warning("throttled by W&B, waiting %s s%s", seconds, more)
+        wait = {"wait": Wait(THROTTLED, seconds)}
+        LOGGER.warning("%s, waiting %s s%s", THROTTLED, seconds, more, extra=wait)
 
     def _hopeless(self, now: float) -> bool:
         since = self._refused_since
@@ -292,6 +301,8 @@ class Pacer:
 
     def _rest(self, trouble: _Trouble, seconds: float) -> None:
         """Wait before a further attempt of one request; the others continue."""
+        if seconds:
+            log_wait(trouble.reason, seconds)
         trouble.waited += seconds
         trouble.spent += seconds
         with self._changed:

@@ -8,8 +8,11 @@ quarter of an hour (20 tries, wandb 0.31.0). Each request takes its turn with th
 which does the waiting and the retries.
 """
 
+import logging
 import os
+import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +24,8 @@ import wandb
 from dr_wandb.core.contract.failures import DrWandbError, KeyRefused, Unreachable
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
+from dr_wandb.core.contract.wording import size_in_words
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import WORKERS, SourceError
 from dr_wandb.shell.sources.api.addresses import host_of, server_of
 from dr_wandb.shell.sources.api.pacing import Pacer
@@ -105,6 +110,11 @@ class ApiSession:
         return self._handles.borrow()
 
     @property
+    def requests(self) -> int:
+        """Return how many requests were sent so far, each further attempt counted too."""
+        return self._pacer.requests
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Return the API key in use, if there is one."""
         key = getattr(self._api, "api_key", None)
@@ -171,6 +181,7 @@ class ApiSession:
         return self._pacer.send(lambda: self._query(document, variables), attempts=attempts)
 
     def _query(self, document: str, variables: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        began = time.monotonic()
         try:
             with self.service() as service:
                 answer, size = service.execute_graphql(
@@ -178,6 +189,9 @@ class ApiSession:
                 )
         except SDK_ERRORS as error:
             raise self.translate(error) from error
+        if LOGGER.isEnabledFor(logging.DEBUG):
+            took = (time.monotonic() - began) * 1000
+            LOGGER.debug("request %s: %.0f ms, %s", _name(document), took, size_in_words(size))
         if not isinstance(answer, dict):
             reason, kind = "W&B answered without data", RunFailureKind.UNUSABLE_ANSWER
             raise SourceError(reason, kind, answered=True)
@@ -200,6 +214,15 @@ class ApiSession:
         service, self._service = self._service, None
         if service is not None:
             service.give_back()
+
+
+def _name(document: str) -> str:
+    """Return the name of the operation in a GraphQL document."""
+    named = _OPERATION.search(document)
+    return named[1] if named else "without a name"
+
+
+_OPERATION = re.compile(r"query\s+(\w+)")
 
 
 def _decode(text: str) -> tuple[Any, int]:

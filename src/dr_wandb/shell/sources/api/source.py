@@ -83,6 +83,11 @@ class ApiSource:
         return self._session.server
 
     @property
+    def requests(self) -> int:
+        """Return how many requests were sent so far; downloads of exported files not counted."""
+        return self._session.requests
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Return the API key in use."""
         return self._session.secrets

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dr_wandb import ExportEngine
 from dr_wandb.cli.command import run
 from dr_wandb.core.contract.failures import DrWandbError, RunsVanished
-from dr_wandb.shell.progress import Progress
+from dr_wandb.core.contract.progress import Progress
 from dr_wandb.shell.sources.offline.index import INDEX_FILE
 from tests.support.memory_source import MemorySource
 from tests.support.offline_folders import (
