@@ -194,7 +194,7 @@ answers = []
 for flag in ("--version", "--help"):
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
         answers.append([dr_wandb.cli.run([flag]), stdout.getvalue()])
-heavy = ("wandb", "pyarrow", "rich.progress", "numpy", "pandas", "requests")
+heavy = ("wandb", "pyarrow", "rich", "numpy", "pandas", "requests")
 print(json.dumps([answers, [name for name in heavy if name in sys.modules]]))
 """
     done = subprocess.run(

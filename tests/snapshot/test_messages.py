@@ -1,22 +1,19 @@
 """Every message that people may read, in one file, so that it can be reviewed as a whole.
 
-The snapshot holds the help of each command, an example of each failure, and the texts of each
-source file: all that have words in them, docstrings and code apart. They are found in the syntax
-trees. `{...}` stands for a value. Write the file again with `--snapshot-update`.
+The snapshot holds an example of each failure, and the texts of each source file: all that have
+words in them, docstrings and code apart. They are found in the syntax trees. `{...}` stands for a
+value. The help is in files of its own: `test_help.py`. Write the file again with
+`--snapshot-update`.
 """
 
 import ast
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from dr_wandb.cli.command import SUBCOMMANDS
 from tests.support.failure_examples import EXAMPLES
 
 SOURCE = Path(__file__).parents[2] / "src" / "dr_wandb"
@@ -34,20 +31,9 @@ class TextFile(SingleFileSnapshotExtension):
 
 
 def test_messages(snapshot: SnapshotAssertion) -> None:
-    sections = [*_help(), _failures(), *_texts()]
+    sections = [_failures(), *_texts()]
     text = "\n".join(f"== {title}\n\n{body}\n" for title, body in sections)
     assert text == snapshot(name="messages", extension_class=TextFile)
-
-
-def _help() -> Iterator[tuple[str, str]]:
-    """Give the help of each command, from a process of its own: the first help sets the width."""
-    environment = {**os.environ, "COLUMNS": "100"}
-    for arguments in ((), *((name,) for name in SUBCOMMANDS)):
-        command = [sys.executable, "-m", "dr_wandb", *arguments, "--help"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        lines = done.stdout.splitlines()
-        title = " ".join(("wandb-export", *arguments, "--help"))
-        yield title, "\n".join(line.rstrip() for line in lines).strip()
 
 
 def _failures() -> tuple[str, str]:

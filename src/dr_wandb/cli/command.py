@@ -17,10 +17,10 @@ from cyclopts.exceptions import CycloptsError
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
-from dr_wandb.cli.help import EPILOGUE, USAGE, short_help, with_whole_lines
+from dr_wandb.cli.help import FLAGS, full_help, short_help, wants_help
 from dr_wandb.cli.inspect import doctor, status, verify
 from dr_wandb.cli.offline import scan
-from dr_wandb.cli.output import StdoutError, print_result, print_words
+from dr_wandb.cli.output import StdoutError, print_result, print_words, terminal_width
 from dr_wandb.cli.sync import sync
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
@@ -45,19 +45,18 @@ app = App(
     help=ABOUT,
     help_format="plaintext",
     help_on_error=False,
-    help_epilogue=EPILOGUE,
-    usage=USAGE,
+    group_parameters=FLAGS,
     suppress_keyboard_interrupt=False,  # else the program ends without a word
 )
-app.default(with_whole_lines(export))
+app.default(export)
 SUBCOMMANDS = {
     command.__name__: command for command in (export, sync, scan, status, verify, log, diff, doctor)
 }
 for command in SUBCOMMANDS.values():
-    app.command(with_whole_lines(command), help_epilogue="")
+    app.command(command)
 
 
-@app.command(name="--install-completion", help_epilogue="")
+@app.command(name="--install-completion")
 def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -> None:
     """Install completion for a shell, and load it in new ones.
 
@@ -72,10 +71,16 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code. Expected failures are reported in a line or two."""
     tokens = split_address(sys.argv[1:] if arguments is None else arguments)
-    if not tokens:
-        print_result(short_help(ABOUT, SUBCOMMANDS))
-        return EXIT_USAGE
     try:
+        if not tokens:
+            print_result(short_help(ABOUT, SUBCOMMANDS, terminal_width()))
+            return EXIT_USAGE
+        if wants_help(app, tokens):
+            print_result(full_help(app, tokens, terminal_width()))
+            return EXIT_OK
+        if tokens == ["--version"]:  # cyclopts would import all of rich to print it
+            print_result(f"{VERSION}\n")
+            return EXIT_OK
         result: Any = app(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )

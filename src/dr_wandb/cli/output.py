@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.records import Record
 
 LOG_LEVEL_VARIABLE = "DR_WANDB_LOG_LEVEL"
+DEFAULT_WIDTH = 80
 
 
 def print_result(text: str) -> None:
@@ -41,6 +43,17 @@ def someone_reads() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def terminal_width() -> int:
+    """Return how many columns a line may take: `COLUMNS`, or those of the terminal, or else 80."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    for stream in (1, 2, 0):  # a page that goes to a pager is read on the terminal, too
+        with suppress(OSError):
+            return os.get_terminal_size(stream).columns or DEFAULT_WIDTH
+    return DEFAULT_WIDTH
+
+
 def print_error(line: str) -> None:
     """Write a line to stderr, if anybody still reads it."""
     from dr_wandb.shell.progress import write_stderr
@@ -54,10 +67,9 @@ def print_words(lines: Iterable[str], about: str = "") -> None:
     A line that begins with a space is a command to copy: the terminal breaks it.
     about: written before each line.
     """
-    from shutil import get_terminal_size
     from textwrap import wrap
 
-    wide = get_terminal_size().columns if sys.stderr is not None and sys.stderr.isatty() else None
+    wide = terminal_width() if sys.stderr is not None and sys.stderr.isatty() else None
     for line in lines:
         whole = f"{about}{line}"
         if wide is None or len(whole) <= wide or line.startswith(" "):

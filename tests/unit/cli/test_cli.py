@@ -1,9 +1,14 @@
 """The command line: every flag arrives, and mistakes are told in a line or two."""
 
+import fcntl
 import json
+import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ import pytest
 
 from dr_wandb import ExportEngine, ExportMode, ExportRequest, SyncMode
 from dr_wandb.cli import command, run
+from dr_wandb.cli.output import terminal_width
 from dr_wandb.core.contract.criteria import Criterion
 from dr_wandb.core.contract.failures import (
     EXIT_BUG,
@@ -288,7 +294,7 @@ def test_command_ends_with_its_exit_code_while_other_work_goes_on(goes_on: bool)
 def test_help_has_every_flag_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
-    groups = re.findall(r"^╭─ (.+?) ─+╮$", shown, re.MULTILINE)
+    groups = re.findall(r"^(\w.*):$", shown, re.MULTILINE)
     assert groups == [
         "Commands",
         "Arguments",
@@ -299,12 +305,81 @@ def test_help_has_every_flag_in_a_group(capsys: pytest.CaptureFixture[str]) -> N
         "What a sync may do",
         "Requests",
         "Output",
+        "Examples",
+        "Environment",
+        "Exit codes",
     ]
-    for heading in ("Examples:", "Environment:", "Exit codes:"):
-        assert f"\n{heading}\n" in shown
+    arguments = command.app.assemble_argument_collection()
+    for name in (name for argument in arguments if argument.show for name in argument.names):
+        assert re.search(rf"^  (?:\S+, )?{name}\b", shown, re.MULTILINE), name
     codes = {*EXIT_CODES.values(), EXIT_OK, EXIT_BUG, EXIT_PARTIAL, EXIT_UNREADY}
     _, _, listed = shown.partition("Exit codes:\n")
-    assert {int(code) for code in re.findall(r"(?:^ |  )(\d+)  \w", listed, re.MULTILINE)} == codes
+    assert {int(code) for code in re.findall(r"^  (\d+) +\w", listed, re.MULTILINE)} == codes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        (["--help"], "wandb-export ENTITY PROJECT --name NAME"),
+        (["my-team/moe", "--name", "n", "-h"], "wandb-export ENTITY PROJECT --name NAME"),
+        (["--version", "--help"], "wandb-export ENTITY PROJECT --name NAME"),
+        (["-h", "sync"], "wandb-export sync [NAME] [FLAGS]"),
+        (["sync", "moe", "--quiet", "--help"], "wandb-export sync [NAME] [FLAGS]"),
+        (["doctor", "--help"], "wandb-export doctor ENTITY [PROJECT] [FLAGS]"),
+        (["diff", "--help"], "wandb-export diff NAME --since STR [FLAGS]"),
+    ],
+)
+def test_help_is_about_the_command_that_is_named(
+    arguments: list[str], about: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: {about}")
+
+
+def test_word_after_two_hyphens_asks_for_no_help(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["status", "--data-root", str(tmp_path), "--", "--help"]) != 0
+    assert capsys.readouterr().out == ""
+
+
+def test_help_is_as_wide_as_the_terminal_and_has_no_codes_for_it() -> None:
+    """The environment is given: readline, which pytest imports, adds COLUMNS below os.environ."""
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 44, 0, 0))
+    command = [sys.executable, "-m", "dr_wandb", "status", "--help"]
+    subprocess.run(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, timeout=60, check=True
+    )
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "\x1b" not in shown
+    assert 34 < max(map(len, shown.splitlines())) <= 44
+
+
+@pytest.mark.parametrize("columns", ["0", "", "-5", "wide"])
+def test_width_is_80_if_nothing_says_another(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(stream: int) -> os.terminal_size:
+        if stream == 2:
+            return os.terminal_size((0, 0))  # a terminal that does not know it
+        raise OSError(stream)
+
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("os.get_terminal_size", size)
+    assert terminal_width() == 80
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"]])
+def test_help_that_cannot_be_printed_ends_with_a_line(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without arguments it was a traceback."""
+    with monkeypatch.context() as context:
+        context.setattr("sys.stdout", None)
+        code = run(arguments)
+    assert (code, capsys.readouterr().err) == (1, "cannot print to stdout: it is closed\n")
 
 
 @pytest.mark.parametrize("spelled", ["detect_changes", "detect-changes"])
