@@ -16,6 +16,8 @@ from tests.support.command import VISIBLE, Command
 from tests.support.syncing import tree, visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.server import Project
 
 SUMMARY_FIELDS = {
@@ -210,6 +212,22 @@ print(json.dumps([answers, [name for name in heavy if name in sys.modules]]))
     ):
         assert flag in text
     assert heavy == []
+
+
+def test_status_imports_nothing_that_only_a_sync_needs(tmp_path: Path) -> None:
+    source = """
+import sys
+import dr_wandb.cli
+code = dr_wandb.cli.run(["status", "--data-root", sys.argv[1]])
+print([name for name in ("wandb", "pyarrow", "rich", "filelock", "socket") if name in sys.modules])
+sys.exit(code)
+"""
+    (tmp_path / "name").mkdir()
+    (tmp_path / "name" / "state.json").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-c", source, tmp_path], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["[]"]), done.stderr
 
 
 def test_flags_may_come_before_and_after_the_project(project: Project, command: Command) -> None:

@@ -1,14 +1,12 @@
 """One sync at a time for each export."""
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from dr_wandb.core.contract.failures import DrWandbError, Locked
 from dr_wandb.core.contract.records import Record
@@ -39,6 +37,10 @@ def locked(folder: Path) -> Iterator[None]:
     Raises DrWandbError at once if another process has the lock, or if the folder cannot hold an
     export. A process that died has no lock.
     """
+    import socket  # here, as commands that only read need neither
+
+    from filelock import FileLock, Timeout
+
     require_folder(folder)
     for name in (LOCK_FILE, HOLDER_FILE):
         require_own_file(folder / name)
