@@ -221,7 +221,7 @@ class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
 
     def describe(self) -> str:
         return (
-            f"{self.vanished} of the {self.known} runs of {self.name} are no longer listed; "
+            f"{self.vanished:,} of the {self.known:,} runs of {self.name} are no longer listed; "
             "nothing was changed\n"
             "if they were deleted on purpose, sync once with --allow-empty: they are kept and "
             "marked as missing"
@@ -241,7 +241,7 @@ class SelectionNarrower(Failure, tag="selection_narrower", frozen=True, kw_only=
 
     def describe(self) -> str:
         return (
-            f"stored rows of {self.name} would be dropped or lose values ({self.rows_removed} of "
+            f"stored rows of {self.name} would be dropped or lose values ({self.rows_removed:,} of "
             f"them), as this selection ({self.now}) is narrower than the earlier one "
             f"({self.before}); nothing was changed\n"
             "to keep them, give the earlier selection again or use another --name; to drop them, "

@@ -9,8 +9,8 @@ from dr_wandb.core.contract.scope import RunScope, chosen_in
 
 
 def count(number: int, noun: str) -> str:
-    """Say a number of things, as in `1 run` and `2 runs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Say a number of things, as in `1 run` and `1,980 runs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size_in_words(size: int) -> str:

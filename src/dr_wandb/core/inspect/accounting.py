@@ -110,7 +110,7 @@ def _compare_byte_ranges(
         here = found.byte_range if found is not None else None
         has, wanted = here.rows if here else 0, expected.rows if expected else 0
         if _content(here) != _content(expected):
-            problem = f"run {run_id!r} has {count(has, 'line')} here, {wanted} in {STATE_FILE}"
+            problem = f"run {run_id!r} has {count(has, 'line')} here, {wanted:,} in {STATE_FILE}"
             if has == wanted:
                 problem = f"run {run_id!r} has other content here than {STATE_FILE} records"
             if damaged:
@@ -119,7 +119,7 @@ def _compare_byte_ranges(
         if not damaged and here != expected:
             problem = f"run {run_id!r} has another byte range or content in {name}"
             if has != wanted:
-                problem = f"run {run_id!r} has {count(has, 'line')} in {name}, not {wanted}"
+                problem = f"run {run_id!r} has {count(has, 'line')} in {name}, not {wanted:,}"
             findings.add(FindingKind.STATE, STATE_FILE, problem)
 
 
@@ -146,7 +146,7 @@ def _position_problems(
         return
     rows, most = stored.byte_range.rows if stored else 0, held.selection.bounds.max_records
     if rows > held.rows or (most is not None and rows > most):
-        yield f"{rows} rows are stored, more than were received and selected"
+        yield f"{rows:,} rows are stored, more than were received and selected"
 
 
 def _differences(held: Position, stored: Received) -> Iterator[str]:

@@ -88,7 +88,7 @@ class RowsAudit:
         if group is None:
             return
         if group.run_id not in self._run_ids:
-            problem = f"run {group.run_id!r} of these {group.rows} rows is not in {RUNS_FILE}"
+            problem = f"run {group.run_id!r} of these {group.rows:,} rows is not in {RUNS_FILE}"
             self._findings.add(FindingKind.NO_RUN, self._file, problem, group.line)
         self.runs[group.run_id] = group.stored
 

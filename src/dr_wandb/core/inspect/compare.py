@@ -188,13 +188,13 @@ def _reasons_of_rows(
     elif lines > expected:
         yield _doubt(DoubtKind.BEHIND, f"{count(lines - expected, 'row')} behind")
     elif lines < expected:
-        reason = f"W&B lists {lines} lines, but {expected} were read"
+        reason = f"W&B lists {lines:,} lines, but {expected:,} were read"
         yield _doubt(DoubtKind.SHRANK, reason)
     history = checked.rows.get(HISTORY, {}).get(listing.run_id)
     stored = history.byte_range.rows if history is not None else 0
     known = part.stored.rows if part.stored is not None else 0
     if held.selection == EVERYTHING and not stored == known == held.rows:
-        reason = f"{count(stored, 'row')} stored of {held.rows} received"
+        reason = f"{count(stored, 'row')} stored of {held.rows:,} received"
         yield _doubt(DoubtKind.ROWS_MISSING, reason)
     if lines == expected:
         yield from _differences_at_the_end(held, listing)

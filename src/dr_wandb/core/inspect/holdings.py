@@ -101,9 +101,9 @@ def _describe(comparison: Comparison) -> Iterator[str]:
     held, rest = comparison.fully_exported, comparison.not_fully_exported
     yield (
         f"{comparison.name} ({comparison.entity}/{comparison.project}) against "
-        f"{comparison.address} at {comparison.compared_at}: {len(held)} fully exported, "
-        f"{len(rest)} not fully, {len(comparison.not_exported)} not exported, "
-        f"{len(comparison.gone_upstream)} gone upstream"
+        f"{comparison.address} at {comparison.compared_at}: {len(held):,} fully exported, "
+        f"{len(rest):,} not fully, {len(comparison.not_exported):,} not exported, "
+        f"{len(comparison.gone_upstream):,} gone upstream"
     )
     if not comparison.report.sound:
         yield "the export is not sound, so no run in it counts as fully exported:"

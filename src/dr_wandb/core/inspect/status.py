@@ -218,8 +218,8 @@ def _columns(status: ExportStatus) -> tuple[str, ...]:
         status.name,
         f"{status.entity or '?'}/{status.project or '?'}",
         str(status.mode or "?"),
-        str(status.runs),
-        str(status.rows),
+        f"{status.runs:,}",
+        f"{status.rows:,}",
         size_in_words(status.bytes),
         ago(status.looked_seconds_ago),
         ", ".join(_remarks(status)),
@@ -241,4 +241,4 @@ def _remarks(status: ExportStatus) -> Iterator[str]:
         (len(status.out_of_scope), "out of scope"),
     ):
         if number:
-            yield f"{number} {what}"
+            yield f"{number:,} {what}"

@@ -156,7 +156,7 @@ class Findings:
         for file, kind in sorted(self._listed, key=lambda one: (kinds.index(one[1]), one[0])):
             yield from sorted(self._listed[file, kind], key=lambda finding: finding.line or 0)
             if more := self._more.get((file, kind)):
-                problem = f"and {more} more like {'this' if more == 1 else 'these'}"
+                problem = f"and {more:,} more like {'this' if more == 1 else 'these'}"
                 yield Finding(file=file, kind=kind, problem=problem, remedy=REMEDIES[kind])
 
 

@@ -84,7 +84,7 @@ def describe_folder(content: FolderContent) -> tuple[str, ...]:
 def _columns(run: RunOnDisk) -> tuple[str, ...]:
     remarks = [
         *([] if run.whole else ["not whole"]),
-        *([f"{len(run.files)} files"] if len(run.files) > 1 else []),
+        *([f"{len(run.files):,} files"] if len(run.files) > 1 else []),
         *(f"forked from {origin}" for origin in run.forked_from),
     ]
     return (
@@ -92,7 +92,7 @@ def _columns(run: RunOnDisk) -> tuple[str, ...]:
         printable("/".join(filter(None, (run.entity, run.project))) or "-", WIDEST),
         printable(run.name or "-", WIDEST),
         run.state,
-        str(run.rows),
+        f"{run.rows:,}",
         "-" if run.last_step is None else str(run.last_step),
         size_in_words(run.bytes),
         printable(", ".join(remarks), WIDEST),

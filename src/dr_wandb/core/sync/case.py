@@ -269,7 +269,7 @@ class Case:
         """Say how many lines are listed."""
         if self.count is None:
             return "the number of lines is not listed"
-        return f"{self.count} are listed"
+        return f"{self.count:,} are listed"
 
 
 def _end_of(rows: Position) -> tuple[bool, int, float]:

@@ -22,10 +22,10 @@ def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
     numbers = {action: plan.count(action) for action in RunAction}
     if not numbers[RunAction.FORGET]:  # as is usual
         del numbers[RunAction.FORGET]
-    counts = ", ".join(f"{number} {action}" for action, number in numbers.items())
+    counts = ", ".join(f"{number:,} {action}" for action, number in numbers.items())
     lines = [describe_run(run) for run in plan.runs]
     failed = [f"failed   {run.run_id!r}: {printable(run.reason)}" for run in plan.failures]
-    counts += f", {len(failed)} failed" if failed else ""
+    counts += f", {len(failed):,} failed" if failed else ""
     runs = count(len(lines) + len(failed), "run")
     requests = count(plan.requests, "request")
     removed = ""
@@ -91,7 +91,7 @@ def _sum_up(changes: SyncChanges) -> str:
         ),
     )
     rows = ((changes.rows_added, "added"), (changes.rows_removed, "removed"))
-    parts = [f"{number} {what}" for number, what in counts if number]
+    parts = [f"{number:,} {what}" for number, what in counts if number]
     parts += [f"{count(number, 'row')} {what}" for number, what in rows if number]
     return ", ".join(parts) or "nothing changed"
 
@@ -115,12 +115,12 @@ def _details(changes: SyncChanges) -> Iterator[str]:
         what = "rows" if dataset == HISTORY else f"{dataset} rows"
         for run_id, rows in counts.items():
             if run_id not in changes.new:
-                yield f"{what}: {_name(run_id)}: {rows.before} -> {rows.after}"
+                yield f"{what}: {_name(run_id)}: {rows.before:,} -> {rows.after:,}"
 
 
 def _fields(changed: ChangedRun) -> str:
     named = [_field(change) for change in changed.fields]
-    return "; ".join([*named, f"and {changed.more} more"] if changed.more else named)
+    return "; ".join([*named, f"and {changed.more:,} more"] if changed.more else named)
 
 
 def _field(change: FieldChange) -> str:

@@ -87,7 +87,7 @@ def _judge_whole(case: Case) -> Verdict:
         return _rejected(
             case,
             RunFailureKind.OTHER_SOURCE,
-            f"received {case.received.rows} rows, but {case.held_rows} from another source are "
+            f"received {case.received.rows:,} rows, but {case.held_rows:,} from another source are "
             "held; use another --name",
         )
     # The run was rewound, reset or logged again; or a page is missing and its count still fits.
@@ -177,7 +177,7 @@ def _short(case: Case) -> Verdict:
         return _rejected(
             case,
             RunFailureKind.CONFLICT,
-            f"received {case.received.rows} rows without {case.missing_rows} of the held ones; "
+            f"received {case.received.rows:,} rows without {case.missing_rows:,} of the held ones; "
             f"{case.listed}",
             evidence,
         )
@@ -236,7 +236,7 @@ def _behind(case: Case, position: Position, below: int, now: Position) -> Judged
         )
         target, misses = counts, 1
     if misses >= MISSED_SYNCS:
-        reason = f"behind a listing of {target.line_count} lines for too long"
+        reason = f"behind a listing of {count(target.line_count or 0, 'line')} for too long"
         return _read_whole(FetchKind.STALLED, reason)
     evidence = replace(evidence_of(case, Standing.BEHIND), target=target, misses=misses)
     return Judged(

@@ -70,7 +70,7 @@ def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
     return ListingPlan(
         queries=(since, *by_id(unsettled)),
         kind=ListingKind.LATELY,
-        reason=f"runs created since {since.since}, and {len(unsettled)} that are not settled",
+        reason=f"runs created since {since.since}, and {len(unsettled):,} that are not settled",
     )
 
 

@@ -93,7 +93,7 @@ def why_short(case: Case, evidence: Evidence) -> tuple[ShortKind, str]:
     """Say why a run is short: the kind, and the reason for people."""
     if evidence.difference is not None and evidence.difference > 0:
         short_by = count(evidence.difference, "row")
-        reason = f"{short_by} short of the {case.count} listed lines"
+        reason = f"{short_by} short of the {case.count or 0:,} listed lines"
         return ShortKind.FEWER_ROWS, reason
     if not case.reaches_last_step:
         last = case.received.last_step

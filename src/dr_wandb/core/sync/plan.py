@@ -356,15 +356,17 @@ def _plan_advance(position: Position, counts: Counts) -> PartFetch:
         return _whole(FetchKind.UNCOUNTED, "the line count is not known")
     # The run was rewound or reset, or its count was wrong.
     if count < known:
-        return _whole(FetchKind.SHRANK, f"the line count shrank from {known} to {count}")
+        return _whole(FetchKind.SHRANK, f"the line count shrank from {known:,} to {count:,}")
     # It has no steps, none that a tail could begin at, or rows that no tail would bring again.
     if (position.last_step or 0) <= 0 or not position.boundary_rows or position.without_step:
-        return _whole(FetchKind.STEPLESS, f"{count - known} rows behind, with no step to begin at")
+        return _whole(
+            FetchKind.STEPLESS, f"{count - known:,} rows behind, with no step to begin at"
+        )
     assert position.last_step is not None
     if counts.last_step is not None and counts.last_step < position.last_step:
         back = f"the last step went back from {position.last_step} to {counts.last_step}"
         return _whole(FetchKind.REWOUND, back)
-    reason = f"{count - known} rows behind" if count > known else "logged again since"
+    reason = f"{count - known:,} rows behind" if count > known else "logged again since"
     # Rows logged during the read are left to the next sync: they could not be accounted for.
     stop = None if counts.last_step is None else counts.last_step + 1
     window = FetchWindow(start=position.last_step, stop=stop)

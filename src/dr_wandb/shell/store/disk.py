@@ -166,4 +166,4 @@ def gathered(lines: Iterable[bytes], size: int = CHUNK) -> Iterator[tuple[bytes,
 
 
 def _too_short(stream: IO[bytes], missing: int) -> OSError:
-    return OSError(errno.EIO, f"the file is {missing} bytes too short", stream.name)
+    return OSError(errno.EIO, f"the file is {missing:,} bytes too short", stream.name)

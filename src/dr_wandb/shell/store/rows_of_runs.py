@@ -128,4 +128,4 @@ def _name_unknown(unknown: list[str], known: set[str], folder: Path) -> Iterator
     for run_id in unknown[:MOST_NAMED]:
         yield f"{folder} has no run {run_id!r}{did_you_mean(run_id, known)}"
     if more := len(unknown[MOST_NAMED:]):
-        yield f"{folder} has none of {more} more of these runs"
+        yield f"{folder} has none of {more:,} more of these runs"

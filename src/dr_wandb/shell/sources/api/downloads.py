@@ -185,7 +185,7 @@ def ask_for_file(address: str, timeout_seconds: int) -> Exported:
 def _missing(reasons: list[str]) -> SourceError:
     """Return the error for missing files: throttled or passing if one of the reasons is."""
     first = OSError(reasons[0])
-    text = f"{len(reasons)} exported Parquet files could not be downloaded: {reason_of(first)}"
+    text = f"{len(reasons):,} exported Parquet files could not be downloaded: {reason_of(first)}"
     troubles = {trouble_of_text(reason) for reason in reasons}
     if Trouble.THROTTLED in troubles:
         return ThrottledError(text)

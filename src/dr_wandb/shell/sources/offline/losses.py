@@ -32,7 +32,7 @@ def losses_of(
         text = f"at byte {lost.offset}: {lost.reason} ({lost.length} bytes{records})"
         yield FileNotice(name=file.name, kind=NoticeKind.LOST_BYTES, text=text)
     if len(losses) > MOST_REPORTED:
-        text = f"is damaged in {len(losses) - MOST_REPORTED} more byte ranges"
+        text = f"is damaged in {len(losses) - MOST_REPORTED:,} more byte ranges"
         yield FileNotice(name=file.name, kind=NoticeKind.LOST_BYTES, text=text)
     unreadable = reading.fold.unreadable - (before.fold.unreadable if before else 0)
     if unreadable:

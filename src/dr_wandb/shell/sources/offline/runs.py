@@ -95,7 +95,7 @@ class FolderScan:
         if self._closed and not files and not self._unread:
             raise InvalidRequestError(self._closed)
         if hollow:
-            others = f", like {len(hollow) - 1} more" if len(hollow) > 1 else ""
+            others = f", like {len(hollow) - 1:,} more" if len(hollow) > 1 else ""
             name = hollow[0] or clean_text(str(self._folder))
             self._report(name, NoticeKind.HOLLOW, f"{HOLLOW}{others}")
         elif not files and not missed:

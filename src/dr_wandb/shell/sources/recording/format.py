@@ -232,7 +232,7 @@ def read_lines(
     except FileNotFoundError:
         raise damaged(path, "there is no such file") from None
     if number != count:
-        raise damaged(path, f"it has {number} lines, but the recording names {count}")
+        raise damaged(path, f"it has {number:,} lines, but the recording names {count:,}")
 
 
 def read_lines_at(
