@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dr_wandb.cli.flags import Folder, Switch
-from dr_wandb.cli.output import print_json, print_lines, print_result
+from dr_wandb.cli.output import print_json, print_json_line, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK
 from dr_wandb.core.contract.problems import InvalidRequestError
 
@@ -38,17 +38,16 @@ def log(
         return _compact(name, data_root, compact_before, last, as_json=json)
     from collections import deque
 
-    from dr_wandb.core.contract.codec import encode_line
     from dr_wandb.core.sync.describe import describe_changes
     from dr_wandb.shell.inspect.changes import iter_changes
 
     if last is not None and last < 1:
         raise InvalidRequestError([f"last must be 1 or more, not {last}"])
     for changes in deque(iter_changes(name, data_root), last):
-        text = (
-            encode_line(changes).decode() if json else "\n".join((*describe_changes(changes), ""))
-        )
-        print_result(text)
+        if json:
+            print_json_line(changes)
+        else:
+            print_lines(describe_changes(changes))
     return EXIT_OK
 
 

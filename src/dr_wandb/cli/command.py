@@ -33,6 +33,7 @@ from dr_wandb.core.contract.nearest import nearest
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.scope import CRITERIA
 from dr_wandb.core.contract.version import VERSION
+from dr_wandb.core.contract.wording import failure_in_words
 
 MOMENT_SECONDS = 0.5
 """How long the end of the process waits for threads that are still running."""
@@ -87,9 +88,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()) + _hint(tokens), EXIT_USAGE)
     except InvalidRequestError as error:
-        return _fail(as_flags(error.failure.describe()), EXIT_USAGE)
+        return _fail(as_flags(failure_in_words(error.failure)), EXIT_USAGE)
     except DrWandbError as error:
-        return _fail(error.failure.describe(), error.exit_code)
+        return _fail(failure_in_words(error.failure), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; what was fetched is kept for the next sync", EXIT_INTERRUPTED)
     except StdoutError as error:

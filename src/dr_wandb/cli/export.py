@@ -11,8 +11,8 @@ from dr_wandb.cli.help import EXPORT, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE, SYNC
 from dr_wandb.cli.output import (
     configure_logging,
     print_json,
+    print_json_line,
     print_lines,
-    print_result,
     print_words,
     someone_reads,
 )
@@ -189,7 +189,6 @@ def do_sync(
 
     about: written before each line, if this is one of several syncs; its JSON is one line then.
     """
-    from dr_wandb.core.contract.codec import encode_line
     from dr_wandb.core.sync.describe import describe_unproven
     from dr_wandb.core.sync.describe_result import describe_result
     from dr_wandb.shell.progress import LOGGER
@@ -197,7 +196,7 @@ def do_sync(
     began = monotonic()
     summary = _sync(request, source, record=record, quiet=quiet)
     if as_json or not (quiet or someone_reads()):
-        print_result(encode_line(summary).decode()) if about else print_json(summary)
+        print_json_line(summary) if about else print_json(summary)
     if LOGGER.isEnabledFor(logging.INFO):
         print_words(describe_result(summary, monotonic() - began), about)
     else:
@@ -219,7 +218,6 @@ def _sync(
 
 def print_plan(request: ExportRequest, source: str, *, as_json: bool, about: str = "") -> int:
     """Print what a sync would do, and return its exit code."""
-    from dr_wandb.core.contract.codec import encode_line
     from dr_wandb.core.sync.describe import describe_plan
     from dr_wandb.core.sync.narrowing import check_narrower
     from dr_wandb.shell.progress import say_nothing
@@ -229,7 +227,7 @@ def print_plan(request: ExportRequest, source: str, *, as_json: bool, about: str
         progress = watched or say_nothing
         plan = ExportEngine(request, source=_opener(source), progress=progress).plan()
     if as_json:
-        print_result(encode_line(plan).decode()) if about else print_json(plan)
+        print_json_line(plan) if about else print_json(plan)
     else:
         print_lines(f"{about}{line}" for line in describe_plan(plan))
     narrower = check_narrower(request, plan)

@@ -1,4 +1,7 @@
-"""The output of the command: results on stdout, everything else on stderr."""
+"""The output of the command: results on stdout, everything else on stderr.
+
+Text from W&B is escaped here, in each line for people: no command has to remember it.
+"""
 
 import logging
 import os
@@ -7,6 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dr_wandb.core.contract.wording import as_lines, printable_json
 
 if TYPE_CHECKING:
     from dr_wandb.core.contract.records import Record
@@ -55,7 +60,7 @@ def terminal_width() -> int:
 
 
 def print_error(line: str) -> None:
-    """Write a line to stderr, if anybody still reads it."""
+    """Write a line to stderr, if anybody still reads it. Nothing in it can steer a terminal."""
     from dr_wandb.shell.progress import write_stderr
 
     write_stderr(line)
@@ -79,16 +84,36 @@ def print_words(lines: Iterable[str], about: str = "") -> None:
             print_error(part)
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Write lines of text to stdout."""
-    print_result("\n".join((*lines, "")))
+def print_lines(lines: Iterable[str], *, raw: bool = False) -> None:
+    """Write lines of text to stdout, so that nothing in them can steer a terminal, unless `raw`."""
+    print_result("\n".join((*as_lines(lines, raw=raw), "")))
 
 
 def print_json(record: "Record") -> None:
     """Write a JSON document to stdout."""
     from dr_wandb.core.contract.codec import encode_document
 
-    print_result(encode_document(record).decode())
+    _print_json(encode_document(record))
+
+
+def print_json_line(record: "Record") -> None:
+    """Write a JSON document to stdout, in one line."""
+    from dr_wandb.core.contract.codec import encode_line
+
+    _print_json(encode_line(record))
+
+
+def _print_json(document: bytes) -> None:
+    """Write JSON: its exact bytes to a file or a pipe, and to a terminal what cannot steer it."""
+    text = document.decode()
+    print_result(printable_json(text) if _on_terminal() else text)
+
+
+def _on_terminal() -> bool:
+    try:
+        return sys.stdout is not None and sys.stdout.isatty()
+    except ValueError:  # it is closed: printing says so
+        return False
 
 
 class StdoutError(Exception):

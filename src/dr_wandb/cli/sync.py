@@ -11,6 +11,7 @@ from dr_wandb.cli.output import configure_logging, print_error
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.wording import failure_in_words
 
 
 def sync(
@@ -83,7 +84,7 @@ def sync(
         try:
             codes.add(sync_one(store, f"{store.name}: "))
         except DrWandbError as error:
-            print_error(f"{store.name}: {error.failure.describe()}")
+            print_error(f"{store.name}: {failure_in_words(error.failure)}")
             codes.add(error.exit_code)
     codes.discard(EXIT_OK)
     return EXIT_OK if not codes else codes.pop() if len(codes) == 1 else EXIT_PARTIAL

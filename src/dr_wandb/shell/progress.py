@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dr_wandb.core.contract.progress import Progress, Stage
-from dr_wandb.core.contract.wording import count
+from dr_wandb.core.contract.wording import count, printable
 
 LOGGER = logging.getLogger("dr_wandb")
 
@@ -94,13 +94,17 @@ class StderrHandler(logging.Handler):
     """Writes log lines to the current `sys.stderr`, so that a line drawn there makes room."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        write_stderr(self.format(record))
+        """Write one line, or several if a traceback follows."""
+        text = self.format(record)
+        write_stderr(text if record.exc_info else printable(text))
 
 
 def write_stderr(line: str) -> None:
-    """Write a line to stderr, if anybody still reads it: a closed pipe stops no work."""
+    """Write a line to stderr, if anybody still reads it: a closed pipe stops no work.
+
+    Nothing in it can steer a terminal; line breaks stay.
+    """
     try:
-        print(line, file=sys.stderr, flush=True)
+        print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - takes all that follows

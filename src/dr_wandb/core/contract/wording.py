@@ -1,10 +1,13 @@
 """Numbers, sizes, times and scopes in words, for messages to people."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 import msgspec
+from msgspec.structs import asdict, replace
 
+from dr_wandb.core.contract.failures import Failure
 from dr_wandb.core.contract.scope import RunScope, chosen_in
 
 
@@ -61,8 +64,34 @@ def duration(seconds: float) -> str:
 
 def printable(text: str, most: int | None = None) -> str:
     """Return text that stays in its line and cannot steer a terminal, cut to `most` characters."""
-    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
     return shown if most is None or len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def as_lines(lines: Iterable[str], *, raw: bool) -> tuple[str, ...]:
+    """Return lines of text, each as `printable` makes it unless they are wanted `raw`."""
+    return tuple(lines) if raw else tuple(map(printable, lines))
+
+
+def failure_in_words(failure: Failure) -> str:
+    """Describe a failure in its one or two lines, whatever the names and reasons in it hold."""
+    shown = {
+        name: printable(value) if isinstance(value, str) else tuple(map(printable, value))
+        for name, value in asdict(failure).items()
+        if isinstance(value, str | tuple)
+    }
+    return replace(failure, **shown).describe()
+
+
+def printable_json(text: str) -> str:
+    """Return JSON of the same value that cannot steer a terminal, in the same lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text
+    )
 
 
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> tuple[str, ...]:

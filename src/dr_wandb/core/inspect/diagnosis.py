@@ -1,6 +1,7 @@
 """Check whether everything that an export needs is available, as a list of checks."""
 
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.wording import as_lines
 
 
 class Check(Record, frozen=True, kw_only=True):
@@ -33,7 +34,8 @@ class Diagnosis(Record, frozen=True, kw_only=True):
 def describe_diagnosis(diagnosis: Diagnosis) -> tuple[str, ...]:
     """Describe a diagnosis in lines of text, one for each check."""
     width = max((len(check.name) for check in diagnosis.checks), default=0)
-    return tuple(
+    lines = (
         f"{check.name:{width}}  {check.found}: {'ok' if check.ok else check.remedy}"
         for check in diagnosis.checks
     )
+    return as_lines(lines, raw=False)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
-from dr_wandb.core.contract.wording import count, printable, size_in_words, table
+from dr_wandb.core.contract.wording import as_lines, count, printable, size_in_words, table
 
 WIDEST = 80
 """The most characters of a cell of the table."""
@@ -78,7 +78,7 @@ def describe_folder(content: FolderContent) -> tuple[str, ...]:
     lines = table([head, *map(_columns, content.runs)], right={4, 5, 6}) if content.runs else ()
     files = sum(len(run.files) for run in content.runs)
     found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below "
-    return (*lines, *([""] if lines else []), found + printable(content.folder))
+    return as_lines((*lines, *([""] if lines else []), found + content.folder), raw=False)
 
 
 def _columns(run: RunOnDisk) -> tuple[str, ...]:

@@ -153,6 +153,10 @@ MOST_NAMED = 10
 
 def describe_unproven(summary: ExportSummary) -> Iterator[str]:
     """Describe in lines of text what a sync could not read, and what to do about it."""
+    return map(printable, _unproven(summary))
+
+
+def _unproven(summary: ExportSummary) -> Iterator[str]:
     for failed in summary.failures:
         yield f"run {failed.run_id!r} failed: {failed.reason}"
     for run in summary.unread:
