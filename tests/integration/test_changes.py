@@ -215,15 +215,17 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
     run.log_all({"loss": index} for index in range(3))
     command.history()
     first = command("log", "n")
-    assert first.stdout.splitlines()[0].endswith("  1 new, 3 rows added")
-    assert first.stdout.splitlines()[1:] == ["  new: run"]
+    (line,) = first.stdout.splitlines()
+    assert line.endswith("  1 new, 3 rows added")
+    first = command("log", "n", "-v")
+    assert first.stdout.splitlines() == [line, "  new: run"]
 
     run.tags.append("b")
     run.log({"loss": 9})
     run.finish()
     command.history()
     command.history()
-    log = command("log", "n").stdout.splitlines()
+    log = command("log", "n", "--verbose").stdout.splitlines()
     assert log[:2] == first.stdout.splitlines()
     assert log[2].endswith("  1 changed, 1 finished, 1 row added")
     assert "  finished: run (finished)" in log
@@ -242,6 +244,14 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
         "since 2020-01-01T00:00:00Z  1 new, 4 rows added"
     )
     assert "nothing changed" in command("diff", "n", "--since", "2999-01-01").stdout
+    between = ("diff", "n", "--since", lines[0]["at"], "--until", lines[1]["at"])
+    assert command(*between).stdout.splitlines() == [
+        f"since {lines[0]['at']} until {lines[1]['at']}  1 new, 3 rows added",
+        "  new: run",
+    ]
+    assert json.loads(command(*between, "--json").stdout)["new"] == ["run"]
+    later = ("diff", "n", "--since", lines[1]["at"], "--until", "2999-01-01", "--json")
+    assert json.loads(command(*later).stdout) == combined
 
 
 @pytest.mark.parametrize(
@@ -249,9 +259,19 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
     [
         (("log", "nope"), 6, "does not exist"),
         (("diff", "nope", "--since", "2026-01-01"), 6, "does not exist"),
-        (("diff", "nope", "--since", "soon"), 2, "since must be a date or a time, not 'soon'"),
+        (("diff", "nope", "--since", "soon"), 2, "--since must be a date or a time, not 'soon'"),
+        (
+            ("diff", "nope", "--since", "2026-01-01", "--until", "soon"),
+            2,
+            "--until must be a date or a time, not 'soon'",
+        ),
+        (
+            ("diff", "nope", "--since", "2026-01-01", "--until", "2026-01-01T00:00:00Z"),
+            2,
+            "--since 2026-01-01T00:00:00Z is not before --until 2026-01-01T00:00:00Z",
+        ),
         (("log", "../x"), 2, "name must not have a path separator"),
-        (("log", "n", "--last", "0"), 2, "last must be 1 or more"),
+        (("log", "n", "--last", "0"), 2, "--last must be 1 or more"),
         (("log", "nope", "--compact-before", "2026-01-01"), 6, "does not exist"),
         (
             ("log", "n", "--compact-before", "soon"),
@@ -261,7 +281,7 @@ def test_log_and_diff_print_what_changed(project: Project, command: Command) -> 
         (
             ("log", "n", "--compact-before", "2026-01-01", "--last", "1"),
             2,
-            "--compact-before does not go with last",
+            "--compact-before does not go with --last",
         ),
     ],
 )

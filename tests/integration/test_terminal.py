@@ -87,6 +87,7 @@ def test_no_command_lets_a_name_steer_the_terminal(
     call(*export, "--history-key", f"nothing{EVIL}", "--tag", f"t{EVIL}", "--group", EVIL, code=10)
     call(*export, "--history-key", f"nothing{EVIL}", "--tag", f"t{EVIL}", "--dry-run", code=10)
     call("log", "n")
+    call("log", "n", "-v")
     call("diff", "n", "--since", "2020-01-01")
     call("diff", "n", "--since", f"2020{EVIL}", code=2)
     call("doctor", "entity", evil_project.name)

@@ -2,6 +2,9 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from dr_wandb.cli.flags import Folder, Switch
 from dr_wandb.cli.output import print_json, print_json_line, print_lines
@@ -15,10 +18,11 @@ def log(
     *,
     data_root: Folder = Path("./data"),
     last: int | None = None,
+    verbose: Annotated[Switch, Parameter(name=("--verbose", "-v"))] = False,
     compact_before: str | None = None,
     json: Switch = False,
 ) -> int:
-    """Print what each sync changed, oldest first; or make the log smaller.
+    """Print a line for each sync that changed something, oldest first; or make the log smaller.
 
     Parameters
     ----------
@@ -28,6 +32,8 @@ def log(
         The folder that holds the exports.
     last
         Only the last N syncs that changed something.
+    verbose
+        Print below each line the runs and fields that changed.
     compact_before
         Print nothing of it, but fold the lines of the syncs before this date or time into one. What
         they changed together stays known. UTC if no zone is given.
@@ -42,12 +48,12 @@ def log(
     from dr_wandb.shell.inspect.changes import iter_changes
 
     if last is not None and last < 1:
-        raise InvalidRequestError([f"last must be 1 or more, not {last}"])
+        raise InvalidRequestError([f"--last must be 1 or more, not {last}"])
     for changes in deque(iter_changes(name, data_root), last):
         if json:
             print_json_line(changes)
         else:
-            print_lines(describe_changes(changes))
+            print_lines(describe_changes(changes, fields=verbose))
     return EXIT_OK
 
 
@@ -57,9 +63,9 @@ def _compact(
     from dr_wandb.core.sync.describe import describe_compaction
     from dr_wandb.shell.sync.compaction import compact_changes
 
-    _, start = _moment("compact_before", compact_before)
+    _, start = _moment("--compact-before", compact_before)
     if last is not None:
-        raise InvalidRequestError(["compact_before does not go with last"])
+        raise InvalidRequestError(["--compact-before does not go with --last"])
     done = compact_changes(name, data_root, start)
     if as_json:
         print_json(done)
@@ -73,10 +79,11 @@ def diff(
     /,
     *,
     since: str,
+    until: str | None = None,
     data_root: Folder = Path("./data"),
     json: Switch = False,
 ) -> int:
-    """Print the combined changes of all syncs since a date or a time.
+    """Print the combined changes of all syncs since a date or a time, or between two.
 
     Parameters
     ----------
@@ -84,6 +91,8 @@ def diff(
         Name of the export.
     since
         A date or a time; syncs at this time or later count. UTC if no zone is given.
+    until
+        A date or a time; syncs before this time count. Without it, all since the first time.
     data_root
         The folder that holds the exports.
     json
@@ -94,17 +103,22 @@ def diff(
     from dr_wandb.core.sync.describe import describe_changes
     from dr_wandb.shell.inspect.changes import iter_changes
 
-    moment, start = _moment("since", since)
+    moment, start = _moment("--since", since)
+    end_text, end = (None, None) if until is None else _moment("--until", until)
+    if end is not None and start >= end:
+        raise InvalidRequestError(
+            [f"--since {moment} is not before --until {end_text}: no sync can be between them"]
+        )
     lines = (
         changes
         for changes in iter_changes(name, data_root)
-        if (at := instant(changes.at)) is not None and at >= start
+        if (at := instant(changes.at)) is not None and at >= start and (end is None or at < end)
     )
     combined = combine_changes(lines, moment)
     if json:
         print_json(combined)
     else:
-        print_lines(describe_changes(combined, since=True))
+        print_lines(describe_changes(combined, since=True, until=end_text))
     return EXIT_OK
 
 

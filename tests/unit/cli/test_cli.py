@@ -235,8 +235,11 @@ def test_log_and_diff_speak_of_the_same_changes(
     syncing.sync(source, tmp_path)
     place = ["--data-root", str(tmp_path)]
     assert run(["log", NAME, *place]) == 0
+    short = capsys.readouterr().out.splitlines()
+    assert run(["log", NAME, "--verbose", *place]) == 0
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 4
+    assert short == [line for line in told if not line.startswith(" ")]
     assert told[1] == "  new: 'a\\u202eb'"
     assert told[3] == '  changed: \'a\\u202eb\': notes (large); tags ["x"] -> ["y"]'
     assert run(["diff", NAME, "--since", "2020-01-01", *place]) == 0

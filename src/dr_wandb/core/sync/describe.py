@@ -52,14 +52,25 @@ def _describe_fetch(dataset: str, fetch: PartFetch, run: RunPlan) -> str:
     return steps if fetch.reason == run.reason else f"{steps} ({fetch.reason})"
 
 
-def describe_changes(changes: SyncChanges, *, since: bool = False) -> tuple[str, ...]:
-    """Describe in lines of text what one sync changed, or several `since` its time."""
+def describe_changes(
+    changes: SyncChanges,
+    *,
+    since: bool = False,
+    until: str | None = None,
+    fields: bool = True,
+) -> tuple[str, ...]:
+    """Describe in lines of text what one sync changed, or several `since` its time.
+
+    until: the time before which these syncs were. fields: if not, only the line that sums them up.
+    """
     begin = f"since {changes.at}" if since else changes.at
+    begin = begin if until is None else f"{begin} until {until}"
     shown = {run_id: fields_that_differ(changed) for run_id, changed in changes.changed.items()}
     changes = replace(
         changes, changed={run_id: changed for run_id, changed in shown.items() if changed}
     )
-    return (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in _details(changes)))
+    details = _details(changes) if fields else ()
+    return (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in details))
 
 
 def describe_compaction(done: Compaction) -> str:
