@@ -163,10 +163,11 @@ def test_dry_run_shows_the_plan_and_writes_nothing(
     text = started_command.history("--dry-run")
     assert text.code == 0
     lines = text.stdout.splitlines()
-    assert len(lines) == 4
-    assert re.fullmatch(
-        r"new +'run-000': not exported yet; the whole history \(never fetched\)", lines[0]
-    )
+    assert len(lines) == 5
+    assert lines[:2] == [
+        "new: 3 runs",
+        "  'run-000': not exported yet; the whole history (never fetched)",
+    ]
     assert lines[-1].startswith("3 runs: 3 new, 0 refresh, 0 reuse, 0 missing, 0 prune; about ")
     assert text.asked == {}
     assert started_command.left_behind() == before

@@ -690,8 +690,8 @@ def test_metadata_mode_and_a_dry_run_write_no_more_than_they_should(
     plan = alone.export("offline:wandb", "--dry-run")
     assert plan.code == 0
     lines = plan.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines[:2]] == ["new      'many'", "new      'rich'"]
-    assert lines[2].startswith("2 runs: 2 new, 0 refresh")
+    assert [line.split(":")[0] for line in lines[:3]] == ["new", "  'many'", "  'rich'"]
+    assert lines[3].startswith("2 runs: 2 new, 0 refresh")
     assert tree(alone.cwd) == before
     assert alone.export("offline:wandb", mode="metadata").code == 0
     assert alone.files().keys() == {"manifest.json", "state.json", "runs.jsonl", "changes.jsonl"}

@@ -260,5 +260,5 @@ def test_refusal_of_metadata_files_is_one_line_for_all_runs(
     assert "refuses their history" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if "metadata file" in line]) == 1
     assert "without their last metadata file: 12 runs" in command("status", "n").stdout
-    verified = command("verify", "n", "--against-server").stdout
+    verified = command("verify", "n", "--against-server", "--all").stdout
     assert verified.count("its metadata file did not come: HTTP 403") == 12

@@ -79,7 +79,7 @@ def test_no_command_lets_a_name_steer_the_terminal(
     changed.log({f"metric{EVIL}": EVIL})
     changed.finish()
     call(*export, "--dry-run")
-    call("sync", "n", "--dry-run")
+    call("sync", "n", "--dry-run", "--all")
     call("sync", "--all", "--dry-run")
     call("verify", "n", "--against-server", code=3)
     call(*export, "--quiet")
@@ -116,3 +116,20 @@ def test_no_command_lets_a_name_steer_the_terminal(
             assert MUST_NOT_APPEAR.findall(done.stdout) == [], called
             printed += "\\x1b[2J" in done.stdout
     assert printed > 8
+
+
+def test_raw_prints_names_as_they_are(evil_project: Project, command: Command) -> None:
+    export = ("entity", evil_project.name, "--name", "n", "--mode", "history")
+    assert EVIL in command(*export, "--dry-run", "--raw").stdout
+    assert command(*export).code == 0
+    against = ("verify", "n", "--against-server")
+    for arguments in (
+        ("status", "n"),
+        ("log", "n", "-v"),
+        ("diff", "n", "--since", "2020-01-01"),
+        against,
+    ):
+        assert EVIL in command(*arguments, "--raw").stdout
+        assert EVIL not in command(*arguments).stdout
+    assert evil_project.name in command("status", "--raw").stdout
+    assert evil_project.name not in command("status").stdout

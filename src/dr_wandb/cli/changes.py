@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dr_wandb.cli.flags import Folder, Switch
+from dr_wandb.cli.flags import Folder, Raw, Switch
 from dr_wandb.cli.output import print_json, print_json_line, print_lines
 from dr_wandb.core.contract.failures import EXIT_OK
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -20,6 +20,7 @@ def log(
     last: int | None = None,
     verbose: Annotated[Switch, Parameter(name=("--verbose", "-v"))] = False,
     compact_before: str | None = None,
+    raw: Raw = False,
     json: Switch = False,
 ) -> int:
     """Print a line for each sync that changed something, oldest first; or make the log smaller.
@@ -37,6 +38,8 @@ def log(
     compact_before
         Print nothing of it, but fold the lines of the syncs before this date or time into one. What
         they changed together stays known. UTC if no zone is given.
+    raw
+        Print names and values as they are, even if they can steer the terminal.
     json
         Print the lines of `changes.jsonl`; with `--compact-before`, its size before and after.
     """
@@ -53,7 +56,7 @@ def log(
         if json:
             print_json_line(changes)
         else:
-            print_lines(describe_changes(changes, fields=verbose))
+            print_lines(describe_changes(changes, fields=verbose, raw=raw), raw=raw)
     return EXIT_OK
 
 
@@ -81,6 +84,7 @@ def diff(
     since: str,
     until: str | None = None,
     data_root: Folder = Path("./data"),
+    raw: Raw = False,
     json: Switch = False,
 ) -> int:
     """Print the combined changes of all syncs since a date or a time, or between two.
@@ -95,6 +99,8 @@ def diff(
         A date or a time; syncs before this time count. Without it, all since the first time.
     data_root
         The folder that holds the exports.
+    raw
+        Print names and values as they are, even if they can steer the terminal.
     json
         Print one JSON document.
     """
@@ -118,7 +124,7 @@ def diff(
     if json:
         print_json(combined)
     else:
-        print_lines(describe_changes(combined, since=True, until=end_text))
+        print_lines(describe_changes(combined, since=True, until=end_text, raw=raw), raw=raw)
     return EXIT_OK
 
 

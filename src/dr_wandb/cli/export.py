@@ -6,7 +6,18 @@ from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 from dr_wandb.cli import gc_tuning
-from dr_wandb.cli.flags import Folder, How, Mode, ScopeFlags, Several, Switch, Verbose
+from dr_wandb.cli.flags import (
+    REST,
+    Every,
+    Folder,
+    How,
+    Mode,
+    Raw,
+    ScopeFlags,
+    Several,
+    Switch,
+    Verbose,
+)
 from dr_wandb.cli.help import EXPORT, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE, SYNC
 from dr_wandb.cli.output import (
     configure_logging,
@@ -57,6 +68,8 @@ def export(
     moved_from: Annotated[str | None, SOURCE] = None,
     record: Annotated[Folder | None, SOURCE] = None,
     dry_run: Annotated[Switch, OUTPUT] = False,
+    every: Annotated[Every, OUTPUT] = False,
+    raw: Annotated[Raw, OUTPUT] = False,
     json: Annotated[Switch, OUTPUT] = False,
     quiet: Annotated[Switch, OUTPUT] = False,
     verbose: Annotated[Verbose, OUTPUT] = 0,
@@ -124,6 +137,11 @@ def export(
         Record the answers of the source in this folder, for `--source replay:DIR`.
     dry_run
         Print what would be done, and write nothing.
+    every
+        With `--dry-run`: list every run. Without it, ten of a kind are listed and the others
+        counted.
+    raw
+        With `--dry-run`: print names and values as they are, even if they can steer the terminal.
     json
         Print JSON on stdout, also on a terminal: the summary, with `--dry-run` the plan.
     quiet
@@ -162,10 +180,11 @@ def export(
         )
         attempt(lambda: check_source(source, scope, any_project=any_project))
         attempt(lambda: _check_outputs(dry_run, record))
+        attempt(lambda: check_plan_flags(dry_run=dry_run, every=every, raw=raw))
     assert request is not None
     configure_logging(quiet, verbose=verbose)
     if dry_run:
-        return print_plan(request, source, as_json=json)
+        return print_plan(request, source, as_json=json, rest=None if every else REST, raw=raw)
     return do_sync(request, source, record=record, as_json=json, quiet=quiet)
 
 
@@ -174,6 +193,14 @@ def _check_outputs(dry_run: bool, record: Path | None) -> None:
         raise InvalidRequestError(
             ["--record writes files, --dry-run writes none: give one of them"]
         )
+
+
+def check_plan_flags(*, dry_run: bool, every: bool, raw: bool) -> None:
+    """Refuse flags that say how a plan is printed, if none is."""
+    given = [flag for flag, is_given in (("--all", every), ("--raw", raw)) if is_given]
+    if given and not dry_run:
+        needs = "needs --dry-run: it says how the plan is printed"
+        raise InvalidRequestError([f"{flag} {needs}" for flag in given])
 
 
 def do_sync(
@@ -216,8 +243,16 @@ def _sync(
         return engine.export()
 
 
-def print_plan(request: ExportRequest, source: str, *, as_json: bool, about: str = "") -> int:
-    """Print what a sync would do, and return its exit code."""
+def print_plan(
+    request: ExportRequest,
+    source: str,
+    *,
+    as_json: bool,
+    about: str = "",
+    rest: str | None = None,
+    raw: bool = False,
+) -> int:
+    """Print what a sync would do, and return its exit code. rest, raw: as in `describe_plan`."""
     from dr_wandb.core.sync.describe import describe_plan
     from dr_wandb.core.sync.narrowing import check_narrower
     from dr_wandb.shell.progress import say_nothing
@@ -229,7 +264,8 @@ def print_plan(request: ExportRequest, source: str, *, as_json: bool, about: str
     if as_json:
         print_json_line(plan) if about else print_json(plan)
     else:
-        print_lines(f"{about}{line}" for line in describe_plan(plan))
+        lines = describe_plan(plan, rest=rest, raw=raw)
+        print_lines((f"{about}{line}" for line in lines), raw=raw)
     narrower = check_narrower(request, plan)
     if narrower is not None:
         raise DrWandbError(narrower)

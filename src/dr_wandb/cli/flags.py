@@ -22,6 +22,15 @@ Folder = Annotated[Path, Parameter(converter=_expanded)]
 Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 """A flag without a value and without a `--no-` form."""
 
+REST = "--all"
+"""How to see what is cut from a list."""
+
+Every = Annotated[bool, Parameter(name=REST, negative="", show_default=False)]
+"""Print long lists whole. JSON is never cut."""
+
+Raw = Switch
+"""Print names as they are. Otherwise characters that can steer a terminal are escaped."""
+
 
 Verbose = Annotated[
     int, Parameter(name=["--verbose", "-v"], count=True, negative="", show_default=False)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dr_wandb.cli.flags import Folder, Switch
+from dr_wandb.cli.flags import REST, Every, Folder, Raw, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
 from dr_wandb.core.contract.failures import EXIT_DAMAGED, EXIT_OK, EXIT_PARTIAL, EXIT_UNREADY
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -14,6 +14,8 @@ def status(
     /,
     *,
     data_root: Folder = Path("./data"),
+    every: Every = False,
+    raw: Raw = False,
     json: Switch = False,
 ) -> int:
     """Print what is exported, when W&B was last listed, and which runs are behind.
@@ -24,6 +26,10 @@ def status(
         Name of the export; without it, every export below the data root.
     data_root
         The folder that holds the exports.
+    every
+        List every run. Without it, ten of a kind are listed and the others counted.
+    raw
+        Print names and values as they are, even if they can steer the terminal.
     json
         Print JSON: one document for one export, one line for each of several.
     """
@@ -36,7 +42,11 @@ def status(
     now = datetime.now(UTC)
     if name is not None:
         found = read_status(ExportStore(name=name, data_root=data_root), now)
-        print_lines(describe_status(found)) if not json else print_json(found)
+        if json:
+            print_json(found)
+        else:
+            rest = None if every else REST
+            print_lines(describe_status(found, rest=rest, raw=raw), raw=raw)
         return EXIT_OK
     if not data_root.exists():
         raise InvalidRequestError([f"there is no folder {data_root}: give --data-root"])
@@ -45,7 +55,7 @@ def status(
         for one in statuses:
             print_json(one)
     else:
-        print_lines(describe_statuses(statuses))
+        print_lines(describe_statuses(statuses, raw=raw), raw=raw)
     return EXIT_OK
 
 
@@ -58,6 +68,8 @@ def verify(
     source: str = "api",
     timeout_seconds: int = 120,
     max_rate: float | None = None,
+    every: Every = False,
+    raw: Raw = False,
     json: Switch = False,
 ) -> int:
     """Check that an export is complete and undamaged, and list every problem.
@@ -78,6 +90,11 @@ def verify(
         With `--against-server`: give up on a request after N seconds.
     max_rate
         With `--against-server`: send at most N requests a second.
+    every
+        List every problem, and every run. Without it, ten of a kind are listed and the others
+        counted.
+    raw
+        Print names and values as they are, even if they can steer the terminal.
     json
         Print one JSON document.
     """
@@ -90,14 +107,25 @@ def verify(
     check_source(source)
     configure_logging(quiet=json)
     store = ExportStore(name=name, data_root=data_root)
+    rest = None if every else REST
     if not against_server:
-        report = verify_export(store)
-        print_json(report) if json else print_lines(describe_report(report))
+        report = verify_export(store, every=every)
+        if json:
+            print_json(report)
+        else:
+            print_lines(describe_report(report, rest=rest, raw=raw), raw=raw)
         return EXIT_OK if report.sound else EXIT_DAMAGED
     comparison = compare_with_source(
-        store, source_opener(source), timeout_seconds=timeout_seconds, max_rate=max_rate
+        store,
+        source_opener(source),
+        timeout_seconds=timeout_seconds,
+        max_rate=max_rate,
+        every=every,
     )
-    print_json(comparison) if json else print_lines(describe_comparison(comparison))
+    if json:
+        print_json(comparison)
+    else:
+        print_lines(describe_comparison(comparison, rest=rest, raw=raw), raw=raw)
     if not comparison.report.sound:
         return EXIT_DAMAGED
     return EXIT_OK if comparison.level else EXIT_PARTIAL

@@ -1,12 +1,9 @@
 """`wandb-export sync`: bring everything that an export holds up to date."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from dr_wandb.cli.export import do_sync, print_plan
-from dr_wandb.cli.flags import Folder, How, Switch, Verbose
+from dr_wandb.cli.export import check_plan_flags, do_sync, print_plan
+from dr_wandb.cli.flags import Every, Folder, How, Raw, Switch, Verbose
 from dr_wandb.cli.output import configure_logging, print_error
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -18,12 +15,13 @@ def sync(
     name: str | None = None,
     /,
     *,
-    every: Annotated[Switch, Parameter(name="--all")] = False,
+    every: Every = False,
     data_root: Folder = Path("./data"),
     sync_mode: How = SyncMode.INCREMENTAL,
     timeout_seconds: int = 120,
     max_rate: float | None = None,
     dry_run: Switch = False,
+    raw: Raw = False,
     json: Switch = False,
     quiet: Switch = False,
     verbose: Verbose = 0,
@@ -37,8 +35,8 @@ def sync(
     name
         Name of the export.
     every
-        Sync every export below the data root, one after the other. One that fails does not stop
-        the others.
+        Without a name: sync every export below the data root, one after the other. One that
+        fails does not stop the others. With a name and `--dry-run`: list every run of the plan.
     data_root
         The folder that holds the exports.
     sync_mode
@@ -49,6 +47,8 @@ def sync(
         Send at most N requests a second.
     dry_run
         Print what would be done, and write nothing.
+    raw
+        With `--dry-run`: print names and values as they are, even if they can steer the terminal.
     json
         Print JSON on stdout, also on a terminal: the summary, with `--dry-run` the plan.
     quiet
@@ -60,8 +60,9 @@ def sync(
     from dr_wandb.shell.store.export_store import ExportStore
     from dr_wandb.shell.sync.repeat import request_again
 
-    if every == (name is not None):
+    if name is None and not every:
         raise InvalidRequestError(["give the name of an export, or --all"])
+    check_plan_flags(dry_run=dry_run, every=every and name is not None, raw=raw)
     if not data_root.exists():
         raise InvalidRequestError([f"there is no folder {data_root}: give --data-root"])
 
@@ -70,19 +71,24 @@ def sync(
             store, sync_mode=sync_mode, timeout_seconds=timeout_seconds, max_rate=max_rate
         )
 
-    def sync_one(store: ExportStore, about: str = "") -> int:
+    def sync_one(store: ExportStore, rest: str | None, about: str = "") -> int:
         configure_logging(quiet, about, verbose=verbose)
         request, source = again(store)
         if dry_run:
-            return print_plan(request, source, as_json=json, about=about)
+            rest = (
+                None if every and not about else f"wandb-export sync {store.name} --dry-run --all"
+            )
+            return print_plan(request, source, as_json=json, about=about, rest=rest, raw=raw)
         return do_sync(request, source, as_json=json, quiet=quiet, about=about)
 
     if name is not None:
-        return sync_one(ExportStore(name=name, data_root=data_root))
+        store = ExportStore(name=name, data_root=data_root)
+        return sync_one(store, rest=None if every else REST)
     codes = set()
     for store in find_exports(data_root):
         try:
-            codes.add(sync_one(store, f"{store.name}: "))
+            rest = f"wandb-export sync {store.name} --dry-run --all"
+            codes.add(sync_one(store, rest, about=f"{store.name}: "))
         except DrWandbError as error:
             print_error(f"{store.name}: {failure_in_words(error.failure)}")
             codes.add(error.exit_code)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dr_wandb.cli import output
+from dr_wandb.cli import output, run
 from dr_wandb.cli.output import StdoutError, print_error, print_json, print_json_line, print_lines
 from dr_wandb.core.contract.changes import SyncChanges
 from dr_wandb.shell.progress import LOGGER, StderrHandler
@@ -94,3 +94,16 @@ def test_command_prints_json_that_cannot_steer_its_terminal(tmp_path: Path) -> N
     os.close(theirs)
     assert json.loads(shown)["new"] == ["a\x9b\u202e"]
     assert '"a\\u009b\\u202e"' in shown
+
+
+def test_names_in_a_log_are_as_they_are_with_raw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = MemorySource()
+    source.add_run(EVIL)
+    syncing.sync(source, tmp_path)
+    arguments = ["log", NAME, "-v", "--data-root", str(tmp_path)]
+    assert run(arguments) == 0
+    assert f"  new: '{ESCAPED}'\n" in capsys.readouterr().out
+    assert run([*arguments, "--raw"]) == 0
+    assert f"  new: '{EVIL}'\n" in capsys.readouterr().out

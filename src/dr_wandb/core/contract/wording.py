@@ -94,6 +94,11 @@ def printable_json(text: str) -> str:
     )
 
 
+def quoted(name: str) -> str:
+    """Return a name in quotes: what cannot be printed in it is for `printable` to escape."""
+    return f"'{name}'"
+
+
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> tuple[str, ...]:
     """Return the lines of a table whose first row is its head; `right` are columns of numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

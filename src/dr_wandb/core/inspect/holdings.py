@@ -7,11 +7,12 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
+from dr_wandb.core.contract.cut_list import headed
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.core.contract.wording import count
+from dr_wandb.core.contract.wording import as_lines, count, quoted
 from dr_wandb.core.inspect.audit import StoredRun
 from dr_wandb.core.inspect.audit_rows import StoredPart
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt
@@ -92,43 +93,56 @@ class Comparison(Record, frozen=True, kw_only=True):
         )
 
 
-def describe_comparison(comparison: Comparison) -> tuple[str, ...]:
-    """Describe a comparison in lines of text: counts, then the runs."""
-    return tuple(_describe(comparison))
+def describe_comparison(
+    comparison: Comparison, *, rest: str | None = None, raw: bool = False
+) -> tuple[str, ...]:
+    """Describe a comparison in lines of text: counts, then the runs, fully exported ones last.
+
+    rest: how to see what is cut from long lists, such as `--all`; if None, nothing is cut.
+    raw: names and reasons as they are, with characters that can steer a terminal.
+    """
+    return as_lines(_describe(comparison, rest), raw=raw)
 
 
-def _describe(comparison: Comparison) -> Iterator[str]:
-    held, rest = comparison.fully_exported, comparison.not_fully_exported
+def _describe(comparison: Comparison, rest: str | None) -> Iterator[str]:
+    held, partly = comparison.fully_exported, comparison.not_fully_exported
     yield (
         f"{comparison.name} ({comparison.entity}/{comparison.project}) against "
         f"{comparison.address} at {comparison.compared_at}: {len(held):,} fully exported, "
-        f"{len(rest):,} not fully, {len(comparison.not_exported):,} not exported, "
+        f"{len(partly):,} not fully, {len(comparison.not_exported):,} not exported, "
         f"{len(comparison.gone_upstream):,} gone upstream"
     )
     if not comparison.report.sound:
         yield "the export is not sound, so no run in it counts as fully exported:"
-        yield from describe_report(comparison.report)
+        yield from describe_report(comparison.report, rest=rest, raw=True)
     if comparison.unlisted:
         yield f"W&B counts {count(comparison.unlisted, 'run')} that it does not list"
-    yield f"history fully exported: {count(len(held), 'run')}"
-    yield from (f"  {_name(run)}: {count(run.rows, 'row')}" for run in held)
+    if partly:
+        yield from headed("not fully exported", partly, _with_reasons, rest)
+    if comparison.not_exported:
+        title = "on W&B, not in this export"
+        yield from headed(title, comparison.not_exported, _with_reason, rest)
+    if comparison.gone_upstream:
+        title = "gone upstream, kept here"
+        yield from headed(title, comparison.gone_upstream, _with_reasons, rest)
+    yield from headed("history fully exported", held, _with_rows, rest)
     if held:
         yield "  not exported, and lost if these runs are deleted:"
         yield from (f"  - {what}" for what in comparison.not_held)
-    for title, runs in (
-        ("not fully exported", rest),
-        ("gone upstream, kept here", comparison.gone_upstream),
-    ):
-        if runs:
-            yield f"{title}: {count(len(runs), 'run')}"
-            for run in runs:
-                reasons = "; ".join(doubt.reason for doubt in run.reasons)
-                yield f"  {_name(run)}: {count(run.rows, 'row')}; {reasons}"
-    if comparison.not_exported:
-        yield f"on W&B, not in this export: {count(len(comparison.not_exported), 'run')}"
-        yield from (f"  {_name(run)}: {run.reason}" for run in comparison.not_exported)
+
+
+def _with_rows(run: HeldRun) -> str:
+    return f"{_name(run)}: {count(run.rows, 'row')}"
+
+
+def _with_reasons(run: HeldRun) -> str:
+    return f"{_with_rows(run)}; {'; '.join(doubt.reason for doubt in run.reasons)}"
+
+
+def _with_reason(run: UnheldRun) -> str:
+    return f"{_name(run)}: {run.reason}"
 
 
 def _name(run: HeldRun | UnheldRun) -> str:
     named = run.display_name is not None and run.display_name != run.run_id
-    return f"{run.run_id!r} ({run.display_name})" if named else f"{run.run_id!r}"
+    return f"{quoted(run.run_id)} ({run.display_name})" if named else quoted(run.run_id)

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from dr_wandb.core.contract.cut_list import headed
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import instant
@@ -20,7 +21,15 @@ from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.selection import HistorySelection, selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.contract.wording import ago, count, scope_in_words, size_in_words, table
+from dr_wandb.core.contract.wording import (
+    ago,
+    as_lines,
+    count,
+    quoted,
+    scope_in_words,
+    size_in_words,
+    table,
+)
 from dr_wandb.core.inspect.shortfalls import Lag, Shortage, lag_of, shortage_of
 
 
@@ -160,12 +169,18 @@ def _stands(run: RunTracking) -> bool:
     return all(part.standing.stands for part in run.parts.values())
 
 
-def describe_status(status: ExportStatus) -> tuple[str, ...]:
-    """Describe all that is known of one export, in lines of text."""
-    return tuple(_describe(status))
+def describe_status(
+    status: ExportStatus, *, rest: str | None = None, raw: bool = False
+) -> tuple[str, ...]:
+    """Describe all that is known of one export in lines of text, the important lists first.
+
+    rest: how to see what is cut from long lists, such as `--all`; if None, nothing is cut.
+    raw: names and reasons as they are, with characters that can steer a terminal.
+    """
+    return as_lines(_describe(status, rest), raw=raw)
 
 
-def _describe(status: ExportStatus) -> Iterator[str]:
+def _describe(status: ExportStatus, rest: str | None) -> Iterator[str]:
     yield f"{status.name}: {status.entity or '?'}/{status.project or '?'} in {status.folder}"
     if status.problem is not None:
         yield f"  cannot be read: {' '.join(status.problem.reason.split())}"
@@ -183,34 +198,39 @@ def _describe(status: ExportStatus) -> Iterator[str]:
         yield f"  sync      {status.sync}"
     for title, runs in _parts(status):
         if runs:
-            yield f"  {title}: {count(len(runs), 'run')}"
-            yield from (f"    {run_id!r}{f': {what}' if what else ''}" for run_id, what in runs)
+            yield from (f"  {line}" for line in headed(title, runs, _describe_run, rest))
+
+
+def _describe_run(run: tuple[str, str]) -> str:
+    run_id, what = run
+    return f"{quoted(run_id)}: {what}" if what else quoted(run_id)
 
 
 def _parts(status: ExportStatus) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    yield "still alive at the last look", [(run_id, "") for run_id in status.alive]
     yield "failed last time", _reasons(status.failed)
-    yield "without their last metadata file", _reasons(status.metadata_failed)
     yield "behind at the last look", _reasons(status.behind)
     short, accepted = _reasons(status.short), {*status.accepted}
     yield "short of the listing", [part for part in short if part[0] not in accepted]
-    yield "accepted as short", [part for part in short if part[0] in accepted]
     waiting = [
         (run, f"{count(one.missing_rows, 'row')} {one.kind}") for run, one in status.waiting.items()
     ]
     yield "waiting for a second read", waiting
+    yield "without their last metadata file", _reasons(status.metadata_failed)
+    yield "still alive at the last look", [(run_id, "") for run_id in status.alive]
     yield "gone upstream, kept", [(run, f"since {at}") for run, at in status.missing.items()]
     yield "out of scope, kept", [(run, f"since {at}") for run, at in status.out_of_scope.items()]
+    yield "accepted as short", [part for part in short if part[0] in accepted]
 
 
 def _reasons(runs: Mapping[str, RunFailure | Lag | Shortage]) -> list[tuple[str, str]]:
     return [(run_id, one.reason) for run_id, one in runs.items()]
 
 
-def describe_statuses(statuses: Iterable[ExportStatus]) -> tuple[str, ...]:
-    """Describe each export in one line, in columns."""
+def describe_statuses(statuses: Iterable[ExportStatus], *, raw: bool = False) -> tuple[str, ...]:
+    """Describe each export in one line, in columns. raw: as in `describe_status`."""
     header = ("name", "project", "mode", "runs", "rows", "size", "looked at", "")
-    return table([header, *(_columns(status) for status in statuses)], right={3, 4, 5})
+    rows = [header, *(as_lines(_columns(status), raw=raw) for status in statuses)]
+    return table(rows, right={3, 4, 5})
 
 
 def _columns(status: ExportStatus) -> tuple[str, ...]:

@@ -8,13 +8,12 @@ Rules
 
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import groupby
 
+from dr_wandb.core.contract.cut_list import MOST_LISTED
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.wording import count, size_in_words
-
-MOST_LISTED = 10
-"""The most findings of one kind that are listed for one file."""
+from dr_wandb.core.contract.wording import as_lines, count, size_in_words
 
 
 class FindingKind(StrEnum):
@@ -123,9 +122,13 @@ class VerifyReport(Record, frozen=True, kw_only=True):
 
 
 class Findings:
-    """Collects findings, and keeps a bounded number of each kind."""
+    """Collects findings, and keeps a bounded number of each kind in each file.
 
-    def __init__(self) -> None:
+    most: that number; None keeps all.
+    """
+
+    def __init__(self, most: int | None = MOST_LISTED) -> None:
+        self._most = most
         self._listed: dict[tuple[str, FindingKind], list[Finding]] = {}
         self._more: dict[tuple[str, FindingKind], int] = {}
         self.notes: list[Note] = []
@@ -133,7 +136,7 @@ class Findings:
     def add(self, kind: FindingKind, file: str, problem: str, line: int | None = None) -> None:
         """Add one finding."""
         listed = self._listed.setdefault((file, kind), [])
-        if len(listed) < MOST_LISTED:
+        if self._most is None or len(listed) < self._most:
             remedy = REMEDIES[kind]
             listed.append(Finding(file=file, line=line, kind=kind, problem=problem, remedy=remedy))
         else:
@@ -160,12 +163,18 @@ class Findings:
                 yield Finding(file=file, kind=kind, problem=problem, remedy=REMEDIES[kind])
 
 
-def describe_report(report: VerifyReport) -> tuple[str, ...]:
-    """Describe a report in lines of text: a line that sums it up, then one per finding."""
-    return tuple(_describe(report))
+def describe_report(
+    report: VerifyReport, *, rest: str | None = None, raw: bool = False
+) -> tuple[str, ...]:
+    """Describe a report in lines of text: a line that sums it up, then one per finding.
+
+    rest: how to see the findings that a bounded check only counted, such as `--all`.
+    raw: names and reasons as they are, with characters that can steer a terminal.
+    """
+    return as_lines(_describe(report, rest), raw=raw)
 
 
-def _describe(report: VerifyReport) -> Iterator[str]:
+def _describe(report: VerifyReport, rest: str | None) -> Iterator[str]:
     project = f" ({report.entity}/{report.project})" if report.entity is not None else ""
     size = sum(file.bytes for file in report.files.values())
     checked = (
@@ -177,6 +186,10 @@ def _describe(report: VerifyReport) -> Iterator[str]:
     yield from (f"note: {note.text}" for note in report.notes)
     for kind in FindingKind:
         found = [finding for finding in report.findings if finding.kind == kind]
-        yield from (finding.describe() for finding in found)
+        for _, group in groupby(found, lambda finding: finding.file):
+            lines = [finding.describe() for finding in group]
+            counted = rest is not None and len(lines) > MOST_LISTED  # of the last line of a file
+            yield from lines[:-1]
+            yield f"{lines[-1]}; {rest}" if counted else lines[-1]
         if found:
             yield f"  what to do: {found[0].remedy}"

@@ -6,37 +6,70 @@ import msgspec
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import ChangedRun, Compaction, FieldChange, SyncChanges
+from dr_wandb.core.contract.cut_list import MOST_LISTED, headed
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.unproven_runs import BEGINS_LATER, FailedRun, WaitingRun
-from dr_wandb.core.contract.wording import count, printable, size_in_words
+from dr_wandb.core.contract.wording import as_lines, count, printable, quoted, size_in_words
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import is_equal
 from dr_wandb.core.sync.combine_changes import fields_that_differ
 from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.summary import ExportSummary
 
+FIRST_LISTED = (
+    RunAction.NEW,
+    RunAction.REFRESH,
+    RunAction.PRUNE,
+    RunAction.FORGET,
+    RunAction.MISSING,
+    RunAction.REUSE,
+)
+"""The order of the lists of a plan; the runs that cannot be read come before all of them."""
 
-def describe_plan(plan: SyncPlan) -> tuple[str, ...]:
-    """Describe a plan in lines of text: one per run, and a line that sums them up."""
+
+def describe_plan(plan: SyncPlan, *, rest: str | None = None, raw: bool = False) -> tuple[str, ...]:
+    """Describe a plan in lines of text: lists of runs, and a line that sums them up.
+
+    rest: how to see what is cut from long lists, such as `--all`; if None, nothing is cut. Runs
+    that are used again are then only counted.
+    raw: names and reasons as they are, with characters that can steer a terminal.
+    """
+    return as_lines((*_lists(plan, rest), _sum_up_plan(plan)), raw=raw)
+
+
+def _lists(plan: SyncPlan, rest: str | None) -> Iterator[str]:
+    if plan.failures:
+        yield from headed("failed", plan.failures, _describe_failed, rest)
+    for action in FIRST_LISTED:
+        runs = [run for run in plan.runs if run.action == action]
+        most = 0 if action == RunAction.REUSE else MOST_LISTED
+        if runs:
+            yield from headed(action, runs, describe_run, rest, most=most)
+
+
+def _describe_failed(run: FailedRun) -> str:
+    return f"{quoted(run.run_id)}: {run.reason}"
+
+
+def _sum_up_plan(plan: SyncPlan) -> str:
     numbers = {action: plan.count(action) for action in RunAction}
     if not numbers[RunAction.FORGET]:  # as is usual
         del numbers[RunAction.FORGET]
     counts = ", ".join(f"{number:,} {action}" for action, number in numbers.items())
-    lines = [describe_run(run) for run in plan.runs]
-    failed = [f"failed   {run.run_id!r}: {printable(run.reason)}" for run in plan.failures]
-    counts += f", {len(failed):,} failed" if failed else ""
-    runs = count(len(lines) + len(failed), "run")
+    failed = len(plan.failures)
+    counts += f", {failed:,} failed" if failed else ""
+    runs = count(len(plan.runs) + failed, "run")
     requests = count(plan.requests, "request")
     removed = ""
     if plan.rows_removed:
         removed = f"; {count(plan.rows_removed, 'stored row')} dropped or cut by the selection"
-    return (*lines, *failed, f"{runs}: {counts}; about {requests}{removed}")
+    return f"{runs}: {counts}; about {requests}{removed}"
 
 
 def describe_run(run: RunPlan) -> str:
-    """Describe in a line of text what a sync does with one run, and why."""
-    named = f"{run.action:8} {run.run_id!r}: {run.reason}"
+    """Describe in a line of text why a run is read or not, and what is requested."""
+    named = f"{quoted(run.run_id)}: {run.reason}"
     if not run.fetches:
         return f"{named}; {'metadata file' if run.metadata else 'no request'}"
     fetches = (_describe_fetch(dataset, fetch, run) for dataset, fetch in run.fetches.items())
@@ -58,10 +91,12 @@ def describe_changes(
     since: bool = False,
     until: str | None = None,
     fields: bool = True,
+    raw: bool = False,
 ) -> tuple[str, ...]:
     """Describe in lines of text what one sync changed, or several `since` its time.
 
     until: the time before which these syncs were. fields: if not, only the line that sums them up.
+    raw: names and values as they are, with characters that can steer a terminal.
     """
     begin = f"since {changes.at}" if since else changes.at
     begin = begin if until is None else f"{begin} until {until}"
@@ -70,7 +105,8 @@ def describe_changes(
         changes, changed={run_id: changed for run_id, changed in shown.items() if changed}
     )
     details = _details(changes) if fields else ()
-    return (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in details))
+    lines = (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in details))
+    return as_lines(lines, raw=raw)
 
 
 def describe_compaction(done: Compaction) -> str:
@@ -151,8 +187,8 @@ def _names(run_ids: Iterable[str]) -> str:
 
 
 def _name(text: str) -> str:
-    """Return a name as it is, quoted if a terminal could take it for something else."""
-    return text if text.isprintable() and text.strip() == text and text else repr(text)
+    """Return a name as it is, quoted if it could be taken for something else."""
+    return text if text.isprintable() and text.strip() == text and text else quoted(text)
 
 
 _JSON = msgspec.json.Encoder(order="sorted")

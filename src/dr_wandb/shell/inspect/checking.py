@@ -53,11 +53,11 @@ class _Audit(Protocol):
 
 
 class Checking:
-    """One pass over the files of an export."""
+    """One pass over the files of an export. every: keep all findings, not a bounded number."""
 
-    def __init__(self, store: ExportStore) -> None:
+    def __init__(self, store: ExportStore, *, every: bool = False) -> None:
         self._store = store
-        self._findings = Findings()
+        self._findings = Findings(None) if every else Findings()
         self._seen: dict[str, DataFile | None] = {}
         self._documents: dict[str, DataFile] = {}
 

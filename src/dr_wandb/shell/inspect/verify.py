@@ -32,22 +32,23 @@ from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 
-def verify_export(store: ExportStore) -> VerifyReport:
+def verify_export(store: ExportStore, *, every: bool = False) -> VerifyReport:
     """Check every visible file of an export, and report all problems.
 
-    Raises ExportNotFoundError if there is no export.
+    every: list every finding, although there may be one for each line of a file. Raises
+    ExportNotFoundError if there is no export.
     """
-    return read_and_verify(store).report
+    return read_and_verify(store, every=every).report
 
 
-def read_and_verify(store: ExportStore) -> CheckedExport:
+def read_and_verify(store: ExportStore, *, every: bool = False) -> CheckedExport:
     """Check an export, and return the content that was read. Raises as `verify_export`."""
     folder = store.export_dir
     if not any(_there(folder / name) for name in (*file_order(), RECORD_FILE)):
         raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
     for _ in range(2):
         before = _look(folder)
-        verified = Checking(store).check()
+        verified = Checking(store, every=every).check()
         if _look(folder) == before:
             return verified
     findings = Findings()
@@ -90,14 +91,16 @@ def compare_with_source(
     wait: Pause = pause,
     timeout_seconds: int = 120,
     max_rate: float | None = None,
+    every: bool = False,
 ) -> Comparison:
     """Check an export, list every run of its project, and report for each run what is exported.
 
-    source: the source that lists them, or a function that opens it. Nothing is written to the
-    export. Raises ExportNotFoundError if there is no export. Raises DrWandbError if neither
-    manifest nor state reads, so that the project is not known, or if the source gives no listing.
+    source: the source that lists them, or a function that opens it. every: as in `verify_export`.
+    Nothing is written to the export. Raises ExportNotFoundError if there is no export. Raises
+    DrWandbError if neither manifest nor state reads, so that the project is not known, or if the
+    source gives no listing.
     """
-    checked = read_and_verify(store)
+    checked = read_and_verify(store, every=every)
     known = checked.manifest or checked.state
     if known is None:
         store.require_manifest()

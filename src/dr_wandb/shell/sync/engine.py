@@ -296,7 +296,7 @@ class ExportEngine:
         if LOGGER.isEnabledFor(DECISION):
             for run in plan.runs:
                 if run.action != RunAction.REUSE:
-                    LOGGER.log(DECISION, "%s", describe_run(run))
+                    LOGGER.log(DECISION, "%s %s", run.action, describe_run(run))
 
     def _say_listed(self, listing: ProjectListing) -> None:
         LOGGER.info(

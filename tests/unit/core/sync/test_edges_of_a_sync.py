@@ -46,7 +46,7 @@ def plan_line(fetch: PartFetch, dataset: str = HISTORY) -> str:
         reason="more rows are listed",
         fetches={dataset: fetch},
     )
-    return describe_plan(SyncPlan(runs=(run,)))[0]
+    return describe_plan(SyncPlan(runs=(run,)))[1]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def plan_line(fetch: PartFetch, dataset: str = HISTORY) -> str:
 )
 def test_plan_says_which_steps_are_read(window: FetchWindow, dataset: str, said: str) -> None:
     fetch = PartFetch(window=window, kind=FetchKind.TAIL, reason="more rows are listed", tail=True)
-    named = "refresh  'a': more rows are listed; "
+    named = "  'a': more rows are listed; "
     assert plan_line(fetch, dataset) == named + said
     other = replace(fetch, reason="it was behind")
     assert plan_line(other, dataset) == f"{named}{said} (it was behind)"

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from dr_wandb import DrWandbError
 from dr_wandb.core.contract.codec import encode_document
+from dr_wandb.core.contract.cut_list import MOST_LISTED
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
@@ -26,7 +27,6 @@ from dr_wandb.core.inspect.compare import explain_absence, reasons_against
 from dr_wandb.core.inspect.doubts import Doubt, DoubtKind
 from dr_wandb.core.inspect.holdings import describe_comparison
 from dr_wandb.core.inspect.verify import (
-    MOST_LISTED,
     FindingKind,
     Note,
     NoteKind,
@@ -339,6 +339,16 @@ def test_verify_names_a_few_findings_of_a_kind_and_counts_the_others(tmp_path: P
     unread = [finding for finding in report.findings if finding.kind == FindingKind.LINE]
     assert [finding.line for finding in unread] == [*range(7, 7 + MOST_LISTED), None]
     assert unread[-1].problem == "and 15 more like these"
+    (counted,) = (line for line in describe_report(report, rest="--all") if "15 more" in line)
+    assert counted == "history.jsonl: and 15 more like these; --all"
+    assert not any("--all" in line for line in describe_report(report))
+
+
+def test_verify_names_every_finding_when_all_are_wanted(tmp_path: Path) -> None:
+    files = with_lines("history.jsonl", lambda lines: lines.extend([b"oops\n"] * 25))
+    report = verify_export(put(files, tmp_path), every=True)
+    unread = [finding for finding in report.findings if finding.kind == FindingKind.LINE]
+    assert [finding.line for finding in unread] == [*range(7, 7 + 25)]
 
 
 def test_report_says_what_to_do_once_for_each_kind(tmp_path: Path) -> None:
