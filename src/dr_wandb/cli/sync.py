@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dr_wandb.cli.export import check_plan_flags, do_sync, print_plan
-from dr_wandb.cli.flags import Every, Folder, How, Raw, Switch, Verbose
+from dr_wandb.cli.flags import REST, Every, Folder, How, Raw, Switch, Verbose
 from dr_wandb.cli.output import configure_logging, print_error
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError
