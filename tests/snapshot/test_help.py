@@ -7,10 +7,10 @@ import re
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from dr_wandb.cli import run
 from dr_wandb.cli.command import SUBCOMMANDS
+from tests.support.text_file import TextFile
 
 PAGES = [
     [],
@@ -18,11 +18,6 @@ PAGES = [
     *([name, "--help"] for name in SUBCOMMANDS),
     ["--install-completion", "--help"],
 ]
-
-
-class TextFile(SingleFileSnapshotExtension):
-    file_extension = "txt"
-    _write_mode = WriteMode.TEXT
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

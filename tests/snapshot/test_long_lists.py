@@ -18,7 +18,7 @@ from dr_wandb.core.inspect.verify import FindingKind, Findings, VerifyReport, de
 from dr_wandb.core.sync.describe import describe_changes, describe_plan
 from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
-from tests.snapshot.test_messages import TextFile
+from tests.support.text_file import TextFile
 
 NOON = "2026-01-01T12:00:00Z"
 REST = "--all"

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from syrupy.assertion import SnapshotAssertion
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests.support.failure_examples import EXAMPLES
+from tests.support.text_file import TextFile
 
 SOURCE = Path(__file__).parents[2] / "src" / "dr_wandb"
 
@@ -23,11 +23,6 @@ CODE = re.compile(r"query |SELECT |INSERT |PRAGMA |WHERE |.*(\(\?:|\\[bd]|\$scop
 
 CODE_IN = {"processes.py", "queries.py", "schema.py", "tail_pages.py", "tracked_store.py"}
 """Files in which a text of several lines is code."""
-
-
-class TextFile(SingleFileSnapshotExtension):
-    file_extension = "txt"
-    _write_mode = WriteMode.TEXT
 
 
 def test_messages(snapshot: SnapshotAssertion) -> None:
