@@ -21,6 +21,7 @@ import msgspec
 SECONDS_BETWEEN_LOOKS = 0.01
 TIMEOUT_SECONDS = 3600.0
 CORE = "wandb-core"
+_UNKNOWN = Path()
 _MAXRSS_BYTES = 1 if os.uname().sysname == "Darwin" else 1024
 
 
@@ -53,7 +54,7 @@ class _Watch:
         programs = {child: _program_of(child) for child in _children_of(self._process_id)}
         for child, program in programs.items():
             peak = _peak_of(child)
-            if program != self._program:
+            if program not in (self._program, _UNKNOWN):  # one that has ended has none
                 self._beside.pop(child, None)
             if peak is not None and program.name == CORE:
                 self.core = peak
@@ -159,4 +160,4 @@ def _program_of(process_id: int) -> Path:
     try:
         return Path(f"/proc/{process_id}/exe").readlink()
     except OSError:
-        return Path()
+        return _UNKNOWN
