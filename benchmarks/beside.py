@@ -100,6 +100,10 @@ class Bench:
         """Run one command that ends with an exit code, and return what it used."""
         return self._measure([*self._tools[tool].command, *arguments], code)
 
+    def other(self, *command: str) -> Usage:
+        """Run the command of another program, and return what it used."""
+        return self._measure([*command])
+
     def _measure(self, command: list[str], code: int = 0) -> Usage:
         work = self.new_folder()
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(work), **self._environment}
@@ -286,7 +290,8 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
-    only: Literal["rows", "tails", "listings", "runs", "folders", "log", "starts"] | None = None,
+    only: Literal["rows", "tails", "listings", "runs", "folders", "log", "starts", "verify"]
+    | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -304,7 +309,8 @@ def main(
     only
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
         gained, listings of many runs and of large ones, syncs of many runs of which few changed,
-        folders of offline runs, the size of the log of live runs, or commands that ask no server.
+        folders of offline runs, the size of the log of live runs, commands that ask no server, or
+        checks of an export.
     publish
         Put the table into docs/performance.md.
     """
@@ -316,6 +322,7 @@ def main(
     from benchmarks.log_size import measure_log
     from benchmarks.many_runs import measure_many_runs
     from benchmarks.starts import measure_starts
+    from benchmarks.verifying import measure_verifying
 
     plain = Workload(runs=200, rows_per_run=max(10, round(5_000 * scale)))
     below = Path(mkdtemp(prefix="beside-"))
@@ -336,6 +343,8 @@ def main(
             figures += measure_log(bench)
         if only in (None, "starts"):
             figures += measure_starts(bench, 3 * rounds)
+        if only in (None, "verify"):
+            figures += measure_verifying(bench, scale, rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)

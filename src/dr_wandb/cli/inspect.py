@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dr_wandb.cli.flags import REST, Every, Folder, Raw, Switch
 from dr_wandb.cli.output import configure_logging, print_json, print_lines
+from dr_wandb.cli.screen import screen
 from dr_wandb.core.contract.failures import EXIT_DAMAGED, EXIT_OK, EXIT_PARTIAL, EXIT_UNREADY
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import check_source
@@ -64,6 +65,7 @@ def verify(
     /,
     *,
     data_root: Folder = Path("./data"),
+    quick: Switch = False,
     against_server: Switch = False,
     source: str = "api",
     timeout_seconds: int = 120,
@@ -82,6 +84,8 @@ def verify(
         Name of the export.
     data_root
         The folder that holds the exports.
+    quick
+        Check only sizes, counts and digests: look at no line. Its report says what was not checked.
     against_server
         Also compare with W&B as it is now, and list the runs whose history is fully exported.
     source
@@ -101,27 +105,35 @@ def verify(
     from dr_wandb.core.inspect.holdings import describe_comparison
     from dr_wandb.core.inspect.verify import describe_report
     from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
+    from dr_wandb.shell.progress import say_nothing
     from dr_wandb.shell.sources.opening import source_opener
     from dr_wandb.shell.store.export_store import ExportStore
 
     check_source(source)
+    if quick and against_server:
+        problem = "--quick cannot be combined with --against-server, which needs the full check"
+        raise InvalidRequestError([problem])
     configure_logging(quiet=json)
     store = ExportStore(name=name, data_root=data_root)
     rest = None if every else REST
     if not against_server:
-        report = verify_export(store, every=every)
+        with screen() as watched:
+            progress = watched or say_nothing
+            report = verify_export(store, quick=quick, every=every, progress=progress)
         if json:
             print_json(report)
         else:
             print_lines(describe_report(report, rest=rest, raw=raw), raw=raw)
         return EXIT_OK if report.sound else EXIT_DAMAGED
-    comparison = compare_with_source(
-        store,
-        source_opener(source),
-        timeout_seconds=timeout_seconds,
-        max_rate=max_rate,
-        every=every,
-    )
+    with screen() as watched:
+        comparison = compare_with_source(
+            store,
+            source_opener(source),
+            timeout_seconds=timeout_seconds,
+            max_rate=max_rate,
+            every=every,
+            progress=watched or say_nothing,
+        )
     if json:
         print_json(comparison)
     else:

@@ -23,6 +23,7 @@ WAITING = 17
 """The level of short waits, which a terminal shows while they last. Shown with `-v`."""
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_REPORTS = 0.25
 
 ProgressCallback = Callable[[Progress], None]
 
@@ -48,6 +49,35 @@ def wait_in(record: logging.LogRecord) -> Wait | None:
     """Return the wait that a log record reports, None if it is about something else."""
     wait = getattr(record, "wait", None)
     return wait if isinstance(wait, Wait) else None
+
+
+class VerifiedBytes:
+    """Counts bytes that were checked, and reports them a few times a second."""
+
+    def __init__(
+        self, total: int, report: ProgressCallback, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total = total
+        self._report = report
+        self._clock = clock
+        self._done = 0
+        self._next = clock() + SECONDS_BETWEEN_REPORTS
+
+    def add(self, count: int) -> None:
+        """Count some bytes. A file that grows is never more than checked."""
+        self._done = min(self._total, self._done + count)
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + SECONDS_BETWEEN_REPORTS
+            self._report(self._now())
+
+    def finish(self) -> None:
+        """Report that everything was checked."""
+        self._done = self._total
+        self._report(self._now())
+
+    def _now(self) -> Progress:
+        return Progress(stage=Stage.VERIFYING, done=self._done, total=self._total)
 
 
 class LoggedProgress:

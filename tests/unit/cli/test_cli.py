@@ -212,6 +212,30 @@ def test_verify_ends_with_zero_or_a_list_of_what_is_wrong(
     assert json.loads(capsys.readouterr().out)["findings"]
 
 
+def test_quick_check_says_so_and_what_it_did_not_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = demo(tmp_path, capsys)
+    assert run(["verify", "demo", "--quick", *place]) == 0
+    verdict, note = capsys.readouterr().out.splitlines()
+    assert verdict.startswith("demo (demo-lab/tiny-vision) is sound as far as a quick check looks:")
+    assert note.startswith("note: a quick check: that each line reads, ")
+    assert run(["verify", "demo", "--quick", "--json", *place]) == 0
+    assert [one["kind"] for one in json.loads(capsys.readouterr().out)["notes"]] == ["quick"]
+    path = tmp_path / "demo" / "history.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert run(["verify", "demo", "--quick", *place]) == 6
+    assert "demo (demo-lab/tiny-vision) is not sound: " in capsys.readouterr().out
+
+
+def test_quick_check_cannot_be_compared_with_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", "demo", "--quick", "--against-server"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "--quick cannot be combined with --against-server, which needs the full check\n"
+    )
+
+
 def test_verify_against_a_recording_of_the_same_project_finds_it_level(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,12 +29,12 @@ def check_state(
     findings: Findings,
     state: ExportState,
     seen: Seen,
-    runs: Mapping[str, StoredRun],
-    rows: Mapping[str, Mapping[str, StoredPart]],
+    runs: Mapping[str, StoredRun] | None,
+    rows: Mapping[str, Mapping[str, StoredPart]] | None,
 ) -> None:
     """Compare what the state says of the data files, and of each run in them, with the content.
 
-    The state must be in our form.
+    The state must be in our form. runs, rows: the content; None if no line was read.
     """
     least = 1 if state.schema_version <= FIRST_OF_OURS else ROW_SHAPE
     if not least <= state.row_shape <= ROW_SHAPE:
@@ -47,10 +47,10 @@ def check_state(
             findings.add(FindingKind.STATE, STATE_FILE, problem)
     for name, file in seen.items():
         _compare_known(findings, state, name, file)
-    if seen.get(RUNS_FILE) is not None:
+    if runs is not None and seen.get(RUNS_FILE) is not None:
         snapshots = {run_id: run.snapshot for run_id, run in state.runs.items()}
         _compare_byte_ranges(findings, RUNS_FILE, snapshots, runs)
-    for dataset, found in rows.items():
+    for dataset, found in (rows or {}).items():
         name = DATASETS[dataset].file
         if seen.get(name) is not None:
             stored = {run_id: run.part(dataset).stored for run_id, run in state.runs.items()}
@@ -61,15 +61,19 @@ def check_state(
 
 
 def _problems_of(
-    tracking: RunTracking, rows: Mapping[str, Mapping[str, StoredPart]], schema_version: int
+    tracking: RunTracking,
+    rows: Mapping[str, Mapping[str, StoredPart]] | None,
+    schema_version: int,
 ) -> Iterator[str]:
     position = tracking.part(HISTORY).position
     at = position.last_step if position is not None else None
     if tracking.last_history_step != at:
         yield f"last_history_step is {tracking.last_history_step}, but the position is at {at}"
     for dataset in sorted({*tracking.parts, HISTORY}):
-        found = rows.get(dataset, {}).get(tracking.run_id)
-        yield from _position_problems(tracking.part(dataset), found, schema_version)
+        part = tracking.part(dataset)
+        yield from _contradictions(part, schema_version)
+        if rows is not None:
+            yield from _position_problems(part, rows.get(dataset, {}).get(tracking.run_id))
 
 
 def _compare_known(
@@ -127,18 +131,21 @@ def _content(byte_range: ByteRange | None) -> tuple[int, str] | None:
     return (byte_range.rows, byte_range.digest) if byte_range is not None else None
 
 
-def _position_problems(
-    part: PartTracking, stored: StoredPart | None, schema_version: int
-) -> Iterator[str]:
-    """Give the fields of a position that the stored rows contradict, if they are the right rows."""
+def _contradictions(part: PartTracking, schema_version: int) -> Iterator[str]:
+    """Give what cannot be, whatever rows are stored."""
     if not 1 <= part.row_shape <= ROW_SHAPE:
         yield f"row_shape is {part.row_shape}, which does not exist"
-    position, held = part.position, part.rows
+    position = part.position
     short_by = position.short_by if position is not None else 0
     if schema_version >= FIRST_WITH_EVIDENCE and short_by:
         accepted = part.standing == Standing.ACCEPTED and short_by > 0
         if not accepted and part.standing.stands:
             yield f"short_by is {short_by}, but it is not accepted as short"
+
+
+def _position_problems(part: PartTracking, stored: StoredPart | None) -> Iterator[str]:
+    """Give the fields of a position that the stored rows contradict, if they are the right rows."""
+    held = part.rows
     if held is None or _content(stored.byte_range if stored else None) != _content(part.stored):
         return
     if held.selection == EVERYTHING:

@@ -90,6 +90,7 @@ class NoteKind(StrEnum):
     RENAMED = "renamed"
     CLOCKS = "clocks"
     FORGOTTEN = "forgotten"
+    QUICK = "quick"
 
 
 class Note(Record, frozen=True, kw_only=True):
@@ -120,6 +121,11 @@ class VerifyReport(Record, frozen=True, kw_only=True):
         """Say whether there is no finding."""
         return not self.findings
 
+    @property
+    def quick(self) -> bool:
+        """Say whether it was a quick check; a note says what was not checked."""
+        return any(note.kind == NoteKind.QUICK for note in self.notes)
+
 
 class Findings:
     """Collects findings, and keeps a bounded number of each kind in each file.
@@ -141,6 +147,15 @@ class Findings:
             listed.append(Finding(file=file, line=line, kind=kind, problem=problem, remedy=remedy))
         else:
             self._more[file, kind] = self._more.get((file, kind), 0) + 1
+
+    def absorb(self, others: "Findings", lines_before: int) -> None:
+        """Add the findings of a slice of a file that begins after a number of lines."""
+        for (file, kind), listed in others._listed.items():
+            for finding in listed:
+                line = finding.line + lines_before if finding.line is not None else None
+                self.add(kind, file, finding.problem, line)
+        for of_kind, more in others._more.items():
+            self._more[of_kind] = self._more.get(of_kind, 0) + more
 
     def note(self, kind: NoteKind, text: str) -> None:
         """Add a note: worth knowing, but no problem."""
@@ -182,6 +197,8 @@ def _describe(report: VerifyReport, rest: str | None) -> Iterator[str]:
         f"{count(len(report.files), 'file')} checked"
     )
     verdict = "sound" if report.sound else "not sound"
+    if report.sound and report.quick:
+        verdict = "sound as far as a quick check looks"
     yield f"{report.name}{project} is {verdict}: {checked}"
     yield from (f"note: {note.text}" for note in report.notes)
     for kind in FindingKind:

@@ -9,29 +9,35 @@ Rules
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
-    MANIFEST_FILE,
     RUNS_FILE,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.accounting import check_state
-from dr_wandb.core.inspect.audit import ChangesAudit, FileTally, RunsAudit, StoredRun
+from dr_wandb.core.inspect.audit import ChangesAudit, RunsAudit, StoredRun
 from dr_wandb.core.inspect.audit_rows import RowsAudit, StoredPart
 from dr_wandb.core.inspect.consistency import check_documents, check_manifest
 from dr_wandb.core.inspect.holdings import CheckedExport
+from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.spelling import document_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, VerifyReport
+from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.inspect.presence import look_beside
+from dr_wandb.shell.inspect.reading import ReadFile, read_bytes, read_lines
+from dr_wandb.shell.inspect.slices import SlicedFile
+from dr_wandb.shell.progress import ProgressCallback, VerifiedBytes
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.documents import load_document, load_state
 from dr_wandb.shell.store.export_store import ExportStore
@@ -46,69 +52,122 @@ WRITTEN_BY_3_0_3 = (
 )
 
 
-class _Audit(Protocol):
-    def add(self, line: bytes) -> None: ...
+COUNTED_BY_3_0_3 = (
+    "written by dr-wandb 3.0.3, which keeps no digests: its lines are only counted; sync once to "
+    "convert it to the present form"
+)
 
-    def finish(self) -> None: ...
+NOT_CHECKED = (
+    "a quick check: that each line reads, its spelling and order, that each row has its run, and "
+    "the byte ranges and positions in state.json were not checked"
+)
+
+_DATA_FILES = (RUNS_FILE, *(dataset.file for dataset in DATASETS.values()), CHANGES_FILE)
 
 
 class Checking:
     """One pass over the files of an export. every: keep all findings, not a bounded number."""
 
-    def __init__(self, store: ExportStore, *, every: bool = False) -> None:
+    def __init__(
+        self,
+        store: ExportStore,
+        executor: SharedExecutor,
+        progress: ProgressCallback,
+        *,
+        every: bool = False,
+    ) -> None:
         self._store = store
+        self._executor = executor
+        self._every = every
         self._findings = Findings(None) if every else Findings()
         self._seen: dict[str, DataFile | None] = {}
         self._documents: dict[str, DataFile] = {}
+        self._verified = VerifiedBytes(sum(map(self._size, _DATA_FILES)), progress)
 
     def check(self) -> CheckedExport:
         """Read everything, then compare."""
-        findings, store = self._findings, self._store
+        manifest, state = self._read_documents(WRITTEN_BY_3_0_3)
+        runs, rows = self._read_records(manifest, state)
+        changes = ChangesAudit(self._findings)
+        self._read(CHANGES_FILE, lambda path: read_lines(path, changes, self._verified.add))
+        self._compare(manifest, state, runs, rows)
+        self._report_times(changes)
+        return self._checked(manifest, state, runs, rows)
+
+    def check_quickly(self) -> CheckedExport:
+        """Check sizes, counts and digests. No line is looked at, so no content is returned."""
+        manifest, state = self._read_documents(COUNTED_BY_3_0_3)
+        for name in _DATA_FILES:
+            self._read(name, lambda path: read_bytes(path, self._verified.add))
+        self._compare(manifest, state, None, None)
+        self._findings.note(NoteKind.QUICK, NOT_CHECKED)
+        return self._checked(manifest, state, {}, {})
+
+    def _read_documents(self, of_3_0_3: str) -> tuple[ExportManifest | None, ExportState | None]:
+        """Read manifest and state. of_3_0_3: the note on an export of dr-wandb 3.0.3."""
         self._look_beside()
-        manifest = self._load(store.manifest_path, _load_manifest)
-        state = self._as_remembered(self._load(store.state_path, load_state))
-        known = manifest or state
+        manifest = self._load(self._store.manifest_path, _load_manifest)
+        if manifest is not None and manifest.schema_version < FIRST_OF_OURS:
+            self._findings.note(NoteKind.OF_3_0_3, of_3_0_3)
+        state = self._as_remembered(self._load(self._store.state_path, load_state))
+        return manifest, state
+
+    def _read_records(
+        self, manifest: ExportManifest | None, state: ExportState | None
+    ) -> tuple[dict[str, StoredRun], dict[str, dict[str, StoredPart]]]:
+        """Read the runs and the rows, and check each line."""
+        findings, known = self._findings, manifest or state
         strict = known is not None and known.schema_version >= FIRST_OF_OURS
-        project = (known.entity, known.project) if known is not None else None
-        addresses = [] if project is None else ["/".join(project)]
+        addresses = [] if known is None else [f"{known.entity}/{known.project}"]
         addresses += manifest.moved_from if manifest is not None else []
         runs = RunsAudit(findings, addresses, strict)
-        self._read(RUNS_FILE, runs)
-        tracked = state.runs.items() if state is not None else ()
+        self._read(RUNS_FILE, lambda path: read_lines(path, runs, self._verified.add))
         run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()
         row_shape = _row_shape(manifest, state)
         rows = {}
         for dataset in DATASETS.values():
-            selections = {
-                run_id: held.selection
-                for run_id, run in tracked
-                if (held := run.part(dataset.name).rows) is not None
-            }
-            audit = RowsAudit(dataset.name, findings, run_ids, selections, strict, row_shape)
-            self._read(dataset.file, audit)
+            selections, ends = _known_of(state, dataset.name)
+            rules = RowRules(
+                strict=strict, row_shape=row_shape, selections=selections, every=self._every
+            )
+            audit = RowsAudit(dataset.name, findings, run_ids, rules)
+            self._read(dataset.file, partial(self._check_rows, dataset.name, rules, ends, audit))
             rows[dataset.name] = audit.runs
-        changes = ChangesAudit(findings)
-        self._read(CHANGES_FILE, changes)
-        self._compare(manifest, state, runs.runs, rows)
-        self._report_times(changes)
+        return runs.runs, rows
+
+    def _check_rows(
+        self, dataset: str, rules: RowRules, ends: list[int], audit: RowsAudit, path: Path
+    ) -> ReadFile:
+        arrived = self._verified.add
+        return SlicedFile(path, dataset, rules, ends, self._executor, arrived).check(audit)
+
+    def _checked(
+        self,
+        manifest: ExportManifest | None,
+        state: ExportState | None,
+        runs: dict[str, StoredRun],
+        rows: Mapping[str, Mapping[str, StoredPart]],
+    ) -> CheckedExport:
+        self._verified.finish()
+        known = manifest or state
         read = {name: file for name, file in self._seen.items() if file is not None}
         report = VerifyReport(
-            name=store.name,
-            entity=project[0] if project is not None else None,
-            project=project[1] if project is not None else None,
+            name=self._store.name,
+            entity=known.entity if known is not None else None,
+            project=known.project if known is not None else None,
             runs=read[RUNS_FILE].lines if RUNS_FILE in read else 0,
             rows=read[HISTORY_FILE].lines if HISTORY_FILE in read else 0,
             files=dict(sorted({**self._documents, **read}.items())),
-            findings=findings.all(),
-            notes=tuple(findings.notes),
+            findings=self._findings.all(),
+            notes=tuple(self._findings.notes),
         )
-        return CheckedExport(
-            report=report,
-            manifest=manifest,
-            state=state,
-            runs=runs.runs,
-            rows=rows,
-        )
+        return CheckedExport(report=report, manifest=manifest, state=state, runs=runs, rows=rows)
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self._store.export_dir / name).stat().st_size
+        except OSError:
+            return 0
 
     def _look_beside(self) -> None:
         beside = look_beside(self._store.export_dir)
@@ -153,22 +212,17 @@ class Checking:
             sha256=hashlib.sha256(content).hexdigest(),
         )
         version = document.schema_version
-        if version < FIRST_OF_OURS and path.name == MANIFEST_FILE:
-            self._findings.note(NoteKind.OF_3_0_3, WRITTEN_BY_3_0_3)
-        elif version >= FIRST_OF_OURS and not document_is_canonical(content):
+        if version >= FIRST_OF_OURS and not document_is_canonical(content):
             respelled = f"{path.name} was reformatted by another program"
             self._findings.note(NoteKind.RESPELLED, respelled)
         return document
 
-    def _read(self, name: str, audit: _Audit) -> None:
-        """Read a data file for an audit. One that cannot be read is not in `_seen` afterwards."""
-        path, tally = self._store.export_dir / name, FileTally()
+    def _read(self, name: str, read: Callable[[Path], ReadFile]) -> None:
+        """Read a data file. One that cannot be read is not in `_seen` afterwards."""
+        path = self._store.export_dir / name
         try:
             require_visible_file(path)
-            with path.open("rb") as stream:
-                for line in stream:
-                    tally.add(line)
-                    audit.add(line)
+            found = read(path)
         except FileNotFoundError:
             self._seen[name] = None
             return
@@ -178,18 +232,17 @@ class Checking:
         except OSError as error:
             self._refused(path, error)
             return
-        audit.finish()
-        self._seen[name] = tally.file
-        if tally.torn:
+        self._seen[name] = found.file
+        if found.torn:
             kind = FindingKind.LOG if name == CHANGES_FILE else FindingKind.TORN
-            self._findings.add(kind, name, "the last line is cut short", tally.lines)
+            self._findings.add(kind, name, "the last line is cut short", found.lines)
 
     def _compare(
         self,
         manifest: ExportManifest | None,
         state: ExportState | None,
-        runs: Mapping[str, StoredRun],
-        rows: Mapping[str, Mapping[str, StoredPart]],
+        runs: Mapping[str, StoredRun] | None,
+        rows: Mapping[str, Mapping[str, StoredPart]] | None,
     ) -> None:
         findings = self._findings
         if manifest is not None:
@@ -250,6 +303,26 @@ def _row_shape(manifest: ExportManifest | None, state: ExportState | None) -> in
     if state is not None:
         return state.row_shape
     return 1 if manifest is not None and manifest.schema_version <= FIRST_OF_OURS else ROW_SHAPE
+
+
+def _known_of(
+    state: ExportState | None, dataset: str
+) -> tuple[dict[str, HistorySelection], list[int]]:
+    """Return the selection under which each run was read, if not everything, and the ends of runs.
+
+    The ends are offsets in the data file, in ascending order.
+    """
+    selections: dict[str, HistorySelection] = {}
+    same: dict[HistorySelection, HistorySelection] = {EVERYTHING: EVERYTHING}
+    ends = []
+    for run_id, run in state.runs.items() if state is not None else ():
+        part = run.part(dataset)
+        if part.stored is not None:
+            ends.append(part.stored.end)
+        if part.rows is not None and part.rows.selection != EVERYTHING:
+            selection = part.rows.selection
+            selections[run_id] = same.setdefault(selection, selection)
+    return selections, sorted(ends)
 
 
 class _Everything:

@@ -8,6 +8,8 @@ Rules
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +23,10 @@ from dr_wandb.core.inspect.compare import compare, explain_absence
 from dr_wandb.core.inspect.doubts import AbsenceKind
 from dr_wandb.core.inspect.holdings import CheckedExport, Comparison, UnheldRun
 from dr_wandb.core.inspect.verify import FindingKind, Findings, VerifyReport
+from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.inspect.checking import Checking
+from dr_wandb.shell.inspect.reading import Look, look_at
+from dr_wandb.shell.progress import ProgressCallback, say_nothing
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE
@@ -32,25 +37,45 @@ from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 
-def verify_export(store: ExportStore, *, every: bool = False) -> VerifyReport:
+def verify_export(
+    store: ExportStore,
+    *,
+    quick: bool = False,
+    every: bool = False,
+    executor: Executor | None = None,
+    progress: ProgressCallback = say_nothing,
+) -> VerifyReport:
     """Check every visible file of an export, and report all problems.
 
-    every: list every finding, although there may be one for each line of a file. Raises
-    ExportNotFoundError if there is no export.
+    quick: check only sizes, counts and digests, without looking at a line; a note says so.
+    every: list every finding, although there may be one for each line of a file.
+    executor: for the parts of a large file. Without one, processes are started if that saves time.
+    progress: called a few times a second, with bytes. Raises ExportNotFoundError if there is no
+    export.
     """
-    return read_and_verify(store, every=every).report
+    checked = read_and_verify(store, quick=quick, every=every, executor=executor, progress=progress)
+    return checked.report
 
 
-def read_and_verify(store: ExportStore, *, every: bool = False) -> CheckedExport:
+def read_and_verify(
+    store: ExportStore,
+    *,
+    quick: bool = False,
+    every: bool = False,
+    executor: Executor | None = None,
+    progress: ProgressCallback = say_nothing,
+) -> CheckedExport:
     """Check an export, and return the content that was read. Raises as `verify_export`."""
     folder = store.export_dir
     if not any(_there(folder / name) for name in (*file_order(), RECORD_FILE)):
         raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
-    for _ in range(2):
-        before = _look(folder)
-        verified = Checking(store, every=every).check()
-        if _look(folder) == before:
-            return verified
+    with closing(SharedExecutor(executor)) as shared:
+        for _ in range(2):
+            before = _look(folder)
+            checking = Checking(store, shared, progress, every=every)
+            verified = checking.check_quickly() if quick else checking.check()
+            if _look(folder) == before:
+                return verified
     findings = Findings()
     problem = "changed twice while it was read: a sync is at work"
     findings.add(FindingKind.BUSY, store.name, problem)
@@ -66,16 +91,13 @@ def _there(path: Path) -> bool:
     return True
 
 
-def _look(folder: Path) -> list[tuple[int, ...] | None]:
-    """Return sizes, times and inodes, which change if a file of the export does."""
-    looks: list[tuple[int, ...] | None] = []
+def _look(folder: Path) -> list[Look | None]:
+    looks: list[Look | None] = []
     for name in (*commit_order(), RECORD_FILE):
         try:
-            status = (folder / name).stat()
+            looks.append(look_at((folder / name).stat()))
         except OSError:
             looks.append(None)
-        else:
-            looks.append((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
     return looks
 
 
@@ -92,15 +114,17 @@ def compare_with_source(
     timeout_seconds: int = 120,
     max_rate: float | None = None,
     every: bool = False,
+    executor: Executor | None = None,
+    progress: ProgressCallback = say_nothing,
 ) -> Comparison:
     """Check an export, list every run of its project, and report for each run what is exported.
 
-    source: the source that lists them, or a function that opens it. every: as in `verify_export`.
-    Nothing is written to the export. Raises ExportNotFoundError if there is no export. Raises
-    DrWandbError if neither manifest nor state reads, so that the project is not known, or if the
-    source gives no listing.
+    source: the source that lists them, or a function that opens it. every,
+    executor, progress: as `verify_export` takes them. Nothing is written to the export. Raises
+    ExportNotFoundError if there is no export. Raises DrWandbError if neither manifest nor state
+    reads, so that the project is not known, or if the source gives no listing.
     """
-    checked = read_and_verify(store, every=every)
+    checked = read_and_verify(store, every=every, executor=executor, progress=progress)
     known = checked.manifest or checked.state
     if known is None:
         store.require_manifest()
@@ -125,7 +149,9 @@ def compare_with_source(
             ListedRunsFile(scratch) as listed,
             StoredRuns(store.runs_path, byte_ranges.get) as stored,
         ):
-            listing = list_project(asked, request, state, listed, stored.get, wait=wait)
+            listing = list_project(
+                asked, request, state, listed, stored.get, wait=wait, progress=progress
+            )
             return compare(
                 checked,
                 listing.runs,

@@ -25,8 +25,9 @@ from dr_wandb.core.contract.selection import HistorySelection, HistoryWindow
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.inspect.accounting import check_state
 from dr_wandb.core.inspect.audit import ChangesAudit
-from dr_wandb.core.inspect.audit_rows import RowsAudit, StoredPart
+from dr_wandb.core.inspect.audit_rows import RowsAudit, SliceAudit, StoredPart
 from dr_wandb.core.inspect.consistency import check_documents, check_manifest
+from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.spelling import row_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings
 
@@ -236,9 +237,11 @@ def test_manifest_of_another_name_than_the_state_is_no_stranger() -> None:
 def test_row_that_its_selection_does_not_admit_is_found() -> None:
     findings = Findings()
     losses = {"a": HistorySelection(keys=("loss",))}
-    audit = RowsAudit(HISTORY, findings, {"a"}, losses, strict=True)
-    audit.add(encode_line(HistoryRow(run_id="a", step=1, metrics={"loss": 2})))
-    audit.add(encode_line(HistoryRow(run_id="a", step=2, metrics={"acc": 1, "loss": 2})))
+    rules = RowRules(strict=True, selections=losses)
+    audit, one_slice = RowsAudit(HISTORY, findings, {"a"}, rules), SliceAudit(HISTORY, rules)
+    one_slice.add(encode_line(HistoryRow(run_id="a", step=1, metrics={"loss": 2})))
+    one_slice.add(encode_line(HistoryRow(run_id="a", step=2, metrics={"acc": 1, "loss": 2})))
+    audit.add(one_slice.finish())
     problem = "the row of step 2 of run 'a' has members its selection does not admit"
     assert found_in(findings) == [(FindingKind.FORM, HISTORY_FILE, problem)]
 
