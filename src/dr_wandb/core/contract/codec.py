@@ -85,11 +85,12 @@ def encode_document(record: Record | Mapping[str, Any]) -> bytes:
 
 def row_key(step: int | None, timestamp: str | None) -> RowKey:
     """Return the sort key of a row among the rows of its run. Timestamps compare as numbers."""
-    moment = _number_of(timestamp)
+    moment = moment_of(timestamp)
     return (step is None, step or 0, moment is None, moment if moment is not None else 0)
 
 
-def _number_of(timestamp: str | None) -> int | float | None:
+def moment_of(timestamp: str | None) -> int | float | None:
+    """Return the number that a timestamp spells, None if it spells no finite one."""
     if timestamp is None:
         return None
     if "." not in timestamp:
@@ -132,7 +133,7 @@ def decode_snapshot(line: bytes) -> Result[RunSnapshot, str]:
 
 def raw_row_of(row: HistoryRow) -> dict[str, Any] | None:
     """Return a stored row as a source would give it, None if no source could give it."""
-    moment = _number_of(row.timestamp)
+    moment = moment_of(row.timestamp)
     if (moment is None) != (row.timestamp is None):
         return None
     if not (_OWN_KEYS.isdisjoint(row.extra) and _OWN_KEYS.isdisjoint(row.metrics)):
@@ -263,7 +264,7 @@ def _as_written(line: bytes) -> HistoryRow | None:
         row = _ROW.decode(line)
     except (ValueError, RecursionError):
         return None
-    moment = _number_of(row.timestamp)
+    moment = moment_of(row.timestamp)
     spelled = row.timestamp if moment is None else spell_number(moment)
     return row if spelled == row.timestamp and encode_line(row) == line else None
 
@@ -283,7 +284,7 @@ def _convert(
 def _modern_row(value: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = json_safe(value, drop_nulls=True, depth=-1)
     timestamp = row.get("timestamp")
-    moment = _number_of(timestamp if isinstance(timestamp, str) else None)
+    moment = moment_of(timestamp if isinstance(timestamp, str) else None)
     if moment is not None:
         row["timestamp"] = spell_number(moment)
     elif type(timestamp) in (int, float):

@@ -75,11 +75,16 @@ def instant(text: str | None) -> datetime | None:
 
 def normalize_row(raw_row: Mapping[str, Any], run_id: str) -> HistoryRow:
     """Split one raw row, as a source gives it, into a record of the one shape."""
+    return row_of_values(flatten_row(raw_row), run_id)
+
+
+def row_of_values(values: Mapping[str, Any], run_id: str) -> HistoryRow:
+    """Make a row from its JSON-safe values by their flat keys, W&B's own columns included."""
     step = timestamp = runtime = None
     wandb_metadata: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    for key, value in flatten_row(raw_row).items():
+    for key, value in values.items():
         if not key.startswith("_"):
             metrics[key] = value
         elif key == "_step" and (whole := whole_step(value)) is not None:

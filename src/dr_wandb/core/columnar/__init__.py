@@ -1,0 +1,1 @@
+"""Hold the rows of a run as cells, one for each value, in columns; and the files that hold them."""

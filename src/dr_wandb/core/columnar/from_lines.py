@@ -1,0 +1,218 @@
+"""Turn history lines into cells.
+
+Rules
+- The cells do not depend on how the lines are divided into batches.
+- Lines as this tool writes them are decoded into structs whose fields are the names of the rows
+  before them. A batch with another name, or with a row that its cells might not give back, is
+  decoded into dicts, and its cells are turned into lines again: a row that differs has its line as
+  the text of its marker cell. A row can be so if it was joined from several copies.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from dr_wandb.core.columnar.cells import (
+    STEP,
+    TIMESTAMP,
+    CellBatch,
+    Integers,
+    KeyCells,
+    batch_of,
+    cells_of_values,
+    markers,
+)
+from dr_wandb.core.columnar.to_lines import lines_of, plain_numbers
+from dr_wandb.core.contract.codec import moment_of
+from dr_wandb.core.contract.columns import MOST_ABSENT, fit_for_columns
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.row_shape import OWN_PREFIX
+
+RUNTIME = "_runtime"
+
+MOST_NAMES = 1000
+"""Rows with more names are decoded into dicts."""
+
+_OWN = frozenset({STEP, TIMESTAMP, RUNTIME})
+_ENCODER = msgspec.json.Encoder()
+_ROWS = msgspec.json.Decoder(HistoryRow)
+
+
+class _Names(NamedTuple):
+    """The names in the three objects of rows."""
+
+    extra: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+
+    @property
+    def are_usual(self) -> bool:
+        """Say whether their cells certainly give the rows back."""
+        names = [name for part in self for name in part]
+        return (
+            len(names) <= MOST_NAMES
+            and fit_for_columns(names)
+            and not any(name.startswith("_") for name in self.metrics)
+            and all(name.startswith("_") for name in self.extra)
+            and not any(name in _OWN or name.startswith(OWN_PREFIX) for name in self.extra)
+        )
+
+
+class _UnusualError(Exception):
+    """A batch has a name or a value that needs a closer look."""
+
+
+def cells_of_lines(batches: Iterable[bytes], first: int = 0) -> Iterator[CellBatch]:
+    """Turn batches of complete lines of one run into cells.
+
+    first: the number of the first row in its run. Raises ValueError for a line that does not read.
+    """
+    names: _Names | None = None
+    for lines in batches:
+        names = names or _names_of(_ROWS.decode_lines(lines[: lines.find(b"\n") + 1]))
+        try:
+            batch = _usual_cells(lines, first, names)
+        except (_UnusualError, msgspec.ValidationError):
+            rows = _ROWS.decode_lines(lines)
+            batch = _any_cells(rows, lines, first)
+            names = _more_names(names, rows)
+        yield batch
+        first += batch.row_count
+
+
+def _usual_cells(lines: bytes, first: int, names: _Names) -> CellBatch:
+    """Turn lines into cells. Raises _UnusualError or ValidationError if they are not all usual."""
+    if not names.are_usual:
+        raise _UnusualError
+    rows = _decoder(names).decode_lines(lines)
+    columns: dict[str, KeyCells | None] = {}
+    for part, start in zip(_Names._fields, ("", "", OWN_PREFIX), strict=True):
+        members = list(map(attrgetter(part), rows))
+        for index, name in enumerate(getattr(names, part)):
+            values = list(map(attrgetter(f"key{index}"), members))
+            columns[f"{start}{name}"] = _present(values, msgspec.UNSET)
+    columns[RUNTIME] = _present([row.runtime for row in rows], None)
+    columns[STEP] = _present([row.step for row in rows], None)
+    columns[TIMESTAMP] = _present(_moments([row.timestamp for row in rows]), None)
+    found = {key: cells for key, cells in columns.items() if cells is not None}
+    return batch_of(first, len(rows), found)
+
+
+def _present(values: Sequence[Any], absent: Any) -> KeyCells | None:
+    """Return the cells of values, None if no row has one.
+
+    absent: the value for a row without one. Raises _UnusualError for any other null.
+    """
+    types = {*map(type, values)}
+    rows: Integers = np.arange(len(values))
+    if type(absent) in types:
+        types.discard(type(absent))
+        rows = np.array([row for row, value in enumerate(values) if value is not absent], np.int64)
+        values = [value for value in values if value is not absent]
+    if type(None) in types:
+        raise _UnusualError
+    return cells_of_values(rows, values) if types else None
+
+
+def _moments(timestamps: Sequence[str | None]) -> Sequence[float | None]:
+    """Return the doubles that timestamps spell. Raises _UnusualError if one spells no double."""
+    texts = [text for text in timestamps if text is not None]
+    try:
+        moments = list(map(float, texts))
+    except ValueError as error:
+        raise _UnusualError from error
+    if moments and texts != _spelled(moments):
+        raise _UnusualError
+    if len(moments) == len(timestamps):
+        return moments
+    known = iter(moments)
+    return [None if text is None else next(known) for text in timestamps]
+
+
+def _spelled(moments: Sequence[float]) -> list[str]:
+    return _ENCODER.encode(plain_numbers(np.array(moments))).decode()[1:-1].split(",")
+
+
+@lru_cache(maxsize=64)
+def _decoder(names: _Names) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of rows that have no other names than these."""
+    fields: list[tuple[str, Any]] = [
+        *zip(_Names._fields, map(_members_type, names), strict=True),
+        ("run_id", str),
+        ("runtime", int | float | None),
+        ("step", int | None),
+        ("timestamp", str | None),
+    ]
+    rename = {"metadata": "wandb_metadata"}
+    row = msgspec.defstruct("Row", fields, rename=rename, gc=False, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(row)
+
+
+def _members_type(names: Sequence[str]) -> Any:
+    fields = [(f"key{index}", Any, msgspec.UNSET) for index in range(len(names))]
+    rename = {field[0]: name for field, name in zip(fields, names, strict=True)}
+    return msgspec.defstruct("Members", fields, rename=rename, gc=False, forbid_unknown_fields=True)
+
+
+def _names_of(rows: Sequence[HistoryRow]) -> _Names:
+    """Return the names of rows, sorted."""
+    return _Names(
+        *(
+            tuple(sorted({name for row in rows for name in getattr(row, part)}))
+            for part in ("extra", "metrics", "wandb_metadata")
+        )
+    )
+
+
+def _more_names(names: _Names, rows: Sequence[HistoryRow]) -> _Names:
+    """Return the names to expect after rows that have others than these."""
+    found = _names_of(rows)
+    cells = sum(len(row.extra) + len(row.metrics) + len(row.wandb_metadata) for row in rows)
+    if sum(map(len, found)) * len(rows) > MOST_ABSENT * cells:
+        return _TOO_MANY
+    return _Names(*(tuple(sorted({*a, *b})) for a, b in zip(names, found, strict=True)))
+
+
+_TOO_MANY = _Names(extra=(STEP,))
+"""Names with which every batch is unusual: rows of this run have too few of their names each."""
+
+
+def _any_cells(rows: Sequence[HistoryRow], lines: bytes, first: int) -> CellBatch:
+    """Return the cells of any rows, with the lines of those that their cells do not give back."""
+    found: dict[str, tuple[list[int], list[Any]]] = {}
+    for row, record in enumerate(rows):
+        for key, value in _values_of(record):
+            at, values = found.setdefault(key, ([], []))
+            if value is not None and (not at or at[-1] != row):
+                at.append(row)
+                values.append(value)
+    columns = {
+        key: cells_of_values(np.array(at), values) for key, (at, values) in found.items() if at
+    }
+    batch = batch_of(first, len(rows), columns)
+    expected = lines.splitlines()
+    ours = lines_of(batch, rows[0].run_id).lines.splitlines() if rows else []
+    differing = {
+        row: line.decode()
+        for row, (line, other) in enumerate(zip(expected, ours, strict=True))
+        if line != other
+    }
+    if not differing:
+        return batch
+    return batch._replace(columns={**batch.columns, None: markers(len(rows), differing)})
+
+
+def _values_of(row: HistoryRow) -> Iterator[tuple[str, Any]]:
+    """Give the values of a row by flat keys. If a key comes twice, the first value counts."""
+    moment = moment_of(row.timestamp)
+    yield STEP, row.step
+    yield TIMESTAMP, row.timestamp if moment is None else moment
+    yield RUNTIME, row.runtime
+    for key, value in row.wandb_metadata.items():
+        yield f"{OWN_PREFIX}{key}", value
+    yield from row.extra.items()
+    yield from row.metrics.items()
