@@ -1,7 +1,8 @@
-"""Turn a batch of Arrow columns into history lines. Does no input or output; needs pyarrow.
+"""Turn a batch of Arrow columns into history lines, or into cells. No input or output is done.
 
 Rules
-- The lines are, byte for byte, those of the row path, `encode_line(normalize_row(row))`.
+- The lines are, byte for byte, those of the row path, `encode_line(normalize_row(row))`. The cells
+  are those of these lines, without text on the way.
 - A null is an absent member, at any depth of objects.
 - Columns take the shape of rows before anything else: a struct without `_type` becomes one column
   for each member, a struct of `_type_*` members one column of their values.
@@ -15,6 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dr_wandb.core.columnar.cells import (
+    CellBatch,
+    Doubles,
+    KeyCells,
+    batch_of,
+    cells_of_booleans,
+    cells_of_integers,
+    cells_of_numbers,
+    cells_of_texts,
+    cells_of_values,
+    interleaved,
+)
+from dr_wandb.core.columnar.to_lines import plain_numbers
 from dr_wandb.core.contract.columns import (
     Cells,
     encode_columns,
@@ -28,8 +42,8 @@ from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.row_shape import OWN_METADATA, is_union
 from dr_wandb.core.contract.select import select_names
 from dr_wandb.core.contract.selection import HistorySelection
-from dr_wandb.core.contract.values import EXACT_INTEGERS, number
 from dr_wandb.shell.sources.api.arrow_values import python_values
+from dr_wandb.shell.store.arrow_memory import numbers_of
 
 FEW_ROWS = 200
 """Fewer rows are converted cell by cell: functions on whole columns cost more than they save."""
@@ -163,28 +177,84 @@ def _alternatives(column: pa.Array) -> Cells:
 
 
 def _numbers(column: pa.Array) -> Cells:
-    """Return doubles as `values.number` does, but convert one by one only those that may differ.
-
-    NumPy is used: Arrow's functions take three times as long, since each of them yields to other
-    threads. It reads Arrow's memory, since `to_numpy` imports pandas if it is installed (pyarrow
-    26).
-    """
-    kind = np.float32 if pa.types.is_float32(column.type) else np.float64
-    held = np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column)]
-    values = held.astype(np.float64, copy=False)
-    with np.errstate(invalid="ignore"):  # a NaN may be a signaling one
-        whole = (values == np.trunc(values)) & (np.abs(values) < EXACT_INTEGERS)
-    if whole.all() and not column.null_count:
-        return values.astype(np.int64).tolist()  # type: ignore[no-any-return]
-    cells: list[Any] = values.tolist()
-    indices = np.flatnonzero(whole)
-    for index, integer in zip(
-        indices.tolist(), values[indices].astype(np.int64).tolist(), strict=True
-    ):
-        cells[index] = integer
-    for index in np.flatnonzero(~np.isfinite(values)).tolist():
-        cells[index] = number(cells[index])
+    """Return doubles as `values.number` does, None for null."""
+    cells = plain_numbers(_doubles(column))
     if column.null_count:
         for index in pc.indices_nonzero(column.is_null()).to_pylist():
             cells[index] = None
     return cells
+
+
+def _doubles(column: pa.Array) -> Doubles:
+    """Return the doubles of a column of floats, any number for null.
+
+    NumPy is used: Arrow's functions take three times as long, since each of them yields to other
+    threads.
+    """
+    return numbers_of(column).astype(np.float64, copy=False)
+
+
+def cells_of_batch(batch: pa.RecordBatch, first: int) -> CellBatch | None:
+    """Turn the rows of a batch into cells; None if the row path has to do it.
+
+    first: the number of the first row in its run. Raises as `encode_batch` does.
+    """
+    leaves = _leaf_columns(batch)
+    if leaves is None:
+        return None
+    columns: dict[str, KeyCells] = {}
+    for name, column in leaves.items():
+        cells = _fast_cells(column)
+        if cells is None:
+            values = _cells(column)
+            if _may_be_open(column.type) and not all(_stays(name, cell) for cell in values):
+                return None
+            rows = [row for row, value in enumerate(values) if value is not None]
+            cells = cells_of_values(np.array(rows, np.int64), [values[row] for row in rows])
+        columns[name] = cells
+    return batch_of(first, batch.num_rows, columns)
+
+
+def _fast_cells(column: pa.Array) -> KeyCells | None:
+    """Return the cells of a column of plain values; None for one of another type."""
+    kind = column.type
+    if not _is_fast(kind):
+        return None
+    if column.null_count:
+        rows = numbers_of(pc.indices_nonzero(column.is_valid())).astype(np.int64)
+        column = column.drop_null()
+    else:
+        rows = np.arange(len(column))
+    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return cells_of_numbers(rows, _doubles(column))
+    if pa.types.is_integer(kind):
+        return cells_of_integers(rows, numbers_of(column))
+    if pa.types.is_boolean(kind):
+        return cells_of_booleans(rows, numbers_of(column.cast(pa.uint8())))
+    if _is_text(kind):
+        return cells_of_texts(rows, column.to_pylist())
+    found = _fast_cells_of_union(column)
+    return None if found is None else found._replace(rows=rows[found.rows])
+
+
+def _is_fast(kind: pa.DataType) -> bool:
+    """Say whether values of this type are scalars, or may be scalars of mixed type."""
+    if pa.types.is_struct(kind):
+        return is_union([field.name for field in kind])
+    numbers = pa.types.is_float32(kind) or pa.types.is_float64(kind) or pa.types.is_integer(kind)
+    return bool(numbers or pa.types.is_boolean(kind) or _is_text(kind))
+
+
+def _fast_cells_of_union(column: pa.Array) -> KeyCells | None:
+    """Return the cells of values of mixed type; None if a value is no scalar, or has two members.
+
+    The cells of a column without nulls: their rows are counted from its first value.
+    """
+    pieces: list[KeyCells] = []
+    for member in column.flatten():
+        if member.null_count < len(member):
+            cells = _fast_cells(member)
+            if cells is None:
+                return None
+            pieces.append(cells)
+    return interleaved(pieces)

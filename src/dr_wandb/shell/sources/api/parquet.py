@@ -8,13 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dr_wandb.core.columnar.cells import CellBatch
+from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.row_shape import free_key
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
-from dr_wandb.shell.sources.api.arrow import encode_batch, select_batch, whole_steps
+from dr_wandb.shell.sources.api.arrow import cells_of_batch, encode_batch, select_batch, whole_steps
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds, python_values
 
 CELLS_PER_BATCH = 50_000
@@ -59,6 +61,17 @@ class ColumnBatch:
         except _REFUSALS as error:
             raise _unreadable(error) from error
         return encoded or RowBatch(rows=self.rows, live=False).encode(run_id)
+
+    def cells(self, run_id: str, first: int) -> CellBatch:
+        """Return the rows as cells. first: the number of the first row in its run.
+
+        Raises SourceError if a value does not read.
+        """
+        try:
+            found = cells_of_batch(self._columns, first)
+        except _REFUSALS as error:
+            raise _unreadable(error) from error
+        return found or next(cells_of_lines([self.encode(run_id).lines], first))
 
     def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
         """Return the selected rows, as lines. Raises SourceError if a value does not read."""

@@ -1,0 +1,56 @@
+"""Arrow's memory as NumPy arrays, and the other way round.
+
+pyarrow's own `pa.array` and `to_numpy` import pandas if it is installed, which takes half a second
+(pyarrow 26).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dr_wandb.core.columnar.cells import Integers
+
+Valid = NDArray[np.bool_]
+
+
+def numbers_of(column: pa.Array) -> NDArray[Any]:
+    """Return the numbers of a column, any number for null. They are read-only."""
+    kind = np.dtype(column.type.to_pandas_dtype())
+    return np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column)]
+
+
+def validity_of(column: pa.Array) -> Valid:
+    """Say for each value whether it is there."""
+    bits = column.buffers()[0]
+    if bits is None or not column.null_count:
+        return np.ones(len(column), np.bool_)
+    found = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
+    return found[column.offset : column.offset + len(column)].astype(np.bool_)
+
+
+def numbers_to_arrow(numbers: NDArray[Any], valid: Valid | None = None) -> pa.Array:
+    """Return numbers as a column, null for those that are not valid."""
+    kind = pa.from_numpy_dtype(numbers.dtype)
+    buffers = [_bits(valid), pa.py_buffer(np.ascontiguousarray(numbers))]
+    return pa.Array.from_buffers(kind, len(numbers), buffers)
+
+
+def texts_to_arrow(texts: Sequence[str], at: Integers, count: int) -> pa.Array:
+    """Return a column of `count` values with these texts at these positions, null elsewhere."""
+    encoded = [text.encode() for text in texts]
+    ends = np.zeros(count + 1, np.int32)
+    ends[at + 1] = list(map(len, encoded))
+    valid = np.zeros(count, np.bool_)
+    valid[at] = True
+    offsets = np.cumsum(ends, dtype=np.int32)
+    buffers = [_bits(valid), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
+
+
+def _bits(valid: Valid | None) -> pa.Buffer | None:
+    if valid is None or valid.all():
+        return None
+    return pa.py_buffer(np.packbits(valid, bitorder="little"))
