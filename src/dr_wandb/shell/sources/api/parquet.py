@@ -25,7 +25,9 @@ CELLS_PER_BATCH = 50_000
 MOST_ROWS = 10_000
 
 COLUMN_BYTES = 1 << 16
-"""How many bytes of a column are read at once: a file may have thousands of columns."""
+"""How many bytes of a column are read at once: a file may have thousands of columns.
+
+With pyarrow's `pre_buffer` the whole file would stay in memory until its end (pyarrow 26)."""
 
 BATCH_BYTES = 4 << 20
 """The size of a batch in Arrow's memory, unless a single row is larger."""
@@ -134,7 +136,7 @@ def read_parquet(path: Path, window: FetchWindow, number: int = 0) -> Iterator[C
     Raises SourceError if the file is incomplete: the SDK stores a part as if it were all of it.
     """
     try:
-        with pq.ParquetFile(path, buffer_size=COLUMN_BYTES) as file:
+        with pq.ParquetFile(path, buffer_size=COLUMN_BYTES, pre_buffer=False) as file:
             rows = max(1, min(MOST_ROWS, CELLS_PER_BATCH // max(1, len(file.schema.names))))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
                 for piece in _pieces(epoch_seconds(batch)):
