@@ -104,9 +104,8 @@ class CellBatch(NamedTuple):
 
 def cells_of_numbers(rows: Integers, numbers: Doubles) -> KeyCells:
     """Return the cells of doubles, one for each of these rows."""
-    with np.errstate(invalid="ignore"):  # a NaN may be a signaling one
-        values = numbers + 0.0  # no -0.0
-    values[np.isnan(values)] = math.nan
+    values = numbers + 0.0  # no -0.0
+    values[values != values] = math.nan
     return KeyCells(rows, _all_of(NUMBER, rows), values, _NOWHERE, ())
 
 
@@ -133,7 +132,10 @@ def cells_of_texts(rows: Integers, texts: Sequence[str]) -> KeyCells:
 
 def cells_of_values(rows: Integers, values: Sequence[Any]) -> KeyCells:
     """Return the cells of JSON-safe values, none of them null, one for each of these rows."""
-    if {*map(type, values)} <= _NUMBERS:
+    types = {*map(type, values)}
+    if types == {float}:
+        return cells_of_numbers(rows, np.array(values, np.float64))
+    if types <= _NUMBERS:
         with suppress(OverflowError):
             return _cells_of_plain_numbers(rows, values)
     kinds = [_KIND_OF[type(value)] for value in values]
@@ -165,10 +167,12 @@ def cells_of_values(rows: Integers, values: Sequence[Any]) -> KeyCells:
 def _cells_of_plain_numbers(rows: Integers, values: Sequence[int | float]) -> KeyCells:
     """Return the cells of numbers. Raises OverflowError if an integer is beyond all doubles."""
     numbers = np.array(values, np.float64)
-    large = np.flatnonzero(np.abs(numbers) >= EXACT_INTEGERS).tolist()
+    found = cells_of_numbers(rows, numbers)
+    large = (np.abs(numbers) >= EXACT_INTEGERS).nonzero()[0].tolist()
+    if not large:
+        return found
     exact = [index for index in large if type(values[index]) is int]
     digits = [str(values[index]) for index in exact]
-    found = cells_of_numbers(rows, numbers)
     return found._replace(text_at=np.array(exact, np.int64), texts=digits)
 
 
@@ -312,7 +316,13 @@ def _lengths(texts: Iterable[str]) -> list[int]:
 
 
 def _all_of(kind: int, rows: Integers) -> NDArray[np.uint8]:
-    return np.full(len(rows), kind, np.uint8)
+    count = len(rows)
+    return _MANY[kind][:count] if count <= _MANY.shape[1] else np.full(count, kind, np.uint8)
+
+
+_MANY = np.repeat(np.arange(len(KINDS), dtype=np.uint8), 1 << 14).reshape(len(KINDS), -1)
+"""Many codes of each kind: a slice costs a tenth of a new array."""
+_MANY.setflags(write=False)
 
 
 _NOWHERE: Integers = np.zeros(0, np.int64)

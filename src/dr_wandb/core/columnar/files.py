@@ -81,7 +81,7 @@ def cut_parts(batches: Iterable[CellBatch]) -> Iterator[CellBatch]:
         for start, stop in pairwise([0, *stops, batch.row_count]):
             if stop > start:
                 held.append(batch.between(start, stop))
-            if stop in stops:
+            if stop < batch.row_count:
                 yield joined(held)
                 held = []
     if held:

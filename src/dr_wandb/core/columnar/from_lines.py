@@ -8,6 +8,7 @@ Rules
   the text of its marker cell. A row can be so if it was joined from several copies.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -20,9 +21,11 @@ from dr_wandb.core.columnar.cells import (
     STEP,
     TIMESTAMP,
     CellBatch,
+    Doubles,
     Integers,
     KeyCells,
     batch_of,
+    cells_of_numbers,
     cells_of_values,
     markers,
 )
@@ -31,6 +34,7 @@ from dr_wandb.core.contract.codec import moment_of
 from dr_wandb.core.contract.columns import MOST_ABSENT, fit_for_columns
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.row_shape import OWN_PREFIX
+from dr_wandb.core.contract.values import EXACT_INTEGERS
 
 RUNTIME = "_runtime"
 
@@ -38,28 +42,37 @@ MOST_NAMES = 1000
 """Rows with more names are decoded into dicts."""
 
 _OWN = frozenset({STEP, TIMESTAMP, RUNTIME})
+_NUMBERS = frozenset({int, float})
 _ENCODER = msgspec.json.Encoder()
 _ROWS = msgspec.json.Decoder(HistoryRow)
 
 
+class _Name(NamedTuple):
+    """A name in an object of rows. is_number: all values so far are doubles, or fit into them."""
+
+    name: str
+    is_number: bool
+
+
 class _Names(NamedTuple):
-    """The names in the three objects of rows."""
+    """The names in the three objects of rows, sorted."""
 
-    extra: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    metadata: tuple[str, ...] = ()
+    extra: tuple[_Name, ...] = ()
+    metrics: tuple[_Name, ...] = ()
+    metadata: tuple[_Name, ...] = ()
 
-    @property
-    def are_usual(self) -> bool:
-        """Say whether their cells certainly give the rows back."""
-        names = [name for part in self for name in part]
-        return (
-            len(names) <= MOST_NAMES
-            and fit_for_columns(names)
-            and not any(name.startswith("_") for name in self.metrics)
-            and all(name.startswith("_") for name in self.extra)
-            and not any(name in _OWN or name.startswith(OWN_PREFIX) for name in self.extra)
-        )
+
+@lru_cache(maxsize=64)
+def _are_usual(names: _Names) -> bool:
+    """Say whether the cells of rows with these names certainly give the rows back."""
+    extra, metrics, metadata = ([name for name, _ in part] for part in names)
+    return (
+        len(extra) + len(metrics) + len(metadata) <= MOST_NAMES
+        and fit_for_columns([*extra, *metrics, *metadata])
+        and not any(name.startswith("_") for name in metrics)
+        and all(name.startswith("_") for name in extra)
+        and not any(name in _OWN or name.startswith(OWN_PREFIX) for name in extra)
+    )
 
 
 class _UnusualError(Exception):
@@ -76,7 +89,7 @@ def cells_of_lines(batches: Iterable[bytes], first: int = 0) -> Iterator[CellBat
         names = names or _names_of(_ROWS.decode_lines(lines[: lines.find(b"\n") + 1]))
         try:
             batch = _usual_cells(lines, first, names)
-        except (_UnusualError, msgspec.ValidationError):
+        except (_UnusualError, msgspec.DecodeError):
             rows = _ROWS.decode_lines(lines)
             batch = _any_cells(rows, lines, first)
             names = _more_names(names, rows)
@@ -85,17 +98,21 @@ def cells_of_lines(batches: Iterable[bytes], first: int = 0) -> Iterator[CellBat
 
 
 def _usual_cells(lines: bytes, first: int, names: _Names) -> CellBatch:
-    """Turn lines into cells. Raises _UnusualError or ValidationError if they are not all usual."""
-    if not names.are_usual:
+    """Turn lines into cells. Raises _UnusualError or DecodeError if they are not all usual."""
+    if not _are_usual(names):
         raise _UnusualError
     rows = _decoder(names).decode_lines(lines)
     columns: dict[str, KeyCells | None] = {}
     for part, start in zip(_Names._fields, ("", "", OWN_PREFIX), strict=True):
         members = list(map(attrgetter(part), rows))
-        for index, name in enumerate(getattr(names, part)):
-            values = list(map(attrgetter(f"key{index}"), members))
-            columns[f"{start}{name}"] = _present(values, msgspec.UNSET)
-    columns[RUNTIME] = _present([row.runtime for row in rows], None)
+        for index, (name, is_number) in enumerate(getattr(names, part)):
+            values = map(attrgetter(f"key{index}"), members)
+            if is_number:
+                cells = _present_numbers(np.fromiter(values, np.float64, len(rows)))
+            else:
+                cells = _present(list(values), msgspec.UNSET)
+            columns[f"{start}{name}"] = cells
+    columns[RUNTIME] = _present_numbers(np.array([row.runtime for row in rows], np.float64))
     columns[STEP] = _present([row.step for row in rows], None)
     columns[TIMESTAMP] = _present(_moments([row.timestamp for row in rows]), None)
     found = {key: cells for key, cells in columns.items() if cells is not None}
@@ -116,6 +133,19 @@ def _present(values: Sequence[Any], absent: Any) -> KeyCells | None:
     if type(None) in types:
         raise _UnusualError
     return cells_of_values(rows, values) if types else None
+
+
+def _present_numbers(found: Doubles) -> KeyCells | None:
+    """Return the cells of numbers, NaN for a row without one. None if no row has one.
+
+    Raises _UnusualError for a number that may have been an integer which is no double.
+    """
+    if (np.abs(found) >= EXACT_INTEGERS).any():
+        raise _UnusualError
+    rows = (found == found).nonzero()[0]
+    if len(rows) < len(found):
+        found = found[rows]
+    return cells_of_numbers(rows, found) if len(rows) else None
 
 
 def _moments(timestamps: Sequence[str | None]) -> Sequence[float | None]:
@@ -143,7 +173,7 @@ def _decoder(names: _Names) -> msgspec.json.Decoder[Any]:
     fields: list[tuple[str, Any]] = [
         *zip(_Names._fields, map(_members_type, names), strict=True),
         ("run_id", str),
-        ("runtime", int | float | None),
+        ("runtime", float | None),
         ("step", int | None),
         ("timestamp", str | None),
     ]
@@ -152,20 +182,27 @@ def _decoder(names: _Names) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(row)
 
 
-def _members_type(names: Sequence[str]) -> Any:
-    fields = [(f"key{index}", Any, msgspec.UNSET) for index in range(len(names))]
-    rename = {field[0]: name for field, name in zip(fields, names, strict=True)}
+def _members_type(names: Sequence[_Name]) -> Any:
+    fields: list[tuple[str, Any, Any]] = [
+        (f"key{index}", float, math.nan) if is_number else (f"key{index}", Any, msgspec.UNSET)
+        for index, (_, is_number) in enumerate(names)
+    ]
+    rename = {field[0]: name for field, (name, _) in zip(fields, names, strict=True)}
     return msgspec.defstruct("Members", fields, rename=rename, gc=False, forbid_unknown_fields=True)
 
 
 def _names_of(rows: Sequence[HistoryRow]) -> _Names:
-    """Return the names of rows, sorted."""
-    return _Names(
-        *(
-            tuple(sorted({name for row in rows for name in getattr(row, part)}))
-            for part in ("extra", "metrics", "wandb_metadata")
-        )
-    )
+    """Return the names of rows."""
+    found: tuple[dict[str, bool], ...] = ({}, {}, {})
+    for row in rows:
+        for part, members in zip(found, (row.extra, row.metrics, row.wandb_metadata), strict=True):
+            for name, value in members.items():
+                part[name] = part.get(name, True) and _is_number(value)
+    return _Names(*(tuple(map(_Name._make, sorted(part.items()))) for part in found))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in _NUMBERS and -EXACT_INTEGERS < value < EXACT_INTEGERS
 
 
 def _more_names(names: _Names, rows: Sequence[HistoryRow]) -> _Names:
@@ -174,10 +211,17 @@ def _more_names(names: _Names, rows: Sequence[HistoryRow]) -> _Names:
     cells = sum(len(row.extra) + len(row.metrics) + len(row.wandb_metadata) for row in rows)
     if sum(map(len, found)) * len(rows) > MOST_ABSENT * cells:
         return _TOO_MANY
-    return _Names(*(tuple(sorted({*a, *b})) for a, b in zip(names, found, strict=True)))
+    return _Names(*map(_both, names, found))
 
 
-_TOO_MANY = _Names(extra=(STEP,))
+def _both(names: Sequence[_Name], others: Sequence[_Name]) -> tuple[_Name, ...]:
+    """Return the names of either, sorted; one is a number only if it is in both."""
+    one, other = dict(names), dict(others)
+    both = {name: one.get(name, True) and other.get(name, True) for name in {**one, **other}}
+    return tuple(map(_Name._make, sorted(both.items())))
+
+
+_TOO_MANY = _Names(extra=(_Name(STEP, False),))
 """Names with which every batch is unusual: rows of this run have too few of their names each."""
 
 

@@ -29,6 +29,10 @@ def rows_of(*raw: dict[str, Any]) -> list[HistoryRow]:
     return [normalize_row(row, RUN_ID) for row in raw]
 
 
+def row(**fields: Any) -> HistoryRow:
+    return HistoryRow(run_id=RUN_ID, **fields)
+
+
 def assert_given_back(rows: list[HistoryRow], first: int = 0) -> None:
     lines = lines_of_rows(rows)
     found = lines_of(cells_of_rows(rows, first), RUN_ID)
@@ -50,8 +54,11 @@ def test_lines_can_be_had_back(rows: list[HistoryRow], first: int) -> None:
 
 
 @given(st.lists(joined_rows, min_size=1, max_size=3))
-@example([HistoryRow(run_id=RUN_ID, metrics={"a": 1}), HistoryRow(run_id=RUN_ID)])
-@example([HistoryRow(run_id=RUN_ID, metrics={"a": None, "b": 1})])
+@example([row(metrics={"a": 1}), row()])
+@example([row(metrics={"a": None, "b": 1})])
+@example([row(timestamp="soon"), row(timestamp="1.0")])
+@example([row(runtime=2**53 + 1), row(runtime=10**400)])
+@example([row(metrics={"a": 1}), row(metrics={"a": 2**53})])
 def test_rows_that_no_source_gives_can_be_had_back(rows: list[HistoryRow]) -> None:
     assert_given_back(rows)
 

@@ -199,6 +199,12 @@ def cells_of_batch(batch: pa.RecordBatch, first: int) -> CellBatch | None:
 
     first: the number of the first row in its run. Raises as `encode_batch` does.
     """
+    with np.errstate(invalid="ignore"):  # a NaN may be a signaling one
+        columns = _key_cells(batch)
+    return None if columns is None else batch_of(first, batch.num_rows, columns)
+
+
+def _key_cells(batch: pa.RecordBatch) -> dict[str, KeyCells] | None:
     leaves = _leaf_columns(batch)
     if leaves is None:
         return None
@@ -212,7 +218,7 @@ def cells_of_batch(batch: pa.RecordBatch, first: int) -> CellBatch | None:
             rows = [row for row, value in enumerate(values) if value is not None]
             cells = cells_of_values(np.array(rows, np.int64), [values[row] for row in rows])
         columns[name] = cells
-    return batch_of(first, batch.num_rows, columns)
+    return columns
 
 
 def _fast_cells(column: pa.Array) -> KeyCells | None:
