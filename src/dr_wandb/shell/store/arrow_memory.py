@@ -1,7 +1,7 @@
 """Arrow's memory as NumPy arrays, and the other way round.
 
-pyarrow's own `pa.array` and `to_numpy` import pandas if it is installed, which takes half a second
-(pyarrow 26).
+pyarrow's own `pa.array`, `to_numpy` and `to_pandas_dtype` import pandas if it is installed, which
+takes half a second (the first two in pyarrow 26, the last one in pyarrow 17).
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,14 @@ from dr_wandb.core.columnar.cells import Integers
 
 Valid = NDArray[np.bool_]
 
+_KINDS = {pa.from_numpy_dtype(np.dtype(kind)): np.dtype(kind) for kind in "bhilqBHILQfd"}
+"""NumPy's kinds of integers and doubles by those of Arrow."""
+
 
 def numbers_of(column: pa.Array) -> NDArray[Any]:
     """Return the numbers of a column, any number for null. They are read-only."""
-    kind = np.dtype(column.type.to_pandas_dtype())
-    return np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column)]
+    held = np.frombuffer(column.buffers()[1], _KINDS[column.type])
+    return held[column.offset : column.offset + len(column)]
 
 
 def validity_of(column: pa.Array) -> Valid:

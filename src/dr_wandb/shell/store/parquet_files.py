@@ -1,0 +1,245 @@
+"""Write cells to Parquet files, and read and merge such files, in the one schema of an export.
+
+Rules
+- The bytes of a file depend on its cells and on the version of pyarrow alone, not on how the cells
+  were divided into batches. So groups of rows end by the contents, and dictionaries hold their
+  values in the order of first occurrence.
+- No file has statistics of `value` and `timestamp`: DuckDB 2.0 skips groups with NaN by them.
+- A merge holds one group of each file in memory, not the file.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dr_wandb.core.columnar.cells import CellBatch
+from dr_wandb.core.columnar.files import MOST_CELLS, NOTHING, cuts
+from dr_wandb.core.columnar.to_lines import lines_of
+from dr_wandb.core.contract.encoded_rows import EncodedRows
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.cell_columns import (
+    DICTIONARIES,
+    SCHEMA,
+    cells_as_arrow,
+    cells_of_arrow,
+    one_table,
+    runs_of,
+    text_bytes_of,
+)
+
+OPTIONS: dict[str, Any] = {
+    "version": "2.6",
+    "data_page_version": "1.0",
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": DICTIONARIES,
+    "column_encoding": {
+        "row": "DELTA_BINARY_PACKED",
+        "step": "DELTA_BINARY_PACKED",
+        "timestamp": "BYTE_STREAM_SPLIT",
+        "value": "BYTE_STREAM_SPLIT",
+        "text": "PLAIN",
+    },
+    "write_statistics": ["run_id", "row", "step", "key"],
+    "store_schema": False,
+    "data_page_size": 4 << 20,
+    "write_batch_size": MOST_CELLS,
+    "dictionary_pagesize_limit": 64 << 20,
+}
+"""A page holds a whole column of a group, and a dictionary is never given up half-way."""
+
+CELLS_AT_A_TIME = 32_768
+"""How many cells are read at once."""
+
+
+MOST_PIECES = 256
+"""How many pieces of a group are held before they are joined: each takes some kilobytes."""
+
+
+class WrittenCells(NamedTuple):
+    """What a file holds: cells, bytes, and their SHA-256."""
+
+    cells: int
+    bytes: int
+    sha256: str
+
+
+class CellWriter:
+    """Writes one Parquet file. Durable when the `with` block ends.
+
+    A group of the file ends after the last cell with which it has at most `MOST_CELLS` cells and
+    `MOST_TEXT_BYTES` of text, counted from the beginning of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._stream = _HashedStream(path)
+        self._writer = pq.ParquetWriter(self._stream, SCHEMA, **OPTIONS)
+        self._joined: list[pa.RecordBatch] = []
+        self._held: list[pa.RecordBatch] = []
+        self._used = NOTHING
+        self._cells = 0
+
+    def __enter__(self) -> "CellWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._end_group()
+                self._writer.close()
+                self._stream.make_durable()
+        finally:
+            with suppress(OSError, pa.ArrowException):  # nobody will read an incomplete file
+                self._writer.close()
+            self._stream.end()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append cells in the order of the file: by run, key and row."""
+        cells = np.ones(batch.num_rows, np.int64)
+        stops, self._used = cuts(cells, text_bytes_of(batch), self._used)
+        for start, stop in pairwise([0, *stops, batch.num_rows]):
+            if stop > start:
+                self._held.append(batch.slice(start, stop - start))
+            if stop < batch.num_rows:
+                self._end_group()
+        if len(self._held) == MOST_PIECES:
+            self._joined += one_table(self._held).to_batches()
+            self._held = []
+
+    @property
+    def written(self) -> WrittenCells:
+        """Return what the file holds, after the `with` block."""
+        return WrittenCells(self._cells, self._stream.length, self._stream.sha256)
+
+    def _end_group(self) -> None:
+        group = one_table([*self._joined, *self._held])
+        if group.num_rows:
+            self._writer.write_table(group, row_group_size=group.num_rows)
+            self._cells += group.num_rows
+        self._joined, self._held = [], []
+
+
+class _HashedStream:
+    """A new file that is written from its beginning, and the SHA-256 of its bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream: IO[bytes] = path.open("wb")
+        self._sha256 = hashlib.sha256()
+        self.length = 0
+        self.closed = False
+
+    def write(self, content: bytes) -> int:
+        """Append bytes."""
+        self._sha256.update(content)
+        self.length += len(content)
+        return self._stream.write(content)
+
+    def tell(self) -> int:
+        return self.length
+
+    def close(self) -> None:
+        """Do nothing: pyarrow closes a stream that is still to be made durable."""
+
+    def make_durable(self) -> None:
+        disk.sync_file(self._stream)
+
+    def end(self) -> None:
+        with suppress(OSError):  # unwritten bytes belong to a file that nobody will read
+            self._stream.close()
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def read_cells(path: Path) -> Iterator[pa.RecordBatch]:
+    """Read the cells of a file, at most `CELLS_AT_A_TIME` at once, in its order."""
+    with pq.ParquetFile(path, read_dictionary=DICTIONARIES, pre_buffer=False) as file:
+        yield from file.iter_batches(batch_size=CELLS_AT_A_TIME, use_threads=False)
+
+
+def read_runs(path: Path) -> Iterator[tuple[str, CellBatch]]:
+    """Read the runs of a file, each as a whole: a file has at most a part of a run."""
+    for run_id, pieces in groupby(_by_run(read_cells(path)), key=itemgetter(0)):
+        yield run_id, cells_of_arrow([piece for _, piece in pieces])
+
+
+def _by_run(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Divide cells at the borders of runs. A run may come in several pieces, one after another."""
+    for batch in batches:
+        run_ids, borders = runs_of(batch)
+        for run_id, (start, stop) in zip(run_ids, pairwise(borders), strict=True):
+            yield run_id, batch.slice(start, stop - start)
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, EncodedRows]]:
+    """Read the rows of a file as lines, run by run."""
+    for run_id, batch in read_runs(path):
+        yield run_id, lines_of(batch, run_id)
+
+
+def write_part(path: Path, run_id: str, part: CellBatch) -> WrittenCells:
+    """Write a part of a run with files of its own."""
+    with CellWriter(path) as writer:
+        writer.write(cells_as_arrow(part, run_id))
+    return writer.written
+
+
+def merge_pack(
+    old: Path | None, new: Path, changes: Iterable[tuple[str, CellBatch | None]]
+) -> WrittenCells | None:
+    """Write a pack that differs from another one in some runs. The old pack stays as it is.
+
+    old: None if there is none. changes: by run id, ascending: all cells of a run, None to drop it.
+    Returns what the new pack holds; None, and there is no new pack, if it would hold nothing.
+    """
+    with CellWriter(new) as writer:
+        for batch in _merged(() if old is None else read_cells(old), changes):
+            writer.write(batch)
+    if writer.written.cells:
+        return writer.written
+    disk.remove(new)
+    return None
+
+
+def _merged(
+    kept: Iterable[pa.RecordBatch], changes: Iterable[tuple[str, CellBatch | None]]
+) -> Iterator[pa.RecordBatch]:
+    """Give the cells of the new pack. Old ones are divided at changed runs only."""
+    waiting = chain(changes, (_END,))
+    changed, cells = next(waiting)
+    last = None  # the last changed run: its old cells may go on in the next batch
+    for batch in kept:
+        run_ids, borders = runs_of(batch)
+        index = int(run_ids[0] == last)
+        while changed is not None and changed <= run_ids[-1]:
+            at = bisect_left(run_ids, changed, index)
+            yield batch.slice(borders[index], borders[at] - borders[index])
+            if cells is not None:
+                yield cells_as_arrow(cells, changed)
+            index = at + (run_ids[at] == changed)
+            last = changed
+            changed, cells = next(waiting)
+        yield batch.slice(borders[index])
+    while changed is not None:
+        if cells is not None:
+            yield cells_as_arrow(cells, changed)
+        changed, cells = next(waiting)
+
+
+_END: tuple[None, None] = None, None
