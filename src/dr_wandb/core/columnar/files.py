@@ -10,7 +10,7 @@ Rules
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +86,22 @@ def cut_parts(batches: Iterable[CellBatch]) -> Iterator[CellBatch]:
                 held = []
     if held:
         yield joined(held)
+
+
+def files_of_run(
+    run_id: str, created_at: str | None, batches: Iterable[CellBatch]
+) -> Iterator[tuple[str, CellBatch]]:
+    """Give the file names of a run, each with the cells that the file holds of it.
+
+    That is its pack, or each of its own files. Holds two parts at most.
+    """
+    parts = cut_parts(batches)
+    beginning = [*islice(parts, 2)]
+    if len(beginning) == 1 and not size_of(beginning[0]).has_own_files:
+        yield pack_name(run_id, created_at), beginning[0]
+        return
+    for number, part in enumerate(chain(beginning, parts)):
+        yield part_name(run_id, created_at, number), part
 
 
 def cuts(cells: Integers, text_bytes: Integers, used: Size) -> tuple[list[int], Size]:

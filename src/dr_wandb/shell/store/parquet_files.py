@@ -173,6 +173,35 @@ def read_cells(path: Path) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(batch_size=CELLS_AT_A_TIME, use_threads=False)
 
 
+def read_run(path: Path, run_id: str) -> CellBatch | None:
+    """Read one run of a file, without the groups that cannot hold it. None if it is not there."""
+    with pq.ParquetFile(path, read_dictionary=DICTIONARIES, pre_buffer=False) as file:
+        groups = [
+            index
+            for index in range(file.num_row_groups)
+            if _may_hold(file.metadata.row_group(index).column(0).statistics, run_id)
+        ]
+        batches = file.iter_batches(CELLS_AT_A_TIME, row_groups=groups, use_threads=False)
+        pieces = [piece for found, piece in _by_run(batches) if found == run_id]
+    return cells_of_arrow(pieces) if pieces else None
+
+
+def _may_hold(statistics: Any, run_id: str) -> bool:
+    """Say whether a group may hold a run. A long id may be cut in its statistics."""
+    return (
+        statistics is None
+        or not statistics.has_min_max
+        or (statistics.min <= run_id <= statistics.max)
+    )
+
+
+def rows_of_part(path: Path) -> range:
+    """Return the numbers of the rows in a part of a run, from its statistics."""
+    metadata = pq.read_metadata(path)
+    found = [metadata.row_group(at).column(1).statistics for at in range(metadata.num_row_groups)]
+    return range(min(one.min for one in found), max(one.max for one in found) + 1)
+
+
 def read_runs(path: Path) -> Iterator[tuple[str, CellBatch]]:
     """Read the runs of a file, each as a whole: a file has at most a part of a run."""
     for run_id, pieces in groupby(_by_run(read_cells(path)), key=itemgetter(0)):

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dr_wandb.core.columnar import files
-from dr_wandb.core.columnar.files import cut_parts, size_of
+from dr_wandb.core.columnar.files import cut_parts, files_of_run, size_of
 from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.columnar.to_lines import lines_of
 from dr_wandb.core.contract.normalize import normalize_row
@@ -54,14 +54,25 @@ def test_more_rows_change_no_part_but_the_last_one(
 
 
 @given(runs_of_rows, limits)
-def test_run_has_own_files_if_it_could_have_several(
+def test_run_has_own_files_if_it_reaches_a_limit(
     rows: list[HistoryRow], most: tuple[int, int]
 ) -> None:
     assume(rows)
     with patch.multiple(files, MOST_CELLS=most[0], MOST_TEXT_BYTES=most[1]):
-        own = size_of(cells_of_rows(rows)).has_own_files
-        parts = len(list(cut_parts([cells_of_rows(rows)])))
-    assert own or parts == 1
+        cells = cells_of_rows(rows)
+        found = list(files_of_run(RUN_ID, None, [cells]))
+        parts = list(cut_parts([cells]))
+        reached = size_of(cells).cells >= most[0] or size_of(cells).text_bytes >= most[1]
+    names = [files.pack_name(RUN_ID, None)]
+    if reached:
+        names = [files.part_name(RUN_ID, None, number) for number in range(len(parts))]
+    assert [name for name, _ in found] == names
+    assert [exactly(part) for _, part in found] == list(map(exactly, parts))
+
+
+def test_run_without_rows_has_no_file() -> None:
+    assert list(files_of_run(RUN_ID, None, [])) == []
+    assert list(files_of_run(RUN_ID, None, [cells_of_rows([])])) == []
 
 
 @given(st.lists(raw_rows, min_size=1, max_size=3))

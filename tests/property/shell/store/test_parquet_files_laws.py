@@ -22,7 +22,9 @@ from dr_wandb.shell.store.parquet_files import (
     WrittenCells,
     merge_pack,
     read_lines,
+    read_run,
     read_runs,
+    rows_of_part,
     write_part,
 )
 from tests.support.cells import (
@@ -82,12 +84,26 @@ def test_pack_gives_the_cells_and_the_lines_of_its_runs_back(
         assert lines == {run_id: lines_of_rows(rows) for run_id, rows in rows_of_runs(pack).items()}
 
 
+@given(packs, run_ids, limits)
+def test_run_is_found_in_its_pack(
+    pack: dict[str, list[HistoryRow]], other: str, most: tuple[int, int]
+) -> None:
+    with new_folder() as folder, patch.multiple(files, MOST_CELLS=most[0], MOST_TEXT_BYTES=most[1]):
+        if written(folder / "pack", pack):
+            runs = dict(cells_of(pack))
+            for run_id in {*pack, other}:
+                found = read_run(folder / "pack", run_id)
+                assert (found is None) == (run_id not in pack)
+                assert found is None or exactly(found) == exactly(runs[run_id])
+
+
 @given(some_rows, st.integers(0, 9))
 def test_part_gives_its_lines_back(rows: list[HistoryRow], first: int) -> None:
     with new_folder() as folder:
         write_part(folder / "part", RUN_ID, cells_of_rows(rows, first))
         [(run_id, found)] = read_lines(folder / "part")
         [(_, cells)] = read_runs(folder / "part")
+        assert rows_of_part(folder / "part") == range(first, first + len(rows))
     assert (run_id, found.lines) == (RUN_ID, lines_of_rows(rows))
     assert cells.first == first
 

@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dr_wandb.core.columnar.cells import CellBatch
+from dr_wandb.core.columnar.cells import CellBatch, batch_of, cells_of_numbers
 from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.shell.store import disk
@@ -81,6 +83,29 @@ def test_merging_drops_the_pack_that_would_be_empty(tmp_path: Path) -> None:
     merge_pack(None, tmp_path / "old", [("a", cells({"loss": 1}))])
     assert merge_pack(tmp_path / "old", tmp_path / "new", [("a", None), ("b", None)]) is None
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_merging_does_not_hold_the_pack_in_memory(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    columns = {
+        f"metric_{index}": cells_of_numbers(np.arange(9_000), random.random(9_000))
+        for index in range(13)
+    }
+    batch = batch_of(0, 9_000, columns)
+    runs = [(f"{number:02d}", batch) for number in range(20)]
+    merge_pack(None, tmp_path / "old", runs)
+    before, held = pa.total_allocated_bytes(), []
+
+    def changes() -> Iterator[tuple[str, None]]:
+        for run_id in ("03", "07", "11", "15", "18"):
+            held.append(pa.total_allocated_bytes() - before)
+            yield run_id, None
+
+    merged = merge_pack(tmp_path / "old", tmp_path / "new", changes())
+    assert merged is not None
+    assert merged.cells == 15 * 14 * 9_000
+    assert max(held) < 24 << 20  # the pack has 100 MB of cells
+    assert pq.read_metadata(tmp_path / "new").num_row_groups == 15
 
 
 def test_run_without_rows_has_no_cells(tmp_path: Path) -> None:
