@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import assume, given
@@ -63,10 +64,12 @@ MIXED = pa.struct(
         ("_type_struct", pa.struct([("_type_utf8", pa.string()), ("_type_float64", pa.float64())])),
     ]
 )
+NANS = np.array([0x7FF0000000000001, 0xFFF8000000000000, 0x7FF8000000000123] * 2, np.uint64)
 COLUMNS = {
     "integers": pa.array([1, None, 2**53 - 1, 2**53, -(2**53) - 1, 2**63 - 1]),
     "unsigned integers": pa.array([0, 2**64 - 1, None, 2**53 + 1, 1, 2], pa.uint64()),
     "doubles": pa.array([-0.0, math.nan, None, math.inf, 2.0**53, 0.1]),
+    "NaN of any bits": pa.array(NANS.view(np.float64)),
     "floats": pa.array([-0.0, math.nan, None, 0.1, 3.0, 1e30], pa.float32()),
     "booleans": pa.array([True, None, False, True, None, False]),
     "texts": pa.array(["", "NaN", None, "é", "Infinity", "1"]),

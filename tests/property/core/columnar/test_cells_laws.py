@@ -13,6 +13,7 @@ from dr_wandb.core.columnar.to_lines import lines_of
 from dr_wandb.core.contract.codec import encode_line, locate
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.values import spell_number
 from tests.support.cells import (
     any_rows,
     cells_of_rows,
@@ -66,6 +67,26 @@ def test_rows_that_no_source_gives_can_be_had_back(rows: list[HistoryRow]) -> No
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), finite_numbers), min_size=1, max_size=9))
 def test_numbers_can_be_had_back(rows: list[dict[str, Any]]) -> None:
     assert_given_back(rows_of(*rows))
+
+
+@given(st.integers() | st.sampled_from([2**53, -(2**63), -(2**63) - 1, 2**63 - 1, 2**63]))
+def test_step_of_64_bits_is_in_its_column(step: int) -> None:
+    found = cells_of_rows([row(step=step)])
+    fits = -(2**63) <= step < 2**63
+    assert (found.steps[0], found.has_step[0]) == (step if fits else 0, fits)
+    assert ("_step" in found.columns) is not fits
+
+
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+@example(2**53)
+@example(-(2**53) + 1)
+@example(2.0**53)
+def test_timestamp_that_is_a_double_is_in_its_column(moment: float) -> None:
+    timestamp = spell_number(moment)
+    found = cells_of_rows([row(timestamp=timestamp)])
+    fits = type(moment) is float or abs(moment) < 2**53
+    assert ("_timestamp" in found.columns) is not fits
+    assert bool(found.timestamps[0] == moment) is fits
 
 
 @given(any_rows, cuts_of_rows)
