@@ -65,7 +65,19 @@ MIXED = pa.struct(
     ]
 )
 NANS = np.array([0x7FF0000000000001, 0xFFF8000000000000, 0x7FF8000000000123] * 2, np.uint64)
+DIGITS = pa.struct([("_type_int64", pa.int64()), ("_type_utf8", pa.string())])
 COLUMNS = {
+    "texts before and after digits": pa.array(
+        [
+            {"_type_utf8": "a"},
+            {"_type_int64": 2**53},
+            {"_type_utf8": "b"},
+            {"_type_int64": 1},
+            None,
+            {"_type_int64": -(2**53)},
+        ],
+        DIGITS,
+    ),
     "integers": pa.array([1, None, 2**53 - 1, 2**53, -(2**53) - 1, 2**63 - 1]),
     "unsigned integers": pa.array([0, 2**64 - 1, None, 2**53 + 1, 1, 2], pa.uint64()),
     "doubles": pa.array([-0.0, math.nan, None, math.inf, 2.0**53, 0.1]),
