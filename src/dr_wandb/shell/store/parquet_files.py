@@ -229,13 +229,15 @@ def write_part(path: Path, run_id: str, part: CellBatch) -> WrittenCells:
     return writer.written
 
 
-def merge_pack(
-    old: Path | None, new: Path, changes: Iterable[tuple[str, CellBatch | None]]
-) -> WrittenCells | None:
+Changes = Iterable[tuple[str, Iterable[pa.RecordBatch]]]
+"""Runs that differ, by run id, ascending: all cells of each, none to drop it."""
+
+
+def merge_pack(old: Path | None, new: Path, changes: Changes) -> WrittenCells | None:
     """Write a pack that differs from another one in some runs. The old pack stays as it is.
 
-    old: None if there is none. changes: by run id, ascending: all cells of a run, None to drop it.
-    Returns what the new pack holds; None, and there is no new pack, if it would hold nothing.
+    old: None if there is none. Cells are those of `cells_as_arrow`, or of another file. Returns
+    what the new pack holds; None, and there is no new pack, if it would hold nothing.
     """
     with CellWriter(new) as writer:
         for batch in _merged(() if old is None else read_cells(old), changes):
@@ -246,9 +248,7 @@ def merge_pack(
     return None
 
 
-def _merged(
-    kept: Iterable[pa.RecordBatch], changes: Iterable[tuple[str, CellBatch | None]]
-) -> Iterator[pa.RecordBatch]:
+def _merged(kept: Iterable[pa.RecordBatch], changes: Changes) -> Iterator[pa.RecordBatch]:
     """Give the cells of the new pack. Old ones are divided at changed runs only."""
     waiting = chain(changes, (_END,))
     changed, cells = next(waiting)
@@ -259,16 +259,14 @@ def _merged(
         while changed is not None and changed <= run_ids[-1]:
             at = bisect_left(run_ids, changed, index)
             yield batch.slice(borders[index], borders[at] - borders[index])
-            if cells is not None:
-                yield cells_as_arrow(cells, changed)
+            yield from cells
             index = at + (run_ids[at] == changed)
             last = changed
             changed, cells = next(waiting)
         yield batch.slice(borders[index])
     while changed is not None:
-        if cells is not None:
-            yield cells_as_arrow(cells, changed)
+        yield from cells
         changed, cells = next(waiting)
 
 
-_END: tuple[None, None] = None, None
+_END: tuple[None, tuple[()]] = None, ()

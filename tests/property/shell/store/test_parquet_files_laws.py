@@ -1,6 +1,6 @@
 """Laws of the Parquet files: their bytes depend on their cells, and give the lines back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from dr_wandb.shell.store import parquet_files
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.parquet_files import (
     CellWriter,
+    Changes,
     WrittenCells,
     merge_pack,
     read_lines,
@@ -60,8 +61,12 @@ def cells_of(pack: dict[str, list[HistoryRow]]) -> list[tuple[str, CellBatch]]:
     return [(run_id, cells_of_rows(rows)) for run_id, rows in rows_of_runs(pack).items()]
 
 
+def changes_of(cells: Iterable[tuple[str, CellBatch]]) -> Changes:
+    return [(run_id, [cells_as_arrow(batch, run_id)]) for run_id, batch in cells]
+
+
 def written(path: Path, pack: dict[str, list[HistoryRow]]) -> WrittenCells | None:
-    return merge_pack(None, path, cells_of(pack))
+    return merge_pack(None, path, changes_of(cells_of(pack)))
 
 
 @given(packs)
@@ -138,8 +143,8 @@ def test_merged_pack_has_the_bytes_of_one_that_is_written_from_scratch(
     most: tuple[int, int],
     read_at_once: int,
 ) -> None:
-    changes: dict[str, CellBatch | None] = dict(cells_of(changed))
-    changes |= dict.fromkeys(dropped)
+    changes = dict(changes_of(cells_of(changed)))
+    changes |= dict.fromkeys(dropped, ())
     after = {
         run_id: rows for run_id, rows in {**before, **changed}.items() if run_id not in dropped
     }
@@ -164,5 +169,5 @@ def test_pack_does_not_depend_on_the_batches_of_its_rows(
     batches = list(cells_of_lines(map(lines_of_rows, divided(rows, cuts))))
     with new_folder() as folder:
         for name, parts in (("one", files.cut_parts(batches)), ("other", [cells_of_rows(rows)])):
-            merge_pack(None, folder / name, [(RUN_ID, part) for part in parts])
+            merge_pack(None, folder / name, changes_of([(RUN_ID, part) for part in parts]))
         assert (folder / "one").read_bytes() == (folder / "other").read_bytes()

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.cell_columns import SCHEMA, cells_as_arrow, cells_of_arrow
-from dr_wandb.shell.store.parquet_files import merge_pack, write_part
+from dr_wandb.shell.store.parquet_files import Changes, merge_pack, write_part
 from tests.support.cells import lines_of_rows
 
 ROWS: list[dict[str, Any]] = [
@@ -30,6 +29,10 @@ ROWS: list[dict[str, Any]] = [
 def cells(*rows: dict[str, Any]) -> CellBatch:
     [batch] = cells_of_lines([lines_of_rows([normalize_row(row, "run") for row in rows])])
     return batch
+
+
+def arrow(*rows: dict[str, Any]) -> pa.RecordBatch:
+    return cells_as_arrow(cells(*rows), "run")
 
 
 def test_every_value_has_its_cell(tmp_path: Path) -> None:
@@ -80,8 +83,8 @@ def test_files_have_the_schema_and_statistics_that_readers_need(tmp_path: Path) 
 
 
 def test_merging_drops_the_pack_that_would_be_empty(tmp_path: Path) -> None:
-    merge_pack(None, tmp_path / "old", [("a", cells({"loss": 1}))])
-    assert merge_pack(tmp_path / "old", tmp_path / "new", [("a", None), ("b", None)]) is None
+    merge_pack(None, tmp_path / "old", [("run", [arrow({"loss": 1})])])
+    assert merge_pack(tmp_path / "old", tmp_path / "new", [("run", []), ("z", [])]) is None
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
@@ -92,24 +95,25 @@ def test_merging_does_not_hold_the_pack_in_memory(tmp_path: Path) -> None:
         for index in range(13)
     }
     batch = batch_of(0, 9_000, columns)
-    runs = [(f"{number:02d}", batch) for number in range(20)]
+    ids = [f"{number:02d}" for number in range(20)]
+    runs = ((run_id, [cells_as_arrow(batch, run_id)]) for run_id in ids)
     merge_pack(None, tmp_path / "old", runs)
     before, held = pa.total_allocated_bytes(), []
 
-    def changes() -> Iterator[tuple[str, None]]:
+    def changes() -> Changes:
         for run_id in ("03", "07", "11", "15", "18"):
             held.append(pa.total_allocated_bytes() - before)
-            yield run_id, None
+            yield run_id, ()
 
     merged = merge_pack(tmp_path / "old", tmp_path / "new", changes())
     assert merged is not None
     assert merged.cells == 15 * 14 * 9_000
-    assert max(held) < 24 << 20  # the pack has 100 MB of cells
+    assert max(held) < (tmp_path / "old").stat().st_size
     assert pq.read_metadata(tmp_path / "new").num_row_groups == 15
 
 
 def test_run_without_rows_has_no_cells(tmp_path: Path) -> None:
-    assert merge_pack(None, tmp_path / "new", [("a", cells())]) is None
+    assert merge_pack(None, tmp_path / "new", [("a", [arrow()])]) is None
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -126,7 +130,7 @@ def test_file_that_cannot_be_written_is_given_up(
 
 def test_changes_that_fail_end_the_merge(tmp_path: Path) -> None:
     def changes() -> Any:
-        yield "a", cells(*ROWS)
+        yield "a", [arrow(*ROWS)]
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
@@ -146,12 +150,14 @@ def test_pandas_is_not_imported(tmp_path: Path) -> None:
         "from dr_wandb.core.columnar.from_lines import cells_of_lines;"
         "from dr_wandb.core.contract.codec import encode_line;"
         "from dr_wandb.core.contract.normalize import normalize_row;"
+        "from dr_wandb.shell.store.cell_columns import cells_as_arrow;"
         "from dr_wandb.shell.store.parquet_files import merge_pack, read_lines;"
         "rows = [{'_step': 1, 'a': 0.5, 'b': 'x'}, {'a': True, '_timestamp': 2}];"
         "lines = b''.join(encode_line(normalize_row(row, 'run')) for row in rows);"
         "old, new = Path(sys.argv[1], 'old'), Path(sys.argv[1], 'new');"
         "[cells] = cells_of_lines([lines]);"
-        "merge_pack(None, old, [('run', cells)]); merge_pack(old, new, [('more', cells)]);"
+        "merge_pack(None, old, [('run', [cells_as_arrow(cells, 'run')])]);"
+        "merge_pack(old, new, [('more', [cells_as_arrow(cells, 'more')])]);"
         "assert [found.lines for _, found in read_lines(new)][1] == lines;"
         "assert 'pyarrow' in sys.modules and 'pandas' not in sys.modules"
     )

@@ -14,6 +14,7 @@ from dr_wandb.core.columnar.cells import CellBatch
 from dr_wandb.core.columnar.files import cut_parts, pack_name, part_name
 from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.parquet_files import merge_pack, write_part
 from tests.support.cells import lines_of_rows
 
@@ -36,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {"_step": row, "_timestamp": 1.5 + row, "loss": loss} for row, loss in enumerate(LOSSES)
     ]
     pack = tmp_path / pack_name("0012", CREATED_AT)
-    merge_pack(None, pack, [("0012", cells_of("0012", rows))])
+    merge_pack(None, pack, [("0012", [cells_as_arrow(cells_of("0012", rows), "0012")])])
     monkeypatch.setattr(files, "MOST_CELLS", 600)
     long = cells_of("1e5", [{"_step": row, "loss": row / 2, "Loss": "x"} for row in range(1000)])
     for number, part in enumerate(cut_parts([long])):
