@@ -70,6 +70,11 @@ def test_run_has_own_files_if_it_reaches_a_limit(
     assert [exactly(part) for _, part in found] == list(map(exactly, parts))
 
 
+def test_small_run_is_in_its_pack() -> None:
+    cells = cells_of_rows([HistoryRow(run_id=RUN_ID, step=1)])
+    assert [name for name, _ in files_of_run(RUN_ID, None, [cells])] == ["unknown-a.parquet"]
+
+
 def test_run_without_rows_has_no_file() -> None:
     assert list(files_of_run(RUN_ID, None, [])) == []
     assert list(files_of_run(RUN_ID, None, [cells_of_rows([])])) == []
