@@ -13,34 +13,26 @@ Rules
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from dr_wandb.core.contract.values import EXACT_INTEGERS
 
 KINDS = ("row", "number", "bool", "text", "json")
 """The words for the kinds of cells, in the order of their codes."""
 
 ROW, NUMBER, BOOL, TEXT, JSON = range(len(KINDS))
 
-NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The numbers that are spelled as strings."""
-
 STEP, TIMESTAMP = "_step", "_timestamp"
 
-_JSON = msgspec.json.Encoder(order="sorted")
-_KIND_OF = {int: NUMBER, float: NUMBER, bool: BOOL, str: TEXT, list: JSON, dict: JSON}
-_NUMBERS = frozenset({int, float})
 _STEPS_END = 2.0**63
 
 Integers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 Key = str | None
+
+NOWHERE: Integers = np.zeros(0, np.int64)
 
 
 class KeyCells(NamedTuple):
@@ -102,121 +94,12 @@ class CellBatch(NamedTuple):
         )
 
 
-def cells_of_numbers(rows: Integers, numbers: Doubles) -> KeyCells:
-    """Return the cells of doubles, one for each of these rows."""
-    values = numbers + 0.0  # no -0.0
-    values[values != values] = math.nan
-    return KeyCells(rows, _all_of(NUMBER, rows), values, _NOWHERE, ())
-
-
-def cells_of_integers(rows: Integers, integers: NDArray[Any]) -> KeyCells:
-    """Return the cells of integers of at most 64 bits."""
-    values = integers.astype(np.float64)
-    large = np.flatnonzero(np.abs(values) >= EXACT_INTEGERS)
-    digits = list(map(str, integers[large].tolist()))
-    return KeyCells(rows, _all_of(NUMBER, rows), values, large, digits)
-
-
-def cells_of_booleans(rows: Integers, booleans: NDArray[Any]) -> KeyCells:
-    """Return the cells of booleans."""
-    return KeyCells(rows, _all_of(BOOL, rows), booleans.astype(np.float64), _NOWHERE, ())
-
-
-def cells_of_texts(rows: Integers, texts: Sequence[str]) -> KeyCells:
-    """Return the cells of texts, of which some may spell a number that is not finite."""
-    if not NON_FINITE.keys().isdisjoint(texts):
-        return cells_of_values(rows, texts)
-    values = np.full(len(rows), math.nan)
-    return KeyCells(rows, _all_of(TEXT, rows), values, np.arange(len(rows)), texts)
-
-
-def cells_of_values(rows: Integers, values: Sequence[Any]) -> KeyCells:
-    """Return the cells of JSON-safe values, none of them null, one for each of these rows."""
-    types = {*map(type, values)}
-    if types == {float}:
-        return cells_of_numbers(rows, np.array(values, np.float64))
-    if types <= _NUMBERS:
-        with suppress(OverflowError):
-            return _cells_of_plain_numbers(rows, values)
-    kinds = [_KIND_OF[type(value)] for value in values]
-    numbers = [math.nan] * len(values)
-    text_at, texts = [], []
-    for index, (kind, value) in enumerate(zip(kinds, values, strict=True)):
-        text = None
-        if type(value) is float:
-            numbers[index] = value
-        elif kind == NUMBER:
-            numbers[index], text = _double_and_digits(value)
-        elif kind == BOOL:
-            numbers[index] = float(value)
-        elif kind == JSON:
-            text = _JSON.encode(value).decode()
-        elif value in NON_FINITE:
-            kinds[index], numbers[index] = NUMBER, NON_FINITE[value]
-        else:
-            text = value
-        if text is not None:
-            text_at.append(index)
-            texts.append(text)
-    found = cells_of_numbers(rows, np.array(numbers))
-    return found._replace(
-        kinds=np.array(kinds, np.uint8), text_at=np.array(text_at, np.int64), texts=texts
-    )
-
-
-def _cells_of_plain_numbers(rows: Integers, values: Sequence[int | float]) -> KeyCells:
-    """Return the cells of numbers. Raises OverflowError if an integer is beyond all doubles."""
-    numbers = np.array(values, np.float64)
-    found = cells_of_numbers(rows, numbers)
-    large = (np.abs(numbers) >= EXACT_INTEGERS).nonzero()[0].tolist()
-    if not large:
-        return found
-    exact = [index for index in large if type(values[index]) is int]
-    digits = [str(values[index]) for index in exact]
-    return found._replace(text_at=np.array(exact, np.int64), texts=digits)
-
-
-def _double_and_digits(integer: int) -> tuple[float, str | None]:
-    if -EXACT_INTEGERS < integer < EXACT_INTEGERS:
-        return float(integer), None
-    try:
-        return float(integer), str(integer)
-    except OverflowError:
-        return math.nan, str(integer)
-
-
-def interleaved(pieces: Sequence[KeyCells]) -> KeyCells | None:
-    """Return the cells of several columns of one key; None if two of them are of the same row."""
-    offsets = [0, *accumulate(len(piece.rows) for piece in pieces)]
-    rows = np.concatenate([_NOWHERE, *(piece.rows for piece in pieces)])
-    order = np.argsort(rows, kind="stable")
-    if (np.diff(rows[order]) == 0).any():
-        return None
-    position = np.argsort(order)
-    text_at = position[_shifted(pieces, offsets)]
-    texts = [text for piece in pieces for text in piece.texts]
-    text_order = np.argsort(text_at)
-    return KeyCells(
-        rows[order],
-        np.concatenate([_NO_KINDS, *(piece.kinds for piece in pieces)])[order],
-        np.concatenate([_NO_VALUES, *(piece.values for piece in pieces)])[order],
-        text_at[text_order],
-        [texts[index] for index in text_order.tolist()],
-    )
-
-
-def _shifted(pieces: Sequence[KeyCells], offsets: Sequence[int]) -> Integers:
-    """Return which cells have a text, counted from the first cell of the first piece."""
-    shifted = (piece.text_at + start for piece, start in zip(pieces, offsets, strict=False))
-    return np.concatenate([_NOWHERE, *shifted])
-
-
 def markers(count: int, lines: Mapping[int, str] | None = None) -> KeyCells:
     """Return the marker cells of rows. lines: rows that their other cells cannot give back."""
     rows = np.arange(count)
     at = np.array(sorted(lines or ()), np.int64)
     texts = [(lines or {})[row] for row in at.tolist()]
-    return KeyCells(rows, _all_of(ROW, rows), np.full(count, math.nan), at, texts)
+    return KeyCells(rows, all_of(ROW, rows), np.full(count, math.nan), at, texts)
 
 
 def batch_of(first: int, count: int, columns: Mapping[str, KeyCells]) -> CellBatch:
@@ -286,6 +169,12 @@ def key_order(key: Key) -> tuple[bool, str]:
     return key is not None, key or ""
 
 
+def shifted(pieces: Sequence[KeyCells], offsets: Sequence[int]) -> Integers:
+    """Return which cells have a text, counted from the first cell of the first piece."""
+    shifted = (piece.text_at + start for piece, start in zip(pieces, offsets, strict=False))
+    return np.concatenate([NOWHERE, *shifted])
+
+
 def _joined(pieces: Sequence[tuple[int, KeyCells]]) -> KeyCells:
     cells = [piece for _, piece in pieces]
     offsets = [0, *accumulate(len(one.rows) for one in cells)]
@@ -293,7 +182,7 @@ def _joined(pieces: Sequence[tuple[int, KeyCells]]) -> KeyCells:
         np.concatenate([one.rows + start for start, one in pieces]),
         np.concatenate([one.kinds for one in cells]),
         np.concatenate([one.values for one in cells]),
-        _shifted(cells, offsets),
+        shifted(cells, offsets),
         [text for one in cells for text in one.texts],
     )
 
@@ -315,7 +204,8 @@ def _lengths(texts: Iterable[str]) -> list[int]:
     return [len(text) if text.isascii() else len(text.encode()) for text in texts]
 
 
-def _all_of(kind: int, rows: Integers) -> NDArray[np.uint8]:
+def all_of(kind: int, rows: Integers) -> NDArray[np.uint8]:
+    """Return the code of a kind for each row; it is read-only."""
     count = len(rows)
     return _MANY[kind][:count] if count <= _MANY.shape[1] else np.full(count, kind, np.uint8)
 
@@ -323,8 +213,3 @@ def _all_of(kind: int, rows: Integers) -> NDArray[np.uint8]:
 _MANY = np.repeat(np.arange(len(KINDS), dtype=np.uint8), 1 << 14).reshape(len(KINDS), -1)
 """Many codes of each kind: a slice costs a tenth of a new array."""
 _MANY.setflags(write=False)
-
-
-_NOWHERE: Integers = np.zeros(0, np.int64)
-_NO_KINDS = np.zeros(0, np.uint8)
-_NO_VALUES = np.zeros(0, np.float64)

@@ -25,11 +25,13 @@ from dr_wandb.core.columnar.cells import (
     Integers,
     KeyCells,
     batch_of,
-    cells_of_numbers,
-    cells_of_values,
     markers,
 )
 from dr_wandb.core.columnar.to_lines import lines_of, plain_numbers
+from dr_wandb.core.columnar.values_as_cells import (
+    cells_of_numbers,
+    cells_of_values,
+)
 from dr_wandb.core.contract.codec import moment_of
 from dr_wandb.core.contract.columns import MOST_ABSENT, fit_for_columns
 from dr_wandb.core.contract.records import HistoryRow

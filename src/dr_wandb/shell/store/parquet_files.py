@@ -8,7 +8,6 @@ Rules
 - A merge holds one group of each file in memory, not the file.
 """
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from itertools import chain, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +35,7 @@ from dr_wandb.shell.store.cell_columns import (
     runs_of,
     text_bytes_of,
 )
+from dr_wandb.shell.store.hashed_stream import HashedStream
 
 OPTIONS: dict[str, Any] = {
     "version": "2.6",
@@ -82,7 +82,7 @@ class CellWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._stream = _HashedStream(path)
+        self._stream = HashedStream(path)
         self._writer = pq.ParquetWriter(self._stream, SCHEMA, **OPTIONS)
         self._joined: list[pa.RecordBatch] = []
         self._held: list[pa.RecordBatch] = []
@@ -132,39 +132,6 @@ class CellWriter:
             self._writer.write_table(group, row_group_size=group.num_rows)
             self._cells += group.num_rows
         self._joined, self._held = [], []
-
-
-class _HashedStream:
-    """A new file that is written from its beginning, and the SHA-256 of its bytes."""
-
-    def __init__(self, path: Path) -> None:
-        self._stream: IO[bytes] = path.open("wb")
-        self._sha256 = hashlib.sha256()
-        self.length = 0
-        self.closed = False
-
-    def write(self, content: bytes) -> int:
-        """Append bytes."""
-        self._sha256.update(content)
-        self.length += len(content)
-        return self._stream.write(content)
-
-    def tell(self) -> int:
-        return self.length
-
-    def close(self) -> None:
-        """Do nothing: pyarrow closes a stream that is still to be made durable."""
-
-    def make_durable(self) -> None:
-        disk.sync_file(self._stream)
-
-    def end(self) -> None:
-        with suppress(OSError):  # unwritten bytes belong to a file that nobody will read
-            self._stream.close()
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
 
 
 def read_cells(path: Path) -> Iterator[pa.RecordBatch]:

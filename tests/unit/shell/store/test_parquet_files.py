@@ -10,8 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dr_wandb.core.columnar.cells import CellBatch, batch_of, cells_of_numbers
+from dr_wandb.core.columnar.cells import (
+    CellBatch,
+    batch_of,
+)
 from dr_wandb.core.columnar.from_lines import cells_of_lines
+from dr_wandb.core.columnar.values_as_cells import (
+    cells_of_numbers,
+)
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.cell_columns import SCHEMA, cells_as_arrow, cells_of_arrow

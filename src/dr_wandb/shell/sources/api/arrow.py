@@ -21,6 +21,9 @@ from dr_wandb.core.columnar.cells import (
     Doubles,
     KeyCells,
     batch_of,
+)
+from dr_wandb.core.columnar.to_lines import plain_numbers
+from dr_wandb.core.columnar.values_as_cells import (
     cells_of_booleans,
     cells_of_integers,
     cells_of_numbers,
@@ -28,7 +31,6 @@ from dr_wandb.core.columnar.cells import (
     cells_of_values,
     interleaved,
 )
-from dr_wandb.core.columnar.to_lines import plain_numbers
 from dr_wandb.core.contract.columns import (
     Cells,
     encode_columns,
