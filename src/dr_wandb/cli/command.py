@@ -38,6 +38,10 @@ from dr_wandb.core.contract.wording import failure_in_words
 MOMENT_SECONDS = 0.5
 """How long the end of the process waits for threads that are still running."""
 
+NO_THREADS_OF_NUMPY = ("OPENBLAS_NUM_THREADS", "1")
+"""The SDK imports numpy, which starts threads for all cores. They have nothing to do here, but each
+is busy for about a twentieth of a second before it sleeps (numpy 2.4)."""
+
 ABOUT = "Export a W&B project to plain files that other programs load without W&B."
 
 app = App(
@@ -145,6 +149,7 @@ def main() -> NoReturn:
     """Run the command as a program that ends on SIGTERM as it does on Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.pop("WANDB_SERVICE", None)  # set by a parent process, which may have ended
+    os.environ.setdefault(*NO_THREADS_OF_NUMPY)
     gc_tuning.enable()
     code = run()
     gc_tuning.freeze_at_exit()

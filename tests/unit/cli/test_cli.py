@@ -318,6 +318,30 @@ def test_command_ends_with_its_exit_code_while_other_work_goes_on(goes_on: bool)
     assert done.stdout == ("told\n" if goes_on else "told\nlate\n")
 
 
+THREADS = """
+import os
+from dr_wandb.cli import command
+def run():
+    import numpy
+    print(os.environ["OPENBLAS_NUM_THREADS"])
+    return 0
+command.run = run
+command.main()
+"""
+
+
+@pytest.mark.parametrize(("chosen", "used"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_command_starts_no_threads_of_numpy_unless_they_are_chosen(
+    chosen: dict[str, str], used: str
+) -> None:
+    """They kept a core busy while the SDK was imported, and did nothing."""
+    rest = {name: value for name, value in os.environ.items() if "BLAS" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS], env=rest | chosen, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{used}\n", "")
+
+
 def test_help_has_every_flag_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
