@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from dr_wandb.shell.store.rows_file import RowsFile
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.api_exports import Exports
 
 
@@ -20,6 +26,29 @@ def test_terminal_run_that_is_exported_costs_one_query_and_its_files_and_then_no
     exports.sync()
     assert exports.asked == {}
     assert len(exports.rows("run")) == 50
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_fetched_run_is_written_to_one_file(
+    exported: bool, exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each exported run had a second file, which was made and removed without a row."""
+    made: list[str] = []
+    make = RowsFile.__init__
+
+    def note(self: RowsFile, path: Path) -> None:
+        made.append(path.name)
+        make(self, path)
+
+    monkeypatch.setattr(RowsFile, "__init__", note)
+    run = exports.project.add_run("run")
+    run.log_all({"loss": step + 0.5} for step in range(5))
+    run.finish()
+    if exported:
+        run.export_parquet()
+    exports.sync()
+    assert len(exports.rows("run")) == 5
+    assert len(made) == 1
 
 
 def test_running_run_with_nothing_new_costs_nothing(exports: Exports) -> None:

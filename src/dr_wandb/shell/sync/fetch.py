@@ -13,9 +13,10 @@ Rules
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from msgspec.structs import replace
 from returns.pipeline import is_successful
@@ -248,12 +249,14 @@ class Fetcher:
             LOGGER.log(DECISION, "run %r: the rows fetched earlier are used", job.listing.run_id)
             return earlier
         parts = self._batches(dataset, _as_far_as_held(job, dataset), window, attempt)
+        first = next(parts, None)
+        if isinstance(first, HistoryFiles):  # then it is the only one
+            return self._write_files(header, first)
         with SegmentWriter(self._folder, header) as writer:
-            for part in parts:
-                if isinstance(part, HistoryFiles):  # then it is the only one
-                    return self._write_files(header, part)
+            batches = cast("Iterator[EncodableRows]", parts)
+            for batch in () if first is None else chain([first], batches):
                 self._require_running()
-                writer.add(part)
+                writer.add(batch)
             return writer.finish()
 
     def _batches(
