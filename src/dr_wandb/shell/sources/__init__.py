@@ -280,6 +280,8 @@ def tails_at_once(source: Source) -> int:
 class EarlyRows(NamedTuple):
     """The folder for rows of a source that reads them while it lists its runs.
 
+    A source that does not may still get ready meanwhile to read those of new runs.
+
     folder: created when it is needed, removed with the sync. held: the runs that are in the export
     already: they may not be fetched.
     """

@@ -2,7 +2,8 @@
 
 Rules
 - wandb-core takes at most 10 requests at a time for one `Api`; further ones wait, and their time
-  counts (wandb 0.31.0). So a second `Api` is opened once the first has often been full.
+  counts (wandb 0.31.0). So a second `Api` is opened once the first has often been full, or before
+  if many requests are expected.
 - It is opened while requests continue. If it cannot be opened, they continue with the first.
 - Each request goes to the `Api` with the fewest requests under way.
 """
@@ -66,6 +67,13 @@ class SdkHandles:
         finally:
             with self._lock:
                 handle.load -= 1
+
+    def expect(self, requests: int) -> None:
+        """Open another `Api` now if this number of requests, answered slowly, would open it."""
+        with self._lock:
+            if requests >= FULL + OFTEN and self._found_full < OFTEN:
+                self._found_full = OFTEN - 1
+                self._note_full()
 
     def _note_full(self) -> None:
         """Let another `Api` be opened, only once: a second try would hardly succeed either."""

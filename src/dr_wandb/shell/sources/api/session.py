@@ -109,6 +109,11 @@ class ApiSession:
         assert self._handles is not None
         return self._handles.borrow()
 
+    def expect_requests(self, count: int) -> None:
+        """Get ready for at least this number of requests, many at a time."""
+        assert self._handles is not None
+        self._handles.expect(count)
+
     @property
     def requests(self) -> int:
         """Return how many requests were sent so far, each further attempt counted too."""

@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
-from dr_wandb.core.contract.listing import ListingQuery, RunListing
+from dr_wandb.core.contract.listing import TERMINAL_STATES, ListingQuery, RunListing
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.sync.left_out import COUNTS, LISTED
 from dr_wandb.shell.background import start
-from dr_wandb.shell.sources import FileBatch, HistoryBatch, HistoryFiles, RunPage, SourceError
+from dr_wandb.shell.sources import (
+    EarlyRows,
+    FileBatch,
+    HistoryBatch,
+    HistoryFiles,
+    RunPage,
+    SourceError,
+)
 from dr_wandb.shell.sources.api.batching import CALLERS, TailBatcher
 from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
 from dr_wandb.shell.sources.api.live import BEYOND
@@ -62,6 +69,7 @@ class ApiSource:
         self._downloads = Downloads(session, request)
         self._tails = TailBatcher(session, self._names())
         self._readers = threading.BoundedSemaphore(READERS)
+        self.early: EarlyRows | None = None
 
     @classmethod
     def open(cls, request: ExportRequest, private: Path) -> "ApiSource":
@@ -94,7 +102,23 @@ class ApiSource:
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query page by page, oldest first, with W&B's own counts."""
-        return self._run_pages.read(query)
+        for page in self._run_pages.read(query):
+            self._prepare_for_rows(page)
+            yield page
+
+    def _prepare_for_rows(self, page: RunPage) -> None:
+        """Get ready for the rows of new runs during the listing, which mostly waits for W&B.
+
+        At least as many runs are new as match beyond those that are held.
+        """
+        if self.early is None:
+            return
+        held = self.early.held
+        new = [run for run in page.runs if run.get("historyLineCount") and run["name"] not in held]
+        if any(run.get("state") in TERMINAL_STATES for run in new):
+            _import_arrow_early()
+        if new and page.matching is not None:
+            self._session.expect_requests(page.matching - len(held))
 
     def read_history(
         self, run: RunListing, window: FetchWindow, attempt: int
@@ -248,7 +272,7 @@ class ApiSource:
 
 @cache
 def _import_arrow_early() -> None:
-    """Import Arrow during the first downloads: it takes a good part of a second.
+    """Import Arrow during the listing or the first downloads: it takes a good part of a second.
 
     A run that has ended is mostly exported; a sync that reads no such run does not need Arrow.
     """

@@ -82,6 +82,32 @@ def test_many_requests_at_a_time_open_a_second_session_and_share_both() -> None:
     assert (opener.count, services.count) == (1, 2)
 
 
+def test_second_session_is_opened_before_many_requests_that_are_expected() -> None:
+    """The first quarter of a second of a first export had only half of its requests under way."""
+    opener = Opener()
+    opener.may.set()
+    services = services_with(opener)
+    services.expect(FULL + OFTEN - 1)
+    assert opener.count == 0, "so few would not open one"
+    services.expect(FULL + OFTEN)
+    wait_for_two(services)
+    services.expect(FULL + OFTEN)
+    with ExitStack() as stack:
+        borrow(services, 2 * FULL + 2 * OFTEN, stack)
+    assert (opener.count, services.count) == (1, 2)
+
+
+def test_second_session_that_could_not_be_opened_is_not_expected_again() -> None:
+    opener = Opener(OSError("refused"))
+    opener.may.set()
+    services = services_with(opener)
+    services.expect(FULL + OFTEN)
+    assert opener.ended.wait(SOON)
+    services.expect(FULL + OFTEN)
+    services.close()
+    assert (opener.count, services.count) == (1, 1)
+
+
 def test_requests_go_on_when_no_second_session_is_to_be_had() -> None:
     opener = Opener(OSError("refused"))
     opener.may.set()
