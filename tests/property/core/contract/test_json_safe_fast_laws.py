@@ -15,7 +15,7 @@ from dr_wandb.core.contract.codec import (
     fingerprint,
     fingerprint_encoded,
 )
-from dr_wandb.core.contract.json_safe_fast import MOST_LEVELS, plain_form
+from dr_wandb.core.contract.json_safe_fast import MOST_CONTAINERS, MOST_LEVELS, plain_form
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.records import RunSnapshot, WandbRun
 from dr_wandb.core.contract.values import json_safe
@@ -54,6 +54,19 @@ def test_plain_form_equals_json_safe_when_a_value_contains_itself() -> None:
     value: dict[str, Any] = {"a": [1.0]}
     value["a"].append(value)
     assert plain_form(value) == json_safe(value)
+
+
+def test_plain_form_equals_json_safe_when_a_value_contains_itself_twice() -> None:
+    """Each level has twice as many containers: the fiftieth would never be reached."""
+    value: list[Any] = [0.5]
+    value += [value, value]
+    assert plain_form(value) == json_safe(value)
+
+
+@pytest.mark.parametrize("core", [0.5, 4.0])
+def test_plain_form_equals_json_safe_when_a_level_is_very_wide(core: float) -> None:
+    value = [[core] for _ in range(MOST_CONTAINERS + 1)]
+    assert spelled(plain_form(value)) == spelled(json_safe(value))
 
 
 @given(some.json_values)
