@@ -66,22 +66,30 @@ def write_store(path: Path, runs: Mapping[str, RunTracking], last_sync_at: str |
     disk.remove(path)
     content = hashlib.sha256()
     rests: dict[bytes, int] = {}
+    numbered = [*enumerate(map(runs.__getitem__, sorted(runs)))]
+
+    def mark_of(run: RunTracking) -> int | None:
+        rest = rest_of(run, last_sync_at)
+        return None if rest is None else rests.setdefault(_encode(rest), len(rests))
+
+    def encoded(run: RunTracking) -> bytes:
+        form = _encode(run)
+        content.update(form + b"\n")
+        return form
+
+    lines = ((number, run.run_id, run.created_at, mark_of(run)) for number, run in numbered)
+    forms = ((number, encoded(run)) for number, run in numbered)
+    extents = (
+        (file, number, at.rows, at.length)
+        for number, run in numbered
+        for file in files_of(run)
+        if (at := byte_range_in(run, file)) is not None
+    )
     with database_errors(path), closing(sqlite3.connect(path, isolation_level=None)) as store:
         store.executescript(_SCHEMA)
-        for number, (run_id, run) in enumerate(sorted(runs.items())):
-            rest = rest_of(run, last_sync_at)
-            mark = None if rest is None else rests.setdefault(_encode(rest), len(rests))
-            byte_ranges = ((file, byte_range_in(run, file)) for file in files_of(run))
-            store.execute(
-                "INSERT INTO run VALUES (?, ?, ?, ?)", (number, run_id, run.created_at, mark)
-            )
-            form = _encode(run)
-            content.update(form + b"\n")
-            store.execute("INSERT INTO tracking VALUES (?, ?)", (number, form))
-            store.executemany(
-                "INSERT INTO extent VALUES (?, ?, ?, ?)",
-                [(file, number, at.rows, at.length) for file, at in byte_ranges if at is not None],
-            )
+        store.executemany("INSERT INTO run VALUES (?, ?, ?, ?)", lines)
+        store.executemany("INSERT INTO tracking VALUES (?, ?)", forms)
+        store.executemany("INSERT INTO extent VALUES (?, ?, ?, ?)", extents)
         marks = ((mark, form) for form, mark in rests.items())
         store.executemany("INSERT INTO rest VALUES (?, ?)", marks)
         store.execute("COMMIT")

@@ -16,6 +16,7 @@ Rules
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -261,10 +262,14 @@ class RunPages:
         return _Answer(project, edges, more, after, again=again, first=first)
 
     def _with_url(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        return {**node, "url": self._runs_url + quote(str(node.get("name")), safe="")}
+
+    @cached_property
+    def _runs_url(self) -> str:
+        """Return the address below which the project's runs have their pages."""
         names = (self._names["entity"], self._names["project"])
         project = "/".join(quote(part, safe="") for part in names)
-        run = quote(str(node.get("name")), safe="")
-        return {**node, "url": f"{self._session.app_url}{project}/runs/{run}"}
+        return f"{self._session.app_url}{project}/runs/"
 
 
 def _is_too_much(error: SourceError) -> bool:
