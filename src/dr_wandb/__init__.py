@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.failures import NoApiKey as NoApiKey
     from dr_wandb.core.contract.failures import NoExport as NoExport
     from dr_wandb.core.contract.failures import NoProject as NoProject
+    from dr_wandb.core.contract.failures import NoSyncYet as NoSyncYet
     from dr_wandb.core.contract.failures import NotRecorded as NotRecorded
     from dr_wandb.core.contract.failures import OtherHost as OtherHost
     from dr_wandb.core.contract.failures import RunsVanished as RunsVanished
@@ -182,6 +183,7 @@ _HOMES = {
     "NoApiKey": "core.contract.failures",
     "NoExport": "core.contract.failures",
     "NoProject": "core.contract.failures",
+    "NoSyncYet": "core.contract.failures",
     "NotRecorded": "core.contract.failures",
     "Note": "core.inspect.verify",
     "NoteKind": "core.inspect.verify",

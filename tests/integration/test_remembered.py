@@ -118,7 +118,7 @@ def test_command_syncs_one_export_and_all_of_them(command: Command, project: Pro
     assert [json.loads(line)["name"] for line in damaged.stdout.splitlines()] == ["two"]
     planned = command("sync", "two", "--dry-run", "--quiet")
     assert planned.code == 0
-    assert planned.stdout.endswith("request\n")
+    assert planned.stdout.endswith("; about 2 requests\n")
     rest = planned.stdout.replace("; --all", "; wandb-export sync two --dry-run --all")
     all_planned = command("sync", "--all", "--dry-run", "--quiet")
     assert all_planned.code == 6

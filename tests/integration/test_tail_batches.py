@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.core.sync.live_pages import IN_FLIGHT, MOST_RUNS
 from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sources.api import batching
-from dr_wandb.shell.sources.api.tail_pages import MOST_RUNS
 from tests.support.server import Drop, EmptyRows, GraphQLErrors, NullField, Status
 from tests.support.syncing import visible
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RUNS = 40
 BAD = "run-017"
-MOST_FAILED = batching.MOST_FAILURES - 1 + batching.IN_FLIGHT
+MOST_FAILED = batching.MOST_FAILURES - 1 + IN_FLIGHT
 """Requests for several runs that may be out before the last failure that is borne is known."""
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tests.support.syncing import json_lines, tree
 
@@ -129,17 +129,25 @@ class Command:
             stdin=subprocess.DEVNULL,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes] | Fork:
-        """Start the command with just these arguments, and do not wait for it."""
+    def start(
+        self, *arguments: str, stderr: IO[bytes] | None = None
+    ) -> subprocess.Popen[bytes] | Fork:
+        """Start the command with just these arguments, and do not wait for it.
+
+        stderr: a file for both of its streams; by default they go nowhere.
+        """
         if self._forked is not None:
-            return self._forked.start(COMMAND, arguments, env=self.environment, cwd=self.cwd)
+            streams = None if stderr is None else [stderr.fileno()] * 2
+            return self._forked.start(
+                COMMAND, arguments, env=self.environment, cwd=self.cwd, streams=streams
+            )
         return subprocess.Popen(
             [sys.executable, "-m", "dr_wandb", *arguments],
             env=self.environment,
             cwd=self.cwd,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=stderr or subprocess.DEVNULL,
+            stderr=stderr or subprocess.DEVNULL,
         )
 
     def sync(self, *flags: str, name: str = "n", **more: Any) -> Outcome:

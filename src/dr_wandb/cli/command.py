@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.export import export
 from dr_wandb.cli.help import FLAGS, full_help, short_help, wants_help
 from dr_wandb.cli.inspect import doctor, status, verify
+from dr_wandb.cli.interrupt import interrupt_on_signals
 from dr_wandb.cli.offline import scan
 from dr_wandb.cli.output import StdoutError, print_result, print_words, terminal_width
 from dr_wandb.cli.sync import sync
@@ -95,8 +95,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(as_flags(failure_in_words(error.failure)), EXIT_USAGE)
     except DrWandbError as error:
         return _fail(failure_in_words(error.failure), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was fetched is kept for the next sync", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        return _fail(str(interrupt) or "interrupted", EXIT_INTERRUPTED)
     except StdoutError as error:
         return _fail(f"cannot print to stdout: {error}", EXIT_BUG)
     return result if isinstance(result, int) else EXIT_OK
@@ -146,8 +146,8 @@ def _fail(message: str, code: int) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command as a program that ends on SIGTERM as it does on Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run the command as a program, which SIGTERM ends as Ctrl-C does."""
+    interrupt_on_signals()
     os.environ.pop("WANDB_SERVICE", None)  # set by a parent process, which may have ended
     os.environ.setdefault(*NO_THREADS_OF_NUMPY)
     gc_tuning.enable()

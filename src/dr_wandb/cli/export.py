@@ -19,6 +19,7 @@ from dr_wandb.cli.flags import (
     Verbose,
 )
 from dr_wandb.cli.help import EXPORT, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE, SYNC
+from dr_wandb.cli.interrupt import reported_interrupt
 from dr_wandb.cli.output import (
     configure_logging,
     print_json,
@@ -185,7 +186,8 @@ def export(
     configure_logging(quiet, verbose=verbose)
     if dry_run:
         return print_plan(request, source, as_json=json, rest=None if every else REST, raw=raw)
-    return do_sync(request, source, record=record, as_json=json, quiet=quiet)
+    with reported_interrupt(request, source):
+        return do_sync(request, source, record=record, as_json=json, quiet=quiet)
 
 
 def _check_outputs(dry_run: bool, record: Path | None) -> None:

@@ -51,7 +51,7 @@ def status(
         return EXIT_OK
     if not data_root.exists():
         raise InvalidRequestError([f"there is no folder {data_root}: give --data-root"])
-    statuses = [read_status(store, now) for store in find_exports(data_root)]
+    statuses = [read_status(store, now) for store in find_exports(data_root, unfinished=True)]
     if json:
         for one in statuses:
             print_json(one)

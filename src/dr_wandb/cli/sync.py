@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dr_wandb.cli.export import check_plan_flags, do_sync, print_plan
 from dr_wandb.cli.flags import REST, Every, Folder, How, Raw, Switch, Verbose
+from dr_wandb.cli.interrupt import reported_interrupt, sync_command
 from dr_wandb.cli.output import configure_logging, print_error
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -75,11 +76,9 @@ def sync(
         configure_logging(quiet, about, verbose=verbose)
         request, source = again(store)
         if dry_run:
-            rest = (
-                None if every and not about else f"wandb-export sync {store.name} --dry-run --all"
-            )
             return print_plan(request, source, as_json=json, about=about, rest=rest, raw=raw)
-        return do_sync(request, source, as_json=json, quiet=quiet, about=about)
+        with reported_interrupt(request, source, command="" if about else sync_command(request)):
+            return do_sync(request, source, as_json=json, quiet=quiet, about=about)
 
     if name is not None:
         store = ExportStore(name=name, data_root=data_root)

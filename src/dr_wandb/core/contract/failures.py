@@ -9,6 +9,7 @@ Rules
 
 from typing import Any
 
+from dr_wandb.core.contract.amounts import kept_in_words, size_in_words
 from dr_wandb.core.contract.records import Record
 
 ASK_FOR_ACCESS = "ask the owner of the project for access, or see what its plan allows"
@@ -188,6 +189,40 @@ class NoExport(Failure, tag="no_export", frozen=True, kw_only=True):
         return f"{self.path} does not exist; run `wandb-export ENTITY PROJECT --name NAME` first"
 
 
+class NoSyncYet(Failure, tag="no_sync_yet", frozen=True, kw_only=True):
+    """No sync of this export has completed yet: its first one is at work, or was interrupted.
+
+    `parts` of runs were fetched so far, in files of `bytes` bytes. `holder` is the process at work,
+    None if there is none. `commit`: all is fetched, and the next sync puts it in place. `project`
+    is ENTITY/PROJECT, "" if it is not known.
+    """
+
+    path: str
+    name: str
+    project: str = ""
+    holder: str | None = None
+    commit: bool = False
+    parts: int = 0
+    bytes: int = 0
+
+    def describe(self) -> str:
+        first = f"{self.path}: the first sync{f' of {self.project}' if self.project else ''}"
+        fetched = kept_in_words(self.parts, self.bytes)
+        if self.holder is not None:
+            return (
+                f"{first} is at work ({self.holder}), so there is nothing to read yet; "
+                f"fetched so far: {fetched}\nwait for it to end"
+            )
+        if self.commit:
+            kept = "its new files are saved, and the next sync puts them in place"
+        else:
+            kept = f"kept for the next one: {fetched}"
+        return (
+            f"{first} was interrupted, so there is nothing to read yet; {kept}\n"
+            "run the command of that sync again to go on"
+        )
+
+
 class NotRecorded(Failure, tag="not_recorded", frozen=True, kw_only=True):
     """A recording was asked for something that was not requested when it was made."""
 
@@ -250,16 +285,42 @@ class SelectionNarrower(Failure, tag="selection_narrower", frozen=True, kw_only=
 
 
 class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
-    """The disk, or a permission on it, refused an operation."""
+    """The disk, or a permission on it, refused an operation.
+
+    Of a full disk: `free_bytes` were free, and `needed_bytes` are needed to go on, each None if it
+    is not known. The latter is about so if rows were still to be fetched (`estimated`). `parts` of
+    runs were fetched so far, into files of `part_bytes` bytes, which stay.
+    """
 
     path: str
     reason: str
+    needed_bytes: int | None = None
+    free_bytes: int | None = None
+    estimated: bool = False
+    parts: int = 0
+    part_bytes: int = 0
 
     def describe(self) -> str:
+        kept = ""
+        if self.parts:
+            kept = f", kept for the next sync: {kept_in_words(self.parts, self.part_bytes)}"
         return (
-            f"cannot use {self.path}: {self.reason}\n"
-            "the export is unchanged; fix this and sync again"
+            f"cannot use {self.path}: {self.reason}{self._space()}\n"
+            f"the export is unchanged{kept}; fix this and sync again"
         )
+
+    def _space(self) -> str:
+        """Say how much space is needed and how much is free, as far as that is known."""
+        needed, free = self.needed_bytes, self.free_bytes
+        about = "about " if self.estimated else ""
+        parts = []
+        if needed is not None:
+            parts.append(f"{about}{size_in_words(needed)} needed")
+        if free is not None:
+            parts.append(f"{size_in_words(free)} free")
+        if needed is not None and free is not None and needed > free:
+            parts.append(f"so {about}{size_in_words(needed - free)} more must be freed")
+        return f"; {', '.join(parts)}" if parts else ""
 
 
 class Unfinished(Failure, tag="unfinished", frozen=True, kw_only=True):
@@ -338,6 +399,7 @@ EXIT_CODES: dict[type[Failure], int] = {
     DamagedFile: EXIT_DAMAGED,
     NewerSchema: EXIT_DAMAGED,
     NoExport: EXIT_DAMAGED,
+    NoSyncYet: EXIT_DAMAGED,
     Locked: 7,
     NotRecorded: 8,
     DiskRefused: 9,

@@ -7,23 +7,10 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import asdict, replace
 
+from dr_wandb.core.contract.amounts import count as count
+from dr_wandb.core.contract.amounts import size_in_words as size_in_words
 from dr_wandb.core.contract.failures import Failure
 from dr_wandb.core.contract.scope import RunScope, chosen_in
-
-
-def count(number: int, noun: str) -> str:
-    """Say a number of things, as in `1 run` and `1,980 runs`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def size_in_words(size: int) -> str:
-    """Say a number of bytes, as in `812 bytes` and `1.5 MB` (a million and a half)."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{size} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 def ago(seconds: int | None) -> str:

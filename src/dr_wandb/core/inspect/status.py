@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from dr_wandb.core.contract.amounts import kept_in_words
 from dr_wandb.core.contract.cut_list import headed
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.manifest import ExportManifest
@@ -56,8 +57,9 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     `behind`, `short` and `waiting` are by run id; `accepted` are the short runs of which no more is
     waited for. The metadata file of `metadata_failed` runs did not come. `missing` and
     `out_of_scope` runs have the time they were first found so. `sync` is who is syncing now, or
-    what an interrupted sync has left. `problem` is why the export cannot be read; the other fields
-    then have what is known.
+    what an interrupted sync has left: `fetched_parts` of runs in files of `fetched_bytes` bytes,
+    fetched since `fetching_since`. `first_sync`: no sync has completed yet, so there is nothing to
+    read. `problem` is why the export cannot be read; the other fields then have what is known.
     """
 
     name: str
@@ -86,6 +88,10 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     missing: dict[str, str] = msgspec.field(default_factory=dict)
     out_of_scope: dict[str, str] = msgspec.field(default_factory=dict)
     sync: str | None = None
+    fetched_parts: int = 0
+    fetched_bytes: int = 0
+    fetching_since: str | None = None
+    first_sync: bool = False
 
 
 def sum_up(
@@ -169,6 +175,9 @@ def _stands(run: RunTracking) -> bool:
     return all(part.standing.stands for part in run.parts.values())
 
 
+NO_SYNC_YET = "no sync has completed yet"
+
+
 def describe_status(
     status: ExportStatus, *, rest: str | None = None, raw: bool = False
 ) -> tuple[str, ...]:
@@ -182,6 +191,12 @@ def describe_status(
 
 def _describe(status: ExportStatus, rest: str | None) -> Iterator[str]:
     yield f"{status.name}: {status.entity or '?'}/{status.project or '?'} in {status.folder}"
+    if status.first_sync:
+        yield f"  {NO_SYNC_YET}"
+        since = f" since {status.fetching_since}" if status.fetching_since else ""
+        yield f"  fetched   {kept_in_words(status.fetched_parts, status.fetched_bytes)}{since}"
+        yield f"  sync      {status.sync}"
+        return
     if status.problem is not None:
         yield f"  cannot be read: {' '.join(status.problem.reason.split())}"
     if status.mode is not None:
@@ -249,6 +264,8 @@ def _columns(status: ExportStatus) -> tuple[str, ...]:
 def _remarks(status: ExportStatus) -> Iterator[str]:
     if status.problem is not None:
         yield "cannot be read"
+    if status.first_sync:
+        yield NO_SYNC_YET
     if status.sync is not None:
         yield status.sync
     for number, what in (

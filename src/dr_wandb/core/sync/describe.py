@@ -60,11 +60,18 @@ def _sum_up_plan(plan: SyncPlan) -> str:
     failed = len(plan.failures)
     counts += f", {failed:,} failed" if failed else ""
     runs = count(len(plan.runs) + failed, "run")
-    requests = count(plan.requests, "request")
     removed = ""
     if plan.rows_removed:
         removed = f"; {count(plan.rows_removed, 'stored row')} dropped or cut by the selection"
-    return f"{runs}: {counts}; about {requests}{removed}"
+    return f"{runs}: {counts}{_cost(plan)}{removed}"
+
+
+def _cost(plan: SyncPlan) -> str:
+    """Say about how much a sync requests and reads."""
+    parts = [count(plan.requests, "request")] if plan.requests else []
+    if plan.rows:
+        parts += [count(plan.rows, "row"), size_in_words(plan.bytes)]
+    return f"; about {', '.join(parts)}" if parts else ""
 
 
 def describe_run(run: RunPlan) -> str:

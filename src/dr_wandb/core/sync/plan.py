@@ -13,8 +13,7 @@ Rules
   If it always failed, so that nothing of it is held, it is forgotten.
 """
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
 
@@ -34,10 +33,15 @@ from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, selection_in_words
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
+from dr_wandb.core.sync.estimate import (
+    WITHOUT_REQUESTS,
+    Reading,
+    estimate,
+    is_exported,
+    listing_requests,
+    row_bytes_in,
+)
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
-
-ROWS_PER_REQUEST = 5000
-"""Live history rows per request that the estimate of a plan assumes."""
 
 
 class RunAction(StrEnum):
@@ -69,7 +73,7 @@ class PartFetch(Record, frozen=True, kw_only=True):
 
 
 class RunPlan(Record, frozen=True, kw_only=True):
-    """What happens to one run, and why. `requests` is an estimate beyond the listing.
+    """What happens to one run, and why. `requests` is an estimate, without the listing.
 
     `failure` is that of the last sync, if the run is read because of it. `out_of_scope`: it is
     kept, although the scope no longer admits it. `fetches` are the rows to read, by dataset.
@@ -98,13 +102,17 @@ _NO_FETCHES: Mapping[str, PartFetch] = {}
 class SyncPlan(Record, frozen=True, kw_only=True):
     """What happens to every run, in order. `failures` are the runs that cannot be read.
 
-    `rows_removed`: how many held rows a narrower selection drops, or takes values from.
+    `requests`, `rows` and `bytes` are estimates of what comes, see `estimate`; runs share requests,
+    so there may be fewer than those of all runs together. `rows_removed`: how many held rows a
+    narrower selection drops, or takes values from.
     """
 
     runs: tuple[RunPlan, ...]
     requests: int = 0
     failures: tuple[FailedRun, ...] = ()
     rows_removed: int = 0
+    rows: int = 0
+    bytes: int = 0
 
     @property
     def idle(self) -> bool:
@@ -127,6 +135,7 @@ def plan_sync(
     failures: Sequence[FailedRun] = (),
     source: str | None = None,
     now: str | None = None,
+    listed_with: int | None = None,
 ) -> SyncPlan:
     """Decide what happens to every run that is listed or tracked.
 
@@ -140,6 +149,7 @@ def plan_sync(
     that last saw it; it matters for recognizing a run that was made again under an old id.
     now: the time of the sync, ISO 8601. Without it no run is read again because of the time that
     has passed since another read.
+    listed_with: how many requests the listing took, which a sync sends again. None to estimate it.
     """
     listed = {run.run_id: run for run in listing}
     failed = {run.run_id for run in failures}
@@ -162,9 +172,67 @@ def plan_sync(
     # Of many runs most are in order already: two sorts need no key of their own for each.
     plans.sort(key=attrgetter("run_id"))
     plans.sort(key=lambda plan: _turn(plan, failed_before))
-    pages = math.ceil(len(listed) / request.runs_per_page)
-    requests = max(1, pages) + sum(plan.requests for plan in plans)
-    return SyncPlan(runs=tuple(plans), requests=requests, failures=tuple(failures))
+    if listed_with is None:
+        listed_with = listing_requests(len(listed), request.runs_per_page)
+    return _with_estimates(request, state, plans, listed, failures, listed_with, source, now)
+
+
+def _with_estimates(
+    request: ExportRequest,
+    state: ExportState,
+    plans: Iterable[RunPlan],
+    listed: Mapping[str, RunListing],
+    failures: Iterable[FailedRun],
+    listed_with: int,
+    source: str | None,
+    now: str | None,
+) -> SyncPlan:
+    """Return the plan of a sync, with estimates of what comes."""
+    row_bytes = {name: row_bytes_in(state.runs, name) for name in request.datasets}
+    asks = source not in WITHOUT_REQUESTS
+    readings: list[Reading] = []
+    estimated: list[RunPlan] = []
+    metadata = 0
+    for plan in plans:
+        if not plan.idle:
+            listing, known = listed[plan.run_id], state.runs.get(plan.run_id)
+            own = [
+                _reading(fetch, dataset, listing, known, row_bytes[dataset], now)
+                for dataset, fetch in plan.fetches.items()
+            ]
+            readings += own
+            metadata += plan.metadata
+            requests = sum(reading.requests for reading in own) + plan.metadata
+            plan = replace(plan, requests=requests if asks else 0)
+        estimated.append(plan)
+    cost = estimate(readings)
+    return SyncPlan(
+        runs=tuple(estimated),
+        requests=listed_with + metadata + cost.requests if asks else 0,
+        failures=tuple(failures),
+        rows=cost.rows,
+        bytes=cost.bytes,
+    )
+
+
+def _reading(
+    fetch: PartFetch,
+    dataset: str,
+    listing: RunListing,
+    known: RunTracking | None,
+    row_bytes: int,
+    now: str | None,
+) -> Reading:
+    """Return what a fetch reads, for the estimate."""
+    held = known.part(dataset).rows if known is not None and fetch.tail else None
+    return Reading(
+        counts=listing.counts_of(dataset),
+        exported=is_exported(listing, now),
+        row_bytes=row_bytes,
+        start=fetch.window.start if fetch.tail else None,
+        held=0 if held is None else held.rows,
+        other_keys=fetch.before is not None and fetch.before.keys != fetch.selection.keys,
+    )
 
 
 def _turn(plan: RunPlan, failed: Collection[str]) -> int:
@@ -234,11 +302,6 @@ def _plan_run(
         out_of_scope=outside,
         fetches=fetches,
         metadata=metadata,
-        requests=sum(
-            _requests(fetch, listing.terminal, listing.counts_of(dataset))
-            for dataset, fetch in fetches.items()
-        )
-        + (2 if metadata else 0),
     )
 
 
@@ -375,8 +438,3 @@ def _plan_advance(position: Position, counts: Counts) -> PartFetch:
 
 def _whole(kind: FetchKind, reason: str) -> PartFetch:
     return PartFetch(window=WHOLE_RUN, kind=kind, reason=reason)
-
-
-def _requests(fetch: PartFetch, terminal: bool, counts: Counts) -> int:
-    rows = 0 if terminal or fetch.tail else counts.line_count or 0
-    return 1 + math.ceil(rows / ROWS_PER_REQUEST)

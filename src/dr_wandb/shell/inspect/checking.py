@@ -34,7 +34,6 @@ from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.spelling import document_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, VerifyReport
 from dr_wandb.shell.executor import SharedExecutor
-from dr_wandb.shell.inspect.presence import look_beside
 from dr_wandb.shell.inspect.reading import ReadFile, read_bytes, read_lines
 from dr_wandb.shell.inspect.slices import SlicedFile
 from dr_wandb.shell.progress import ProgressCallback, VerifiedBytes
@@ -42,6 +41,7 @@ from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.documents import load_document, load_state
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file
+from dr_wandb.shell.store.presence import look_beside
 from dr_wandb.shell.store.state_files import ReadState
 
 _R = TypeVar("_R", ExportManifest, ReadState)

@@ -11,26 +11,25 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.amounts import kept_in_words
 from dr_wandb.core.contract.export_files import MANIFEST_FILE, STATE_FILE, commit_order, file_order
-from dr_wandb.core.contract.failures import DrWandbError, NoExport
+from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import name_problems
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.values import clean_text
-from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.status import ExportProblem, ExportStatus, sum_up
-from dr_wandb.shell.inspect.presence import Presence, look_beside
-from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.documents import load_document, load_state
-from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.presence import Presence, look_beside
 
 
-def find_exports(data_root: Path | str) -> list[ExportStore]:
+def find_exports(data_root: Path | str, *, unfinished: bool = False) -> list[ExportStore]:
     """Return the exports below a data root, by name; none if there is no such folder.
 
-    Hidden folders and links out of the data root are ignored. Raises DrWandbError if the data root
-    cannot be read.
+    unfinished: also those of which no sync has completed yet. Hidden folders and links out of the
+    data root are ignored. Raises DrWandbError if the data root cannot be read.
     """
     data_root = Path(data_root)
     with disk_refusals(data_root):
@@ -44,31 +43,66 @@ def find_exports(data_root: Path | str) -> list[ExportStore]:
         for path in paths
         if not path.name.startswith(".")
         and not name_problems("name", path.name)
-        and os.path.lexists(path / MANIFEST_FILE)
+        and (os.path.lexists(path / MANIFEST_FILE) or (unfinished and _is_first(path)))
         and root in path.resolve().parents
     ]
+
+
+def _is_first(folder: Path) -> bool:
+    beside = look_beside(folder)
+    return beside.first and beside.unfinished
 
 
 def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus:
     """Return the status of an export. now: with a zone, the present by default.
 
-    Raises ExportNotFoundError if there is no export. If it does not read, the status has the
-    problem.
+    An export of which no sync has completed yet has a status as well, with `first_sync`. Raises
+    ExportNotFoundError if there is none at all. If it does not read, the status has the problem.
     """
     folder = store.export_dir
-    if not any(os.path.lexists(folder / name) for name in (*file_order(), RECORD_FILE)):
-        raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
+    beside = look_beside(folder)
+    if beside.first and beside.unfinished:
+        return _status_of_first(store, beside)
+    if not any(os.path.lexists(folder / name) for name in file_order()):
+        raise store.not_found()
     manifest, manifest_problem = _load_manifest(store)
     state, state_problem = _load_state(store)
-    return sum_up(
+    status = sum_up(
         store.name,
         clean_text(str(folder)),
         manifest,
         state,
         file_bytes=_sizes(folder),
         now=now or datetime.now(UTC),
-        sync=_sync_in_words(look_beside(folder)),
+        sync=_sync_in_words(beside),
         problem=manifest_problem or state_problem,
+    )
+    return _with_fetched(status, beside)
+
+
+def _status_of_first(store: ExportStore, beside: Presence) -> ExportStatus:
+    note = beside.note
+    status = ExportStatus(
+        name=store.name,
+        folder=clean_text(str(store.export_dir)),
+        entity=note.entity if note is not None else None,
+        project=note.project if note is not None else None,
+        file_bytes=(sizes := _sizes(store.export_dir)),
+        bytes=sum(sizes.values()),
+        sync=_sync_in_words(beside),
+        first_sync=True,
+    )
+    return _with_fetched(status, beside)
+
+
+def _with_fetched(status: ExportStatus, beside: Presence) -> ExportStatus:
+    if not beside.unfinished:
+        return status
+    return replace(
+        status,
+        fetched_parts=beside.segments,
+        fetched_bytes=beside.segment_bytes,
+        fetching_since=beside.note.since if beside.note is not None else None,
     )
 
 
@@ -114,11 +148,13 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _sync_in_words(beside: Presence) -> str | None:
+    fetched = kept_in_words(beside.segments, beside.segment_bytes)
     if beside.holder is not None:
-        return f"at work: {beside.holder}"
+        return f"at work: {beside.holder}; fetched so far: {fetched}"
     if beside.commit:
         return "interrupted: the next sync finishes its commit first"
+    if beside.segments and beside.first:
+        return "interrupted: run its command again, which uses what is kept if still current"
     if beside.segments:
-        kept = count(beside.segments, "fetched part")
-        return f"interrupted: the next sync uses its {kept} if still current"
+        return f"interrupted: the next sync uses what is kept if still current: {fetched}"
     return None

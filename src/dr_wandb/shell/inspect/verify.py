@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dr_wandb.core.contract.export_files import commit_order, file_order
-from dr_wandb.core.contract.failures import NoExport
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
@@ -30,7 +29,7 @@ from dr_wandb.shell.progress import ProgressCallback, say_nothing
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE
-from dr_wandb.shell.store.export_store import ExportNotFoundError, ExportStore
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
@@ -68,7 +67,7 @@ def read_and_verify(
     """Check an export, and return the content that was read. Raises as `verify_export`."""
     folder = store.export_dir
     if not any(_there(folder / name) for name in (*file_order(), RECORD_FILE)):
-        raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
+        raise store.not_found()
     with closing(SharedExecutor(executor)) as shared:
         for _ in range(2):
             before = _look(folder)
@@ -128,7 +127,7 @@ def compare_with_source(
     known = checked.manifest or checked.state
     if known is None:
         store.require_manifest()
-        raise ExportNotFoundError(NoExport(path=str(store.manifest_path)))
+        raise store.not_found()
     request = ExportRequest(
         entity=known.entity,
         project=known.project,

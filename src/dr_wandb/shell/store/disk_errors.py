@@ -1,18 +1,34 @@
 """Errors of the disk: a failed operation, or too little free space for new files.
 
-Either becomes a failure that names the path.
+Either becomes a failure that names the path, and of a full disk says what is needed and free.
 """
 
+import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from dr_wandb.core.contract.failures import DiskRefused, DrWandbError
-from dr_wandb.core.contract.wording import size_in_words
 
 RESERVE_BYTES = 1 << 20
 """For the small files of a commit, beside the data files."""
+
+TOO_SMALL = "there is too little space for the new files"
+
+
+class SpaceNeed(NamedTuple):
+    """How much free space is needed to go on, None if it is not known, and what is kept if not.
+
+    removed: bytes of unfinished files, which will be free when the sync has ended.
+    """
+
+    bytes: int | None
+    estimated: bool = False
+    removed: int = 0
+    parts: int = 0
+    part_bytes: int = 0
 
 
 @contextmanager
@@ -27,17 +43,58 @@ def disk_refusals(path: Path, *, exactly: bool = False) -> Iterator[None]:
         raise  # some of them are an OSError as well
     except OSError as error:
         named = str((exactly and error.filename) or path)
-        reason = error.strerror or str(error)
-        raise DrWandbError(DiskRefused(path=named, reason=reason)) from error
+        raise DrWandbError(_refusal(named, path, error, SpaceNeed(None))) from error
+
+
+@contextmanager
+def full_disk_needs(folder: Path, need: Callable[[], SpaceNeed]) -> Iterator[None]:
+    """Turn the error of a full disk into a DrWandbError that says what is needed.
+
+    need: called if the disk is full. Other errors are raised as they are.
+    """
+    try:
+        yield
+    except DrWandbError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        named = str(error.filename or folder)
+        raise DrWandbError(_refusal(named, folder, error, need())) from error
+
+
+def _refusal(named: str, folder: Path, error: OSError, need: SpaceNeed) -> DiskRefused:
+    free = free_bytes(folder) if error.errno == errno.ENOSPC else None
+    return DiskRefused(
+        path=named,
+        reason=error.strerror or str(error),
+        needed_bytes=need.bytes,
+        free_bytes=None if free is None else free + need.removed,
+        estimated=need.estimated,
+        parts=need.parts,
+        part_bytes=need.part_bytes,
+    )
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return the free space of the disk of a folder, which need not exist; None if not known."""
+    for path in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(path).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            break
+    return None
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
     """Raise DrWandbError if new files of `needed_bytes` will not fit."""
     if not needed_bytes:
         return
-    needed = needed_bytes + RESERVE_BYTES
-    missing = needed - shutil.disk_usage(folder).free
-    if missing > 0:
-        more = f"{size_in_words(missing)} more than is free"
-        reason = f"the new files need {size_in_words(needed)}, {more}"
-        raise DrWandbError(DiskRefused(path=str(folder.parent), reason=reason))
+    needed, free = needed_bytes + RESERVE_BYTES, shutil.disk_usage(folder).free
+    if needed > free:
+        path = str(folder.parent)
+        raise DrWandbError(
+            DiskRefused(path=path, reason=TOO_SMALL, needed_bytes=needed, free_bytes=free)
+        )

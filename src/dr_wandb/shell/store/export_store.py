@@ -95,8 +95,18 @@ class ExportStore(Record, frozen=True, kw_only=True):
         """Load the manifest. Raises ExportNotFoundError (a FileNotFoundError) without one."""
         manifest = self.load_manifest()
         if manifest is None:
-            raise ExportNotFoundError(NoExport(path=str(self.manifest_path)))
+            raise self.not_found()
         return manifest
+
+    def not_found(self) -> ExportNotFoundError:
+        """Return the error for an export that is not there.
+
+        Its failure is `NoSyncYet` if the first sync is at work or was interrupted, else `NoExport`.
+        """
+        from dr_wandb.shell.store.presence import first_sync_of
+
+        failure = first_sync_of(self.name, self.export_dir)
+        return ExportNotFoundError(failure or NoExport(path=str(self.manifest_path)))
 
     def load_state(self, *, entity: str, project: str) -> ExportState:
         """Load the state that the next sync of this project builds on, a new one if there is none.

@@ -1,15 +1,20 @@
 """The hidden folder in which a sync prepares the files of its commit.
 
 It survives a crash: the next sync uses the complete segments in it if they still answer its
-questions. Everything else in it is written again. Cleaning up never hides why a sync ended.
+questions. A note beside them says which project they are of. Everything else in it is written
+again. Cleaning up never hides why a sync ended.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE, file_order
+from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import CHECKED_FILE
@@ -17,6 +22,38 @@ from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forwar
 from dr_wandb.shell.store.guards import require_own_file, require_own_folder, require_visible_file
 
 SEGMENT_SUFFIX = ".segment"
+
+NOTE_FILE = "sync.json"
+
+
+class SyncNote(Record, frozen=True, kw_only=True):
+    """The project of the segments beside it, and when the first of the syncs began that left them.
+
+    Only people read it: no sync depends on it.
+    """
+
+    entity: str
+    project: str
+    since: str
+
+
+def write_note(staging: Path, note: SyncNote) -> None:
+    """Write the note of a sync, unless an earlier one of the same project left segments.
+
+    It is neither durable nor needed: a disk that refuses it does not end a sync.
+    """
+    earlier = read_note(staging)
+    if earlier is None or (earlier.entity, earlier.project) != (note.entity, note.project):
+        with suppress(OSError):
+            (staging / NOTE_FILE).write_bytes(msgspec.json.encode(note) + b"\n")
+
+
+def read_note(staging: Path) -> SyncNote | None:
+    """Read the note of a sync, None if there is none or it does not read."""
+    try:
+        return msgspec.json.decode((staging / NOTE_FILE).read_bytes(), type=SyncNote)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def finish_interrupted(folder: Path) -> None:
@@ -58,6 +95,18 @@ def staging(folder: Path, *, keep_segments: bool = False) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def unfinished_bytes(staging: Path) -> int:
+    """Return the size of everything in the folder that does not stay if the sync ends now."""
+    size = 0
+    for folder, _, names in os.walk(staging):
+        for name in names:
+            path = Path(folder, name)
+            if path.parent != staging or path.suffix != SEGMENT_SUFFIX:
+                with suppress(OSError):  # another thread has removed it
+                    size += path.lstat().st_size
+    return size
+
+
 def _remove_all_but_segments(staging: Path) -> None:
     _clear(staging)
     if not any(staging.iterdir()):
@@ -65,9 +114,18 @@ def _remove_all_but_segments(staging: Path) -> None:
 
 
 def _clear(staging: Path) -> None:
-    """Remove everything except complete segments."""
+    """Remove everything except complete segments, and the note if there are any."""
+    note: Path | None = None
+    kept = False
     for path in staging.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.suffix != SEGMENT_SUFFIX or path.is_symlink():
-            path.unlink(missing_ok=True)
+        elif path.is_symlink() or path.suffix != SEGMENT_SUFFIX:
+            if path.name == NOTE_FILE and not path.is_symlink():
+                note = path
+            else:
+                path.unlink(missing_ok=True)
+        else:
+            kept = True
+    if note is not None and not kept:
+        note.unlink(missing_ok=True)

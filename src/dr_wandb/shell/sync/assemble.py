@@ -27,8 +27,15 @@ from dr_wandb.core.contract.state import RunTracking, with_part
 from dr_wandb.core.sync.changes import compare_runs
 from dr_wandb.core.sync.snapshots import renewed, snapshot_differs, with_metadata
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.disk_errors import require_space
+from dr_wandb.shell.store.disk_errors import (
+    RESERVE_BYTES,
+    SpaceNeed,
+    full_disk_needs,
+    require_space,
+)
+from dr_wandb.shell.store.presence import look_beside
 from dr_wandb.shell.store.reading import StoredExport
+from dr_wandb.shell.store.staging import unfinished_bytes
 from dr_wandb.shell.store.writing import LineWriter
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch_job import Fetched
@@ -96,6 +103,8 @@ class Assembler:
             for file in changing:
                 new_bytes += file.missing_bytes(tracked, fetched[file.dataset])
             require_space(self._folder, new_bytes)
+            export = self._folder.parent
+            stack.enter_context(full_disk_needs(export, lambda: self._need(new_bytes)))
             if runs_change:
                 tracked, runs_file = self._write_runs(tracked, results, old_runs)
             else:
@@ -113,6 +122,16 @@ class Assembler:
                     files[name] = self._unchanged(name, dataset)
         changes = changes_since(after.before, tracked)
         return Assembled(runs=tracked, changes=changes, files=files, changed=self._changed)
+
+    def _need(self, new_bytes: int) -> SpaceNeed:
+        """Say what is needed if the disk is full: the fetched rows stay."""
+        beside = look_beside(self._folder.parent)
+        return SpaceNeed(
+            new_bytes + RESERVE_BYTES,
+            removed=unfinished_bytes(self._folder),
+            parts=beside.segments,
+            part_bytes=beside.segment_bytes,
+        )
 
     def _runs_change(self, tracked: ChangedRuns, results: Mapping[str, RunResult]) -> bool:
         return (

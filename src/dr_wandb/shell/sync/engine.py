@@ -20,6 +20,7 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.describe import describe_accepted, describe_run
+from dr_wandb.core.sync.estimate import OPENING
 from dr_wandb.core.sync.left_behind import describe_history_left_behind
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import check_host, requested_before
@@ -46,15 +47,16 @@ from dr_wandb.shell.sources import (
     require_datasets,
 )
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
-from dr_wandb.shell.store.disk_errors import disk_refusals
+from dr_wandb.shell.store.disk_errors import disk_refusals, full_disk_needs
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.lock import locked
 from dr_wandb.shell.store.reading import StoredExport, read_export
-from dr_wandb.shell.store.staging import finish_interrupted, staging
+from dr_wandb.shell.store.staging import SyncNote, finish_interrupted, staging, write_note
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch import Fetcher, processes_for
 from dr_wandb.shell.sync.fetch_job import lanes_for
+from dr_wandb.shell.sync.fetch_space import FetchSpace
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
@@ -97,6 +99,7 @@ def _plan(
         failures=listing.failures,
         source=source,
         now=now,
+        listed_with=OPENING + listing.pages,
     )
     _require(check_vanished(request, stored.state, plan))
     return plan
@@ -153,6 +156,7 @@ class ExportEngine:
                 ListedRunsFile(scratch) as listed,
                 ExitStack() as files,
             ):
+                self._note(scratch)
                 stored = self._read(scratch)
                 request = as_if_allowed(self.request, stored.manifest)
                 rows = {
@@ -173,7 +177,10 @@ class ExportEngine:
                             LOGGER.info(ROWS_STAY, count(wider, "run"))
                         sync = PlannedSync(request, stored, listing, plan, source.kind, exported_at)
                         self._say_planned(plan)
-                        results = self._fetch(source, executor, sync, rows, scratch)
+                        space = FetchSpace(folder, plan, stored)
+                        space.warn_if_too_small()
+                        with full_disk_needs(folder, space.need_now):
+                            results = self._fetch(source, executor, sync, rows, scratch)
                         requests = requests_of(source)
                 assembler = Assembler(
                     stored, self.request, listed, rows, scratch, exported_at=exported_at
@@ -226,6 +233,13 @@ class ExportEngine:
         ):
             lend(source, executor, early)
             yield source, executor
+
+    def _note(self, scratch: Path) -> None:
+        """Note for those who look meanwhile, or after an interrupt, what is fetched."""
+        since = normalize_time(utc_now().replace(microsecond=0))
+        assert since is not None
+        note = SyncNote(entity=self.request.entity, project=self.request.project, since=since)
+        write_note(scratch, note)
 
     def _early_rows(self, stored: StoredExport, scratch: Path) -> EarlyRows | None:
         """Return the folder for rows that are written before the sync is planned, None for none.

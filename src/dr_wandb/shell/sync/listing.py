@@ -112,6 +112,7 @@ class _ListingSession:
         self.everything = False
         self.unseen: set[str] = set()
         self.names = SeenNames()
+        self.pages = 0
 
     def ask(self, query: ListingQuery) -> int | None:
         """Send a query until the answer is complete. Returns how many counted runs are missing.
@@ -158,6 +159,7 @@ class _ListingSession:
     def _pages(self, query: ListingQuery, listed: dict[str, _ListedRun]) -> Iterator[RunPage]:
         """Read an answer page by page; `listed` gets its runs."""
         for page in prefetch_next(self.source.list_runs(query)):
+            self.pages += 1
             for raw_run in page.runs:
                 run_id, run = self._take(raw_run, query, page.left_out)
                 listed[run_id] = run
@@ -277,6 +279,7 @@ class _ListingSession:
         address = {"entity": self.request.entity, "project": self.request.project}
         with suppress(SourceError, DrWandbError, *UNREADABLE):
             for page in islice(self.source.list_runs(EveryRun()), PAGES_OF_NAMES):
+                self.pages += 1
                 for raw_run in page.runs:
                     self.names.add(normalize_what_reads(raw_run, **address)[0], inside=False)
 
@@ -320,6 +323,7 @@ def list_project(
         asked = set(state.runs) if missing == 0 else set()
         if request.scope is not None:
             _, asked = session.ask_all(by_id(state.runs.keys() - session.answered))
+    unmatched = session.unmatched()
     return ProjectListing(
         runs=tuple(session.runs.values()),
         failures=tuple(_failures(session.broken, session.runs)),
@@ -329,7 +333,8 @@ def list_project(
         ),
         outside=frozenset(session.runs.keys() - session.inside),
         unlisted=missing or 0,
-        unmatched=session.unmatched(),
+        unmatched=unmatched,
+        pages=session.pages,
     )
 
 

@@ -16,7 +16,8 @@ class ProjectListing(Record, frozen=True, kw_only=True):
     `asked` are the tracked runs that would have been listed if they existed; `outside` are listed
     runs that are not in scope. `unread`: why a part of a run does not read, by id. `unlisted` is
     how many runs the source counts but did not list in any attempt. `unmatched` describes what was
-    asked for and no run has. `mark` identifies the whole listing, "" if there is no such mark.
+    asked for and no run has. `pages` is how many pages were read, each of which is a request if the
+    source asks a server. `mark` identifies the whole listing, "" if there is no such mark.
     """
 
     runs: tuple[RunListing, ...]
@@ -26,6 +27,7 @@ class ProjectListing(Record, frozen=True, kw_only=True):
     outside: frozenset[str] = frozenset()
     unlisted: int = 0
     unmatched: tuple[str, ...] = ()
+    pages: int = 0
     mark: str = ""
 
     @property

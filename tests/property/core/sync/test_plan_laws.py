@@ -30,6 +30,7 @@ from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState, RunTracking, latest
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.describe import describe_plan
+from dr_wandb.core.sync.estimate import OPENING, WITHOUT_REQUESTS
 from dr_wandb.core.sync.listing_plan import IDS_PER_QUERY, ListingPlan, plan_listing
 from dr_wandb.core.sync.plan import RunAction, SyncPlan, plan_sync
 from dr_wandb.core.sync.plan_kinds import FetchKind
@@ -85,8 +86,31 @@ def test_plan_is_total_and_printable(
     assert sorted(planned) == sorted({*state.runs, *(run.run_id for run in listing)})
     assert all(run.reason for run in plan.runs)
     assert all(fetch.reason for run in plan.runs for fetch in run.fetches.values())
-    assert plan.requests >= sum(run.requests for run in plan.runs) >= 0
+    assert plan.requests >= OPENING + 1
+    assert (plan.rows, plan.bytes) >= (0, 0)
     assert sum(plan.count(action) for action in RunAction) == len(plan.runs)
+
+
+@given(some.requests, some.export_states, listed_runs, st.integers(0, 9), st.text(max_size=3))
+@example(ExportRequest(entity="e", project="p", name="n"), some.state_of([]), [], 3, "replay")
+def test_requests_of_a_plan_are_those_of_its_runs_some_of_which_are_shared(
+    request: ExportRequest,
+    state: ExportState,
+    listing: list[RunListing],
+    listed_with: int,
+    source: str,
+) -> None:
+    plan = plan_sync(request, state, listing, source=source, listed_with=listed_with)
+    if source in WITHOUT_REQUESTS:
+        assert plan.requests == sum(run.requests for run in plan.runs) == 0
+        return
+    own = sum(run.requests for run in plan.runs)
+    tails = sum(fetch.tail for run in plan.runs for fetch in run.fetches.values())
+    assert listed_with + own - tails <= plan.requests <= listed_with + own
+    assert all((run.requests > 0) != run.idle for run in plan.runs)
+    reads = [run for run in plan.runs if run.fetches]
+    assert bool(plan.bytes) == bool(plan.rows)
+    assert reads or not plan.rows
 
 
 @given(some.requests, some.export_states, listed_runs, asked_runs, st.data())

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import ChangedRun, FieldChange, SyncChanges
@@ -95,6 +96,23 @@ def test_plan_ends_with_the_stored_rows_that_go() -> None:
     assert line.endswith("; 1 stored row dropped or cut by the selection")
     (line,) = describe_plan(SyncPlan(runs=()))
     assert "stored row" not in line
+
+
+@pytest.mark.parametrize(
+    ("plan", "cost"),
+    [
+        (SyncPlan(runs=()), ""),
+        (SyncPlan(runs=(), requests=1), "; about 1 request"),
+        (SyncPlan(runs=(), rows=2, bytes=600), "; about 2 rows, 600 bytes"),
+        (
+            SyncPlan(runs=(), requests=12, rows=5_000, bytes=1_500_000),
+            "; about 12 requests, 5,000 rows, 1.5 MB",
+        ),
+    ],
+)
+def test_plan_ends_with_its_cost_as_far_as_there_is_one(plan: SyncPlan, cost: str) -> None:
+    (line,) = describe_plan(plan)
+    assert line == f"0 runs: 0 new, 0 refresh, 0 reuse, 0 missing, 0 prune{cost}"
 
 
 def test_value_of_an_ended_run_that_did_not_change_is_told_from_one_that_did() -> None:

@@ -196,9 +196,9 @@ def test_status_raises_when_there_is_no_export(tmp_path: Path) -> None:
 def test_status_reports_whether_a_sync_is_at_work_or_was_interrupted(store: ExportStore) -> None:
     folder = store.export_dir
     (folder / ".staging").mkdir()
-    (folder / ".staging" / "00.segment").touch()
+    (folder / ".staging" / "00.segment").write_bytes(b"x" * 1_800)
     (folder / ".staging" / "00.part").touch()
-    waiting = "interrupted: the next sync uses its 1 fetched part if still current"
+    waiting = "interrupted: the next sync uses what is kept if still current: 1 part (1.8 kB)"
     assert read_status(store, NOW).sync == waiting
     (folder / ".commit.json").write_text("{}")
     assert read_status(store, NOW).sync == "interrupted: the next sync finishes its commit first"
@@ -207,6 +207,8 @@ def test_status_reports_whether_a_sync_is_at_work_or_was_interrupted(store: Expo
     status = read_status(store, NOW)
     assert status.sync is not None
     assert status.sync.startswith(f"at work: process {os.getpid()} on ")
+    assert status.sync.endswith("; fetched so far: 1 part (1.8 kB)")
+    assert (status.fetched_parts, status.fetched_bytes, status.first_sync) == (1, 1_800, False)
     assert f"  sync      {status.sync}" in describe_status(status)
     assert status.sync in describe_statuses([status])[1]
 

@@ -21,16 +21,13 @@ from contextlib import suppress
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.sync.live_pages import FIRST_CAP, IN_FLIGHT, MOST_RUNS
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api import tail_pages
-from dr_wandb.shell.sources.api.live import FIRST_CAP
 from dr_wandb.shell.sources.api.pacing import ThrottledError
 from dr_wandb.shell.sources.api.session import ApiSession
-from dr_wandb.shell.sources.api.tail_pages import MOST_RUNS, Answer, Request, TailPage
-
-IN_FLIGHT = 3
-"""At 20 ms an answer, 200 tails take as long with two; slower answers leave time for a third."""
+from dr_wandb.shell.sources.api.tail_pages import Answer, Request, TailPage
 
 CALLERS = IN_FLIGHT * MOST_RUNS
 """The number of threads that fill all requests under way."""

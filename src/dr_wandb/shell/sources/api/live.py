@@ -20,20 +20,19 @@ import msgspec
 from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
+from dr_wandb.core.sync.live_pages import (
+    FIRST_CAP,
+    LEAST_ROWS,
+    MOST_ROWS,
+    next_cap,
+    page_steps,
+)
 from dr_wandb.shell.sources import RowBatch, SourceError
 
 BEYOND = 2**62
 """No run has this step or a later one."""
 
-FIRST_CAP = 1_000
-MOST_ROWS = 10_000
-PAGE_BYTES = 8 << 20
-"""The size that an answer should not exceed."""
-
 _ROWS = msgspec.json.Decoder(dict[str, Any])
-
-LEAST_ROWS = 10
-"""A page of fewer rows would not be served either."""
 
 SHRINKING = 4
 """Five tries lead from 1,000 rows a page to 10."""
@@ -71,9 +70,7 @@ class LiveReader:
 
     def _width(self, span: int, expected: int | None) -> int:
         """Return a number of steps that should fill half a page."""
-        if not expected:
-            return max(1, span)
-        return max(1, self._cap * span // (2 * expected))
+        return page_steps(span, self._cap, expected) if expected else max(1, span)
 
     def _read_range(self, start: int, stop: int) -> Iterator[RowBatch]:
         """Read a range, split in two while it holds more rows than a page may."""
@@ -108,8 +105,7 @@ class LiveReader:
     def _adapt(self, texts: Sequence[str]) -> None:
         """Adapt the cap of the next page to the size of these rows."""
         if texts:
-            fitting = PAGE_BYTES * len(texts) // max(1, sum(map(len, texts)))
-            self._cap = max(LEAST_ROWS, min(self._most_rows, 4 * self._cap, fitting))
+            self._cap = next_cap(self._cap, self._most_rows, len(texts), sum(map(len, texts)))
 
 
 def _decode_all(texts: Sequence[str]) -> list[dict[str, Any]]:

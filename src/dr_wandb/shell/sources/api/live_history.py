@@ -18,8 +18,9 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
+from dr_wandb.core.sync.live_pages import MOST_ROWS
 from dr_wandb.shell.sources import RowBatch, SourceError
-from dr_wandb.shell.sources.api.live import BEYOND, MOST_ROWS, LiveReader, fewer_rows
+from dr_wandb.shell.sources.api.live import BEYOND, LiveReader, fewer_rows
 from dr_wandb.shell.sources.api.queries import HISTORY_PAGE, LIVE_STEPS
 from dr_wandb.shell.sources.api.session import Smaller
 from dr_wandb.shell.sources.api.tail_pages import TailPage, tail_page

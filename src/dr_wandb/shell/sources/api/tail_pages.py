@@ -13,21 +13,14 @@ from typing import Any
 
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.sync.live_pages import FIRST_CAP, LEAST_ROWS, PAGE_BYTES, tail_rows
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api.live import FIRST_CAP, LEAST_ROWS, PAGE_BYTES
 
 Answer = Mapping[str, Any]
 """The `data` of a GraphQL answer."""
 
 Request = Callable[[], Answer]
 """Sends a query once."""
-
-MOST_RUNS = 16
-"""A document for 16 runs has 66 variables. More would save little, and a failure affects them all.
-"""
-
-SPARE_ROWS = 20
-"""Room for the last rows of a run, whose steps may be denser than those before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +34,14 @@ class TailPage:
 
 
 def tail_page(run: RunListing, min_step: int, max_step: int) -> TailPage | None:
-    """Return a page that asks for twice the expected rows, and `SPARE_ROWS` more.
+    """Return a page of the rows that are expected, see `tail_rows`.
 
     None if the listing has no counts for an estimate.
     """
     if run.history_line_count is None or run.last_step is None:
         return None
     steps = max(0, min(max_step, run.last_step + 1) - min_step)
-    most_rows = SPARE_ROWS + 2 * run.history_line_count * steps // (run.last_step + 1)
+    most_rows = tail_rows(run.history_line_count, run.last_step, steps)
     return TailPage(run_id=run.run_id, min_step=min_step, max_step=max_step, most_rows=most_rows)
 
 

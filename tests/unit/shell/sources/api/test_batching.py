@@ -14,15 +14,17 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError, KeyRefused
 from dr_wandb.core.contract.run_failure import RunFailureKind
-from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api.batching import (
+from dr_wandb.core.sync.live_pages import (
+    FIRST_CAP,
     IN_FLIGHT,
-    MOST_FAILURES,
-    TailBatcher,
+    LEAST_ROWS,
+    MOST_RUNS,
+    PAGE_BYTES,
 )
-from dr_wandb.shell.sources.api.live import FIRST_CAP, LEAST_ROWS, PAGE_BYTES
+from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.api.batching import MOST_FAILURES, TailBatcher
 from dr_wandb.shell.sources.api.pacing import Pacer, PassingError, ThrottledError
-from dr_wandb.shell.sources.api.tail_pages import MOST_RUNS, TailPage
+from dr_wandb.shell.sources.api.tail_pages import TailPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

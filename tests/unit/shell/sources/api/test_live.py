@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dr_wandb.core.sync.live_pages import FIRST_CAP, PAGE_BYTES
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api.live import FIRST_CAP, PAGE_BYTES, LiveReader, fewer_rows
+from dr_wandb.shell.sources.api.live import LiveReader, fewer_rows
 
 
 class Server:

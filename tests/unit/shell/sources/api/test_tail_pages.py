@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.sync.live_pages import SPARE_ROWS
 from dr_wandb.shell.sources.api.tail_pages import (
-    SPARE_ROWS,
     TailPage,
     pages_document,
     pages_variables,

@@ -284,7 +284,7 @@ def test_dry_run_names_runs_that_cannot_be_read_and_ends_with_3(
     assert named == ["failed", "  'held'", "  'new'", "new", "  'other'"]
     assert all(line.endswith("get it with `git lfs pull`") for line in lines[1:3])
     assert summed == "3 runs: 1 new, 0 refresh, 0 reuse, 0 missing, 0 prune, 2 failed; " + (
-        "about 2 requests"
+        "about 5 rows, 610 bytes"
     )
     assert run([*dry, "--json"]) == 3
     plan = json.loads(capsys.readouterr().out)
