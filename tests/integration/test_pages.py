@@ -68,7 +68,7 @@ def test_small_runs_come_in_full_pages(exports: Exports) -> None:
     add_runs(exports, 1200)
     exports.sync(mode="metadata")
     assert len(exports.runs()) == 1200
-    assert asked_runs(exports) == [1, 9, 65, 501, 501, 501]
+    assert asked_runs(exports) == [2, 33, 501, 501, 501]
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_small_runs_come_in_full_pages(exports: Exports) -> None:
 def test_page_that_cannot_be_served_is_asked_for_in_halves(exports: Exports, action: Any) -> None:
     """Five tries of the same 500 runs ended the sync, and every one after it."""
     names = add_runs(exports, 160)
-    exports.server.faults.add(more_than(20), action, times=None)
+    exports.server.faults.add(more_than(10), action, times=None)
     summary = exports.sync(mode="metadata")
     assert sorted(exports.runs()) == names
     assert summary.unlisted_count == 0
     sizes = [one.variables["perPage"] for one in exports.server.requests_of("Runs")]
-    assert sizes[:2] == [1, 9]
-    first_served = next(at for at, size in enumerate(sizes) if 9 < size <= 20)
-    descent = sizes[2:first_served]
-    assert {65, 33} == {*descent}
+    assert sizes[0] == 2
+    first_served = next(at for at, size in enumerate(sizes) if 2 < size <= 10)
+    descent = sizes[1:first_served]
+    assert {33, 17} == {*descent}
     assert len(descent) <= 4, "one try each, that wandb-core sends twice"
-    assert sum(size > 20 for size in sizes) <= 12
+    assert sum(size > 10 for size in sizes) <= 12
 
 
 def test_pages_grow_again_once_they_can_be_served(exports: Exports) -> None:
@@ -230,7 +230,7 @@ def test_run_deleted_between_pages_is_noticed_whatever_their_size(
 ) -> None:
     """Cursors are offsets: the run behind the deleted one was on no page."""
     monkeypatch.setattr(paging, "PAGE_BYTES", page_bytes)
-    names = add_runs(exports, 12)
+    names = add_runs(exports, 40)
     exports.project.add_run("late", created_at="2026-02-01T00:00:00")
     waiting = [exports.project.runs[0]]
 

@@ -103,7 +103,8 @@ class Story:
     ) -> None:
         if self.kind.draws:
             shown["At the beginning"] = terminal.wait_for(lambda text: "Starting  0:01" in text)
-            shown["While it lists"] = terminal.wait_for(lambda text: f"9/{RUNS} runs" in text)
+            listed = f" 2/{RUNS} runs"
+            shown["While it lists"] = terminal.wait_for(lambda text: listed in text)
         may_list.set()
         if self.kind.draws:
             seen = r"20/60.* left.*\n.*waiting"
@@ -168,6 +169,7 @@ def _compared(text: str) -> str:
         (r"  \d+:\d\d( left)?", ""),
         (r"throttled by W&B, waiting \d+ s\s+or\s+as\s+long\s+as\s+it\s+asks", ""),
         (r"Listed \d+ runs so far", ""),
+        (r"[\d.]+\s+kB", "SIZE"),
         (r"waiting \d+:\d\d", "waiting"),
         (r"[\d.]+\s+s, \d+\s+requests", "SECONDS, REQUESTS"),
     ):

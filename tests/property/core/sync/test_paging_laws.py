@@ -85,9 +85,9 @@ def test_pages_grow_again_to_the_largest(most: int, events: list[int | None]) ->
 
 def test_first_pages_are_small_and_full_ones_come_soon() -> None:
     sizes = [first_page(500)]
-    for _ in range(3):
+    for _ in range(2):
         sizes.append(note_served(sizes[-1], sizes[-1].runs, sizes[-1].runs * 2_000))
-    assert [size.runs for size in sizes] == [FIRST_RUNS, 8, 64, 500]
+    assert [size.runs for size in sizes] == [FIRST_RUNS, 32, 500]
 
 
 def test_server_with_a_limit_is_asked_beyond_it_ever_more_rarely() -> None:
@@ -107,7 +107,7 @@ def test_large_runs_come_one_by_one_and_small_ones_in_full_pages_again() -> None
     size = note_served(first_page(500), 1, PAGE_BYTES)
     assert (size.runs, size.alone) == (1, True)
     size = note_served(size, 1, 1_000)
-    assert (size.runs, size.alone) == (8, False)
+    assert (size.runs, size.alone) == (GROWTH, False)
 
 
 def test_server_that_gives_one_run_a_page_is_asked_for_one() -> None:
