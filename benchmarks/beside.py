@@ -96,9 +96,13 @@ class Bench:
         """Import the SDK of a build, and return the seconds."""
         return self._measure([self._tools[tool].python, "-c", "import wandb"]).seconds
 
+    def command(self, tool: str, *arguments: str) -> list[str]:
+        """Return the words of one command."""
+        return [*self._tools[tool].command, *arguments]
+
     def run(self, tool: str, *arguments: str, code: int = 0) -> Usage:
         """Run one command that ends with an exit code, and return what it used."""
-        return self._measure([*self._tools[tool].command, *arguments], code)
+        return self._measure(self.command(tool, *arguments), code)
 
     def other(self, *command: str) -> Usage:
         """Run the command of another program, and return what it used."""
@@ -283,6 +287,9 @@ def table(figures: list[Figure], tools: dict[str, Tool], rows: int, rounds: int)
     return "\n".join([head, *map(line_of, figures)])
 
 
+Kind = Literal["rows", "tails", "listings", "runs", "folders", "log", "starts", "verify", "screens"]
+
+
 @app.default
 def main(
     before: Path,
@@ -290,8 +297,7 @@ def main(
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
     rounds: int = 3,
-    only: Literal["rows", "tails", "listings", "runs", "folders", "log", "starts", "verify"]
-    | None = None,
+    only: Kind | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure this tool beside an earlier build.
@@ -309,8 +315,8 @@ def main(
     only
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
         gained, listings of many runs and of large ones, syncs of many runs of which few changed,
-        folders of offline runs, the size of the log of live runs, commands that ask no server, or
-        checks of an export.
+        folders of offline runs, the size of the log of live runs, commands that ask no server,
+        checks of an export, or what is shown on a terminal.
     publish
         Put the table into docs/performance.md.
     """
@@ -321,6 +327,7 @@ def main(
     from benchmarks.listings import measure_listings
     from benchmarks.log_size import measure_log
     from benchmarks.many_runs import measure_many_runs
+    from benchmarks.screens import measure_screens
     from benchmarks.starts import measure_starts
     from benchmarks.verifying import measure_verifying
 
@@ -345,6 +352,8 @@ def main(
             figures += measure_starts(bench, 3 * rounds)
         if only in (None, "verify"):
             figures += measure_verifying(bench, scale, rounds)
+        if only in (None, "screens"):
+            figures += measure_screens(bench, plain, scale, rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)

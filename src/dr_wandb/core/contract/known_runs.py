@@ -11,7 +11,16 @@ Rules
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
+from collections.abc import (
+    Callable,
+    Collection,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    Set,
+    ValuesView,
+)
 from typing import NamedTuple
 
 import msgspec
@@ -43,11 +52,15 @@ class Rest(Record, frozen=True, kw_only=True):
             self.parts.get(dataset) == request.selection_of(dataset) for dataset in request.datasets
         )
 
+    def covers(self, datasets: Collection[str]) -> bool:
+        """Say whether every listed row of these datasets was read, under any selection."""
+        return self.parts.keys() >= {*datasets}
+
 
 def rest_of(run: RunTracking, last_sync_at: str | None) -> Rest | None:
     """Return the requests under which a run rests after a sync, None if there are none."""
-    marks = (run.missing_since, run.out_of_scope_since, run.short_by)
-    if marks != (None, None, None) or not run.read_at_its_end(
+    marks = (run.missing_since, run.out_of_scope_since, run.short_by, run.metadata_failure)
+    if any(mark is not None for mark in marks) or not run.read_at_its_end(
         include_metadata=run.metadata_included
     ):
         return None
@@ -89,6 +102,10 @@ class KnownRuns(Mapping[str, RunTracking]):
     def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
         """Return the runs that are not known to rest, with their ids."""
 
+    @abstractmethod
+    def notable(self, datasets: Collection[str]) -> Iterable[tuple[str, RunTracking]]:
+        """Return the runs that are not known to rest with all rows of these datasets read."""
+
     def items(self) -> ItemsView[str, RunTracking]:
         """Return all runs with their ids."""
         return self.everything().items()
@@ -108,6 +125,13 @@ def awake(
 ) -> Iterable[tuple[str, RunTracking]]:
     """Return the runs that are not known to rest, with their ids."""
     return runs.awake(request) if isinstance(runs, KnownRuns) else runs.items()
+
+
+def notable(
+    runs: Mapping[str, RunTracking], datasets: Collection[str]
+) -> Iterable[tuple[str, RunTracking]]:
+    """Return the runs of which a status has something to say, and maybe some others."""
+    return runs.notable(datasets) if isinstance(runs, KnownRuns) else runs.items()
 
 
 def total(runs: Mapping[str, RunTracking], file: str) -> Total:
@@ -168,6 +192,13 @@ class ChangedRuns(KnownRuns):
     def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
         """Return the changed runs, and the earlier ones that are not known to rest."""
         for run_id, run in awake(self.before, request):
+            if run_id not in self.changed and run_id not in self.gone:
+                yield run_id, run
+        yield from self.changed.items()
+
+    def notable(self, datasets: Collection[str]) -> Iterable[tuple[str, RunTracking]]:
+        """Return the changed runs, and the earlier ones that do not rest like this."""
+        for run_id, run in notable(self.before, datasets):
             if run_id not in self.changed and run_id not in self.gone:
                 yield run_id, run
         yield from self.changed.items()

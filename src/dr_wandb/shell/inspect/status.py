@@ -2,21 +2,26 @@
 
 Rules
 - Nothing is written, and no data file is read: only manifest, state, file sizes and hidden files.
+- Of runs that rest nothing is read: there is nothing to say of them.
 - An export that does not read never hides another one.
 """
 
 import os
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.amounts import kept_in_words
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import MANIFEST_FILE, STATE_FILE, commit_order, file_order
 from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.known_runs import notable
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import name_problems
-from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.request import ExportMode
+from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.inspect.status import ExportProblem, ExportStatus, sum_up
 from dr_wandb.shell.store.disk_errors import disk_refusals
@@ -66,7 +71,7 @@ def read_status(store: ExportStore, now: datetime | None = None) -> ExportStatus
     if not any(os.path.lexists(folder / name) for name in file_order()):
         raise store.not_found()
     manifest, manifest_problem = _load_manifest(store)
-    state, state_problem = _load_state(store)
+    state, state_problem = _load_state(store, manifest)
     status = sum_up(
         store.name,
         clean_text(str(folder)),
@@ -114,9 +119,12 @@ def _load_manifest(store: ExportStore) -> tuple[ExportManifest | None, ExportPro
     return manifest, _missing(MANIFEST_FILE) if manifest is None else None
 
 
-def _load_state(store: ExportStore) -> tuple[ExportState | None, ExportProblem | None]:
+def _load_state(
+    store: ExportStore, manifest: ExportManifest | None
+) -> tuple[ExportState | None, ExportProblem | None]:
+    """Load the state with the runs of which there may be something to say; all without manifest."""
     try:
-        read = load_state(store.state_path)
+        read = load_state(store.state_path, lambda runs: _notable(runs, manifest))
     except DrWandbError as error:
         return None, _problem_of(error)
     if read is None:
@@ -126,6 +134,14 @@ def _load_state(store: ExportStore) -> tuple[ExportState | None, ExportProblem |
         reason = f"{read.lost.path.name} {read.lost.problem}"
         return replace(read.state, runs={}), ExportProblem(kind=kind, reason=reason)
     return read.state, None
+
+
+def _notable(
+    runs: Mapping[str, RunTracking], manifest: ExportManifest | None
+) -> Iterable[tuple[str, RunTracking]]:
+    if manifest is None:
+        return runs.items()
+    return notable(runs, {HISTORY} if manifest.mode == ExportMode.HISTORY else ())
 
 
 def _problem_of(error: DrWandbError) -> ExportProblem:

@@ -5,7 +5,7 @@ Rules
 - Errors name the file, and what to do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,12 +14,16 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema, WrongExport
 from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.state_files import ReadState, decode_state
 
 _R = TypeVar("_R", bound=Record)
 _D = TypeVar("_D")
+
+Which = Callable[[Mapping[str, RunTracking]], Iterable[tuple[str, RunTracking]]]
+"""Picks some of the tracked runs, with their ids."""
 
 RESTORE = "restore it from a copy, or remove the file and sync again"
 
@@ -39,13 +43,13 @@ def read_state(path: Path) -> ReadState | None:
         return _load(path, lambda *content: decode_state(path.parent, *content))
 
 
-def load_state(path: Path) -> ReadState | None:
-    """Read a state as `read_state` does, and all its runs."""
+def load_state(path: Path, which: Which = lambda runs: runs.items()) -> ReadState | None:
+    """Read a state as `read_state` does, and all its runs, or those that are picked."""
     read = read_state(path)
     if read is None:
         return None
     with disk_refusals(path):
-        runs = dict(sorted(read.state.runs.items()))
+        runs = dict(sorted(which(read.state.runs)))
         return read._replace(state=replace(read.state, runs=runs))
 
 

@@ -12,7 +12,7 @@ Rules
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -199,11 +199,13 @@ class TrackedRuns(KnownRuns):
 
     def _marks(self, request: ExportRequest | None) -> str:
         """Return the numbers of the rests that hold under a request, as SQL; of all for None."""
+        return self._marks_of(lambda rest: request is None or rest.under(request))
+
+    def _marks_of(self, holds: Callable[[Rest], bool]) -> str:
         if self._rests is None:
             rests = self._ask("SELECT id, form FROM rest")
             self._rests = [(mark, _decode_rest(form)) for mark, form in rests]
-        holding = [mark for mark, rest in self._rests if request is None or rest.under(request)]
-        return f"({', '.join(map(str, holding))})"
+        return f"({', '.join(str(mark) for mark, rest in self._rests if holds(rest))})"
 
     def resting(self, request: ExportRequest | None) -> Set[str]:
         """Return the runs of the store that rest under a request and did not change."""
@@ -217,7 +219,13 @@ class TrackedRuns(KnownRuns):
 
     def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
         """Return the runs that are not known to rest."""
-        marks = self._marks(request)
+        yield from self._without_rest_in(self._marks(request))
+
+    def notable(self, datasets: Collection[str]) -> Iterable[tuple[str, RunTracking]]:
+        """Return the runs that are not known to rest with all rows of these datasets read."""
+        yield from self._without_rest_in(self._marks_of(lambda rest: rest.covers(datasets)))
+
+    def _without_rest_in(self, marks: str) -> Iterable[tuple[str, RunTracking]]:
         if marks not in self._awake:
             self._awake[marks] = self._take(f"WHERE rest IS NULL OR rest NOT IN {marks}")
         yield from ((run_id, self._read[run_id]) for run_id in self._awake[marks])

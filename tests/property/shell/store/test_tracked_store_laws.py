@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import event, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY, Counts
 from dr_wandb.core.contract.evidence import Evidence, Look
@@ -17,6 +19,7 @@ from dr_wandb.core.contract.known_runs import (
     awake,
     byte_range_in,
     changes_since,
+    notable,
     offsets_in,
     resting,
     sum_of,
@@ -24,13 +27,14 @@ from dr_wandb.core.contract.known_runs import (
     with_offsets,
 )
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.manifest import DataFile
+from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
-from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.state_form import StoreChanges, changes_of_store
+from dr_wandb.core.inspect.status import ExportStatus, sum_up
 from dr_wandb.core.sync.listing_plan import check_vanished, everything_is_due, plan_listing
 from dr_wandb.core.sync.manifest import describe_export
 from dr_wandb.core.sync.plan import plan_sync
@@ -232,6 +236,42 @@ def test_runs_that_rest_are_settled_and_bear_no_mark(
             assert (run.missing_since, run.out_of_scope_since, run.short_by) == (None, None, None)
             assert run.failed is None
             assert request is None or run.settled(request, SYNCED)
+
+
+@given(histories(), st.sampled_from(ExportMode))
+def test_status_is_the_same_of_the_runs_that_are_read_for_it(
+    syncs: list[Runs], mode: ExportMode
+) -> None:
+    """An export without history has no rows of a run either."""
+    if mode == ExportMode.METADATA:
+        syncs = [
+            {run_id: replace(run, parts={}) for run_id, run in runs.items()} for runs in syncs
+        ]
+    with stored(syncs) as runs:
+        state = state_of(dict(runs.items()))
+        manifest = some_manifest(state, mode)
+        picked = dict(notable(runs, {HISTORY} if mode == ExportMode.HISTORY else ()))
+        event("some are not read" if picked.keys() < state.runs.keys() else "all are read")
+        read = replace(state, runs=picked)
+        assert status_of(manifest, read) == status_of(manifest, state)
+
+
+def some_manifest(state: ExportState, mode: ExportMode) -> ExportManifest:
+    return ExportManifest(
+        name="name",
+        entity=state.entity,
+        project=state.project,
+        mode=mode,
+        created_at=SYNCED,
+        updated_at=SYNCED,
+        runs_path=RUNS_FILE,
+        run_count=len(state.runs),
+    )
+
+
+def status_of(manifest: ExportManifest, state: ExportState) -> ExportStatus:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return sum_up("name", "f", manifest, state, file_bytes={}, now=now, sync=None, problem=None)
 
 
 @given(histories(), requests, st.lists(some.listings, max_size=3), st.data())

@@ -1,7 +1,7 @@
 """What is known of runs: what changed since, when one is settled, and what older states said."""
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 
 import msgspec
 import pytest
@@ -48,6 +48,9 @@ class AllAtRest(KnownRuns):
         return Total()
 
     def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
+        return ()
+
+    def notable(self, datasets: Collection[str]) -> Iterable[tuple[str, RunTracking]]:
         return ()
 
 
