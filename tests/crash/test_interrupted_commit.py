@@ -98,3 +98,14 @@ def test_remedy_in_the_error_of_a_broken_commit_works(tmp_path: Path) -> None:
         assert syncing.sync(source, folder.parent).complete
     with syncing.fresh_export(source) as fresh:
         assert syncing.data_of(folder) == syncing.data_of(fresh)
+
+
+def test_commit_record_cannot_remove_a_file_of_another_name(tmp_path: Path) -> None:
+    folder, _ = committing(tmp_path)
+    record = msgspec.json.decode((folder / RECORD_FILE).read_bytes())
+    record["gone"] = ["parquet/history/../../../mine"]
+    (folder / RECORD_FILE).write_bytes(msgspec.json.encode(record))
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(DrWandbError, match="it names"):
+        syncing.sync(MemorySource(), folder.parent)
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -19,10 +19,19 @@ import pytest
 
 from dr_wandb.shell.store import disk
 
-MAKES = frozenset({"open", "write", "mkdir"})
+MAKES = frozenset({"open", "write", "mkdir", "hardlink_to"})
 """What takes room on the disk."""
 
-CHANGES = MAKES | {"replace", "rename", "unlink", "rmdir", "rmtree", "sync_file", "sync_folder"}
+CHANGES = MAKES | {
+    "replace",
+    "rename",
+    "unlink",
+    "rmdir",
+    "rmtree",
+    "exchange",
+    "sync_file",
+    "sync_folder",
+}
 
 SMALL_CHUNK = 1024
 """Small enough for the exports of these tests to be copied by the system, in several pieces."""
@@ -93,9 +102,9 @@ def observed(before: Before) -> Iterator[None]:
             yield
 
     with pytest.MonkeyPatch.context() as patch:
-        for kind in ("sync_file", "sync_folder"):
+        for kind in ("sync_file", "sync_folder", "exchange"):
             patch.setattr(disk, kind, _told(getattr(disk, kind), kind, around))
-        for kind in ("replace", "rename", "unlink", "mkdir", "rmdir"):
+        for kind in ("replace", "rename", "unlink", "mkdir", "rmdir", "hardlink_to"):
             patch.setattr(Path, kind, _told(getattr(Path, kind), kind, around))
         patch.setattr(shutil, "rmtree", _told(shutil.rmtree, "rmtree", around))
         patch.setattr(Path, "open", _opener(Path.open, around))

@@ -1,6 +1,13 @@
-"""The names of the files of an export, and the order in which a commit renames them."""
+"""The names of the files of an export, and the order in which a commit puts them in place."""
+
+import re
+from collections.abc import Iterable
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+
+JSONL, PARQUET = "jsonl", "parquet"
+FORMATS = (JSONL, PARQUET)
+"""The forms in which an export may have its rows."""
 
 RUNS_FILE = "runs.jsonl"
 HISTORY_FILE = DATASETS[HISTORY].file
@@ -10,14 +17,49 @@ STATE_FILE = "state.json"
 STORE_FILE = ".tracked.sqlite"
 CHANGES_OF_STORE_FILE = ".tracked.json"
 
+PARQUET_FOLDER = "parquet"
+PARQUET_HISTORY = f"{PARQUET_FOLDER}/history"
+"""The folder of the Parquet files of the history, of which `columnar.files` chooses the names."""
+
+PARQUET_RUNS = f"{PARQUET_FOLDER}/runs.parquet"
+
+_HISTORY_NAME = re.compile(
+    rf"{PARQUET_HISTORY}/(?:[0-9]{{4}}-(?:0[1-9]|1[0-2])|unknown)-"
+    r"(?:[0-9a-f]|(?P<own>run-[0-9a-f]{32}-[0-9]{4,8}))\.parquet"
+)
+
 
 def file_order() -> tuple[str, ...]:
-    """Return the names of all visible files of an export, in the order of a commit."""
+    """Return the names of all visible files of an export, in the order of a commit.
+
+    Those of `PARQUET_FOLDER` are not among them.
+    """
     of_datasets = (dataset.file for dataset in DATASETS.values())
     return (*of_datasets, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
 
 
 def commit_order() -> tuple[str, ...]:
-    """Return the names of all files that a commit may replace, in its order."""
+    """Return the names of all files with a fixed name that a commit may replace, in its order."""
     *data, state = file_order()
-    return (*data, STORE_FILE, CHANGES_OF_STORE_FILE, state)
+    return (PARQUET_RUNS, *data, STORE_FILE, CHANGES_OF_STORE_FILE, state)
+
+
+def is_parquet_history(name: str) -> bool:
+    """Say whether a name, relative to the export, can be that of a Parquet file of the history."""
+    return _HISTORY_NAME.fullmatch(name) is not None
+
+
+def is_committed(name: str) -> bool:
+    """Say whether a commit may replace or remove a file of this name, relative to the export."""
+    return name in commit_order() or is_parquet_history(name)
+
+
+def in_commit_order(names: Iterable[str]) -> list[str]:
+    """Return names in the order of a commit: packs, own files of runs, then the others."""
+    order = {name: number for number, name in enumerate(commit_order())}
+    return sorted(names, key=lambda name: (order.get(name, -1), _is_own(name), name))
+
+
+def _is_own(name: str) -> bool:
+    found = _HISTORY_NAME.fullmatch(name)
+    return found is not None and found["own"] is not None

@@ -16,7 +16,8 @@ from dr_wandb.shell.store import disk
 CHECKED_FILE = ".checked.json"
 """Size, times and inode of files, with their SHA-256."""
 
-_CHECKED = msgspec.json.Decoder(dict[str, tuple[list[int], str]])
+_Known = dict[str, tuple[list[int], str]]
+_CHECKED = msgspec.json.Decoder(_Known)
 
 
 def digest_of(path: Path) -> str:
@@ -43,14 +44,34 @@ def _sha256_once(path: Path, *_look: int) -> str:
     return disk.sha256_of(path)
 
 
+def find_changed(folder: Path, files: Mapping[str, str]) -> frozenset[str]:
+    """Return the files of an export that do not have these digests, by their paths in its folder.
+
+    Those whose digest is known are not read.
+    """
+    known = _known_in(folder)
+    return frozenset(
+        name for name, sha256 in files.items() if _digest_in(folder, name, known) != sha256
+    )
+
+
+def _digest_in(folder: Path, name: str, known: _Known) -> str:
+    look = _look(folder / name)
+    remembered, sha256 = known.get(name, ([], ""))
+    return sha256 if look is not None and remembered == look else disk.sha256_of(folder / name)
+
+
 def _known_digest(path: Path, look: list[int]) -> str:
     """Return the digest that a file had when it looked like this, "" if that is not known."""
-    try:
-        known = _CHECKED.decode((path.parent / CHECKED_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return ""
-    remembered, sha256 = known.get(path.name, ([], ""))
+    remembered, sha256 = _known_in(path.parent).get(path.name, ([], ""))
     return sha256 if remembered == look else ""
+
+
+def _known_in(folder: Path) -> _Known:
+    try:
+        return _CHECKED.decode((folder / CHECKED_FILE).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
 
 
 def _look(path: Path) -> list[int] | None:
@@ -65,7 +86,7 @@ def _look_of(status: os.stat_result) -> list[int]:
 
 
 def remember_look(folder: Path, files: Mapping[str, str]) -> None:
-    """Record the present size and times of files. files: the SHA-256 of each, by name."""
+    """Record the present size and times of files. files: the SHA-256 of each, by its path there."""
     known = {name: (_look(folder / name), sha256) for name, sha256 in files.items()}
     path, content = folder / CHECKED_FILE, msgspec.json.encode(known)
     if not path.exists() or path.read_bytes() != content:

@@ -4,20 +4,25 @@ Rules
 - New files are complete and durable in the staging folder before any visible file changes.
 - The commit record, durable too, lists them. From then on the commit is decided: a later start
   that finds the record finishes it, if every new file still matches the record.
-- Files are renamed in the order of `commit_order`, the state last. A file that would not change is
-  not touched. Then the record is removed.
+- Files are renamed in the order of `in_commit_order`, the state last. A file that would not change
+  is not touched. Files that go are removed after that. Then the record is removed.
+- If several Parquet files of the history differ, their folder is exchanged as a whole, so that a
+  reader of the folder sees each run once (parquet_folder.py). If the system cannot do that,
+  those that go are removed first, and the others renamed one by one, packs before own files of
+  runs: rows are absent for a moment, which the manifest shows, rather than there twice.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from dr_wandb.core.contract.export_files import commit_order
+from dr_wandb.core.contract.export_files import in_commit_order, is_committed, is_parquet_history
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, Unfinished
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.parquet_folder import exchange_folder, make_folders, sync_folders
 
 STAGING_FOLDER = ".staging"
 """Segments and new files. It survives a crash and is removed when a sync succeeds."""
@@ -35,9 +40,10 @@ class StagedFile(Record, frozen=True, kw_only=True):
 
 
 class CommitRecord(Record, frozen=True, kw_only=True):
-    """The files of one commit, in the order of their renames."""
+    """The files of one commit, in the order of their renames, and the names of those that go."""
 
     files: tuple[StagedFile, ...]
+    gone: tuple[str, ...] = ()
 
 
 def stage_document(folder: Path, name: str, content: bytes) -> StagedFile:
@@ -57,14 +63,18 @@ def describe_staged(folder: Path, name: str, staged: Path, sha256: str) -> Stage
     )
 
 
-def commit(folder: Path, staged: Mapping[str, StagedFile]) -> None:
-    """Put the staged files in place. An empty commit does nothing."""
+def commit(folder: Path, staged: Mapping[str, StagedFile], gone: Iterable[str] = ()) -> None:
+    """Put the staged files in place. A commit without any does nothing.
+
+    gone: names of files that are removed then.
+    """
     if not staged:
         return
-    record = CommitRecord(files=tuple(staged[name] for name in commit_order() if name in staged))
+    files = tuple(staged[name] for name in in_commit_order(staged))
+    record = CommitRecord(files=files, gone=tuple(sorted(gone)))
     disk.sync_folder(folder / STAGING_FOLDER)
     disk.replace_file(folder / RECORD_FILE, msgspec.json.encode(record) + b"\n")
-    _apply(folder, record.files)
+    _apply(folder, record.files, record.gone)
 
 
 def roll_forward(folder: Path) -> bool:
@@ -79,15 +89,16 @@ def roll_forward(folder: Path) -> bool:
         return False
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
-    _apply(folder, tuple(_pending(folder, record)))
+    _apply(folder, tuple(_pending(folder, record)), record.gone)
     return True
 
 
 def _pending(folder: Path, record: CommitRecord) -> Iterator[StagedFile]:
     """Yield the files that are not in place yet; raise DrWandbError if one is incomplete."""
+    for name in (*(entry.name for entry in record.files), *record.gone):
+        if not is_committed(name):
+            raise _damaged(folder / RECORD_FILE, f"it names {name!r}")
     for entry in record.files:
-        if entry.name not in commit_order():
-            raise _damaged(folder / RECORD_FILE, f"it names {entry.name!r}")
         staged, target = _paths_of(folder, entry)
         if _is_staged(staged, entry) and disk.sha256_of(staged) == entry.sha256:
             yield entry
@@ -103,16 +114,29 @@ def _is_staged(staged: Path, entry: StagedFile) -> bool:
     return staged.is_file() and not staged.is_symlink() and staged.stat().st_size == entry.bytes
 
 
-def _apply(folder: Path, files: Iterable[StagedFile]) -> None:
+def _apply(folder: Path, files: Sequence[StagedFile], gone: Iterable[str]) -> None:
+    paths = {entry.name: _paths_of(folder, entry) for entry in files}
     try:
-        for entry in files:
-            disk.rename(*_paths_of(folder, entry))
-        disk.sync_folder(folder)
+        make_folders(folder, paths)
+        staged = {name: of_staged for name, (of_staged, _) in paths.items()}
+        exchanged = exchange_folder(folder, staged, gone, folder / STAGING_FOLDER)
+        if any(is_parquet_history(name) for name in paths.keys() - exchanged):
+            _remove(folder, filter(is_parquet_history, gone))
+        for name, (of_staged, target) in paths.items():
+            if name not in exchanged:
+                disk.rename(of_staged, target)
+        _remove(folder, gone)
+        sync_folders(folder)
         disk.remove(folder / RECORD_FILE)
         disk.sync_folder(folder)
     except OSError as error:
         path, reason = str(error.filename2 or error.filename or folder), error.strerror
         raise DrWandbError(Unfinished(path=path, reason=reason or str(error))) from error
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        disk.remove(folder / name)
 
 
 def _damaged(path: Path, reason: str) -> DrWandbError:

@@ -3,9 +3,11 @@
 Every write of an export uses them, so a test can make any of them fail.
 """
 
+import ctypes
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -14,6 +16,12 @@ CHUNK = 1 << 20
 
 _CANNOT_COPY = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 """Errors of a system that cannot copy between two files by itself."""
+
+
+_HERE, _RENAME_EXCHANGE = -100, 2
+"""`AT_FDCWD`, and a flag of renameat2(2), Linux 3.15 and later."""
+
+_CANNOT_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY})
 
 
 def sync_folder(folder: Path) -> None:
@@ -55,6 +63,40 @@ def replace_file(path: Path, content: bytes) -> None:
 def rename(source: Path, target: Path) -> None:
     """Give a file its final name, replacing a file of that name."""
     source.replace(target)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder if it is not there."""
+    path.mkdir(exist_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and everything in it, if it is there."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder if it is there and empty."""
+    if path.exists() and not any(path.iterdir()):
+        path.rmdir()
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name. Raises OSError if the file system cannot do that."""
+    target.hardlink_to(source)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one operation; say whether the system can do that."""
+    names = (_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE)
+    try:
+        failed = ctypes.CDLL(None, use_errno=True).renameat2(*names)
+    except AttributeError:
+        return False
+    if failed and ctypes.get_errno() not in _CANNOT_EXCHANGE:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
+    return not failed
 
 
 def remove(path: Path) -> None:

@@ -47,6 +47,16 @@ def require_own_folder(path: Path) -> None:
         raise DrWandbError(InTheWay(path=str(path), found="a file", wanted="a folder"))
 
 
+def require_visible_folder(path: Path) -> None:
+    """Make sure that files can be put into a visible folder of an export, or that it can be made.
+
+    A link is refused: files are exchanged with those of the export as a whole.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        found = "a link" if path.is_symlink() else "a file"
+        raise DrWandbError(InTheWay(path=str(path), found=found, wanted="a folder"))
+
+
 def require_visible_file(path: Path) -> None:
     """Make sure that a visible file, if there is one, can be read and replaced."""
     if path.is_symlink() and not path.exists():

@@ -13,13 +13,24 @@ from pathlib import Path
 
 import msgspec
 
-from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE, file_order
+from dr_wandb.core.contract.export_files import (
+    CHANGES_OF_STORE_FILE,
+    PARQUET_FOLDER,
+    PARQUET_HISTORY,
+    STORE_FILE,
+    file_order,
+)
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import CHECKED_FILE
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
-from dr_wandb.shell.store.guards import require_own_file, require_own_folder, require_visible_file
+from dr_wandb.shell.store.guards import (
+    require_own_file,
+    require_own_folder,
+    require_visible_file,
+    require_visible_folder,
+)
 
 SEGMENT_SUFFIX = ".segment"
 
@@ -67,6 +78,8 @@ def finish_interrupted(folder: Path) -> None:
     require_own_folder(folder / STAGING_FOLDER)
     for name in file_order():
         require_visible_file(folder / name)
+    for name in (PARQUET_FOLDER, PARQUET_HISTORY):
+        require_visible_folder(folder / name)
     if roll_forward(folder):
         LOGGER.info("finished the commit of an interrupted sync")
 
