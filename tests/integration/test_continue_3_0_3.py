@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fixtures.make_export_of_3_0_3 import ENTITY, NAME, PROJECT, build_before, grow, grow_after
 
 from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
-from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.records import WITHOUT_PARQUET
 from tests.support.checkout import EXPORT_OF_3_0_3
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_export_of_3_0_3_is_complete_once_it_was_continued(
     assert {path.name: path.read_bytes() for path in second.folder.glob("*.jsonl")} == before
     manifest = json.loads((second.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["runs_path"] == "runs.jsonl"
-    assert manifest["schema_version"] == SCHEMA_VERSION
+    assert manifest["schema_version"] == WITHOUT_PARQUET
 
 
 def test_metadata_sync_keeps_the_history_that_3_0_3_wrote(

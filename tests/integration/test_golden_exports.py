@@ -17,7 +17,7 @@ from dr_wandb import (
     iter_history_rows,
     load_manifest,
 )
-from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.records import WITHOUT_PARQUET
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.inspect.verify import verify_export
@@ -90,7 +90,7 @@ def test_golden_export_is_continued_into_the_present_shape(case: str, tmp_path: 
     continued, fresh = visible(tmp_path / case), visible(tmp_path / "fresh")
     for name in DATA:
         assert continued.get(name) == fresh.get(name)
-    assert json.loads(continued["manifest.json"])["schema_version"] == SCHEMA_VERSION
+    assert json.loads(continued["manifest.json"])["schema_version"] == WITHOUT_PARQUET
     assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
     replay(recording, case, tmp_path, **wanted)
     assert visible(tmp_path / case) == continued
@@ -114,7 +114,7 @@ def test_export_of_an_earlier_schema_version_is_continued_without_asking_for_a_h
     after = visible(tmp_path / case)
     assert after["history.jsonl"] == before["history.jsonl"]
     assert_runs_are_kept(after["runs.jsonl"], before["runs.jsonl"])
-    assert json.loads(after["state.json"])["schema_version"] == SCHEMA_VERSION
+    assert json.loads(after["state.json"])["schema_version"] == WITHOUT_PARQUET
     assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
 
 

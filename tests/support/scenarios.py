@@ -4,16 +4,18 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dr_wandb import DrWandbError, iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb.core.contract.export_files import is_parquet_history
 from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.sorting import ExternalSorter
-from tests.support import syncing
+from tests.support import parquet_exports, syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.memory_source import MemorySource
 from tests.support.operations import Stopped
@@ -87,7 +89,8 @@ class Scenario:
     """What went well, what happened since, and the sync that is stopped.
 
     before: requests of syncs, and what happened between them. spills: the sync that is stopped
-    holds so few rows in memory that each run's rows are sorted on disk.
+    holds so few rows in memory that each run's rows are sorted on disk. most_cells: the limit of
+    Parquet files, so that runs of a few rows have several.
     """
 
     before: tuple[Mapping[str, Any] | Happening, ...]
@@ -96,8 +99,13 @@ class Scenario:
     make: Callable[[], MemorySource] = project
     fixture: Path | None = None
     spills: bool = False
+    most_cells: int | None = None
 
     def begin(self, data_root: Path) -> MemorySource:
+        with parquet_exports.small_files(self.most_cells):
+            return self._begin(data_root)
+
+    def _begin(self, data_root: Path) -> MemorySource:
         source = self.make()
         if self.fixture is not None:
             shutil.copytree(self.fixture, data_root / NAME)
@@ -112,13 +120,18 @@ class Scenario:
     def sync(self, source: MemorySource, data_root: Path) -> Any:
         names = {"entity": source.entity, "project": source.project}
         request = syncing.request_for(data_root, **names, **self.request)
-        with pytest.MonkeyPatch.context() as patch:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            parquet_exports.small_files(self.most_cells),
+        ):
             if self.spills:
                 defaults = ExternalSorter.__init__.__kwdefaults__
                 assert defaults is not None
                 patch.setitem(defaults, "limit_bytes", 600)
             return syncing.export(source, request, now=source.now, workers=1)
 
+
+BOTH = {"formats": ("jsonl", "parquet")}
 
 SCENARIOS = {
     "first export": Scenario((), only_the_clock, {"include_metadata": True}),
@@ -141,6 +154,11 @@ SCENARIOS = {
     ),
     "spills": Scenario(({},), log_out_of_order, spills=True),
     "made anew": Scenario(({},), make_anew),
+    "first export to Parquet": Scenario((), only_the_clock, BOTH, most_cells=20),
+    "growth in Parquet": Scenario((BOTH,), log_on, most_cells=20),
+    "Parquet beside lines": Scenario(({},), log_on, BOTH, most_cells=20),
+    "Parquet dropped": Scenario((BOTH,), log_on, {"drop_formats": ("parquet",)}, most_cells=20),
+    "gone upstream in Parquet": Scenario((BOTH,), delete_one, {"prune": True}, most_cells=20),
     "continued from 3.0.3": Scenario(
         (), only_the_clock, {}, make=project_of_3_0_3, fixture=EXPORT_OF_3_0_3
     ),
@@ -156,7 +174,7 @@ def undisturbed(scenario: Scenario, data_root: Path) -> dict[str, bytes]:
 def assert_loads(data_root: Path) -> None:
     """The export is there with the documented files, and they load; or there is none yet."""
     names = set(syncing.visible(data_root / NAME))
-    assert names <= ALWAYS_THERE | SOMETIMES_THERE
+    assert set(filterfalse(is_parquet_history, names)) <= ALWAYS_THERE | SOMETIMES_THERE
     if load_manifest(NAME, data_root) is None:
         return
     assert names >= {"runs.jsonl"}

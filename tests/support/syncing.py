@@ -112,11 +112,16 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def visible(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file that is not hidden; there may be no such folder."""
+    """Return the content of every file that is not hidden, by its path; there may be no folder."""
     if not folder.exists():
         return {}
-    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return {path.name: path.read_bytes() for path in sorted(paths)}
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(files)
+        if file.is_file()
+    }
 
 
 def without_source(files: dict[str, bytes]) -> dict[str, bytes]:

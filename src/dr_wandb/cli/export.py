@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.flags import (
     REST,
+    DropFormats,
     Every,
     Folder,
+    Formats,
     How,
     Mode,
     Raw,
@@ -57,6 +59,8 @@ def export(
     runs_per_page: Annotated[int, REQUESTS] = 500,
     timeout_seconds: Annotated[int, REQUESTS] = 120,
     include_metadata: Annotated[bool, EXPORT] = False,
+    formats: Annotated[Formats, EXPORT] = None,
+    drop_formats: Annotated[DropFormats, EXPORT] = None,
     scope_flags: ScopeFlags = None,
     run_filter: Annotated[str | None, RUNS] = None,
     prune: Annotated[Switch, SYNC] = False,
@@ -110,6 +114,11 @@ def export(
         Give up on a request after N seconds, and on a download after N without progress.
     include_metadata
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
+    formats
+        Hold the history in this format too, from now on. Repeat it for both. A new export without
+        this flag is in `jsonl`.
+    drop_formats
+        Remove the history in this format; another one has to stay.
     scope_flags
         One flag for each way of choosing runs; `CRITERIA` says what each one does.
     run_filter
@@ -177,6 +186,8 @@ def export(
                 host_moved=host_moved,
                 moved_from=moved_from,
                 max_rate=max_rate,
+                formats=tuple(formats or ()),
+                drop_formats=tuple(drop_formats or ()),
             )
         )
         attempt(lambda: check_source(source, scope, any_project=any_project))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from cyclopts import Parameter, Token
 
@@ -48,6 +48,12 @@ How = Annotated[SyncMode, Parameter(name="--sync-mode", name_transform=_as_docum
 
 Several = Annotated[list[str] | None, Parameter(negative="")]
 """A flag that may be given more than once."""
+
+
+_Format = Literal["jsonl", "parquet"]
+
+Formats = Annotated[list[_Format] | None, Parameter(name="--format", negative="")]
+DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", negative="")]
 
 
 def _scope_flag(criterion: Criterion) -> Any:

@@ -71,6 +71,7 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
         *("--max-rate", "2.5", "--state", "failed", "--state", "crashed", "--tag", "t"),
         *("--group", "g", "--sweep", "s", "--run-id", "r", "--created-after", "2026-01-01"),
         *("--created-before", "2026-02-01T12:00:00+02:00", "--run-filter", '{"config.lr": 1}'),
+        *("--format", "parquet", "--drop-format", "jsonl"),
     )
     assert made == ExportRequest(
         entity="e",
@@ -99,6 +100,8 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
             created_before="2026-02-01T10:00:00Z",
             filters={"config.lr": 1},
         ),
+        formats=("parquet",),
+        drop_formats=("jsonl",),
     )
     default = request_of("other", "project", "--name", "another")
     fields = ExportRequest.__struct_fields__

@@ -5,7 +5,7 @@ does not depend on the program that wrote a file.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -46,3 +46,16 @@ def _pieces(batch: CellBatch) -> Iterator[bytes]:
 
 def _little(numbers: NDArray[Any]) -> bytes:
     return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def pack_digest(runs: Iterable[tuple[str, str]]) -> str:
+    """Return the digest of the contents of a pack: a SHA-256 in hex.
+
+    runs: the id of each run in it, ascending, with the digest of its lines that the state has. So
+    it is known of runs that did not change without reading them. Each id is preceded by its length.
+    """
+    hashed = hashlib.sha256()
+    for run_id, lines_digest in runs:
+        encoded = run_id.encode()
+        hashed.update(len(encoded).to_bytes(8, "little") + encoded + lines_digest.encode())
+    return hashed.hexdigest()

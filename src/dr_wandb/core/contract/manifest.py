@@ -7,18 +7,25 @@ Rules
 
 import msgspec
 
-from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.records import WITHOUT_PARQUET, Record
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
 
 
-class DataFile(Record, frozen=True, kw_only=True):
-    """One data file: its lines, its bytes, and the SHA-256 of its content in hex."""
+class DataFile(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """One data file: its lines, its bytes, and the SHA-256 of its content in hex.
+
+    Of a Parquet file, `lines` is the number of rows in it (of history, not of its table).
+    `contents` is a digest that does not depend on the program that wrote it, see docs/format.md;
+    `writer` names that program.
+    """
 
     lines: int
     bytes: int
     sha256: str
+    contents: str = ""
+    writer: str = ""
 
 
 class RequestedDataset(Record, frozen=True, kw_only=True):
@@ -57,7 +64,7 @@ class ExportManifest(Record, frozen=True, kw_only=True):
     repeated sync asks for, None before the first sync that notes it.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = WITHOUT_PARQUET
     name: str
     entity: str
     project: str

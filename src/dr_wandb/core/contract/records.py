@@ -11,8 +11,14 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 6
-"""The version we write. 1 is dr-wandb 3.0.3, 2 has an earlier row shape; newer is refused."""
+SCHEMA_VERSION = 7
+"""The newest version that is read. 1 is dr-wandb 3.0.3, 2 has an earlier row shape."""
+
+FIRST_WITH_PARQUET = 7
+"""The version of an export that has a Parquet form."""
+
+WITHOUT_PARQUET = 6
+"""The version of an export that has none: builds before this one continue it."""
 
 FIRST_OF_OURS = 2
 """From this version on, files are in our form, with digests."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import force_setattr
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.export_files import FORMATS
 from dr_wandb.core.contract.problems import InvalidRequestError, is_count, is_rate, name_problems
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.scope import EVERY_RUN, RunScope
@@ -50,6 +51,9 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     `any_project` also takes runs that were logged to another entity or project (offline runs only).
     `host_moved`: the W&B server has a new address. `moved_from`: the earlier ENTITY/PROJECT of a
     project that was renamed or moved. `extra_datasets` are requested beside the history, by name.
+    `formats` ("jsonl", "parquet") are those in which the rows are held from now on, beside those
+    that the export has; `drop_formats` are removed. Without either the formats stay, "jsonl" for a
+    new export.
     Raises InvalidRequestError with every problem found.
     """
 
@@ -72,6 +76,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     moved_from: str | None = None
     max_rate: float | None = None
     extra_datasets: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    drop_formats: tuple[str, ...] = ()
 
     if TYPE_CHECKING:
         # Only type checkers see this: texts are accepted, and the fields hold what becomes of them.
@@ -97,6 +103,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             moved_from: str | None = ...,
             max_rate: float | None = ...,
             extra_datasets: tuple[str, ...] = ...,
+            formats: tuple[str, ...] = ...,
+            drop_formats: tuple[str, ...] = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -111,6 +119,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         problems += [
             f"there is no dataset {name!r}" for name in self.extra_datasets if name not in DATASETS
         ]
+        problems += self._clean_formats()
         for name in ("runs_per_page", "timeout_seconds"):
             if not is_count(getattr(self, name), 1):
                 problems.append(f"{name} must be 1 or more, not {getattr(self, name)!r}")
@@ -181,6 +190,20 @@ class ExportRequest(Record, frozen=True, kw_only=True):
                 force_setattr(self, name, value.strip())
             problems.extend(name_problems(name, getattr(self, name)))
         return problems
+
+    def _clean_formats(self) -> list[str]:
+        for name in ("formats", "drop_formats"):
+            force_setattr(self, name, tuple(sorted({*getattr(self, name)})))
+        known = " or ".join(FORMATS)
+        return [
+            f"a format is {known}, not {name!r}"
+            for name in (*self.formats, *self.drop_formats)
+            if name not in FORMATS
+        ] + [
+            f"format {name} cannot be asked for and dropped at once"
+            for name in self.formats
+            if name in self.drop_formats
+        ]
 
     def _clean_enum(self, name: str, kind: type[StrEnum]) -> list[str]:
         value = getattr(self, name)

@@ -16,7 +16,7 @@ from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.listing import TERMINAL_STATES, RunListing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import UNKNOWN, ByteRange, PartTracking
-from dr_wandb.core.contract.records import SCHEMA_VERSION, Record
+from dr_wandb.core.contract.records import WITHOUT_PARQUET, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.scope import RunScope
@@ -176,7 +176,7 @@ class ExportState(Record, frozen=True, kw_only=True):
     state_form.py), "" if there is none.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = WITHOUT_PARQUET
     name: str
     entity: str
     project: str

@@ -5,12 +5,12 @@ Rules
   changed a data file, the selection or the mode.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.export_files import HISTORY_FILE, RUNS_FILE
+from dr_wandb.core.contract.export_files import HISTORY_FILE, JSONL, PARQUET, RUNS_FILE
 from dr_wandb.core.contract.failures import OtherHost
 from dr_wandb.core.contract.known_runs import awake
 from dr_wandb.core.contract.manifest import (
@@ -20,6 +20,7 @@ from dr_wandb.core.contract.manifest import (
     RequestedDataset,
 )
 from dr_wandb.core.contract.normalize import normalize_time
+from dr_wandb.core.contract.records import FIRST_WITH_PARQUET, WITHOUT_PARQUET
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
@@ -40,13 +41,16 @@ def describe_export(
     tracked: Mapping[str, RunTracking],
     files: Mapping[str, DataFile],
     *,
+    formats: Collection[str],
+    history_rows: int | None,
     exported_at: str,
     source: str,
     host: str,
 ) -> ExportManifest:
     """Describe an export with these data files. A metadata sync keeps the old selection.
 
-    source, host: those of this sync, see `Requested`.
+    formats: of the history. history_rows: None if there is no history. source, host: those of this
+    sync, see `Requested`.
     """
     keys, window = request.selection.keys, request.selection.window
     selected_keys = None if keys is None else list(keys)
@@ -54,18 +58,18 @@ def describe_export(
         selected_keys, window = old.selected_history_keys, old.history_window
     created_at = normalize_time(old.created_at) if old is not None else None
     marked = dict(sorted(awake(tracked, None)))
-    history = files.get(HISTORY_FILE)
     return ExportManifest(
+        schema_version=FIRST_WITH_PARQUET if PARQUET in formats else WITHOUT_PARQUET,
         name=request.name,
         entity=request.entity,
         project=request.project,
-        mode=ExportMode.METADATA if history is None else ExportMode.HISTORY,
+        mode=ExportMode.METADATA if history_rows is None else ExportMode.HISTORY,
         created_at=created_at or exported_at,
         updated_at=exported_at,
         runs_path=RUNS_FILE,
-        history_path=None if history is None else HISTORY_FILE,
+        history_path=HISTORY_FILE if HISTORY_FILE in files else None,
         run_count=files[RUNS_FILE].lines,
-        history_count=0 if history is None else history.lines,
+        history_count=history_rows or 0,
         selected_history_keys=selected_keys,
         history_window=window,
         scope=request.scope,
@@ -82,7 +86,7 @@ def describe_export(
         },
         files=dict(files),
         tool_version=VERSION,
-        requested=_requested(request, old, source, host),
+        requested=_requested(request, old, source, host, formats),
         moved_from=_moved_from(request, old),
     )
 
@@ -110,7 +114,11 @@ def check_host(
 
 
 def _requested(
-    request: ExportRequest, old: ExportManifest | None, source: str, host: str
+    request: ExportRequest,
+    old: ExportManifest | None,
+    source: str,
+    host: str,
+    formats: Collection[str],
 ) -> Requested:
     """Return what is requested from now on; a sync that leaves a dataset alone changes nothing."""
     before = requested_before(old)
@@ -118,8 +126,11 @@ def _requested(
         dataset: RequestedDataset(selection=request.selection_of(dataset))
         for dataset in request.datasets
     }
+    datasets = {**before.datasets, **now}
+    if HISTORY in datasets:
+        datasets[HISTORY] = replace(datasets[HISTORY], formats=sorted(formats or {JSONL}))
     return Requested(
-        datasets=dict(sorted({**before.datasets, **now}.items())),
+        datasets=dict(sorted(datasets.items())),
         include_metadata=request.include_metadata,
         any_project=request.any_project,
         source=source,

@@ -18,7 +18,7 @@ from dr_wandb.core.contract.export_files import CHANGES_FILE, HISTORY_FILE, RUNS
 from dr_wandb.core.contract.known_runs import SNAPSHOTS
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.part import ByteRange, part_with_rows
-from dr_wandb.core.contract.records import FIRST_OF_OURS, SCHEMA_VERSION, Record
+from dr_wandb.core.contract.records import FIRST_OF_OURS, WITHOUT_PARQUET, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
 from dr_wandb.shell.store.byte_ranges import fill
@@ -70,7 +70,7 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     if read is None:
         address = wanted if manifest is None else (manifest.entity, manifest.project)
         read = ReadState(ExportState(name=store.name, entity=address[0], project=address[1]))
-    state = replace(read.state, name=store.name, schema_version=SCHEMA_VERSION)
+    state = replace(read.state, name=store.name, schema_version=WITHOUT_PARQUET)
     if read.lost:
         return _read_lost(store, staging, manifest, state, read.lost)
     if _as_recorded(store, state):

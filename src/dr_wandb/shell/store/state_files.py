@@ -96,7 +96,10 @@ def stage_state(
     runs = state.runs
     assert isinstance(runs, ChangedRuns)
     changes = None
-    if isinstance(runs.before, TrackedRuns):
+    same_version = isinstance(runs.before, TrackedRuns) and (
+        runs.before.changes.state.schema_version == state.schema_version
+    )
+    if isinstance(runs.before, TrackedRuns) and same_version:
         changes = changes_of_store(runs.before.changes, state, runs, after)
     staged = {}
     small = len(runs) <= SMALL_STATE

@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.failures import DrWandbError, Failure
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.part import ByteRange
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
@@ -21,6 +23,7 @@ from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.describe import describe_accepted, describe_run
 from dr_wandb.core.sync.estimate import OPENING
+from dr_wandb.core.sync.formats import format_problems
 from dr_wandb.core.sync.left_behind import describe_history_left_behind
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import check_host, requested_before
@@ -84,6 +87,12 @@ def _require(problem: Failure | None) -> None:
     """Raise DrWandbError if a check has found a problem."""
     if problem is not None:
         raise DrWandbError(problem)
+
+
+def _require_formats(request: ExportRequest, manifest: ExportManifest | None) -> None:
+    """Raise InvalidRequestError if the formats of a request do not fit the export."""
+    if problems := [*format_problems(request, manifest)]:
+        raise InvalidRequestError(problems)
 
 
 def _plan(
@@ -158,6 +167,7 @@ class ExportEngine:
             ):
                 self._note(scratch)
                 stored = self._read(scratch)
+                _require_formats(self.request, stored.manifest)
                 request = as_if_allowed(self.request, stored.manifest)
                 rows = {
                     dataset: files.enter_context(DatasetFile(dataset, stored, scratch))
@@ -211,6 +221,7 @@ class ExportEngine:
         with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
             scratch = Path(private)
             stored = self._read(scratch)
+            _require_formats(self.request, stored.manifest)
             request = as_if_allowed(self.request, stored.manifest)
             with (
                 self._origin(scratch) as (source, _),

@@ -1,21 +1,33 @@
 """The end of a sync: describe the new data files, and put them in place."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.changes import SyncChanges
 from dr_wandb.core.contract.codec import encode_document
-from dr_wandb.core.contract.export_files import CHANGES_FILE, MANIFEST_FILE, STORE_FILE
+from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.export_files import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    PARQUET,
+    STORE_FILE,
+)
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.sync.advance import advance_state
 from dr_wandb.core.sync.changes import changes_between
+from dr_wandb.core.sync.formats import formats_after, formats_before
 from dr_wandb.core.sync.manifest import describe_export, keep_or_replace
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import remember_look
 from dr_wandb.shell.store.commit import StagedFile, commit, describe_staged, stage_document
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.parquet_folder import ParquetFiles, find_parquet
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.state_files import stage_state
 from dr_wandb.shell.sync.assemble import Assembled
@@ -48,6 +60,9 @@ def finish(
     changes = changes_between(assembled.changes, assembled.changed, exported_at)
     log = append_changes(store, stored, changes, scratch)
     files = {**assembled.files, **({} if log is None else {CHANGES_FILE: log})}
+    formats = formats_after(request, stored.manifest)
+    columns = _bring_columns(store, stored, assembled, scratch, formats)
+    history = assembled.files.get(HISTORY_FILE)
     state = advance_state(
         request,
         stored.state,
@@ -61,21 +76,50 @@ def finish(
         request,
         stored.manifest,
         assembled.changes,
-        files,
+        {**files, **columns.files},
+        formats=formats,
+        history_rows=None if history is None else history.lines,
         exported_at=exported_at,
         source=source,
         host=host,
     )
     manifest = keep_or_replace(stored.manifest, described)
     folder = store.export_dir
+    state = replace(state, schema_version=manifest.schema_version)
     staged = _stage(folder, scratch, files)
+    for name, path in columns.staged.items():
+        staged[name] = describe_staged(folder, name, path, columns.files[name].sha256)
     if manifest != stored.manifest:
         staged[MANIFEST_FILE] = stage_document(folder, MANIFEST_FILE, encode_document(manifest))
     of_state, store_sha256 = stage_state(folder, state, assembled.runs)
-    commit(folder, staged | of_state)
+    commit(folder, staged | of_state, columns.gone)
     with suppress(OSError):  # all is in place; this only saves the next sync a read
-        remember_look(folder, {**state.files, STORE_FILE: store_sha256})
+        looks = {name: file.sha256 for name, file in columns.files.items()}
+        remember_look(folder, {**state.files, **looks, STORE_FILE: store_sha256})
     return Finished(manifest=manifest, changes=changes)
+
+
+def _bring_columns(
+    store: ExportStore,
+    stored: StoredExport,
+    assembled: Assembled,
+    scratch: Path,
+    formats: Collection[str],
+) -> ParquetFiles:
+    """Write the Parquet files that differ, if the export has any, or say that they go."""
+    folder, before = store.export_dir, formats_before(stored.manifest)
+    if PARQUET not in formats:
+        held = find_parquet(folder) if PARQUET in before else frozenset()
+        return ParquetFiles({}, {}, held)
+    from dr_wandb.shell.sync.parquet_history import ParquetHistory
+
+    lines = scratch / HISTORY_FILE
+    if not lines.exists():
+        lines = stored.row_paths[HISTORY]
+    files = {} if stored.manifest is None else stored.manifest.files
+    columns = ParquetHistory(folder, files, lines, scratch)
+    unknown = PARQUET not in before or stored.copied
+    return columns.write(assembled.changes, assembled.runs, everything=unknown)
 
 
 def _stage(folder: Path, scratch: Path, files: dict[str, DataFile]) -> dict[str, StagedFile]:

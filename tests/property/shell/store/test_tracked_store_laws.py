@@ -301,7 +301,15 @@ def test_no_decision_depends_on_which_runs_are_known_to_rest(
         assert check_vanished(request, state, plans[0]) == check_vanished(request, plain, plans[1])
         manifests = [
             describe_export(
-                request, None, one.runs, FILES, exported_at=SYNCED, source="api", host=""
+                request,
+                None,
+                one.runs,
+                FILES,
+                formats={"jsonl"},
+                history_rows=None,
+                exported_at=SYNCED,
+                source="api",
+                host="",
             )
             for one in (state, plain)
         ]

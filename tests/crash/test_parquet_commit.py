@@ -1,0 +1,141 @@
+"""What readers of the Parquet files see between any two operations of a commit."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_history
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.parquet_files import read_lines
+from tests.support import parquet_exports, syncing
+from tests.support.memory_source import MemorySource
+from tests.support.operations import Images, images_of
+from tests.support.scenarios import BOTH, project
+from tests.support.syncing import NAME
+
+
+def names_in(folder: Path) -> set[str]:
+    return {name for name in syncing.visible(folder) if is_parquet_history(name)}
+
+
+class Moments:
+    """What a kill leaves at each operation of a sync in which runs change files in both ways."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_root = folder / "killed"
+        self.source = project()
+        for number in range(9):
+            self.source.log("done", {"loss": number})
+        syncing.sync(self.source, self.data_root, **BOTH)
+        self.before, before = self._files()
+        self.source.advance(600)
+        self.source.rewind("done", 2)
+        for number in range(20):
+            self.source.log("empty", {"loss": number})
+            self.source.log("grows", {"loss": number})
+        syncing.sync(self.source, self.data_root)
+        self.source.advance(601)
+        self.before, before = self._files()
+        self.source.rewind("grows", 1)
+        for _ in range(20):
+            self.source.log("parquet", {"loss": 0.5})
+        again = syncing.twin(self.source)
+        shutil.copytree(self.data_root, folder / "expected")
+        self.images = images_of(
+            lambda: syncing.sync(self.source, self.data_root, sync_mode="full_reconcile"),
+            self.data_root,
+            folder / "images",
+        )
+        self.source = again
+        self.after, after = self._files()
+        assert self.before != self.after
+        assert [name for name in after - before if "-run-" in name]
+
+    def _files(self) -> tuple[bytes, set[str]]:
+        folder = self.data_root / NAME
+        return parquet_exports.lines_in(folder), names_in(folder)
+
+
+def runs_in_folder(folder: Path) -> Counter[tuple[str, bytes]]:
+    """Count in how many files each row is."""
+    found: Counter[tuple[str, bytes]] = Counter()
+    for path in (folder / PARQUET_HISTORY).glob("*.parquet"):
+        for run_id, rows in read_lines(path):
+            found.update((run_id, line) for line in {*rows.lines.splitlines()})
+    return found
+
+
+def test_folder_of_parquet_files_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    """A run that outgrew its pack was there twice, or not at all, for a moment."""
+    with parquet_exports.small_files(), syncing.without_fsync():
+        moments = Moments(tmp_path)
+        seen = {parquet_exports.lines_in(image / NAME) for image in images(moments.images)}
+        assert seen == {moments.before, moments.after}
+
+
+def test_no_row_is_in_two_files_where_folders_cannot_be_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "exchange", lambda one, other: False)
+    with parquet_exports.small_files(), syncing.without_fsync():
+        moments = Moments(tmp_path)
+        for image in images(moments.images):
+            twice = [row for row, count in runs_in_folder(image / NAME).items() if count > 1]
+            assert not twice
+            syncing.sync(syncing.twin(moments.source), image, sync_mode="full_reconcile")
+            assert parquet_exports.lines_in(image / NAME) == moments.after
+
+
+def test_staged_files_are_not_read_as_parquet(tmp_path: Path) -> None:
+    """Readers that follow `**/*.parquet` into hidden folders see no file of an unfinished sync."""
+    with parquet_exports.small_files(), syncing.without_fsync():
+        moments = Moments(tmp_path)
+        beside = [
+            label
+            for label, image in moments.images.found.values()
+            if [*(image / NAME / ".staging").rglob("*.parquet")]
+        ]
+        assert all(is_of_exchange(label) for label in beside)
+
+
+def is_of_exchange(label: str) -> bool:
+    """Say whether an operation is one of those around the exchange of the folders."""
+    return label.split()[0] in {"hardlink_to", "sync_folder", "exchange", "rmtree"}
+
+
+def images(found: Images) -> list[Path]:
+    return [image for _, image in found.found.values()]
+
+
+def test_file_of_another_name_stays_in_the_folder(tmp_path: Path) -> None:
+    with parquet_exports.small_files():
+        source = project()
+        syncing.sync(source, tmp_path, **BOTH)
+        folder = tmp_path / NAME / PARQUET_HISTORY
+        (folder / "notes.txt").write_text("mine")
+        (folder / "2026-01-f-copy.parquet").write_text("mine too")
+        change_two_packs(source)
+        syncing.sync(source, tmp_path)
+        assert (folder / "notes.txt").read_text() == "mine"
+        assert (folder / "2026-01-f-copy.parquet").read_text() == "mine too"
+
+
+def test_folder_with_a_folder_in_it_is_brought_up_to_date_file_by_file(tmp_path: Path) -> None:
+    with parquet_exports.small_files():
+        source = project()
+        syncing.sync(source, tmp_path, **BOTH)
+        folder = tmp_path / NAME / PARQUET_HISTORY
+        (folder / "mine").mkdir()
+        change_two_packs(source)
+        syncing.sync(source, tmp_path)
+        assert (folder / "mine").is_dir()
+        lines = (tmp_path / NAME / "history.jsonl").read_bytes()
+        assert parquet_exports.lines_in(tmp_path / NAME) == lines
+
+
+def change_two_packs(source: MemorySource) -> None:
+    source.advance(600)
+    for run_id in ("grows", "empty"):
+        source.log(run_id, {"loss": 3.5})

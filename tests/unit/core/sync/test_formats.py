@@ -1,0 +1,93 @@
+"""In which formats an export holds its rows."""
+
+from typing import Any
+
+import pytest
+
+from dr_wandb.core.contract.manifest import ExportManifest, Requested, RequestedDataset
+from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.request import ExportMode, ExportRequest
+from dr_wandb.core.sync.formats import format_problems, formats_after, formats_before
+
+
+def request(**fields: Any) -> ExportRequest:
+    fields = {"entity": "e", "project": "p", "name": "n", "mode": "history"} | fields
+    return ExportRequest(**fields)
+
+
+def manifest(*formats: str) -> ExportManifest:
+    """Return the manifest of an export with these formats; one without history has none."""
+    datasets = {"history": RequestedDataset(formats=list(formats))} if formats else {}
+    return ExportManifest(
+        name="n",
+        entity="e",
+        project="p",
+        mode=ExportMode.HISTORY if formats else ExportMode.METADATA,
+        created_at="2026-01-01T00:00:00Z",
+        updated_at="2026-01-01T00:00:00Z",
+        runs_path="runs.jsonl",
+        requested=Requested(datasets=datasets),
+    )
+
+
+NEW = manifest()
+LINES = manifest("jsonl")
+BOTH = manifest("jsonl", "parquet")
+
+
+@pytest.mark.parametrize(
+    ("held", "fields", "after"),
+    [
+        (NEW, {}, {"jsonl"}),
+        (NEW, {"mode": "metadata"}, set()),
+        (NEW, {"formats": ("parquet", "jsonl")}, {"jsonl", "parquet"}),
+        (LINES, {"formats": ("parquet",)}, {"jsonl", "parquet"}),
+        (LINES, {"mode": "metadata", "formats": ("parquet",)}, {"jsonl", "parquet"}),
+        (BOTH, {}, {"jsonl", "parquet"}),
+        (BOTH, {"mode": "metadata"}, {"jsonl", "parquet"}),
+        (BOTH, {"drop_formats": ("parquet",)}, {"jsonl"}),
+        (LINES, {"drop_formats": ("parquet",)}, {"jsonl"}),
+    ],
+)
+def test_format_stays_until_it_is_dropped(
+    held: ExportManifest, fields: dict[str, Any], after: set[str]
+) -> None:
+    asked = request(**fields)
+    assert formats_after(asked, held) == after
+    assert not [*format_problems(asked, held)]
+
+
+def test_new_export_has_no_formats_before_its_first_sync() -> None:
+    assert formats_before(None) == frozenset()
+    assert formats_after(request(), None) == {"jsonl"}
+
+
+def test_last_format_cannot_be_dropped() -> None:
+    (problem,) = format_problems(request(drop_formats=("jsonl",)), LINES)
+    assert problem == (
+        "--drop-format jsonl would leave n without its history: give another --format beside it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "flag"),
+    [
+        ({"formats": ("parquet",)}, "--format parquet"),
+        ({"drop_formats": ("jsonl",)}, "--drop-format jsonl"),
+    ],
+)
+def test_format_of_an_export_without_history_needs_mode_history(
+    fields: dict[str, Any], flag: str
+) -> None:
+    (problem,) = format_problems(request(mode="metadata", **fields), NEW)
+    assert problem == f"{flag} needs --mode history: n has no history"
+
+
+def test_formats_are_sorted_and_checked() -> None:
+    assert request(formats=("parquet", "jsonl", "parquet")).formats == ("jsonl", "parquet")
+    with pytest.raises(InvalidRequestError) as caught:
+        request(formats=("csv", "jsonl"), drop_formats=("jsonl",))
+    assert caught.value.problems == (
+        "a format is jsonl or parquet, not 'csv'",
+        "format jsonl cannot be asked for and dropped at once",
+    )
