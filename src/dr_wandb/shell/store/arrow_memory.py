@@ -37,7 +37,7 @@ def validity_of(column: pa.Array) -> Valid:
 def numbers_to_arrow(numbers: NDArray[Any], valid: Valid | None = None) -> pa.Array:
     """Return numbers as a column, null for those that are not valid."""
     kind = pa.from_numpy_dtype(numbers.dtype)
-    buffers = [_bits(valid), pa.py_buffer(np.ascontiguousarray(numbers))]
+    buffers = [bits(valid), pa.py_buffer(np.ascontiguousarray(numbers))]
     return pa.Array.from_buffers(kind, len(numbers), buffers)
 
 
@@ -49,11 +49,12 @@ def texts_to_arrow(texts: Sequence[str], at: Integers, count: int) -> pa.Array:
     valid = np.zeros(count, np.bool_)
     valid[at] = True
     offsets = np.cumsum(ends, dtype=np.int32)
-    buffers = [_bits(valid), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    buffers = [bits(valid), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
-def _bits(valid: Valid | None) -> pa.Buffer | None:
+def bits(valid: Valid | None) -> pa.Buffer | None:
+    """Return which values are there as Arrow's bits, None if all are."""
     if valid is None or valid.all():
         return None
     return pa.py_buffer(np.packbits(valid, bitorder="little"))

@@ -1,0 +1,261 @@
+"""Runs as columns: which columns `runs.parquet` has, and the value of each run in them.
+
+Rules
+- The fixed columns are always there, with the same types. JSON texts are spelled as in
+  `runs.jsonl`.
+- Beside them each scalar member of `config` and `summary` has a column, at any depth: an object
+  without `_type` is entered, and its members get dotted keys. If two members of a run have the same
+  dotted key, the one with fewer dots between objects counts.
+- The values of all runs decide the type of such a column, so that no value changes: booleans,
+  integers of 64 bits, doubles, text. A column of anything else is the JSON of each value, as text.
+- Readers fold the case of names. So of names that differ only in case, each is followed by a part
+  of its digest: none of them means anything else once there is another one.
+- The keys that most runs have get the columns, then those that sort first.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from dr_wandb.core.columnar.values_as_cells import NON_FINITE
+from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.records import RunSnapshot
+from dr_wandb.core.contract.row_shape import is_open
+from dr_wandb.core.contract.values import EXACT_INTEGERS
+
+MOST_KEYS = 500
+"""The most columns for members of `config`, and for those of `summary`."""
+
+MOST_LETTERS = 200
+"""Longer keys have no column."""
+
+
+class ColumnType(StrEnum):
+    """The type of a column. `json` is text too, and `time` a number of microseconds."""
+
+    BOOL = "bool"
+    INTEGER = "integer"
+    DOUBLE = "double"
+    TEXT = "text"
+    TEXTS = "texts"
+    TIME = "time"
+    JSON = "json"
+
+
+class Column(NamedTuple):
+    """A column with a value for each run; None for a run without one."""
+
+    name: str
+    type: ColumnType
+    always: bool = False
+
+
+class KeyColumn(NamedTuple):
+    """The column of one key of `config` or `summary`."""
+
+    key: str
+    column: Column
+
+
+class RunColumns(NamedTuple):
+    """The columns of all keys, by name."""
+
+    config: tuple[KeyColumn, ...] = ()
+    summary: tuple[KeyColumn, ...] = ()
+
+    @property
+    def all(self) -> list[Column]:
+        """Return all columns, the fixed ones first."""
+        of_keys = (one.column for one in (*self.config, *self.summary))
+        return [*FIXED, *of_keys]
+
+    def values(self, snapshot: RunSnapshot) -> list[Any]:
+        """Return the value of a run in each of the columns."""
+        config, summary = snapshot.run.config, snapshot.run.summary_metrics
+        return [
+            *(value(snapshot) for value in FIXED.values()),
+            *_values(config, self.config),
+            *_values(summary, self.summary),
+        ]
+
+
+_JSON = msgspec.json.Encoder(order="sorted")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_INTEGERS_END = 2**63
+
+
+def microseconds_of(time: str | None) -> int | None:
+    """Return a time as microseconds since 1970 in UTC, without the rest; None if it is no time."""
+    moment = instant(time)
+    try:
+        return None if moment is None else (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
+    except OverflowError:
+        return None
+
+
+def json_text(value: Any) -> str:
+    """Return a JSON-safe value as text, spelled as in `runs.jsonl`."""
+    return _JSON.encode(value).decode()
+
+
+def _json_or_none(value: Any) -> str | None:
+    return None if value is None else json_text(value)
+
+
+def _integer(value: int | None) -> int | None:
+    return value if value is not None and -_INTEGERS_END <= value < _INTEGERS_END else None
+
+
+_TEXT, _TIME, _OF_JSON = ColumnType.TEXT, ColumnType.TIME, ColumnType.JSON
+
+FIXED: dict[Column, Callable[[RunSnapshot], Any]] = {
+    Column("run_id", _TEXT, always=True): lambda one: one.run.run_id,
+    Column("name", _TEXT, always=True): lambda one: one.run.name,
+    Column("display_name", _TEXT): lambda one: one.run.display_name,
+    Column("entity", _TEXT, always=True): lambda one: one.run.entity,
+    Column("project", _TEXT, always=True): lambda one: one.run.project,
+    Column("state", _TEXT): lambda one: one.run.state,
+    Column("created_at", _TIME): lambda one: microseconds_of(one.run.created_at),
+    Column("updated_at", _TIME): lambda one: microseconds_of(one.run.updated_at),
+    Column("heartbeat_at", _TIME): lambda one: microseconds_of(one.run.heartbeat_at),
+    Column("exported_at", _TIME): lambda one: microseconds_of(one.exported_at),
+    Column("storage_id", _TEXT): lambda one: one.run.storage_id,
+    Column("project_id", _TEXT): lambda one: one.run.project_id,
+    Column("url", _TEXT): lambda one: one.run.url,
+    Column("path", ColumnType.TEXTS): lambda one: one.run.path,
+    Column("tags", ColumnType.TEXTS, always=True): lambda one: one.run.tags,
+    Column("group", _TEXT): lambda one: one.run.group,
+    Column("job_type", _TEXT): lambda one: one.run.job_type,
+    Column("sweep_name", _TEXT): lambda one: one.run.sweep_name,
+    Column("notes", _TEXT): lambda one: one.run.notes,
+    Column("description", _TEXT): lambda one: one.run.description,
+    Column("commit", _TEXT): lambda one: one.run.commit,
+    Column("username", _TEXT): lambda one: one.run.user and one.run.user.username,
+    Column("user_name", _TEXT): lambda one: one.run.user and one.run.user.name,
+    Column("read_only", ColumnType.BOOL): lambda one: one.run.read_only,
+    Column("history_line_count", ColumnType.INTEGER): lambda one: _integer(
+        one.run.history_line_count
+    ),
+    Column("last_step", ColumnType.INTEGER): lambda one: _integer(one.run.history_keys_last_step),
+    Column("config", _OF_JSON, always=True): lambda one: json_text(one.run.config),
+    Column("wandb_config", _OF_JSON, always=True): lambda one: json_text(one.run.wandb_config),
+    Column("summary", _OF_JSON, always=True): lambda one: json_text(one.run.summary_metrics),
+    Column("system_metrics", _OF_JSON): lambda one: _json_or_none(one.run.system_metrics),
+    Column("history_keys", _OF_JSON): lambda one: _json_or_none(one.run.history_keys),
+    Column("metadata", _OF_JSON): lambda one: _json_or_none(one.run.metadata),
+}
+"""The columns that are always there, and how to get their values."""
+
+# What the values of a key are, as bits: they say which type holds all of them.
+_BOOL, _INTEGER, _LARGE, _DOUBLE, _NON_FINITE, _WORD, _OTHER = (1 << bit for bit in range(7))
+_ONE_RUN = 1 << 7
+_KINDS = _ONE_RUN - 1
+
+
+class KeySurvey:
+    """Counts the keys of `config` and `summary`, run by run. Memory grows with their number."""
+
+    def __init__(self) -> None:
+        self._config: dict[str, int] = {}
+        self._summary: dict[str, int] = {}
+
+    def add(self, snapshot: RunSnapshot) -> None:
+        """Count the keys of a run."""
+        for found, members in (
+            (self._config, snapshot.run.config),
+            (self._summary, snapshot.run.summary_metrics),
+        ):
+            for key, value in scalars_of(members).items():
+                found[key] = (found.get(key, 0) + _ONE_RUN) | _kind_of(value)
+
+    def columns(self) -> RunColumns:
+        """Return the columns of all runs so far."""
+        return RunColumns(
+            _columns_of("config", self._config), _columns_of("summary", self._summary)
+        )
+
+
+def scalars_of(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the texts, numbers and booleans in an object, by dotted key."""
+    found: dict[str, Any] = {}
+    level: list[tuple[str, Mapping[str, Any]]] = [("", members)]
+    while level:
+        deeper: list[tuple[str, Mapping[str, Any]]] = []
+        for prefix, one in level:
+            for key in sorted(one):
+                value, name = one[key], f"{prefix}{key}"
+                if isinstance(value, dict):
+                    if is_open(value):
+                        deeper.append((f"{name}.", value))
+                elif isinstance(value, str | int | float):
+                    found.setdefault(name, value)
+        level = deeper
+    return found
+
+
+def _kind_of(value: Any) -> int:
+    if isinstance(value, bool):
+        return _BOOL
+    if isinstance(value, int):
+        if -EXACT_INTEGERS < value < EXACT_INTEGERS:
+            return _INTEGER
+        return _LARGE if -_INTEGERS_END <= value < _INTEGERS_END else _OTHER
+    if isinstance(value, float):
+        return _DOUBLE
+    return _NON_FINITE if value in NON_FINITE else _WORD
+
+
+def _type_of(kinds: int) -> ColumnType:
+    """Return the type that holds all values of these kinds as they are."""
+    if kinds == _BOOL:
+        return ColumnType.BOOL
+    if not kinds & ~(_INTEGER | _LARGE):
+        return ColumnType.INTEGER
+    if not kinds & ~(_INTEGER | _DOUBLE | _NON_FINITE):
+        return ColumnType.DOUBLE
+    if not kinds & ~(_WORD | _NON_FINITE):
+        return ColumnType.TEXT
+    return ColumnType.JSON
+
+
+def _columns_of(part: str, found: Mapping[str, int]) -> tuple[KeyColumn, ...]:
+    usable = [key for key in found if len(key) <= MOST_LETTERS and key.isprintable()]
+    alike = Counter(map(_folded, usable))
+    chosen = sorted(usable, key=lambda key: (-(found[key] // _ONE_RUN), key))[:MOST_KEYS]
+    taken = set()
+    columns = []
+    for key in chosen:
+        name = key if alike[_folded(key)] == 1 else f"{key} ({_digest(key)})"
+        if _folded(name) not in taken:
+            taken.add(_folded(name))
+            column = Column(f"{part}.{name}", _type_of(found[key] & _KINDS))
+            columns.append(KeyColumn(key, column))
+    return tuple(sorted(columns, key=lambda one: one.column.name))
+
+
+def _folded(key: str) -> str:
+    """Return what is equal for keys that a reader may take for the same."""
+    return key.upper().casefold()
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+def _values(members: Mapping[str, Any], columns: tuple[KeyColumn, ...]) -> list[Any]:
+    found = scalars_of(members) if columns else {}
+    return [_as_type(found.get(key), column.type) for key, column in columns]
+
+
+def _as_type(value: Any, kind: ColumnType) -> Any:
+    if value is None:
+        return None
+    if kind == ColumnType.DOUBLE:
+        return float(value)
+    return json_text(value) if kind == ColumnType.JSON else value

@@ -1,0 +1,81 @@
+"""Laws of the columns of runs: they depend on the runs alone, and no value changes in them."""
+
+import json
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dr_wandb.core.columnar import runs
+from dr_wandb.core.columnar.runs import (
+    ColumnType,
+    KeyColumn,
+    KeySurvey,
+    RunColumns,
+    scalars_of,
+)
+from dr_wandb.core.contract.records import RunSnapshot
+from tests.support.snapshots import any_snapshots
+
+Snapshots = list[RunSnapshot]
+some_snapshots = st.lists(any_snapshots, max_size=5)
+
+
+def columns_of(snapshots: Snapshots) -> RunColumns:
+    survey = KeySurvey()
+    for snapshot in snapshots:
+        survey.add(snapshot)
+    return survey.columns()
+
+
+def given_back(value: object, column: KeyColumn) -> object:
+    """Return the JSON-safe value that a value of a column stands for."""
+    if column.column.type == ColumnType.JSON:
+        return json.loads(str(value))
+    if isinstance(value, float) and value - value != 0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+@given(some_snapshots, st.randoms())
+def test_columns_do_not_depend_on_the_order_of_runs(snapshots: Snapshots, random: object) -> None:
+    shuffled = [*snapshots]
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert columns_of(shuffled) == columns_of(snapshots)
+
+
+@given(some_snapshots)
+def test_every_column_gives_the_values_of_its_key_back(snapshots: Snapshots) -> None:
+    columns = columns_of(snapshots)
+    fixed = len(runs.FIXED)
+    for one in snapshots:
+        values = columns.values(one)
+        assert len(values) == len(columns.all)
+        found = [scalars_of(one.run.config)] * len(columns.config)
+        found += [scalars_of(one.run.summary_metrics)] * len(columns.summary)
+        of_keys = (*columns.config, *columns.summary)
+        for value, column, scalars in zip(values[fixed:], of_keys, found, strict=True):
+            if value is None:
+                assert column.key not in scalars
+            else:
+                back = given_back(value, column)
+                assert back == scalars[column.key]
+                assert isinstance(back, bool) == isinstance(scalars[column.key], bool)
+
+
+@given(some_snapshots)
+def test_no_two_columns_differ_in_case_only(snapshots: Snapshots) -> None:
+    names = sorted(one.name for one in columns_of(snapshots).all)
+    for fold in (str.lower, str.upper, str.casefold):
+        assert all(one != other for one, other in pairwise(sorted(map(fold, names))))
+
+
+@given(some_snapshots)
+def test_texts_of_objects_read_back_as_they_were(snapshots: Snapshots) -> None:
+    columns = columns_of(snapshots)
+    names = [one.name for one in columns.all]
+    for one in snapshots:
+        row = dict(zip(names, columns.values(one), strict=True))
+        assert json.loads(row["config"]) == one.run.config
+        assert json.loads(row["summary"]) == one.run.summary_metrics
+        assert json.loads(row["history_keys"] or "null") == one.run.history_keys
