@@ -88,6 +88,7 @@ _JSON = msgspec.json.Encoder(order="sorted")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INTEGERS_END = 2**63
+_SCALARS = frozenset({str, int, float, bool})
 
 
 def microseconds_of(time: str | None) -> int | None:
@@ -183,31 +184,35 @@ class KeySurvey:
 
 def scalars_of(members: Mapping[str, Any]) -> dict[str, Any]:
     """Return the texts, numbers and booleans in an object, by dotted key."""
-    found: dict[str, Any] = {}
-    level: list[tuple[str, Mapping[str, Any]]] = [("", members)]
+    found = {key: value for key, value in members.items() if type(value) in _SCALARS}
+    level = _inside("", members) if len(found) < len(members) else []
     while level:
-        deeper: list[tuple[str, Mapping[str, Any]]] = []
+        deeper = []
         for prefix, one in level:
             for key in sorted(one):
-                value, name = one[key], f"{prefix}{key}"
-                if isinstance(value, dict):
-                    if is_open(value):
-                        deeper.append((f"{name}.", value))
-                elif isinstance(value, str | int | float):
-                    found.setdefault(name, value)
+                if type(one[key]) in _SCALARS:
+                    found.setdefault(f"{prefix}{key}", one[key])
+            deeper += _inside(prefix, one)
         level = deeper
     return found
 
 
+def _inside(prefix: str, members: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the objects among members that are entered, in order, each with its prefix."""
+    objects = ((key, one) for key, one in sorted(members.items()) if type(one) is dict)
+    return [(f"{prefix}{key}.", one) for key, one in objects if is_open(one)]
+
+
 def _kind_of(value: Any) -> int:
-    if isinstance(value, bool):
-        return _BOOL
-    if isinstance(value, int):
+    kind = type(value)
+    if kind is float:
+        return _DOUBLE
+    if kind is int:
         if -EXACT_INTEGERS < value < EXACT_INTEGERS:
             return _INTEGER
         return _LARGE if -_INTEGERS_END <= value < _INTEGERS_END else _OTHER
-    if isinstance(value, float):
-        return _DOUBLE
+    if kind is bool:
+        return _BOOL
     return _NON_FINITE if value in NON_FINITE else _WORD
 
 
@@ -250,12 +255,12 @@ def _digest(key: str) -> str:
 
 def _values(members: Mapping[str, Any], columns: tuple[KeyColumn, ...]) -> list[Any]:
     found = scalars_of(members) if columns else {}
-    return [_as_type(found.get(key), column.type) for key, column in columns]
-
-
-def _as_type(value: Any, kind: ColumnType) -> Any:
-    if value is None:
-        return None
-    if kind == ColumnType.DOUBLE:
-        return float(value)
-    return json_text(value) if kind == ColumnType.JSON else value
+    values: list[Any] = [found.get(key) for key, _ in columns]
+    for index, (_, column) in enumerate(columns):
+        if values[index] is None:
+            continue
+        if column.type == ColumnType.DOUBLE:
+            values[index] = float(values[index])
+        elif column.type == ColumnType.JSON:
+            values[index] = json_text(values[index])
+    return values

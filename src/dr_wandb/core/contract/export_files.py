@@ -63,3 +63,8 @@ def in_commit_order(names: Iterable[str]) -> list[str]:
 def _is_own(name: str) -> bool:
     found = _HISTORY_NAME.fullmatch(name)
     return found is not None and found["own"] is not None
+
+
+def is_parquet(name: str) -> bool:
+    """Say whether a name, relative to the export, can be that of any of its Parquet files."""
+    return name == PARQUET_RUNS or is_parquet_history(name)

@@ -4,6 +4,7 @@ Loading changes nothing and needs no W&B. Errors name the file, the line, and wh
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dr_wandb.core.contract.export_files import (
     MANIFEST_FILE,
     RUNS_FILE,
     STATE_FILE,
+    is_parquet_history,
 )
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
@@ -27,7 +29,12 @@ from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.store.decoding import ROWS, SNAPSHOTS, decode_file
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
-from dr_wandb.shell.store.rows_of_runs import require_runs, rows_of_runs, usable_state
+from dr_wandb.shell.store.rows_of_runs import (
+    require_runs,
+    rows_of_runs,
+    runs_with_lines,
+    usable_state,
+)
 
 
 class ExportNotFoundError(DrWandbError, FileNotFoundError):
@@ -138,23 +145,45 @@ class ExportStore(Record, frozen=True, kw_only=True):
         Raises InvalidRequestError for a blank id or key, and for an id that the export does not
         have; it names the nearest ones.
         """
-        path = None if self.require_manifest().history_path is None else self.history_path
+        manifest = self.require_manifest()
         selected = None if keys is None else _texts(keys)
         selection = HistorySelection(keys=selected)
-        rows: Iterator[HistoryRow] = iter(())
-        if run_ids is not None:
-            wanted = frozenset(RunScope(run_ids=_texts(run_ids)).run_ids)
-            state = usable_state(self.state_path)
-            require_runs(wanted, state, self.runs_path, path)
-            if path is not None and wanted:
-                rows = rows_of_runs(path, state, wanted)
-        elif path is not None:
-            rows = decode_file(path, ROWS)
+        wanted = None if run_ids is None else frozenset(RunScope(run_ids=_texts(run_ids)).run_ids)
+        if manifest.history_path is None:
+            rows = self._rows_in_parquet(manifest, wanted)
+        else:
+            rows = self._rows_in_lines(wanted)
         if selected is None:
             return rows
         if not selected:  # an empty selection would keep everything
             return iter(())
         return (kept for row in rows if (kept := select_row(row, selection)) is not None)
+
+    def _rows_in_lines(self, wanted: frozenset[str] | None) -> Iterator[HistoryRow]:
+        path = self.history_path
+        if wanted is None:
+            return decode_file(path, ROWS)
+        state = usable_state(self.state_path)
+        require_runs(wanted, state, self.runs_path, partial(runs_with_lines, path))
+        return rows_of_runs(path, state, wanted) if wanted else iter(())
+
+    def _rows_in_parquet(
+        self, manifest: ExportManifest, wanted: frozenset[str] | None
+    ) -> Iterator[HistoryRow]:
+        """Load rows of an export without `history.jsonl`: from its Parquet files, if it has any."""
+        if not any(map(is_parquet_history, manifest.files)):
+            if wanted is not None:
+                state = usable_state(self.state_path)
+                require_runs(wanted, state, self.runs_path, lambda _: frozenset())
+            return iter(())
+        from dr_wandb.shell.store.parquet_history import ParquetHistory
+
+        history = ParquetHistory(self.export_dir, manifest)
+        if wanted is None:
+            return history.rows()
+        state = usable_state(self.state_path)
+        require_runs(wanted, state, self.runs_path, lambda _: history.run_ids())
+        return history.rows(sorted(wanted))
 
 
 def _texts(texts: Iterable[str]) -> tuple[str, ...]:

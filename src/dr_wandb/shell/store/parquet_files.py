@@ -162,6 +162,13 @@ def _may_hold(statistics: Any, run_id: str) -> bool:
     )
 
 
+def read_run_ids(path: Path) -> set[str]:
+    """Return the runs in a file, without reading anything else of it."""
+    with pq.ParquetFile(path, read_dictionary=DICTIONARIES, pre_buffer=False) as file:
+        batches = file.iter_batches(CELLS_AT_A_TIME, columns=["run_id"], use_threads=False)
+        return {run_id for batch in batches for run_id in runs_of(batch)[0]}
+
+
 def rows_of_part(path: Path) -> range:
     """Return the numbers of the rows in a part of a run, from its statistics."""
     metadata = pq.read_metadata(path)

@@ -7,7 +7,7 @@ Rules
 - Nothing is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from os import fstat
 from pathlib import Path
 from typing import IO
@@ -97,23 +97,27 @@ def require_runs(
     run_ids: frozenset[str],
     state: ExportState | None,
     runs_path: Path,
-    history_path: Path | None,
+    held: Callable[[ExportState | None], Set[str]],
 ) -> None:
     """Raise InvalidRequestError if the export does not have each of these runs.
 
-    history_path: None if it has no history. The files are read only to find runs that the state
-    does not name.
+    held: gives the runs that have rows, if the state may not name them. The files are read only to
+    find runs that the state does not name.
     """
     known = _ids_in(state)
     if not run_ids <= known and runs_path.exists():
         known |= {snapshot.run.run_id for snapshot in decode_file(runs_path, SNAPSHOTS)}
-    if not run_ids <= known and history_path is not None:
-        with opened(history_path) as stream:
-            described = state is not None and _describes(state, stream, history_path)
-        if not described:
-            known |= {row.run_id for row in decode_file(history_path, ROWS)}
+    if not run_ids <= known:
+        known |= held(state)
     if unknown := sorted(run_ids - known):
         raise InvalidRequestError(_name_unknown(unknown, known, runs_path.parent))
+
+
+def runs_with_lines(path: Path, state: ExportState | None) -> set[str]:
+    """Return the runs in a history file, unless it is the one that the state describes."""
+    with opened(path) as stream:
+        described = state is not None and _describes(state, stream, path)
+    return set() if described else {row.run_id for row in decode_file(path, ROWS)}
 
 
 def _ids_in(state: ExportState | None) -> set[str]:

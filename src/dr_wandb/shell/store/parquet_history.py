@@ -1,0 +1,224 @@
+"""Read the history of an export from the Parquet files that its manifest names.
+
+Rules
+- A file is read only if it is the one that the manifest describes, see checked_parquet.py.
+- The rows come in the order of `history.jsonl`, each run once. A run that is in two files, or has a
+  gap in its rows, is damage.
+- Memory is bounded by a part of a run for each pack that is open. If there are more packs than may
+  be open at once, their lines go through a temporary file.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
+
+import pyarrow.parquet as pq
+
+from dr_wandb.core.columnar.cells import CellBatch
+from dr_wandb.core.columnar.files import pack_name
+from dr_wandb.core.columnar.to_lines import lines_of
+from dr_wandb.core.contract.encoded_rows import EncodedRows
+from dr_wandb.core.contract.export_files import PARQUET_HISTORY
+from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.checked_parquet import HistoryFile, damaged, history_files, reading
+from dr_wandb.shell.store.decoding import ROWS, decode_stream
+from dr_wandb.shell.store.parquet_files import read_cells, read_run, read_run_ids, read_runs
+
+MOST_OPEN = 48
+"""The most packs that are read at once."""
+
+
+class _Run(NamedTuple):
+    """A run in the files, and its lines in chunks."""
+
+    run_id: str
+    lines: Iterator[bytes]
+
+
+class ParquetHistory:
+    """The history in the Parquet files of an export.
+
+    Raises DrWandbError if the manifest names a file that cannot be one of them.
+    """
+
+    def __init__(self, folder: Path, manifest: ExportManifest) -> None:
+        self._folder = folder
+        found = history_files(folder, manifest)
+        self.packs = [file for file in found if not file.digest]
+        self._own: dict[str, list[HistoryFile]] = {}
+        for file in sorted(found, key=attrgetter("number")):
+            if file.digest:
+                self._own.setdefault(file.digest, []).append(file)
+
+    def rows_of(
+        self, run_id: str, *, from_step: int | None = None, created_at: str | None = None
+    ) -> Iterator[EncodedRows]:
+        """Give the rows of one run in order, a part at a time; nothing if it has none.
+
+        from_step: without the rows of earlier steps, and without reading parts that have no others.
+        created_at: of the run, if it is known, so that fewer packs are looked at.
+        """
+        digest = hashlib.sha256(run_id.encode()).hexdigest()
+        if parts := self._own.get(digest[:32]):
+            return _from_step(_rows_of_parts(run_id, parts, from_step), from_step)
+        likely = pack_name(run_id, created_at)
+        packs = [pack for pack in self.packs if pack.first_digit == digest[0]]
+        for pack in sorted(packs, key=lambda pack: pack.path.name != likely):
+            with reading(pack):
+                batch = read_run(pack.path, run_id)
+            if batch is not None:
+                return _from_step([_rows_in(pack, batch, run_id)], from_step)
+        return iter(())
+
+    def runs(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Give all runs in the order of `history.jsonl`, each with chunks of its lines.
+
+        The lines of a run have to be read before the next run is asked for.
+        """
+        own = sorted(map(_own_run, self._own.values()), key=attrgetter("run_id"))
+        with _in_order(self.packs) as packed:
+            last = None
+            for run in heapq.merge(*packed, own, key=attrgetter("run_id")):
+                if last is not None and run.run_id <= last:
+                    reason = f"run {run.run_id!r} is there twice, or its file is not in order"
+                    raise damaged(self._folder / PARQUET_HISTORY, reason)
+                last = run.run_id
+                yield run
+
+    def rows(self, run_ids: Iterable[str] | None = None) -> Iterator[HistoryRow]:
+        """Give the rows of some runs, or of all in the order of `history.jsonl`, as records."""
+        if run_ids is None:
+            chunks = (chunk for _, lines in self.runs() for chunk in lines)
+        else:
+            chunks = (rows.lines for run_id in run_ids for rows in self.rows_of(run_id))
+        for chunk in chunks:
+            yield from decode_stream(BytesIO(chunk), self._folder / PARQUET_HISTORY, ROWS)
+
+    def run_ids(self) -> set[str]:
+        """Return the runs that have rows. Of a pack, one column is read."""
+        found = {_own_run(parts).run_id for parts in self._own.values()}
+        for pack in self.packs:
+            with reading(pack):
+                found.update(read_run_ids(pack.path))
+        return found
+
+
+def _own_run(parts: Sequence[HistoryFile]) -> _Run:
+    """Return the run that has these files of its own."""
+    first = parts[0]
+    with reading(first):
+        run_id = _run_id_of(first.path)
+        if hashlib.sha256(run_id.encode()).hexdigest()[:32] != first.digest:
+            raise ValueError(f"it holds run {run_id!r}, which belongs into another file")
+    return _Run(run_id, (rows.lines for rows in _rows_of_parts(run_id, parts)))
+
+
+def _run_id_of(path: Path) -> str:
+    statistics = pq.read_metadata(path).row_group(0).column(0).statistics
+    if statistics is not None and statistics.has_min_max:
+        return str(statistics.min)
+    return str(next(read_cells(path)).column("run_id")[0].as_py())
+
+
+def _rows_of_parts(
+    run_id: str, parts: Sequence[HistoryFile], from_step: int | None = None
+) -> Iterator[EncodedRows]:
+    """Give the rows of a run, a part at a time, without parts that end before a step."""
+    months = {part.path.name.partition("-run-")[0] for part in parts}
+    if len(months) > 1 or [part.number for part in parts] != [*range(len(parts))]:
+        raise damaged(parts[0].path, f"run {run_id!r} does not have each of its parts once")
+    begin = 0
+    if from_step is not None:
+        while begin < len(parts) - 1 and _ends_before(parts[begin], from_step):
+            begin += 1
+    expected = 0 if begin == 0 else None
+    for part in parts[begin:]:
+        with reading(part):
+            runs = list(read_runs(part.path))
+            if [found for found, _ in runs] != [run_id]:
+                raise ValueError(f"it does not hold run {run_id!r} alone")
+            [(_, batch)] = runs
+            if expected is not None and batch.first != expected:
+                raise ValueError(f"it begins at row {batch.first}, not at {expected}")
+            expected = batch.first + batch.row_count
+            rows = lines_of(batch, run_id)
+        yield rows
+
+
+def _ends_before(part: HistoryFile, step: int) -> bool:
+    """Say whether certainly all rows of a part have a step before this one."""
+    with reading(part):
+        metadata = pq.read_metadata(part.path)
+        found = [
+            metadata.row_group(at).column(2).statistics for at in range(metadata.num_row_groups)
+        ]
+    return all(
+        one is not None and one.has_min_max and one.null_count == 0 and one.max < step
+        for one in found
+    )
+
+
+def _from_step(found: Iterable[EncodedRows], step: int | None) -> Iterator[EncodedRows]:
+    """Give rows without the first ones that have an earlier step."""
+    for rows in found:
+        steps = enumerate(rows.steps)
+        begin = next(
+            (row for row, one in steps if step is None or one is None or one >= step), None
+        )
+        if begin is not None:
+            step = None  # all further ones follow
+            lines = rows.lines.splitlines(keepends=True)[begin:] if begin else [rows.lines]
+            yield EncodedRows(b"".join(lines), rows.steps[begin:], rows.timestamps[begin:])
+
+
+def _runs_of_pack(pack: HistoryFile) -> Iterator[_Run]:
+    """Give the runs of a pack in order."""
+    with reading(pack):
+        for run_id, batch in read_runs(pack.path):
+            yield _Run(run_id, _lines_in(pack, batch, run_id))
+
+
+def _lines_in(pack: HistoryFile, batch: CellBatch, run_id: str) -> Iterator[bytes]:
+    yield _rows_in(pack, batch, run_id).lines
+
+
+def _rows_in(pack: HistoryFile, batch: CellBatch, run_id: str) -> EncodedRows:
+    """Return the rows of a run in a pack."""
+    with reading(pack):
+        if batch.first:
+            raise ValueError(f"run {run_id!r} begins at row {batch.first}, not at 0")
+        return lines_of(batch, run_id)
+
+
+@contextmanager
+def _in_order(packs: Sequence[HistoryFile]) -> Iterator[list[Iterator[_Run]]]:
+    """Give sources of the runs in packs; each has its runs in order."""
+    if len(packs) <= MOST_OPEN:
+        yield [_runs_of_pack(pack) for pack in packs]
+        return
+    with TemporaryFile() as held:
+        yield [_held_runs(packs, held)]
+
+
+def _held_runs(packs: Sequence[HistoryFile], held: IO[bytes]) -> Iterator[_Run]:
+    """Give the runs of any number of packs in order; their lines are in a file meanwhile."""
+    places = []
+    for pack in packs:
+        for run_id, lines in _runs_of_pack(pack):
+            begin = held.tell()
+            held.writelines(lines)
+            places.append((run_id, begin, held.tell() - begin))
+    for run_id, begin, length in sorted(places):
+        yield _Run(run_id, _read_back(held, begin, length))
+
+
+def _read_back(held: IO[bytes], begin: int, length: int) -> Iterator[bytes]:
+    yield b"".join(disk.read_range(held, begin, length))

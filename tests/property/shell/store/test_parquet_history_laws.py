@@ -1,0 +1,76 @@
+"""Law of the history in Parquet files: it gives the lines of `history.jsonl` back."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from dr_wandb.core.columnar import files
+from dr_wandb.core.contract.codec import locate
+from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.request import ExportMode
+from dr_wandb.shell.store import parquet_history
+from dr_wandb.shell.store.parquet_history import ParquetHistory
+from tests.support.cells import any_rows, lines_of_rows
+from tests.support.strategies import clean_texts
+from tests.support.written_parquet import lines_by_run, write_history
+
+Pack = dict[str, list[HistoryRow]]
+run_ids = st.sampled_from(["a", "b", "ab", "é", "0012", "\U0001f600", "a" * 5000]) | clean_texts
+packs = st.dictionaries(run_ids, any_rows.filter(bool), max_size=5)
+months = st.lists(st.sampled_from([None, "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"]))
+
+
+def history_of(pack: Pack) -> bytes:
+    return b"".join(
+        lines_of_rows([replace(row, run_id=run_id) for row in rows])
+        for run_id, rows in sorted(pack.items())
+    )
+
+
+@given(packs, months, st.integers(3, 40), st.integers(0, 3), st.integers(-2, 7))
+def test_lines_of_a_history_come_back(
+    pack: Pack, created: list[str | None], most_cells: int, most_open: int, step: int
+) -> None:
+    history = history_of(pack)
+    times = dict(zip(pack, created, strict=False))
+    with (
+        TemporaryDirectory() as name,
+        patch.object(files, "MOST_CELLS", most_cells),
+        patch.object(parquet_history, "MOST_OPEN", most_open),
+    ):
+        described = write_history(Path(name), history, times)
+        manifest = ExportManifest(
+            name="n",
+            entity="e",
+            project="p",
+            mode=ExportMode.HISTORY,
+            created_at="",
+            updated_at="",
+            runs_path="runs.jsonl",
+            files=described,
+        )
+        found = ParquetHistory(Path(name), manifest)
+        assert [(one, b"".join(lines)) for one, lines in found.runs()] == sorted(
+            lines_by_run(history).items()
+        )
+        assert found.run_ids() == {*pack}
+        for run_id, lines in lines_by_run(history).items():
+            for known in (times.get(run_id), "2020-01-01T00:00:00Z"):
+                rows = found.rows_of(run_id, created_at=known)
+                assert b"".join(one.lines for one in rows) == lines
+            later = found.rows_of(run_id, from_step=step)
+            assert b"".join(one.lines for one in later) == from_step(lines, step)
+        assert list(found.rows_of("none of them", from_step=step)) == []
+
+
+def from_step(lines: bytes, step: int) -> bytes:
+    """Return the lines from the first one on that does not have an earlier step."""
+    left = lines.splitlines(keepends=True)
+    while left and (at := locate(left[0])[1]) is not None and at < step:
+        del left[0]
+    return b"".join(left)
