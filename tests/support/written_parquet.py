@@ -1,6 +1,7 @@
 """Exports with Parquet files: made from the lines of an export, as a sync writes them."""
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -49,6 +50,7 @@ def lines_by_run(history: bytes) -> dict[str, bytes]:
 
 def write_history(folder: Path, history: bytes, created: Created) -> dict[str, DataFile]:
     """Write the Parquet files of a history into an export; return what the manifest has of them."""
+    shutil.rmtree(folder / PARQUET_HISTORY, ignore_errors=True)
     (folder / PARQUET_HISTORY).mkdir(parents=True)
     files: dict[str, DataFile] = {}
     packs: dict[str, list[tuple[str, CellBatch, bytes]]] = {}

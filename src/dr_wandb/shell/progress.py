@@ -51,12 +51,18 @@ def wait_in(record: logging.LogRecord) -> Wait | None:
     return wait if isinstance(wait, Wait) else None
 
 
-class VerifiedBytes:
-    """Counts bytes that were checked, and reports them a few times a second."""
+class CountedProgress:
+    """Counts what is done, bytes or rows, and reports it a few times a second."""
 
     def __init__(
-        self, total: int, report: ProgressCallback, clock: Callable[[], float] = time.monotonic
+        self,
+        total: int,
+        report: ProgressCallback,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        stage: Stage = Stage.VERIFYING,
     ) -> None:
+        self._stage = stage
         self._total = total
         self._report = report
         self._clock = clock
@@ -64,7 +70,7 @@ class VerifiedBytes:
         self._next = clock() + SECONDS_BETWEEN_REPORTS
 
     def add(self, count: int) -> None:
-        """Count some bytes. A file that grows is never more than checked."""
+        """Count some more. A file that grows is never more than done."""
         self._done = min(self._total, self._done + count)
         now = self._clock()
         if now >= self._next:
@@ -72,12 +78,12 @@ class VerifiedBytes:
             self._report(self._now())
 
     def finish(self) -> None:
-        """Report that everything was checked."""
+        """Report that everything is done."""
         self._done = self._total
         self._report(self._now())
 
     def _now(self) -> Progress:
-        return Progress(stage=Stage.VERIFYING, done=self._done, total=self._total)
+        return Progress(stage=self._stage, done=self._done, total=self._total)
 
 
 class LoggedProgress:

@@ -13,14 +13,15 @@ class Stage(StrEnum):
     FETCHING = "fetching"
     WRITING = "writing"
     VERIFYING = "verifying"
+    CONVERTING = "converting"
 
 
 class Progress(Record, frozen=True, kw_only=True):
     """`done` of `total` runs are finished; `total` is 0 as long as it is not known.
 
     While a project is listed, `done` runs are listed so far. While files are verified, both count
-    bytes. `rows` rows came that were not held before. Of the runs so far, `failed` could not be
-    read, and `short` ones brought fewer rows than are listed.
+    bytes; while a history is converted, rows. `rows` rows came that were not held before. Of the
+    runs so far, `failed` could not be read, and `short` ones brought fewer rows than are listed.
     """
 
     done: int

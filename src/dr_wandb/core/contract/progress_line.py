@@ -59,6 +59,8 @@ def _amount(progress: Progress) -> str:
         case Stage.VERIFYING:
             done, total = size_in_words(progress.done), size_in_words(progress.total)
             return f"{done} of {total}" if progress.total else done
+        case Stage.CONVERTING:
+            return f"{progress.done:,}/{progress.total:,} rows"
         case _:
             total = f"/{progress.total:,} runs" if progress.total else " runs so far"
             return f"{progress.done:,}{total}"
@@ -78,7 +80,8 @@ def _by_importance(progress: Progress, seconds: float) -> Iterator[tuple[str, st
     if rated and progress.stage == Stage.VERIFYING:
         yield "rate", f"{size_in_words(int(progress.done / seconds))}/s"
     elif rated:
-        yield "rate", f"{progress.done / seconds:,.1f} runs/s"
+        what = "rows/s" if progress.stage == Stage.CONVERTING else "runs/s"
+        yield "rate", f"{progress.done / seconds:,.1f} {what}"
 
 
 def _bar(progress: Progress, room: int, blocks: tuple[str, str]) -> str:

@@ -36,7 +36,7 @@ from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, Verify
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.inspect.reading import ReadFile, read_bytes, read_lines
 from dr_wandb.shell.inspect.slices import SlicedFile
-from dr_wandb.shell.progress import ProgressCallback, VerifiedBytes
+from dr_wandb.shell.progress import CountedProgress, ProgressCallback
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.documents import load_document, load_state
 from dr_wandb.shell.store.export_store import ExportStore
@@ -82,7 +82,7 @@ class Checking:
         self._findings = Findings(None) if every else Findings()
         self._seen: dict[str, DataFile | None] = {}
         self._documents: dict[str, DataFile] = {}
-        self._verified = VerifiedBytes(sum(map(self._size, _DATA_FILES)), progress)
+        self._verified = CountedProgress(sum(map(self._size, _DATA_FILES)), progress)
 
     def check(self) -> CheckedExport:
         """Read everything, then compare."""

@@ -34,7 +34,7 @@ from dr_wandb.shell.store.documents import read_state
 MOST_NAMED = 10
 """At most this number of ids that an export does not have are named in an error."""
 
-_UNUSABLE = (DrWandbError, OSError, KeyError)
+UNUSABLE = (DrWandbError, OSError, KeyError)
 """Errors of a store of runs that cannot be used: all rows are in the history file."""
 
 
@@ -73,7 +73,7 @@ def _find_ranges(
         return None
     try:
         parts = [state.runs[run_id].part(HISTORY) for run_id in run_ids if run_id in state.runs]
-    except _UNUSABLE:
+    except UNUSABLE:
         return None
     byte_ranges = [part.stored for part in parts if part.stored is not None]
     size = fstat(stream.fileno()).st_size
@@ -89,7 +89,7 @@ def _describes(state: ExportState, stream: IO[bytes], path: Path) -> bool:
         return False
     try:
         return fill(fstat(stream.fileno()).st_size, HISTORY, state.runs)
-    except _UNUSABLE:
+    except UNUSABLE:
         return False
 
 
@@ -123,7 +123,7 @@ def runs_with_lines(path: Path, state: ExportState | None) -> set[str]:
 def _ids_in(state: ExportState | None) -> set[str]:
     try:
         return set() if state is None else {*state.runs}
-    except _UNUSABLE:
+    except UNUSABLE:
         return set()
 
 

@@ -62,6 +62,11 @@ def test_least_important_goes_first_if_there_is_little_room(width: int, line: st
             "Verifying ########------------------------ 20.0 MB of 80.0 MB  10.0 MB/s  0:06 left",
         ),
         (Progress(stage=Stage.VERIFYING, done=900, total=0), 0.0, "Verifying 900 bytes"),
+        (
+            Progress(stage=Stage.CONVERTING, done=2_000, total=8_000),
+            2.0,
+            f"Converting ########{24 * '-'} 2,000/8,000 rows  1,000.0 rows/s  0:06 left",
+        ),
     ],
 )
 def test_each_stage_says_what_is_known(progress: Progress, seconds: float, line: str) -> None:

@@ -17,7 +17,7 @@ from dr_wandb.core.inspect.verify import FindingKind, VerifyReport, describe_rep
 from dr_wandb.shell import processes
 from dr_wandb.shell.inspect import slices
 from dr_wandb.shell.inspect.verify import verify_export
-from dr_wandb.shell.progress import VerifiedBytes
+from dr_wandb.shell.progress import CountedProgress
 from dr_wandb.shell.store.export_store import ExportStore
 from tests.support import syncing
 from tests.support.inline_executor import InlineExecutor
@@ -217,7 +217,7 @@ def test_progress_goes_up_to_all_bytes(
 
 def test_progress_is_reported_a_few_times_a_second() -> None:
     now, said = 0.0, list[Progress]()
-    counted = VerifiedBytes(1000, said.append, clock=lambda: now)
+    counted = CountedProgress(1000, said.append, clock=lambda: now)
     for _ in range(16):
         now += 0.0625
         counted.add(50)
