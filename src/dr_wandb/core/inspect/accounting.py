@@ -10,7 +10,14 @@ from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing
-from dr_wandb.core.contract.export_files import CHANGES_FILE, MANIFEST_FILE, RUNS_FILE, STATE_FILE
+from dr_wandb.core.contract.export_files import (
+    CHANGES_FILE,
+    MANIFEST_FILE,
+    PARQUET_HISTORY,
+    RUNS_FILE,
+    STATE_FILE,
+    is_parquet,
+)
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
@@ -31,10 +38,13 @@ def check_state(
     seen: Seen,
     runs: Mapping[str, StoredRun] | None,
     rows: Mapping[str, Mapping[str, StoredPart]] | None,
+    *,
+    in_columns: bool = False,
 ) -> None:
     """Compare what the state says of the data files, and of each run in them, with the content.
 
-    The state must be in our form. runs, rows: the content; None if no line was read.
+    The state must be in our form. runs, rows: the content; None if no line was read. in_columns:
+    the rows of the history are in Parquet files alone.
     """
     least = 1 if state.schema_version <= FIRST_OF_OURS else ROW_SHAPE
     if not least <= state.row_shape <= ROW_SHAPE:
@@ -46,13 +56,14 @@ def check_state(
             problem = f"its entry {run_id!r} is about run {tracking.run_id!r}"
             findings.add(FindingKind.STATE, STATE_FILE, problem)
     for name, file in seen.items():
-        _compare_known(findings, state, name, file)
+        if not is_parquet(name):
+            _compare_known(findings, state, name, file)
     if runs is not None and seen.get(RUNS_FILE) is not None:
         snapshots = {run_id: run.snapshot for run_id, run in state.runs.items()}
         _compare_byte_ranges(findings, RUNS_FILE, snapshots, runs)
     for dataset, found in (rows or {}).items():
-        name = DATASETS[dataset].file
-        if seen.get(name) is not None:
+        name = PARQUET_HISTORY if in_columns and dataset == HISTORY else DATASETS[dataset].file
+        if name == PARQUET_HISTORY or seen.get(name) is not None:
             stored = {run_id: run.part(dataset).stored for run_id, run in state.runs.items()}
             _compare_byte_ranges(findings, name, stored, found)
     for run_id, tracking in state.runs.items():
@@ -108,7 +119,7 @@ def _compare_byte_ranges(
 
     In a damaged file, lines may be at other offsets: then only content counts.
     """
-    damaged = findings.has(name)
+    damaged = findings.has(name) or findings.has_below(name)
     for run_id in sorted(known.keys() | stored.keys()):
         expected, found = known.get(run_id), stored.get(run_id)
         here = found.byte_range if found is not None else None

@@ -55,10 +55,10 @@ class AuditedSlice(Record, frozen=True, kw_only=True):
 
 
 class SliceAudit:
-    """Checks a slice of the file of a dataset."""
+    """Checks a slice of the file of a dataset. file: its name, if it is another file."""
 
-    def __init__(self, dataset: str, rules: RowRules) -> None:
-        self._file = DATASETS[dataset].file
+    def __init__(self, dataset: str, rules: RowRules, file: str = "") -> None:
+        self._file = file or DATASETS[dataset].file
         self._rules = rules
         self._findings = Findings(None) if rules.every else Findings()
         self._check = RowCheck(rules)
@@ -155,14 +155,19 @@ class SliceAudit:
 class RowsAudit:
     """Puts the slices of the file of a dataset together.
 
-    run_ids: the runs that rows may belong to. `runs` has the rows of each run; a part that was cut
-    has no digest, as those of its pieces do not give it.
+    run_ids: the runs that rows may belong to. file: as `SliceAudit` takes it. `runs` has the rows
+    of each run; a part that was cut has no digest, as those of its pieces do not give it.
     """
 
     def __init__(
-        self, dataset: str, findings: Findings, run_ids: Container[str], rules: RowRules
+        self,
+        dataset: str,
+        findings: Findings,
+        run_ids: Container[str],
+        rules: RowRules,
+        file: str = "",
     ) -> None:
-        self._file = DATASETS[dataset].file
+        self._file = file or DATASETS[dataset].file
         self._findings = findings
         self._run_ids = run_ids
         self._rules = rules

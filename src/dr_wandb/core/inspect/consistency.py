@@ -13,14 +13,19 @@ from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
+    PARQUET,
+    PARQUET_HISTORY,
     RUNS_FILE,
     STATE_FILE,
     file_order,
+    is_parquet,
+    is_parquet_history,
 )
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
-from dr_wandb.core.contract.records import FIRST_OF_OURS
+from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_PARQUET
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.inspect.columns import formats_stated, history_is_in_columns, holds_columns
 from dr_wandb.core.inspect.verify import FindingKind, Findings
 
 Seen = Mapping[str, DataFile | None]
@@ -30,13 +35,14 @@ it."""
 
 def check_documents(findings: Findings, manifest: ExportManifest, state: ExportState) -> None:
     """Compare the manifest with the state."""
-    versions = manifest.schema_version, state.schema_version
-    if versions[0] != versions[1]:
-        kind, older = FindingKind.MANIFEST, MANIFEST_FILE
-        if versions[1] < versions[0]:
-            kind, older = FindingKind.STATE, STATE_FILE
-        problem = f"schema_version is {min(versions)}, but {max(versions)} in the other document"
-        findings.add(kind, older, problem)
+    here, there = manifest.schema_version, state.schema_version
+    if here != there:
+        kind, name = FindingKind.MANIFEST, MANIFEST_FILE
+        right = _fits(here, manifest), _fits(there, manifest)
+        if right == (True, False) or (right[0] == right[1] and there < here):
+            kind, name, here, there = FindingKind.STATE, STATE_FILE, there, here
+        problem = f"schema_version is {here}, but {there} in the other document"
+        findings.add(kind, name, problem)
     fields: list[tuple[str, object, object]] = [
         ("entity", manifest.entity, state.entity),
         ("project", manifest.project, state.project),
@@ -50,13 +56,18 @@ def check_documents(findings: Findings, manifest: ExportManifest, state: ExportS
             ("missing_runs", manifest.missing_runs, missing),
             ("out_of_scope_runs", manifest.out_of_scope_runs, outside),
         ]
-    for field, here, there in fields:
-        if here != there:
+    for field, one, other in fields:
+        if one != other:
             kind = FindingKind.MANIFEST
             if field in ("entity", "project"):
                 kind = FindingKind.STRANGER
-            problem = f"{field} is {_short(here)}, but {_short(there)} in {STATE_FILE}"
+            problem = f"{field} is {_short(one)}, but {_short(other)} in {STATE_FILE}"
             findings.add(kind, MANIFEST_FILE, problem)
+
+
+def _fits(version: int, manifest: ExportManifest) -> bool:
+    """Say whether an export with the files of a manifest may have a version."""
+    return (version >= FIRST_WITH_PARQUET) == holds_columns(manifest)
 
 
 def _ours(manifest: ExportManifest) -> bool:
@@ -87,14 +98,23 @@ def check_manifest(
             findings.add(FindingKind.MANIFEST, MANIFEST_FILE, problem)
     for name, file in seen.items():
         if file is None:
-            if name in expected:
+            if name in expected and not is_parquet(name):
                 findings.add(FindingKind.MISSING, name, "is missing")
+        elif is_parquet(name):
+            continue  # see columns.py
         elif name not in expected:
             if name != CHANGES_FILE or _ours(manifest):
                 findings.add(FindingKind.MANIFEST, MANIFEST_FILE, f"does not list {name}")
         elif _ours(manifest) and name in manifest.files:
             _compare_file(findings, name, file, manifest.files[name], _known_to(state, name, file))
-    for field, name in (("run_count", RUNS_FILE), ("history_count", HISTORY_FILE)):
+    counted = [("run_count", RUNS_FILE), ("history_count", HISTORY_FILE)]
+    if history_is_in_columns(manifest):
+        counted.pop()
+        rows = sum(file.lines for name, file in manifest.files.items() if is_parquet_history(name))
+        if manifest.history_count != rows:
+            problem = f"history_count is {manifest.history_count}, but {PARQUET_HISTORY} has {rows}"
+            findings.add(FindingKind.MANIFEST, MANIFEST_FILE, f"{problem} rows")
+    for field, name in counted:
         file = manifest.files.get(name) or seen.get(name)
         stated, lines = getattr(manifest, field), file.lines if file is not None else 0
         if stated != lines and (file is not None or name not in expected):
@@ -114,13 +134,18 @@ def _contradictions(manifest: ExportManifest) -> Iterator[str]:
         yield f"history_path is {manifest.history_path!r}, but files says otherwise"
     if RUNS_FILE not in manifest.files:
         yield f"files does not list {RUNS_FILE}"
-    if (manifest.mode == ExportMode.HISTORY) != history:
+    formats = formats_stated(manifest)
+    if (PARQUET in formats) != holds_columns(manifest):
+        yield f"the formats are {', '.join(formats) or 'none'}, but files says otherwise"
+    if not _fits(manifest.schema_version, manifest):
+        yield f"schema_version is {manifest.schema_version}, but files says otherwise"
+    if (manifest.mode == ExportMode.HISTORY) != (history or PARQUET in formats):
         yield f"mode is {manifest.mode}, but history_path is {manifest.history_path!r}"
     for field, wanted in (("runs_path", RUNS_FILE), ("history_path", HISTORY_FILE)):
         if getattr(manifest, field) not in (wanted, None):
             yield f"{field} is {getattr(manifest, field)!r}, not {wanted!r}"
     strangers = manifest.files.keys() - ({*file_order()} - {MANIFEST_FILE, STATE_FILE})
-    for name in sorted(strangers):
+    for name in sorted(name for name in strangers if not is_parquet(name)):
         yield f"files has {name!r}, which is not a data file"
 
 

@@ -34,6 +34,8 @@ class FindingKind(StrEnum):
     MANIFEST = "manifest"
     STATE = "state"
     LOG = "log"
+    COLUMNS = "columns"
+    STRAY = "stray"
 
 
 REMEDIES = {
@@ -62,6 +64,11 @@ REMEDIES = {
     FindingKind.LOG: (
         "restore the file from a copy; the other files of the export do not depend on it"
     ),
+    FindingKind.COLUMNS: (
+        "restore the file from a copy, or sync again: it is made again from the JSON lines if "
+        "the export has them, else its runs are read again from W&B"
+    ),
+    FindingKind.STRAY: "move the file out of the folder",
 }
 """The remedy for each kind."""
 
@@ -164,6 +171,10 @@ class Findings:
     def has(self, file: str, *kinds: FindingKind) -> bool:
         """Say whether this file has a finding, of one of these kinds if any is given."""
         return any(name == file and (not kinds or kind in kinds) for name, kind in self._listed)
+
+    def has_below(self, folder: str) -> bool:
+        """Say whether a file in this folder has a finding."""
+        return any(name.startswith(f"{folder}/") for name, _ in self._listed)
 
     def all(self) -> tuple[Finding, ...]:
         """Return the findings, those of one kind and file together."""

@@ -11,16 +11,19 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
+    PARQUET_FOLDER,
     RUNS_FILE,
+    is_parquet_history,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
@@ -28,6 +31,13 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.accounting import check_state
 from dr_wandb.core.inspect.audit import ChangesAudit, RunsAudit, StoredRun
 from dr_wandb.core.inspect.audit_rows import RowsAudit, StoredPart
+from dr_wandb.core.inspect.columns import (
+    check_columns,
+    check_runs_in_columns,
+    history_is_in_columns,
+    holds_columns,
+    in_order,
+)
 from dr_wandb.core.inspect.consistency import check_documents, check_manifest
 from dr_wandb.core.inspect.holdings import CheckedExport
 from dr_wandb.core.inspect.row_rules import RowRules
@@ -43,6 +53,9 @@ from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file
 from dr_wandb.shell.store.presence import look_beside
 from dr_wandb.shell.store.state_files import ReadState
+
+if TYPE_CHECKING:
+    from dr_wandb.shell.inspect.parquet_checking import ParquetChecking
 
 _R = TypeVar("_R", ExportManifest, ReadState)
 
@@ -82,12 +95,15 @@ class Checking:
         self._findings = Findings(None) if every else Findings()
         self._seen: dict[str, DataFile | None] = {}
         self._documents: dict[str, DataFile] = {}
-        self._verified = CountedProgress(sum(map(self._size, _DATA_FILES)), progress)
+        parquet = (self._store.export_dir / PARQUET_FOLDER).rglob("*")
+        sizes = map(self._size, (*_DATA_FILES, *map(str, parquet)))
+        self._verified = CountedProgress(sum(sizes), progress)
 
     def check(self) -> CheckedExport:
         """Read everything, then compare."""
         manifest, state = self._read_documents(WRITTEN_BY_3_0_3)
         runs, rows = self._read_records(manifest, state)
+        rows |= self._read_columns(manifest, state, runs, rows)
         changes = ChangesAudit(self._findings)
         self._read(CHANGES_FILE, lambda path: read_lines(path, changes, self._verified.add))
         self._compare(manifest, state, runs, rows)
@@ -97,6 +113,10 @@ class Checking:
     def check_quickly(self) -> CheckedExport:
         """Check sizes, counts and digests. No line is looked at, so no content is returned."""
         manifest, state = self._read_documents(COUNTED_BY_3_0_3)
+        if manifest is not None and (columns := self._columns(manifest)) is not None:
+            columns.check_quickly()
+            self._seen |= columns.seen
+            check_columns(self._findings, manifest, columns.seen, columns.found())
         for name in _DATA_FILES:
             self._read(name, lambda path: read_bytes(path, self._verified.add))
         self._compare(manifest, state, None, None)
@@ -135,6 +155,53 @@ class Checking:
             rows[dataset.name] = audit.runs
         return runs.runs, rows
 
+    def _columns(self, manifest: ExportManifest) -> "ParquetChecking | None":
+        """Return the check of the Parquet files, None if there is none: it takes long to import."""
+        folder = self._store.export_dir
+        if not holds_columns(manifest) and not (folder / PARQUET_FOLDER).is_dir():
+            return None
+        from dr_wandb.shell.inspect.parquet_checking import ParquetChecking
+
+        return ParquetChecking(folder, manifest, self._findings, self._verified.add)
+
+    def _read_columns(
+        self,
+        manifest: ExportManifest | None,
+        state: ExportState | None,
+        runs: dict[str, StoredRun],
+        rows: Mapping[str, Mapping[str, StoredPart]],
+    ) -> dict[str, dict[str, StoredPart]]:
+        """Check the Parquet files; return the rows of each run if they are nowhere else."""
+        if manifest is None or (columns := self._columns(manifest)) is None:
+            return {}
+        alone = history_is_in_columns(manifest)
+        run_ids = runs if RUNS_FILE in self._seen else _Everything()
+        selections, _ = _known_of(state, HISTORY)
+        rules = RowRules(
+            strict=True,
+            row_shape=_row_shape(manifest, state),
+            selections=selections,
+            every=self._every,
+        )
+        if not self._is_as_stated(manifest, RUNS_FILE):
+            runs = {}
+        columns.check(runs, rules if alone else None, run_ids)
+        self._seen |= columns.seen
+        check_columns(self._findings, manifest, columns.seen, columns.found())
+        if alone:
+            return {HISTORY: in_order(columns.parts)}
+        lines = _stored_in(state)
+        if self._is_as_stated(manifest, HISTORY_FILE):
+            lines = {run_id: part.byte_range for run_id, part in rows[HISTORY].items()}
+        if lines is not None:
+            check_runs_in_columns(self._findings, columns.parts, lines)
+        return {}
+
+    def _is_as_stated(self, manifest: ExportManifest, name: str) -> bool:
+        """Say whether a file has the SHA-256 that the manifest has."""
+        file, stated = self._seen.get(name), manifest.files.get(name)
+        return file is not None and stated is not None and file.sha256 == stated.sha256
+
     def _check_rows(
         self, dataset: str, rules: RowRules, ends: list[int], audit: RowsAudit, path: Path
     ) -> ReadFile:
@@ -156,7 +223,7 @@ class Checking:
             entity=known.entity if known is not None else None,
             project=known.project if known is not None else None,
             runs=read[RUNS_FILE].lines if RUNS_FILE in read else 0,
-            rows=read[HISTORY_FILE].lines if HISTORY_FILE in read else 0,
+            rows=_rows_in(read),
             files=dict(sorted({**self._documents, **read}.items())),
             findings=self._findings.all(),
             notes=tuple(self._findings.notes),
@@ -255,7 +322,8 @@ class Checking:
         if manifest is not None and state is not None:
             check_documents(findings, manifest, state)
         if state is not None and state.schema_version >= FIRST_OF_OURS:
-            check_state(findings, state, self._seen, runs, rows)
+            in_columns = history_is_in_columns(manifest)
+            check_state(findings, state, self._seen, runs, rows, in_columns=in_columns)
 
     def _require_runs(self) -> None:
         """Report a missing `runs.jsonl`, which is always there, if no manifest names it."""
@@ -292,6 +360,21 @@ class Checking:
     def _refused(self, path: Path, error: OSError) -> None:
         problem = f"cannot be read: {error.strerror or error}"
         self._findings.add(FindingKind.REFUSED, path.name, problem)
+
+
+def _rows_in(read: Mapping[str, DataFile]) -> int:
+    """Return the number of rows of history in the files that were read."""
+    if HISTORY_FILE in read:
+        return read[HISTORY_FILE].lines
+    return sum(file.lines for name, file in read.items() if is_parquet_history(name))
+
+
+def _stored_in(state: ExportState | None) -> dict[str, ByteRange] | None:
+    """Return the lines of each run as the state records them, None without a state."""
+    if state is None:
+        return None
+    parts = ((run_id, run.part(HISTORY).stored) for run_id, run in state.runs.items())
+    return {run_id: stored for run_id, stored in parts if stored is not None}
 
 
 def _load_manifest(path: Path) -> ExportManifest | None:

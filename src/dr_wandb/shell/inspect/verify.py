@@ -2,7 +2,7 @@
 
 Rules
 - Files that change while they are read are read once more before anything is reported.
-- A check needs neither wandb nor pyarrow, nor a lock.
+- A check needs neither wandb nor a lock, and pyarrow only for an export with Parquet files.
 - The comparison with W&B uses the content that was just checked. In a damaged export no run counts
   as held.
 """

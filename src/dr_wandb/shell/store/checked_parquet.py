@@ -54,13 +54,21 @@ def history_files(folder: Path, manifest: ExportManifest) -> list[HistoryFile]:
     Raises DrWandbError if it names a file that cannot be one of them.
     """
     return [
-        _file_of(folder, name, described)
+        history_file(folder, name, described)
         for name, described in sorted(manifest.files.items())
         if name.startswith(f"{PARQUET_HISTORY}/")
     ]
 
 
-def _file_of(folder: Path, name: str, described: DataFile) -> HistoryFile:
+def history_file(folder: Path, name: str, described: DataFile) -> HistoryFile:
+    """Return a Parquet file of the history by its name in a manifest.
+
+    Raises DrWandbError if that cannot be the name of one.
+    """
+    """Return a Parquet file of the history by its name in a manifest.
+
+    Raises DrWandbError if that cannot be the name of one.
+    """
     if not is_parquet_history(name):
         reason = f"it names {name!r}, which cannot be a file of an export"
         raise damaged(folder / MANIFEST_FILE, reason)

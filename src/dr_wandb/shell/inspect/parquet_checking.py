@@ -1,0 +1,305 @@
+"""One pass over the Parquet files of an export that finds all their problems.
+
+Rules
+- A file is decoded only if it has the SHA-256 in the manifest, and a problem of one file does not
+  keep the others from being checked.
+- Rows that are nowhere else are turned into lines and checked as those of `history.jsonl`. Of other
+  rows the digest of the lines is enough.
+- Memory is bounded by a part of a run, and one value per run.
+"""
+
+import hashlib
+from collections.abc import Callable, Container, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from msgspec.structs import replace
+
+from dr_wandb.core.columnar.cells import CellBatch
+from dr_wandb.core.columnar.digest import contents_digest, pack_digest
+from dr_wandb.core.columnar.to_lines import lines_of
+from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.export_files import (
+    PARQUET_FOLDER,
+    PARQUET_HISTORY,
+    PARQUET_RUNS,
+    is_parquet_history,
+)
+from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
+from dr_wandb.core.contract.fetch_window import Received
+from dr_wandb.core.contract.manifest import DataFile, ExportManifest
+from dr_wandb.core.contract.part import ByteRange
+from dr_wandb.core.inspect.audit import StoredRun
+from dr_wandb.core.inspect.audit_rows import RowsAudit, SliceAudit, StoredPart
+from dr_wandb.core.inspect.columns import (
+    ColumnsPart,
+    problem_of_cells,
+    problem_of_home,
+    problem_of_parts,
+)
+from dr_wandb.core.inspect.row_rules import RowRules
+from dr_wandb.core.inspect.verify import FindingKind, Findings
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.checked_parquet import HistoryFile, history_file, reading
+from dr_wandb.shell.store.parquet_files import read_runs
+
+AT_ONCE_BYTES = 1 << 15
+"""How many bytes of lines are checked together: their rows stay in the processor's cache."""
+
+
+class ParquetChecking:
+    """Checks the Parquet files that a manifest names.
+
+    arrived: called with the number of bytes of each file. `seen` has the files that were read, None
+    for a missing one; `parts` the rows of each run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: ExportManifest,
+        findings: Findings,
+        arrived: Callable[[int], None],
+    ) -> None:
+        self._folder = folder
+        self._files = manifest.files
+        self._findings = findings
+        self._arrived = arrived
+        self.seen: dict[str, DataFile | None] = {}
+        self.parts: dict[str, ColumnsPart] = {}
+
+    def found(self) -> list[str]:
+        """Return everything in the folders of Parquet files, by its path in the export."""
+        paths = (*_inside(self._folder / PARQUET_HISTORY), *_inside(self._folder / PARQUET_FOLDER))
+        names = (path.relative_to(self._folder).as_posix() for path in paths)
+        return [name for name in names if name != PARQUET_HISTORY]
+
+    def check_quickly(self) -> None:
+        """Check the size and the digest of each file."""
+        for name in self._names():
+            self._is_as_stated(name)
+
+    def check(
+        self, runs: Mapping[str, StoredRun], rules: RowRules | None, run_ids: Container[str]
+    ) -> None:
+        """Check each file and the rows in it.
+
+        runs: those in `runs.jsonl`, none if that is damaged. rules: what each row must be like;
+        None if the rows were checked elsewhere. run_ids: the runs that rows may belong to.
+        """
+        history: dict[str, list[HistoryFile]] = {}
+        for name in self._names():
+            if not self._is_as_stated(name):
+                continue
+            if name == PARQUET_RUNS:
+                self._check_runs(name, [*runs])
+            else:
+                file = history_file(self._folder, name, self._files[name])
+                history.setdefault(file.digest or name, []).append(file)
+        named = self._parts_of_runs()
+        for parts in named.values():
+            problem = problem_of_parts(parts)
+            if problem is not None:
+                self._say(min(parts), problem)
+        for home, files in history.items():
+            rows = _Rows(self._findings, runs, rules, run_ids)
+            rows.whole = len(files) == len(named.get(home, files))
+            for file in sorted(files, key=lambda file: file.number):
+                self._check_rows(file, rows)
+            self._take(rows.finish())
+
+    def _names(self) -> Iterator[str]:
+        for name in sorted(self._files):
+            if name == PARQUET_RUNS or is_parquet_history(name):
+                yield name
+
+    def _parts_of_runs(self) -> dict[str, list[str]]:
+        """Return the names of the own files of each run that has any, by the digest of the run."""
+        found: dict[str, list[str]] = {}
+        for name in filter(is_parquet_history, self._files):
+            digest = history_file(self._folder, name, self._files[name]).digest
+            if digest:
+                found.setdefault(digest, []).append(name)
+        return found
+
+    def _is_as_stated(self, name: str) -> bool:
+        """Read a file, and say whether it is the one that the manifest describes."""
+        path, stated = self._folder / name, self._files[name]
+        for part in (*path.parents[: name.count("/")], path):
+            if part.is_symlink():
+                self._say(name, f"{part.name} is a link, which is not followed")
+                return False
+        try:
+            size, sha256 = path.stat().st_size, disk.sha256_of(path)
+        except FileNotFoundError:
+            self.seen[name] = None
+            return False
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror or error}"
+            self._findings.add(FindingKind.REFUSED, name, problem)
+            return False
+        self._arrived(size)
+        self.seen[name] = replace(stated, bytes=size, sha256=sha256)
+        return (size, sha256) == (stated.bytes, stated.sha256)
+
+    def _check_runs(self, name: str, expected: list[str]) -> None:
+        """Check that the runs in a file are those of `runs.jsonl`, in its order."""
+        file = HistoryFile(self._folder / name, self._files[name], "", 0)
+        run_ids: list[Any] = []
+        try:
+            with reading(file), pq.ParquetFile(file.path, pre_buffer=False) as opened:
+                for batch in opened.iter_batches(1 << 10, use_threads=False):
+                    run_ids += batch.column("run_id").to_pylist()
+        except DrWandbError as error:
+            self._add_failure(name, error)
+            return
+        self.seen[name] = replace(self._files[name], lines=len(run_ids))
+        if expected and run_ids != expected:
+            self._say(name, "does not have the runs of runs.jsonl in their order")
+
+    def _check_rows(self, file: HistoryFile, rows: "_Rows") -> None:
+        """Check the rows of a file, which are those of a pack or a part of one run."""
+        name = f"{PARQUET_HISTORY}/{file.path.name}"
+        before = rows.lines
+        digests: list[tuple[str, str]] = []
+        contents, last = "", None
+        try:
+            with reading(file):
+                for run_id, batch in read_runs(file.path):
+                    if last is not None and run_id <= last:
+                        self._say(name, f"has run {run_id!r}, which is not in order")
+                    last = run_id
+                    digests.append((run_id, rows.add(name, file, run_id, batch)))
+                    contents = contents_digest(batch) if file.digest else ""
+        except DrWandbError as error:
+            self._add_failure(name, error)
+            rows.whole = False
+            return
+        if file.digest and len(digests) != 1:
+            self._say(name, "has several runs, and should have a part of one")
+        found = contents if file.digest else pack_digest(digests)
+        self.seen[name] = replace(self._files[name], lines=rows.lines - before, contents=found)
+
+    def _take(self, found: Mapping[str, ColumnsPart]) -> None:
+        for run_id, part in found.items():
+            if run_id in self.parts:
+                self._say(part.file, f"has run {run_id!r}, as {self.parts[run_id].file} has")
+            else:
+                self.parts[run_id] = part
+
+    def _add_failure(self, name: str, error: DrWandbError) -> None:
+        failure = error.failure
+        if isinstance(failure, DamagedFile):
+            self._say(name, f"cannot be read: {failure.reason}")
+        else:
+            self._findings.add(FindingKind.REFUSED, name, str(error).splitlines()[0])
+
+    def _say(self, name: str, problem: str) -> None:
+        self._findings.add(FindingKind.COLUMNS, name, problem)
+
+
+class _Rows:
+    """The rows of a pack, or of a run with files of its own, as lines."""
+
+    def __init__(
+        self,
+        findings: Findings,
+        runs: Mapping[str, StoredRun],
+        rules: RowRules | None,
+        run_ids: Container[str],
+    ) -> None:
+        self._findings = findings
+        self._runs = runs
+        self._rules = rules
+        self._run_ids = run_ids
+        self._audit: RowsAudit | None = None
+        self._tallies: dict[str, _Tally] = {}
+        self.whole = True
+        self._next = 0  # the number of the part that follows; later ones follow nothing
+        self.lines = 0
+
+    def add(self, name: str, file: HistoryFile, run_id: str, batch: CellBatch) -> str:
+        """Check the rows of a run in a file, and return the digest of its lines so far."""
+        tally = self._tallies.setdefault(run_id, _Tally(name))
+        digest = hashlib.sha256(run_id.encode()).hexdigest()
+        created_at = self._runs[run_id].created_at if run_id in self._runs else None
+        problems = [
+            problem_of_cells(batch) and f"run {run_id!r} {problem_of_cells(batch)}",
+            run_id in self._runs and problem_of_home(name, run_id, created_at),
+            not digest.startswith(file.digest or file.first_digit)
+            and f"has run {run_id!r}, which belongs into a file of another digest",
+            batch.first != tally.rows
+            and file.number == self._next
+            and f"run {run_id!r} goes on at row {batch.first:,}, not at {tally.rows:,}",
+        ]
+        if file.digest:
+            self._next = file.number + 1
+        for problem in filter(None, problems):
+            self._findings.add(FindingKind.COLUMNS, name, str(problem))
+        lines = lines_of(batch, run_id).lines
+        tally.add(lines, batch.row_count)
+        self.lines += batch.row_count
+        if self._rules is not None:
+            self._check(name, lines, self._rules)
+        return tally.digest
+
+    def _check(self, name: str, lines: bytes, rules: RowRules) -> None:
+        if self._audit is None:
+            self._audit = RowsAudit(HISTORY, self._findings, self._run_ids, rules, name)
+        audit = SliceAudit(HISTORY, rules, name)
+        start = 0
+        while start < len(lines):
+            end = lines.find(b"\n", start + AT_ONCE_BYTES) + 1 or len(lines)
+            audit.add(lines[start:end])
+            start = end
+        self._audit.add(audit.finish())
+
+    def finish(self) -> dict[str, ColumnsPart]:
+        """Return the rows of each run, at no particular offset."""
+        audited: Mapping[str, StoredPart] = {}
+        if self._audit is not None:
+            self._audit.finish()
+            audited = self._audit.runs
+        return {
+            run_id: ColumnsPart(
+                file=tally.file,
+                whole=self.whole,
+                part=StoredPart(
+                    line=1,
+                    byte_range=tally.byte_range,
+                    received=audited[run_id].received if run_id in audited else Received(),
+                ),
+            )
+            for run_id, tally in self._tallies.items()
+        }
+
+
+class _Tally:
+    """Counts the lines of a run, and digests them."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.rows = 0
+        self._length = 0
+        self._hashed = hashlib.blake2b(digest_size=16)
+
+    def add(self, lines: bytes, rows: int) -> None:
+        """Add the next lines."""
+        self.rows += rows
+        self._length += len(lines)
+        self._hashed.update(lines)
+
+    @property
+    def digest(self) -> str:
+        """Return the digest so far, as the state has it."""
+        return self._hashed.hexdigest()
+
+    @property
+    def byte_range(self) -> ByteRange:
+        """Return the lines so far as a byte range."""
+        return ByteRange(offset=0, length=self._length, rows=self.rows, digest=self.digest)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
