@@ -7,6 +7,7 @@ Rules
 """
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,15 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.amounts import kept_in_words
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.export_files import MANIFEST_FILE, STATE_FILE, commit_order, file_order
+from dr_wandb.core.contract.export_files import (
+    MANIFEST_FILE,
+    PARQUET_FOLDER,
+    PARQUET_HISTORY,
+    PARQUET_RUNS,
+    STATE_FILE,
+    commit_order,
+    file_order,
+)
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.known_runs import notable
 from dr_wandb.core.contract.manifest import ExportManifest
@@ -154,13 +163,21 @@ def _missing(name: str) -> ExportProblem:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    sizes = {}
-    for name in commit_order():
-        try:
-            sizes[name] = (folder / name).stat().st_size
-        except OSError:
-            continue
-    return sizes
+    """Return the size of each file; that of all Parquet files is one."""
+    names = (name for name in commit_order() if name != PARQUET_RUNS)
+    sizes = {name: size for name in names if (size := _size(folder / name)) is not None}
+    columns = [*(folder / PARQUET_FOLDER).glob("*"), *(folder / PARQUET_HISTORY).glob("*")]
+    found = [size for path in columns if (size := _size(path)) is not None]
+    return {**sizes, PARQUET_FOLDER: sum(found)} if found else sizes
+
+
+def _size(path: Path) -> int | None:
+    """Return the size of a file, None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _sync_in_words(beside: Presence) -> str | None:

@@ -33,6 +33,7 @@ from tests.support import syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, select
+from tests.support.written_parquet import add_parquet
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
 
@@ -186,6 +187,18 @@ def test_status_of_an_export_of_3_0_3_reads() -> None:
     status = read_status(ExportStore(name="kept", data_root=root), NOW)
     assert (status.problem, status.runs, status.rows) == (None, 5, 39)
     assert describe_status(status)
+
+
+def test_status_sums_up_the_sizes_of_parquet_files(tmp_path: Path) -> None:
+    source = MemorySource()
+    source.add_run("a")
+    source.log("a", {"loss": 1})
+    syncing.sync(source, tmp_path)
+    add_parquet(tmp_path / NAME, alone=True)
+    status = read_status(ExportStore(name=NAME, data_root=tmp_path))
+    parquet = (tmp_path / NAME / "parquet").rglob("*.parquet")
+    assert status.file_bytes["parquet"] == sum(path.stat().st_size for path in parquet)
+    assert (status.mode, status.rows) == ("history", 1)
 
 
 def test_status_raises_when_there_is_no_export(tmp_path: Path) -> None:
