@@ -22,11 +22,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from dr_wandb.core.columnar.values_as_cells import NON_FINITE
+from dr_wandb.core.columnar.key_counts import (
+    BOOL,
+    DOUBLE,
+    INTEGER,
+    INTEGERS_END,
+    LARGE,
+    NON_FINITE_WORD,
+    ONE_RUN,
+    WORD,
+    KeyCounts,
+    scalars_of,
+)
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import RunSnapshot
-from dr_wandb.core.contract.row_shape import is_open
-from dr_wandb.core.contract.values import EXACT_INTEGERS
 
 MOST_KEYS = 500
 """The most columns for members of `config`, and for those of `summary`."""
@@ -87,8 +96,6 @@ class RunColumns(NamedTuple):
 _JSON = msgspec.json.Encoder(order="sorted")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_INTEGERS_END = 2**63
-_SCALARS = frozenset({str, int, float, bool})
 
 
 def microseconds_of(time: str | None) -> int | None:
@@ -110,7 +117,7 @@ def _json_or_none(value: Any) -> str | None:
 
 
 def _integer(value: int | None) -> int | None:
-    return value if value is not None and -_INTEGERS_END <= value < _INTEGERS_END else None
+    return value if value is not None and -INTEGERS_END <= value < INTEGERS_END else None
 
 
 _TEXT, _TIME, _OF_JSON = ColumnType.TEXT, ColumnType.TIME, ColumnType.JSON
@@ -153,78 +160,44 @@ FIXED: dict[Column, Callable[[RunSnapshot], Any]] = {
 }
 """The columns that are always there, and how to get their values."""
 
-# What the values of a key are, as bits: they say which type holds all of them.
-_BOOL, _INTEGER, _LARGE, _DOUBLE, _NON_FINITE, _WORD, _OTHER = (1 << bit for bit in range(7))
-_ONE_RUN = 1 << 7
-_KINDS = _ONE_RUN - 1
-
 
 class KeySurvey:
-    """Counts the keys of `config` and `summary`, run by run. Memory grows with their number."""
+    """Counts the keys of `config` and `summary`, run by run."""
 
-    def __init__(self) -> None:
-        self._config: dict[str, int] = {}
-        self._summary: dict[str, int] = {}
+    def __init__(
+        self, config: "KeyCounts | None" = None, summary: "KeyCounts | None" = None
+    ) -> None:
+        self._config = config or KeyCounts()
+        self._summary = summary or KeyCounts()
 
     def add(self, snapshot: RunSnapshot) -> None:
         """Count the keys of a run."""
-        for found, members in (
-            (self._config, snapshot.run.config),
-            (self._summary, snapshot.run.summary_metrics),
-        ):
-            for key, value in scalars_of(members).items():
-                found[key] = (found.get(key, 0) + _ONE_RUN) | _kind_of(value)
+        self._config.add(snapshot.run.config)
+        self._summary.add(snapshot.run.summary_metrics)
+
+    def again(self) -> "KeySurvey | None":
+        """Return a survey for which all runs are needed again, None if this one is exact."""
+        if self._config.exact and self._summary.exact:
+            return None
+        return KeySurvey(self._config.again(), self._summary.again())
 
     def columns(self) -> RunColumns:
-        """Return the columns of all runs so far."""
+        """Return the columns of all runs so far, if the survey is exact."""
         return RunColumns(
-            _columns_of("config", self._config), _columns_of("summary", self._summary)
+            _columns_of("config", self._config.frequent()),
+            _columns_of("summary", self._summary.frequent()),
         )
-
-
-def scalars_of(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the texts, numbers and booleans in an object, by dotted key."""
-    found = {key: value for key, value in members.items() if type(value) in _SCALARS}
-    level = _inside("", members) if len(found) < len(members) else []
-    while level:
-        deeper = []
-        for prefix, one in level:
-            for key in sorted(one):
-                if type(one[key]) in _SCALARS:
-                    found.setdefault(f"{prefix}{key}", one[key])
-            deeper += _inside(prefix, one)
-        level = deeper
-    return found
-
-
-def _inside(prefix: str, members: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the objects among members that are entered, in order, each with its prefix."""
-    objects = ((key, one) for key, one in sorted(members.items()) if type(one) is dict)
-    return [(f"{prefix}{key}.", one) for key, one in objects if is_open(one)]
-
-
-def _kind_of(value: Any) -> int:
-    kind = type(value)
-    if kind is float:
-        return _DOUBLE
-    if kind is int:
-        if -EXACT_INTEGERS < value < EXACT_INTEGERS:
-            return _INTEGER
-        return _LARGE if -_INTEGERS_END <= value < _INTEGERS_END else _OTHER
-    if kind is bool:
-        return _BOOL
-    return _NON_FINITE if value in NON_FINITE else _WORD
 
 
 def _type_of(kinds: int) -> ColumnType:
     """Return the type that holds all values of these kinds as they are."""
-    if kinds == _BOOL:
+    if kinds == BOOL:
         return ColumnType.BOOL
-    if not kinds & ~(_INTEGER | _LARGE):
+    if not kinds & ~(INTEGER | LARGE):
         return ColumnType.INTEGER
-    if not kinds & ~(_INTEGER | _DOUBLE | _NON_FINITE):
+    if not kinds & ~(INTEGER | DOUBLE | NON_FINITE_WORD):
         return ColumnType.DOUBLE
-    if not kinds & ~(_WORD | _NON_FINITE):
+    if not kinds & ~(WORD | NON_FINITE_WORD):
         return ColumnType.TEXT
     return ColumnType.JSON
 
@@ -232,14 +205,14 @@ def _type_of(kinds: int) -> ColumnType:
 def _columns_of(part: str, found: Mapping[str, int]) -> tuple[KeyColumn, ...]:
     usable = [key for key in found if len(key) <= MOST_LETTERS and key.isprintable()]
     alike = Counter(map(_folded, usable))
-    chosen = sorted(usable, key=lambda key: (-(found[key] // _ONE_RUN), key))[:MOST_KEYS]
+    chosen = sorted(usable, key=lambda key: (-(found[key] // ONE_RUN), key))[:MOST_KEYS]
     taken = set()
     columns = []
     for key in chosen:
         name = key if alike[_folded(key)] == 1 else f"{key} ({_digest(key)})"
         if _folded(name) not in taken:
             taken.add(_folded(name))
-            column = Column(f"{part}.{name}", _type_of(found[key] & _KINDS))
+            column = Column(f"{part}.{name}", _type_of(found[key] % ONE_RUN))
             columns.append(KeyColumn(key, column))
     return tuple(sorted(columns, key=lambda one: one.column.name))
 

@@ -1,7 +1,8 @@
 """Write `runs.parquet`: the snapshots of `runs.jsonl` as columns, one line for each run.
 
 Rules
-- `runs.jsonl` is read twice: for the columns, then for their values.
+- `runs.jsonl` is read twice: for the columns, then for their values. With very many different keys
+  it is read once more for the columns.
 - The bytes of the file depend on those of `runs.jsonl` and on the version of pyarrow alone. A group
   of rows ends by its contents, and no more than a group is held in memory.
 - Columns of doubles have no statistics: by them DuckDB 2.0 skips groups with NaN.
@@ -66,13 +67,16 @@ def write_runs(runs_file: Path, path: Path) -> WrittenRuns:
     """
     with opened(runs_file) as stream:
         contents = disk.sha256_of(runs_file)
-        survey = KeySurvey()
-        for snapshot in decode_stream(stream, runs_file, SNAPSHOTS):
-            survey.add(snapshot)
+        survey: KeySurvey | None = KeySurvey()
+        while survey is not None:
+            stream.seek(0)
+            for snapshot in decode_stream(stream, runs_file, SNAPSHOTS):
+                survey.add(snapshot)
+            columns, survey = survey.columns(), survey.again()
         stream.seek(0)
         snapshots = decode_stream(stream, runs_file, SNAPSHOTS)
         with disk_refusals(path):
-            return _write(path, snapshots, survey.columns(), contents)
+            return _write(path, snapshots, columns, contents)
 
 
 def _write(

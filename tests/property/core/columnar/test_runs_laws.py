@@ -1,18 +1,20 @@
 """Laws of the columns of runs: they depend on the runs alone, and no value changes in them."""
 
 import json
+from collections import Counter
 from itertools import pairwise
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dr_wandb.core.columnar import runs
+from dr_wandb.core.columnar import key_counts, runs
+from dr_wandb.core.columnar.key_counts import scalars_of
 from dr_wandb.core.columnar.runs import (
     ColumnType,
     KeyColumn,
     KeySurvey,
     RunColumns,
-    scalars_of,
 )
 from dr_wandb.core.contract.records import RunSnapshot
 from tests.support.snapshots import any_snapshots
@@ -79,3 +81,38 @@ def test_texts_of_objects_read_back_as_they_were(snapshots: Snapshots) -> None:
         assert json.loads(row["config"]) == one.run.config
         assert json.loads(row["summary"]) == one.run.summary_metrics
         assert json.loads(row["history_keys"] or "null") == one.run.history_keys
+
+
+@given(some_snapshots, st.integers(1, 4), st.integers(0, 6), st.randoms())
+def test_keys_that_are_forgotten_are_those_of_too_few_runs(
+    snapshots: Snapshots, runs_per_key: int, most: int, random: object
+) -> None:
+    shuffled = [*snapshots]
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    with (
+        patch.object(key_counts, "RUNS_PER_KEY", runs_per_key),
+        patch.object(key_counts, "MOST_COUNTED", most),
+    ):
+        found = exact_columns_of(shuffled)
+        assert found == exact_columns_of(snapshots)
+    for part, columns in (("config", found.config), ("summary_metrics", found.summary)):
+        keys = [key for one in snapshots for key in scalars_of(getattr(one.run, part))]
+        counts = Counter(keys)
+        if len(counts) > most:
+            counts = Counter(
+                {key: n for key, n in counts.items() if n * runs_per_key >= len(snapshots)}
+            )
+        assert {one.key for one in columns} <= counts.keys()
+        alike = Counter(key.upper().casefold() for key in counts)
+        plain = {key for key in counts if alike[key.upper().casefold()] == 1 and key.isprintable()}
+        assert plain <= {one.key for one in columns}
+
+
+def exact_columns_of(snapshots: Snapshots) -> RunColumns:
+    survey: KeySurvey | None = KeySurvey()
+    columns = RunColumns()
+    while survey is not None:
+        for snapshot in snapshots:
+            survey.add(snapshot)
+        columns, survey = survey.columns(), survey.again()
+    return columns

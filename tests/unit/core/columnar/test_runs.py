@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.columnar import runs
-from dr_wandb.core.columnar.runs import KeySurvey, microseconds_of, scalars_of
+from dr_wandb.core.columnar.key_counts import scalars_of
+from dr_wandb.core.columnar.runs import KeySurvey, microseconds_of
 from tests.support.snapshots import snapshot
 
 

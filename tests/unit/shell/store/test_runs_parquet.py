@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dr_wandb import DrWandbError, RunSnapshot, RunUser
+from dr_wandb.core.columnar import key_counts
 from dr_wandb.shell.store import disk, runs_parquet
 from dr_wandb.shell.store.runs_parquet import WrittenRuns, write_runs
 from tests.support.snapshots import lines_of_snapshots, snapshot
@@ -134,6 +135,25 @@ def test_pandas_reads_the_values(path: Path) -> None:
         one.run.summary_metrics for one in RUNS
     ]
     assert [*pd.read_parquet(path, columns=["config.lr"]).columns] == ["config.lr"]
+
+
+def test_rare_keys_have_no_column_if_there_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting them took memory for each key of each run."""
+    snapshots = [
+        snapshot(f"r{number}", config={"lr": 1, f"own {number}": 2, f"half {number % 2}": 3})
+        for number in range(10)
+    ]
+    monkeypatch.setattr(key_counts, "RUNS_PER_KEY", 2)
+
+    def keys() -> list[str]:
+        names = pq.read_schema(written(tmp_path, snapshots)[0]).names
+        return [name for name in names if name.startswith("config.")]
+
+    assert len(keys()) == 13
+    monkeypatch.setattr(key_counts, "MOST_COUNTED", 5)
+    assert keys() == ["config.half 0", "config.half 1", "config.lr"]
 
 
 def test_damaged_line_is_named(tmp_path: Path) -> None:
