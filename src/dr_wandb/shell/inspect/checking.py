@@ -19,14 +19,10 @@ from dr_wandb.core.contract.export_files import (
     HISTORY_FILE,
     PARQUET_FOLDER,
     RUNS_FILE,
-    is_parquet_history,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
-from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import FIRST_OF_OURS
-from dr_wandb.core.contract.row_shape import ROW_SHAPE
-from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.accounting import check_state
 from dr_wandb.core.inspect.audit import ChangesAudit, RunsAudit, StoredRun
@@ -44,6 +40,7 @@ from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.spelling import document_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, VerifyReport
 from dr_wandb.shell.executor import SharedExecutor
+from dr_wandb.shell.inspect.known_rows import Everything, known_of, row_shape_of, rows_in, stored_in
 from dr_wandb.shell.inspect.reading import ReadFile, read_bytes, read_lines
 from dr_wandb.shell.inspect.slices import SlicedFile
 from dr_wandb.shell.progress import CountedProgress, ProgressCallback
@@ -142,11 +139,11 @@ class Checking:
         addresses += manifest.moved_from if manifest is not None else []
         runs = RunsAudit(findings, addresses, strict)
         self._read(RUNS_FILE, lambda path: read_lines(path, runs, self._verified.add))
-        run_ids = runs.runs if RUNS_FILE in self._seen else _Everything()
-        row_shape = _row_shape(manifest, state)
+        run_ids = runs.runs if RUNS_FILE in self._seen else Everything()
+        row_shape = row_shape_of(manifest, state)
         rows = {}
         for dataset in DATASETS.values():
-            selections, ends = _known_of(state, dataset.name)
+            selections, ends = known_of(state, dataset.name)
             rules = RowRules(
                 strict=strict, row_shape=row_shape, selections=selections, every=self._every
             )
@@ -175,11 +172,11 @@ class Checking:
         if manifest is None or (columns := self._columns(manifest)) is None:
             return {}
         alone = history_is_in_columns(manifest)
-        run_ids = runs if RUNS_FILE in self._seen else _Everything()
-        selections, _ = _known_of(state, HISTORY)
+        run_ids = runs if RUNS_FILE in self._seen else Everything()
+        selections, _ = known_of(state, HISTORY)
         rules = RowRules(
             strict=True,
-            row_shape=_row_shape(manifest, state),
+            row_shape=row_shape_of(manifest, state),
             selections=selections,
             every=self._every,
         )
@@ -190,7 +187,7 @@ class Checking:
         check_columns(self._findings, manifest, columns.seen, columns.found())
         if alone:
             return {HISTORY: in_order(columns.parts)}
-        lines = _stored_in(state)
+        lines = stored_in(state)
         if self._is_as_stated(manifest, HISTORY_FILE):
             lines = {run_id: part.byte_range for run_id, part in rows[HISTORY].items()}
         if lines is not None:
@@ -223,7 +220,7 @@ class Checking:
             entity=known.entity if known is not None else None,
             project=known.project if known is not None else None,
             runs=read[RUNS_FILE].lines if RUNS_FILE in read else 0,
-            rows=_rows_in(read),
+            rows=rows_in(read),
             files=dict(sorted({**self._documents, **read}.items())),
             findings=self._findings.all(),
             notes=tuple(self._findings.notes),
@@ -362,54 +359,5 @@ class Checking:
         self._findings.add(FindingKind.REFUSED, path.name, problem)
 
 
-def _rows_in(read: Mapping[str, DataFile]) -> int:
-    """Return the number of rows of history in the files that were read."""
-    if HISTORY_FILE in read:
-        return read[HISTORY_FILE].lines
-    return sum(file.lines for name, file in read.items() if is_parquet_history(name))
-
-
-def _stored_in(state: ExportState | None) -> dict[str, ByteRange] | None:
-    """Return the lines of each run as the state records them, None without a state."""
-    if state is None:
-        return None
-    parts = ((run_id, run.part(HISTORY).stored) for run_id, run in state.runs.items())
-    return {run_id: stored for run_id, stored in parts if stored is not None}
-
-
 def _load_manifest(path: Path) -> ExportManifest | None:
     return load_document(path, ExportManifest)
-
-
-def _row_shape(manifest: ExportManifest | None, state: ExportState | None) -> int:
-    """Return the version of the shape that rows must have: an earlier one is not damage."""
-    if state is not None:
-        return state.row_shape
-    return 1 if manifest is not None and manifest.schema_version <= FIRST_OF_OURS else ROW_SHAPE
-
-
-def _known_of(
-    state: ExportState | None, dataset: str
-) -> tuple[dict[str, HistorySelection], list[int]]:
-    """Return the selection under which each run was read, if not everything, and the ends of runs.
-
-    The ends are offsets in the data file, in ascending order.
-    """
-    selections: dict[str, HistorySelection] = {}
-    same: dict[HistorySelection, HistorySelection] = {EVERYTHING: EVERYTHING}
-    ends = []
-    for run_id, run in state.runs.items() if state is not None else ():
-        part = run.part(dataset)
-        if part.stored is not None:
-            ends.append(part.stored.end)
-        if part.rows is not None and part.rows.selection != EVERYTHING:
-            selection = part.rows.selection
-            selections[run_id] = same.setdefault(selection, selection)
-    return selections, sorted(ends)
-
-
-class _Everything:
-    """Contains everything: if the runs are not known, no row counts as without its run."""
-
-    def __contains__(self, _: object) -> bool:
-        return True

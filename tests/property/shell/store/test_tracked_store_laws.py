@@ -244,9 +244,7 @@ def test_status_is_the_same_of_the_runs_that_are_read_for_it(
 ) -> None:
     """An export without history has no rows of a run either."""
     if mode == ExportMode.METADATA:
-        syncs = [
-            {run_id: replace(run, parts={}) for run_id, run in runs.items()} for runs in syncs
-        ]
+        syncs = [{run_id: replace(run, parts={}) for run_id, run in runs.items()} for runs in syncs]
     with stored(syncs) as runs:
         state = state_of(dict(runs.items()))
         manifest = some_manifest(state, mode)
