@@ -132,6 +132,7 @@ class Scenario:
 
 
 BOTH = {"formats": ("jsonl", "parquet")}
+ALONE = {"formats": ("parquet",)}
 
 SCENARIOS = {
     "first export": Scenario((), only_the_clock, {"include_metadata": True}),
@@ -158,6 +159,12 @@ SCENARIOS = {
     "growth in Parquet": Scenario((BOTH,), log_on, most_cells=20),
     "Parquet beside lines": Scenario(({},), log_on, BOTH, most_cells=20),
     "Parquet dropped": Scenario((BOTH,), log_on, {"drop_formats": ("parquet",)}, most_cells=20),
+    "first export to Parquet alone": Scenario((), only_the_clock, ALONE, most_cells=20),
+    "growth in Parquet alone": Scenario((ALONE,), log_on, most_cells=20),
+    "lines beside Parquet": Scenario((ALONE,), log_on, BOTH, most_cells=20),
+    "Parquet instead of lines": Scenario(
+        ({},), log_on, {**ALONE, "drop_formats": ("jsonl",)}, most_cells=20
+    ),
     "gone upstream in Parquet": Scenario((BOTH,), delete_one, {"prune": True}, most_cells=20),
     "continued from 3.0.3": Scenario(
         (), only_the_clock, {}, make=project_of_3_0_3, fixture=EXPORT_OF_3_0_3

@@ -54,8 +54,9 @@ class Requested(Record, frozen=True, kw_only=True):
 class ExportManifest(Record, frozen=True, kw_only=True):
     """What one named export holds.
 
-    `mode` is "history" once there is a history file. `history_count` and the selection describe
-    that file; a later metadata sync leaves them as they are. Paths are relative to the export.
+    `mode` is "history" once there is a history, in any format. `history_count` and the selection
+    describe it; a later metadata sync leaves them as they are. `history_path` is its file of lines,
+    None if it is in Parquet alone. Paths are relative to the export.
     `scope` is that of the last sync. `short_runs` are those whose source lists more lines than it
     gave rows, with the difference: still waited for, or accepted as short. `missing_runs` are gone
     upstream and `out_of_scope_runs` have left the scope, each with the time of the sync that first

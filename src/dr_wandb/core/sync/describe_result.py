@@ -16,7 +16,7 @@ def describe_result(summary: ExportSummary, seconds: float) -> tuple[str, ...]:
 
 def _describe(summary: ExportSummary, seconds: float) -> Iterator[str]:
     holds = [_number(summary.run_count, "run")]
-    if summary.history_path is not None:
+    if summary.history_path is not None or summary.history_count:
         holds.append(_number(summary.history_count, "row"))
     holds.append(size_in_words(summary.bytes))
     yield (

@@ -8,7 +8,7 @@ Rules
 from collections.abc import Iterator
 
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.export_files import JSONL, PARQUET
+from dr_wandb.core.contract.export_files import JSONL
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.sync.manifest import requested_before
@@ -40,10 +40,7 @@ def format_problems(request: ExportRequest, manifest: ExportManifest | None) -> 
         if named:
             yield f"{named[0]} needs --mode history: {request.name} has no history"
         return
-    after = formats_after(request, manifest)
-    if after == {PARQUET}:
-        yield "--format parquet needs --format jsonl beside it"
-    if not after:
+    if not formats_after(request, manifest):
         yield (
             f"--drop-format {request.drop_formats[-1]} would leave {request.name} without its "
             "history: give another --format beside it"

@@ -21,16 +21,16 @@ from dr_wandb.core.sync.verdict import Judged
 class ExportSummary(Record, frozen=True, kw_only=True):
     """What one sync did. The fields up to `exported_at` are those of 3.0.3, with its full paths.
 
-    `history_path` is None if the export has no history. `missing_count` runs are gone upstream and
-    kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer followed once
-    they have ended. `rows_added` is the number of rows added to the history file, not counting runs
-    that lost rows. `rows_removed` held rows were dropped or lost values, because the selection is
-    narrower than before. `requests` were sent to the W&B server; downloads of exported files are
-    not counted. `bytes` is the size of the data files. `unlisted_count` is the number of runs that
-    W&B counts but did not list. `short` runs brought fewer rows than are listed, `waiting` ones did
-    not bring all held rows. Of `unread` runs a part could not be read; the rest is exported.
-    `refused` are the runs whose history W&B refuses to give, `refusal` is why. The metadata file of
-    `metadata_failures` did not come; a held one stays, and the rest is exported.
+    `history_path` is None if the export has no `history.jsonl`. `missing_count` runs are gone
+    upstream and kept, `pruned_count` were dropped, `out_of_scope_count` are kept but no longer
+    followed once they have ended. `rows_added` is the number of rows added to the history, not
+    counting runs that lost rows. `rows_removed` held rows were dropped or lost values, because the
+    selection is narrower than before. `requests` were sent to the W&B server; downloads of exported
+    files are not counted. `bytes` is the size of the data files. `unlisted_count` is the number of
+    runs that W&B counts but did not list. `short` runs brought fewer rows than are listed,
+    `waiting` ones did not bring all held rows. Of `unread` runs a part could not be read; the rest
+    is exported. `refused` are the runs whose history W&B refuses to give, `refusal` is why. The
+    metadata file of `metadata_failures` did not come; a held one stays, and the rest is exported.
     """
 
     name: str

@@ -176,6 +176,15 @@ def rows_of_part(path: Path) -> range:
     return range(min(one.min for one in found), max(one.max for one in found) + 1)
 
 
+def last_step_of(path: Path) -> int | None:
+    """Return the highest step of a file, from its statistics; None if they do not say it."""
+    metadata = pq.read_metadata(path)
+    found = [metadata.row_group(at).column(2).statistics for at in range(metadata.num_row_groups)]
+    if any(one is None or not one.has_min_max or one.null_count for one in found):
+        return None
+    return max((int(one.max) for one in found), default=None)
+
+
 def read_runs(path: Path) -> Iterator[tuple[str, CellBatch]]:
     """Read the runs of a file, each as a whole: a file has at most a part of a run."""
     for run_id, pieces in groupby(_by_run(read_cells(path)), key=itemgetter(0)):

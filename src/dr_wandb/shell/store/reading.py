@@ -14,18 +14,26 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.export_files import CHANGES_FILE, HISTORY_FILE, RUNS_FILE
+from dr_wandb.core.contract.export_files import (
+    CHANGES_FILE,
+    HISTORY_FILE,
+    JSONL,
+    PARQUET,
+    RUNS_FILE,
+)
 from dr_wandb.core.contract.known_runs import SNAPSHOTS
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.part import ByteRange, part_with_rows
 from dr_wandb.core.contract.records import FIRST_OF_OURS, WITHOUT_PARQUET, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
+from dr_wandb.core.sync.formats import formats_before
 from dr_wandb.shell.store.byte_ranges import fill
 from dr_wandb.shell.store.checked_files import digest_of
 from dr_wandb.shell.store.documents import check_identity, read_state
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file
+from dr_wandb.shell.store.parquet_lines import ParquetLines, parquet_lines
 from dr_wandb.shell.store.rebuilding import rebuild_rows, rebuild_snapshots
 from dr_wandb.shell.store.state_files import LostStore, ReadState
 from dr_wandb.shell.store.tracked_store import TrackedRuns
@@ -36,7 +44,8 @@ class StoredExport(Record, frozen=True, kw_only=True):
 
     The byte ranges in `state` point into `runs_path` and, by dataset, into `row_paths`: the visible
     files, or copies of them in our form in the staging folder (`copied`). `old_rows` are the runs
-    whose history has rows of an earlier shape.
+    whose history has rows of an earlier shape. `in_parquet`: the history is not in its file of
+    lines, but in these Parquet files; its byte ranges are as if it were.
     """
 
     manifest: ExportManifest | None
@@ -44,6 +53,7 @@ class StoredExport(Record, frozen=True, kw_only=True):
     runs_path: Path
     row_paths: Mapping[str, Path]
     copied: bool = False
+    in_parquet: ParquetLines | None = None
     old_rows: frozenset[str] = frozenset()
     notices: tuple[str, ...] = ()
 
@@ -73,12 +83,14 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     state = replace(read.state, name=store.name, schema_version=WITHOUT_PARQUET)
     if read.lost:
         return _read_lost(store, staging, manifest, state, read.lost)
-    if _as_recorded(store, state):
+    in_parquet = _in_parquet(store, manifest, state)
+    if _as_recorded(store, state, in_parquet):
         return StoredExport(
             manifest=manifest,
             state=state,
             runs_path=store.runs_path,
             row_paths=store.row_paths,
+            in_parquet=in_parquet,
         )
     return _rebuild(store, staging, manifest, state)
 
@@ -115,8 +127,20 @@ def _read_lost(
     return replace(found, state=replace(found.state, runs=marked), notices=(notice,))
 
 
-def _as_recorded(store: ExportStore, state: ExportState) -> bool:
+def _in_parquet(
+    store: ExportStore, manifest: ExportManifest | None, state: ExportState
+) -> ParquetLines | None:
+    """Return the Parquet files of the history if its lines are not held, or are missing."""
+    formats = formats_before(manifest)
+    if PARQUET not in formats or (JSONL in formats and store.history_path.exists()):
+        return None
+    return parquet_lines(store.export_dir, manifest, state.runs)
+
+
+def _as_recorded(store: ExportStore, state: ExportState, in_parquet: ParquetLines | None) -> bool:
     """Say whether the data files match the state: their digests, and byte ranges without gaps."""
+    if in_parquet is not None and in_parquet.find_lost():
+        return False
     runs = state.runs
     named = runs.changed if isinstance(runs, TrackedRuns) else runs
     if any(run_id != tracking.run_id for run_id, tracking in named.items()):
@@ -124,6 +148,7 @@ def _as_recorded(store: ExportStore, state: ExportState) -> bool:
     return all(
         digest_of(path) == state.files.get(path.name, "") and fill(_size_of(path), file, runs)
         for file, path in {SNAPSHOTS: store.runs_path, **store.row_paths}.items()
+        if file != HISTORY or in_parquet is None
     )
 
 
@@ -138,10 +163,14 @@ def _rebuild(
     earlier = manifest.moved_from if manifest is not None else ()
     runs = rebuild_snapshots(store.runs_path, state, earlier, staging / "stored-runs.jsonl")
     row_paths = {dataset: staging / f"stored-{path.name}" for dataset, path in paths.items()}
+    in_parquet = _in_parquet(store, manifest, replace(state, runs=runs))
     rows = {
         dataset: rebuild_rows(path, dataset, state, row_paths[dataset])
         for dataset, path in paths.items()
+        if dataset != HISTORY or in_parquet is None
     }
+    if in_parquet is not None:
+        rows[HISTORY] = in_parquet.write_all(row_paths[HISTORY])
     tracked = {
         run_id: _with_rows(
             runs.get(run_id) or RunTracking(run_id=run_id),

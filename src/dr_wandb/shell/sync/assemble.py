@@ -16,9 +16,15 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import ChangedRun
 from dr_wandb.core.contract.codec import decode_snapshot, encode_line, encode_snapshot
-from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import RUNS_FILE
-from dr_wandb.core.contract.known_runs import SNAPSHOTS, ChangedRuns, changes_since, total
+from dr_wandb.core.contract.known_runs import (
+    SNAPSHOTS,
+    ChangedRuns,
+    changes_since,
+    offsets_in,
+    total,
+)
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, RunSnapshot, snapshot_order
@@ -48,13 +54,15 @@ class Assembled(Record, frozen=True, kw_only=True):
     """The data files of the export after a sync, by name, and the tracking that goes with them.
 
     `runs` has the byte ranges of each run, `changes` the tracking that differs from before.
-    `changed` are the fields in which snapshots differ from the stored ones.
+    `changed` are the fields in which snapshots differ from the stored ones. `history` are the byte
+    ranges in the staged file of the history, if that has only the runs that changed.
     """
 
     runs: Mapping[str, RunTracking]
     changes: ChangedRuns
     files: dict[str, DataFile]
     changed: dict[str, ChangedRun]
+    history: Mapping[str, ByteRange] = {}
 
 
 class Assembler:
@@ -118,10 +126,20 @@ class Assembler:
                         run_id: _stored_at(_reshaped(tracking, file), dataset, byte_ranges[run_id])
                         for run_id, tracking in tracked.items()
                     }
+                    if file.changes_only:
+                        tracked = _with_offsets(tracked, dataset)
+                        del files[name]
                 elif file.old is not None:
                     files[name] = self._unchanged(name, dataset)
         changes = changes_since(after.before, tracked)
-        return Assembled(runs=tracked, changes=changes, files=files, changed=self._changed)
+        rows = self._row_files[HISTORY]
+        return Assembled(
+            runs=tracked,
+            changes=changes,
+            files=files,
+            changed=self._changed,
+            history=rows.written if rows.changes_only else {},
+        )
 
     def _need(self, new_bytes: int) -> SpaceNeed:
         """Say what is needed if the disk is full: the fetched rows stay."""
@@ -153,7 +171,9 @@ class Assembler:
         tracked: ChangedRuns,
         fetched: Mapping[str, Fetched],
     ) -> bool:
-        dataset, is_new = file.dataset, file.old is None
+        dataset, is_new = file.dataset, file.is_new
+        if file.is_missing:
+            return True
         asked = dataset in self._request.datasets
         if self._stored.copied:
             return not is_new or asked
@@ -262,6 +282,18 @@ def _reshaped(tracking: RunTracking, file: DatasetFile) -> RunTracking:
 
 def _stored_at(tracking: RunTracking, dataset: str, byte_range: ByteRange | None) -> RunTracking:
     return with_part(tracking, dataset, replace(tracking.part(dataset), stored=byte_range))
+
+
+def _with_offsets(runs: Mapping[str, RunTracking], dataset: str) -> dict[str, RunTracking]:
+    """Return runs with the offsets that their rows would have in one file."""
+    held = {run_id: run.part(dataset).stored for run_id, run in runs.items()}
+    lengths = [(run_id, None, at.length) for run_id, at in held.items() if at is not None]
+    offsets = offsets_in(dataset, lengths)
+    return {
+        run_id: run if at is None else _stored_at(run, dataset, replace(at, offset=offsets[run_id]))
+        for run_id, at in held.items()
+        for run in (runs[run_id],)
+    }
 
 
 def _open(stack: ExitStack, path: Path) -> IO[bytes] | None:

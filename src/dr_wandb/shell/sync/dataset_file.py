@@ -8,7 +8,7 @@ Rules
 
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 AMPLE_BYTES = 1 << 30
 """The space that must be free beyond the known need, to write before all runs are decided."""
+
+
+HELD_FILE = "held.lines"
+"""Stored lines of one run that come from Parquet."""
 
 
 class _Rows(NamedTuple):
@@ -71,18 +75,23 @@ class DatasetFile:
     """The new file of one dataset in the staging folder. Used as a context manager.
 
     `reshaped` describes the rows of runs that were rewritten from an earlier shape, by run id.
+    changes_only: runs that did not change are not written, for an export without such a file.
+    `written` are the byte ranges of those that are, by run id.
     """
 
-    def __init__(self, dataset: str, stored: StoredExport, folder: Path) -> None:
+    def __init__(
+        self, dataset: str, stored: StoredExport, folder: Path, *, changes_only: bool = False
+    ) -> None:
         self.dataset = dataset
+        self.changes_only = changes_only
+        self.written: dict[str, ByteRange] = {}
+        self._in_parquet = stored.in_parquet if dataset == HISTORY else None
         self._path = folder / DATASETS[dataset].file
         self._stack = ExitStack()
-        try:
-            self.old: IO[bytes] | None = self._stack.enter_context(
-                stored.row_paths[dataset].open("rb")
-            )
-        except FileNotFoundError:
-            self.old = None
+        self.old: IO[bytes] | None = None
+        if self._in_parquet is None:
+            with suppress(FileNotFoundError):
+                self.old = self._stack.enter_context(stored.row_paths[dataset].open("rb"))
         self._writer: LineWriter | None = None
         self._order: list[str] = []
         self._decided: dict[str, _Rows] = {}
@@ -104,6 +113,16 @@ class DatasetFile:
         trace: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+    @property
+    def is_new(self) -> bool:
+        """Say whether the export has no rows of this dataset, in any format."""
+        return self.old is None and self._in_parquet is None
+
+    @property
+    def is_missing(self) -> bool:
+        """Say whether the file is to be made of Parquet files."""
+        return self._in_parquet is not None and not self.changes_only
 
     @property
     def has_old_rows(self) -> bool:
@@ -174,7 +193,15 @@ class DatasetFile:
     def _write(self, writer: LineWriter, run_id: str, rows: _Rows) -> ByteRange | None:
         if rows.segment is not None:
             byte_range = self._write_fetched(writer, run_id, rows, rows.segment)
-        elif rows.stored is None or self.old is None:
+            self.written[run_id] = byte_range
+        elif rows.stored is None or self.is_new:
+            return None
+        elif self.changes_only:
+            return rows.stored
+        elif self._in_parquet is not None:
+            byte_range = writer.write(self._in_parquet.lines_of(run_id))
+            self._in_parquet.require_same(run_id, rows.stored, byte_range.digest)
+        elif self.old is None:
             return None
         elif run_id in self._old_rows:
             byte_range = self._reshape(writer, run_id, self.old, rows.stored)
@@ -201,14 +228,40 @@ class DatasetFile:
 
         Of all these, only the last `max_records` are kept.
         """
-        old, stored, last = self.old, rows.stored, rows.most
-        if stored is None or old is None or rows.keep == Keep.RECEIVED:
+        last = rows.most
+        if rows.stored is None or self.is_new or rows.keep == Keep.RECEIVED:
             if last is None or segment.rows <= last:
                 with Path(segment.path).open("rb") as stream:
                     return writer.copy(stream, segment.byte_range)
             return writer.write(islice(segment.lines(), segment.rows - last, None))
         if rows.keep == Keep.BOTH:
-            return self._write_both(writer, run_id, stored, segment, last)
+            return self._write_both(writer, run_id, rows.stored, segment, last)
+        with self._held(run_id, rows.stored) as (old, stored):
+            return self._write_tail(writer, rows, segment, old, stored)
+
+    @contextmanager
+    def _held(self, run_id: str, stored: ByteRange) -> Iterator[tuple[IO[bytes], ByteRange]]:
+        """Yield a file with the stored lines of a run, and their byte range in it."""
+        if self._in_parquet is None:
+            assert self.old is not None
+            yield self.old, stored
+            return
+        path = self._path.parent / HELD_FILE
+        stored = self._in_parquet.write_run(run_id, stored, path)
+        with path.open("rb") as stream:
+            yield stream, stored
+        disk.remove(path)
+
+    def _write_tail(
+        self,
+        writer: LineWriter,
+        rows: _Rows,
+        segment: Segment,
+        old: IO[bytes],
+        stored: ByteRange,
+    ) -> ByteRange:
+        """Write the stored rows below and outside of a tail, and the fetched ones."""
+        last = rows.most
         assert rows.fetched is not None
         start = rows.fetched.window.low
         offset, length = stored.offset, stored.length

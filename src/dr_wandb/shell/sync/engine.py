@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.export_files import JSONL
 from dr_wandb.core.contract.failures import DrWandbError, Failure
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_time
@@ -23,7 +24,7 @@ from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.describe import describe_accepted, describe_run
 from dr_wandb.core.sync.estimate import OPENING
-from dr_wandb.core.sync.formats import format_problems
+from dr_wandb.core.sync.formats import format_problems, formats_after
 from dr_wandb.core.sync.left_behind import describe_history_left_behind
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import check_host, requested_before
@@ -170,7 +171,7 @@ class ExportEngine:
                 _require_formats(self.request, stored.manifest)
                 request = as_if_allowed(self.request, stored.manifest)
                 rows = {
-                    dataset: files.enter_context(DatasetFile(dataset, stored, scratch))
+                    dataset: files.enter_context(self._rows_file(dataset, stored, scratch))
                     for dataset in DATASETS
                 }
                 early = self._early_rows(stored, scratch)
@@ -251,6 +252,11 @@ class ExportEngine:
         assert since is not None
         note = SyncNote(entity=self.request.entity, project=self.request.project, since=since)
         write_note(scratch, note)
+
+    def _rows_file(self, dataset: str, stored: StoredExport, scratch: Path) -> DatasetFile:
+        lines_stay = JSONL in formats_after(self.request, stored.manifest)
+        changes_only = dataset == HISTORY and stored.in_parquet is not None and not lines_stay
+        return DatasetFile(dataset, stored, scratch, changes_only=changes_only)
 
     def _early_rows(self, stored: StoredExport, scratch: Path) -> EarlyRows | None:
         """Return the folder for rows that are written before the sync is planned, None for none.

@@ -1,6 +1,6 @@
 """The end of a sync: describe the new data files, and put them in place."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
+    JSONL,
     MANIFEST_FILE,
     PARQUET,
     STORE_FILE,
 )
+from dr_wandb.core.contract.known_runs import total
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest
@@ -59,16 +61,16 @@ def finish(
     """
     changes = changes_between(assembled.changes, assembled.changed, exported_at)
     log = append_changes(store, stored, changes, scratch)
-    files = {**assembled.files, **({} if log is None else {CHANGES_FILE: log})}
     formats = formats_after(request, stored.manifest)
     columns = _bring_columns(store, stored, assembled, scratch, formats)
-    history = assembled.files.get(HISTORY_FILE)
+    data = _files_that_stay(assembled.files, formats)
+    files = {**data, **({} if log is None else {CHANGES_FILE: log})}
     state = advance_state(
         request,
         stored.state,
         assembled.changes,
         exported_at=exported_at,
-        files={name: file.sha256 for name, file in assembled.files.items()},
+        files={name: file.sha256 for name, file in data.items()},
         changes_length=0 if log is None else log.bytes,
         listing_mark=listing_mark,
     )
@@ -78,7 +80,7 @@ def finish(
         assembled.changes,
         {**files, **columns.files},
         formats=formats,
-        history_rows=None if history is None else history.lines,
+        history_rows=_history_rows(assembled, formats),
         exported_at=exported_at,
         source=source,
         host=host,
@@ -92,11 +94,27 @@ def finish(
     if manifest != stored.manifest:
         staged[MANIFEST_FILE] = stage_document(folder, MANIFEST_FILE, encode_document(manifest))
     of_state, store_sha256 = stage_state(folder, state, assembled.runs)
-    commit(folder, staged | of_state, columns.gone)
+    lines_go = JSONL in formats_before(stored.manifest) - formats
+    commit(folder, staged | of_state, columns.gone | ({HISTORY_FILE} if lines_go else set()))
     with suppress(OSError):  # all is in place; this only saves the next sync a read
         looks = {name: file.sha256 for name, file in columns.files.items()}
         remember_look(folder, {**state.files, **looks, STORE_FILE: store_sha256})
     return Finished(manifest=manifest, changes=changes)
+
+
+def _files_that_stay(
+    files: Mapping[str, DataFile], formats: Collection[str]
+) -> dict[str, DataFile]:
+    """Return the files of lines that the export has: Parquet may be made of a file that goes."""
+    return {name: file for name, file in files.items() if name != HISTORY_FILE or JSONL in formats}
+
+
+def _history_rows(assembled: Assembled, formats: Collection[str]) -> int | None:
+    """Return how many rows of history there are in any format, None if there is no history."""
+    in_parquet_alone = bool(formats) and JSONL not in formats
+    if not in_parquet_alone and HISTORY_FILE not in assembled.files:
+        return None
+    return total(assembled.changes, HISTORY).rows
 
 
 def _bring_columns(
@@ -117,7 +135,7 @@ def _bring_columns(
     if not lines.exists():
         lines = stored.row_paths[HISTORY]
     files = {} if stored.manifest is None else stored.manifest.files
-    columns = ParquetHistory(folder, files, lines, scratch)
+    columns = ParquetHistory(folder, files, lines, scratch, at=assembled.history)
     unknown = PARQUET not in before or stored.copied
     return columns.write(assembled.changes, assembled.runs, everything=unknown)
 

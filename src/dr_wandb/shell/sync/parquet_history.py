@@ -78,12 +78,20 @@ class ParquetHistory:
     """Writes the Parquet files of an export into the staging folder.
 
     before: the files that the manifest names, by their paths; other than Parquet files of the
-    history are passed over. lines: the file with the lines of the runs that changed.
+    history are passed over. lines: the file with the lines of the runs that changed. at: their byte
+    ranges in it, if they are not those of the tracking.
     """
 
     def __init__(
-        self, folder: Path, before: Mapping[str, DataFile], lines: Path, staging: Path
+        self,
+        folder: Path,
+        before: Mapping[str, DataFile],
+        lines: Path,
+        staging: Path,
+        *,
+        at: Mapping[str, ByteRange] | None = None,
     ) -> None:
+        self._at = at or {}
         self._folder = folder
         self._before = {name: file for name, file in before.items() if is_parquet_history(name)}
         self._lost = find_changed(
@@ -119,11 +127,12 @@ class ParquetHistory:
                     packs.setdefault(rows.pack, set()).add(run_id)
         if not everything:
             looked_at = (*now.values(), *(was.get(run_id) for run_id in now))
+            lost = {_first_part(name) for name in self._lost}
             own = {rows.first_part for rows in looked_at if rows is not None}
             self._files = {
                 name: file
                 for name, file in self._before.items()
-                if name not in packs and name not in self._lost and _first_part(name) not in own
+                if name not in packs and _first_part(name) not in own | lost
             }
         members = _members(runs, packs) if packs else {}
         for pack, run_ids in sorted(packs.items()):
@@ -200,7 +209,8 @@ class ParquetHistory:
 
     def _write_parts(self, stream: IO[bytes], rows: _Rows) -> CellBatch | None:
         """Write the own files of a run; return its cells if it has none because it is small."""
-        lines = disk.read_lines(stream, rows.stored.offset, rows.stored.length)
+        byte_range = self._at.get(rows.run_id, rows.stored)
+        lines = disk.read_lines(stream, byte_range.offset, byte_range.length)
         batches = cells_of_lines(chunk for chunk, _ in disk.gathered(lines))
         for name, part in files_of_run(rows.run_id, rows.created_at, batches):
             path = _path_of(name)

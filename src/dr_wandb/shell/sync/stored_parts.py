@@ -25,6 +25,7 @@ class StoredParts:
 
     def __init__(self, stored: StoredExport, folder: Path) -> None:
         self._paths = stored.row_paths
+        self._in_parquet = stored.in_parquet
         self._old_rows = stored.old_rows
         self._folder = folder
 
@@ -84,6 +85,10 @@ class StoredParts:
         self, dataset: str, run_id: str, byte_range: ByteRange, start: int | None = None
     ) -> Iterator[Iterator[bytes]]:
         """Yield an iterator of one run's lines in the present shape, from a step on."""
+        if dataset == HISTORY and self._in_parquet is not None:
+            with closing(self._in_parquet.lines_of(run_id, start)) as held:
+                yield held if start is None else _from_step(held, start)
+            return
         with self._paths[dataset].open("rb") as stream:
             if dataset == HISTORY and run_id in self._old_rows:
                 segment = reshape_rows(run_id, stream, byte_range, self._folder)

@@ -18,7 +18,8 @@ from tests.support.memory_source import MemorySource
 from tests.support.parquet_exports import lines_in, small_files
 from tests.support.syncing import NAME, select
 
-BOTH = {"formats": ("jsonl", "parquet")}
+BOTH: dict[str, Any] = {"formats": ("jsonl", "parquet")}
+ALONE: dict[str, Any] = {"formats": ("parquet",)}
 IDS = ("b", "e", "d", "k")
 """Of these, "b" and "e" are in one pack."""
 
@@ -174,3 +175,45 @@ def test_parquet_files_of_a_sequence_of_syncs_are_those_of_a_fresh_export(
             if syncing.data_of(data_root / NAME) == syncing.data_of(fresh):
                 event("converged")
                 assert parquet_in(data_root / NAME) == parquet_in(fresh)
+
+
+@given(st.lists(st.tuples(st.lists(steps, max_size=4), requests), min_size=1, max_size=4))
+def test_export_without_lines_is_synced_as_one_with_them(
+    syncs: list[tuple[list[Step], dict[str, Any]]],
+) -> None:
+    """The same is asked, and the same files are written, except for the lines themselves."""
+    with TemporaryDirectory() as folder, small_files(), syncing.without_fsync():
+        roots, source = (Path(folder, "alone"), Path(folder, "both")), MemorySource()
+        for run_id in IDS[:3]:
+            source.add_run(run_id)
+            log(run_id, 4)(source)
+        first: list[tuple[list[Step], dict[str, Any]]] = [([], {})]
+        for happens, request in (*first, *syncs):
+            if "drop_formats" in request:
+                continue
+            for step in happens:
+                step(source)
+            done, files, asked = [], [], []
+            for root, formats in zip(roots, (ALONE, BOTH), strict=True):
+                again = syncing.twin(source)
+                done.append(sync(again, root, {**formats, **request}))
+                asked.append(sorted(map(repr, again.asked)))
+                files.append(syncing.visible(root / NAME))
+            assert done[0] == done[1]
+            assert asked[0] == asked[1]
+            alone, both = files
+            lines = both.pop("history.jsonl")
+            assert lines_in(roots[0] / NAME) == lines
+            assert alone.keys() == both.keys()
+            differ = {name for name, content in alone.items() if content != both[name]}
+            assert differ <= {"manifest.json", "state.json"}
+        syncing.sync(syncing.twin(source), roots[0], mode="metadata", formats=("jsonl",))
+        syncing.sync(syncing.twin(source), roots[1], mode="metadata")
+        alone, both = (syncing.visible(root / NAME) for root in roots)
+        assert alone.keys() == both.keys()
+        differ = {name for name, content in alone.items() if content != both[name]}
+        assert differ <= {"manifest.json", "state.json"}
+        manifests = [load_manifest(NAME, root) for root in roots]
+        assert manifests[0] is not None
+        assert manifests[1] is not None
+        assert manifests[0].files == manifests[1].files

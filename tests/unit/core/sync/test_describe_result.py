@@ -57,6 +57,11 @@ def test_command_to_go_on_names_another_data_root() -> None:
     )
 
 
+def test_rows_that_are_held_as_parquet_alone_are_counted_too() -> None:
+    later = summary(run_count=2, history_count=7, history_path=None)
+    assert describe_result(later, 1)[0].startswith("demo holds 2 runs, 7 rows, 1.5 MB of ")
+
+
 def test_each_kind_of_run_is_counted() -> None:
     later = summary(
         run_count=9,

@@ -244,3 +244,126 @@ def test_repeated_sync_keeps_the_formats(source: MemorySource, tmp_path: Path) -
     source.log("b", {"loss": 0.25})
     syncing.export(source, again, now=source.now)
     check(tmp_path)
+
+
+# --- Parquet alone
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> MemorySource:
+    source = project()
+    syncing.sync(source, tmp_path, formats=("parquet",))
+    source.advance(600)
+    return source
+
+
+def test_export_in_parquet_alone_has_no_file_of_lines(alone: MemorySource, tmp_path: Path) -> None:
+    source = alone
+    manifest = load_manifest(NAME, tmp_path)
+    assert manifest is not None
+    assert (manifest.mode, manifest.history_path, manifest.history_count) == ("history", None, 46)
+    assert manifest.schema_version == FIRST_WITH_PARQUET
+    assert manifest.requested is not None
+    assert manifest.requested.datasets["history"].formats == ["parquet"]
+    assert not (tmp_path / NAME / "history.jsonl").exists()
+    with syncing.fresh_export(source) as fresh:
+        assert lines_in(tmp_path / NAME) == (fresh / "history.jsonl").read_bytes()
+
+
+def test_growth_of_parquet_alone_writes_the_files_of_that_run(
+    alone: MemorySource, tmp_path: Path
+) -> None:
+    source = alone
+    before = inodes(tmp_path)
+    source.log("b", {"loss": 0.25})
+    source.log("long", {"loss": 0.25})
+    again = syncing.twin(source)
+    syncing.sync(again, tmp_path)
+    last = max(name for name in before if "-run-" in name)
+    assert written(before, inodes(tmp_path)) == {"2026-01-3.parquet", last}
+    windows = {call[1]: call[2].start for call in again.asked if call[0] == "read_history"}
+    assert windows == {"b": None, "long": 41}
+    with syncing.fresh_export(source) as fresh:
+        assert lines_in(tmp_path / NAME) == (fresh / "history.jsonl").read_bytes()
+
+
+def test_lines_can_be_had_back_from_parquet_alone(alone: MemorySource, tmp_path: Path) -> None:
+    again = syncing.twin(alone)
+    syncing.sync(again, tmp_path, mode="metadata", formats=("jsonl",))
+    assert not again.count_asked("read_history")
+    check(tmp_path)
+    syncing.sync(again, tmp_path, mode="metadata", drop_formats=("jsonl",))
+    assert not (tmp_path / NAME / "history.jsonl").exists()
+    with syncing.fresh_export(alone) as fresh:
+        assert lines_in(tmp_path / NAME) == (fresh / "history.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["2026-01-3.parquet", "own"])
+@pytest.mark.parametrize("damage", [b"PAR1", None])
+def test_runs_of_a_lost_file_of_parquet_alone_are_read_again(
+    damage: bytes | None, name: str, alone: MemorySource, tmp_path: Path
+) -> None:
+    folder = tmp_path / NAME / PARQUET_HISTORY
+    before = syncing.visible(tmp_path / NAME)
+    own = sorted(one for one in inodes(tmp_path) if "-run-" in one)
+    path = folder / (own[1] if name == "own" else name)
+    path.unlink() if damage is None else path.write_bytes(damage)
+    again = syncing.twin(alone)
+    summary = syncing.sync(again, tmp_path)
+    assert summary.complete
+    read = {call[1] for call in again.asked if call[0] == "read_history"}
+    assert read == ({"long"} if name == "own" else {"b", "e"})
+    after = syncing.visible(tmp_path / NAME)
+    same = {file for file in before if after[file] == before[file]}
+    assert before.keys() - same <= {"state.json", "manifest.json", "changes.jsonl"}
+
+
+def test_lost_file_with_a_run_that_is_gone_upstream_stops_the_sync(
+    alone: MemorySource, tmp_path: Path
+) -> None:
+    """Its rows would be gone for good; a copy may have them."""
+    alone.delete("b")
+    syncing.sync(alone, tmp_path)
+    path = tmp_path / NAME / PARQUET_HISTORY / "2026-01-3.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(DrWandbError, match="restore the file from a copy") as caught:
+        syncing.sync(alone, tmp_path)
+    assert caught.value.exit_code == 6
+    path.write_bytes(content)
+    assert syncing.sync(alone, tmp_path).complete
+
+
+@pytest.mark.parametrize("lost", [["state.json"], [".tracked.sqlite", ".tracked.json"]])
+def test_state_of_parquet_alone_is_rebuilt(
+    lost: list[str], alone: MemorySource, tmp_path: Path
+) -> None:
+    before = syncing.visible(tmp_path / NAME)
+    for name in lost:
+        (tmp_path / NAME / name).unlink()
+    syncing.sync(alone, tmp_path, mode="metadata")
+    after = syncing.visible(tmp_path / NAME)
+    assert {**after, "state.json": b""} == {**before, "state.json": b""}
+
+
+def test_lines_that_are_missing_beside_parquet_are_made_again(
+    source: MemorySource, tmp_path: Path
+) -> None:
+    """They were read from W&B again, though the export has them."""
+    before = data_in(tmp_path)
+    (tmp_path / NAME / "history.jsonl").unlink()
+    again = syncing.twin(source)
+    syncing.sync(again, tmp_path, mode="metadata")
+    assert data_in(tmp_path) == before
+
+
+def test_file_of_lines_that_is_not_of_parquet_alone_says_nothing(
+    alone: MemorySource, tmp_path: Path
+) -> None:
+    stray = tmp_path / NAME / "history.jsonl"
+    stray.write_bytes(b"")
+    alone.log("b", {"loss": 0.25})
+    syncing.sync(alone, tmp_path)
+    assert stray.read_bytes() == b""
+    with syncing.fresh_export(alone) as fresh:
+        assert lines_in(tmp_path / NAME) == (fresh / "history.jsonl").read_bytes()
