@@ -24,7 +24,13 @@ EVERYTHING = os.environ.get("HYPOTHESIS_PROFILE") == "ci"
 KILLS = 100 if EVERYTHING else 10
 LONGEST_SECONDS = 0.25
 
-COMMITS = ["growth", "gone upstream", "mode and selection with a run gone"]
+COMMITS = [
+    "growth",
+    "gone upstream",
+    "mode and selection with a run gone",
+    "growth in Parquet",
+    "growth in Parquet alone",
+]
 RECORD = ".commit.json.part"
 """The first that a commit writes. Everything before it is tried by copies of the disk."""
 

@@ -89,18 +89,19 @@ def cut_parts(batches: Iterable[CellBatch]) -> Iterator[CellBatch]:
 
 
 def files_of_run(
-    run_id: str, created_at: str | None, batches: Iterable[CellBatch]
+    run_id: str, created_at: str | None, batches: Iterable[CellBatch], below: int = 0
 ) -> Iterator[tuple[str, CellBatch]]:
     """Give the file names of a run, each with the cells that the file holds of it.
 
-    That is its pack, or each of its own files. Holds two parts at most.
+    That is its pack, or each of its own files. below: the number of parts that come before these
+    batches and are not given. Holds two parts at most.
     """
     parts = cut_parts(batches)
     beginning = [*islice(parts, 2)]
-    if len(beginning) == 1 and not size_of(beginning[0]).has_own_files:
+    if not below and len(beginning) == 1 and not size_of(beginning[0]).has_own_files:
         yield pack_name(run_id, created_at), beginning[0]
         return
-    for number, part in enumerate(chain(beginning, parts)):
+    for number, part in enumerate(chain(beginning, parts), below):
         yield part_name(run_id, created_at, number), part
 
 

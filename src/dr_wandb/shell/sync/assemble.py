@@ -55,7 +55,8 @@ class Assembled(Record, frozen=True, kw_only=True):
 
     `runs` has the byte ranges of each run, `changes` the tracking that differs from before.
     `changed` are the fields in which snapshots differ from the stored ones. `history` are the byte
-    ranges in the staged file of the history, if that has only the runs that changed.
+    ranges in the staged file of the history, if that has only the runs that changed. `kept` says of
+    how many rows at the beginning of a run it is certain that they stay as they are.
     """
 
     runs: Mapping[str, RunTracking]
@@ -63,6 +64,7 @@ class Assembled(Record, frozen=True, kw_only=True):
     files: dict[str, DataFile]
     changed: dict[str, ChangedRun]
     history: Mapping[str, ByteRange] = {}
+    kept: Mapping[str, int] = {}
 
 
 class Assembler:
@@ -139,6 +141,7 @@ class Assembler:
             files=files,
             changed=self._changed,
             history=rows.written if rows.changes_only else {},
+            kept=rows.kept,
         )
 
     def _need(self, new_bytes: int) -> SpaceNeed:

@@ -76,7 +76,8 @@ class DatasetFile:
 
     `reshaped` describes the rows of runs that were rewritten from an earlier shape, by run id.
     changes_only: runs that did not change are not written, for an export without such a file.
-    `written` are the byte ranges of those that are, by run id.
+    `written` are the byte ranges of those that are, by run id. `kept` says of how many rows at the
+    beginning of a run it is certain that they stay as they are.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class DatasetFile:
         self.dataset = dataset
         self.changes_only = changes_only
         self.written: dict[str, ByteRange] = {}
+        self.kept: dict[str, int] = {}
         self._in_parquet = stored.in_parquet if dataset == HISTORY else None
         self._path = folder / DATASETS[dataset].file
         self._stack = ExitStack()
@@ -237,7 +239,7 @@ class DatasetFile:
         if rows.keep == Keep.BOTH:
             return self._write_both(writer, run_id, rows.stored, segment, last)
         with self._held(run_id, rows.stored) as (old, stored):
-            return self._write_tail(writer, rows, segment, old, stored)
+            return self._write_tail(writer, run_id, rows, segment, old, stored)
 
     @contextmanager
     def _held(self, run_id: str, stored: ByteRange) -> Iterator[tuple[IO[bytes], ByteRange]]:
@@ -255,6 +257,7 @@ class DatasetFile:
     def _write_tail(
         self,
         writer: LineWriter,
+        run_id: str,
         rows: _Rows,
         segment: Segment,
         old: IO[bytes],
@@ -275,6 +278,7 @@ class DatasetFile:
             return merge_lines(kept, segment.lines())
 
         if last is None:
+            self.kept[run_id] = below
             before = ByteRange(offset=offset, length=border, rows=below, digest="")
             return writer.copy(old, before, then=at_and_above())
         lines = chain(disk.read_lines(old, offset, border), at_and_above())

@@ -16,17 +16,19 @@ from dr_wandb.core.contract.export_files import (
     MANIFEST_FILE,
     PARQUET,
     STORE_FILE,
+    is_parquet_history,
 )
-from dr_wandb.core.contract.known_runs import total
+from dr_wandb.core.contract.known_runs import ChangedRuns, total
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import advance_state
 from dr_wandb.core.sync.changes import changes_between
 from dr_wandb.core.sync.formats import formats_after, formats_before
 from dr_wandb.core.sync.manifest import describe_export, keep_or_replace
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.checked_files import remember_look
+from dr_wandb.shell.store.checked_files import find_changed, remember_look
 from dr_wandb.shell.store.commit import StagedFile, commit, describe_staged, stage_document
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.parquet_folder import ParquetFiles, find_parquet
@@ -129,15 +131,35 @@ def _bring_columns(
     if PARQUET not in formats:
         held = find_parquet(folder) if PARQUET in before else frozenset()
         return ParquetFiles({}, {}, held)
-    from dr_wandb.shell.sync.parquet_history import ParquetHistory
+    named = {} if stored.manifest is None else stored.manifest.files
+    files = {name: file for name, file in named.items() if is_parquet_history(name)}
+    unknown = PARQUET not in before or stored.copied
+    if not unknown and not _rows_moved(assembled.changes):
+        there = frozenset(filter(is_parquet_history, find_parquet(folder)))
+        if not find_changed(folder, {name: file.sha256 for name, file in files.items()}):
+            return ParquetFiles(files, {}, there - files.keys())
+    from dr_wandb.shell.sync.parquet_history import ParquetHistory  # this needs pyarrow
 
     lines = scratch / HISTORY_FILE
     if not lines.exists():
         lines = stored.row_paths[HISTORY]
-    files = {} if stored.manifest is None else stored.manifest.files
-    columns = ParquetHistory(folder, files, lines, scratch, at=assembled.history)
-    unknown = PARQUET not in before or stored.copied
+    columns = ParquetHistory(
+        folder, files, lines, scratch, at=assembled.history, kept=assembled.kept
+    )
     return columns.write(assembled.changes, assembled.runs, everything=unknown)
+
+
+def _rows_moved(changes: ChangedRuns) -> bool:
+    """Say whether a run has other rows than before, or they belong into other files."""
+    return any(
+        _as_held(changes.before.get(run_id)) != _as_held(changes.changed.get(run_id))
+        for run_id in {*changes.changed, *changes.gone}
+    )
+
+
+def _as_held(run: RunTracking | None) -> tuple[str | None, str] | None:
+    stored = None if run is None else run.part(HISTORY).stored
+    return None if run is None or stored is None else (run.created_at, stored.digest)
 
 
 def _stage(folder: Path, scratch: Path, files: dict[str, DataFile]) -> dict[str, StagedFile]:

@@ -10,7 +10,7 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -79,7 +79,8 @@ class ParquetHistory:
 
     before: the files that the manifest names, by their paths; other than Parquet files of the
     history are passed over. lines: the file with the lines of the runs that changed. at: their byte
-    ranges in it, if they are not those of the tracking.
+    ranges in it, if they are not those of the tracking. kept: of how many rows at the beginning of
+    a run it is certain that they are as they were.
     """
 
     def __init__(
@@ -90,8 +91,10 @@ class ParquetHistory:
         staging: Path,
         *,
         at: Mapping[str, ByteRange] | None = None,
+        kept: Mapping[str, int] | None = None,
     ) -> None:
         self._at = at or {}
+        self._kept = kept or {}
         self._folder = folder
         self._before = {name: file for name, file in before.items() if is_parquet_history(name)}
         self._lost = find_changed(
@@ -112,6 +115,7 @@ class ParquetHistory:
         """
         was: dict[str, _Rows | None] = {}
         if everything:
+            self._kept = {}
             now = {run_id: _rows_in(runs, run_id) for run_id in runs}
         else:
             moved = {*changes.changed, *changes.gone}
@@ -210,9 +214,11 @@ class ParquetHistory:
     def _write_parts(self, stream: IO[bytes], rows: _Rows) -> CellBatch | None:
         """Write the own files of a run; return its cells if it has none because it is small."""
         byte_range = self._at.get(rows.run_id, rows.stored)
+        number, first = self._keep_parts(rows)
         lines = disk.read_lines(stream, byte_range.offset, byte_range.length)
-        batches = cells_of_lines(chunk for chunk, _ in disk.gathered(lines))
-        for name, part in files_of_run(rows.run_id, rows.created_at, batches):
+        rest = disk.gathered(islice(lines, first, None))
+        batches = cells_of_lines((chunk for chunk, _ in rest), first)
+        for name, part in files_of_run(rows.run_id, rows.created_at, batches, number):
             path = _path_of(name)
             if path == rows.pack:
                 return part
@@ -223,6 +229,22 @@ class ParquetHistory:
             written = write_part(self._staged_path(path), rows.run_id, part)
             self._take(path, part.row_count, contents, written)
         return None
+
+    def _keep_parts(self, rows: _Rows) -> tuple[int, int]:
+        """Keep the parts of a run that are certain to stay; return how many, and their rows.
+
+        A part ends before the first row that does not fit into it, so that row must stay too.
+        """
+        number = first = 0
+        while True:
+            path = _path_of(part_name(rows.run_id, rows.created_at, number))
+            known = self._before.get(path)
+            if known is None or path in self._lost:
+                return number, first
+            if first + known.lines >= self._kept.get(rows.run_id, 0):
+                return number, first
+            self._files[path] = known
+            number, first = number + 1, first + known.lines
 
     def _take(self, name: str, rows: int, contents: str, written: WrittenCells) -> None:
         """Note a new file, unless the old one has the same contents."""

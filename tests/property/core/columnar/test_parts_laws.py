@@ -70,6 +70,22 @@ def test_run_has_own_files_if_it_reaches_a_limit(
     assert [exactly(part) for _, part in found] == list(map(exactly, parts))
 
 
+@given(runs_of_rows, limits)
+def test_rows_behind_a_part_give_the_files_behind_it(
+    rows: list[HistoryRow], most: tuple[int, int]
+) -> None:
+    with patch.multiple(files, MOST_CELLS=most[0], MOST_TEXT_BYTES=most[1]):
+        cells = cells_of_rows(rows)
+        found = list(files_of_run(RUN_ID, None, [cells]))
+        for below in range(1, len(found)):
+            _, part = found[below]
+            rest = cells.between(part.first, cells.row_count)
+            again = list(files_of_run(RUN_ID, None, [rest], below))
+            assert [name for name, _ in again] == [name for name, _ in found[below:]]
+            for (_, one), (_, other) in zip(again, found[below:], strict=True):
+                assert exactly(one) == exactly(other)
+
+
 def test_small_run_is_in_its_pack() -> None:
     cells = cells_of_rows([HistoryRow(run_id=RUN_ID, step=1)])
     assert [name for name, _ in files_of_run(RUN_ID, None, [cells])] == ["unknown-a.parquet"]

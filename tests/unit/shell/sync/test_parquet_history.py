@@ -1,17 +1,20 @@
 """A sync writes the Parquet files of the runs that changed, and no other."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dr_wandb import DrWandbError, load_manifest
+from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_history
 from dr_wandb.core.contract.failures import InTheWay
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import FIRST_WITH_PARQUET, WITHOUT_PARQUET
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.sync import parquet_history
 from dr_wandb.shell.sync.parquet_history import WRITER
 from dr_wandb.shell.sync.repeat import request_again
 from tests.support import syncing
@@ -96,6 +99,29 @@ def test_only_the_last_part_of_a_long_run_is_written(source: MemorySource, tmp_p
     check(tmp_path)
 
 
+@pytest.mark.parametrize("formats", [("jsonl", "parquet"), ("parquet",)])
+def test_parts_below_a_tail_are_not_made_again(
+    formats: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long run that is alive was turned into cells as a whole at every sync."""
+    source = project()
+    syncing.sync(source, tmp_path, formats=formats)
+    source.advance(600)
+    source.log("long", {"loss": 0.25})
+    began_at = []
+
+    def watched(batches: Any, first: int) -> Any:
+        began_at.append(first)
+        return cells_of_lines(batches, first)
+
+    monkeypatch.setattr(parquet_history, "cells_of_lines", watched)
+    syncing.sync(source, tmp_path)
+    assert began_at == [40]
+    with syncing.fresh_export(source, formats=formats) as fresh:
+        files = {name: one for name, one in data_in(tmp_path).items() if is_parquet_history(name)}
+        assert files.items() <= syncing.visible(fresh).items()
+
+
 def test_run_that_outgrows_its_pack_moves_to_files_of_its_own_and_back(
     source: MemorySource, tmp_path: Path
 ) -> None:
@@ -121,6 +147,19 @@ def test_sync_that_finds_nothing_new_writes_no_file(source: MemorySource, tmp_pa
         syncing.sync(source, tmp_path, mode=mode)
         assert data_in(tmp_path) == files
         assert inodes(tmp_path) == before
+
+
+def test_sync_that_finds_nothing_new_does_not_import_pyarrow(
+    source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dr_wandb.shell.sync.parquet_history", None)
+    for formats in (("jsonl", "parquet"), ()):
+        syncing.sync(source, tmp_path, formats=formats)
+    syncing.sync(source, tmp_path, drop_formats=("jsonl",))
+    syncing.sync(source, tmp_path)
+    source.log("b", {"loss": 0.25})
+    with pytest.raises(ImportError):
+        syncing.sync(source, tmp_path)
 
 
 def test_run_that_goes_leaves_no_file(source: MemorySource, tmp_path: Path) -> None:

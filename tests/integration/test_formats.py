@@ -1,0 +1,67 @@
+"""`--format` and `--drop-format`, against the stand-in server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.support.parquet_exports import lines_in
+
+if TYPE_CHECKING:
+    from tests.support.command import Command
+    from tests.support.server import Project, Run
+
+
+def build(project: Project) -> Run:
+    """Build two runs, and return the one that is alive."""
+    alive, exported = project.add_run("alive"), project.add_run("exported")
+    for run in (alive, exported):
+        run.log_all({"loss": 1 / (step + 1), "text": "ü"} for step in range(9))
+    exported.finish()
+    exported.export_parquet()
+    return alive
+
+
+def test_each_format_is_made_of_the_other_without_asking_for_rows(
+    project: Project, command: Command
+) -> None:
+    build(project)
+    lines = (command.history().folder / "history.jsonl").read_bytes()
+    both = command.sync("--format", "parquet")
+    assert both.code == 0
+    assert not both.asked
+    assert lines_in(both.folder) == lines
+    alone = command.sync("--drop-format", "jsonl")
+    assert alone.code == 0
+    assert not (alone.folder / "history.jsonl").exists()
+    again = command("sync", "n")
+    assert again.code == 0
+    assert lines_in(alone.folder) == lines
+    back = command.sync("--format", "jsonl", "--drop-format", "parquet")
+    assert not back.asked
+    assert (back.folder / "history.jsonl").read_bytes() == lines
+    assert not (back.folder / "parquet").exists()
+
+
+def test_repeated_sync_brings_parquet_up_to_date(project: Project, command: Command) -> None:
+    alive = build(project)
+    first = command.history("--format", "parquet")
+    assert first.code == 0
+    assert "18 rows" in first.stderr
+    alive.log({"loss": 0.5})
+    assert command("sync", "n").code == 0
+    lines = (command.history(name="fresh").folder / "history.jsonl").read_bytes()
+    assert lines_in(first.folder) == lines
+    manifest = json.loads((first.folder / "manifest.json").read_bytes())
+    assert manifest["history_count"] == 19
+
+
+def test_last_format_cannot_be_dropped(project: Project, command: Command) -> None:
+    build(project)
+    command.history()
+    refused = command.sync("--drop-format", "jsonl")
+    assert refused.code == 2
+    assert "--drop-format jsonl would leave n without its history" in refused.stderr
+    unknown = command.history("--format", "csv")
+    assert unknown.code == 2
+    assert "csv" in unknown.stderr
