@@ -15,6 +15,7 @@ from dr_wandb.core.contract.export_files import (
     MANIFEST_FILE,
     PARQUET,
     PARQUET_HISTORY,
+    PARQUET_RUNS,
     RUNS_FILE,
     STATE_FILE,
     file_order,
@@ -137,6 +138,8 @@ def _contradictions(manifest: ExportManifest) -> Iterator[str]:
     formats = formats_stated(manifest)
     if (PARQUET in formats) != holds_columns(manifest):
         yield f"the formats are {', '.join(formats) or 'none'}, but files says otherwise"
+    if PARQUET in formats and PARQUET_RUNS not in manifest.files:
+        yield f"files does not list {PARQUET_RUNS}"
     if not _fits(manifest.schema_version, manifest):
         yield f"schema_version is {manifest.schema_version}, but files says otherwise"
     if (manifest.mode == ExportMode.HISTORY) != (history or PARQUET in formats):

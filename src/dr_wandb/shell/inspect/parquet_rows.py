@@ -10,7 +10,8 @@ from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.inspect.audit import StoredRun
 from dr_wandb.core.inspect.audit_rows import RowsAudit, SliceAudit, StoredPart
-from dr_wandb.core.inspect.columns import ColumnsPart, problem_of_cells, problem_of_home
+from dr_wandb.core.inspect.cells_of_run import problem_of_cells, problem_of_home
+from dr_wandb.core.inspect.columns import ColumnsPart
 from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.verify import FindingKind, Findings
 from dr_wandb.shell.store.checked_parquet import HistoryFile

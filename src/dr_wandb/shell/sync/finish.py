@@ -15,6 +15,8 @@ from dr_wandb.core.contract.export_files import (
     JSONL,
     MANIFEST_FILE,
     PARQUET,
+    PARQUET_RUNS,
+    RUNS_FILE,
     STORE_FILE,
     is_parquet_history,
 )
@@ -36,6 +38,7 @@ from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.state_files import stage_state
 from dr_wandb.shell.sync.assemble import Assembled
 from dr_wandb.shell.sync.changelog import append_changes
+from dr_wandb.shell.sync.parquet_runs import bring_runs
 
 
 class Finished(Record, frozen=True, kw_only=True):
@@ -132,8 +135,32 @@ def _bring_columns(
         held = find_parquet(folder) if PARQUET in before else frozenset()
         return ParquetFiles({}, {}, held)
     named = {} if stored.manifest is None else stored.manifest.files
+    history = _bring_history(
+        store, stored, assembled, scratch, named, unknown=PARQUET not in before or stored.copied
+    )
+    runs_file = scratch / RUNS_FILE if (scratch / RUNS_FILE).exists() else stored.runs_path
+    runs = bring_runs(folder, named, runs_file, assembled.files[RUNS_FILE].sha256, scratch)
+    staged = {} if runs.staged is None else {PARQUET_RUNS: runs.staged}
+    return history._replace(
+        files={**history.files, PARQUET_RUNS: runs.file}, staged=history.staged | staged
+    )
+
+
+def _bring_history(
+    store: ExportStore,
+    stored: StoredExport,
+    assembled: Assembled,
+    scratch: Path,
+    named: Mapping[str, DataFile],
+    *,
+    unknown: bool,
+) -> ParquetFiles:
+    """Write the Parquet files of the history that differ. named: the files before, by name.
+
+    unknown: it is not known in which runs these files differ from what is held.
+    """
+    folder = store.export_dir
     files = {name: file for name, file in named.items() if is_parquet_history(name)}
-    unknown = PARQUET not in before or stored.copied
     if not unknown and not _rows_moved(assembled.changes):
         there = frozenset(filter(is_parquet_history, find_parquet(folder)))
         if not find_changed(folder, {name: file.sha256 for name, file in files.items()}):

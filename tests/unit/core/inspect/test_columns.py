@@ -6,10 +6,10 @@ from dr_wandb.core.columnar.cells import CellBatch, KeyCells
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.request import ExportMode
+from dr_wandb.core.inspect.cells_of_run import problem_of_cells
 from dr_wandb.core.inspect.columns import (
     history_is_in_columns,
     holds_columns,
-    problem_of_cells,
     problem_of_parts,
 )
 from tests.support.cells import cells_of_rows
