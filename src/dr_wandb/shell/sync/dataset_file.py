@@ -151,7 +151,11 @@ class DatasetFile:
 
     def _take(self, run_id: str, rows: _Rows) -> None:
         self._decided[run_id] = rows
-        self._known_bytes += rows.length
+        self._known_bytes += self._length(rows)
+
+    def _length(self, rows: _Rows) -> int:
+        """Return an upper bound of the bytes that are written of a run."""
+        return 0 if self.changes_only and rows.segment is None else rows.length
 
     def _ample(self) -> bool:
         needed = AMPLE_BYTES + 2 * self._known_bytes
@@ -162,7 +166,7 @@ class DatasetFile:
     ) -> int:
         """Return an upper bound of the bytes still to be written."""
         return sum(
-            _Rows(self._stored(tracking), fetched.get(run_id)).length
+            self._length(_Rows(self._stored(tracking), fetched.get(run_id)))
             for run_id, tracking in tracked.items()
             if run_id not in self._byte_ranges
         )

@@ -1,9 +1,10 @@
 """A sync writes the Parquet files of the runs that changed, and no other."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,6 +14,7 @@ from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_hist
 from dr_wandb.core.contract.failures import InTheWay
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import FIRST_WITH_PARQUET, WITHOUT_PARQUET
+from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync import parquet_history
 from dr_wandb.shell.sync.parquet_history import WRITER
@@ -25,6 +27,14 @@ from tests.support.syncing import NAME
 
 RUNS = ("b", "e", "d", "k")
 """Of these, "b" and "e" are in one pack."""
+
+
+class Usage(NamedTuple):
+    """What `shutil.disk_usage` returns."""
+
+    total: int
+    used: int
+    free: int
 
 
 @pytest.fixture(autouse=True)
@@ -406,3 +416,19 @@ def test_file_of_lines_that_is_not_of_parquet_alone_says_nothing(
     assert stray.read_bytes() == b""
     with syncing.fresh_export(alone) as fresh:
         assert lines_in(tmp_path / NAME) == (fresh / "history.jsonl").read_bytes()
+
+
+def test_parquet_alone_needs_no_room_for_the_lines_of_runs_that_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project()
+    for number in range(40):
+        source.log("long", {"text": "x" * 50_000, "loss": number})
+    syncing.sync(source, tmp_path, formats=("parquet",))
+    source.advance(600)
+    source.log("b", {"loss": 0.25})
+    free = RESERVE_BYTES + 100_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - free, free))
+    assert syncing.sync(source, tmp_path).complete
+    with pytest.raises(DrWandbError, match="the new files need"):
+        syncing.sync(source, tmp_path, formats=("jsonl",))
