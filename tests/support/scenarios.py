@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dr_wandb import DrWandbError, iter_history_rows, load_manifest, load_run_snapshots
-from dr_wandb.core.contract.export_files import is_parquet_history
+from dr_wandb.core.contract.export_files import is_parquet
 from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.sorting import ExternalSorter
@@ -181,7 +181,7 @@ def undisturbed(scenario: Scenario, data_root: Path) -> dict[str, bytes]:
 def assert_loads(data_root: Path) -> None:
     """The export is there with the documented files, and they load; or there is none yet."""
     names = set(syncing.visible(data_root / NAME))
-    assert set(filterfalse(is_parquet_history, names)) <= ALWAYS_THERE | SOMETIMES_THERE
+    assert set(filterfalse(is_parquet, names)) <= ALWAYS_THERE | SOMETIMES_THERE
     if load_manifest(NAME, data_root) is None:
         return
     assert names >= {"runs.jsonl"}
