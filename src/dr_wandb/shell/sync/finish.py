@@ -171,7 +171,13 @@ def _bring_history(
     if not lines.exists():
         lines = stored.row_paths[HISTORY]
     columns = ParquetHistory(
-        folder, files, lines, scratch, at=assembled.history, kept=assembled.kept
+        folder,
+        files,
+        lines,
+        scratch,
+        at=assembled.history,
+        kept=assembled.kept,
+        held=None if JSONL in formats else stored.in_parquet,
     )
     return columns.write(assembled.changes, assembled.runs, everything=unknown)
 

@@ -9,10 +9,11 @@ Rules
 - Memory is bounded by a part of a run, and by a group of a pack.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -31,6 +32,7 @@ from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.checked_files import find_changed
 from dr_wandb.shell.store.parquet_files import WrittenCells, merge_pack, write_part
 from dr_wandb.shell.store.parquet_folder import ParquetFiles, find_parquet
+from dr_wandb.shell.store.parquet_lines import ParquetLines
 
 WRITER = f"pyarrow {pa.__version__}"
 
@@ -57,8 +59,8 @@ class _Rows(NamedTuple):
 
     def same(self, other: "_Rows | None") -> bool:
         """Say whether the files of a run with other rows would be the same."""
-        return other is not None and (self.created_at, self.stored.digest, self.stored.rows) == (
-            other.created_at,
+        return other is not None and (self.pack, self.stored.digest, self.stored.rows) == (
+            other.pack,
             other.stored.digest,
             other.stored.rows,
         )
@@ -80,7 +82,8 @@ class ParquetHistory:
     before: the files that the manifest names, by their paths; other than Parquet files of the
     history are passed over. lines: the file with the lines of the runs that changed. at: their byte
     ranges in it, if they are not those of the tracking. kept: of how many rows at the beginning of
-    a run it is certain that they are as they were.
+    a run it is certain that they are as they were. held: the files before, if they alone have the
+    lines of runs that are not in `at`.
     """
 
     def __init__(
@@ -92,7 +95,9 @@ class ParquetHistory:
         *,
         at: Mapping[str, ByteRange] | None = None,
         kept: Mapping[str, int] | None = None,
+        held: ParquetLines | None = None,
     ) -> None:
+        self._held = held
         self._at = at or {}
         self._kept = kept or {}
         self._folder = folder
@@ -194,16 +199,26 @@ class ParquetHistory:
 
         A run that has files of its own gets them on the way.
         """
+        for run_id in run_ids:
+            before, rows = was.get(run_id), now[run_id]
+            small = None
+            if rows is not None and rows.pack == pack:
+                number, first = self._keep_parts(rows)
+                with closing(self._lines_of(rows)) as lines:
+                    small = self._write_parts(islice(lines, first, None), rows, number, first)
+            if small is not None:
+                yield run_id, [cells_as_arrow(small, run_id)]
+            elif old is not None and self._was_in(pack, before):
+                yield run_id, []
+
+    def _lines_of(self, rows: _Rows) -> Generator[bytes]:
+        """Give the lines of a run. They may be in Parquet alone if only its month is another."""
+        if self._held is not None and rows.run_id not in self._at:
+            yield from self._held.lines_of(rows.run_id)
+            return
+        byte_range = self._at.get(rows.run_id, rows.stored)
         with self._lines.open("rb") as stream:
-            for run_id in run_ids:
-                before, rows = was.get(run_id), now[run_id]
-                small = None
-                if rows is not None and rows.pack == pack:
-                    small = self._write_parts(stream, rows)
-                if small is not None:
-                    yield run_id, [cells_as_arrow(small, run_id)]
-                elif old is not None and self._was_in(pack, before):
-                    yield run_id, []
+            yield from disk.read_lines(stream, byte_range.offset, byte_range.length)
 
     def _was_in(self, pack: str, before: _Rows | None) -> bool:
         """Say whether a pack has the rows that a run had before."""
@@ -211,13 +226,14 @@ class ParquetHistory:
             return False
         return before.first_part not in self._before
 
-    def _write_parts(self, stream: IO[bytes], rows: _Rows) -> CellBatch | None:
-        """Write the own files of a run; return its cells if it has none because it is small."""
-        byte_range = self._at.get(rows.run_id, rows.stored)
-        number, first = self._keep_parts(rows)
-        lines = disk.read_lines(stream, byte_range.offset, byte_range.length)
-        rest = disk.gathered(islice(lines, first, None))
-        batches = cells_of_lines((chunk for chunk, _ in rest), first)
+    def _write_parts(
+        self, lines: Iterable[bytes], rows: _Rows, number: int, first: int
+    ) -> CellBatch | None:
+        """Write the own files of a run; return its cells if it has none because it is small.
+
+        lines: those from row `first` on, with which the part of this number begins.
+        """
+        batches = cells_of_lines((chunk for chunk, _ in disk.gathered(lines)), first)
         for name, part in files_of_run(rows.run_id, rows.created_at, batches, number):
             path = _path_of(name)
             if path == rows.pack:

@@ -207,8 +207,9 @@ def test_export_without_lines_is_synced_as_one_with_them(
             assert alone.keys() == both.keys()
             differ = {name for name, content in alone.items() if content != both[name]}
             assert differ <= {"manifest.json", "state.json"}
-        syncing.sync(syncing.twin(source), roots[0], mode="metadata", formats=("jsonl",))
-        syncing.sync(syncing.twin(source), roots[1], mode="metadata")
+        for root in roots:
+            request = {"mode": "metadata", "formats": ("jsonl",), "allow_empty": True}
+            syncing.sync(syncing.twin(source), root, **request)
         alone, both = (syncing.visible(root / NAME) for root in roots)
         assert alone.keys() == both.keys()
         differ = {name for name, content in alone.items() if content != both[name]}

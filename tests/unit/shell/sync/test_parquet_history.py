@@ -432,3 +432,23 @@ def test_parquet_alone_needs_no_room_for_the_lines_of_runs_that_stay(
     assert syncing.sync(source, tmp_path).complete
     with pytest.raises(DrWandbError, match="the new files need"):
         syncing.sync(source, tmp_path, formats=("jsonl",))
+
+
+@pytest.mark.parametrize("formats", [("jsonl", "parquet"), ("parquet",)])
+def test_run_made_anew_in_another_month_takes_its_held_rows_along(
+    formats: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Its rows stay until those of the new run are read, but its file has another name."""
+    source = project()
+    syncing.sync(source, tmp_path, formats=formats)
+    lines = lines_in(tmp_path / NAME)
+    source.advance(40 * 86_400)
+    for run_id in ("b", "long"):
+        source.delete(run_id)
+        source.add_run(run_id)
+    syncing.sync(source, tmp_path, mode="metadata", allow_empty=True)
+    assert lines_in(tmp_path / NAME) == lines
+    names = {name for name in inodes(tmp_path) if name.startswith("2026-02")}
+    assert "2026-02-3.parquet" in names
+    assert sum("-run-" in name for name in names) == 5
+    assert not [name for name in inodes(tmp_path) if name.startswith("2026-01-run")]
