@@ -34,6 +34,7 @@ from dr_wandb.shell.store.checked_files import find_changed, remember_look
 from dr_wandb.shell.store.commit import StagedFile, commit, describe_staged, stage_document
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.parquet_folder import ParquetFiles, find_parquet
+from dr_wandb.shell.store.parquet_lines import ParquetLines
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.state_files import stage_state
 from dr_wandb.shell.sync.assemble import Assembled
@@ -136,7 +137,13 @@ def _bring_columns(
         return ParquetFiles({}, {}, held)
     named = {} if stored.manifest is None else stored.manifest.files
     history = _bring_history(
-        store, stored, assembled, scratch, named, unknown=PARQUET not in before or stored.copied
+        store,
+        stored,
+        assembled,
+        scratch,
+        named,
+        held=None if JSONL in formats else stored.in_parquet,
+        unknown=PARQUET not in before or stored.copied,
     )
     runs_file = scratch / RUNS_FILE if (scratch / RUNS_FILE).exists() else stored.runs_path
     runs = bring_runs(folder, named, runs_file, assembled.files[RUNS_FILE].sha256, scratch)
@@ -153,11 +160,13 @@ def _bring_history(
     scratch: Path,
     named: Mapping[str, DataFile],
     *,
+    held: ParquetLines | None,
     unknown: bool,
 ) -> ParquetFiles:
     """Write the Parquet files of the history that differ. named: the files before, by name.
 
-    unknown: it is not known in which runs these files differ from what is held.
+    held: the rows before, if they are in Parquet alone. unknown: it is not known in which runs
+    these files differ from what is held.
     """
     folder = store.export_dir
     files = {name: file for name, file in named.items() if is_parquet_history(name)}
@@ -177,7 +186,7 @@ def _bring_history(
         scratch,
         at=assembled.history,
         kept=assembled.kept,
-        held=None if JSONL in formats else stored.in_parquet,
+        held=held,
     )
     return columns.write(assembled.changes, assembled.runs, everything=unknown)
 

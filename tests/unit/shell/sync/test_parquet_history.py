@@ -10,7 +10,12 @@ import pytest
 
 from dr_wandb import DrWandbError, load_manifest
 from dr_wandb.core.columnar.from_lines import cells_of_lines
-from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_history
+from dr_wandb.core.contract.export_files import (
+    PARQUET_HISTORY,
+    PARQUET_RUNS,
+    is_parquet,
+    is_parquet_history,
+)
 from dr_wandb.core.contract.failures import InTheWay
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import FIRST_WITH_PARQUET, WITHOUT_PARQUET
@@ -85,8 +90,9 @@ def check(data_root: Path) -> None:
     manifest = load_manifest(NAME, data_root)
     assert manifest is not None
     there = {name for name in syncing.visible(folder) if name.startswith("parquet/")}
-    named = {name: file for name, file in manifest.files.items() if is_parquet_history(name)}
+    named = {name: file for name, file in manifest.files.items() if is_parquet(name)}
     assert named.keys() == there
+    assert named.pop(PARQUET_RUNS).lines == manifest.run_count
     assert sum(file.lines for file in named.values()) == manifest.history_count
     assert {file.writer for file in named.values()} == {WRITER}
 
@@ -430,7 +436,7 @@ def test_parquet_alone_needs_no_room_for_the_lines_of_runs_that_stay(
     free = RESERVE_BYTES + 100_000
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - free, free))
     assert syncing.sync(source, tmp_path).complete
-    with pytest.raises(DrWandbError, match="the new files need"):
+    with pytest.raises(DrWandbError, match="too little space for the new files"):
         syncing.sync(source, tmp_path, formats=("jsonl",))
 
 
