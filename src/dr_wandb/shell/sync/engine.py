@@ -11,10 +11,8 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import JSONL
-from dr_wandb.core.contract.failures import DrWandbError, Failure
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_time
-from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.request import ExportRequest
@@ -22,11 +20,9 @@ from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.core.sync.describe import describe_accepted, describe_run
-from dr_wandb.core.sync.estimate import OPENING
+from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.formats import format_problems, formats_after
 from dr_wandb.core.sync.left_behind import describe_history_left_behind
-from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.manifest import check_host, requested_before
 from dr_wandb.core.sync.narrowing import (
     as_if_allowed,
@@ -34,21 +30,19 @@ from dr_wandb.core.sync.narrowing import (
     count_rows_removed,
     count_wider,
 )
-from dr_wandb.core.sync.plan import RunAction, SyncPlan, plan_sync
+from dr_wandb.core.sync.plan import SyncPlan
 from dr_wandb.core.sync.summary import ExportSummary, summarize
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import SharedExecutor
-from dr_wandb.shell.progress import DECISION, LOGGER, ProgressCallback, say_nothing
+from dr_wandb.shell.progress import LOGGER, ProgressCallback, say_nothing
 from dr_wandb.shell.sources import (
     WORKERS,
     EarlyRows,
     Source,
     host_of,
     lend,
-    listing_mark,
     name_of,
     requests_of,
-    require_datasets,
 )
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.disk_errors import disk_refusals, full_disk_needs
@@ -63,14 +57,14 @@ from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.fetch_space import FetchSpace
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
-from dr_wandb.shell.sync.listing import Pause, list_project, pause
+from dr_wandb.shell.sync.listing import Pause, pause
 from dr_wandb.shell.sync.narrowing import count_rows_to_remove
 from dr_wandb.shell.sync.planned_sync import PlannedSync
+from dr_wandb.shell.sync.planning import Planning, require, say_planned
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.stored_parts import StoredParts
-from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 Clock = Callable[[], datetime]
 
@@ -84,35 +78,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _require(problem: Failure | None) -> None:
-    """Raise DrWandbError if a check has found a problem."""
-    if problem is not None:
-        raise DrWandbError(problem)
-
-
 def _require_formats(request: ExportRequest, manifest: ExportManifest | None) -> None:
     """Raise InvalidRequestError if the formats of a request do not fit the export."""
     if problems := [*format_problems(request, manifest)]:
         raise InvalidRequestError(problems)
-
-
-def _plan(
-    request: ExportRequest, stored: StoredExport, listing: ProjectListing, source: str, now: str
-) -> SyncPlan:
-    """Plan a sync, unless the listing is not to be believed."""
-    plan = plan_sync(
-        request,
-        stored.state,
-        listing.runs,
-        asked=listing.asked,
-        outside=listing.outside,
-        failures=listing.failures,
-        source=source,
-        now=now,
-        listed_with=OPENING + listing.pages,
-    )
-    _require(check_vanished(request, stored.state, plan))
-    return plan
 
 
 class ExportEngine:
@@ -176,18 +145,18 @@ class ExportEngine:
                 }
                 early = self._early_rows(stored, scratch)
                 with self._origin(scratch, early) as (origin, executor):
-                    _require(check_host(self.request, stored.manifest, host_of(origin)))
+                    require(check_host(self.request, stored.manifest, host_of(origin)))
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
                         listing, plan = self._list_and_plan(
                             request, source, stored, listed, exported_at
                         )
                         plan = count_rows_to_remove(plan, stored, listing.runs, scratch)
-                        _require(check_narrower(self.request, plan))
+                        require(check_narrower(self.request, plan))
                         if wider := count_wider(request, stored.state):
                             LOGGER.info(ROWS_STAY, count(wider, "run"))
                         sync = PlannedSync(request, stored, listing, plan, source.kind, exported_at)
-                        self._say_planned(plan)
+                        say_planned(plan)
                         space = FetchSpace(folder, plan, stored)
                         space.warn_if_too_small()
                         with full_disk_needs(folder, space.need_now):
@@ -228,7 +197,7 @@ class ExportEngine:
                 self._origin(scratch) as (source, _),
                 ListedRunsFile(scratch) as listed,
             ):
-                _require(check_host(self.request, stored.manifest, host_of(source)))
+                require(check_host(self.request, stored.manifest, host_of(source)))
                 listing, plan = self._list_and_plan(
                     request, source, stored, listed, self._now(source)
                 )
@@ -278,70 +247,8 @@ class ExportEngine:
         listed: ListedRunsFile,
         now: str,
     ) -> tuple[ProjectListing, SyncPlan]:
-        """List the project and plan the sync.
-
-        If the source's listing is known to be unchanged, and nothing is to be done about it, its
-        runs are not looked at.
-        """
-        require_datasets(source, request.datasets)
-        for notice in stored.notices:
-            LOGGER.warning("%s", notice)
-        mark = listing_mark(source)
-        as_before = listed_as_before(request, stored.state, source.kind, mark)
-        if as_before is not None and not stored.copied:
-            runs = stored.state.runs
-            listing = ProjectListing(
-                runs=as_before,
-                asked=frozenset(runs),
-                outside=frozenset(run for run, known in runs.items() if known.out_of_scope_since),
-                mark=mark,
-            )
-            plan = _plan(request, stored, listing, source.kind, now)
-            if plan.idle:
-                self._say_listed(listing)
-                return listing, plan
-        listing = self._list(request, source, stored, listed)
-        self._say_listed(listing)
-        return listing, _plan(request, stored, listing, source.kind, now)
-
-    def _list(
-        self, request: ExportRequest, source: Source, stored: StoredExport, listed: ListedRunsFile
-    ) -> ProjectListing:
-        def find_byte_range(run_id: str) -> ByteRange | None:
-            run = stored.state.runs.get(run_id)
-            return None if run is None else run.snapshot
-
-        with StoredRuns(stored.runs_path, find_byte_range) as runs:
-            listing = list_project(
-                source,
-                request,
-                stored.state,
-                listed,
-                runs.get,
-                wait=self._wait,
-                progress=self._progress,
-            )
-        return replace(listing, mark=listing_mark(source))
-
-    def _say_planned(self, plan: SyncPlan) -> None:
-        if LOGGER.isEnabledFor(DECISION):
-            for run in plan.runs:
-                if run.action != RunAction.REUSE:
-                    LOGGER.log(DECISION, "%s %s", run.action, describe_run(run))
-
-    def _say_listed(self, listing: ProjectListing) -> None:
-        LOGGER.info(
-            "Listed %s of %s/%s for %s",
-            count(len(listing.runs), "run"),
-            self.request.entity,
-            self.request.project,
-            self.request.name,
-        )
-        for line in listing.unmatched:
-            LOGGER.warning("%s", line)
-        if listing.unlisted:
-            unlisted = count(listing.unlisted, "run")
-            LOGGER.warning("counted, but not listed: %s", unlisted)
+        planning = Planning(request, stored, wait=self._wait, progress=self._progress)
+        return planning.list_and_plan(source, listed, now)
 
     def _fetch(
         self,
