@@ -11,6 +11,7 @@ from fixtures.make_export_of_3_0_3 import ENTITY, NAME, PROJECT, build_before, g
 from dr_wandb import iter_history_rows, load_manifest, load_run_snapshots
 from dr_wandb.core.contract.records import WITHOUT_PARQUET
 from tests.support.checkout import EXPORT_OF_3_0_3
+from tests.support.parquet_exports import lines_in
 
 if TYPE_CHECKING:
     from tests.support.command import Command, Outcome
@@ -65,6 +66,10 @@ def test_export_of_3_0_3_is_continued_without_a_duplicate_or_a_loss(
     assert {row["metrics"].get("loss") for row in kept["done0001"]} >= {0.337640966, 0.01, "NaN"}
     assert continued.summary["missing_count"] == 1
     assert continued.summary["run_count"] == 5
+    shutil.copytree(FIXTURE, command.data_root / "as-parquet")
+    columns = sync(command, "as-parquet", "--mode", "history", "--format", "parquet")
+    lines = (continued.folder / "history.jsonl").read_bytes()
+    assert lines_in(columns.folder) == (columns.folder / "history.jsonl").read_bytes() == lines
     text = (continued.folder / "runs.jsonl").read_text(encoding="utf-8")
     assert "<User" not in text
     assert "läuft 🏃" in text

@@ -25,6 +25,7 @@ from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.support.checkout import ROOT
+from tests.support.parquet_exports import lines_in
 from tests.support.syncing import visible
 
 if TYPE_CHECKING:
@@ -94,6 +95,24 @@ def test_golden_export_is_continued_into_the_present_shape(case: str, tmp_path: 
     assert verify_export(ExportStore(name=case, data_root=tmp_path)).sound
     replay(recording, case, tmp_path, **wanted)
     assert visible(tmp_path / case) == continued
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "demo-metadata"])
+def test_golden_export_is_continued_as_parquet(case: str, tmp_path: Path) -> None:
+    recording, wanted = CASES[case]
+    shutil.copytree(EXPORTS / case, tmp_path / case)
+    replay(recording, case, tmp_path, **wanted, formats=("parquet",))
+    replay(recording, "fresh", tmp_path, **wanted)
+    rows = (tmp_path / "fresh" / "history.jsonl").read_bytes()
+    folder, store = tmp_path / case, ExportStore(name=case, data_root=tmp_path)
+    assert (folder / "history.jsonl").read_bytes() == lines_in(folder) == rows
+    assert verify_export(store).sound
+    replay(recording, case, tmp_path, **wanted, drop_formats=("jsonl",))
+    assert not (folder / "history.jsonl").exists()
+    assert lines_in(folder) == rows
+    assert verify_export(store).sound
+    fresh = list(iter_history_rows("fresh", tmp_path))
+    assert list(iter_history_rows(case, tmp_path)) == fresh
 
 
 @pytest.mark.parametrize("version", OF_VERSIONS)
