@@ -115,7 +115,7 @@ def test_detect_changes_sends_one_listing_and_nothing_for_runs_that_did_not_chan
     exports.per_page = 5
     exports.sync(sync_mode="detect_changes")
     assert exports.asked == {}
-    assert exports.listing_requests == 4
+    assert exports.listing_requests == 3
     after = visible(exports.folder())
     assert {name for name in before if before[name] != after[name]} <= {"state.json"}
 

@@ -179,3 +179,10 @@ def test_store_stays_only_if_order_and_lengths_give_the_offsets(
     changes = changes_of_store(stored, state, runs, placed(**after))
     assert (changes is not None) == kept
     assert changes is None or changes.moved
+
+
+def test_runs_that_changed_are_notable_and_those_that_are_gone_are_not() -> None:
+    before = {run_id: RunTracking(run_id=run_id) for run_id in ("a", "b", "c")}
+    changed = {"a": RunTracking(run_id="a", run_state="running")}
+    after = ChangedRuns(before, changed, gone=["b"])
+    assert dict(after.notable(())) == {"c": before["c"], "a": changed["a"]}

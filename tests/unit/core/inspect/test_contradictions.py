@@ -24,7 +24,7 @@ from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.selection import HistorySelection, HistoryWindow
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.inspect.accounting import check_state
-from dr_wandb.core.inspect.audit import ChangesAudit
+from dr_wandb.core.inspect.audit import NOT_CANONICAL, ChangesAudit
 from dr_wandb.core.inspect.audit_rows import RowsAudit, SliceAudit, StoredPart
 from dr_wandb.core.inspect.consistency import check_documents, check_manifest
 from dr_wandb.core.inspect.row_rules import RowRules
@@ -263,3 +263,10 @@ def test_line_of_the_log_whose_time_is_no_time_is_found() -> None:
         (FindingKind.LOG, CHANGES_FILE, "its time 'soon' is not a time"),
     ]
     assert audit.backwards == []
+
+
+def test_line_of_the_log_that_is_spelled_in_another_way_is_found() -> None:
+    findings = Findings()
+    audit = ChangesAudit(findings)
+    audit.add(b'{"new":["a"], "at":"%s"}\n' % MOMENT.encode())
+    assert found_in(findings) == [(FindingKind.LOG, CHANGES_FILE, NOT_CANONICAL)]

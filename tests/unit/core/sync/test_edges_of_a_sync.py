@@ -15,7 +15,7 @@ from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
-from dr_wandb.core.contract.selection import EVERYTHING
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.sync.advance import RunOutcome, advance_run
@@ -29,7 +29,7 @@ from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
 from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.core.sync.summary import ExportSummary
-from dr_wandb.core.sync.verdict import Judged
+from dr_wandb.core.sync.verdict import Judged, Keep
 
 NOON = "2026-01-02T12:00:00Z"
 REQUEST = ExportRequest(entity="team", project="p", name="n", mode=ExportMode.HISTORY)
@@ -216,3 +216,31 @@ def test_no_steps_rise() -> None:
     assert steps_rise([], after=4)
     assert steps_rise([5, 6], after=4)
     assert not steps_rise([4, 5], after=4)
+
+
+def rows_of_files(held_from: str | None, came_from: str | None, **part: Any) -> Case:
+    """Return a case of rows from files whose run was created at another time than the held one."""
+    stored = ByteRange(offset=0, length=20, rows=1, digest="d")
+    known = PartTracking(position=Position(rows=1, last_step=3), stored=stored, **part)
+    before = RunTracking(run_id="a", source="offline", created_at=held_from, parts={HISTORY: known})
+    listing = RunListing(run_id="a", created_at=came_from)
+    answer = Answer(received=Received(rows=1, last_step=3), rows=1, digest="d")
+    return Case(listing, answer, before, EVERYTHING, "offline", NOON)
+
+
+def test_files_that_begin_later_are_those_of_a_later_time() -> None:
+    first, later = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    assert rows_of_files(first, later).begins_later
+    assert not rows_of_files(later, first).begins_later
+    assert rows_of_files(later, first, of_earlier_run=True).begins_later
+
+
+def test_rows_beyond_the_last_ones_that_are_wanted_are_received_anew() -> None:
+    """Those that were held are the last ones; the same digest does not say that."""
+    case = rows_of_files(None, None)
+    assert case.keep_received == Keep.HELD
+    last = HistorySelection(window=HistoryWindow(max_records=1))
+    answer = replace(case.answer, rows=2)
+    before = case.before
+    limited = Case(case.listing, answer, before, last, "offline", NOON)
+    assert limited.keep_received == Keep.RECEIVED

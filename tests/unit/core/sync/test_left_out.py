@@ -127,3 +127,8 @@ def test_every_field_that_may_be_left_out_has_a_stored_value(field: str) -> None
 def test_run_without_a_user_stays_so() -> None:
     nobody = WandbRun(run_id="run", name="run", entity="e", project="p")
     assert with_stored(nobody, nobody, ["user.name", "user.username"]).user is None
+
+
+def test_user_that_is_not_known_is_left_out_with_both_its_fields() -> None:
+    assert leave_out((), {"user"}).unwrap() == {"user.name", "user.username"}
+    assert leave_out({"tags"}, {"notes"}).unwrap() == {"tags", "notes"}
