@@ -28,14 +28,10 @@ def selected_by_place(
 
 def leaves_of(row: HistoryRow) -> set[tuple[str, bytes]]:
     """Return the single values of a row's metrics, each with its dotted name."""
-    return set(_leaves(row.metrics, ""))
+    return {leaf for key, value in row.metrics.items() for leaf in _leaves(value, key)}
 
 
 def _leaves(value: Any, name: str) -> list[tuple[str, bytes]]:
     if isinstance(value, Mapping) and value:
-        return [
-            leaf
-            for key, member in value.items()
-            for leaf in _leaves(member, f"{name}.{key}" if name else key)
-        ]
-    return [(name, msgspec.json.encode(value, order="sorted"))] if name else []
+        return [leaf for key, member in value.items() for leaf in _leaves(member, f"{name}.{key}")]
+    return [(name, msgspec.json.encode(value, order="sorted"))]
