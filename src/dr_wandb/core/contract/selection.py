@@ -99,9 +99,13 @@ class HistorySelection(Record, frozen=True, kw_only=True):
             same = replace(self, window=replace(mine, max_records=others.max_records)) == other
             return same and (others.max_records or math.inf) <= mine.max_records
         keys = self.keys is None or (other.keys is not None and {*other.keys} <= {*self.keys})
-        low, high = mine.min_step or 0, math.inf if mine.max_step is None else mine.max_step
-        other_high = math.inf if others.max_step is None else others.max_step
-        return keys and low <= (others.min_step or 0) and other_high <= high
+        low, other_low = (
+            -math.inf if one.min_step is None else one.min_step for one in (mine, others)
+        )
+        high, other_high = (
+            math.inf if one.max_step is None else one.max_step for one in (mine, others)
+        )
+        return keys and low <= other_low and other_high <= high
 
     @property
     def admits_whole_rows(self) -> bool:
