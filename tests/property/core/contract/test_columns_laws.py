@@ -165,6 +165,14 @@ def test_odd_columns_have_the_bytes_of_the_rows_or_are_left_to_them(
     assert_as_by_rows(batch, taken=False)
 
 
+def test_members_of_one_name_that_are_nowhere_set_are_no_value() -> None:
+    twice = pa.struct([("loss", pa.float64()), ("loss", pa.timestamp("s"))])
+    column = pa.array([[None, [None]]], pa.list_(pa.large_list(twice), 2))
+    batch = pa.RecordBatch.from_arrays([column], names=["loss"])
+    for part in through_parquet(batch, 1):
+        assert_as_by_rows(part, taken=False)
+
+
 @given(arrow.odd_batches, st.integers(1, 4))
 def test_odd_columns_have_the_bytes_of_the_rows_or_are_left_to_them_when_they_come_from_parquet(
     batch: pa.RecordBatch, rows_per_batch: int

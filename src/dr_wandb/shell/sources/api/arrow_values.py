@@ -64,7 +64,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _objects(column: pa.Array) -> list[Any]:
     names = [field.name for field in column.type]
-    if len({*names}) < len(names) and len(column):
+    if len({*names}) < len(names) and column.null_count < len(column):
         raise ValueError("a struct has two members of one name")
     members = zip(*map(python_values, column.flatten()), strict=True)
     objects = (dict(zip(names, values, strict=True)) for values in members)
