@@ -4,13 +4,14 @@ Rules
 - A line is never longer than the terminal is wide.
 - If there is little room, first the bar goes, then the rate, the rows, the time to the end. The
   failures and the count of what is done stay.
-- A wait has a line of its own, below: how long it still takes, and why.
+- A wait has a line of its own, below: how long it still takes, and why. Nothing in it can steer the
+  terminal.
 """
 
 from collections.abc import Iterator
 
 from dr_wandb.core.contract.progress import Progress, Stage
-from dr_wandb.core.contract.wording import clock_time, size_in_words
+from dr_wandb.core.contract.wording import clock_time, printable, size_in_words
 
 LEAST_BAR, MOST_BAR = 8, 32
 """Columns of the bar; it is not drawn if fewer are free."""
@@ -48,8 +49,8 @@ def describe_progress(
 
 
 def describe_waiting(reason: str, seconds: float) -> str:
-    """Say how long a command still waits, and why."""
-    return f"waiting {clock_time(seconds)}: {reason}"
+    """Say how long a command still waits, and why. The reason may be text of others."""
+    return f"waiting {clock_time(seconds)}: {printable(reason)}"
 
 
 def _amount(progress: Progress) -> str:

@@ -77,3 +77,9 @@ def test_wait_has_a_line_of_its_own() -> None:
     waiting = describe_waiting("throttled by W&B", 12.7)
     shown = describe_progress(Progress(done=1, total=2), 0.0, 24, waiting=waiting)
     assert shown == ("Fetching 1/2 runs", "  waiting 0:12: throttle")
+
+
+def test_reason_of_a_wait_cannot_steer_the_terminal() -> None:
+    """It may be what a server answered, or the name of a run."""
+    said = describe_waiting("HTTP 502: \x1b[2J\u202ebad\ngateway", 1.0)
+    assert said == r"waiting 0:01: HTTP 502: \x1b[2J\u202ebad\ngateway"
