@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -622,3 +623,17 @@ def test_stdout_that_cannot_be_written_is_one_line(tmp_path: Path, redirect: str
     assert done.stderr.startswith("cannot print to stdout")
     assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "demo" / "runs.jsonl").exists()
+
+
+def test_closed_stderr_is_no_error(tmp_path: Path) -> None:
+    """Nobody can read what is said then; the export is there all the same."""
+    recording = "replay:fixtures/recorded/tiny-vision"
+    command = f"{sys.executable} -m dr_wandb demo-lab tiny-vision --name demo"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --source {recording} --data-root {tmp_path} 2>&-"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["run_count"] == 10

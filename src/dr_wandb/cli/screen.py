@@ -36,7 +36,7 @@ def screen(quiet: bool = False) -> "AbstractContextManager[Screen | None]":
 
 def _can_be_drawn_on() -> bool:
     """Say whether stderr is a terminal that can move its cursor."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None: it is closed
         return False
     from rich.console import Console
 

@@ -140,6 +140,8 @@ def write_stderr(line: str) -> None:
 
     Nothing in it can steer a terminal; line breaks stay.
     """
+    if sys.stderr is None:  # it is closed; `print` would take stdout instead
+        return
     try:
         print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
     except (OSError, ValueError):
