@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from wandb.sdk.lib.service import service_port_file
 
 from dr_wandb.shell.sources.api import wandb_core
 from dr_wandb.shell.sources.api.queries import VIEWER
@@ -45,6 +46,19 @@ def ask(session: ApiSession, workers: int, count: int) -> list[str]:
     with ThreadPoolExecutor(workers) as pool:
         answers = pool.map(lambda _: session.query(VIEWER, {}), range(count))
         return [answer["viewer"]["username"] for answer in answers]
+
+
+def test_the_sdk_looks_often_whether_its_process_is_ready(
+    session: ApiSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its own wait of 0.2 s, a part of that is lost at each start."""
+    naps: list[float] = []
+    before = service_port_file._SLEEP
+    with monkeypatch.context() as patch, wandb_core._looking_often():
+        patch.setattr(time, "sleep", naps.append)
+        service_port_file._SLEEP(0.2)
+    assert naps == [wandb_core.LOOK_SECONDS]
+    assert service_port_file._SLEEP is before
 
 
 def test_many_requests_at_a_time_are_answered_through_two_sessions(

@@ -8,7 +8,9 @@ Rules
 
 import os
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,10 @@ TEARDOWN_SECONDS = 5.0
 ends, and the SDK waits for it (wandb 0.31.0)."""
 
 
+LOOK_SECONDS = 0.005
+"""How often to look whether wandb-core is ready, which takes it 0.02 s."""
+
+
 class Service:
     """The service that was started here, and the environment variables from before."""
 
@@ -49,9 +55,10 @@ class Service:
         self.logs = Path(os.environ["WANDB_CACHE_DIR"]) / LOGS
         os.environ["WANDB_SILENT"] = "true"
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        started = start(lambda: wandb.setup(settings=_settings(timeout_seconds)))
-        import_module("wandb.apis.public")  # takes as long as the start of wandb-core
-        started.result()
+        with _looking_often():
+            started = start(lambda: wandb.setup(settings=_settings(timeout_seconds)))
+            import_module("wandb.apis.public")  # takes as long as the start of wandb-core
+            started.result()
 
     def give_back(self) -> None:
         """Note the end of a session; the last one stops it and restores the environment."""
@@ -69,6 +76,25 @@ class Service:
                         os.environ.pop(name, None)
                     else:
                         os.environ[name] = value
+
+
+@contextmanager
+def _looking_often() -> Iterator[None]:
+    """Let the SDK see that wandb-core is ready once it is; it looks every 0.2 s.
+
+    Nothing changes if the SDK does not wait as 0.29 to 0.31 do.
+    """
+    try:
+        port_file: Any = import_module("wandb.sdk.lib.service.service_port_file")
+        sleep = port_file._SLEEP
+    except (ImportError, AttributeError):
+        yield
+        return
+    port_file._SLEEP = lambda seconds: time.sleep(min(seconds, LOOK_SECONDS))
+    try:
+        yield
+    finally:
+        port_file._SLEEP = sleep
 
 
 def _tear_down() -> None:
