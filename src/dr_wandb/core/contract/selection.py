@@ -66,6 +66,9 @@ class HistoryWindow(Record, frozen=True, kw_only=True):
         )
 
 
+OPEN_WINDOW = HistoryWindow()
+
+
 class HistorySelection(Record, frozen=True, kw_only=True):
     """Which history rows and metrics to keep.
 
@@ -84,7 +87,7 @@ class HistorySelection(Record, frozen=True, kw_only=True):
                 raise InvalidRequestError(["a history key must not be blank"])
             keys = {clean_text(key) for key in self.keys}
             force_setattr(self, "keys", tuple(sorted(keys)) or None)
-        if self.window == HistoryWindow():
+        if self.window == OPEN_WINDOW:
             force_setattr(self, "window", None)
 
     @property
@@ -94,6 +97,8 @@ class HistorySelection(Record, frozen=True, kw_only=True):
 
     def covers(self, other: "HistorySelection") -> bool:
         """Say whether it surely admits everything that another selection admits, of any run."""
+        if self == other:
+            return True
         mine, others = self.bounds, other.bounds
         if mine.max_records is not None:
             same = replace(self, window=replace(mine, max_records=others.max_records)) == other
@@ -120,7 +125,7 @@ class HistorySelection(Record, frozen=True, kw_only=True):
     @property
     def bounds(self) -> HistoryWindow:
         """Return the window, an open one if there is none."""
-        return self.window or HistoryWindow()
+        return self.window or OPEN_WINDOW
 
 
 EVERYTHING = HistorySelection()

@@ -17,6 +17,8 @@ from dr_wandb.shell.sources.offline.run_files import mapped
 
 def in_order(starts: Sequence[StartedFile]) -> list[StartedFile]:
     """Return the files of a run in the order of its sessions."""
+    if len(starts) == 1:
+        return list(starts)
     some_without = any(start.started_at is None for start in starts)
     by_name = some_without and all(start.file.named_time for start in starts)
 
