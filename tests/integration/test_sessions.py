@@ -48,7 +48,7 @@ def ask(session: ApiSession, workers: int, count: int) -> list[str]:
         return [answer["viewer"]["username"] for answer in answers]
 
 
-def test_the_sdk_looks_often_whether_its_process_is_ready(
+def test_sdk_looks_often_whether_its_process_is_ready(
     session: ApiSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its own wait of 0.2 s, a part of that is lost at each start."""

@@ -6,6 +6,7 @@ Rules (measured with wandb 0.29 to 0.31)
   give up. Then the SDK's handle is made to fail, so that wandb-core cancels the download.
 - It makes a file name of the run id, so an id with a path separator is not passed to it.
 - A download that was given up may still write, so every try has a folder of its own.
+- A full disk is no fault of the run: it is raised as the OSError that it is, and ends the sync.
 """
 
 import shutil
@@ -31,6 +32,7 @@ from dr_wandb.shell.sources.api.sdk_errors import (
     REFUSED_STATUS,
     SDK_ERRORS,
     Trouble,
+    full_disk,
     kind_of,
     reason_of,
     trouble_of_text,
@@ -141,6 +143,9 @@ class Downloads:
                 raise PassingError(reason, RunFailureKind.TIMEOUT)
         answer = outcome[0]
         if isinstance(answer, SDK_ERRORS):
+            full = full_disk(answer)
+            if full is not None:
+                raise full
             raise self._session.translate(answer) from answer
         if isinstance(answer, BaseException):
             raise answer
@@ -182,8 +187,11 @@ def ask_for_file(address: str, timeout_seconds: int) -> Exported:
         return Exported.UNKNOWN
 
 
-def _missing(reasons: list[str]) -> SourceError:
-    """Return the error for missing files: throttled or passing if one of the reasons is."""
+def _missing(reasons: list[str]) -> OSError | SourceError:
+    """Return the error for missing files: a full disk, throttled or passing if a reason is one."""
+    full = next(filter(None, map(full_disk, map(OSError, reasons))), None)
+    if full is not None:
+        return full
     first = OSError(reasons[0])
     text = f"{len(reasons):,} exported Parquet files could not be downloaded: {reason_of(first)}"
     troubles = {trouble_of_text(reason) for reason in reasons}

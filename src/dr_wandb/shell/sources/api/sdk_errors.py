@@ -7,7 +7,9 @@ Rules
   permission: a GraphQL answer of status 200 has no other sign of it.
 """
 
+import errno
 import json
+import os
 import re
 from enum import Enum
 
@@ -60,6 +62,11 @@ _RETURNED = re.compile(r"^returned error (\d{3})\b(?:: )?(.*)", re.DOTALL)
 _PREFIX = re.compile(r"^giving up after \d+ attempt\(s\):? ?(?:while retrying: )?(?=\S)")
 
 
+_FULL = {"no space left on device": errno.ENOSPC, "disk quota exceeded": errno.EDQUOT}
+_NOT_WRITTEN = re.compile(rf"\w+ (?P<path>/.*): (?P<why>{'|'.join(_FULL)})")
+"""The complete text of wandb-core's error for a file that it cannot write to a full disk."""
+
+
 class Trouble(Enum):
     """The kind of trouble of an error."""
 
@@ -85,6 +92,18 @@ def trouble_of_text(text: str) -> Trouble:
     cut = text.rstrip().endswith((_CUT_SHORT, *_TOO_SLOW)) or text.strip() == _NOTHING
     passing = _GAVE_UP in text or _BUSY in text or cut
     return Trouble.PASSING if passing else Trouble.FINAL
+
+
+def full_disk(error: BaseException) -> OSError | None:
+    """Return the error of a full disk here, if the SDK or wandb-core met one while it wrote."""
+    for one in (error, error.__cause__):
+        if isinstance(one, OSError) and one.errno in _FULL.values():
+            return one
+    found = _NOT_WRITTEN.fullmatch(str(error.__cause__ or error).strip())
+    if found is None:
+        return None
+    number = _FULL[found["why"]]
+    return OSError(number, os.strerror(number), found["path"])
 
 
 def may_be_too_much(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Which kind of failure an error of the SDK is, by what wandb-core says (wandb 0.29 to 0.31)."""
 
+import errno
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,9 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.mailbox import MailboxClosedError
 
 from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.downloads import _missing
+from dr_wandb.shell.sources.api.sdk_errors import full_disk
 from dr_wandb.shell.sources.api.translation import translate
 
 GAVE_UP = "giving up after 2 attempt(s)"
@@ -74,6 +77,49 @@ def test_error_of_the_sdk_has_the_kind_that_it_speaks_of(
 def test_exported_files_that_did_not_come_have_the_kind_of_the_first(
     reasons: list[str], kind: str
 ) -> None:
-    failure = _missing(reasons).failure
+    missing = _missing(reasons)
+    assert isinstance(missing, SourceError)
+    failure = missing.failure
     assert failure.kind == kind
     assert failure.reason.startswith(f"{len(reasons)} exported Parquet files")
+
+
+NO_SPACE = "no space left on device"
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (OSError(f"write /exports/a: b/x.parquet: {NO_SPACE}"), errno.ENOSPC),
+        (CommError(f"open /exports/x: {NO_SPACE}"), errno.ENOSPC),
+        (CommError("write /exports/x: disk quota exceeded"), errno.EDQUOT),
+        (OSError(errno.ENOSPC, "No space left on device", "/exports/x"), errno.ENOSPC),
+    ],
+)
+def test_full_disk_is_known_by_the_words_for_it(error: Exception, number: int) -> None:
+    full = full_disk(error)
+    assert full is not None
+    assert full.errno == number
+    assert str(full.filename).startswith("/exports/")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CommError(f"returned error 500: write /var/x: {NO_SPACE}"),
+        CommError(
+            f"file transfer: download: failed to download: status: 507: write /x: {NO_SPACE}"
+        ),
+        CommError(f"write to the table: {NO_SPACE}"),
+        CommError(NO_SPACE),
+        PermissionError(errno.EACCES, "Permission denied", "/exports/x"),
+    ],
+)
+def test_full_disk_of_the_server_is_not_ours(error: Exception) -> None:
+    assert full_disk(error) is None
+
+
+def test_full_disk_counts_before_other_files_that_did_not_come() -> None:
+    error = _missing(["gone", f"write /exports/x: {NO_SPACE}"])
+    assert isinstance(error, OSError)
+    assert error.errno == errno.ENOSPC
