@@ -131,5 +131,10 @@ def test_raw_prints_names_as_they_are(evil_project: Project, command: Command) -
     ):
         assert EVIL in command(*arguments, "--raw").stdout
         assert EVIL not in command(*arguments).stdout
-    assert evil_project.name in command("status", "--raw").stdout
-    assert evil_project.name not in command("status").stdout
+    put(command.cwd / "wandb", "offline1", whole_run("o", display_name=f"d{EVIL}"))
+    assert EVIL in command("scan", "wandb", "--raw").stdout
+    assert EVIL not in command("scan", "wandb").stdout
+    doctor = ("doctor", "entity", evil_project.name)
+    for named in (("status",), doctor):
+        assert evil_project.name in command(*named, "--raw").stdout
+        assert evil_project.name not in command(*named).stdout

@@ -150,6 +150,7 @@ def doctor(
     *,
     data_root: Folder = Path("./data"),
     timeout_seconds: int = 20,
+    raw: Raw = False,
     json: Switch = False,
 ) -> int:
     """Check everything that an export needs, and print one line for each check.
@@ -164,6 +165,8 @@ def doctor(
         The folder that will hold the exports.
     timeout_seconds
         Give up on a request after N seconds.
+    raw
+        Print names and values as they are, even if they can steer the terminal.
     json
         Print one JSON document.
     """
@@ -171,5 +174,5 @@ def doctor(
     from dr_wandb.shell.inspect.doctor import diagnose
 
     diagnosis = diagnose(entity, project, data_root, timeout_seconds)
-    print_json(diagnosis) if json else print_lines(describe_diagnosis(diagnosis))
+    print_json(diagnosis) if json else print_lines(describe_diagnosis(diagnosis, raw=raw), raw=raw)
     return EXIT_OK if diagnosis.ready else EXIT_UNREADY

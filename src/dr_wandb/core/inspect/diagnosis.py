@@ -31,11 +31,14 @@ class Diagnosis(Record, frozen=True, kw_only=True):
         return all(check.ok for check in self.checks)
 
 
-def describe_diagnosis(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """Describe a diagnosis in lines of text, one for each check."""
+def describe_diagnosis(diagnosis: Diagnosis, *, raw: bool = False) -> tuple[str, ...]:
+    """Describe a diagnosis in lines of text, one for each check.
+
+    raw: names as they are, with characters that can steer a terminal.
+    """
     width = max((len(check.name) for check in diagnosis.checks), default=0)
     lines = (
         f"{check.name:{width}}  {check.found}: {'ok' if check.ok else check.remedy}"
         for check in diagnosis.checks
     )
-    return as_lines(lines, raw=False)
+    return as_lines(lines, raw=raw)

@@ -72,30 +72,39 @@ class FolderContent(Record, frozen=True, kw_only=True):
     notices: tuple[FileNotice, ...]
 
 
-def describe_folder(content: FolderContent) -> tuple[str, ...]:
-    """Describe the runs that can be read, one line for each."""
+def describe_folder(content: FolderContent, *, raw: bool = False) -> tuple[str, ...]:
+    """Describe the runs that can be read, one line for each.
+
+    raw: names as they are and whole, with characters that can steer a terminal.
+    """
     head = ("run", "project", "name", "state", "rows", "last step", "size", "")
-    lines = table([head, *map(_columns, content.runs)], right={4, 5, 6}) if content.runs else ()
+    lines = (
+        table([head, *(_columns(run, raw) for run in content.runs)], right={4, 5, 6})
+        if content.runs
+        else ()
+    )
     files = sum(len(run.files) for run in content.runs)
     found = f"{count(len(content.runs), 'run')} in {count(files, 'file')} below "
-    return as_lines((*lines, *([""] if lines else []), found + content.folder), raw=False)
+    return as_lines((*lines, *([""] if lines else []), found + content.folder), raw=raw)
 
 
-def _columns(run: RunOnDisk) -> tuple[str, ...]:
+def _columns(run: RunOnDisk, raw: bool) -> tuple[str, ...]:
     remarks = [
         *([] if run.whole else ["not whole"]),
         *([f"{len(run.files):,} files"] if len(run.files) > 1 else []),
         *(f"forked from {origin}" for origin in run.forked_from),
     ]
+    names = (run.run_id, "/".join(filter(None, (run.entity, run.project))) or "-", run.name or "-")
+    *shown, remarked = (
+        text if raw else printable(text, WIDEST) for text in (*names, ", ".join(remarks))
+    )
     return (
-        printable(run.run_id, WIDEST),
-        printable("/".join(filter(None, (run.entity, run.project))) or "-", WIDEST),
-        printable(run.name or "-", WIDEST),
+        *shown,
         run.state,
         f"{run.rows:,}",
         "-" if run.last_step is None else str(run.last_step),
         size_in_words(run.bytes),
-        printable(", ".join(remarks), WIDEST),
+        remarked,
     )
 
 

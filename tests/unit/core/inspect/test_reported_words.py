@@ -19,6 +19,12 @@ def test_each_check_of_a_diagnosis_has_a_line_with_its_remedy_or_ok() -> None:
     assert describe_diagnosis(Diagnosis(checks=())) == ()
 
 
+def test_diagnosis_escapes_what_could_steer_a_terminal_unless_it_is_wanted_raw() -> None:
+    told = Diagnosis(checks=(Check(name="user", found="a\x1b[2J"),))
+    assert describe_diagnosis(told) == ("user  a\\x1b[2J: ok",)
+    assert describe_diagnosis(told, raw=True) == ("user  a\x1b[2J: ok",)
+
+
 def test_export_can_begin_when_no_check_has_a_remedy() -> None:
     assert Diagnosis(checks=(DISK,)).ready
     assert not Diagnosis(checks=(DISK, KEY)).ready
