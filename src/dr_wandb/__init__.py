@@ -111,6 +111,9 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan_kinds import ListingKind as ListingKind
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
+    from dr_wandb.shell.frames.loading import load_history_frame as load_history_frame
+    from dr_wandb.shell.frames.loading import load_runs_frame as load_runs_frame
+    from dr_wandb.shell.frames.loading import scan_history as scan_history
     from dr_wandb.shell.inspect.changes import iter_changes as iter_changes
     from dr_wandb.shell.inspect.doctor import diagnose as diagnose
     from dr_wandb.shell.inspect.scan import scan_folder as scan_folder
@@ -236,12 +239,15 @@ _HOMES = {
     "find_exports": "shell.inspect.status",
     "iter_changes": "shell.inspect.changes",
     "iter_history_rows": "shell.store.export_store",
+    "load_history_frame": "shell.frames.loading",
     "load_manifest": "shell.store.export_store",
     "load_run_snapshots": "shell.store.export_store",
+    "load_runs_frame": "shell.frames.loading",
     "plan_listing": "core.sync.listing_plan",
     "plan_sync": "core.sync.plan",
     "read_status": "shell.inspect.status",
     "scan_folder": "shell.inspect.scan",
+    "scan_history": "shell.frames.loading",
     "source_opener": "shell.sources.opening",
     "verify_export": "shell.inspect.verify",
 }

@@ -115,7 +115,7 @@ def batch_of(first: int, count: int, columns: Mapping[str, KeyCells]) -> CellBat
             fits = (cells.kinds == NUMBER) & np.isfinite(cells.values)
             fits[cells.text_at] = False
             timestamps[cells.rows[fits]] = cells.values[fits]
-            left = _without(cells, fits)
+            left = without(cells, fits)
         if len(left.rows):
             found[key] = left
     return CellBatch(first, steps, has_step, timestamps, found)
@@ -132,10 +132,11 @@ def _take_steps(cells: KeyCells, steps: Integers, has_step: NDArray[np.bool_]) -
             if cells.kinds[index] == NUMBER and -(2**63) <= (step := int(text)) < 2**63:
                 steps[cells.rows[index]], fits[index] = step, True
     has_step[cells.rows[fits]] = True
-    return _without(cells, fits)
+    return without(cells, fits)
 
 
-def _without(cells: KeyCells, gone: NDArray[np.bool_]) -> KeyCells:
+def without(cells: KeyCells, gone: NDArray[np.bool_]) -> KeyCells:
+    """Return the cells that are not gone."""
     kept = np.flatnonzero(~gone)
     if len(kept) == len(gone):
         return cells

@@ -27,7 +27,7 @@ from dr_wandb.core.columnar.cells import (
     batch_of,
     markers,
 )
-from dr_wandb.core.columnar.to_lines import lines_of, plain_numbers
+from dr_wandb.core.columnar.to_lines import lines_of
 from dr_wandb.core.columnar.values_as_cells import (
     cells_of_numbers,
     cells_of_values,
@@ -46,6 +46,7 @@ MOST_NAMES = 1000
 _OWN = frozenset({STEP, TIMESTAMP, RUNTIME})
 _NUMBERS = frozenset({int, float})
 _ENCODER = msgspec.json.Encoder()
+_MOMENTS = msgspec.json.Decoder(list[int | float])
 _ROWS = msgspec.json.Decoder(HistoryRow)
 
 
@@ -77,7 +78,7 @@ def _are_usual(names: _Names) -> bool:
     )
 
 
-class _UnusualError(Exception):
+class UnusualError(Exception):
     """A batch has a name or a value that needs a closer look."""
 
 
@@ -91,7 +92,7 @@ def cells_of_lines(batches: Iterable[bytes], first: int = 0) -> Iterator[CellBat
         names = names or _names_of(_ROWS.decode_lines(lines[: lines.find(b"\n") + 1]))
         try:
             batch = _usual_cells(lines, first, names)
-        except (_UnusualError, msgspec.DecodeError):
+        except (UnusualError, msgspec.DecodeError):
             rows = _ROWS.decode_lines(lines)
             batch = _any_cells(rows, lines, first)
             names = _more_names(names, rows)
@@ -100,9 +101,9 @@ def cells_of_lines(batches: Iterable[bytes], first: int = 0) -> Iterator[CellBat
 
 
 def _usual_cells(lines: bytes, first: int, names: _Names) -> CellBatch:
-    """Turn lines into cells. Raises _UnusualError or DecodeError if they are not all usual."""
+    """Turn lines into cells. Raises UnusualError or DecodeError if they are not all usual."""
     if not _are_usual(names):
-        raise _UnusualError
+        raise UnusualError
     rows = _decoder(names).decode_lines(lines)
     columns: dict[str, KeyCells | None] = {}
     for part, start in zip(_Names._fields, ("", "", OWN_PREFIX), strict=True):
@@ -110,21 +111,21 @@ def _usual_cells(lines: bytes, first: int, names: _Names) -> CellBatch:
         for index, (name, is_number) in enumerate(getattr(names, part)):
             values = map(attrgetter(f"key{index}"), members)
             if is_number:
-                cells = _present_numbers(np.fromiter(values, np.float64, len(rows)))
+                cells = present_numbers(np.fromiter(values, np.float64, len(rows)))
             else:
-                cells = _present(list(values), msgspec.UNSET)
+                cells = present(list(values), msgspec.UNSET)
             columns[f"{start}{name}"] = cells
-    columns[RUNTIME] = _present_numbers(np.array([row.runtime for row in rows], np.float64))
-    columns[STEP] = _present([row.step for row in rows], None)
-    columns[TIMESTAMP] = _present(_moments([row.timestamp for row in rows]), None)
+    columns[RUNTIME] = present_numbers(np.array([row.runtime for row in rows], np.float64))
+    columns[STEP] = present([row.step for row in rows], None)
+    columns[TIMESTAMP] = present(moments_of([row.timestamp for row in rows]), None)
     found = {key: cells for key, cells in columns.items() if cells is not None}
     return batch_of(first, len(rows), found)
 
 
-def _present(values: Sequence[Any], absent: Any) -> KeyCells | None:
+def present(values: Sequence[Any], absent: Any) -> KeyCells | None:
     """Return the cells of values, None if no row has one.
 
-    absent: the value for a row without one. Raises _UnusualError for any other null.
+    absent: the value for a row without one. Raises UnusualError for any other null.
     """
     types = {*map(type, values)}
     rows: Integers = np.arange(len(values))
@@ -133,40 +134,48 @@ def _present(values: Sequence[Any], absent: Any) -> KeyCells | None:
         rows = np.array([row for row, value in enumerate(values) if value is not absent], np.int64)
         values = [value for value in values if value is not absent]
     if type(None) in types:
-        raise _UnusualError
+        raise UnusualError
     return cells_of_values(rows, values) if types else None
 
 
-def _present_numbers(found: Doubles) -> KeyCells | None:
+def present_numbers(found: Doubles) -> KeyCells | None:
     """Return the cells of numbers, NaN for a row without one. None if no row has one.
 
-    Raises _UnusualError for a number that may have been an integer which is no double.
+    Raises UnusualError for a number that may have been an integer which is no double.
     """
     if (np.abs(found) >= EXACT_INTEGERS).any():
-        raise _UnusualError
+        raise UnusualError
     rows = (found == found).nonzero()[0]
     if len(rows) < len(found):
         found = found[rows]
     return cells_of_numbers(rows, found) if len(rows) else None
 
 
-def _moments(timestamps: Sequence[str | None]) -> Sequence[float | None]:
-    """Return the doubles that timestamps spell. Raises _UnusualError if one spells no double."""
+def moments_of(timestamps: Sequence[str | None]) -> Sequence[float | None]:
+    """Return the numbers that timestamps spell. Raises UnusualError if one spells none.
+
+    None of them is as large as 2**53, and each has the one spelling of its value.
+    """
     texts = [text for text in timestamps if text is not None]
+    joined = ",".join(texts)
     try:
-        moments = list(map(float, texts))
-    except ValueError as error:
-        raise _UnusualError from error
-    if moments and texts != _spelled(moments):
-        raise _UnusualError
+        moments = _MOMENTS.decode(f"[{joined}]")
+    except msgspec.DecodeError as error:
+        raise UnusualError from error
+    if len(moments) != len(texts) or not _are_spelled_so(moments, joined):
+        raise UnusualError
     if len(moments) == len(timestamps):
         return moments
     known = iter(moments)
     return [None if text is None else next(known) for text in timestamps]
 
 
-def _spelled(moments: Sequence[float]) -> list[str]:
-    return _ENCODER.encode(plain_numbers(np.array(moments))).decode()[1:-1].split(",")
+def _are_spelled_so(moments: Sequence[float], joined: str) -> bool:
+    if not moments:
+        return True
+    as_double = ".0," in f"{joined},"  # as of 4.0, which is spelled 4
+    small = min(moments) > -EXACT_INTEGERS and max(moments) < EXACT_INTEGERS
+    return small and not as_double and _ENCODER.encode(moments) == f"[{joined}]".encode()
 
 
 @lru_cache(maxsize=64)
@@ -199,11 +208,12 @@ def _names_of(rows: Sequence[HistoryRow]) -> _Names:
     for row in rows:
         for part, members in zip(found, (row.extra, row.metrics, row.wandb_metadata), strict=True):
             for name, value in members.items():
-                part[name] = part.get(name, True) and _is_number(value)
+                part[name] = part.get(name, True) and is_plain_number(value)
     return _Names(*(tuple(map(_Name._make, sorted(part.items()))) for part in found))
 
 
-def _is_number(value: Any) -> bool:
+def is_plain_number(value: Any) -> bool:
+    """Say whether a value is a double, or an integer smaller than 2**53 in magnitude."""
     return type(value) in _NUMBERS and -EXACT_INTEGERS < value < EXACT_INTEGERS
 
 
@@ -231,7 +241,7 @@ def _any_cells(rows: Sequence[HistoryRow], lines: bytes, first: int) -> CellBatc
     """Return the cells of any rows, with the lines of those that their cells do not give back."""
     found: dict[str, tuple[list[int], list[Any]]] = {}
     for row, record in enumerate(rows):
-        for key, value in _values_of(record):
+        for key, value in values_of_row(record):
             at, values = found.setdefault(key, ([], []))
             if value is not None and (not at or at[-1] != row):
                 at.append(row)
@@ -252,7 +262,7 @@ def _any_cells(rows: Sequence[HistoryRow], lines: bytes, first: int) -> CellBatc
     return batch._replace(columns={**batch.columns, None: markers(len(rows), differing)})
 
 
-def _values_of(row: HistoryRow) -> Iterator[tuple[str, Any]]:
+def values_of_row(row: HistoryRow) -> Iterator[tuple[str, Any]]:
     """Give the values of a row by flat keys. If a key comes twice, the first value counts."""
     moment = moment_of(row.timestamp)
     yield STEP, row.step

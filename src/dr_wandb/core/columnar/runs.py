@@ -204,20 +204,20 @@ def _type_of(kinds: int) -> ColumnType:
 
 def _columns_of(part: str, found: Mapping[str, int]) -> tuple[KeyColumn, ...]:
     usable = [key for key in found if len(key) <= MOST_LETTERS and key.isprintable()]
-    alike = Counter(map(_folded, usable))
+    alike = Counter(map(folded, usable))
     chosen = sorted(usable, key=lambda key: (-(found[key] // ONE_RUN), key))[:MOST_KEYS]
     taken = set()
     columns = []
     for key in chosen:
-        name = key if alike[_folded(key)] == 1 else f"{key} ({_digest(key)})"
-        if _folded(name) not in taken:
-            taken.add(_folded(name))
+        name = key if alike[folded(key)] == 1 else f"{key} ({_digest(key)})"
+        if folded(name) not in taken:
+            taken.add(folded(name))
             column = Column(f"{part}.{name}", _type_of(found[key] % ONE_RUN))
             columns.append(KeyColumn(key, column))
     return tuple(sorted(columns, key=lambda one: one.column.name))
 
 
-def _folded(key: str) -> str:
+def folded(key: str) -> str:
     """Return what is equal for keys that a reader may take for the same."""
     return key.upper().casefold()
 

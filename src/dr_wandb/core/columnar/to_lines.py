@@ -82,10 +82,10 @@ def _values_of(batch: CellBatch) -> Iterator[tuple[str, Integers, list[Any]]]:
     yield TIMESTAMP, at, plain_numbers(batch.timestamps[at])
     for key, cells in batch.columns.items():
         if key is not None:
-            yield key, cells.rows, _values(cells)
+            yield key, cells.rows, values_of_cells(cells)
 
 
-def _values(cells: KeyCells) -> list[Any]:
+def values_of_cells(cells: KeyCells) -> list[Any]:
     """Return the JSON-safe value of each cell; those that are JSON already as they are."""
     all_texts = len(cells.texts) == len(cells.rows)
     values = [None] * len(cells.rows) if all_texts else plain_numbers(cells.values)

@@ -154,12 +154,18 @@ def read_run(path: Path, run_id: str) -> CellBatch | None:
 
 
 def _may_hold(statistics: Any, run_id: str) -> bool:
-    """Say whether a group may hold a run. A long id may be cut in its statistics."""
-    return (
-        statistics is None
-        or not statistics.has_min_max
-        or (statistics.min <= run_id <= statistics.max)
-    )
+    return may_hold_any(statistics, (run_id,))
+
+
+def may_hold_any(statistics: Any, texts: Iterable[str]) -> bool:
+    """Say whether a column of a group may hold one of these texts.
+
+    There may be no statistics: long texts have none, and neither has a column of nulls.
+    """
+    if statistics is None or not statistics.has_min_max:
+        return True
+    low, high = statistics.min, statistics.max
+    return any(low <= text <= high for text in texts)
 
 
 def read_run_ids(path: Path) -> set[str]:

@@ -1,0 +1,27 @@
+"""The runs of an export as a table of Arrow: `runs.parquet`, or made of `runs.jsonl`."""
+
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dr_wandb.core.contract.export_files import PARQUET_RUNS, RUNS_FILE
+from dr_wandb.shell.store.checked_parquet import HistoryFile, reading
+from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.runs_parquet import write_runs
+
+
+def runs_table(store: ExportStore) -> pa.Table:
+    """Return the runs, newest first. Raises DrWandbError if the export is missing or damaged."""
+    manifest = store.require_manifest()
+    described = manifest.files.get(PARQUET_RUNS)
+    if described is not None:
+        file = HistoryFile(store.export_dir / PARQUET_RUNS, described, "", 0)
+        with reading(file):
+            return pq.read_table(file.path)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "runs.parquet"
+        write_runs(store.export_dir / RUNS_FILE, path)
+        return pq.read_table(BytesIO(path.read_bytes()))
