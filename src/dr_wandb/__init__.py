@@ -111,6 +111,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan_kinds import ListingKind as ListingKind
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
+    from dr_wandb.shell.frames.duckdb_views import open_duckdb as open_duckdb
     from dr_wandb.shell.frames.loading import load_history_frame as load_history_frame
     from dr_wandb.shell.frames.loading import load_runs_frame as load_runs_frame
     from dr_wandb.shell.frames.loading import scan_history as scan_history
@@ -243,6 +244,7 @@ _HOMES = {
     "load_manifest": "shell.store.export_store",
     "load_run_snapshots": "shell.store.export_store",
     "load_runs_frame": "shell.frames.loading",
+    "open_duckdb": "shell.frames.duckdb_views",
     "plan_listing": "core.sync.listing_plan",
     "plan_sync": "core.sync.plan",
     "read_status": "shell.inspect.status",

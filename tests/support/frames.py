@@ -16,6 +16,16 @@ from tests.support.cells import any_rows, cells_of_rows, lines_of_rows
 from tests.support.strategies import clean_texts
 from tests.support.written_parquet import put_manifest, write_history
 
+FORMS = ("lines", "both", "parquet")
+
+HARD: list[dict[str, Any]] = [
+    {"loss": 0.5, "Loss": 1, "n": 1, "mixed": 1, "big": 1, "step": 7, 'a."b" c': "x", "flag": True},
+    {"loss": math.nan, "Loss": 2, "n": 2**60 + 1, "mixed": "1", "big": 2**64, "text": "NaN"},
+    {"loss": -math.inf, "mixed": [1], "big": 0.5, "text": "0012", "flag": False},
+    {"loss": 3, "h": {"_type": "histogram", "bins": [1]}, "big": 2**53 + 1},
+]
+"""Rows whose values readers of JSON lines change, drop or refuse."""
+
 Runs = Mapping[str, Sequence[HistoryRow]]
 
 run_ids = st.sampled_from(["a", "b", "0012", "1e5", "NaN", "é", "a b", 'a"b']) | clean_texts.filter(

@@ -170,9 +170,7 @@ def load(data_root: Path) -> tuple[list[WandbRun], Iterator[HistoryRow]]:
     of_one = ExportStore(name=NAME, data_root=data_root).iter_history_rows(run_ids=run_ids[:1])
     assert_type(of_one, Iterator[HistoryRow])
     assert {row.run_id for row in (*rows, *of_one)} <= {*run_ids}
-    frame = load_history_frame(
-        NAME, data_root, metrics=("train.loss",), runs=run_ids, engine="arrow"
-    )
+    frame = load_history_frame(NAME, data_root, metrics="train.loss", engine="arrow")
     assert frame.num_columns == 4
     assert load_runs_frame(NAME, data_root, engine="arrow").num_rows == len(run_ids)
     return [snapshot.run for snapshot in snapshots], iter_history_rows(NAME, data_root)

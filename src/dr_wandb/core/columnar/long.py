@@ -85,7 +85,7 @@ def _columns_of(
     return _Columns(
         runs,
         np.full(len(positions), code),
-        positions - (ends - ordered.counts)[runs],
+        positions - (ends - ordered.counts - ordered.firsts)[runs],
         piece.steps[cells.rows],
         piece.has_step[cells.rows],
         piece.timestamps[cells.rows],

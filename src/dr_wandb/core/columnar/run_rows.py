@@ -78,12 +78,14 @@ def of_runs(piece: RunRows, has_run: Callable[[str], bool]) -> RunRows:
 class OrderedRows(NamedTuple):
     """Pieces, and the positions of the rows of each of them among all rows, by run and row.
 
-    run_ids: all runs, sorted; `counts` is how many rows each has.
+    run_ids: all runs, sorted. Each has `counts` rows, of which the first has the number in
+    `firsts`.
     """
 
     pieces: Sequence[RunRows]
     positions: Sequence[Integers]
     run_ids: Sequence[str]
+    firsts: Integers
     counts: Integers
 
     @property
@@ -92,10 +94,11 @@ class OrderedRows(NamedTuple):
         return int(self.counts.sum())
 
 
-def in_order(pieces: Sequence[RunRows]) -> OrderedRows:
+def in_order(pieces: Sequence[RunRows], *, from_row_0: bool = True) -> OrderedRows:
     """Put the rows of pieces in order.
 
-    Raises ValueError if the rows of a run do not follow each other from row 0 on, each there once.
+    from_row_0: each run has to begin with its first row. Raises ValueError if the rows of a run do
+    not follow each other, each there once.
     """
     spans = sorted(
         (run_id, first, number, index)
@@ -105,13 +108,15 @@ def in_order(pieces: Sequence[RunRows]) -> OrderedRows:
     starts = [np.zeros(len(piece.run_ids), np.int64) for piece in pieces]
     lengths = [np.diff(piece.borders) for piece in pieces]
     run_ids: list[str] = []
+    firsts: list[int] = []
     counts: list[int] = []
     position = 0
     for run_id, first, number, index in spans:
         if not run_ids or run_ids[-1] != run_id:
             run_ids.append(run_id)
+            firsts.append(0 if from_row_0 else first)
             counts.append(0)
-        if first != counts[-1]:
+        if first != firsts[-1] + counts[-1]:
             raise ValueError(f"run {run_id!r} has {counts[-1]} rows before its row {first}")
         starts[number][index] = position
         rows = int(lengths[number][index])
@@ -121,7 +126,8 @@ def in_order(pieces: Sequence[RunRows]) -> OrderedRows:
         np.repeat(start - piece.borders[:-1], length) + np.arange(piece.row_count)
         for piece, start, length in zip(pieces, starts, lengths, strict=True)
     ]
-    return OrderedRows(pieces, positions, run_ids, np.array(counts, np.int64))
+    numbers = np.array(firsts, np.int64), np.array(counts, np.int64)
+    return OrderedRows(pieces, positions, run_ids, *numbers)
 
 
 def gathered(values: NDArray[Any], starts: Integers, lengths: Integers) -> NDArray[Any]:

@@ -60,6 +60,20 @@ def read_file(file: HistoryFile, wanted: Wanted) -> Iterator[Found]:
         yield from _FileReader(file, parquet, wanted).read()
 
 
+def read_keys(file: HistoryFile) -> set[str]:
+    """Return the keys in a file. Raises DrWandbError if it is not the described one."""
+    with (
+        reading(file),
+        pq.ParquetFile(file.path, read_dictionary=DICTIONARIES, pre_buffer=False) as parquet,
+    ):
+        groups = (
+            parquet.read_row_group(number, columns=["key"], use_threads=False)
+            for number in range(parquet.num_row_groups)
+        )
+        chunks = (chunk for group in groups for chunk in group.column(0).chunks)
+        return {word for chunk in chunks for word in chunk.dictionary.to_pylist()}
+
+
 class _FileReader:
     """Reads one file. Of the runs, only those are known that were not given yet."""
 
@@ -222,7 +236,8 @@ class _FileReader:
     def _rows_of(self, group: int, at: Segments, borders: Integers, first: int) -> Integers:
         row = numbers_of(self._column_of(group, "row"))
         before: Integers = np.repeat(borders[at.runs] - first, at.lengths)
-        return before + gathered(row, at.starts, at.lengths)
+        before += gathered(row, at.starts, at.lengths)
+        return before
 
     def _rows(
         self, groups: Sequence[Group], chosen: NDArray[np.bool_]

@@ -24,7 +24,7 @@ from dr_wandb.core.contract.nearest import did_you_mean
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.shell.frames.cell_files import read_file
+from dr_wandb.shell.frames.cell_files import read_file, read_keys
 from dr_wandb.shell.frames.line_file import read_lines
 from dr_wandb.shell.frames.wanted import Found, Wanted
 from dr_wandb.shell.store.checked_parquet import HistoryFile, damaged, history_files
@@ -153,16 +153,20 @@ class History:
         self._require_metrics(chosen)
         return {key: self.survey.type_of(key) for key in chosen}
 
+    def keys(self) -> list[str]:
+        """Return all keys of the export."""
+        if not self.files or self.survey.knows(None):
+            self.types(None)
+            return self.survey.keys
+        with self._threads() as pool:
+            return sorted({key for keys in pool.map(read_keys, self.files) for key in keys})
+
     def in_order(self, pieces: Sequence[RunRows]) -> OrderedRows:
         """Put pieces in order. Raises DrWandbError if a run is not there exactly once."""
         try:
             return in_order(pieces)
         except ValueError as error:
             raise damaged(self._store.export_dir / PARQUET_HISTORY, str(error)) from None
-
-    def alone(self, piece: RunRows) -> OrderedRows:
-        """Return the rows of one piece in order, whatever comes before them in their runs."""
-        return in_order([piece._replace(firsts=[0] * len(piece.run_ids))])
 
     def require_runs(self, run_ids: frozenset[str]) -> None:
         """Raise InvalidRequestError if the export does not have each of these runs."""
@@ -197,10 +201,12 @@ class History:
         if not self.files:
             return list(self._read(wanted))
         files = [file for file in self.files if _may_be_wanted(file, wanted)]
-        threads = max(1, min(MOST_THREADS, os.cpu_count() or 1, len(files)))
-        with ThreadPoolExecutor(threads) as pool:
+        with self._threads() as pool:
             found = pool.map(lambda file: list(read_file(file, wanted)), files)
             return [piece for pieces in found for piece in pieces]
+
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
 
     def _read(self, wanted: Wanted) -> Iterator[Found]:
         if self.files:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dr_wandb.core.columnar.column_names import column_name
 from dr_wandb.core.columnar.long import long_rows
+from dr_wandb.core.columnar.run_rows import in_order
 from dr_wandb.core.columnar.wide import wide_rows
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.scope import RunScope
@@ -116,8 +117,9 @@ def scan_history(
             needed = {by_name[one]: types[by_name[one]] for one in columns if one in by_name}
         left = most
         for piece in history.pieces(sorted(needed), run_ids):
-            rows = wide_rows(history.alone(piece), needed, window, every_row=chosen is None)
-            frame = as_frame(wide_table(rows), "polars")
+            rows = in_order([piece], from_row_0=False)
+            wide = wide_rows(rows, needed, window, every_row=chosen is None)
+            frame = as_frame(wide_table(wide), "polars")
             if columns is not None:
                 frame = frame.select(columns)
             if left is not None:

@@ -21,51 +21,15 @@ from dr_wandb import (
     load_runs_frame,
     scan_history,
 )
-from dr_wandb.core.columnar import files
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY
 from dr_wandb.core.contract.manifest import ExportManifest
-from dr_wandb.shell.frames import history
 from dr_wandb.shell.store.export_store import ExportStore
 from tests.support import syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
+from tests.support.frames import FORMS, HARD
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, files_below
 from tests.support.written_parquet import add_parquet, put_manifest, read_manifest
-
-FORMS = ["lines", "both", "parquet"]
-HARD: list[dict[str, Any]] = [
-    {"loss": 0.5, "Loss": 1, "n": 1, "mixed": 1, "big": 1, "step": 7, 'a."b" c': "x", "flag": True},
-    {"loss": math.nan, "Loss": 2, "n": 2**60 + 1, "mixed": "1", "big": 2**64, "text": "NaN"},
-    {"loss": -math.inf, "mixed": [1], "big": 0.5, "text": "0012", "flag": False},
-    {"loss": 3, "h": {"_type": "histogram", "bins": [1]}, "big": 2**53 + 1},
-]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with one export in each form, and some others."""
-    root = tmp_path_factory.mktemp("exports")
-    source = MemorySource()
-    for run_id in ("0012", "1e5", "empty", "long"):
-        source.add_run(run_id)
-    for row in HARD:
-        source.log("0012", row)
-    source.log("1e5", {"loss": 1, "late": 2})
-    for step in range(100):
-        source.log("long", {"loss": step / 4, "other": 1})
-    for name in FORMS:
-        syncing.sync(source, root, name=name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "MOST_CELLS", 100)
-        add_parquet(root / "both")
-        add_parquet(root / "parquet", alone=True)
-    syncing.sync(source, root, name="metadata", mode="metadata")
-    return root
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_known() -> None:
-    history._survey_of.cache_clear()
 
 
 def hard(root: Path, form: str, *metrics: str, **options: Any) -> pa.Table:
