@@ -4,7 +4,8 @@ A piece has the rows of one run after those of another. Pieces are put in the or
 `history.jsonl` without copying their cells: each gets the positions that its rows have then.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,22 @@ def of_runs(piece: RunRows, has_run: Callable[[str], bool]) -> RunRows:
         piece.timestamps[kept],
         columns,
     )
+
+
+def by_run(piece: RunRows) -> Iterator[RunRows]:
+    """Divide a piece into its runs."""
+    borders = zip(piece.run_ids, piece.firsts, pairwise(piece.borders.tolist()), strict=True)
+    for run_id, first, (start, stop) in borders:
+        cut = {key: cells.between(start, stop) for key, cells in piece.columns.items()}
+        yield RunRows(
+            [run_id],
+            [first],
+            np.array([0, stop - start]),
+            piece.steps[start:stop],
+            piece.has_step[start:stop],
+            piece.timestamps[start:stop],
+            {key: cells for key, cells in cut.items() if len(cells.rows)},
+        )
 
 
 class OrderedRows(NamedTuple):

@@ -161,12 +161,21 @@ class History:
         with self._threads() as pool:
             return sorted({key for keys in pool.map(read_keys, self.files) for key in keys})
 
-    def in_order(self, pieces: Sequence[RunRows]) -> OrderedRows:
-        """Put pieces in order. Raises DrWandbError if a run is not there exactly once."""
+    def in_order(self, pieces: Sequence[RunRows], *, from_row_0: bool = True) -> OrderedRows:
+        """Put pieces in order. Raises DrWandbError if a run is not there exactly once.
+
+        from_row_0: see `run_rows.in_order`.
+        """
         try:
-            return in_order(pieces)
+            return in_order(pieces, from_row_0=from_row_0)
         except ValueError as error:
             raise damaged(self._store.export_dir / PARQUET_HISTORY, str(error)) from None
+
+    def require_first(self, run_id: str, first: int, rows_before: int) -> None:
+        """Raise DrWandbError if rows of a run do not follow those before them."""
+        if first != rows_before:
+            reason = f"run {run_id!r} has {rows_before} rows before its row {first}"
+            raise damaged(self._store.export_dir / PARQUET_HISTORY, reason)
 
     def require_runs(self, run_ids: frozenset[str]) -> None:
         """Raise InvalidRequestError if the export does not have each of these runs."""

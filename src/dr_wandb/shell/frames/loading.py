@@ -115,6 +115,8 @@ def scan_history(
         needed = types
         if chosen is None and columns is not None:
             needed = {by_name[one]: types[by_name[one]] for one in columns if one in by_name}
+        # Polars 1.20 needs a frame, and takes all columns out of the one that it is given.
+        yield empty.clone() if columns is None else empty.select(columns)
         left = most
         for piece in history.pieces(sorted(needed), run_ids):
             rows = in_order([piece], from_row_0=False)
@@ -129,8 +131,8 @@ def scan_history(
             if left == 0:
                 return
 
-    schema = as_frame(wide_schema(types).empty_table(), "polars").schema
-    return library("polars.io.plugins").register_io_source(read, schema=schema)
+    empty = as_frame(wide_schema(types).empty_table(), "polars")
+    return library("polars.io.plugins").register_io_source(read, schema=empty.schema)
 
 
 def metrics_of(metrics: Texts | None) -> tuple[str, ...] | None:

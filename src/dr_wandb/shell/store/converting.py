@@ -9,7 +9,7 @@ Rules
 
 import hashlib
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
@@ -52,7 +52,7 @@ def write_history_lines(
     """
     manifest = store.require_manifest()
     _require_history(store, manifest)
-    _require_free(store, out, overwrite=overwrite)
+    require_free(store, out, overwrite=overwrite)
     while True:
         counted = CountedProgress(manifest.history_count, progress, stage=Stage.CONVERTING)
         try:
@@ -69,16 +69,26 @@ def _require_history(store: ExportStore, manifest: ExportManifest) -> None:
         raise InvalidRequestError([problem])
 
 
-def _require_free(store: ExportStore, out: Path, *, overwrite: bool) -> None:
-    """Raise InvalidRequestError unless a file may be written at a path."""
+def require_free(
+    store: ExportStore, out: Path, *, overwrite: bool, files: Collection[str] | None = None
+) -> None:
+    """Raise InvalidRequestError unless a file may be written at a path.
+
+    files: or a folder of these files, which may have older ones of the same names.
+    """
     with disk_refusals(out):
         folder = store.export_dir.resolve()
+        others = sorted(_names_in(out) - {*(files or ())})
         if any(folder in (path, *path.parents) for path in (out.resolve(), out.parent.resolve())):
             problem = f"{out} is inside the export, of which nothing is written"
         elif not out.parent.is_dir():
             problem = f"there is no folder {out.parent}"
-        elif out.exists() and not out.is_file():
+        elif files is None and out.exists() and not out.is_file():
             problem = f"{out} is not a file"
+        elif files is not None and out.exists() and not out.is_dir():
+            problem = f"{out} is not a folder"
+        elif files is not None and others:
+            problem = f"{out} has other files in it, such as {others[0]!r}; give another --out"
         elif all((out.parent / one).exists() for one in (MANIFEST_FILE, RUNS_FILE)):
             problem = f"{out} is inside another export"
         elif (out.exists() or out.is_symlink()) and not overwrite:
@@ -97,7 +107,7 @@ def _write(
     overwrite: bool,
 ) -> Conversion:
     """Write the lines to a file beside the new one, and give it its name."""
-    with disk_refusals(out), _unfinished(out) as stream:
+    with disk_refusals(out), unfinished(out) as stream:
         rows, sha256 = 0, hashlib.sha256()
         with closing(_checked_chunks(store, manifest)) as chunks:
             for chunk in chunks:
@@ -110,7 +120,7 @@ def _write(
             raise _differs(store.export_dir, f"its history has {rows:,} rows, not {stated}")
         disk.sync_file(stream)
         size = stream.tell()
-        _require_free(store, out, overwrite=overwrite)
+        require_free(store, out, overwrite=overwrite)
         disk.rename(Path(stream.name), out)
         disk.sync_folder(out.parent)
     counted.finish()
@@ -119,8 +129,12 @@ def _write(
     )
 
 
+def _names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
 @contextmanager
-def _unfinished(out: Path) -> Iterator[IO[bytes]]:
+def unfinished(out: Path) -> Iterator[IO[bytes]]:
     """Give a new file beside another one; it is removed unless it is renamed."""
     path = out.with_name(f".{out.name[:100]}.{secrets.token_hex(4)}.part")
     with path.open("xb") as stream:
