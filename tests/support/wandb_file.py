@@ -221,6 +221,17 @@ def console_record(text: str, *, seconds: int = 0, error: bool = False) -> bytes
     return record(output_raw=output)
 
 
+def output_record(text: str) -> bytes:
+    """Return text as SDKs write it that redirect the console (`output`, not `output_raw`)."""
+    stdout = pb.OutputRecord.OutputType.STDOUT
+    return record(output=pb.OutputRecord(line=text, output_type=stdout))
+
+
+def logger_record(text: str) -> bytes:
+    """Return text that the program gave to `run.write_logs`."""
+    return record(output_logger=pb.OutputLoggerRecord(line=text))
+
+
 def exit_record(code: int = 0, *, runtime: int = 0) -> bytes:
     """Return the end of the process."""
     return record(exit=pb.RunExitRecord(exit_code=code, runtime=runtime))

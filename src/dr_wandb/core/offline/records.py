@@ -5,6 +5,7 @@ Rules
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from dr_wandb.core.contract.records import Record
@@ -116,6 +117,26 @@ class MetricRecord(Record, frozen=True, kw_only=True):
     metric: Metric
 
 
+class Stream(StrEnum):
+    """The origin of text on the console. Loggers write whole lines."""
+
+    STDERR = "stderr"
+    STDOUT = "stdout"
+    LOGGER = "logger"
+
+
+class ConsoleText(Record, frozen=True, kw_only=True):
+    """Text that a process wrote, split anywhere. time: epoch seconds and nanoseconds.
+
+    redirected: Python wrote it as `output`, which wandb-core does not send.
+    """
+
+    stream: Stream
+    raw: bytes
+    time: tuple[int, int] | None = None
+    redirected: bool = False
+
+
 class OtherRecord(Record, frozen=True, kw_only=True):
     """A record without data of a run, or of a kind newer than this tool."""
 
@@ -132,5 +153,6 @@ RunFileRecord = (
     | HostRecord
     | TelemetryRecord
     | MetricRecord
+    | ConsoleText
     | OtherRecord
 )
