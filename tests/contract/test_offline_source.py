@@ -16,6 +16,7 @@ from tests.contract.source_contract import SourceContract, SourceFactory
 from tests.support.asking import WINDOWS, list_all
 from tests.support.described_project import PROJECT, ProjectDescription, RunDescription
 from tests.support.wandb_file import (
+    console_record,
     exit_record,
     header_record,
     row_record,
@@ -47,6 +48,7 @@ def records_of(described: RunDescription, project: ProjectDescription) -> list[b
             tags=described.tags,
         ),
         *(row_record(row, seed=number) for number, row in enumerate(described.rows)),
+        *(console_record(f"{text}\n", error=error) for text, error in described.console),
         summary_record(described.summary),
     ]
     code = EXIT_CODES.get(described.state)
@@ -86,6 +88,7 @@ class TestOfflineSource(SourceContract):
                 project=described.project,
                 name="export",
                 mode=ExportMode.HISTORY,
+                extra_datasets=("console",),
             )
             return OfflineSource(folder, request, now_ns=NOW_NS)
 

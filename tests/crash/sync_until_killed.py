@@ -40,6 +40,7 @@ def project(growth: int) -> SlowSource:
         source.advance(60)
         for number in range(round_ % 3, RUNS, 3):
             source.log(f"run{number:02d}", {"loss": float(round_)})
+            source.write_line(f"run{number:02d}", f"round {round_}")
     return source
 
 
@@ -47,7 +48,7 @@ def main(data_root: str, growth: str) -> None:
     source = project(int(growth))
     source.pause_seconds = 0.01
     print("ready", flush=True)
-    syncing.sync(source, Path(data_root))
+    syncing.sync(source, Path(data_root), extra_datasets=("console",))
     print("done", flush=True)
 
 

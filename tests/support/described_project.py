@@ -14,7 +14,8 @@ class RunDescription:
     """One run. The first `exported` rows are in Parquet, the last `overlap` of them live as well.
 
     Exported rows have one type a column. metadata: the content of `wandb-metadata.json`, None where
-    there is no such file; broken_metadata: the file is there and does not download.
+    there is no such file; broken_metadata: the file is there and does not download. console: what
+    its program printed, each line with whether it is of standard error.
     """
 
     run_id: str
@@ -30,6 +31,7 @@ class RunDescription:
     overlap: int = 0
     metadata: dict[str, Any] | None = None
     broken_metadata: bool = False
+    console: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ PLAIN = RunDescription(
     run_id="plain",
     created_at="2026-01-01T00:00:00",
     display_name="Plain – naïve 😀",
+    console=(("hello", False), ("oh no", True), ("", False), ("2026-01-01T00:00:00 ü", False)),
     config={"lr": 0.001, "nested": {"a": [1, None, "x"]}},
     summary={"loss": 0.5, "text": "ü", "unset": None},
     tags=("b", "a"),
@@ -110,6 +113,7 @@ ANONYMOUS = RunDescription(
     run_id="anonymous",
     created_at="2026-01-05T00:00:00",
     user=None,
+    console=tuple((f"line {number}", False) for number in range(600)),
     rows=(row(0, loss=0.5),),
     metadata={},
 )

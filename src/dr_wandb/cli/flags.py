@@ -55,6 +55,10 @@ _Format = Literal["jsonl", "parquet"]
 Formats = Annotated[list[_Format] | None, Parameter(name="--format", negative="")]
 DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", negative="")]
 
+_Dataset = Literal["console"]
+
+Datasets = Annotated[list[_Dataset] | None, Parameter(name="--with", negative="")]
+
 
 def _scope_flag(criterion: Criterion) -> Any:
     kind = Several if criterion.takes_several else str | None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.server import run_fields
 from tests.support.server.document import Field, Operation, Spread, Variable, substitute
-from tests.support.server.faults import Action, GraphQLErrors, NullField, Request
+from tests.support.server.faults import Action, EmptyRows, GraphQLErrors, NullField, Request
 from tests.support.server.filters import FilterError, matches, ordered
 from tests.support.server.nodes import Context, Node, UnknownFieldError
 
@@ -183,6 +183,20 @@ def _files(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
     return Node("Page", Page("File", listed[offset : offset + size], offset, len(listed)))
 
 
+def _log_lines(run: Run, arguments: Mapping[str, Any], context: Context) -> Node | None:
+    """Answer lines; an older server does not know the pages, only the last lines."""
+    lines, last = run.console, arguments.get("last")
+    if isinstance(context.action, EmptyRows):
+        return None
+    if last is not None:
+        size = min(last, run.console_page)
+        offset = max(0, len(lines) - size)
+        return Node("Page", Page("LogLine", lines[offset:], offset, len(lines)))
+    offset = offset_after(arguments.get("after"))
+    size = min(arguments["first"], run.console_page)
+    return Node("Page", Page("LogLine", lines[offset : offset + size], offset, len(lines)))
+
+
 def _edges(page: Page, _: Mapping[str, Any], __: Context) -> list[Node]:
     return [
         Node("Edge", (Node(page.node_type, one), page.offset + index))
@@ -237,7 +251,9 @@ FIELDS: dict[str, dict[str, Resolver]] = {
     },
     "Page": {"edges": _edges, "pageInfo": _page_info},
     "Edge": {
-        "node": lambda edge, *_: None if getattr(edge[0].value, "is_null", False) else edge[0],
+        "node": lambda edge, *_: (
+            None if edge[0].value is None or getattr(edge[0].value, "is_null", False) else edge[0]
+        ),
         "cursor": lambda edge, *_: cursor(edge[1]),
     },
     "PageInfo": {
@@ -267,5 +283,6 @@ FIELDS: dict[str, dict[str, Resolver]] = {
             "digest",
         )
     },
-    "Run": {**run_fields.RUN_FIELDS, "files": _files},
+    "LogLine": {name: _member(name) for name in ("number", "timestamp", "level", "label", "line")},
+    "Run": {**run_fields.RUN_FIELDS, "files": _files, "logLines": _log_lines},
 }

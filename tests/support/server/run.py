@@ -29,7 +29,8 @@ class Run:
     live_from is the position of the first row that is not exported, served_from of the first
     row that `history` answers. is_null: a page of runs has null in its place. live_item makes an
     item of `liveData` from the members of a row that were asked for. Numbers count runs as they
-    were created.
+    were created. console_page is the most lines in an answer; log_line_count is answered in place
+    of the number of lines. A line that is None is answered as a null node.
     """
 
     NO_STEP: Final = Marker.NO_STEP
@@ -89,7 +90,9 @@ class Run:
         self.index = HistoryIndex()
         self.key_counts = KeyCounts()
         self.events: list[dict[str, Any]] = []
-        self.log_line_count = 0
+        self.console: list[dict[str, Any] | None] = []
+        self.console_page = 10_000
+        self.log_line_count: int | None = None
         self.history_keys: dict[str, Any] | Marker | None = AUTO
         self.parquet_history: dict[str, Any] | Marker | None = AUTO
         self.line_count_offset = 0
@@ -202,6 +205,30 @@ class Run:
         with self.world.lock:
             self.events.append(dict(metrics))
             self.system_metrics = dict(metrics)
+
+    def write_line(
+        self, content: str, *, error: bool = False, label: str = "", **members: Any
+    ) -> dict[str, Any]:
+        """Append one line of the console; members: of its node, such as `number`."""
+        with self.world.lock:
+            second, rest = divmod(len(self.console), 1000)
+            line = {
+                "number": len(self.console),
+                "timestamp": f"2026-01-01T00:{second // 60:02}:{second % 60:02}.{rest:03}000",
+                "level": "error" if error else "",
+                "label": label,
+                "line": content,
+            }
+            line.update(members)
+            self.console.append(line)
+            self._heartbeat.touch()
+            return line
+
+    def rewrite_line(self, position: int, content: str) -> None:
+        """Change the content of a line, as a progress bar does."""
+        with self.world.lock:
+            self.console[position] = {**(self.console[position] or {}), "line": content}
+            self._heartbeat.touch()
 
     def finish(self, state: str = "finished") -> None:
         """End the run; the heartbeat moves to the clock if that is later."""

@@ -176,7 +176,9 @@ RUN_FIELDS: dict[str, Resolver] = {
     "summaryMetrics": lambda run, *_: summary_text(run),
     "historyLineCount": lambda run, *_: len(run.rows) + run.line_count_offset,
     "eventsLineCount": lambda run, *_: len(run.events),
-    "logLineCount": _from("log_line_count"),
+    "logLineCount": lambda run, *_: (
+        len(run.console) if run.log_line_count is None else run.log_line_count
+    ),
     "user": _user,
     "historyKeys": _history_keys,
     "projectId": lambda run, *_: run.project.internal_id,

@@ -28,6 +28,9 @@ Theory
     docs/sync.md lists, numbered, the cases that no rule can see. A count that is too low by b
     hides up to b rows.
 
+Of a console, W&B keeps a bounded number of lines. An answer of just as many is *capped*: what is
+missing is accepted at once, and lines that W&B drops later stay held.
+
 A run that is alive is never quite complete. So its tail is read from the last proven step, and if
 that brings fewer rows than are listed, it is *behind*: one listing becomes its target, and when the
 held rows have caught up with that, the proof moves on.
@@ -90,6 +93,8 @@ def _judge_whole(case: Case) -> Verdict:
             f"received {case.received.rows:,} rows, but {case.held_rows:,} from another source are "
             "held; use another --name",
         )
+    if case.is_capped:
+        return _capped(case)
     # The run was rewound, reset or logged again; or a page is missing and its count still fits.
     if case.accounts and (case.adds or case.has_witness or case.waited_for):
         again = case.waited_for and later_by(SECOND_LOOK, case.evidence.since, case.now)
@@ -106,7 +111,7 @@ def _judge_tail(case: Case) -> Verdict:
     if case.missing_rows:
         rewritten = f"some held rows from step {position.last_step} on did not come"
         return _read_whole(FetchKind.TAIL_REWRITTEN, rewritten)
-    below = position.rows - position.boundary_rows
+    below = case.rows_below
     now = case.received_as(position, below)
     rows = now.rows + position.short_by
     if case.reaches_last_step and rows >= case.count:
@@ -136,6 +141,16 @@ def _moved(case: Case, keep: Keep, position: Position) -> Judged:
         evidence=evidence,
         look=next_look(case, position),
     )
+
+
+def _capped(case: Case) -> Judged:
+    """Hold what W&B keeps of rows of which it does not keep all, and what it has dropped since."""
+    united = case.missing_rows > 0
+    position = case.united() if united else case.answer_as_held()
+    position = replace(position, short_by=max(0, (case.count or 0) - position.rows))
+    judged = _moved(case, Keep.BOTH if united else case.keep_received, position)
+    reason = f"W&B gives {case.received.rows:,} lines of {case.count or 0:,}: it keeps no more"
+    return replace(judged, reason=f"accepted as short: {reason}" if position.short_by else "")
 
 
 def _waiting(case: Case) -> Judged:

@@ -30,6 +30,7 @@ from dr_wandb.shell.sources import (
     SourceError,
 )
 from dr_wandb.shell.sources.api.batching import CALLERS, TailBatcher
+from dr_wandb.shell.sources.api.console import ConsoleReader
 from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
 from dr_wandb.shell.sources.api.live import BEYOND
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
@@ -65,7 +66,9 @@ class ApiSource:
         self._project = request.project
         self._timeout = request.timeout_seconds
         most = min(request.runs_per_page, PAGE_LIMIT - 1)
-        self._run_pages = RunPages(session, self._entity, self._project, most)
+        datasets = request.extra_datasets
+        self._run_pages = RunPages(session, self._entity, self._project, most, datasets)
+        self._console = ConsoleReader(self._ask_run, session.host)
         self._downloads = Downloads(session, request)
         self._tails = TailBatcher(session, self._names())
         self._readers = threading.BoundedSemaphore(READERS)
@@ -153,6 +156,12 @@ class ApiSource:
             yield from unnamed
         if has_live and first is not None:
             yield from live.read(run, window, attempt, max(0, first), exported)
+
+    def read_console(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the lines of a console whose number is in the window."""
+        yield from self._console.read(run, window, attempt)
 
     def _read_tail(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int

@@ -15,9 +15,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dr_wandb.core.contract.codec import digest
+from dr_wandb.core.contract.columns import RowBatch
+from dr_wandb.core.contract.dataset import CONTENT_MARK
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
@@ -38,7 +40,7 @@ from dr_wandb.shell.sources import (
     SourceError,
 )
 from dr_wandb.shell.sources.offline.beside import summary_beside
-from dr_wandb.shell.sources.offline.forms import RunFile
+from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
 from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped, read_beside
@@ -54,6 +56,8 @@ MOST_METADATA_BYTES = 1 << 24
 READERS = 2
 """How many files are decoded at once: only one thread at a time can do that work anyway."""
 
+
+T = TypeVar("T")
 
 OTHER_PROJECTS = "skipped %s of other projects (%s); --any-project exports them"
 
@@ -177,7 +181,9 @@ class OfflineSource:
 
     def _node(self, run: FoundRun) -> Mapping[str, Any]:
         state, with_machine = run.state(self._now_ns), self._request.include_metadata
-        return as_node(run.run_id, run.fold, state, summary_beside(run), with_machine=with_machine)
+        beside = summary_beside(run)
+        node = as_node(run.run_id, run.fold, state, beside, with_machine=with_machine)
+        return {**node, CONTENT_MARK: _mark(run)} if self._request.extra_datasets else node
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query page by page, oldest first."""
@@ -223,7 +229,7 @@ class OfflineSource:
         written = files[0].rows if len(files) == 1 and window.whole else None
         return RunFiles(paths=paths, window=window, parts=parts, written=written)
 
-    def _next(self, batches: Iterator[FileBatch]) -> FileBatch | None:
+    def _next(self, batches: Iterator[T]) -> T | None:
         with self._readers:
             return next(batches, None)
 
@@ -243,6 +249,27 @@ class OfflineSource:
                 return _metadata(content, path)
         return found.fold.host or None
 
+    def read_console(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the lines that a program printed, as far as the listing counted its rows.
+
+        A session that resumes another one counts on; else it writes over the lines before it, as on
+        a W&B server.
+        """
+        first = 0
+        for number, file in enumerate(self._found(run).found.files):
+            if not isinstance(file.file, WandbFile):
+                continue
+            first = first if file.named is not None and file.named.resumes else 0
+            with _readable(file.file) as (data, release):
+                batches = file.file.decoder.console(data, file.reading, first)
+                while (lines := self._next(batches)) is not None:
+                    first = lines[-1]["_step"] + 1 if lines else first
+                    inside = [line for line in lines if window.has(line["_step"])]
+                    yield RowBatch(rows=inside, live=False, file=number)
+                    release()
+
     def close(self) -> None:
         """Do nothing: no file stays open between two calls."""
 
@@ -252,6 +279,13 @@ class OfflineSource:
             reason = f"{self._folder} holds no such run"
             raise SourceError(reason, RunFailureKind.NOT_FOUND, retryable=False)
         return entry
+
+
+def _mark(run: FoundRun) -> str:
+    """Return a text that changes if the content of the run's files does."""
+    readings = [file.reading for file in run.files]
+    lost = [len(reading.lost) for reading in readings]
+    return f"{[reading.end for reading in readings]} {lost} {run.fold.records}"
 
 
 def _wanted(request: ExportRequest) -> Wanted:
