@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
     from dr_wandb.core.contract.records import RunUser as RunUser
+    from dr_wandb.core.contract.records import SystemSample as SystemSample
     from dr_wandb.core.contract.records import WandbRun as WandbRun
     from dr_wandb.core.contract.request import ExportMode as ExportMode
     from dr_wandb.core.contract.request import ExportRequest as ExportRequest
@@ -125,6 +126,7 @@ if TYPE_CHECKING:
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore
     from dr_wandb.shell.store.export_store import iter_console_lines as iter_console_lines
     from dr_wandb.shell.store.export_store import iter_history_rows as iter_history_rows
+    from dr_wandb.shell.store.export_store import iter_system_samples as iter_system_samples
     from dr_wandb.shell.store.export_store import load_manifest as load_manifest
     from dr_wandb.shell.store.export_store import load_run_snapshots as load_run_snapshots
     from dr_wandb.shell.sync.engine import ExportEngine as ExportEngine
@@ -221,6 +223,7 @@ _HOMES = {
     "SyncChanges": "core.contract.changes",
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",
+    "SystemSample": "core.contract.records",
     "Unfinished": "core.contract.failures",
     "UnheldRun": "core.inspect.holdings",
     "Unreachable": "core.contract.failures",
@@ -242,6 +245,7 @@ _HOMES = {
     "iter_changes": "shell.inspect.changes",
     "iter_console_lines": "shell.store.export_store",
     "iter_history_rows": "shell.store.export_store",
+    "iter_system_samples": "shell.store.export_store",
     "load_manifest": "shell.store.export_store",
     "load_run_snapshots": "shell.store.export_store",
     "plan_listing": "core.sync.listing_plan",

@@ -24,6 +24,7 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.records import WandbRun
+from dr_wandb.core.contract.system import system_sample
 from dr_wandb.shell.sources import Source, SourceError
 from tests.support.asking import (
     WHOLE,
@@ -33,6 +34,7 @@ from tests.support.asking import (
     list_nodes,
     read_console,
     read_rows,
+    read_samples,
 )
 from tests.support.described_project import (
     HOSTILE_PROJECT,
@@ -241,6 +243,22 @@ class SourceContract:
         gone = RunListing(run_id="no such run", storage_id="none")
         with pytest.raises((SourceError, DrWandbError)):
             read_console(source, gone)
+
+    # --- samples of the machine
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    def test_samples_are_those_of_the_machine(
+        self, source: Source, described: RunDescription
+    ) -> None:
+        run = list_all(source)[described.run_id]
+        expected = [system_sample(raw, described.run_id) for raw in described.raw_samples]
+        assert read_samples(source, run) == expected
+        assert run.counts_of("system").line_count in (None, len(expected))
+
+    def test_samples_of_a_run_that_is_not_there_fail(self, source: Source) -> None:
+        gone = RunListing(run_id="no such run", storage_id="none")
+        with pytest.raises((SourceError, DrWandbError)):
+            read_samples(source, gone)
 
     # --- metadata
 

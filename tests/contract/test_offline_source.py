@@ -21,6 +21,7 @@ from tests.support.wandb_file import (
     header_record,
     row_record,
     run_record,
+    stats_record,
     summary_record,
     write_metadata,
     write_run,
@@ -49,6 +50,10 @@ def records_of(described: RunDescription, project: ProjectDescription) -> list[b
         ),
         *(row_record(row, seed=number) for number, row in enumerate(described.rows)),
         *(console_record(f"{text}\n", error=error) for text, error in described.console),
+        *(
+            stats_record(int(raw["_timestamp"]), **sample)
+            for raw, sample in zip(described.raw_samples, described.samples, strict=True)
+        ),
         summary_record(described.summary),
     ]
     code = EXIT_CODES.get(described.state)
@@ -88,7 +93,7 @@ class TestOfflineSource(SourceContract):
                 project=described.project,
                 name="export",
                 mode=ExportMode.HISTORY,
-                extra_datasets=("console",),
+                extra_datasets=("console", "system"),
             )
             return OfflineSource(folder, request, now_ns=NOW_NS)
 

@@ -4,12 +4,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.codec import fingerprint
-from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, counts_in
+from dr_wandb.core.contract.codec import fingerprint, run_and_key
+from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM, counts_in
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, list_run
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
-from dr_wandb.core.contract.records import ConsoleLine
+from dr_wandb.core.contract.records import ConsoleLine, SystemSample
 from dr_wandb.core.contract.row_forms import form_of
 from dr_wandb.shell.sources import Source, find_reader
 from tests.support.arrived_rows import joined_rows, received, selected_lines
@@ -77,6 +77,19 @@ def read_console(source: Source, run: RunListing, window: FetchWindow = WHOLE) -
             row = form.decode(line).unwrap()
             found[row.number] = row
     return [found[number] for number in sorted(found)]
+
+
+def read_samples(source: Source, run: RunListing) -> list[SystemSample]:
+    """Return the samples of a machine that a source gives, in the order of an export."""
+    read, form = find_reader(source, SYSTEM), form_of(SYSTEM)
+    assert read is not None
+    lines = [
+        line
+        for batch in read(run, WHOLE, 0)
+        for line in form.encode(batch.rows, run.run_id).lines.splitlines(keepends=True)
+    ]
+    ordered = sorted({*lines}, key=lambda line: (run_and_key(line)[1], line))
+    return [form.decode(line).unwrap() for line in ordered]
 
 
 def expected_rows(run: RunDescription, window: FetchWindow = WHOLE) -> list[bytes]:

@@ -97,6 +97,7 @@ class MemoryRun:
         self.exported: list[Row] = []
         self.live_from = 0
         self.console: list[Row] = []
+        self.samples: list[Row] = []
         self.hidden = False
         self.last_step: int | None = None
         self.null_history_keys = False
@@ -188,6 +189,7 @@ class MemoryRun:
             "historyKeys": None if self.null_history_keys else history_keys,
             "historyLineCount": len(self.rows) + self.line_count_offset,
             "logLineCount": len(self.console),
+            "eventsLineCount": len(self.samples),
             "projectId": "1",
             "url": f"/{entity}/{project}/runs/{self.run_id}",
         }

@@ -14,6 +14,7 @@ from dr_wandb import (
     DrWandbError,
     iter_console_lines,
     iter_history_rows,
+    iter_system_samples,
     load_manifest,
     load_run_snapshots,
 )
@@ -72,6 +73,8 @@ def project_with_consoles() -> MemorySource:
     for run_id, lines in (("done", 4), ("grows", 700), ("parquet", 1)):
         for number in range(lines):
             source.write_line(run_id, f"line {number} ü\u2028", error=number % 3 == 0)
+            if number < 5:
+                source.sample(run_id, cpu=number / 3)
     return source
 
 
@@ -80,6 +83,7 @@ def print_on(source: MemorySource) -> None:
     source.runs["grows"].console[690]["line"] = "100 %"
     for run_id in ("grows", "empty", "new"):
         source.write_line(run_id, "more")
+        source.sample(run_id, gpu=7)
 
 
 def delete_one(source: MemorySource) -> None:
@@ -157,6 +161,7 @@ class Scenario:
 BOTH = {"formats": ("jsonl", "parquet")}
 ALONE = {"formats": ("parquet",)}
 CONSOLE = {"extra_datasets": ("console",)}
+EVERYTHING = {"extra_datasets": ("console", "system")}
 
 SCENARIOS = {
     "first export": Scenario((), only_the_clock, {"include_metadata": True}),
@@ -191,7 +196,9 @@ SCENARIOS = {
     ),
     "gone upstream in Parquet": Scenario((BOTH,), delete_one, {"prune": True}, most_cells=20),
     "first export with consoles": Scenario((), only_the_clock, CONSOLE, make=project_with_consoles),
-    "growth with consoles": Scenario((CONSOLE,), print_on, CONSOLE, make=project_with_consoles),
+    "growth with all datasets": Scenario(
+        (EVERYTHING,), print_on, EVERYTHING, make=project_with_consoles
+    ),
     "consoles later": Scenario(({},), print_on, CONSOLE, make=project_with_consoles),
     "consoles not asked for": Scenario((CONSOLE,), print_on, {}, make=project_with_consoles),
     "gone upstream with consoles": Scenario(
@@ -219,6 +226,7 @@ def assert_loads(data_root: Path) -> None:
     load_run_snapshots(NAME, data_root)
     list(iter_history_rows(NAME, data_root))
     list(iter_console_lines(NAME, data_root))
+    list(iter_system_samples(NAME, data_root))
 
 
 def staged_runs(data_root: Path, dataset: str = "history") -> set[str]:

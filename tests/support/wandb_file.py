@@ -204,10 +204,11 @@ def rows_of(steps: Iterable[int], **metrics: Any) -> list[bytes]:
     ]
 
 
-def stats_record(seconds: int, **values: Any) -> bytes:
-    """Return a sample of the machine."""
+def stats_record(seconds: int | None, **values: Any) -> bytes:
+    """Return a sample of the machine; one without a time if that is None."""
     stats = pb.StatsRecord()
-    stats.timestamp.seconds = seconds
+    if seconds is not None:
+        stats.timestamp.seconds = seconds
     for key, value in values.items():
         stats.item.add(key=key, value_json=json.dumps(value))
     return record(stats=stats)

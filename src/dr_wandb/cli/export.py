@@ -117,7 +117,8 @@ def export(
     include_metadata
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
     datasets
-        Export this too: `console`, the lines that the programs printed. Repeat it for several.
+        Export this too: `system`, the samples of the machines; `console`, the lines that the
+        programs printed. Repeat it for several.
         What is held and not asked for stays as it is.
     formats
         Hold the history in this format too, from now on. Repeat it for both. A new export without

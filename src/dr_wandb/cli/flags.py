@@ -55,7 +55,7 @@ _Format = Literal["jsonl", "parquet"]
 Formats = Annotated[list[_Format] | None, Parameter(name="--format", negative="")]
 DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", negative="")]
 
-_Dataset = Literal["console"]
+_Dataset = Literal["system", "console"]
 
 Datasets = Annotated[list[_Dataset] | None, Parameter(name="--with", negative="")]
 

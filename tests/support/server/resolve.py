@@ -183,6 +183,26 @@ def _files(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
     return Node("Page", Page("File", listed[offset : offset + size], offset, len(listed)))
 
 
+def _collection(project: Project, arguments: Mapping[str, Any], _: Context) -> Node | None:
+    """Answer the artifact of a run's samples, once there is one; there are no other artifacts."""
+    name = str(arguments.get("name")).removeprefix("run-").removesuffix("-events")
+    run = project.find_run(name)
+    return Node("ArtifactCollection", run) if run and run.exported_events else None
+
+
+def _membership(run: Run, arguments: Mapping[str, Any], _: Context) -> Node | None:
+    return Node("ArtifactMembership", run) if arguments.get("aliasName") == "latest" else None
+
+
+def _artifact_files(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
+    manifest = {"id": "1", "displayName": "wandb_manifest.json", "sizeBytes": "0"}
+    files = [
+        {"id": name, "displayName": name, "url": url, "directUrl": url, "sizeBytes": str(size)}
+        for name, url, size in context.server.sign_events(run)
+    ]
+    return Node("Page", Page("ArtifactFile", [manifest, *files], 0, 1 + len(files)))
+
+
 def _log_lines(run: Run, arguments: Mapping[str, Any], context: Context) -> Node | None:
     """Answer lines; an older server does not know the pages, only the last lines."""
     lines, last = run.console, arguments.get("last")
@@ -248,6 +268,22 @@ FIELDS: dict[str, dict[str, Resolver]] = {
         "runCount": lambda project, arguments, _: len(_selected(project, arguments)),
         "runs": _runs,
         "run": _run,
+        "artifactCollection": _collection,
+    },
+    "ArtifactCollection": {"artifactMembership": _membership},
+    "ArtifactMembership": {"files": _artifact_files},
+    "ArtifactFile": {
+        name: _member(name)
+        for name in (
+            "id",
+            "displayName",
+            "url",
+            "directUrl",
+            "sizeBytes",
+            "mimetype",
+            "updatedAt",
+            "md5",
+        )
     },
     "Page": {"edges": _edges, "pageInfo": _page_info},
     "Edge": {

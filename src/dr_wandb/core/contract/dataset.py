@@ -42,6 +42,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     only if the dataset is.
     `numbered`: a row is known by its number (`_step`) alone, and the last copy of it counts.
     `overlap`: how many of the last rows may still change, so that a tail brings them again.
+    `sampled`: a source may give a sample of the rows, which is no shortage.
     `is_capped` says whether an answer has as many rows as W&B gives or keeps at most.
     """
 
@@ -52,11 +53,15 @@ class Dataset(Record, frozen=True, kw_only=True):
     listed: tuple[str, ...] = ()
     numbered: bool = False
     overlap: int = 0
+    sampled: bool = False
     is_capped: Callable[[int], bool] | None = None
 
 
 HISTORY = "history"
 """What runs log, row by row."""
+
+SYSTEM = "system"
+"""Samples of the machine that a run is on."""
 
 CONSOLE = "console"
 """What a program prints, line by line."""
@@ -98,12 +103,26 @@ def _count_lines(raw_run: Mapping[str, Any]) -> Counts:
     return Counts(line_count=lines, mark=_mark(raw_run, *others))
 
 
+def _count_samples(raw_run: Mapping[str, Any]) -> Counts:
+    """Return the counts of the samples of a machine, as those of the console."""
+    samples = _counter(raw_run, "eventsLineCount")
+    others = () if samples is not None else ("historyLineCount", "logLineCount")
+    return Counts(line_count=samples, mark=_mark(raw_run, *others))
+
+
 def _is_capped_console(lines: int) -> bool:
     return lines == LINES_PER_ANSWER or lines >= LINES_KEPT
 
 
 DATASETS: dict[str, Dataset] = {
     HISTORY: Dataset(name=HISTORY, file="history.jsonl", selects=True),
+    SYSTEM: Dataset(
+        name=SYSTEM,
+        file="system.jsonl",
+        counts=_count_samples,
+        listed=("eventsLineCount",),
+        sampled=True,
+    ),
     CONSOLE: Dataset(
         name=CONSOLE,
         file="console.jsonl",

@@ -54,11 +54,13 @@ class Requested(Record, frozen=True, kw_only=True):
 class HeldDataset(Record, frozen=True, kw_only=True):
     """What an export holds of a dataset other than the history.
 
-    `short_runs`: as in the manifest, of this dataset alone.
+    `short_runs`: as in the manifest, of this dataset alone. `sampled_runs`: how many rows W&B lists
+    of the runs of which it gave a sample.
     """
 
     rows: int
     short_runs: dict[str, int] = msgspec.field(default_factory=dict)
+    sampled_runs: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class ExportManifest(Record, frozen=True, kw_only=True):

@@ -144,6 +144,19 @@ class HistoryRow(Record, frozen=True, kw_only=True, gc=False):
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class SystemSample(Record, frozen=True, kw_only=True, gc=False):
+    """One sample of the machine that a run is on, or of a part of it.
+
+    `timestamp` is W&B's epoch seconds as text, exact, as that of a row. `runtime`: seconds since
+    the start of the run. `metrics` has the values by name, such as `system.gpu.0.gpu`.
+    """
+
+    run_id: str
+    timestamp: str | None = None
+    runtime: int | float | None = None
+    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 class ConsoleLine(Record, frozen=True, kw_only=True, gc=False):
     """One line that a program printed.
 

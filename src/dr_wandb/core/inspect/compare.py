@@ -190,6 +190,10 @@ def _reasons_in(
         return
     yield from _reasons_of_standing(tracking, dataset)
     expected = held.rows + (part.short_by or 0)
+    if part.sampled_from is not None:
+        reason = f"a sample of {held.rows:,} of {part.sampled_from:,} rows"
+        yield _doubt(DoubtKind.SAMPLED, reason)
+        expected = part.sampled_from
     yield from _reasons_of_count(counts.line_count, expected)
     if counts.line_count == expected and counts.mark != held.listed.mark:
         yield _doubt(DoubtKind.BEHIND, "the run has moved since it was read")

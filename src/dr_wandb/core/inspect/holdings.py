@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 import msgspec
 
 from dr_wandb.core.contract.cut_list import headed
-from dr_wandb.core.contract.dataset import CONSOLE
+from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -25,11 +25,13 @@ NOT_HELD = (
     "files of the run, such as saved code (--include-metadata adds wandb-metadata.json)",
     "media: images, audio, video, tables and the like are references in the rows, not the files",
     "artifacts",
-    "system metrics over time: only the last sample is in the snapshot",
 )
 """The data of a run that no export holds."""
 
-NOT_ASKED = {CONSOLE: "console output (--with console adds it)"}
+NOT_ASKED = {
+    SYSTEM: "system metrics over time (--with system adds them): the snapshot has the last sample",
+    CONSOLE: "console output (--with console adds it)",
+}
 """The data of a run that an export holds only if it is asked for, by dataset."""
 
 

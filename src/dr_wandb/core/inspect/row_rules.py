@@ -6,7 +6,7 @@ import msgspec
 
 from dr_wandb.core.contract.codec import RowKey
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, Record
+from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, Record, SystemSample
 from dr_wandb.core.contract.row_forms import HISTORY_FORM, RowForm, StoredRow, form_of, is_canonical
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.select import select_row
@@ -78,16 +78,17 @@ class RowCheck:
     def _check_other(
         self,
         line: bytes,
-        row: ConsoleLine,
+        row: SystemSample | ConsoleLine,
         key: RowKey,
         say: Callable[[str], None],
     ) -> None:
         """Check a row in a form of its own, which has no selection."""
-        if line.endswith(b"\n") and not is_canonical(self._rules.form, line, row):
+        if line.endswith(b"\n") and not is_canonical(self._rules.form, line):
             say(NOT_CANONICAL)
         placed = (row.run_id, key, line)
         if self.previous is not None:
-            if self.previous[:2] == placed[:2]:
+            same = self.previous == placed if key[0] else self.previous[:2] == placed[:2]
+            if same:
                 say(f"{_name(row)} appears twice")
             elif placed < self.previous:
                 say(f"out of order: {_name(row)} belongs before the row above")
@@ -101,5 +102,7 @@ class RowCheck:
 def _name(row: StoredRow) -> str:
     if isinstance(row, ConsoleLine):
         return f"line {row.number} of run {row.run_id!r}"
+    if isinstance(row, SystemSample):
+        return f"the sample at {row.timestamp} of run {row.run_id!r}"
     step = "without a step" if row.step is None else f"of step {row.step}"
     return f"the row {step} of run {row.run_id!r}"

@@ -124,7 +124,8 @@ def _seconds(message: Any) -> float | None:
 
 def _system(message: Any) -> SystemSample:
     values = {f"system.{text_of(item.key)}": json_or_text(item.value_json) for item in message.item}
-    return SystemSample(timestamp=_seconds(message), values=values)
+    whole = message.timestamp.seconds if message.HasField("timestamp") else None
+    return SystemSample(timestamp=_seconds(message), values=values, seconds=whole)
 
 
 _STREAMS = {0: Stream.STDERR, 1: Stream.STDOUT}

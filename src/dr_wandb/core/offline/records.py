@@ -23,11 +23,12 @@ class Change(Record, frozen=True, kw_only=True, omit_defaults=True):
 class SystemSample(Record, frozen=True, kw_only=True):
     """A sample of the machine: values by name, each with the prefix `system.` as in W&B.
 
-    timestamp: epoch seconds, None if the sample has none.
+    timestamp: epoch seconds, None if the sample has none. seconds: the whole ones.
     """
 
     timestamp: float | None
     values: Mapping[str, Any]
+    seconds: int | None = None
 
 
 class BranchPoint(Record, frozen=True, kw_only=True):

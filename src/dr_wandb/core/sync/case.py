@@ -134,6 +134,19 @@ class Case:
         return self.received.rows < self.count and self.dataset.is_capped(self.received.rows)
 
     @property
+    def is_sample(self) -> bool:
+        """Say whether the answer is a sample of the listed rows, to be held with earlier ones."""
+        if not self.dataset.sampled or self.count is None or self.apart:
+            return False
+        mixed = bool(self.missing_rows) and not self.same_source
+        return not mixed and 0 < self.received.rows < self.count
+
+    @property
+    def replaces_sample(self) -> bool:
+        """Say whether held rows are a sample, which a whole answer takes the place of."""
+        return self.part.standing == Standing.SAMPLED and self.same_source
+
+    @property
     def rows_below(self) -> int:
         """Return how many held rows are below a tail that brought all held rows in it."""
         assert self.position is not None

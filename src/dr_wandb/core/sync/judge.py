@@ -28,6 +28,10 @@ Theory
     docs/sync.md lists, numbered, the cases that no rule can see. A count that is too low by b
     hides up to b rows.
 
+Of the samples of a machine, W&B gives a selection of its own until it has exported them. They are
+*sampled*: no selection takes a row of another one away, nothing is short, and all rows replace
+them once they come.
+
 Of a console, W&B keeps a bounded number of lines. An answer of just as many is *capped*: what is
 missing is accepted at once, and lines that W&B drops later stay held.
 
@@ -51,6 +55,7 @@ from dr_wandb.core.sync.next_evidence import (
     SHORT_SYNCS,
     evidence_of,
     next_look,
+    sample_look,
     short_evidence,
     waiting_evidence,
     why_short,
@@ -83,7 +88,9 @@ def judge(
 
 def _judge_whole(case: Case) -> Verdict:
     """Judge an answer to a whole read."""
-    if case.accounts and not case.missing_rows:
+    if case.is_sample:
+        return _sampled(case)
+    if case.accounts and (not case.missing_rows or case.replaces_sample):
         return _proven(case)
     # A copy of the run, such as a file, does not show which rows are gone from their own source.
     if case.missing_rows and not case.same_source:
@@ -140,6 +147,21 @@ def _moved(case: Case, keep: Keep, position: Position) -> Judged:
         position=position,
         evidence=evidence,
         look=next_look(case, position),
+    )
+
+
+def _sampled(case: Case) -> Judged:
+    """Hold the rows of a sample together with those of earlier ones."""
+    united = case.missing_rows > 0
+    position = case.united() if united else case.answer_as_held()
+    keep = Keep.BOTH if united else case.keep_received
+    if position.rows >= (case.count or 0):
+        return _moved(case, keep, position)
+    return Judged(
+        keep=keep,
+        position=position,
+        evidence=evidence_of(case, Standing.SAMPLED),
+        look=sample_look(case, position),
     )
 
 

@@ -125,6 +125,11 @@ def _held(
                 for run_id, run in marked.items()
                 if (short_by := run.part(name).short_by) is not None
             },
+            sampled_runs={
+                run_id: listed
+                for run_id, run in marked.items()
+                if (listed := run.part(name).sampled_from) is not None
+            },
         )
         for name, dataset in sorted(DATASETS.items())
         if name != HISTORY and dataset.file in files

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import force_setattr
 
-from dr_wandb.core.contract.dataset import CONSOLE, DATASETS
+from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -23,12 +23,25 @@ from dr_wandb.core.contract.export_files import (
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
-from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, Record, RunSnapshot
+from dr_wandb.core.contract.records import (
+    ConsoleLine,
+    HistoryRow,
+    Record,
+    RunSnapshot,
+    SystemSample,
+)
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.shell.store.decoding import LINES, ROWS, SNAPSHOTS, Decoders, decode_file
+from dr_wandb.shell.store.decoding import (
+    LINES,
+    ROWS,
+    SAMPLES,
+    SNAPSHOTS,
+    Decoders,
+    decode_file,
+)
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
 from dr_wandb.shell.store.rows_of_runs import (
     require_runs,
@@ -39,7 +52,7 @@ from dr_wandb.shell.store.rows_of_runs import (
     usable_state,
 )
 
-_R = TypeVar("_R", HistoryRow, ConsoleLine)
+_R = TypeVar("_R", SystemSample, ConsoleLine)
 
 
 class ExportNotFoundError(DrWandbError, FileNotFoundError):
@@ -164,6 +177,15 @@ class ExportStore(Record, frozen=True, kw_only=True):
             return iter(())
         return (kept for row in rows if (kept := select_row(row, selection)) is not None)
 
+    def iter_system_samples(
+        self, *, run_ids: Iterable[str] | None = None
+    ) -> Iterator[SystemSample]:
+        """Load the samples of machines one at a time, by run id and time.
+
+        run_ids: as `iter_history_rows` takes it. None in an export without samples.
+        """
+        return self._iter_rows(SYSTEM, SAMPLES, run_ids)
+
     def iter_console_lines(self, *, run_ids: Iterable[str] | None = None) -> Iterator[ConsoleLine]:
         """Load the lines that programs printed one at a time, by run id and number.
 
@@ -248,3 +270,11 @@ def iter_console_lines(
     """Load the lines that programs printed, as `ExportStore.iter_console_lines` does."""
     store = ExportStore(name=name, data_root=data_root)
     return store.iter_console_lines(run_ids=run_ids)
+
+
+def iter_system_samples(
+    name: str, data_root: Path, *, run_ids: Iterable[str] | None = None
+) -> Iterator[SystemSample]:
+    """Load the samples of machines, as `ExportStore.iter_system_samples` does."""
+    store = ExportStore(name=name, data_root=data_root)
+    return store.iter_system_samples(run_ids=run_ids)

@@ -33,7 +33,7 @@ def test_encoded_lines_are_canonical_and_read_back(
     lines = encoded.lines.splitlines(keepends=True)
     rows = [FORM.decode(line).unwrap() for line in lines]
     assert b"".join(map(encode_line, rows)) == encoded.lines
-    assert all(is_canonical(FORM, line, row) for line, row in zip(lines, rows, strict=True))
+    assert all(is_canonical(FORM, line) for line in lines)
     assert decode_console_lines(lines) == rows
     assert [FORM.canonical(line, 2).unwrap() for line in lines] == rows
 

@@ -109,6 +109,30 @@ VIEWER = """
 query Viewer { viewer { username entity teams { edges { node { name } } } } }
 """
 
+EVENTS = """
+query RunFullHistory($entity: String!, $project: String!, $run: String!, $samples: Int!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) { eventsLineCount events(samples: $samples) }
+  }
+}
+"""
+"""Samples of a machine as JSON texts: all of them, or a selection of W&B's own."""
+
+EVENTS_FILES = """
+query EventsFiles($entity: String!, $project: String!, $collection: String!, $perPage: Int!) {
+  project(name: $project, entityName: $entity) {
+    artifactCollection(name: $collection) {
+      artifactMembership(aliasName: "latest") {
+        files(first: $perPage) {
+          edges { node { id name: displayName url directUrl sizeBytes mimetype updatedAt md5 } }
+        }
+      }
+    }
+  }
+}
+"""
+"""The Parquet files of all samples of a run, in the newest version of its own artifact."""
+
 CONSOLE_PAGE = """
 query RunConsoleLogPage($entity: String!, $project: String!, $run: String!, $first: Int!,
     $after: String) {

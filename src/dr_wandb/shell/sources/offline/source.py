@@ -41,7 +41,7 @@ from dr_wandb.shell.sources import (
 )
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
-from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
+from dr_wandb.shell.sources.offline.found import FoundFile, FoundRun, FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
 from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped, read_beside
 from dr_wandb.shell.sources.offline.runs import FolderScan
@@ -248,6 +248,34 @@ class OfflineSource:
             if content:  # a process that was killed leaves an empty one
                 return _metadata(content, path)
         return found.fold.host or None
+
+    def read_system(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the samples of the machine, as far as the listing counted the rows of the run.
+
+        A session that resumes another one adds samples; else its samples take the place of as many
+        of the first ones before it, as on a W&B server.
+        """
+        files = [file for file in self._found(run).found.files if isinstance(file.file, WandbFile)]
+        resumed = [file.named is not None and file.named.resumes for file in files[1:]]
+        if all(resumed):
+            for file in files:
+                yield from (RowBatch(rows=rows) for rows in self._samples(file))
+            return
+        kept: list[dict[str, Any]] = []
+        for file, resumes in zip(files, [False, *resumed], strict=True):
+            rows = [row for some in self._samples(file) for row in some]
+            kept = [*kept, *rows] if resumes else [*rows, *kept[len(rows) :]]
+        yield RowBatch(rows=kept)
+
+    def _samples(self, file: FoundFile) -> Iterator[list[dict[str, Any]]]:
+        assert isinstance(file.file, WandbFile)
+        with _readable(file.file) as (data, release):
+            batches = file.file.decoder.samples(data, file.reading)
+            while (rows := self._next(batches)) is not None:
+                yield rows
+                release()
 
     def read_console(
         self, run: RunListing, window: FetchWindow, attempt: int

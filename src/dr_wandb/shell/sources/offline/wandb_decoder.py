@@ -9,6 +9,7 @@ from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
+from dr_wandb.core.offline.system import samples_of
 from dr_wandb.core.offline.wandb_file import TakeRows, first_step, identify, read_file, rows_of
 from dr_wandb.shell.sources import FileBatch
 
@@ -55,6 +56,10 @@ class WandbDecoder:
     ) -> Iterator[list[dict[str, Any]]]:
         """Read the lines of the console. first: the number of the first one."""
         return console_of(data, reading.end, first)
+
+    def samples(self, data: memoryview, reading: FileReading) -> Iterator[list[dict[str, Any]]]:
+        """Read the samples of the machine."""
+        return samples_of(data, reading.end)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether another file holds all content of this one."""
