@@ -199,6 +199,12 @@ SCENARIOS = {
     "growth with all datasets": Scenario(
         (EVERYTHING,), print_on, EVERYTHING, make=project_with_consoles
     ),
+    "dataset dropped": Scenario(
+        (EVERYTHING,),
+        print_on,
+        {**CONSOLE, "drop_datasets": ("system",)},
+        make=project_with_consoles,
+    ),
     "consoles later": Scenario(({},), print_on, CONSOLE, make=project_with_consoles),
     "consoles not asked for": Scenario((CONSOLE,), print_on, {}, make=project_with_consoles),
     "gone upstream with consoles": Scenario(

@@ -55,9 +55,13 @@ _Format = Literal["jsonl", "parquet"]
 Formats = Annotated[list[_Format] | None, Parameter(name="--format", negative="")]
 DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", negative="")]
 
-_Dataset = Literal["system", "console"]
+EVERYTHING = "everything"
 
-Datasets = Annotated[list[_Dataset] | None, Parameter(name="--with", negative="")]
+_Wanted = Literal["system", "console", "everything"]
+_Dropped = Literal["system", "console"]
+
+Datasets = Annotated[list[_Wanted] | None, Parameter(name="--with", negative="")]
+DropDatasets = Annotated[list[_Dropped] | None, Parameter(name="--drop", negative="")]
 
 
 def _scope_flag(criterion: Criterion) -> Any:

@@ -172,6 +172,7 @@ def _requested(
         for dataset in request.datasets
     }
     datasets = {**before.datasets, **now}
+    datasets = {name: one for name, one in datasets.items() if name not in request.drop_datasets}
     if HISTORY in datasets:
         datasets[HISTORY] = replace(datasets[HISTORY], formats=sorted(formats or {JSONL}))
     return Requested(

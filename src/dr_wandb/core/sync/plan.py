@@ -229,6 +229,7 @@ def _reading(
         counts=listing.counts_of(dataset),
         exported=is_exported(listing, now),
         row_bytes=row_bytes,
+        dataset=dataset,
         start=fetch.window.start if fetch.tail else None,
         held=0 if held is None else held.rows,
         other_keys=fetch.before is not None and fetch.before.keys != fetch.selection.keys,

@@ -272,3 +272,33 @@ def test_sample_is_read_again_when_the_run_moved() -> None:
     export = Export(SYSTEM)
     export.read([1], listing_of(SYSTEM, 4, state="running"))
     assert export.plan(listing_of(SYSTEM, 4)) is not None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "count", "requests"),
+    [
+        (CONSOLE, 0, 0),
+        (CONSOLE, 1, 1),
+        (CONSOLE, 10_000, 1),
+        (CONSOLE, 10_001, 2),
+        (CONSOLE, None, 1),
+        (SYSTEM, 60_000, 1),
+        (SYSTEM, None, 1),
+    ],
+)
+def test_plan_says_how_many_requests_a_dataset_takes(
+    dataset: str, count: int | None, requests: int
+) -> None:
+    state = ExportState(name="n", entity="e", project="p")
+    listing = listing_of(dataset, count)
+    plan = plan_sync(request(dataset), state, [listing], listed_with=1)
+    assert plan.requests == 1 + requests
+
+
+def test_tail_of_a_console_takes_one_request() -> None:
+    export = Export(CONSOLE)
+    export.read([*range(1000)], listing_of(CONSOLE, 1000))
+    assert export.tracking is not None
+    state = ExportState(name="n", entity="e", project="p", runs={"r": export.tracking})
+    plan = plan_sync(request(CONSOLE), state, [listing_of(CONSOLE, 1005)], listed_with=1)
+    assert (plan.requests, plan.rows) == (2, 5)

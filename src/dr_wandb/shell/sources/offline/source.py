@@ -11,14 +11,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dr_wandb.core.contract.codec import digest
-from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.contract.dataset import CONTENT_MARK
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
@@ -41,9 +40,15 @@ from dr_wandb.shell.sources import (
 )
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
-from dr_wandb.shell.sources.offline.found import FoundFile, FoundRun, FoundRuns
+from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
-from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped, read_beside
+from dr_wandb.shell.sources.offline.other_rows import (
+    WandbPart,
+    read_console,
+    read_samples,
+    readable,
+)
+from dr_wandb.shell.sources.offline.run_files import read_beside
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
@@ -78,7 +83,7 @@ class RunFiles(HistoryFiles):
     def batches(self) -> Generator[FileBatch]:
         """Read the rows in the order of the files."""
         for file, reading in self.parts:
-            with _readable(file) as (data, release):
+            with readable(file) as (data, release):
                 for batch in file.decoder.rows(data, reading, self.window):
                     yield batch
                     release()
@@ -252,51 +257,22 @@ class OfflineSource:
     def read_system(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
-        """Read the samples of the machine, as far as the listing counted the rows of the run.
-
-        A session that resumes another one adds samples; else its samples take the place of as many
-        of the first ones before it, as on a W&B server.
-        """
-        files = [file for file in self._found(run).found.files if isinstance(file.file, WandbFile)]
-        resumed = [file.named is not None and file.named.resumes for file in files[1:]]
-        if all(resumed):
-            for file in files:
-                yield from (RowBatch(rows=rows) for rows in self._samples(file))
-            return
-        kept: list[dict[str, Any]] = []
-        for file, resumes in zip(files, [False, *resumed], strict=True):
-            rows = [row for some in self._samples(file) for row in some]
-            kept = [*kept, *rows] if resumes else [*rows, *kept[len(rows) :]]
-        yield RowBatch(rows=kept)
-
-    def _samples(self, file: FoundFile) -> Iterator[list[dict[str, Any]]]:
-        assert isinstance(file.file, WandbFile)
-        with _readable(file.file) as (data, release):
-            batches = file.file.decoder.samples(data, file.reading)
-            while (rows := self._next(batches)) is not None:
-                yield rows
-                release()
+        """Read the samples of the machine, as far as the listing counted the rows of the run."""
+        return read_samples(self._wandb_files(run), self._next)
 
     def read_console(
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
-        """Read the lines that a program printed, as far as the listing counted its rows.
+        """Read the lines that a program printed, as far as the listing counted its rows."""
+        return read_console(self._wandb_files(run), window, self._next)
 
-        A session that resumes another one counts on; else it writes over the lines before it, as on
-        a W&B server.
-        """
-        first = 0
-        for number, file in enumerate(self._found(run).found.files):
-            if not isinstance(file.file, WandbFile):
-                continue
-            first = first if file.named is not None and file.named.resumes else 0
-            with _readable(file.file) as (data, release):
-                batches = file.file.decoder.console(data, file.reading, first)
-                while (lines := self._next(batches)) is not None:
-                    first = lines[-1]["_step"] + 1 if lines else first
-                    inside = [line for line in lines if window.has(line["_step"])]
-                    yield RowBatch(rows=inside, live=False, file=number)
-                    release()
+    def _wandb_files(self, run: RunListing) -> list[WandbPart]:
+        """Return the files of a run that may have more than rows: older folders do not."""
+        return [
+            WandbPart(file.file, file.reading, file.named is not None and file.named.resumes)
+            for file in self._found(run).found.files
+            if isinstance(file.file, WandbFile)
+        ]
 
     def close(self) -> None:
         """Do nothing: no file stays open between two calls."""
@@ -332,16 +308,6 @@ def _require_one_project(runs: Sequence[FoundRun]) -> None:
     for run_id, several in owners.items():
         if len(several) > 1:
             raise DrWandbError(MixedRuns(run_id=run_id, projects=tuple(sorted(several))))
-
-
-@contextmanager
-def _readable(file: RunFile) -> Iterator[MappedFile]:
-    try:
-        with mapped(file) as content:
-            yield content
-    except OSError as error:
-        reason = clean_text(f"{file.shown} cannot be read: {error.strerror or error}")
-        raise SourceError(reason, RunFailureKind.UNREADABLE, retryable=False) from error
 
 
 def _metadata(content: bytes, path: Path) -> Mapping[str, Any]:
