@@ -47,14 +47,17 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.listing import RunsCreatedSince as RunsCreatedSince
     from dr_wandb.core.contract.manifest import DataFile as DataFile
     from dr_wandb.core.contract.manifest import ExportManifest as ExportManifest
+    from dr_wandb.core.contract.manifest import HeldDataset as HeldDataset
     from dr_wandb.core.contract.manifest import Requested as Requested
     from dr_wandb.core.contract.manifest import RequestedDataset as RequestedDataset
     from dr_wandb.core.contract.problems import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.contract.progress import Progress as Progress
     from dr_wandb.core.contract.progress import Stage as Stage
+    from dr_wandb.core.contract.records import ConsoleLine as ConsoleLine
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
     from dr_wandb.core.contract.records import RunUser as RunUser
+    from dr_wandb.core.contract.records import SystemSample as SystemSample
     from dr_wandb.core.contract.records import WandbRun as WandbRun
     from dr_wandb.core.contract.request import ExportMode as ExportMode
     from dr_wandb.core.contract.request import ExportRequest as ExportRequest
@@ -125,7 +128,9 @@ if TYPE_CHECKING:
     from dr_wandb.shell.sources.opening import source_opener as source_opener
     from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore
+    from dr_wandb.shell.store.export_store import iter_console_lines as iter_console_lines
     from dr_wandb.shell.store.export_store import iter_history_rows as iter_history_rows
+    from dr_wandb.shell.store.export_store import iter_system_samples as iter_system_samples
     from dr_wandb.shell.store.export_store import load_manifest as load_manifest
     from dr_wandb.shell.store.export_store import load_run_snapshots as load_run_snapshots
     from dr_wandb.shell.sync.engine import ExportEngine as ExportEngine
@@ -139,6 +144,7 @@ _HOMES = {
     "ChangedRun": "core.contract.changes",
     "Check": "core.inspect.diagnosis",
     "Comparison": "core.inspect.holdings",
+    "ConsoleLine": "core.contract.records",
     "Counts": "core.contract.dataset",
     "DamagedFile": "core.contract.failures",
     "DataFile": "core.contract.manifest",
@@ -167,6 +173,7 @@ _HOMES = {
     "Finding": "core.inspect.verify",
     "FindingKind": "core.inspect.verify",
     "FolderContent": "core.offline.scan_report",
+    "HeldDataset": "core.contract.manifest",
     "HeldRun": "core.inspect.holdings",
     "HistoryRow": "core.contract.records",
     "HistorySelection": "core.contract.selection",
@@ -220,6 +227,7 @@ _HOMES = {
     "SyncChanges": "core.contract.changes",
     "SyncMode": "core.contract.request",
     "SyncPlan": "core.sync.plan",
+    "SystemSample": "core.contract.records",
     "Unfinished": "core.contract.failures",
     "UnheldRun": "core.inspect.holdings",
     "Unreachable": "core.contract.failures",
@@ -239,7 +247,9 @@ _HOMES = {
     "diagnose": "shell.inspect.doctor",
     "find_exports": "shell.inspect.status",
     "iter_changes": "shell.inspect.changes",
+    "iter_console_lines": "shell.store.export_store",
     "iter_history_rows": "shell.store.export_store",
+    "iter_system_samples": "shell.store.export_store",
     "load_history_frame": "shell.frames.loading",
     "load_manifest": "shell.store.export_store",
     "load_run_snapshots": "shell.store.export_store",

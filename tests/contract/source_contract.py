@@ -24,8 +24,18 @@ from dr_wandb.core.contract.listing import (
 )
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.records import WandbRun
+from dr_wandb.core.contract.system import system_sample
 from dr_wandb.shell.sources import Source, SourceError
-from tests.support.asking import WHOLE, WINDOWS, expected_rows, list_all, list_nodes, read_rows
+from tests.support.asking import (
+    WHOLE,
+    WINDOWS,
+    expected_rows,
+    list_all,
+    list_nodes,
+    read_console,
+    read_rows,
+    read_samples,
+)
 from tests.support.described_project import (
     HOSTILE_PROJECT,
     PROJECT,
@@ -34,6 +44,14 @@ from tests.support.described_project import (
 )
 
 SourceFactory = Callable[[ProjectDescription], Source]
+
+CONSOLE_WINDOWS = (
+    WHOLE,
+    FetchWindow(start=1),
+    FetchWindow(stop=2),
+    FetchWindow(start=450),
+    FetchWindow(start=500, stop=501),
+)
 
 OLDEST_FIRST = [run.run_id for run in sorted(PROJECT.runs, key=lambda r: (r.created_at, r.run_id))]
 
@@ -198,6 +216,49 @@ class SourceContract:
             answers = list(threads.map(lambda run: read_rows(source, run), runs))
         for run, rows in zip(runs, answers, strict=True):
             assert rows == self.expected_rows(PROJECT.run(run.run_id))
+
+    # --- consoles
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    @pytest.mark.parametrize("window", CONSOLE_WINDOWS, ids=lambda w: f"{w.start}-{w.stop}")
+    def test_console_is_the_lines_inside_the_window(
+        self, source: Source, described: RunDescription, window: FetchWindow
+    ) -> None:
+        run = list_all(source)[described.run_id]
+        assert [
+            (line.number, line.level, line.content) for line in read_console(source, run, window)
+        ] == [
+            (number, "error" if error else None, text)
+            for number, (text, error) in enumerate(described.console)
+            if window.has(number)
+        ]
+
+    def test_counts_of_consoles_fit_their_lines(self, source: Source) -> None:
+        for run_id, run in list_all(source).items():
+            counts = run.counts_of("console")
+            assert counts.line_count in (None, len(PROJECT.run(run_id).console))
+            assert counts == list_all(source)[run_id].counts_of("console")
+
+    def test_console_of_a_run_that_is_not_there_fails(self, source: Source) -> None:
+        gone = RunListing(run_id="no such run", storage_id="none")
+        with pytest.raises((SourceError, DrWandbError)):
+            read_console(source, gone)
+
+    # --- samples of the machine
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    def test_samples_are_those_of_the_machine(
+        self, source: Source, described: RunDescription
+    ) -> None:
+        run = list_all(source)[described.run_id]
+        expected = [system_sample(raw, described.run_id) for raw in described.raw_samples]
+        assert read_samples(source, run) == expected
+        assert run.counts_of("system").line_count in (None, len(expected))
+
+    def test_samples_of_a_run_that_is_not_there_fail(self, source: Source) -> None:
+        gone = RunListing(run_id="no such run", storage_id="none")
+        with pytest.raises((SourceError, DrWandbError)):
+            read_samples(source, gone)
 
     # --- metadata
 

@@ -60,6 +60,10 @@ def build_run(project: Project, described: RunDescription) -> None:
         run.log(row, step=run.NO_STEP, timestamp=run.NO_TIMESTAMP)
     if described.exported:
         run.export_parquet(files=2, upto=described.exported, overlap=described.overlap)
+    for text, error in described.console:
+        run.write_line(text, error=error)
+    for sample in described.raw_samples:
+        run.log_system(sample)
     run.metadata = described.metadata
     run.metadata_status = 404 if described.broken_metadata else 200
 
@@ -81,6 +85,7 @@ class TestApiSource(SourceContract):
                 name="n",
                 runs_per_page=3,
                 timeout_seconds=20,
+                extra_datasets=("console", "system"),
             )
             return ApiSource(session, request)
 

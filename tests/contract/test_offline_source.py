@@ -16,10 +16,12 @@ from tests.contract.source_contract import SourceContract, SourceFactory
 from tests.support.asking import WINDOWS, list_all
 from tests.support.described_project import PROJECT, ProjectDescription, RunDescription
 from tests.support.wandb_file import (
+    console_record,
     exit_record,
     header_record,
     row_record,
     run_record,
+    stats_record,
     summary_record,
     write_metadata,
     write_run,
@@ -47,6 +49,11 @@ def records_of(described: RunDescription, project: ProjectDescription) -> list[b
             tags=described.tags,
         ),
         *(row_record(row, seed=number) for number, row in enumerate(described.rows)),
+        *(console_record(f"{text}\n", error=error) for text, error in described.console),
+        *(
+            stats_record(int(raw["_timestamp"]), **sample)
+            for raw, sample in zip(described.raw_samples, described.samples, strict=True)
+        ),
         summary_record(described.summary),
     ]
     code = EXIT_CODES.get(described.state)
@@ -86,6 +93,7 @@ class TestOfflineSource(SourceContract):
                 project=described.project,
                 name="export",
                 mode=ExportMode.HISTORY,
+                extra_datasets=("console", "system"),
             )
             return OfflineSource(folder, request, now_ns=NOW_NS)
 

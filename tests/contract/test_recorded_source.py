@@ -13,7 +13,7 @@ from dr_wandb.shell.sources import Source, SourceError
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.source_contract import SourceContract, SourceFactory
-from tests.support.asking import list_all
+from tests.support.asking import list_all, read_console, read_samples
 from tests.support.build_memory import build_memory
 from tests.support.described_project import ProjectDescription
 
@@ -34,6 +34,8 @@ def ask_everything(source: Source) -> None:
     list(source.list_runs(EveryRun()))
     for run in list_all(source).values():
         list(source.read_history(run, FetchWindow(), 0))
+        read_console(source, run)
+        read_samples(source, run)
         with suppress(SourceError):
             source.read_metadata(run)
 

@@ -40,6 +40,8 @@ def project(growth: int) -> SlowSource:
         source.advance(60)
         for number in range(round_ % 3, RUNS, 3):
             source.log(f"run{number:02d}", {"loss": float(round_)})
+            source.write_line(f"run{number:02d}", f"round {round_}")
+            source.sample(f"run{number:02d}", cpu=round_)
     return source
 
 
@@ -47,7 +49,7 @@ def main(data_root: str, growth: str) -> None:
     source = project(int(growth))
     source.pause_seconds = 0.01
     print("ready", flush=True)
-    syncing.sync(source, Path(data_root))
+    syncing.sync(source, Path(data_root), extra_datasets=("console", "system"))
     print("done", flush=True)
 
 

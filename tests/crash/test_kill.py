@@ -30,6 +30,7 @@ COMMITS = [
     "mode and selection with a run gone",
     "growth in Parquet",
     "growth in Parquet alone",
+    "growth with all datasets",
 ]
 RECORD = ".commit.json.part"
 """The first that a commit writes. Everything before it is tried by copies of the disk."""
@@ -52,10 +53,13 @@ def test_export_survives_kills_at_any_moment(
             process.kill()
         assert_loads(tmp_path)
     source = project(KILLS)
-    summary = syncing.sync(source, tmp_path)
+    wanted = {"extra_datasets": ("console", "system")}
+    summary = syncing.sync(source, tmp_path, **wanted)
     assert summary.complete
-    with syncing.fresh_export(source) as fresh:
+    with syncing.fresh_export(source, **wanted) as fresh:
         assert syncing.data_of(tmp_path / syncing.NAME) == syncing.data_of(fresh)
+        for name in ("console.jsonl", "system.jsonl"):
+            assert (tmp_path / syncing.NAME / name).read_bytes() == (fresh / name).read_bytes()
     record_property("kills", KILLS)
 
 

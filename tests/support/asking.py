@@ -2,11 +2,16 @@
 
 from typing import Any
 
-from dr_wandb.core.contract.codec import fingerprint
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.codec import fingerprint, run_and_key
+from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM, counts_in
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, list_run
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
-from dr_wandb.shell.sources import Source
+from dr_wandb.core.contract.records import ConsoleLine, SystemSample
+from dr_wandb.core.contract.row_forms import form_of
+from dr_wandb.shell.sources import Source, find_reader
 from tests.support.arrived_rows import joined_rows, received, selected_lines
 from tests.support.described_project import RunDescription
 
@@ -35,8 +40,12 @@ def list_nodes(source: Source, query: ListingQuery | None = None) -> list[dict[s
 
 def list_all(source: Source, query: ListingQuery | None = None) -> dict[str, RunListing]:
     """Return the listings of an answer by run id, of every run by default."""
-    runs = [normalize_run(node, entity="e", project="p") for node in list_nodes(source, query)]
-    return {run.run_id: list_run(run, fingerprint(run)) for run in runs}
+    listed = {}
+    for node in list_nodes(source, query):
+        run = normalize_run(node, entity="e", project="p")
+        counts = counts_in(node, DATASETS)
+        listed[run.run_id] = replace(list_run(run, fingerprint(run)), other_counts=counts)
+    return listed
 
 
 def read_raw_rows(
@@ -56,6 +65,31 @@ def read_rows(
         for row in batch.rows
     ]
     return selected_lines(joined_rows(rows))
+
+
+def read_console(source: Source, run: RunListing, window: FetchWindow = WHOLE) -> list[ConsoleLine]:
+    """Return the lines of a console that a source gives, by number; the last copy counts."""
+    read, form = find_reader(source, CONSOLE), form_of(CONSOLE)
+    assert read is not None
+    found: dict[int, ConsoleLine] = {}
+    for batch in sorted(read(run, window, 0), key=lambda batch: batch.file):
+        for line in form.encode(batch.rows, run.run_id).lines.splitlines(keepends=True):
+            row = form.decode(line).unwrap()
+            found[row.number] = row
+    return [found[number] for number in sorted(found)]
+
+
+def read_samples(source: Source, run: RunListing) -> list[SystemSample]:
+    """Return the samples of a machine that a source gives, in the order of an export."""
+    read, form = find_reader(source, SYSTEM), form_of(SYSTEM)
+    assert read is not None
+    lines = [
+        line
+        for batch in read(run, WHOLE, 0)
+        for line in form.encode(batch.rows, run.run_id).lines.splitlines(keepends=True)
+    ]
+    ordered = sorted({*lines}, key=lambda line: (run_and_key(line)[1], line))
+    return [form.decode(line).unwrap() for line in ordered]
 
 
 def expected_rows(run: RunDescription, window: FetchWindow = WHOLE) -> list[bytes]:

@@ -22,6 +22,9 @@ def build_memory(described: ProjectDescription) -> MemorySource:
             rows=list(run.rows),
             metadata=run.metadata,
         )
+        for text, error in run.console:
+            source.write_line(run.run_id, text, error=error)
+        source.update(run.run_id, samples=run.raw_samples)
         if run.exported:
             source.export(run.run_id, upto=run.exported, overlap=run.overlap)
         if run.broken_metadata:

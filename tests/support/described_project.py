@@ -6,6 +6,7 @@ all their columns (`_step`, `_timestamp`, ...), in the order in which they were 
 
 import math
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -14,7 +15,9 @@ class RunDescription:
     """One run. The first `exported` rows are in Parquet, the last `overlap` of them live as well.
 
     Exported rows have one type a column. metadata: the content of `wandb-metadata.json`, None where
-    there is no such file; broken_metadata: the file is there and does not download.
+    there is no such file; broken_metadata: the file is there and does not download. console: what
+    its program printed, each line with whether it is of standard error. samples: of its machine,
+    values by name, one a second from the start on.
     """
 
     run_id: str
@@ -30,6 +33,18 @@ class RunDescription:
     overlap: int = 0
     metadata: dict[str, Any] | None = None
     broken_metadata: bool = False
+    console: tuple[tuple[str, bool], ...] = ()
+    samples: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def raw_samples(self) -> list[dict[str, Any]]:
+        """Return the samples as W&B has them."""
+        start = datetime.fromisoformat(self.created_at).replace(tzinfo=UTC).timestamp()
+        return [
+            {f"system.{name}": value for name, value in sample.items()}
+            | {"_timestamp": start + second, "_runtime": float(second), "_wandb": True}
+            for second, sample in enumerate(self.samples)
+        ]
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ PLAIN = RunDescription(
     run_id="plain",
     created_at="2026-01-01T00:00:00",
     display_name="Plain – naïve 😀",
+    console=(("hello", False), ("oh no", True), ("", False), ("2026-01-01T00:00:00 ü", False)),
     config={"lr": 0.001, "nested": {"a": [1, None, "x"]}},
     summary={"loss": 0.5, "text": "ü", "unset": None},
     tags=("b", "a"),
@@ -110,6 +126,8 @@ ANONYMOUS = RunDescription(
     run_id="anonymous",
     created_at="2026-01-05T00:00:00",
     user=None,
+    samples=({"cpu": 12.5}, {"disk.\\.usage/l:a b": 0.0, "cpu": 3}, {}, {'q"ü': 1.5}),
+    console=tuple((f"line {number}", False) for number in range(600)),
     rows=(row(0, loss=0.5),),
     metadata={},
 )

@@ -96,6 +96,8 @@ class MemoryRun:
         self.rows: list[Row] = []
         self.exported: list[Row] = []
         self.live_from = 0
+        self.console: list[Row] = []
+        self.samples: list[Row] = []
         self.hidden = False
         self.last_step: int | None = None
         self.null_history_keys = False
@@ -126,6 +128,13 @@ class MemoryRun:
         row.update(copy.deepcopy(dict(metrics)))
         self.rows.append(row)
         return row
+
+    def write_line(self, text: str, *, error: bool) -> None:
+        """Append a line of the console."""
+        number = len(self.console)
+        time = f"2026-01-01T00:00:{number % 60:02}.{number:06}"
+        level = "error" if error else ""
+        self.console.append({"_step": number, "timestamp": time, "level": level, "line": text})
 
     def export(self, upto: int | None, overlap: int) -> None:
         """Write rows[:upto] to Parquet; those from `overlap` rows before the end stay live."""
@@ -179,6 +188,8 @@ class MemoryRun:
             "user": copy.deepcopy(self.user),
             "historyKeys": None if self.null_history_keys else history_keys,
             "historyLineCount": len(self.rows) + self.line_count_offset,
+            "logLineCount": len(self.console),
+            "eventsLineCount": len(self.samples),
             "projectId": "1",
             "url": f"/{entity}/{project}/runs/{self.run_id}",
         }

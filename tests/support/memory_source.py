@@ -127,6 +127,19 @@ class MemorySource:
                 timestamp = round(epoch(self.now) + self._logged_count / 1000, 3)
             return run.log(metrics or {}, step, timestamp)
 
+    def sample(self, run_id: str, **values: Any) -> None:
+        """Append a sample of the machine, at the clock's time."""
+        with self._change(run_id) as run:
+            moment = round(epoch(self.now) + len(run.samples) / 4, 3)
+            named = {f"system.{name}": value for name, value in values.items()}
+            runtime = moment - epoch(run.created_at)
+            run.samples.append({**named, "_timestamp": moment, "_runtime": runtime, "_wandb": True})
+
+    def write_line(self, run_id: str, text: str, *, error: bool = False) -> None:
+        """Append a line of a console."""
+        with self._change(run_id) as run:
+            run.write_line(text, error=error)
+
     def finish(self, run_id: str, state: str = "finished") -> None:
         """End a run."""
         with self._change(run_id) as run:
@@ -233,6 +246,27 @@ class MemorySource:
                     raise SourceError("the history broke off", RunFailureKind.UNREACHABLE)
         if fails:
             raise SourceError("the history broke off", RunFailureKind.UNREACHABLE)
+
+    def read_system(self, run: RunListing, window: FetchWindow, attempt: int) -> Iterator[RowBatch]:
+        """Give all samples of a machine as they are when asked for."""
+        with self.lock:
+            self.asked.append(("read_system", run.run_id, window, attempt))
+            self._refuse_if_throttled()
+            samples = copy.deepcopy(self._find(run).samples)
+        for start in range(0, len(samples), self.rows_per_batch):
+            yield RowBatch(rows=samples[start : start + self.rows_per_batch])
+
+    def read_console(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[RowBatch]:
+        """Give the lines of a console as they are when asked for."""
+        with self.lock:
+            self.asked.append(("read_console", run.run_id, window, attempt))
+            self._refuse_if_throttled()
+            lines = copy.deepcopy(self._find(run).console)
+        inside = [line for line in lines if window.has(line["_step"])]
+        for start in range(0, len(inside), self.rows_per_batch):
+            yield RowBatch(rows=inside[start : start + self.rows_per_batch], live=False)
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Give the metadata as it is when asked for."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -366,9 +367,32 @@ def log_while_watched() -> None:
     run.finish()
 
 
+def print_much() -> None:
+    """Print what a program may print, with bars and colors, cut anywhere; its output is dropped."""
+    with Path(os.devnull).open("w") as sys.stdout, Path(os.devnull).open("w") as sys.stderr:
+        _print_much()
+
+
+def _print_much() -> None:
+    import wandb  # it captures the streams that are there when it is imported
+
+    settings = wandb.Settings(console="wrap", disable_git=True, disable_code=True)
+    run = wandb.init(project="project", id="printed", settings=settings)
+    choose = random.Random(7)
+    pieces = ["epoch 1", "\n", "\r", "\x1b[A", "\x1b[B" * 7, "\x1b", "[", "é漢😀", "\x1b[2K", " "]
+    pieces += ["line\n" * 3, "\t", "x" * 500, "\x1b[31mred\x1b[0m\n", "A", "B", "\x1b[A" * 40]
+    for _ in range(1500):
+        stream = sys.stderr if choose.random() < 0.2 else sys.stdout
+        stream.write("".join(choose.choices(pieces, k=choose.randint(1, 12))))
+        if choose.random() < 0.3:
+            stream.flush()
+    run.log({"loss": 0.5})
+    run.finish()
+
+
 SCRIPTS: dict[str, Callable[[], None]] = {
     script.__name__: script
-    for script in (log_runs, resume_and_raise, log_for_ever, log_while_watched)
+    for script in (log_runs, resume_and_raise, log_for_ever, log_while_watched, print_much)
 }
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from dr_wandb import DrWandbError, iter_history_rows, load_manifest, load_run_snapshots
+from dr_wandb import (
+    DrWandbError,
+    iter_console_lines,
+    iter_history_rows,
+    iter_system_samples,
+    load_manifest,
+    load_run_snapshots,
+)
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.export_files import is_parquet
 from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
@@ -57,6 +65,25 @@ def log_on(source: MemorySource) -> None:
     source.log("parquet", {"loss": 9.5})
     source.add_run("new")
     source.log("new", {"loss": 10.5})
+
+
+def project_with_consoles() -> MemorySource:
+    """The same project, whose programs have printed much, little, or nothing."""
+    source = project()
+    for run_id, lines in (("done", 4), ("grows", 700), ("parquet", 1)):
+        for number in range(lines):
+            source.write_line(run_id, f"line {number} ü\u2028", error=number % 3 == 0)
+            if number < 5:
+                source.sample(run_id, cpu=number / 3)
+    return source
+
+
+def print_on(source: MemorySource) -> None:
+    log_on(source)
+    source.runs["grows"].console[690]["line"] = "100 %"
+    for run_id in ("grows", "empty", "new"):
+        source.write_line(run_id, "more")
+        source.sample(run_id, gpu=7)
 
 
 def delete_one(source: MemorySource) -> None:
@@ -133,6 +160,8 @@ class Scenario:
 
 BOTH = {"formats": ("jsonl", "parquet")}
 ALONE = {"formats": ("parquet",)}
+CONSOLE = {"extra_datasets": ("console",)}
+EVERYTHING = {"extra_datasets": ("console", "system")}
 
 SCENARIOS = {
     "first export": Scenario((), only_the_clock, {"include_metadata": True}),
@@ -166,6 +195,21 @@ SCENARIOS = {
         ({},), log_on, {**ALONE, "drop_formats": ("jsonl",)}, most_cells=20
     ),
     "gone upstream in Parquet": Scenario((BOTH,), delete_one, {"prune": True}, most_cells=20),
+    "first export with consoles": Scenario((), only_the_clock, CONSOLE, make=project_with_consoles),
+    "growth with all datasets": Scenario(
+        (EVERYTHING,), print_on, EVERYTHING, make=project_with_consoles
+    ),
+    "dataset dropped": Scenario(
+        (EVERYTHING,),
+        print_on,
+        {**CONSOLE, "drop_datasets": ("system",)},
+        make=project_with_consoles,
+    ),
+    "consoles later": Scenario(({},), print_on, CONSOLE, make=project_with_consoles),
+    "consoles not asked for": Scenario((CONSOLE,), print_on, {}, make=project_with_consoles),
+    "gone upstream with consoles": Scenario(
+        (CONSOLE,), delete_one, {**CONSOLE, "prune": True}, make=project_with_consoles
+    ),
     "continued from 3.0.3": Scenario(
         (), only_the_clock, {}, make=project_of_3_0_3, fixture=EXPORT_OF_3_0_3
     ),
@@ -187,14 +231,18 @@ def assert_loads(data_root: Path) -> None:
     assert names >= {"runs.jsonl"}
     load_run_snapshots(NAME, data_root)
     list(iter_history_rows(NAME, data_root))
+    list(iter_console_lines(NAME, data_root))
+    list(iter_system_samples(NAME, data_root))
 
 
-def staged_runs(data_root: Path) -> set[str]:
-    """Return the runs of which a whole segment lies in the staging folder."""
+def staged_runs(data_root: Path, dataset: str = "history") -> set[str]:
+    """Return the runs of which a whole segment of a dataset lies in the staging folder."""
     staged = set()
     for path in (data_root / NAME / STAGING_FOLDER).glob("*.segment"):
         header = path.read_bytes().split(b"\n")[-3]  # then come what was received, and nothing
-        staged.add(json.loads(header)["run"]["run_id"])
+        known = json.loads(header)
+        if known["dataset"] == dataset:
+            staged.add(known["run"]["run_id"])
     return staged
 
 
@@ -203,7 +251,12 @@ def assert_heals(
 ) -> None:
     """One more sync gives the bytes of the undisturbed one, and asks for nothing twice."""
     folder = data_root / NAME
-    staged, decided = staged_runs(data_root), (folder / RECORD_FILE).exists()
+    decided = (folder / RECORD_FILE).exists()
+    staged = {
+        (f"read_{dataset}", run_id)
+        for dataset in DATASETS
+        for run_id in staged_runs(data_root, dataset)
+    }
     assert_loads(data_root)
     again = syncing.twin(source)
     summary = scenario.sync(again, data_root)
@@ -211,7 +264,8 @@ def assert_heals(
     assert not syncing.hidden(folder) & {STAGING_FOLDER, RECORD_FILE}
     # Runs of which rows are missing are looked at in every sync: what was staged says nothing new.
     waiting = {run.run_id for run in (*summary.waiting, *summary.short)}
-    asked = {call[1] for call in again.asked if call[0] == "read_history"} - waiting
+    reads = {f"read_{dataset}" for dataset in DATASETS}
+    asked = {call[:2] for call in again.asked if call[0] in reads and call[1] not in waiting}
     if scenario.request.get("sync_mode") != "full_reconcile" or not decided:
         assert not asked & staged
     if decided and scenario.request.get("sync_mode") != "full_reconcile":

@@ -23,7 +23,7 @@ from tests.support.memory_source import MemorySource
 NAME = "export"
 DATA_FILES = ("runs.jsonl", "history.jsonl")
 ALWAYS_THERE = {"manifest.json", "state.json", "runs.jsonl"}
-SOMETIMES_THERE = {"history.jsonl", "changes.jsonl"}
+SOMETIMES_THERE = {"history.jsonl", "system.jsonl", "console.jsonl", "changes.jsonl"}
 
 
 def do_not_wait(attempts: int) -> None:

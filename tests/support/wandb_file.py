@@ -204,10 +204,11 @@ def rows_of(steps: Iterable[int], **metrics: Any) -> list[bytes]:
     ]
 
 
-def stats_record(seconds: int, **values: Any) -> bytes:
-    """Return a sample of the machine."""
+def stats_record(seconds: int | None, **values: Any) -> bytes:
+    """Return a sample of the machine; one without a time if that is None."""
     stats = pb.StatsRecord()
-    stats.timestamp.seconds = seconds
+    if seconds is not None:
+        stats.timestamp.seconds = seconds
     for key, value in values.items():
         stats.item.add(key=key, value_json=json.dumps(value))
     return record(stats=stats)
@@ -219,6 +220,17 @@ def console_record(text: str, *, seconds: int = 0, error: bool = False) -> bytes
     output = pb.OutputRawRecord(line=text, output_type=kinds.STDERR if error else kinds.STDOUT)
     output.timestamp.seconds = seconds
     return record(output_raw=output)
+
+
+def output_record(text: str) -> bytes:
+    """Return text as SDKs write it that redirect the console (`output`, not `output_raw`)."""
+    stdout = pb.OutputRecord.OutputType.STDOUT
+    return record(output=pb.OutputRecord(line=text, output_type=stdout))
+
+
+def logger_record(text: str) -> bytes:
+    """Return text that the program gave to `run.write_logs`."""
+    return record(output_logger=pb.OutputLoggerRecord(line=text))
 
 
 def exit_record(code: int = 0, *, runtime: int = 0) -> bytes:

@@ -15,6 +15,7 @@ from cyclopts.exceptions import CycloptsError
 
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.changes import diff, log
+from dr_wandb.cli.console import console
 from dr_wandb.cli.convert import convert
 from dr_wandb.cli.export import export
 from dr_wandb.cli.help import FLAGS, full_help, short_help, wants_help
@@ -57,7 +58,7 @@ app = App(
 app.default(export)
 SUBCOMMANDS = {
     command.__name__: command
-    for command in (export, sync, scan, status, verify, log, diff, convert, doctor)
+    for command in (export, sync, scan, status, verify, log, diff, console, convert, doctor)
 }
 for command in SUBCOMMANDS.values():
     app.command(command)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.flags import (
+    EVERYTHING,
     REST,
+    Datasets,
+    DropDatasets,
     DropFormats,
     Every,
     Folder,
@@ -59,6 +62,8 @@ def export(
     runs_per_page: Annotated[int, REQUESTS] = 500,
     timeout_seconds: Annotated[int, REQUESTS] = 120,
     include_metadata: Annotated[bool, EXPORT] = False,
+    datasets: Annotated[Datasets, EXPORT] = None,
+    drop_datasets: Annotated[DropDatasets, EXPORT] = None,
     formats: Annotated[Formats, EXPORT] = None,
     drop_formats: Annotated[DropFormats, EXPORT] = None,
     scope_flags: ScopeFlags = None,
@@ -114,6 +119,12 @@ def export(
         Give up on a request after N seconds, and on a download after N without progress.
     include_metadata
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
+    datasets
+        Export this too: `system`, the samples of the machines; `console`, the lines that the
+        programs printed. Repeat it for several. `everything` is the history and all of these, as
+        far as the source has them. What is held and not asked for stays as it is.
+    drop_datasets
+        Remove what the export holds of this.
     formats
         Hold the history in this format too, from now on. Repeat it for both. A new export without
         this flag is in `jsonl`.
@@ -186,6 +197,9 @@ def export(
                 host_moved=host_moved,
                 moved_from=moved_from,
                 max_rate=max_rate,
+                extra_datasets=tuple(name for name in datasets or () if name != EVERYTHING),
+                with_everything=EVERYTHING in (datasets or ()),
+                drop_datasets=tuple(drop_datasets or ()),
                 formats=tuple(formats or ()),
                 drop_formats=tuple(drop_formats or ()),
             )

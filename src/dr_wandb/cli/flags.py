@@ -55,6 +55,14 @@ _Format = Literal["jsonl", "parquet"]
 Formats = Annotated[list[_Format] | None, Parameter(name="--format", negative="")]
 DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", negative="")]
 
+EVERYTHING = "everything"
+
+_Wanted = Literal["system", "console", "everything"]
+_Dropped = Literal["system", "console"]
+
+Datasets = Annotated[list[_Wanted] | None, Parameter(name="--with", negative="")]
+DropDatasets = Annotated[list[_Dropped] | None, Parameter(name="--drop", negative="")]
+
 
 def _scope_flag(criterion: Criterion) -> Any:
     kind = Several if criterion.takes_several else str | None

@@ -43,6 +43,11 @@ def print_result(text: str) -> None:
         raise StdoutError(str(error)) from None
 
 
+def reader_is_gone() -> bool:
+    """Say whether the pipe that takes the result was closed: further output has no reader."""
+    return sys.stdout is not None and getattr(sys.stdout, "name", None) == os.devnull
+
+
 def someone_reads() -> bool:
     """Say whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
@@ -106,10 +111,11 @@ def print_json_line(record: "Record") -> None:
 def _print_json(document: bytes) -> None:
     """Write JSON: its exact bytes to a file or a pipe, and to a terminal what cannot steer it."""
     text = document.decode()
-    print_result(printable_json(text) if _on_terminal() else text)
+    print_result(printable_json(text) if on_terminal() else text)
 
 
-def _on_terminal() -> bool:
+def on_terminal() -> bool:
+    """Say whether what is printed is seen by people."""
     try:
         return sys.stdout is not None and sys.stdout.isatty()
     except ValueError:  # it is closed: printing says so

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.server import run_fields
 from tests.support.server.document import Field, Operation, Spread, Variable, substitute
-from tests.support.server.faults import Action, GraphQLErrors, NullField, Request
+from tests.support.server.faults import Action, EmptyRows, GraphQLErrors, NullField, Request
 from tests.support.server.filters import FilterError, matches, ordered
 from tests.support.server.nodes import Context, Node, UnknownFieldError
 
@@ -183,6 +183,40 @@ def _files(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
     return Node("Page", Page("File", listed[offset : offset + size], offset, len(listed)))
 
 
+def _collection(project: Project, arguments: Mapping[str, Any], _: Context) -> Node | None:
+    """Answer the artifact of a run's samples, once there is one; there are no other artifacts."""
+    name = str(arguments.get("name")).removeprefix("run-").removesuffix("-events")
+    run = project.find_run(name)
+    return Node("ArtifactCollection", run) if run and run.exported_events else None
+
+
+def _membership(run: Run, arguments: Mapping[str, Any], _: Context) -> Node | None:
+    return Node("ArtifactMembership", run) if arguments.get("aliasName") == "latest" else None
+
+
+def _artifact_files(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
+    manifest = {"id": "1", "displayName": "wandb_manifest.json", "sizeBytes": "0"}
+    files = [
+        {"id": name, "displayName": name, "url": url, "directUrl": url, "sizeBytes": str(size)}
+        for name, url, size in context.server.sign_events(run)
+    ]
+    return Node("Page", Page("ArtifactFile", [manifest, *files], 0, 1 + len(files)))
+
+
+def _log_lines(run: Run, arguments: Mapping[str, Any], context: Context) -> Node | None:
+    """Answer lines; an older server does not know the pages, only the last lines."""
+    lines, last = run.console, arguments.get("last")
+    if isinstance(context.action, EmptyRows):
+        return None
+    if last is not None:
+        size = min(last, run.console_page)
+        offset = max(0, len(lines) - size)
+        return Node("Page", Page("LogLine", lines[offset:], offset, len(lines)))
+    offset = offset_after(arguments.get("after"))
+    size = min(arguments["first"], run.console_page)
+    return Node("Page", Page("LogLine", lines[offset : offset + size], offset, len(lines)))
+
+
 def _edges(page: Page, _: Mapping[str, Any], __: Context) -> list[Node]:
     return [
         Node("Edge", (Node(page.node_type, one), page.offset + index))
@@ -234,10 +268,28 @@ FIELDS: dict[str, dict[str, Resolver]] = {
         "runCount": lambda project, arguments, _: len(_selected(project, arguments)),
         "runs": _runs,
         "run": _run,
+        "artifactCollection": _collection,
+    },
+    "ArtifactCollection": {"artifactMembership": _membership},
+    "ArtifactMembership": {"files": _artifact_files},
+    "ArtifactFile": {
+        name: _member(name)
+        for name in (
+            "id",
+            "displayName",
+            "url",
+            "directUrl",
+            "sizeBytes",
+            "mimetype",
+            "updatedAt",
+            "md5",
+        )
     },
     "Page": {"edges": _edges, "pageInfo": _page_info},
     "Edge": {
-        "node": lambda edge, *_: None if getattr(edge[0].value, "is_null", False) else edge[0],
+        "node": lambda edge, *_: (
+            None if edge[0].value is None or getattr(edge[0].value, "is_null", False) else edge[0]
+        ),
         "cursor": lambda edge, *_: cursor(edge[1]),
     },
     "PageInfo": {
@@ -267,5 +319,6 @@ FIELDS: dict[str, dict[str, Resolver]] = {
             "digest",
         )
     },
-    "Run": {**run_fields.RUN_FIELDS, "files": _files},
+    "LogLine": {name: _member(name) for name in ("number", "timestamp", "level", "label", "line")},
+    "Run": {**run_fields.RUN_FIELDS, "files": _files, "logLines": _log_lines},
 }

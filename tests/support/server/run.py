@@ -29,7 +29,9 @@ class Run:
     live_from is the position of the first row that is not exported, served_from of the first
     row that `history` answers. is_null: a page of runs has null in its place. live_item makes an
     item of `liveData` from the members of a row that were asked for. Numbers count runs as they
-    were created.
+    were created. most_samples is the most samples in an answer; raw_events is answered in place of
+    them, events_line_count in place of their number. console_page is the most lines in an answer;
+    log_line_count is answered in place of their number. A line that is None is a null node.
     """
 
     NO_STEP: Final = Marker.NO_STEP
@@ -89,7 +91,13 @@ class Run:
         self.index = HistoryIndex()
         self.key_counts = KeyCounts()
         self.events: list[dict[str, Any]] = []
-        self.log_line_count = 0
+        self.events_line_count: int | None = None
+        self.most_samples: int | None = None
+        self.raw_events: list[str | None] | None = None
+        self.exported_events: list[ParquetFile] = []
+        self.console: list[dict[str, Any] | None] = []
+        self.console_page = 10_000
+        self.log_line_count: int | None = None
         self.history_keys: dict[str, Any] | Marker | None = AUTO
         self.parquet_history: dict[str, Any] | Marker | None = AUTO
         self.line_count_offset = 0
@@ -202,6 +210,45 @@ class Run:
         with self.world.lock:
             self.events.append(dict(metrics))
             self.system_metrics = dict(metrics)
+
+    def export_events(self, files: int = 1, *, keep: int | None = None) -> None:
+        """Write the samples as Parquet files of the artifact of the run, the first `keep` of them.
+
+        They have no runtime, as W&B's.
+        """
+        with self.world.lock:
+            rows = [
+                {name: value for name, value in row.items() if name not in ("_runtime", "_wandb")}
+                for row in self.events[:keep]
+            ]
+            self.exported_events = [
+                encode_parquet(f"{index:04d}.parquet", part)
+                for index, part in enumerate(split_rows(rows, files))
+            ]
+
+    def write_line(
+        self, content: str, *, error: bool = False, label: str = "", **members: Any
+    ) -> dict[str, Any]:
+        """Append one line of the console; members: of its node, such as `number`."""
+        with self.world.lock:
+            second, rest = divmod(len(self.console), 1000)
+            line = {
+                "number": len(self.console),
+                "timestamp": f"2026-01-01T00:{second // 60:02}:{second % 60:02}.{rest:03}000",
+                "level": "error" if error else "",
+                "label": label,
+                "line": content,
+            }
+            line.update(members)
+            self.console.append(line)
+            self._heartbeat.touch()
+            return line
+
+    def rewrite_line(self, position: int, content: str) -> None:
+        """Change the content of a line, as a progress bar does."""
+        with self.world.lock:
+            self.console[position] = {**(self.console[position] or {}), "line": content}
+            self._heartbeat.touch()
 
     def finish(self, state: str = "finished") -> None:
         """End the run; the heartbeat moves to the clock if that is later."""

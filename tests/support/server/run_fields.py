@@ -80,11 +80,15 @@ def _sampled_history(run: Run, arguments: Mapping[str, Any], context: Context) -
     return answers
 
 
-def _events(run: Run, arguments: Mapping[str, Any], context: Context) -> list[str]:
+def _events(run: Run, arguments: Mapping[str, Any], context: Context) -> list[str | None]:
     if isinstance(context.action, EmptyRows):
         return []
+    if run.raw_events is not None:
+        return [*run.raw_events]
     samples = arguments.get("samples")
-    kept = spread(list(range(len(run.events))), 500 if samples is None else samples)
+    samples = 500 if samples is None else samples
+    samples = samples if run.most_samples is None else min(samples, run.most_samples)
+    kept = spread(list(range(len(run.events))), samples)
     return [json.dumps(spell_non_finite(run.events[position])) for position in kept]
 
 
@@ -175,8 +179,12 @@ RUN_FIELDS: dict[str, Resolver] = {
     "systemMetrics": lambda run, *_: json.dumps(spell_non_finite(run.system_metrics)),
     "summaryMetrics": lambda run, *_: summary_text(run),
     "historyLineCount": lambda run, *_: len(run.rows) + run.line_count_offset,
-    "eventsLineCount": lambda run, *_: len(run.events),
-    "logLineCount": _from("log_line_count"),
+    "eventsLineCount": lambda run, *_: (
+        len(run.events) if run.events_line_count is None else run.events_line_count
+    ),
+    "logLineCount": lambda run, *_: (
+        len(run.console) if run.log_line_count is None else run.log_line_count
+    ),
     "user": _user,
     "historyKeys": _history_keys,
     "projectId": lambda run, *_: run.project.internal_id,

@@ -71,7 +71,7 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
         *("--max-rate", "2.5", "--state", "failed", "--state", "crashed", "--tag", "t"),
         *("--group", "g", "--sweep", "s", "--run-id", "r", "--created-after", "2026-01-01"),
         *("--created-before", "2026-02-01T12:00:00+02:00", "--run-filter", '{"config.lr": 1}'),
-        *("--format", "parquet", "--drop-format", "jsonl"),
+        *("--format", "parquet", "--drop-format", "jsonl", "--with", "console", "--drop", "system"),
     )
     assert made == ExportRequest(
         entity="e",
@@ -102,11 +102,18 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
         ),
         formats=("parquet",),
         drop_formats=("jsonl",),
+        extra_datasets=("console",),
+        drop_datasets=("system",),
     )
     default = request_of("other", "project", "--name", "another")
     fields = ExportRequest.__struct_fields__
     same = {field for field in fields if getattr(made, field) == getattr(default, field)}
-    assert same == {"any_project", "extra_datasets"}, "one needs offline files, one has no flag"
+    assert same == {"any_project", "with_everything"}, "one needs offline files"
+    everything = request_of("e", "p", "--name", "n", "--with", "everything", "--drop", "system")
+    assert everything == ExportRequest(
+        entity="e", project="p", name="n", with_everything=True, drop_datasets=("system",)
+    )
+    assert everything.datasets == ("history", "console")
 
 
 def scope_of(**fields: Any) -> RunScope:

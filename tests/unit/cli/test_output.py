@@ -65,7 +65,7 @@ def test_json_is_exact_but_on_a_terminal(
     write(CHANGES)
     exact = capsys.readouterr().out
     assert "\x9b\u202e" in exact
-    monkeypatch.setattr(output, "_on_terminal", lambda: True)
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
     write(CHANGES)
     shown = capsys.readouterr().out
     assert "\\u009b\\u202e" in shown

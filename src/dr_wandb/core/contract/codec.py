@@ -41,6 +41,7 @@ class _RowHead(msgspec.Struct):
 
     run_id: str
     step: int | None = None
+    number: int | None = None
     timestamp: str | None = None
 
 
@@ -63,6 +64,9 @@ _MOVED_NAMES = re.compile(rb'"_(?:wandb\.|step")')
 with plain bytes is found faster than bytes are."""
 
 _R = TypeVar("_R", bound=Record)
+
+NO_TIME = "0"
+"""Stands for the time of a numbered row, which is known by its number alone."""
 
 RowKey = tuple[bool, int, bool, int | float]
 """Orders the rows of one run: by step, then timestamp as numbers; missing ones come last."""
@@ -104,8 +108,13 @@ def moment_of(timestamp: str | None) -> int | float | None:
 
 
 def locate(line: bytes) -> tuple[str, int | None, str | None]:
-    """Return run id, step and timestamp of a stored line, without decoding its metrics."""
+    """Return run id, step and timestamp of a stored line, without decoding its metrics.
+
+    Of a numbered line they are its run id, its number and `NO_TIME`.
+    """
     head = _HEAD.decode(line)
+    if head.number is not None:
+        return head.run_id, head.number, NO_TIME
     return head.run_id, head.step, head.timestamp
 
 

@@ -5,7 +5,8 @@ Rules
   source that has a dataset has a method `read_<name>` (see shell/sources).
 - The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
 - A source gives a row as a flat object: `_step` (an integer) and `_timestamp` (seconds) order
-  the rows of a run, and all other keys are metrics. `normalize_row` stores it.
+  the rows of a run, and all other keys are metrics. `normalize_row` stores it, unless
+  `row_forms.py` has a form for the dataset.
 - Each part of a run is decided on by itself.
 
 CONTRIBUTING.md lists the files to edit for a new dataset.
@@ -22,12 +23,14 @@ class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
 
     Of the history, `line_count` is `historyLineCount`, `last_step` is `historyKeys.lastStep` (None
     if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
-    the server (wandb 0.31.0); `line_count` is the freshest.
+    the server (wandb 0.31.0); `line_count` is the freshest. `mark` is any other text that may
+    change with the rows; rows are read again if it does, and that is all it says.
     """
 
     line_count: int | None = None
     last_step: int | None = None
     last_logged_at: str | None = None
+    mark: str | None = None
 
 
 class Dataset(Record, frozen=True, kw_only=True):
@@ -35,20 +38,100 @@ class Dataset(Record, frozen=True, kw_only=True):
 
     `file` is the name of its data file. `selects`: a request may ask for part of its rows. `counts`
     reads the counts of this dataset from a raw run of a listing; None for the history, for which a
-    listing has fields of its own.
+    listing has fields of its own. `listed`: further fields of a run that `counts` needs, requested
+    only if the dataset is.
+    `numbered`: a row is known by its number (`_step`) alone, and the last copy of it counts.
+    `overlap`: how many of the last rows may still change, so that a tail brings them again.
+    `sampled`: a source may give a sample of the rows, which is no shortage.
+    `is_capped` says whether an answer has as many rows as W&B gives or keeps at most.
     """
 
     name: str
     file: str
     selects: bool = False
     counts: Callable[[Mapping[str, Any]], Counts] | None = None
+    listed: tuple[str, ...] = ()
+    numbered: bool = False
+    overlap: int = 0
+    sampled: bool = False
+    is_capped: Callable[[int], bool] | None = None
 
 
 HISTORY = "history"
 """What runs log, row by row."""
 
+SYSTEM = "system"
+"""Samples of the machine that a run is on."""
+
+CONSOLE = "console"
+"""What a program prints, line by line."""
+
+CONTENT_MARK = "contentMark"
+"""A member of a raw run: a text that changes with any of its content, if the source has one."""
+
+LINES_PER_ANSWER = 10_000
+"""W&B gives at most this many lines of a console in one answer (its own client, wandb 0.31.0)."""
+
+LINES_KEPT = 100_000
+"""W&B keeps at most this many lines of a console, by its documentation."""
+
+CHANGING_LINES = 32
+"""The last lines of each program that writes to a run; they may still change (wandb 0.31.0)."""
+
+MOST_WRITERS = 8
+"""A tail brings the changing lines of this many programs; of more, all lines are read."""
+
+
+def _counter(raw_run: Mapping[str, Any], name: str) -> int | None:
+    value = raw_run.get(name)
+    return value if type(value) is int and value >= 0 else None
+
+
+def _mark(raw_run: Mapping[str, Any], *others: str) -> str:
+    """Return what moves with a run besides a counter of its own, and these members."""
+    content = raw_run.get(CONTENT_MARK)
+    if content is not None:
+        return str(content)
+    members = ("state", "heartbeatAt", *others)
+    return " ".join(str(raw_run.get(member)) for member in members)
+
+
+def _count_lines(raw_run: Mapping[str, Any]) -> Counts:
+    """Return the counts of the console. Without its counter, any other one is a sign."""
+    lines = _counter(raw_run, "logLineCount")
+    others = () if lines is not None else ("historyLineCount", "eventsLineCount")
+    return Counts(line_count=lines, mark=_mark(raw_run, *others))
+
+
+def _count_samples(raw_run: Mapping[str, Any]) -> Counts:
+    """Return the counts of the samples of a machine, as those of the console."""
+    samples = _counter(raw_run, "eventsLineCount")
+    others = () if samples is not None else ("historyLineCount", "logLineCount")
+    return Counts(line_count=samples, mark=_mark(raw_run, *others))
+
+
+def _is_capped_console(lines: int) -> bool:
+    return lines == LINES_PER_ANSWER or lines >= LINES_KEPT
+
+
 DATASETS: dict[str, Dataset] = {
     HISTORY: Dataset(name=HISTORY, file="history.jsonl", selects=True),
+    SYSTEM: Dataset(
+        name=SYSTEM,
+        file="system.jsonl",
+        counts=_count_samples,
+        listed=("eventsLineCount",),
+        sampled=True,
+    ),
+    CONSOLE: Dataset(
+        name=CONSOLE,
+        file="console.jsonl",
+        counts=_count_lines,
+        listed=("logLineCount",),
+        numbered=True,
+        overlap=CHANGING_LINES * MOST_WRITERS,
+        is_capped=_is_capped_console,
+    ),
 }
 """All datasets, in the order in which a commit renames their files."""
 

@@ -7,6 +7,7 @@ Words, each with one meaning
   are dropped if a second read does not bring them either.
 - *Short*: the source gave fewer rows than it lists. The rows it gave are held.
 - *Accepted* as short: three syncs in a row changed nothing about that.
+- *Sampled*: the source gives a sample of the rows. All samples that it gave are held.
 - *Failed*: nothing usable came though more is listed, or the rows contradict the held ones.
 
 Evidence is about one run under one selection. It does not apply to another run, or under another
@@ -41,12 +42,13 @@ class Standing(StrEnum):
     WAITING = "waiting"
     SHORT = "short"
     ACCEPTED = "accepted"
+    SAMPLED = "sampled"
     FAILED = "failed"
 
     @property
     def stands(self) -> bool:
         """Say whether the last read settled the run: nothing is left to do."""
-        return self in (Standing.PROVEN, Standing.ACCEPTED)
+        return self in (Standing.PROVEN, Standing.ACCEPTED, Standing.SAMPLED)
 
 
 class Evidence(Record, frozen=True, kw_only=True):

@@ -38,6 +38,11 @@ def file_order() -> tuple[str, ...]:
     return (*of_datasets, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
 
 
+def holds_others(names: Iterable[str]) -> bool:
+    """Say whether files of these names hold a dataset other than the history."""
+    return not {dataset.file for dataset in DATASETS.values()}.isdisjoint({*names} - {HISTORY_FILE})
+
+
 def commit_order() -> tuple[str, ...]:
     """Return the names of all files with a fixed name that a commit may replace, in its order."""
     *data, state = file_order()

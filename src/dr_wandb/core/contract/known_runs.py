@@ -64,7 +64,7 @@ def rest_of(run: RunTracking, last_sync_at: str | None) -> Rest | None:
         include_metadata=run.metadata_included
     ):
         return None
-    if not run.silent_for_long(last_sync_at):
+    if run.sampled or not run.silent_for_long(last_sync_at):
         return None
     parts = {}
     for dataset, part in run.parts.items():

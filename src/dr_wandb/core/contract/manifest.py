@@ -51,6 +51,18 @@ class Requested(Record, frozen=True, kw_only=True):
     host: str = ""
 
 
+class HeldDataset(Record, frozen=True, kw_only=True):
+    """What an export holds of a dataset other than the history.
+
+    `short_runs`: as in the manifest, of this dataset alone. `sampled_runs`: how many rows W&B lists
+    of the runs of which it gave a sample.
+    """
+
+    rows: int
+    short_runs: dict[str, int] = msgspec.field(default_factory=dict)
+    sampled_runs: dict[str, int] = msgspec.field(default_factory=dict)
+
+
 class ExportManifest(Record, frozen=True, kw_only=True):
     """What one named export holds.
 
@@ -62,7 +74,8 @@ class ExportManifest(Record, frozen=True, kw_only=True):
     upstream and `out_of_scope_runs` have left the scope, each with the time of the sync that first
     found it so. `moved_from` are the earlier addresses of the project, ENTITY/PROJECT, oldest
     first: snapshots of runs that were gone before a move still have them. `requested` is what a
-    repeated sync asks for, None before the first sync that notes it.
+    repeated sync asks for, None before the first sync that notes it. `datasets`: what is held
+    beside the history, by name; not there if nothing is.
     """
 
     schema_version: int = WITHOUT_PARQUET
@@ -86,3 +99,9 @@ class ExportManifest(Record, frozen=True, kw_only=True):
     tool_version: str = ""
     requested: Requested | None = None
     moved_from: list[str] = msgspec.field(default_factory=list)
+    datasets: dict[str, HeldDataset] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def other_datasets(self) -> dict[str, HeldDataset]:
+        """Return what is held beside the history, by name."""
+        return {} if isinstance(self.datasets, msgspec.UnsetType) else self.datasets

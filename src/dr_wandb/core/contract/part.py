@@ -131,6 +131,13 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return self.evidence.selection == selection
 
     @property
+    def sampled_from(self) -> int | None:
+        """Return the number of listed rows if a sample of them is held, else None."""
+        if self.standing != Standing.SAMPLED or self.position is None:
+            return None
+        return self.position.listed.line_count
+
+    @property
     def standing(self) -> Standing:
         """Return the standing of the rows in the file."""
         return Standing.PROVEN if self.evidence is None else self.evidence.standing
@@ -158,6 +165,8 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         counted = counts.line_count is not None and counts.last_step == position.last_step
         if counted and difference == NO_DIFFERENCE:
             return not position.short_by  # a count that came true is proven again
+        if counts.mark != position.listed.mark:
+            return False
         look = self.look
         return look is not None and bool(look.confirmed_at) and look.difference == difference
 

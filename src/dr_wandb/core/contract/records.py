@@ -11,8 +11,11 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """The newest version that is read. 1 is dr-wandb 3.0.3, 2 has an earlier row shape."""
+
+FIRST_WITH_DATASETS = 8
+"""The version of an export that holds other rows than those of the history."""
 
 FIRST_WITH_PARQUET = 7
 """The version of an export that has a Parquet form."""
@@ -139,3 +142,32 @@ class HistoryRow(Record, frozen=True, kw_only=True, gc=False):
     wandb_metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     metrics: dict[str, Any] = msgspec.field(default_factory=dict)
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class SystemSample(Record, frozen=True, kw_only=True, gc=False):
+    """One sample of the machine that a run is on, or of a part of it.
+
+    `timestamp` is W&B's epoch seconds as text, exact, as that of a row. `runtime`: seconds since
+    the start of the run. `metrics` has the values by name, such as `system.gpu.0.gpu`.
+    """
+
+    run_id: str
+    timestamp: str | None = None
+    runtime: int | float | None = None
+    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ConsoleLine(Record, frozen=True, kw_only=True, gc=False):
+    """One line that a program printed.
+
+    `number` counts the lines of the run, from 0. `timestamp` (UTC, ISO 8601) is when the line
+    was started; W&B sets it when the line arrives there. `level` is "error" for standard error,
+    `label` names the program if several write to the run.
+    """
+
+    run_id: str
+    number: int
+    timestamp: str | None = None
+    level: str | None = None
+    label: str | None = None
+    content: str = ""

@@ -50,7 +50,9 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     a listing without most runs, `allow_narrower` drops held rows that the selection does not admit.
     `any_project` also takes runs that were logged to another entity or project (offline runs only).
     `host_moved`: the W&B server has a new address. `moved_from`: the earlier ENTITY/PROJECT of a
-    project that was renamed or moved. `extra_datasets` are requested beside the history, by name.
+    project that was renamed or moved. `extra_datasets` are requested beside the history, by name;
+    `with_everything` requests the history and all datasets that the source has. `drop_datasets` are
+    removed.
     `formats` ("jsonl", "parquet") are those in which the rows are held from now on, beside those
     that the export has; `drop_formats` are removed. Without either the formats stay, "jsonl" for a
     new export.
@@ -76,6 +78,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     moved_from: str | None = None
     max_rate: float | None = None
     extra_datasets: tuple[str, ...] = ()
+    with_everything: bool = False
+    drop_datasets: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     drop_formats: tuple[str, ...] = ()
 
@@ -103,6 +107,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             moved_from: str | None = ...,
             max_rate: float | None = ...,
             extra_datasets: tuple[str, ...] = ...,
+            with_everything: bool = ...,
+            drop_datasets: tuple[str, ...] = ...,
             formats: tuple[str, ...] = ...,
             drop_formats: tuple[str, ...] = ...,
         ) -> None: ...
@@ -115,10 +121,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         ]
         if isinstance(self.data_root, str):
             force_setattr(self, "data_root", Path(self.data_root))
-        force_setattr(self, "extra_datasets", tuple(sorted({*self.extra_datasets} - {HISTORY})))
-        problems += [
-            f"there is no dataset {name!r}" for name in self.extra_datasets if name not in DATASETS
-        ]
+        problems += self._clean_datasets()
         problems += self._clean_formats()
         for name in ("runs_per_page", "timeout_seconds"):
             if not is_count(getattr(self, name), 1):
@@ -132,6 +135,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             "allow_narrower",
             "any_project",
             "host_moved",
+            "with_everything",
         ):
             if not isinstance(getattr(self, name), bool):
                 problems.append(f"{name} must be true or false, not {getattr(self, name)!r}")
@@ -189,6 +193,24 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             if isinstance(value, str):
                 force_setattr(self, name, value.strip())
             problems.extend(name_problems(name, getattr(self, name)))
+        return problems
+
+    def _clean_datasets(self) -> list[str]:
+        dropped = {*self.drop_datasets}
+        wanted = {*self.extra_datasets} - {HISTORY}
+        problems = [
+            f"dataset {name} cannot be asked for and dropped at once"
+            for name in sorted(wanted & dropped)
+        ]
+        if self.with_everything is True:
+            wanted = {*DATASETS} - {HISTORY} - dropped
+            force_setattr(self, "mode", ExportMode.HISTORY)
+        force_setattr(self, "extra_datasets", tuple(sorted(wanted)))
+        force_setattr(self, "drop_datasets", tuple(sorted(dropped)))
+        unknown = [name for name in sorted(wanted | dropped) if name not in DATASETS]
+        problems += [f"there is no dataset {name!r}" for name in unknown]
+        if HISTORY in dropped:
+            problems.append("the history cannot be dropped; drop_formats removes a form of it")
         return problems
 
     def _clean_formats(self) -> list[str]:

@@ -93,6 +93,11 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         return sum(short) if short else None
 
     @property
+    def sampled(self) -> bool:
+        """Say whether samples of some rows are held instead of all."""
+        return any(part.sampled_from is not None for part in self.parts.values())
+
+    @property
     def stores_rows(self) -> bool:
         """Say whether rows of any dataset are in the data files."""
         return any(part.stored is not None for part in self.parts.values())

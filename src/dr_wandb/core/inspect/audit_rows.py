@@ -14,13 +14,14 @@ from collections.abc import Container, Sequence
 from msgspec.structs import replace
 from returns.pipeline import is_successful
 
-from dr_wandb.core.contract.codec import RowKey, decode_row, row_key
+from dr_wandb.core.contract.codec import RowKey, locate, row_key
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.encoded_rows import EncodedRows, ReceivedRow
 from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.records import HistoryRow, Record
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.row_forms import StoredRow
 from dr_wandb.core.inspect.row_rules import PlacedRow, RowCheck, RowRules
 from dr_wandb.core.inspect.sound_rows import ProvenRows, halves, prove_rows
 from dr_wandb.core.inspect.verify import FindingKind, Findings
@@ -98,7 +99,7 @@ class SliceAudit:
 
     def _add_line(self, line: bytes) -> None:
         self._number += 1
-        result = decode_row(line)
+        result = self._rules.form.decode(line)
         if not is_successful(result):
             if line.endswith(b"\n"):  # a torn line is reported as such
                 self._say(FindingKind.LINE, f"cannot be read: {result.failure()}")
@@ -109,13 +110,14 @@ class SliceAudit:
                 self._loose_length += len(line)
         else:
             row = result.unwrap()
-            key = row_key(row.step, row.timestamp)
+            key = self._rules.form.key(row)
             self._check_form(line, row, key)
-            received = ReceivedRow(key, False, 0, line, row.timestamp)
+            _, _, timestamp = locate(line)
+            received = ReceivedRow(key, False, 0, line, timestamp)
             self._group_of(row.run_id, self._number).add(line, received)
         self._offset += len(line)
 
-    def _check_form(self, line: bytes, row: HistoryRow, key: RowKey) -> None:
+    def _check_form(self, line: bytes, row: StoredRow, key: RowKey) -> None:
         if self._first is None:
             self._first = (self._number, line)
             self._check.previous = (row.run_id, key, line)
@@ -194,12 +196,12 @@ class RowsAudit:
         self.torn = found.torn
 
     def _check_first(self, number: int, line: bytes) -> None:
-        row = decode_row(line).unwrap()
+        row = self._rules.form.decode(line).unwrap()
         at = self.lines + number
         self._check.check(
             line,
             row,
-            row_key(row.step, row.timestamp),
+            self._rules.form.key(row),
             lambda what: self._findings.add(FindingKind.FORM, self._file, what, at),
         )
 

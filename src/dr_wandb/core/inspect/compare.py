@@ -7,7 +7,7 @@ Rules
 - A run is reported as gone upstream only if the listing was complete.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing, same_moment
@@ -22,8 +22,14 @@ from dr_wandb.core.contract.selection import EVERYTHING, selection_in_words
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt, DoubtKind
-from dr_wandb.core.inspect.holdings import CheckedExport, Comparison, HeldRun, UnheldRun
-from dr_wandb.core.inspect.shortfalls import shortage_of
+from dr_wandb.core.inspect.holdings import (
+    CheckedExport,
+    Comparison,
+    HeldRun,
+    UnheldRun,
+    not_held_in,
+)
+from dr_wandb.core.inspect.shortfalls import shortage_in
 
 
 def compare(
@@ -72,6 +78,7 @@ def compare(
         not_exported=tuple(sorted(strangers, key=lambda run: run.run_id)),
         gone_upstream=tuple(gone),
         unlisted=unlisted,
+        not_held=not_held_in(_others(checked)),
     )
 
 
@@ -99,6 +106,9 @@ def _hold(
         run_id=run_id,
         display_name=checked.runs[run_id].display_name,
         rows=history.byte_range.rows if history is not None else 0,
+        other_rows={
+            dataset: _stored_rows(checked, dataset, run_id) for dataset in _others(checked)
+        },
         reasons=tuple(reasons),
         failures=tuple(dict.fromkeys(one for one in failures if one is not None)),
     )
@@ -112,7 +122,7 @@ def _gone(checked: CheckedExport, run_id: str) -> Iterator[Doubt]:
 
 
 def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[Doubt]:
-    """Give every reason why the run's history is not fully exported."""
+    """Give every reason why the run's rows, of each dataset in the export, are not all there."""
     manifest, state = checked.manifest, checked.state
     tracking = state.runs.get(listing.run_id) if state is not None else None
     if not checked.report.sound or manifest is None:
@@ -152,12 +162,49 @@ def reasons_against(checked: CheckedExport, listing: RunListing) -> Iterator[Dou
         if tracking.part(HISTORY).rows_incomplete:
             earlier = "stored in an earlier shape: sync to read its history again"
             yield _doubt(DoubtKind.EARLIER_SHAPE, earlier)
-        yield from _reasons_of_standing(tracking)
+        yield from _reasons_of_standing(tracking, HISTORY)
         yield from _reasons_of_rows(checked, tracking, held, listing)
+    for dataset in _others(checked):
+        for doubt in _reasons_in(checked, tracking, listing, dataset):
+            yield _doubt(doubt.kind, f"{dataset}: {doubt.reason}")
 
 
-def _reasons_of_standing(tracking: RunTracking) -> Iterator[Doubt]:
-    part = tracking.part(HISTORY)
+def _others(checked: CheckedExport) -> Sequence[str]:
+    """Return the datasets beside the history that the export holds."""
+    return () if checked.manifest is None else sorted(checked.manifest.other_datasets)
+
+
+def _stored_rows(checked: CheckedExport, dataset: str, run_id: str) -> int:
+    found = checked.rows.get(dataset, {}).get(run_id)
+    return found.byte_range.rows if found is not None else 0
+
+
+def _reasons_in(
+    checked: CheckedExport, tracking: RunTracking, listing: RunListing, dataset: str
+) -> Iterator[Doubt]:
+    """Give every reason why the run's rows of another dataset are not fully exported."""
+    part, counts = tracking.part(dataset), listing.counts_of(dataset)
+    held = part.rows
+    if held is None:
+        yield _doubt(DoubtKind.NEVER_READ, "never read")
+        return
+    yield from _reasons_of_standing(tracking, dataset)
+    expected = held.rows + (part.short_by or 0)
+    if part.sampled_from is not None:
+        reason = f"a sample of {held.rows:,} of {part.sampled_from:,} rows"
+        yield _doubt(DoubtKind.SAMPLED, reason)
+        expected = part.sampled_from
+    yield from _reasons_of_count(counts.line_count, expected)
+    if counts.line_count == expected and counts.mark != held.listed.mark:
+        yield _doubt(DoubtKind.BEHIND, "the run has moved since it was read")
+    stored, known = _stored_rows(checked, dataset, tracking.run_id), part.stored
+    if not stored == (0 if known is None else known.rows) == held.rows:
+        reason = f"{count(stored, 'row')} stored of {held.rows:,} received"
+        yield _doubt(DoubtKind.ROWS_MISSING, reason)
+
+
+def _reasons_of_standing(tracking: RunTracking, dataset: str) -> Iterator[Doubt]:
+    part = tracking.part(dataset)
     evidence = part.evidence
     if evidence is not None and evidence.standing == Standing.WAITING:
         missing = count(evidence.missing_rows, "row")
@@ -165,7 +212,7 @@ def _reasons_of_standing(tracking: RunTracking) -> Iterator[Doubt]:
         yield _doubt(DoubtKind.WAITING, reason)
     elif evidence is not None and evidence.standing == Standing.FAILED:
         yield _doubt(DoubtKind.LAST_READ_FAILED, "the rows that were listed last could not be read")
-    elif (shortage := shortage_of(tracking)) is not None:
+    elif (shortage := shortage_in(tracking, dataset)) is not None:
         if part.standing.stands:
             as_such = "accepted as such" if part.short_by else "accepted as short"
             yield _doubt(DoubtKind.ACCEPTED, f"{shortage.reason}, {as_such}")
@@ -183,13 +230,7 @@ def _reasons_of_rows(
         yield _doubt(DoubtKind.NOT_WHOLE, "only a part of its steps was read")
     part, lines = tracking.part(HISTORY), listing.counts_of(HISTORY).line_count
     expected = held.rows + (part.short_by or 0)
-    if lines is None:
-        yield _doubt(DoubtKind.UNCOUNTED, "line count not known")
-    elif lines > expected:
-        yield _doubt(DoubtKind.BEHIND, f"{count(lines - expected, 'row')} behind")
-    elif lines < expected:
-        reason = f"W&B lists {lines:,} lines, but {expected:,} were read"
-        yield _doubt(DoubtKind.SHRANK, reason)
+    yield from _reasons_of_count(lines, expected)
     history = checked.rows.get(HISTORY, {}).get(listing.run_id)
     stored = history.byte_range.rows if history is not None else 0
     known = part.stored.rows if part.stored is not None else 0
@@ -198,6 +239,17 @@ def _reasons_of_rows(
         yield _doubt(DoubtKind.ROWS_MISSING, reason)
     if lines == expected:
         yield from _differences_at_the_end(held, listing)
+
+
+def _reasons_of_count(lines: int | None, expected: int) -> Iterator[Doubt]:
+    """Give the difference between the listed lines and the received ones."""
+    if lines is None:
+        yield _doubt(DoubtKind.UNCOUNTED, "line count not known")
+    elif lines > expected:
+        yield _doubt(DoubtKind.BEHIND, f"{count(lines - expected, 'row')} behind")
+    elif lines < expected:
+        reason = f"W&B lists {lines:,} lines, but {expected:,} were read"
+        yield _doubt(DoubtKind.SHRANK, reason)
 
 
 def _differences_at_the_end(held: Position, listing: RunListing) -> Iterator[Doubt]:

@@ -9,6 +9,7 @@ Rules
 
 from collections.abc import Iterator, Mapping
 
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -19,11 +20,12 @@ from dr_wandb.core.contract.export_files import (
     RUNS_FILE,
     STATE_FILE,
     file_order,
+    holds_others,
     is_parquet,
     is_parquet_history,
 )
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
-from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_PARQUET
+from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_DATASETS, FIRST_WITH_PARQUET
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.columns import formats_stated, history_is_in_columns, holds_columns
@@ -68,6 +70,8 @@ def check_documents(findings: Findings, manifest: ExportManifest, state: ExportS
 
 def _fits(version: int, manifest: ExportManifest) -> bool:
     """Say whether an export with the files of a manifest may have a version."""
+    if holds_others(manifest.files) or version >= FIRST_WITH_DATASETS:
+        return holds_others(manifest.files) == (version >= FIRST_WITH_DATASETS)
     return (version >= FIRST_WITH_PARQUET) == holds_columns(manifest)
 
 
@@ -108,6 +112,7 @@ def check_manifest(
                 findings.add(FindingKind.MANIFEST, MANIFEST_FILE, f"does not list {name}")
         elif _ours(manifest) and name in manifest.files:
             _compare_file(findings, name, file, manifest.files[name], _known_to(state, name, file))
+    _check_datasets(findings, manifest, seen)
     counted = [("run_count", RUNS_FILE), ("history_count", HISTORY_FILE)]
     if history_is_in_columns(manifest):
         counted.pop()
@@ -120,6 +125,20 @@ def check_manifest(
         stated, lines = getattr(manifest, field), file.lines if file is not None else 0
         if stated != lines and (file is not None or name not in expected):
             problem = f"{field} is {stated}, but {name} has {lines} lines"
+            findings.add(FindingKind.MANIFEST, MANIFEST_FILE, problem)
+
+
+def _check_datasets(findings: Findings, manifest: ExportManifest, seen: Seen) -> None:
+    """Compare what the manifest says of datasets other than the history with their files."""
+    held = manifest.other_datasets
+    for dataset in DATASETS.values():
+        name, rows = dataset.file, held[dataset.name].rows if dataset.name in held else None
+        if name == HISTORY_FILE:
+            continue
+        file = manifest.files.get(name) or seen.get(name)
+        lines = file.lines if file is not None else None
+        if rows != lines:
+            problem = f"datasets has {rows} rows of {dataset.name}, but {name} has {lines} lines"
             findings.add(FindingKind.MANIFEST, MANIFEST_FILE, problem)
 
 

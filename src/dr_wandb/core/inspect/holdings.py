@@ -2,12 +2,15 @@
 
 Rules
 - Every run of the export or of W&B is in exactly one part of a comparison.
-- The things that no export holds are listed below the fully exported runs.
+- What the export does not hold of any run is listed below the fully exported runs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
 
 from dr_wandb.core.contract.cut_list import headed
+from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -22,10 +25,19 @@ NOT_HELD = (
     "files of the run, such as saved code (--include-metadata adds wandb-metadata.json)",
     "media: images, audio, video, tables and the like are references in the rows, not the files",
     "artifacts",
-    "console output",
-    "system metrics over time: only the last sample is in the snapshot",
 )
 """The data of a run that no export holds."""
+
+NOT_ASKED = {
+    SYSTEM: "system metrics over time (--with system adds them): the snapshot has the last sample",
+    CONSOLE: "console output (--with console adds it)",
+}
+"""The data of a run that an export holds only if it is asked for, by dataset."""
+
+
+def not_held_in(datasets: Collection[str]) -> tuple[str, ...]:
+    """Return what an export with these datasets beside the history does not hold of any run."""
+    return (*NOT_HELD, *(what for name, what in NOT_ASKED.items() if name not in datasets))
 
 
 class CheckedExport(Record, frozen=True, kw_only=True):
@@ -42,14 +54,16 @@ class CheckedExport(Record, frozen=True, kw_only=True):
 
 
 class HeldRun(Record, frozen=True, kw_only=True):
-    """One run of the export, and the reasons why its history is not fully exported, if any.
+    """One run of the export, and the reasons why its rows are not fully exported, if any.
 
+    `rows` are those of the history, `other_rows` those of the other datasets in the export.
     `failures` say which of its data cannot be read now, or could not be read by the last sync.
     """
 
     run_id: str
     display_name: str | None = None
     rows: int = 0
+    other_rows: dict[str, int] = msgspec.field(default_factory=dict)
     reasons: tuple[Doubt, ...] = ()
     failures: tuple[RunFailure, ...] = ()
 
@@ -83,7 +97,7 @@ class Comparison(Record, frozen=True, kw_only=True):
     not_exported: tuple[UnheldRun, ...] = ()
     gone_upstream: tuple[HeldRun, ...] = ()
     unlisted: int = 0
-    not_held: tuple[str, ...] = NOT_HELD
+    not_held: tuple[str, ...] = not_held_in(())
 
     @property
     def level(self) -> bool:
@@ -132,7 +146,8 @@ def _describe(comparison: Comparison, rest: str | None) -> Iterator[str]:
 
 
 def _with_rows(run: HeldRun) -> str:
-    return f"{_name(run)}: {count(run.rows, 'row')}"
+    others = (f", {dataset} {count(rows, 'row')}" for dataset, rows in run.other_rows.items())
+    return f"{_name(run)}: {count(run.rows, 'row')}{''.join(others)}"
 
 
 def _with_reasons(run: HeldRun) -> str:

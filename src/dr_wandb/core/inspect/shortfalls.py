@@ -63,6 +63,15 @@ def shortage_of(run: RunTracking) -> Shortage | None:
     return Shortage(kind=short[0][0], reason=reason, short_by=run.short_by)
 
 
+def shortage_in(run: RunTracking, dataset: str) -> Shortage | None:
+    """Say what a run is short of in one dataset, None if nothing."""
+    short_by = run.part(dataset).short_by
+    if short_by is None:
+        return None
+    kind, reason = _shortage_in(run, dataset, short_by)
+    return Shortage(kind=kind, reason=reason, short_by=short_by)
+
+
 def _shortage_in(run: RunTracking, dataset: str, short_by: int) -> tuple[ShortKind, str]:
     part = run.part(dataset)
     if short_by > 0:

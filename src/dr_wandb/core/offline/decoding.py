@@ -18,6 +18,7 @@ from dr_wandb.core.offline.records import (
     BranchPoint,
     Change,
     ConfigRecord,
+    ConsoleText,
     ExitRecord,
     HeaderRecord,
     HistoryRecord,
@@ -27,6 +28,7 @@ from dr_wandb.core.offline.records import (
     PreemptingRecord,
     RunFileRecord,
     RunRecord,
+    Stream,
     SummaryRecord,
     SystemSample,
     TelemetryRecord,
@@ -122,7 +124,20 @@ def _seconds(message: Any) -> float | None:
 
 def _system(message: Any) -> SystemSample:
     values = {f"system.{text_of(item.key)}": json_or_text(item.value_json) for item in message.item}
-    return SystemSample(timestamp=_seconds(message), values=values)
+    whole = message.timestamp.seconds if message.HasField("timestamp") else None
+    return SystemSample(timestamp=_seconds(message), values=values, seconds=whole)
+
+
+_STREAMS = {0: Stream.STDERR, 1: Stream.STDOUT}
+
+
+def _output(message: Any, *, redirected: bool = False) -> RunFileRecord:
+    stream = _STREAMS.get(message.output_type)
+    if stream is None:
+        return OtherRecord()
+    at = message.timestamp
+    time = (at.seconds, at.nanos) if message.HasField("timestamp") else None
+    return ConsoleText(stream=stream, raw=message.line, time=time, redirected=redirected)
 
 
 def _host(message: Any) -> HostRecord:
@@ -142,4 +157,7 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "telemetry": lambda message: TelemetryRecord(telemetry=message),
     "metric": lambda message: MetricRecord(metric=metric_of(message)),
     "environment": _host,
+    "output": lambda message: _output(message, redirected=True),
+    "output_raw": _output,
+    "output_logger": lambda message: ConsoleText(stream=Stream.LOGGER, raw=message.line),
 }

@@ -5,6 +5,7 @@ Rules
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from dr_wandb.core.contract.records import Record
@@ -22,11 +23,12 @@ class Change(Record, frozen=True, kw_only=True, omit_defaults=True):
 class SystemSample(Record, frozen=True, kw_only=True):
     """A sample of the machine: values by name, each with the prefix `system.` as in W&B.
 
-    timestamp: epoch seconds, None if the sample has none.
+    timestamp: epoch seconds, None if the sample has none. seconds: the whole ones.
     """
 
     timestamp: float | None
     values: Mapping[str, Any]
+    seconds: int | None = None
 
 
 class BranchPoint(Record, frozen=True, kw_only=True):
@@ -116,6 +118,26 @@ class MetricRecord(Record, frozen=True, kw_only=True):
     metric: Metric
 
 
+class Stream(StrEnum):
+    """The origin of text on the console. Loggers write whole lines."""
+
+    STDERR = "stderr"
+    STDOUT = "stdout"
+    LOGGER = "logger"
+
+
+class ConsoleText(Record, frozen=True, kw_only=True):
+    """Text that a process wrote, split anywhere. time: epoch seconds and nanoseconds.
+
+    redirected: Python wrote it as `output`, which wandb-core does not send.
+    """
+
+    stream: Stream
+    raw: bytes
+    time: tuple[int, int] | None = None
+    redirected: bool = False
+
+
 class OtherRecord(Record, frozen=True, kw_only=True):
     """A record without data of a run, or of a kind newer than this tool."""
 
@@ -132,5 +154,6 @@ RunFileRecord = (
     | HostRecord
     | TelemetryRecord
     | MetricRecord
+    | ConsoleText
     | OtherRecord
 )

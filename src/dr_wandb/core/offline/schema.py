@@ -20,15 +20,18 @@ Record
   1 num int64
   2 history HistoryRecord | kind
   3 summary SummaryRecord | kind
+  4 output OutputRecord | kind
   5 config ConfigRecord | kind
   7 stats StatsRecord | kind
   11 telemetry bytes | kind
   12 metric MetricRecord | kind
+  13 output_raw OutputRecord | kind
   17 run RunRecord | kind
   18 exit RunExitRecord | kind
   21 header HeaderRecord | kind
   23 preempting RunPreemptingRecord | kind
   26 environment EnvironmentRecord | kind
+  27 output_logger OutputLoggerRecord | kind
 RunRecord
   1 run_id bytes
   2 entity bytes
@@ -85,6 +88,12 @@ RunExitRecord
 StatsRecord
   2 timestamp Timestamp
   3 item repeated Item
+OutputRecord
+  1 output_type int32
+  2 timestamp Timestamp
+  3 line bytes
+OutputLoggerRecord
+  1 line bytes
 HeaderRecord
   1 version_info VersionInfo
 VersionInfo

@@ -267,7 +267,7 @@ def _is_known(part: PartTracking, selection: HistorySelection) -> bool:
 def _advance_judged(part: PartTracking, judged: Judged, source: str) -> PartTracking:
     """Return what is known of rows that were read."""
     came = judged.keep != Keep.HELD or judged.standing.stands
-    settled = judged.standing.stands and judged.standing != Standing.ACCEPTED
+    settled = judged.standing == Standing.PROVEN
     return replace(
         part,
         position=judged.position,

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Evidence, Look, Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.identity import FILES_SOURCE, holds_another_run
@@ -55,6 +55,7 @@ class Case:
         self.selection = selection
         self.now = now
         dataset = answer.dataset
+        self.dataset = DATASETS[dataset]
         self.counts = listing.counts_of(dataset)
         self.count = self.counts.line_count
         self.part = before.part(dataset) if before is not None else UNKNOWN
@@ -124,6 +125,34 @@ class Case:
     def _listed_a_step(self) -> bool:
         """Say whether a last step was listed when the held rows were stored."""
         return self.held is not None and self.held.listed.last_step is not None
+
+    @property
+    def is_capped(self) -> bool:
+        """Say whether the answer has as many rows as W&B gives at most, and more are listed."""
+        if self.dataset.is_capped is None or self.count is None or self.apart:
+            return False
+        return self.received.rows < self.count and self.dataset.is_capped(self.received.rows)
+
+    @property
+    def is_sample(self) -> bool:
+        """Say whether the answer is a sample of the listed rows, to be held with earlier ones."""
+        if not self.dataset.sampled or self.count is None or self.apart:
+            return False
+        mixed = bool(self.missing_rows) and not self.same_source
+        return not mixed and 0 < self.received.rows < self.count
+
+    @property
+    def replaces_sample(self) -> bool:
+        """Say whether held rows are a sample, which a whole answer takes the place of."""
+        return self.part.standing == Standing.SAMPLED and self.same_source
+
+    @property
+    def rows_below(self) -> int:
+        """Return how many held rows are below a tail that brought all held rows in it."""
+        assert self.position is not None
+        if self.dataset.overlap and self.answer.comparison is not None:
+            return self.held_rows - (self.received.rows - self.answer.comparison.adds)
+        return self.position.rows - self.position.boundary_rows
 
     @property
     def missing_rows(self) -> int:

@@ -10,6 +10,8 @@ Rules
   one has none, and no member differs: files that are not compacted yet split a row by its columns.
 - Rows of one kind with the same step and timestamp are one row only if no member differs: no logged
   value is dropped for another one.
+- A numbered row is known by its number: of its copies the one from the last part of the answer
+  counts.
 - The result does not depend on the order in which rows arrive.
 """
 
@@ -46,6 +48,16 @@ def joined(rows: Iterable[ReceivedRow]) -> Iterator[ReceivedRow]:
     for (step_missing, _), group in groupby(rows, key=_step_of):
         join = _unlike if step_missing else _joined_at_step
         yield from join(group)
+
+
+def last_of_each(rows: Iterable[ReceivedRow]) -> Iterator[ReceivedRow]:
+    """Keep one of the copies of each numbered row, which is the last; rows in `arrival_order`."""
+    for _, copies in groupby(rows, key=_key_of):
+        yield max(copies, key=_by_file)
+
+
+def _by_file(row: ReceivedRow) -> tuple[int, bytes]:
+    return row.file, row.content
 
 
 def _joined_at_step(rows: Iterator[ReceivedRow]) -> Iterator[ReceivedRow]:

@@ -7,6 +7,7 @@ Rules
 - A run that ended `EXPORTED_AFTER` ago is expected to be exported to Parquet completely, any other
   one not at all.
 - A run that is read whole brings all listed rows, a tail those that are not held.
+- A console takes a request for each `LINES_PER_ANSWER` lines, and samples of a machine take one.
 - Bytes are those of the rows as lines: of the size of the held ones, else of `ROW_BYTES`.
 
 Everything here is total and pure.
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
-from dr_wandb.core.contract.dataset import Counts
+from dr_wandb.core.contract.dataset import CONSOLE, HISTORY, LINES_PER_ANSWER, Counts
 from dr_wandb.core.contract.known_runs import total
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import instant
@@ -53,6 +54,7 @@ class Reading(NamedTuple):
     counts: Counts
     exported: bool
     row_bytes: int
+    dataset: str = HISTORY
     start: int | None = None
     held: int = 0
     other_keys: bool = False
@@ -71,6 +73,9 @@ class Reading(NamedTuple):
     @property
     def requests(self) -> int:
         """Return about how many requests they take, without those of other runs."""
+        if self.dataset != HISTORY:
+            pages = -(-self.rows // LINES_PER_ANSWER) if self.dataset == CONSOLE else 1
+            return max(1, pages)
         if self.start is not None:
             return pages_of_tail(self.rows, self.row_bytes)
         return 1 if self.exported else 1 + pages_of_run(self.rows, self.row_bytes)
@@ -79,7 +84,9 @@ class Reading(NamedTuple):
     def shared_rows(self) -> int | None:
         """Return how many rows a request shared with other runs asks for, None if it is alone."""
         count, last = self.counts.line_count, self.counts.last_step
-        if self.start is None or count is None or last is None or self.requests > 1:
+        if self.dataset != HISTORY or self.start is None:
+            return None
+        if count is None or last is None or self.requests > 1:
             return None
         most = tail_rows(count, last, max(0, last + 1 - self.start))
         return most if fits_with_others(most) else None

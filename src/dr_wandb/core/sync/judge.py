@@ -28,6 +28,13 @@ Theory
     docs/sync.md lists, numbered, the cases that no rule can see. A count that is too low by b
     hides up to b rows.
 
+Of the samples of a machine, W&B gives a selection of its own until it has exported them. They are
+*sampled*: no selection takes a row of another one away, nothing is short, and all rows replace
+them once they come.
+
+Of a console, W&B keeps a bounded number of lines. An answer of just as many is *capped*: what is
+missing is accepted at once, and lines that W&B drops later stay held.
+
 A run that is alive is never quite complete. So its tail is read from the last proven step, and if
 that brings fewer rows than are listed, it is *behind*: one listing becomes its target, and when the
 held rows have caught up with that, the proof moves on.
@@ -48,6 +55,7 @@ from dr_wandb.core.sync.next_evidence import (
     SHORT_SYNCS,
     evidence_of,
     next_look,
+    sample_look,
     short_evidence,
     waiting_evidence,
     why_short,
@@ -80,7 +88,9 @@ def judge(
 
 def _judge_whole(case: Case) -> Verdict:
     """Judge an answer to a whole read."""
-    if case.accounts and not case.missing_rows:
+    if case.is_sample:
+        return _sampled(case)
+    if case.accounts and (not case.missing_rows or case.replaces_sample):
         return _proven(case)
     # A copy of the run, such as a file, does not show which rows are gone from their own source.
     if case.missing_rows and not case.same_source:
@@ -90,6 +100,8 @@ def _judge_whole(case: Case) -> Verdict:
             f"received {case.received.rows:,} rows, but {case.held_rows:,} from another source are "
             "held; use another --name",
         )
+    if case.is_capped:
+        return _capped(case)
     # The run was rewound, reset or logged again; or a page is missing and its count still fits.
     if case.accounts and (case.adds or case.has_witness or case.waited_for):
         again = case.waited_for and later_by(SECOND_LOOK, case.evidence.since, case.now)
@@ -106,7 +118,7 @@ def _judge_tail(case: Case) -> Verdict:
     if case.missing_rows:
         rewritten = f"some held rows from step {position.last_step} on did not come"
         return _read_whole(FetchKind.TAIL_REWRITTEN, rewritten)
-    below = position.rows - position.boundary_rows
+    below = case.rows_below
     now = case.received_as(position, below)
     rows = now.rows + position.short_by
     if case.reaches_last_step and rows >= case.count:
@@ -136,6 +148,31 @@ def _moved(case: Case, keep: Keep, position: Position) -> Judged:
         evidence=evidence,
         look=next_look(case, position),
     )
+
+
+def _sampled(case: Case) -> Judged:
+    """Hold the rows of a sample together with those of earlier ones."""
+    united = case.missing_rows > 0
+    position = case.united() if united else case.answer_as_held()
+    keep = Keep.BOTH if united else case.keep_received
+    if position.rows >= (case.count or 0):
+        return _moved(case, keep, position)
+    return Judged(
+        keep=keep,
+        position=position,
+        evidence=evidence_of(case, Standing.SAMPLED),
+        look=sample_look(case, position),
+    )
+
+
+def _capped(case: Case) -> Judged:
+    """Hold what W&B keeps of rows of which it does not keep all, and what it has dropped since."""
+    united = case.missing_rows > 0
+    position = case.united() if united else case.answer_as_held()
+    position = replace(position, short_by=max(0, (case.count or 0) - position.rows))
+    judged = _moved(case, Keep.BOTH if united else case.keep_received, position)
+    reason = f"W&B gives {case.received.rows:,} lines of {case.count or 0:,}: it keeps no more"
+    return replace(judged, reason=f"accepted as short: {reason}" if position.short_by else "")
 
 
 def _waiting(case: Case) -> Judged:

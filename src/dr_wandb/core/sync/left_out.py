@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.records import RunUser, WandbRun
 
 LISTED = (
@@ -24,10 +25,21 @@ LISTED = (
     *("systemMetrics", "summaryMetrics", "historyLineCount", "historyKeys"),
     *("user.name", "user.username"),
 )
-"""The fields that a listing requests of a run: the SDK's full fragment (wandb 0.31.0)."""
+"""The fields that every listing requests of a run: the SDK's full fragment (wandb 0.31.0)."""
 
 COUNTS = "runCount"
 """The project's count of runs. Without it nothing shows that a listing is complete."""
+
+
+def listed_fields(datasets: Iterable[str]) -> tuple[str, ...]:
+    """Return the fields that a listing requests for these datasets."""
+    return (*LISTED, *dict.fromkeys(name for one in datasets for name in DATASETS[one].listed))
+
+
+def is_counter(field: str) -> bool:
+    """Say whether a field only helps to notice new rows of a dataset: no stored field has it."""
+    return field not in LISTED
+
 
 REQUIRED = frozenset(
     {
@@ -61,7 +73,7 @@ _UNKNOWN = re.compile(r"Cannot query field\W{1,3}(\w+)\W{1,3}on (?:type)?\W{0,3}
 def unknown_fields(text: str) -> tuple[str, ...]:
     """Return the fields requested by a listing that an error says the server does not know.
 
-    They are named as in `LISTED`, or `COUNTS`.
+    They are named as in `listed_fields`, or `COUNTS`.
     """
     named = (_name(field, kind) for field, kind in _UNKNOWN.findall(text))
     return tuple(dict.fromkeys(name for name in named if name))
@@ -72,7 +84,7 @@ def _name(field: str, kind: str) -> str:
         return COUNTS if field == COUNTS else ""
     if kind != "Run":
         field = f"user.{field}"
-    return field if field in LISTED or field == "user" else ""
+    return field if field in listed_fields(DATASETS) or field == "user" else ""
 
 
 def leave_out(

@@ -7,20 +7,32 @@ Rules
 
 from collections.abc import Collection, Mapping
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.export_files import HISTORY_FILE, JSONL, PARQUET, RUNS_FILE
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.export_files import (
+    HISTORY_FILE,
+    JSONL,
+    PARQUET,
+    RUNS_FILE,
+    holds_others,
+)
 from dr_wandb.core.contract.failures import OtherHost
-from dr_wandb.core.contract.known_runs import awake
+from dr_wandb.core.contract.known_runs import awake, total
 from dr_wandb.core.contract.manifest import (
     DataFile,
     ExportManifest,
+    HeldDataset,
     Requested,
     RequestedDataset,
 )
 from dr_wandb.core.contract.normalize import normalize_time
-from dr_wandb.core.contract.records import FIRST_WITH_PARQUET, WITHOUT_PARQUET
+from dr_wandb.core.contract.records import (
+    FIRST_WITH_DATASETS,
+    FIRST_WITH_PARQUET,
+    WITHOUT_PARQUET,
+)
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
@@ -59,7 +71,7 @@ def describe_export(
     created_at = normalize_time(old.created_at) if old is not None else None
     marked = dict(sorted(awake(tracked, None)))
     return ExportManifest(
-        schema_version=FIRST_WITH_PARQUET if PARQUET in formats else WITHOUT_PARQUET,
+        schema_version=_version(formats, files),
         name=request.name,
         entity=request.entity,
         project=request.project,
@@ -88,7 +100,40 @@ def describe_export(
         tool_version=VERSION,
         requested=_requested(request, old, source, host, formats),
         moved_from=_moved_from(request, old),
+        datasets=_held(tracked, marked, files) or UNSET,
     )
+
+
+def _version(formats: Collection[str], files: Mapping[str, DataFile]) -> int:
+    """Return the version of an export: earlier builds refuse what they would not keep."""
+    if holds_others(files):
+        return FIRST_WITH_DATASETS
+    return FIRST_WITH_PARQUET if PARQUET in formats else WITHOUT_PARQUET
+
+
+def _held(
+    tracked: Mapping[str, RunTracking],
+    marked: Mapping[str, RunTracking],
+    files: Mapping[str, DataFile],
+) -> dict[str, HeldDataset]:
+    """Describe the datasets other than the history. marked: the runs that may be short."""
+    return {
+        name: HeldDataset(
+            rows=total(tracked, name).rows,
+            short_runs={
+                run_id: short_by
+                for run_id, run in marked.items()
+                if (short_by := run.part(name).short_by) is not None
+            },
+            sampled_runs={
+                run_id: listed
+                for run_id, run in marked.items()
+                if (listed := run.part(name).sampled_from) is not None
+            },
+        )
+        for name, dataset in sorted(DATASETS.items())
+        if name != HISTORY and dataset.file in files
+    }
 
 
 def _moved_from(request: ExportRequest, old: ExportManifest | None) -> list[str]:
@@ -127,6 +172,7 @@ def _requested(
         for dataset in request.datasets
     }
     datasets = {**before.datasets, **now}
+    datasets = {name: one for name, one in datasets.items() if name not in request.drop_datasets}
     if HISTORY in datasets:
         datasets[HISTORY] = replace(datasets[HISTORY], formats=sorted(formats or {JSONL}))
     return Requested(

@@ -10,13 +10,25 @@ Rules
   after that ends it. Another difference is another look.
 """
 
+from datetime import timedelta
+
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.evidence import NO_DIFFERENCE, Evidence, Look, Standing, earlier_of
+from dr_wandb.core.contract.evidence import (
+    NO_DIFFERENCE,
+    Evidence,
+    Look,
+    Standing,
+    earlier_of,
+    later_by,
+)
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Case
+
+SAMPLED_FOR = timedelta(days=14)
+"""All rows of an ended run may still be exported within this time; W&B took days (seen in 2026)."""
 
 SHORT_SYNCS = 3
 """Syncs in a row that have to leave the same difference before the run is accepted as short."""
@@ -87,6 +99,17 @@ def next_look(case: Case, position: Position, *, confirmed: bool = False) -> Loo
         seen = confirmed or look.due(case.now)
         return replace(look, confirmed_at=case.now) if seen else look
     return replace(look, ended=look.ended or look.due(case.now))
+
+
+def sample_look(case: Case, position: Position) -> Look:
+    """Return the look at a sample: one a day, until the run has ended long ago."""
+    at, last = case.now, case.listing.heartbeat_at or case.listing.created_at
+    return Look(
+        difference=position.difference(case.counts),
+        since=at,
+        confirmed_at=at,
+        ended=case.listing.terminal and later_by(SAMPLED_FOR, last, at),
+    )
 
 
 def why_short(case: Case, evidence: Evidence) -> tuple[ShortKind, str]:

@@ -20,7 +20,7 @@ from operator import attrgetter
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.dataset import Counts
+from dr_wandb.core.contract.dataset import DATASETS, Counts
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.identity import is_another_run, why_another
@@ -229,6 +229,7 @@ def _reading(
         counts=listing.counts_of(dataset),
         exported=is_exported(listing, now),
         row_bytes=row_bytes,
+        dataset=dataset,
         start=fetch.window.start if fetch.tail else None,
         held=0 if held is None else held.rows,
         other_keys=fetch.before is not None and fetch.before.keys != fetch.selection.keys,
@@ -370,7 +371,8 @@ def _plan_part(
         fetch: PartFetch | None = _whole(FetchKind.RECONCILE, "full reconcile")
     else:
         failed = tracking is not None and tracking.failed is not None
-        fetch = _choose_rows(part, selection, counts, failed=failed, now=now)
+        overlap = DATASETS[dataset].overlap
+        fetch = _choose_rows(part, selection, counts, overlap, failed=failed, now=now)
     if fetch is None:
         return None
     held = part.rows.selection if part.rows is not None else EVERYTHING if part.stored else None
@@ -382,11 +384,15 @@ def _choose_rows(
     part: PartTracking,
     selection: HistorySelection,
     counts: Counts,
+    overlap: int,
     *,
     failed: bool,
     now: str | None,
 ) -> PartFetch | None:
-    """Choose the rows to read of a dataset by what is known of the held ones."""
+    """Choose the rows to read of a dataset by what is known of the held ones.
+
+    overlap: how many of the last held rows may have changed.
+    """
     position = part.position
     if part.rows is None:
         return _whole(FetchKind.FIRST, "never fetched")
@@ -397,11 +403,11 @@ def _choose_rows(
         reason = "stored in an earlier shape: read again to complete it"
         return _whole(FetchKind.SHAPE, reason)
     if part.standing == Standing.BEHIND and position is not None:
-        fetch = _plan_advance(position, counts)
+        fetch = _plan_advance(position, counts, overlap)
     elif position is None or not part.standing.stands:
         return _whole(FetchKind.AGAIN, f"{part.standing}: read again")
     elif not part.accounts_for(counts):
-        fetch = _plan_advance(position, counts)
+        fetch = _plan_advance(position, counts, overlap)
     elif part.look_due(counts, now):
         return _whole(FetchKind.LOOK, "read again: the listing differs from the held rows")
     else:
@@ -411,7 +417,7 @@ def _choose_rows(
     return fetch
 
 
-def _plan_advance(position: Position, counts: Counts) -> PartFetch:
+def _plan_advance(position: Position, counts: Counts, overlap: int) -> PartFetch:
     """Choose the rows to read of a run whose listing is not the one of its position."""
     known, count = position.listed.line_count, counts.line_count
     # An old server, or a count that is not listed: a tail could not be checked.
@@ -421,7 +427,8 @@ def _plan_advance(position: Position, counts: Counts) -> PartFetch:
     if count < known:
         return _whole(FetchKind.SHRANK, f"the line count shrank from {known:,} to {count:,}")
     # It has no steps, none that a tail could begin at, or rows that no tail would bring again.
-    if (position.last_step or 0) <= 0 or not position.boundary_rows or position.without_step:
+    start = (position.last_step or 0) - overlap
+    if start <= 0 or not position.boundary_rows or position.without_step:
         return _whole(
             FetchKind.STEPLESS, f"{count - known:,} rows behind, with no step to begin at"
         )
@@ -432,7 +439,7 @@ def _plan_advance(position: Position, counts: Counts) -> PartFetch:
     reason = f"{count - known:,} rows behind" if count > known else "logged again since"
     # Rows logged during the read are left to the next sync: they could not be accounted for.
     stop = None if counts.last_step is None else counts.last_step + 1
-    window = FetchWindow(start=position.last_step, stop=stop)
+    window = FetchWindow(start=start, stop=stop)
     return PartFetch(window=window, kind=FetchKind.TAIL, reason=reason, tail=True)
 
 

@@ -5,7 +5,8 @@ Rules
 - Times of one step that are less than a microsecond apart are the same too, paired in order after
   the rows whose times are equal. Of steps with very many rows only equal times are paired.
 - Each row is paired once: of two rows with the same step and timestamp both have to come.
-- A received row without a member that is held is another row: one answer removes no value.
+- A received row without a member that is held is another row: one answer removes no value. A
+  numbered row is the same whatever it holds: it may be written again.
 - Lines of both sides come in stored order. No more than the rows of one step are in memory.
 """
 

@@ -145,7 +145,11 @@ class Checking:
         for dataset in DATASETS.values():
             selections, ends = known_of(state, dataset.name)
             rules = RowRules(
-                strict=strict, row_shape=row_shape, selections=selections, every=self._every
+                strict=strict,
+                dataset=dataset.name,
+                row_shape=row_shape,
+                selections=selections,
+                every=self._every,
             )
             audit = RowsAudit(dataset.name, findings, run_ids, rules)
             self._read(dataset.file, partial(self._check_rows, dataset.name, rules, ends, audit))

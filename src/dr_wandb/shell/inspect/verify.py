@@ -136,6 +136,7 @@ def compare_with_source(
         sync_mode=SyncMode.FULL_RECONCILE,
         timeout_seconds=timeout_seconds,
         max_rate=max_rate,
+        extra_datasets=() if checked.manifest is None else tuple(checked.manifest.other_datasets),
     )
     state = checked.state or ExportState(
         name=store.name, entity=known.entity, project=known.project

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.columns import RowBatch
 from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
@@ -21,10 +22,12 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.shell.executor import SharedExecutor
+from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store.rows_file import WrittenRows
 
 WORKERS = 16
@@ -269,6 +272,17 @@ def require_datasets(source: Source, names: Iterable[str]) -> None:
         raise InvalidRequestError([f"{source.address} has no {name}" for name in missing])
 
 
+def with_datasets_of(source: Source, request: ExportRequest) -> ExportRequest:
+    """Return a request for everything as one for the datasets that a source has."""
+    if not request.with_everything:
+        return request
+    missing = [name for name in request.extra_datasets if find_reader(source, name) is None]
+    if missing:
+        LOGGER.info("%s has no %s: what is held of it stays", source.address, ", ".join(missing))
+    present = tuple(name for name in request.extra_datasets if name not in missing)
+    return replace(request, with_everything=False, extra_datasets=present)
+
+
 def tails_at_once(source: Source) -> int:
     """Return how many threads may fetch tails at once, 0 for the usual number.
 
@@ -326,4 +340,5 @@ __all__ = [
     "listing_mark",
     "require_datasets",
     "tails_at_once",
+    "with_datasets_of",
 ]

@@ -17,7 +17,19 @@ from returns.result import Result
 from dr_wandb.core.contract.codec import decode_row, decode_rows, decode_snapshot, decode_snapshots
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.records import HistoryRow, Record, RunSnapshot
+from dr_wandb.core.contract.records import (
+    ConsoleLine,
+    HistoryRow,
+    Record,
+    RunSnapshot,
+    SystemSample,
+)
+from dr_wandb.core.contract.row_forms import (
+    decode_console_line,
+    decode_console_lines,
+    decode_sample,
+    decode_samples,
+)
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.guards import require_visible_file
@@ -39,6 +51,8 @@ class Decoders(NamedTuple, Generic[_R]):
 
 
 ROWS: Decoders[HistoryRow] = Decoders(decode_rows, decode_row)
+SAMPLES: Decoders[SystemSample] = Decoders(decode_samples, decode_sample)
+LINES: Decoders[ConsoleLine] = Decoders(decode_console_lines, decode_console_line)
 SNAPSHOTS: Decoders[RunSnapshot] = Decoders(decode_snapshots, decode_snapshot)
 
 

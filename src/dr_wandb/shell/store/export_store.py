@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import force_setattr
 
-from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -22,19 +23,36 @@ from dr_wandb.core.contract.export_files import (
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
-from dr_wandb.core.contract.records import HistoryRow, Record, RunSnapshot
+from dr_wandb.core.contract.records import (
+    ConsoleLine,
+    HistoryRow,
+    Record,
+    RunSnapshot,
+    SystemSample,
+)
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.shell.store.decoding import ROWS, SNAPSHOTS, decode_file
+from dr_wandb.shell.store.decoding import (
+    LINES,
+    ROWS,
+    SAMPLES,
+    SNAPSHOTS,
+    Decoders,
+    decode_file,
+)
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
 from dr_wandb.shell.store.rows_of_runs import (
     require_runs,
+    rows_in,
     rows_of_runs,
+    runs_in,
     runs_with_lines,
     usable_state,
 )
+
+_R = TypeVar("_R", SystemSample, ConsoleLine)
 
 
 class ExportNotFoundError(DrWandbError, FileNotFoundError):
@@ -159,6 +177,36 @@ class ExportStore(Record, frozen=True, kw_only=True):
             return iter(())
         return (kept for row in rows if (kept := select_row(row, selection)) is not None)
 
+    def iter_system_samples(
+        self, *, run_ids: Iterable[str] | None = None
+    ) -> Iterator[SystemSample]:
+        """Load the samples of machines one at a time, by run id and time.
+
+        run_ids: as `iter_history_rows` takes it. None in an export without samples.
+        """
+        return self._iter_rows(SYSTEM, SAMPLES, run_ids)
+
+    def iter_console_lines(self, *, run_ids: Iterable[str] | None = None) -> Iterator[ConsoleLine]:
+        """Load the lines that programs printed one at a time, by run id and number.
+
+        run_ids: as `iter_history_rows` takes it. None in an export without a console.
+        """
+        return self._iter_rows(CONSOLE, LINES, run_ids)
+
+    def _iter_rows(
+        self, dataset: str, decoders: Decoders[_R], run_ids: Iterable[str] | None
+    ) -> Iterator[_R]:
+        """Load the rows of a dataset other than the history."""
+        path, held = self.row_paths[dataset], self.require_manifest().files
+        wanted = None if run_ids is None else frozenset(RunScope(run_ids=_texts(run_ids)).run_ids)
+        there = path.name in held
+        if wanted is None:
+            return decode_file(path, decoders) if there else iter(())
+        state = usable_state(self.state_path)
+        in_file = partial(runs_in, path, dataset, decoders)
+        require_runs(wanted, state, self.runs_path, in_file if there else lambda _: frozenset())
+        return rows_in(path, state, wanted, dataset, decoders) if wanted and there else iter(())
+
     def _rows_in_lines(self, wanted: frozenset[str] | None) -> Iterator[HistoryRow]:
         path = self.history_path
         if wanted is None:
@@ -214,3 +262,19 @@ def iter_history_rows(
     """
     store = ExportStore(name=name, data_root=data_root)
     return store.iter_history_rows(run_ids=run_ids, keys=keys)
+
+
+def iter_console_lines(
+    name: str, data_root: Path, *, run_ids: Iterable[str] | None = None
+) -> Iterator[ConsoleLine]:
+    """Load the lines that programs printed, as `ExportStore.iter_console_lines` does."""
+    store = ExportStore(name=name, data_root=data_root)
+    return store.iter_console_lines(run_ids=run_ids)
+
+
+def iter_system_samples(
+    name: str, data_root: Path, *, run_ids: Iterable[str] | None = None
+) -> Iterator[SystemSample]:
+    """Load the samples of machines, as `ExportStore.iter_system_samples` does."""
+    store = ExportStore(name=name, data_root=data_root)
+    return store.iter_system_samples(run_ids=run_ids)

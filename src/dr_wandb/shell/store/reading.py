@@ -167,7 +167,7 @@ def _rebuild(
     rows = {
         dataset: rebuild_rows(path, dataset, state, row_paths[dataset])
         for dataset, path in paths.items()
-        if dataset != HISTORY or in_parquet is None
+        if (in_parquet is None if dataset == HISTORY else _was_held(path, state))
     }
     if in_parquet is not None:
         rows[HISTORY] = in_parquet.write_all(row_paths[HISTORY])
@@ -186,6 +186,11 @@ def _rebuild(
         copied=True,
         notices=(*_notices(store, manifest, state, tracked), *_losses(store, state, tracked)),
     )
+
+
+def _was_held(path: Path, state: ExportState) -> bool:
+    """Say whether an export has a data file, or had one."""
+    return path.exists() or path.name in state.files
 
 
 def _notices(

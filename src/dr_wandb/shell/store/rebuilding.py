@@ -23,16 +23,16 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import (
     RowKey,
-    canonical_row,
     canonical_snapshot,
     decode_snapshot,
     digest,
     encode_line,
     locate,
-    row_key,
 )
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.records import HistoryRow, snapshot_order
+from dr_wandb.core.contract.records import snapshot_order
+from dr_wandb.core.contract.row_forms import RowForm, StoredRow, form_of
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.snapshots import track_snapshot
 from dr_wandb.shell.store import disk
@@ -106,7 +106,7 @@ def rebuild_rows(
     )
     try:
         with LineWriter(target) as writer, _opened(path) as stream:
-            kept = _sort_in(stream, path, known, sorter)
+            kept = _sort_in(stream, path, known, sorter, form_of(dataset))
             return dict(_written(writer, stream, kept, sorter))
     finally:
         sorter.close()
@@ -120,7 +120,11 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _sort_in(
-    stream: IO[bytes], path: Path, known: dict[str, ByteRange], sorter: ExternalSorter[_Stored]
+    stream: IO[bytes],
+    path: Path,
+    known: dict[str, ByteRange],
+    sorter: ExternalSorter[_Stored],
+    form: RowForm,
 ) -> dict[str, _Kept]:
     """Put the rows that do not match the state into the sorter; return the other runs."""
     kept: dict[str, _Kept] = {}
@@ -133,8 +137,8 @@ def _sort_in(
             kept[run_id] = _Kept(offset, number, byte_range)
             offset, number = offset + byte_range.length, number + byte_range.rows
         else:
-            row = decoded(canonical_row(line), path, number + 1)
-            _add(sorter, row)
+            row = decoded(form.canonical(line, ROW_SHAPE), path, number + 1)
+            _add(sorter, row, form)
             scattered.add(row.run_id)
             offset, number = offset + len(line), number + 1
             stream.seek(offset)
@@ -142,7 +146,7 @@ def _sort_in(
         again = kept.pop(run_id)
         lines = disk.read_lines(stream, again.offset, again.known.length)
         for at, line in enumerate(lines, start=again.lines_before + 1):
-            _add(sorter, decoded(canonical_row(line), path, at))
+            _add(sorter, decoded(form.canonical(line, ROW_SHAPE), path, at), form)
     return kept
 
 
@@ -154,9 +158,9 @@ def _run_id_of(line: bytes) -> str:
         return ""
 
 
-def _add(sorter: ExternalSorter[_Stored], row: HistoryRow) -> None:
+def _add(sorter: ExternalSorter[_Stored], row: StoredRow, form: RowForm) -> None:
     line = encode_line(row)
-    sorter.add(_Stored(row.run_id, row_key(row.step, row.timestamp), line), len(line))
+    sorter.add(_Stored(row.run_id, form.key(row), line), len(line))
 
 
 def _stored_order(row: _Stored) -> tuple[Any, ...]:

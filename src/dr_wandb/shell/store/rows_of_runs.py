@@ -1,4 +1,4 @@
-"""Load the history rows of some runs without reading those of others.
+"""Load the rows of some runs without reading those of others.
 
 Rules
 - The rows are those that a read of the whole file gives, whatever became of the file or the state.
@@ -10,26 +10,29 @@ Rules
 from collections.abc import Callable, Iterator, Set
 from os import fstat
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.nearest import did_you_mean
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.problems import InvalidRequestError
-from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, SystemSample
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.store.byte_ranges import fill, holds
 from dr_wandb.shell.store.checked_files import digest_of_open
 from dr_wandb.shell.store.decoding import (
     ROWS,
     SNAPSHOTS,
+    Decoders,
     decode_file,
     decode_range,
     decode_stream,
     opened,
 )
 from dr_wandb.shell.store.documents import read_state
+
+_R = TypeVar("_R", HistoryRow, SystemSample, ConsoleLine)
 
 MOST_NAMED = 10
 """At most this number of ids that an export does not have are named in an error."""
@@ -50,29 +53,44 @@ def usable_state(path: Path) -> ExportState | None:
 def rows_of_runs(
     path: Path, state: ExportState | None, run_ids: frozenset[str]
 ) -> Iterator[HistoryRow]:
-    """Load the rows of some runs from a history file, in stored order.
+    """Load the history rows of some runs, as `rows_in` does."""
+    return rows_in(path, state, run_ids, HISTORY, ROWS)
+
+
+def rows_in(
+    path: Path,
+    state: ExportState | None,
+    run_ids: frozenset[str],
+    dataset: str,
+    decoders: Decoders[_R],
+) -> Iterator[_R]:
+    """Load the rows of some runs from the file of a dataset, in stored order.
 
     state: as `usable_state` gives it. Raises DrWandbError for a line that does not read.
     """
     with opened(path) as stream:
-        byte_ranges = _find_ranges(stream, path, state, run_ids)
+        byte_ranges = _find_ranges(stream, path, state, run_ids, dataset)
         if byte_ranges is None:
             stream.seek(0)
-            rows = decode_stream(stream, path, ROWS)
+            rows = decode_stream(stream, path, decoders)
             yield from (row for row in rows if row.run_id in run_ids)
         else:
             for byte_range in byte_ranges:
-                yield from decode_range(stream, path, ROWS, byte_range)
+                yield from decode_range(stream, path, decoders, byte_range)
 
 
 def _find_ranges(
-    stream: IO[bytes], path: Path, state: ExportState | None, run_ids: frozenset[str]
+    stream: IO[bytes],
+    path: Path,
+    state: ExportState | None,
+    run_ids: frozenset[str],
+    dataset: str,
 ) -> list[ByteRange] | None:
     """Return the byte ranges of some runs in the order of the file, None if they are not known."""
-    if state is None or not _describes(state, stream, path):
+    if state is None or not _describes(state, stream, path, dataset):
         return None
     try:
-        parts = [state.runs[run_id].part(HISTORY) for run_id in run_ids if run_id in state.runs]
+        parts = [state.runs[run_id].part(dataset) for run_id in run_ids if run_id in state.runs]
     except UNUSABLE:
         return None
     byte_ranges = [part.stored for part in parts if part.stored is not None]
@@ -82,13 +100,13 @@ def _find_ranges(
     return sorted(byte_ranges, key=lambda byte_range: byte_range.offset)
 
 
-def _describes(state: ExportState, stream: IO[bytes], path: Path) -> bool:
-    """Say whether the byte ranges in a state are those of an open history file."""
+def _describes(state: ExportState, stream: IO[bytes], path: Path, dataset: str) -> bool:
+    """Say whether the byte ranges in a state are those of the open file of a dataset."""
     known = state.files.get(path.name)
     if known is None or digest_of_open(stream, path) != known:
         return False
     try:
-        return fill(fstat(stream.fileno()).st_size, HISTORY, state.runs)
+        return fill(fstat(stream.fileno()).st_size, dataset, state.runs)
     except UNUSABLE:
         return False
 
@@ -115,9 +133,16 @@ def require_runs(
 
 def runs_with_lines(path: Path, state: ExportState | None) -> set[str]:
     """Return the runs in a history file, unless it is the one that the state describes."""
+    return runs_in(path, HISTORY, ROWS, state)
+
+
+def runs_in(
+    path: Path, dataset: str, decoders: Decoders[Any], state: ExportState | None
+) -> set[str]:
+    """Return the runs in the file of a dataset, unless it is the one that the state describes."""
     with opened(path) as stream:
-        described = state is not None and _describes(state, stream, path)
-    return set() if described else {row.run_id for row in decode_file(path, ROWS)}
+        described = state is not None and _describes(state, stream, path, dataset)
+    return set() if described else {row.run_id for row in decode_file(path, decoders)}
 
 
 def _ids_in(state: ExportState | None) -> set[str]:

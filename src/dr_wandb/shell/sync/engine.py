@@ -43,6 +43,7 @@ from dr_wandb.shell.sources import (
     lend,
     name_of,
     requests_of,
+    with_datasets_of,
 )
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.disk_errors import disk_refusals, full_disk_needs
@@ -52,6 +53,7 @@ from dr_wandb.shell.store.reading import StoredExport, read_export
 from dr_wandb.shell.store.staging import SyncNote, finish_interrupted, staging, write_note
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.dataset_file import DatasetFile
+from dr_wandb.shell.sync.dropping import without_datasets
 from dr_wandb.shell.sync.fetch import Fetcher, processes_for
 from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.fetch_space import FetchSpace
@@ -69,7 +71,6 @@ from dr_wandb.shell.sync.stored_parts import StoredParts
 Clock = Callable[[], datetime]
 
 ROWS_REMOVED = "%s are dropped or lose values: the selection no longer admits them"
-
 ROWS_STAY = "rows that this selection does not admit stay in %s"
 
 
@@ -138,13 +139,14 @@ class ExportEngine:
                 self._note(scratch)
                 stored = self._read(scratch)
                 _require_formats(self.request, stored.manifest)
-                request = as_if_allowed(self.request, stored.manifest)
                 rows = {
                     dataset: files.enter_context(self._rows_file(dataset, stored, scratch))
                     for dataset in DATASETS
                 }
                 early = self._early_rows(stored, scratch)
                 with self._origin(scratch, early) as (origin, executor):
+                    asked = with_datasets_of(origin, self.request)
+                    request = as_if_allowed(asked, stored.manifest)
                     require(check_host(self.request, stored.manifest, host_of(origin)))
                     exported_at = self._now(origin)
                     with recorded(origin, self._record, self.request, exported_at) as source:
@@ -162,15 +164,13 @@ class ExportEngine:
                         with full_disk_needs(folder, space.need_now):
                             results = self._fetch(source, executor, sync, rows, scratch)
                         requests = requests_of(source)
-                assembler = Assembler(
-                    stored, self.request, listed, rows, scratch, exported_at=exported_at
-                )
+                assembler = Assembler(stored, asked, listed, rows, scratch, exported_at=exported_at)
                 assembled = assembler.assemble(sync.advance(results), results)
                 rows_removed = count_rows_removed(plan, assembled.changes)
                 self._warn(results, rows_removed, self._left_behind(stored, assembled))
                 finished = finish(
                     self.store,
-                    self.request,
+                    asked,
                     stored,
                     assembled,
                     exported_at,
@@ -192,11 +192,9 @@ class ExportEngine:
             scratch = Path(private)
             stored = self._read(scratch)
             _require_formats(self.request, stored.manifest)
-            request = as_if_allowed(self.request, stored.manifest)
-            with (
-                self._origin(scratch) as (source, _),
-                ListedRunsFile(scratch) as listed,
-            ):
+            with self._origin(scratch) as (source, _), ListedRunsFile(scratch) as listed:
+                asked = with_datasets_of(source, self.request)
+                request = as_if_allowed(asked, stored.manifest)
                 require(check_host(self.request, stored.manifest, host_of(source)))
                 listing, plan = self._list_and_plan(
                     request, source, stored, listed, self._now(source)
@@ -237,7 +235,8 @@ class ExportEngine:
         return EarlyRows(scratch / "early", stored.state.runs.keys())
 
     def _read(self, scratch: Path) -> StoredExport:
-        return bring_into_shape(read_export(self.store, self.request, scratch), scratch)
+        stored = bring_into_shape(read_export(self.store, self.request, scratch), scratch)
+        return without_datasets(stored, self.request.drop_datasets, scratch)
 
     def _list_and_plan(
         self,

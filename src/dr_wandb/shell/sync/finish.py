@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import SyncChanges
 from dr_wandb.core.contract.codec import encode_document
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -101,11 +101,17 @@ def finish(
         staged[MANIFEST_FILE] = stage_document(folder, MANIFEST_FILE, encode_document(manifest))
     of_state, store_sha256 = stage_state(folder, state, assembled.runs)
     lines_go = JSONL in formats_before(stored.manifest) - formats
-    commit(folder, staged | of_state, columns.gone | ({HISTORY_FILE} if lines_go else set()))
+    gone = {HISTORY_FILE} if lines_go else set()
+    gone |= {DATASETS[name].file for name in request.drop_datasets}
+    commit(folder, staged | of_state, columns.gone | _there(folder, gone))
     with suppress(OSError):  # all is in place; this only saves the next sync a read
         looks = {name: file.sha256 for name, file in columns.files.items()}
         remember_look(folder, {**state.files, **looks, STORE_FILE: store_sha256})
     return Finished(manifest=manifest, changes=changes)
+
+
+def _there(folder: Path, names: Collection[str]) -> set[str]:
+    return {name for name in names if (folder / name).exists()}
 
 
 def _files_that_stay(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.encoded_rows import (
     EncodedRows,
     ReceivedRow,
@@ -25,9 +26,10 @@ from dr_wandb.core.contract.encoded_rows import (
     received_row,
     select_line,
 )
-from dr_wandb.core.sync.copies import arrival_order, joined
+from dr_wandb.core.contract.row_forms import HISTORY_FORM, form_of
+from dr_wandb.core.sync.copies import arrival_order, joined, last_of_each
 from dr_wandb.core.sync.merge import Tally, steps_rise
-from dr_wandb.shell.sources import EncodableRows, FileBatch, HistoryFiles
+from dr_wandb.shell.sources import EncodableRows, FileBatch, HistoryBatch, HistoryFiles
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.rows_file import RowsFile
 from dr_wandb.shell.store.sorting import ExternalSorter
@@ -112,12 +114,18 @@ class SegmentWriter:
             self._require(self._follows(chosen.steps, batch.live))
             self._append(chosen, chosen.admitted, batch)
             return
-        encoded = batch.encode(header.run.run_id)
+        encoded = self._encode(batch)
         if self._follows(encoded.steps, batch.live):
             self._append(encoded, len(encoded.steps), batch)
         else:
             self._require(not self._rising)
             self._sort(encoded.rows(live=batch.live, file=batch.file))
+
+    def _encode(self, batch: EncodableRows) -> EncodedRows:
+        form, run_id = form_of(self._header.dataset), self._header.run.run_id
+        if form is HISTORY_FORM:
+            return batch.encode(run_id)
+        return form.encode(cast("HistoryBatch", batch).rows, run_id)
 
     def _require(self, fits: bool) -> None:
         if not fits:
@@ -162,7 +170,8 @@ class SegmentWriter:
         """Merge the sorted rows and those that came in order into another file."""
         self._tally = Tally(self._header.mark)
         self._files.append(RowsFile(self._new_part()))
-        rows = joined(merge(self._appended(), self._sorter, key=arrival_order))
+        join = last_of_each if DATASETS[self._header.dataset].numbered else joined
+        rows = join(merge(self._appended(), self._sorter, key=arrival_order))
         for chunk, count in disk.gathered(self._selected(rows)):
             self._files[-1].write(chunk, count)
 

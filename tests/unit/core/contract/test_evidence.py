@@ -159,9 +159,9 @@ def test_no_look_is_due_after_the_last_one() -> None:
 # Evidence
 
 
-def test_only_proof_and_acceptance_leave_nothing_to_be_done() -> None:
+def test_only_proof_acceptance_and_a_sample_leave_nothing_to_be_done() -> None:
     stands = {standing for standing in Standing if standing.stands}
-    assert stands == {Standing.PROVEN, Standing.ACCEPTED}
+    assert stands == {Standing.PROVEN, Standing.ACCEPTED, Standing.SAMPLED}
 
 
 def test_evidence_speaks_of_one_run_under_one_selection() -> None:

@@ -10,7 +10,9 @@ from dr_wandb.core.sync.left_out import (
     COUNTS,
     LISTED,
     REQUIRED,
+    is_counter,
     leave_out,
+    listed_fields,
     unknown_fields,
     with_stored,
 )
@@ -132,3 +134,16 @@ def test_run_without_a_user_stays_so() -> None:
 def test_user_that_is_not_known_is_left_out_with_both_its_fields() -> None:
     assert leave_out((), {"user"}).unwrap() == {"user.name", "user.username"}
     assert leave_out({"tags"}, {"notes"}).unwrap() == {"tags", "notes"}
+
+
+def test_counters_are_listed_for_the_datasets_that_are_wanted() -> None:
+    assert listed_fields([]) == LISTED
+    assert listed_fields(["console"]) == (*LISTED, "logLineCount")
+    assert {*listed_fields(["system", "console"])} - {*LISTED} == {
+        "eventsLineCount",
+        "logLineCount",
+    }
+    text = 'Cannot query field "logLineCount" on type "Run".'
+    assert unknown_fields(text) == ("logLineCount",)
+    assert is_counter("logLineCount")
+    assert not is_counter("tags")

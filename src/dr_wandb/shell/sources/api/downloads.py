@@ -101,14 +101,19 @@ class Downloads:
         """Download one file of a run, given as its GraphQL node."""
         folder = self.new_folder()
         try:
-            return self._session.send(lambda: self._file(node, Path(mkdtemp(dir=folder))))
-        except FileNotFoundError:
-            reason = f"{node.get('name')} was not downloaded"
-            raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER) from None
+            return self.save(node, folder).read_bytes()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _file(self, node: Mapping[str, Any], folder: Path) -> bytes:
+    def save(self, node: Mapping[str, Any], folder: Path) -> Path:
+        """Download one file, given as its GraphQL node, into a folder of its own below another."""
+        path = self._session.send(lambda: self._file(node, Path(mkdtemp(dir=folder))))
+        if not path.exists():
+            reason = f"{node.get('name')} was not downloaded"
+            raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER)
+        return path
+
+    def _file(self, node: Mapping[str, Any], folder: Path) -> Path:
         from wandb.apis.public import File
 
         def download(service: Any) -> None:
@@ -116,7 +121,7 @@ class Downloads:
             file.download(root=str(folder), replace=True).close()
 
         self._watched(download, folder)
-        return (folder / _FILE).read_bytes()
+        return folder / _FILE
 
     def _watched(self, call: Callable[[Any], Any], folder: Path) -> Any:
         """Call the SDK to download into a folder; give up if `core.sync.deadline` says so."""

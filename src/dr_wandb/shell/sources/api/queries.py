@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from dr_wandb.core.sync.left_out import COUNTS, LISTED
+from dr_wandb.core.sync.left_out import COUNTS, listed_fields
 
 _RUNS = """
 query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, $order: String,
@@ -29,14 +29,20 @@ _BEFORE = """before: runs(filters: $filters, after: $before, first: 1, order: $o
 
 
 def runs_document(
-    left_out: Collection[str], *, name_before: bool = False, cursors_only: bool = False
+    left_out: Collection[str],
+    *,
+    datasets: Collection[str] = (),
+    name_before: bool = False,
+    cursors_only: bool = False,
 ) -> str:
-    """Return the document for one page of runs, without some fields of `LISTED` or `COUNTS`.
+    """Return the document for one page of runs, without some of its fields or `COUNTS`.
+
+    datasets: those whose counters are requested too.
 
     name_before: also request the name of the run after the cursor `before`. cursors_only: request
     no fields of the runs.
     """
-    fields = [field for field in LISTED if field not in left_out]
+    fields = [field for field in listed_fields(datasets) if field not in left_out]
     own = [field for field in fields if "." not in field]
     of_user = [field.removeprefix("user.") for field in fields if "." in field]
     if of_user:
@@ -102,3 +108,57 @@ query RunFiles($project: String!, $entity: String!, $name: String!, $fileNames: 
 VIEWER = """
 query Viewer { viewer { username entity teams { edges { node { name } } } } }
 """
+
+EVENTS = """
+query RunFullHistory($entity: String!, $project: String!, $run: String!, $samples: Int!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) { eventsLineCount events(samples: $samples) }
+  }
+}
+"""
+"""Samples of a machine as JSON texts: all of them, or a selection of W&B's own."""
+
+EVENTS_FILES = """
+query EventsFiles($entity: String!, $project: String!, $collection: String!, $perPage: Int!) {
+  project(name: $project, entityName: $entity) {
+    artifactCollection(name: $collection) {
+      artifactMembership(aliasName: "latest") {
+        files(first: $perPage) {
+          edges { node { id name: displayName url directUrl sizeBytes mimetype updatedAt md5 } }
+        }
+      }
+    }
+  }
+}
+"""
+"""The Parquet files of all samples of a run, in the newest version of its own artifact."""
+
+CONSOLE_PAGE = """
+query RunConsoleLogPage($entity: String!, $project: String!, $run: String!, $first: Int!,
+    $after: String) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) {
+      logLineCount
+      logLines(first: $first, after: $after, useImprovedPagination: true) {
+        edges { node { number timestamp level label line } }
+        pageInfo { endCursor hasNextPage }
+      }
+    }
+  }
+}
+"""
+"""Lines of a console, oldest first: W&B servers since 0.77."""
+
+CONSOLE_TAIL = """
+query RunConsoleLogTail($entity: String!, $project: String!, $run: String!, $last: Int!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) {
+      logLineCount
+      logLines(last: $last) {
+        edges { node { number timestamp level label line } }
+      }
+    }
+  }
+}
+"""
+"""The last lines of a console, oldest first: all servers."""

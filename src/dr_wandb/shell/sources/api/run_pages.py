@@ -15,7 +15,7 @@ Rules
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from returns.pipeline import is_successful
 from dr_wandb.core.contract.failures import DrWandbError, NoProject, ServerTooOld
 from dr_wandb.core.contract.listing import ListingQuery, scope_of
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
-from dr_wandb.core.sync.left_out import COUNTS, LISTED, leave_out
+from dr_wandb.core.sync.left_out import COUNTS, is_counter, leave_out, listed_fields
 from dr_wandb.core.sync.paging import (
     MOST_UNREAD,
     first_page,
@@ -48,9 +48,10 @@ MOST_STALLED = 3
 """Pages in a row that may get no further: a server that ignores cursors sends them for ever."""
 
 UNKNOWN_FIELDS = "%s does not know %s of a run: not exported, and stored runs keep their values"
+UNKNOWN_COUNTERS = (
+    "%s does not know %s of a run: that dataset is read again whenever anything of a run moves"
+)
 UNCOUNTED = "%s does not count runs: nothing proves that a listing is complete"
-
-_NAMES_ONLY = frozenset(LISTED) - {"id", "name"}
 
 
 class _Start(NamedTuple):
@@ -101,10 +102,22 @@ class _Answer(NamedTuple):
 
 
 class RunPages:
-    """The listings of one project. Not for several threads at once."""
+    """The listings of one project. Not for several threads at once.
 
-    def __init__(self, session: ApiSession, entity: str, project: str, most: int) -> None:
+    datasets: those of which the listings have the counters.
+    """
+
+    def __init__(
+        self,
+        session: ApiSession,
+        entity: str,
+        project: str,
+        most: int,
+        datasets: Collection[str] = (),
+    ) -> None:
         self._session = session
+        self._datasets = tuple(datasets)
+        self._not_names = frozenset(listed_fields(datasets)) - {"id", "name"}
         self._names = {"entity": entity, "project": project}
         self._size = first_page(most)
         self._left_out: frozenset[str] = frozenset()
@@ -190,13 +203,23 @@ class RunPages:
         """Send a page, and again without the fields that W&B turns out not to know."""
         while True:
             try:
-                document = runs_document(self._left_out, name_before="before" in page)
+                document = self._document(self._left_out, name_before="before" in page)
                 return self._tried(document, page, attempts)
             except UnknownFieldsError as error:
                 if start.cursor is not None:  # one answer leaves out the same fields on each page
                     self._leave_out(error)
                     raise SourceError(str(error), error.failure.kind) from error
                 self._leave_out(error)
+
+    def _document(
+        self, left_out: Collection[str], *, name_before: bool, cursors_only: bool = False
+    ) -> str:
+        return runs_document(
+            left_out,
+            datasets=self._datasets,
+            name_before=name_before,
+            cursors_only=cursors_only,
+        )
 
     def _tried(
         self, document: str, page: Mapping[str, Any], attempts: int
@@ -223,18 +246,21 @@ class RunPages:
             raise error
         if COUNTS in new:
             LOGGER.warning(UNCOUNTED, host)
-        if fields := sorted(new - {COUNTS}):
+        counters = sorted(field for field in new - {COUNTS} if is_counter(field))
+        if fields := sorted(new - {COUNTS, *counters}):
             LOGGER.warning(UNKNOWN_FIELDS, host, ", ".join(fields))
+        if counters:
+            LOGGER.warning(UNKNOWN_COUNTERS, host, ", ".join(counters))
 
     def _name_unread(self, page: Mapping[str, Any], error: SourceError) -> _Answer:
         """Return an answer that names the run which could not be served alone, and why."""
         before = "before" in page
-        document = runs_document(self._left_out | _NAMES_ONLY, name_before=before)
+        document = self._document(self._left_out | self._not_names, name_before=before)
         try:
             try:
                 named, _ = self._session.measured(document, page, NAMING_ATTEMPTS)
             except UnservedError:
-                document = runs_document(self._left_out, name_before=before, cursors_only=True)
+                document = self._document(self._left_out, name_before=before, cursors_only=True)
                 named, _ = self._session.measured(document, page, NAMING_ATTEMPTS)
         except SourceError as why:
             raise SourceError(

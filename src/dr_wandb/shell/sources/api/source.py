@@ -30,12 +30,14 @@ from dr_wandb.shell.sources import (
     SourceError,
 )
 from dr_wandb.shell.sources.api.batching import CALLERS, TailBatcher
+from dr_wandb.shell.sources.api.console import ConsoleReader
 from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
 from dr_wandb.shell.sources.api.live import BEYOND
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
 from dr_wandb.shell.sources.api.queries import EXPORTED_FILES, HISTORY_PAGE, RUN_FILE, runs_document
 from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession, Smaller
+from dr_wandb.shell.sources.api.system import SystemReader
 from dr_wandb.shell.sources.api.tail_pages import TailPage
 
 PAGE_LIMIT = 1000
@@ -65,8 +67,11 @@ class ApiSource:
         self._project = request.project
         self._timeout = request.timeout_seconds
         most = min(request.runs_per_page, PAGE_LIMIT - 1)
-        self._run_pages = RunPages(session, self._entity, self._project, most)
+        datasets = request.extra_datasets
+        self._run_pages = RunPages(session, self._entity, self._project, most, datasets)
+        self._console = ConsoleReader(self._ask_run, session.host)
         self._downloads = Downloads(session, request)
+        self._system = SystemReader(self._ask_run, self._ask, self._downloads)
         self._tails = TailBatcher(session, self._names())
         self._readers = threading.BoundedSemaphore(READERS)
         self.early: EarlyRows | None = None
@@ -154,6 +159,18 @@ class ApiSource:
         if has_live and first is not None:
             yield from live.read(run, window, attempt, max(0, first), exported)
 
+    def read_system(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the samples of the machine of a run; they have no steps."""
+        yield from self._system.read(run, attempt)
+
+    def read_console(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the lines of a console whose number is in the window."""
+        yield from self._console.read(run, window, attempt)
+
     def _read_tail(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int
     ) -> Iterator[HistoryBatch | HistoryFiles]:
@@ -196,6 +213,9 @@ class ApiSource:
             return sum(map(count_rows, paths)), True
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _ask(self, document: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._session.query(document, {**self._names(), **variables})
 
     def _ask_run(
         self, document: str, variables: Mapping[str, Any], smaller: Smaller | None = None

@@ -11,13 +11,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dr_wandb.core.contract.codec import digest
+from dr_wandb.core.contract.dataset import CONTENT_MARK
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
@@ -38,10 +39,16 @@ from dr_wandb.shell.sources import (
     SourceError,
 )
 from dr_wandb.shell.sources.offline.beside import summary_beside
-from dr_wandb.shell.sources.offline.forms import RunFile
+from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
-from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped, read_beside
+from dr_wandb.shell.sources.offline.other_rows import (
+    WandbPart,
+    read_console,
+    read_samples,
+    readable,
+)
+from dr_wandb.shell.sources.offline.run_files import read_beside
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
 
@@ -54,6 +61,8 @@ MOST_METADATA_BYTES = 1 << 24
 READERS = 2
 """How many files are decoded at once: only one thread at a time can do that work anyway."""
 
+
+T = TypeVar("T")
 
 OTHER_PROJECTS = "skipped %s of other projects (%s); --any-project exports them"
 
@@ -74,7 +83,7 @@ class RunFiles(HistoryFiles):
     def batches(self) -> Generator[FileBatch]:
         """Read the rows in the order of the files."""
         for file, reading in self.parts:
-            with _readable(file) as (data, release):
+            with readable(file) as (data, release):
                 for batch in file.decoder.rows(data, reading, self.window):
                     yield batch
                     release()
@@ -177,7 +186,9 @@ class OfflineSource:
 
     def _node(self, run: FoundRun) -> Mapping[str, Any]:
         state, with_machine = run.state(self._now_ns), self._request.include_metadata
-        return as_node(run.run_id, run.fold, state, summary_beside(run), with_machine=with_machine)
+        beside = summary_beside(run)
+        node = as_node(run.run_id, run.fold, state, beside, with_machine=with_machine)
+        return {**node, CONTENT_MARK: _mark(run)} if self._request.extra_datasets else node
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query page by page, oldest first."""
@@ -223,7 +234,7 @@ class OfflineSource:
         written = files[0].rows if len(files) == 1 and window.whole else None
         return RunFiles(paths=paths, window=window, parts=parts, written=written)
 
-    def _next(self, batches: Iterator[FileBatch]) -> FileBatch | None:
+    def _next(self, batches: Iterator[T]) -> T | None:
         with self._readers:
             return next(batches, None)
 
@@ -243,6 +254,26 @@ class OfflineSource:
                 return _metadata(content, path)
         return found.fold.host or None
 
+    def read_system(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the samples of the machine, as far as the listing counted the rows of the run."""
+        return read_samples(self._wandb_files(run), self._next)
+
+    def read_console(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """Read the lines that a program printed, as far as the listing counted its rows."""
+        return read_console(self._wandb_files(run), window, self._next)
+
+    def _wandb_files(self, run: RunListing) -> list[WandbPart]:
+        """Return the files of a run that may have more than rows: older folders do not."""
+        return [
+            WandbPart(file.file, file.reading, file.named is not None and file.named.resumes)
+            for file in self._found(run).found.files
+            if isinstance(file.file, WandbFile)
+        ]
+
     def close(self) -> None:
         """Do nothing: no file stays open between two calls."""
 
@@ -252,6 +283,13 @@ class OfflineSource:
             reason = f"{self._folder} holds no such run"
             raise SourceError(reason, RunFailureKind.NOT_FOUND, retryable=False)
         return entry
+
+
+def _mark(run: FoundRun) -> str:
+    """Return a text that changes if the content of the run's files does."""
+    readings = [file.reading for file in run.files]
+    lost = [len(reading.lost) for reading in readings]
+    return f"{[reading.end for reading in readings]} {lost} {run.fold.records}"
 
 
 def _wanted(request: ExportRequest) -> Wanted:
@@ -270,16 +308,6 @@ def _require_one_project(runs: Sequence[FoundRun]) -> None:
     for run_id, several in owners.items():
         if len(several) > 1:
             raise DrWandbError(MixedRuns(run_id=run_id, projects=tuple(sorted(several))))
-
-
-@contextmanager
-def _readable(file: RunFile) -> Iterator[MappedFile]:
-    try:
-        with mapped(file) as content:
-            yield content
-    except OSError as error:
-        reason = clean_text(f"{file.shown} cannot be read: {error.strerror or error}")
-        raise SourceError(reason, RunFailureKind.UNREADABLE, retryable=False) from error
 
 
 def _metadata(content: bytes, path: Path) -> Mapping[str, Any]:

@@ -1,12 +1,15 @@
 """Decode the content of a `.wandb` file."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.offline.console import console_of
 from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
+from dr_wandb.core.offline.system import samples_of
 from dr_wandb.core.offline.wandb_file import TakeRows, first_step, identify, read_file, rows_of
 from dr_wandb.shell.sources import FileBatch
 
@@ -47,6 +50,16 @@ class WandbDecoder:
     ) -> Iterator[FileBatch]:
         """Read those rows of a reading whose step is in the window."""
         return rows_of(data, reading, window)
+
+    def console(
+        self, data: memoryview, reading: FileReading, first: int
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Read the lines of the console. first: the number of the first one."""
+        return console_of(data, reading.end, first)
+
+    def samples(self, data: memoryview, reading: FileReading) -> Iterator[list[dict[str, Any]]]:
+        """Read the samples of the machine."""
+        return samples_of(data, reading.end)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether another file holds all content of this one."""

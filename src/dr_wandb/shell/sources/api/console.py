@@ -1,0 +1,165 @@
+"""Read the console of a run, line by line.
+
+Rules
+- Pages are requested from the first line on, until W&B says that there are no more and the numbers
+  reach its own count: it cuts answers that are too large (by its own client, wandb 0.31.0).
+- A tail is one request for the last lines. If it does not reach back as far as the window, or has
+  lines of more programs than the window overlaps for, all lines are read.
+- A server that does not know these pages gives the last lines only, at most 10,000.
+- A missing line, or a page that gets no further, is no error here: the judge sees the count.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dr_wandb.core.contract.dataset import (
+    CHANGING_LINES,
+    CONSOLE,
+    LINES_PER_ANSWER,
+    MOST_WRITERS,
+)
+from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.normalize import whole_step
+from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.sources import RowBatch, SourceError
+from dr_wandb.shell.sources.api.live_history import AskRun
+from dr_wandb.shell.sources.api.queries import CONSOLE_PAGE, CONSOLE_TAIL
+
+PAGE_ARGUMENT = "useImprovedPagination"
+"""The argument of pages that older servers do not know."""
+
+CAREFUL_LINES = (LINES_PER_ANSWER, 1_000, 250)
+"""Most lines in a page, by attempt."""
+
+SPARE_LINES = 200
+"""A tail asks for this many lines more, for those that are written meanwhile."""
+
+SHRINKING = 4
+
+MOST_EMPTY = 3
+"""Pages in a row that may bring no later line: some servers send the same one for ever."""
+
+NO_PAGES = (
+    "%s is a W&B server before 0.77: of a console with more than %s lines, only the last are given"
+)
+
+
+class _Page(NamedTuple):
+    """An answer: its lines by their numbers, W&B's count, and the cursor of the next page."""
+
+    lines: Sequence[dict[str, Any]]
+    listed: int | None
+    cursor: str | None
+    more: bool
+
+    @property
+    def complete(self) -> bool:
+        """Say whether the numbers reach the count."""
+        last = self.lines[-1]["_step"] if self.lines else -1
+        return self.listed is None or last + 1 >= self.listed
+
+
+class ConsoleReader:
+    """The consoles of one project's runs. Several threads may call it at once."""
+
+    def __init__(self, ask_run: AskRun, host: str) -> None:
+        self._ask_run = ask_run
+        self._host = host
+        self._has_pages = True
+
+    def read(self, run: RunListing, window: FetchWindow, attempt: int) -> Iterator[RowBatch]:
+        """Read the lines whose number is in the window, oldest first."""
+        tail = self._read_tail(run, window) if window.start and attempt == 0 else None
+        if tail is not None:
+            yield _batch(tail.lines, window, 0)
+            return
+        for number, page in enumerate(self._pages(run, attempt)):
+            yield _batch(page.lines, window, number)
+
+    def _read_tail(self, run: RunListing, window: FetchWindow) -> _Page | None:
+        """Read the last lines, None if they do not answer the question."""
+        count = run.counts_of(CONSOLE).line_count
+        assert window.start is not None
+        wanted = SPARE_LINES + max(0, (count or 0) - window.start)
+        if count is None or wanted > LINES_PER_ANSWER:
+            return None
+        page = self._last(run, wanted)
+        reaches = bool(page.lines) and page.lines[0]["_step"] <= window.start
+        writers = {line.get("label") for line in page.lines}
+        return page if reaches and len(writers) <= MOST_WRITERS else None
+
+    def _pages(self, run: RunListing, attempt: int) -> Iterator[_Page]:
+        cursor: str | None = None
+        seen: set[str | None] = {None}
+        most = CAREFUL_LINES[min(attempt, len(CAREFUL_LINES) - 1)]
+        previous, empty = -1, 0
+        while self._has_pages and empty < MOST_EMPTY:
+            try:
+                page = self._page(run, most, cursor, previous)
+            except SourceError as error:
+                if PAGE_ARGUMENT not in str(error):
+                    raise
+                self._has_pages = False
+                LOGGER.warning(NO_PAGES, self._host, f"{LINES_PER_ANSWER:,}")
+                break
+            yield page
+            last = page.lines[-1]["_step"] if page.lines else previous
+            empty = 0 if last > previous else empty + 1
+            previous = max(previous, last)
+            cursor = page.cursor
+            if cursor in seen or not (page.more or not page.complete):
+                return
+            seen.add(cursor)
+        if not self._has_pages:
+            yield self._last(run, LINES_PER_ANSWER)
+
+    def _page(self, run: RunListing, most: int, cursor: str | None, previous: int) -> _Page:
+        variables = {"run": run.run_id, "first": most, "after": cursor}
+        answer = self._ask_run(CONSOLE_PAGE, variables, _smaller)
+        return _read(answer, previous + 1)
+
+    def _last(self, run: RunListing, lines: int) -> _Page:
+        answer = self._ask_run(CONSOLE_TAIL, {"run": run.run_id, "last": lines})
+        edges = (answer.get("logLines") or {}).get("edges") or ()
+        count = _count(answer)
+        return _read(answer, 0 if count is None else max(0, count - len(edges)))
+
+
+def _smaller(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    least = CHANGING_LINES
+    return {**variables, "first": max(least, variables["first"] // SHRINKING)}
+
+
+def _count(answer: Mapping[str, Any]) -> int | None:
+    count = answer.get("logLineCount")
+    return count if type(count) is int and count > 0 else None
+
+
+def _read(answer: Mapping[str, Any], first: int) -> _Page:
+    """Return the page in an answer. first: the number of its first line, if that has none.
+
+    A run without output has no connection at all. Of lines with one number the last counts.
+    """
+    found = answer.get("logLines") or {}
+    after = found.get("pageInfo") or {}
+    lines: dict[int, dict[str, Any]] = {}
+    number = first
+    for edge in found.get("edges") or ():
+        node = (edge or {}).get("node")
+        if node is None:
+            number += 1
+            continue
+        known = whole_step(node.get("number"))
+        number = number if known is None else known
+        members = {key: value for key, value in node.items() if key != "number"}
+        lines[number] = {"_step": number, **members}
+        number += 1
+    cursor = after.get("endCursor") or None
+    ordered = [lines[number] for number in sorted(lines)]
+    return _Page(ordered, _count(answer), cursor, bool(after.get("hasNextPage")))
+
+
+def _batch(lines: Sequence[dict[str, Any]], window: FetchWindow, number: int) -> RowBatch:
+    inside = [line for line in lines if window.has(line["_step"])]
+    return RowBatch(rows=inside, live=False, file=number)

@@ -1,0 +1,129 @@
+"""Read the samples of the machine of a run.
+
+Rules
+- `events` gives all samples, or a selection that W&B makes; its count says which.
+- W&B exports all samples of an ended run to the artifact `run-<id>-events`, after hours or days. It
+  is asked for if `events` gave a selection, and comes in place of that. Exported samples have no
+  runtime (seen in 2026).
+- If the artifact cannot be read in two attempts, the selection has to do.
+"""
+
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+from dr_wandb.core.contract.dataset import SYSTEM
+from dr_wandb.core.contract.fetch_window import WHOLE_RUN
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.contract.values import decode_json
+from dr_wandb.shell.sources import FileBatch, HistoryBatch, RowBatch, SourceError
+from dr_wandb.shell.sources.api.downloads import Downloads
+from dr_wandb.shell.sources.api.live_history import AskRun
+from dr_wandb.shell.sources.api.queries import EVENTS, EVENTS_FILES
+
+MOST_SAMPLES = 10_000
+"""The most samples that are requested: their answer has some megabytes."""
+
+SPARE_SAMPLES = 100
+"""Requested beyond the listed ones, for those that are taken meanwhile."""
+
+LEAST_SAMPLES = 500
+"""What W&B gives if it is not asked for a number."""
+
+SHRINKING = 4
+
+MOST_FILES = 1000
+
+ROWS_AT_ONCE = 1000
+
+LOOKUP_ATTEMPTS = 2
+
+_UNKNOWN = ("artifactCollection", "artifactMembership")
+"""Fields that older servers do not know."""
+
+
+class SystemReader:
+    """The samples of one project's runs. Several threads may call it at once.
+
+    ask: sends a document with its variables, and returns the answer.
+    """
+
+    def __init__(self, ask_run: AskRun, ask: Any, downloads: Downloads) -> None:
+        self._ask_run = ask_run
+        self._ask = ask
+        self._downloads = downloads
+        self._has_artifacts = True
+
+    def read(self, run: RunListing, attempt: int) -> Iterator[HistoryBatch]:
+        """Read all samples, or else the selection that W&B gives."""
+        asked, rows, listed = self._read_events(run)
+        count = max(listed or 0, run.counts_of(SYSTEM).line_count or 0)
+        complete = len(rows) >= count if count else len(rows) < min(asked, LEAST_SAMPLES)
+        if not complete and run.terminal and attempt < LOOKUP_ATTEMPTS:
+            exported = yield from self._read_exported(run, at_least=len(rows))
+            if exported:
+                return
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            yield RowBatch(rows=rows[start : start + ROWS_AT_ONCE])
+
+    def _read_events(self, run: RunListing) -> tuple[int, list[dict[str, Any]], int | None]:
+        """Return how many samples were requested, the ones that came, and W&B's count."""
+        count = run.counts_of(SYSTEM).line_count
+        asked = MOST_SAMPLES if count is None else min(MOST_SAMPLES, count + SPARE_SAMPLES)
+        asked = max(LEAST_SAMPLES, asked)
+
+        def smaller(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+            nonlocal asked
+            asked = max(LEAST_SAMPLES, asked // SHRINKING)
+            return {**variables, "samples": asked}
+
+        answer = self._ask_run(EVENTS, {"run": run.run_id, "samples": asked}, smaller)
+        texts = answer.get("events") or ()
+        listed = answer.get("eventsLineCount")
+        rows = [_decode(text) for text in texts if text is not None]
+        return asked, rows, listed if type(listed) is int else None
+
+    def _read_exported(self, run: RunListing, at_least: int) -> Generator[FileBatch, None, bool]:
+        """Read the exported samples, and say whether there are enough of them."""
+        nodes = self._exported_files(run)
+        if not nodes:
+            return False
+        from dr_wandb.shell.sources.api.parquet import ParquetFiles, count_rows
+
+        folder = self._downloads.new_folder()
+        try:
+            paths = [self._downloads.save(node, folder) for node in nodes]
+            if sum(map(count_rows, paths)) < at_least:
+                return False
+            yield from ParquetFiles(paths=paths, window=WHOLE_RUN).batches()
+            return True
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _exported_files(self, run: RunListing) -> Sequence[Mapping[str, Any]]:
+        """Return the files of the newest artifact with samples, none if there is none."""
+        if not self._has_artifacts:
+            return ()
+        variables = {"collection": f"run-{run.run_id}-events", "perPage": MOST_FILES}
+        try:
+            answer = self._ask(EVENTS_FILES, variables)
+        except SourceError as error:
+            if not any(field in str(error) for field in _UNKNOWN):
+                raise
+            self._has_artifacts = False
+            return ()
+        collection = (answer.get("project") or {}).get("artifactCollection") or {}
+        files = (collection.get("artifactMembership") or {}).get("files") or {}
+        nodes = [edge["node"] for edge in files.get("edges") or () if edge and edge.get("node")]
+        return [node for node in nodes if str(node["name"]).endswith(".parquet")]
+
+
+def _decode(text: Any) -> dict[str, Any]:
+    try:
+        row = decode_json(text, "a sample")
+    except (ValueError, TypeError) as error:
+        raise SourceError(str(error), RunFailureKind.UNREADABLE) from error
+    if not isinstance(row, dict):
+        raise SourceError("a sample is not an object", RunFailureKind.UNREADABLE)
+    return row

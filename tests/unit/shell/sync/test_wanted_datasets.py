@@ -1,0 +1,141 @@
+"""Syncs with everything, and syncs that drop a dataset."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.records import FIRST_WITH_DATASETS, WITHOUT_PARQUET
+from dr_wandb.core.sync.repeat import repeat_request
+from dr_wandb.shell.inspect.verify import verify_export
+from dr_wandb.shell.sources.opening import source_opener
+from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.sync.engine import ExportEngine
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+from tests.support.syncing import NAME, json_lines
+
+BOTH = ("console", "system")
+
+
+def project() -> MemorySource:
+    source = MemorySource()
+    for run_id in ("a", "b"):
+        source.add_run(run_id)
+        source.log(run_id, {"loss": 1})
+        source.write_line(run_id, f"line of {run_id}")
+        source.sample(run_id, cpu=1)
+        source.finish(run_id)
+    return source
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / NAME
+
+
+def store(data_root: Path) -> ExportStore:
+    return ExportStore(name=NAME, data_root=data_root)
+
+
+def test_everything_is_the_history_and_all_datasets(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    assert syncing.sync(source, tmp_path, with_everything=True, mode="metadata").complete
+    for name in ("history", *BOTH):
+        assert {row["run_id"] for row in json_lines(folder / f"{name}.jsonl")} == {"a", "b"}
+    manifest = store(tmp_path).require_manifest()
+    assert manifest.schema_version == FIRST_WITH_DATASETS
+    assert {name: held.rows for name, held in manifest.other_datasets.items()} == {
+        "console": 2,
+        "system": 2,
+    }
+    before = syncing.visible(folder)
+    source.asked.clear()
+    assert syncing.sync(source, tmp_path, with_everything=True).complete
+    assert {call[0] for call in source.asked} == {"list_runs"}
+    assert syncing.visible(folder) == before
+    assert repeat_request(manifest, NAME, tmp_path).extra_datasets == BOTH
+
+
+def test_everything_of_a_source_is_what_it_has(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, tape = project(), tmp_path / "tape"
+    request = syncing.request_for(tmp_path, extra_datasets=("console",))
+    assert syncing.export(source, request, now=source.now, record=tape).complete
+    caplog.set_level("INFO", "dr_wandb")
+    again = syncing.request_for(tmp_path / "again", with_everything=True)
+    assert ExportEngine(again, source=source_opener(f"replay:{tape}")).export().complete
+    assert "has no system: what is held of it stays" in caplog.text
+    replayed = tmp_path / "again" / NAME
+    assert not (replayed / "system.jsonl").exists()
+    assert (replayed / "console.jsonl").read_bytes() == (folder / "console.jsonl").read_bytes()
+    assert ExportEngine(again, source=source_opener(f"replay:{tape}")).plan().idle
+    named = syncing.request_for(tmp_path / "other", extra_datasets=BOTH)
+    with pytest.raises(InvalidRequestError, match="has no system"):
+        ExportEngine(named, source=source_opener(f"replay:{tape}")).export()
+
+
+@pytest.mark.parametrize("fields", [{}, {"extra_datasets": ("console",)}, {"mode": "metadata"}])
+def test_dropped_dataset_is_removed_and_the_others_stay(
+    fields: dict[str, Any], tmp_path: Path, folder: Path
+) -> None:
+    source = project()
+    syncing.sync(source, tmp_path, with_everything=True)
+    before = syncing.visible(folder)
+    source.asked.clear()
+    assert syncing.sync(source, tmp_path, drop_datasets=("system",), **fields).complete
+    assert {call[0] for call in source.asked} == {"list_runs"}
+    after = syncing.visible(folder)
+    assert before.keys() - after.keys() == {"system.jsonl"}
+    for name in ("history.jsonl", "console.jsonl", "runs.jsonl", "changes.jsonl"):
+        assert after[name] == before[name]
+    manifest = store(tmp_path).require_manifest()
+    assert [*manifest.other_datasets] == ["console"]
+    assert manifest.requested is not None
+    assert "system" not in manifest.requested.datasets
+    assert verify_export(store(tmp_path)).sound
+    assert syncing.sync(source, tmp_path, drop_datasets=("system",), **fields).complete
+    assert syncing.visible(folder) == after
+    assert syncing.sync(source, tmp_path, with_everything=True).complete
+    assert syncing.visible(folder)["system.jsonl"] == before["system.jsonl"]
+
+
+def test_export_without_its_last_dataset_is_one_for_earlier_builds(
+    tmp_path: Path, folder: Path
+) -> None:
+    source = project()
+    syncing.sync(source, tmp_path, with_everything=True)
+    syncing.sync(source, tmp_path, drop_datasets=BOTH)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["schema_version"] == WITHOUT_PARQUET
+    assert "datasets" not in manifest
+    assert verify_export(store(tmp_path)).sound
+
+
+def test_dry_run_drops_nothing(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    syncing.sync(source, tmp_path, with_everything=True)
+    before = syncing.visible(folder)
+    request = syncing.request_for(tmp_path, drop_datasets=BOTH)
+    ExportEngine(request, source=source, wait=syncing.do_not_wait).plan()
+    assert syncing.visible(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"drop_datasets": ("history",)}, "the history cannot be dropped"),
+        ({"drop_datasets": ("notes",)}, "there is no dataset 'notes'"),
+        (
+            {"extra_datasets": ("system",), "drop_datasets": ("system",)},
+            "dataset system cannot be asked for and dropped at once",
+        ),
+        ({"with_everything": "yes"}, "with_everything must be true or false"),
+    ],
+)
+def test_request_that_makes_no_sense_is_refused(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidRequestError, match=problem):
+        syncing.request_for(Path(), **fields)
