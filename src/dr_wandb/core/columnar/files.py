@@ -105,15 +105,18 @@ def files_of_run(
         yield part_name(run_id, created_at, number), part
 
 
-def cuts(cells: Integers, text_bytes: Integers, used: Size) -> tuple[list[int], Size]:
+def cuts(
+    cells: Integers, text_bytes: Integers, used: Size, limits: Size | None = None
+) -> tuple[list[int], Size]:
     """Divide items into groups within both limits; an item that exceeds one is a group by itself.
 
     cells, text_bytes: how large each item is. used: the size of the group that the first item may
-    still belong to. Returns the items that begin another group, and the size of the last group.
+    still belong to. limits: those of a part if they are not given. Returns the items that begin
+    another group, and the size of the last group.
     """
     if not len(cells):
         return [], used
-    limits = Size(MOST_CELLS, MOST_TEXT_BYTES)
+    limits = limits or Size(MOST_CELLS, MOST_TEXT_BYTES)
     total = Size(used.cells + int(cells.sum()), used.text_bytes + int(text_bytes.sum()))
     if total.cells <= limits.cells and total.text_bytes <= limits.text_bytes:
         return [], total

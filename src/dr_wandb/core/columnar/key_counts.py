@@ -7,11 +7,11 @@ Rules
   when it comes again, so that no frequent key is lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dr_wandb.core.columnar.scalars import Objects, scalars_by_key
 from dr_wandb.core.columnar.values_as_cells import NON_FINITE
-from dr_wandb.core.contract.row_shape import is_open
 from dr_wandb.core.contract.values import EXACT_INTEGERS
 
 MOST_COUNTED = 500_000
@@ -28,8 +28,6 @@ BOOL, INTEGER, LARGE, DOUBLE, NON_FINITE_WORD, WORD, OTHER = (1 << bit for bit i
 
 ONE_RUN = 1 << 7
 """What a run adds to the count of a key, which is above the bits."""
-
-_SCALARS = frozenset({str, int, float, bool})
 
 
 class KeyCounts:
@@ -49,11 +47,11 @@ class KeyCounts:
         self._runs = 0
         self.exact = True
 
-    def add(self, members: Mapping[str, Any]) -> None:
-        """Count the keys of a run."""
-        self._runs += 1
+    def add(self, objects: Objects) -> None:
+        """Count the keys of some runs, each given by its object."""
+        self._runs += len(objects)
         found = self._found
-        for key, value in scalars_of(members).items():
+        for key, (at, values) in scalars_by_key(objects).items():
             before = found.get(key)
             if before is None:
                 if self._only is not None and key not in self._only:
@@ -61,7 +59,7 @@ class KeyCounts:
                 before = 0
                 if self._missed:
                     self._late[key] = self._missed
-            found[key] = (before + ONE_RUN) | kind_of(value)
+            found[key] = (before + len(at) * ONE_RUN) | kinds_of(values)
         if len(found) > self._most and self._only is None:
             self._forget()
 
@@ -89,25 +87,19 @@ class KeyCounts:
         return {key: one for key, one in self._found.items() if self._may_be_frequent(key)}
 
 
-def scalars_of(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the texts, numbers and booleans in an object, by dotted key."""
-    found = {key: value for key, value in members.items() if type(value) in _SCALARS}
-    level = _inside("", members) if len(found) < len(members) else []
-    while level:
-        deeper = []
-        for prefix, one in level:
-            for key in sorted(one):
-                if type(one[key]) in _SCALARS:
-                    found.setdefault(f"{prefix}{key}", one[key])
-            deeper += _inside(prefix, one)
-        level = deeper
-    return found
-
-
-def _inside(prefix: str, members: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the objects among members that are entered, in order, each with its prefix."""
-    objects = ((key, one) for key, one in sorted(members.items()) if type(one) is dict)
-    return [(f"{prefix}{key}.", one) for key, one in objects if is_open(one)]
+def kinds_of(values: Sequence[Any]) -> int:
+    """Return the kinds of values together."""
+    types = {*map(type, values)}
+    if types == {float}:
+        return DOUBLE
+    if types == {int} and min(values) > -EXACT_INTEGERS and max(values) < EXACT_INTEGERS:
+        return INTEGER
+    if types == {str} and NON_FINITE.keys().isdisjoint(values):
+        return WORD
+    kinds = 0
+    for value in values:
+        kinds |= kind_of(value)
+    return kinds
 
 
 def kind_of(value: Any) -> int:

@@ -15,12 +15,13 @@ Rules
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from dr_wandb.core.columnar.key_counts import (
     BOOL,
@@ -32,10 +33,10 @@ from dr_wandb.core.columnar.key_counts import (
     ONE_RUN,
     WORD,
     KeyCounts,
-    scalars_of,
 )
+from dr_wandb.core.columnar.run_lines import RunLines, json_of, last_step_of
+from dr_wandb.core.columnar.scalars import NO_SCALARS, Objects, Scalars, scalars_by_key
 from dr_wandb.core.contract.normalize import instant
-from dr_wandb.core.contract.records import RunSnapshot
 
 MOST_KEYS = 500
 """The most columns for members of `config`, and for those of `summary`."""
@@ -83,14 +84,21 @@ class RunColumns(NamedTuple):
         of_keys = (one.column for one in (*self.config, *self.summary))
         return [*FIXED, *of_keys]
 
-    def values(self, snapshot: RunSnapshot) -> list[Any]:
-        """Return the value of a run in each of the columns."""
-        config, summary = snapshot.run.config, snapshot.run.summary_metrics
+    def values(self, runs: RunLines) -> list[Scalars]:
+        """Return the values of some runs in each of the columns. Texts of JSON are bytes."""
         return [
-            *(value(snapshot) for value in FIXED.values()),
-            *_values(config, self.config),
-            *_values(summary, self.summary),
+            *(_present(list(map(value, runs.runs))) for value in FIXED.values()),
+            *_values(runs.configs, self.config),
+            *_values(runs.summaries, self.summary),
         ]
+
+
+def _present(values: Sequence[Any]) -> Scalars:
+    """Return the values that are not None."""
+    at = [index for index, value in enumerate(values) if value is not None]
+    if len(at) < len(values):
+        values = [values[index] for index in at]
+    return Scalars(np.array(at, np.int64), values)
 
 
 _JSON = msgspec.json.Encoder(order="sorted")
@@ -107,22 +115,13 @@ def microseconds_of(time: str | None) -> int | None:
         return None
 
 
-def json_text(value: Any) -> str:
-    """Return a JSON-safe value as text, spelled as in `runs.jsonl`."""
-    return _JSON.encode(value).decode()
-
-
-def _json_or_none(value: Any) -> str | None:
-    return None if value is None else json_text(value)
-
-
 def _integer(value: int | None) -> int | None:
     return value if value is not None and -INTEGERS_END <= value < INTEGERS_END else None
 
 
 _TEXT, _TIME, _OF_JSON = ColumnType.TEXT, ColumnType.TIME, ColumnType.JSON
 
-FIXED: dict[Column, Callable[[RunSnapshot], Any]] = {
+FIXED: dict[Column, Callable[[Any], Any]] = {
     Column("run_id", _TEXT, always=True): lambda one: one.run.run_id,
     Column("name", _TEXT, always=True): lambda one: one.run.name,
     Column("display_name", _TEXT): lambda one: one.run.display_name,
@@ -150,19 +149,19 @@ FIXED: dict[Column, Callable[[RunSnapshot], Any]] = {
     Column("history_line_count", ColumnType.INTEGER): lambda one: _integer(
         one.run.history_line_count
     ),
-    Column("last_step", ColumnType.INTEGER): lambda one: _integer(one.run.history_keys_last_step),
-    Column("config", _OF_JSON, always=True): lambda one: json_text(one.run.config),
-    Column("wandb_config", _OF_JSON, always=True): lambda one: json_text(one.run.wandb_config),
-    Column("summary", _OF_JSON, always=True): lambda one: json_text(one.run.summary_metrics),
-    Column("system_metrics", _OF_JSON): lambda one: _json_or_none(one.run.system_metrics),
-    Column("history_keys", _OF_JSON): lambda one: _json_or_none(one.run.history_keys),
-    Column("metadata", _OF_JSON): lambda one: _json_or_none(one.run.metadata),
+    Column("last_step", ColumnType.INTEGER): lambda one: _integer(last_step_of(one.run)),
+    Column("config", _OF_JSON, always=True): lambda one: json_of(one.run.config),
+    Column("wandb_config", _OF_JSON, always=True): lambda one: json_of(one.run.wandb_config),
+    Column("summary", _OF_JSON, always=True): lambda one: json_of(one.run.summary_metrics),
+    Column("system_metrics", _OF_JSON): lambda one: json_of(one.run.system_metrics),
+    Column("history_keys", _OF_JSON): lambda one: json_of(one.run.history_keys),
+    Column("metadata", _OF_JSON): lambda one: json_of(one.run.metadata),
 }
 """The columns that are always there, and how to get their values."""
 
 
 class KeySurvey:
-    """Counts the keys of `config` and `summary`, run by run."""
+    """Counts the keys of `config` and `summary`."""
 
     def __init__(
         self, config: "KeyCounts | None" = None, summary: "KeyCounts | None" = None
@@ -170,10 +169,10 @@ class KeySurvey:
         self._config = config or KeyCounts()
         self._summary = summary or KeyCounts()
 
-    def add(self, snapshot: RunSnapshot) -> None:
-        """Count the keys of a run."""
-        self._config.add(snapshot.run.config)
-        self._summary.add(snapshot.run.summary_metrics)
+    def add(self, runs: RunLines) -> None:
+        """Count the keys of some runs."""
+        self._config.add(runs.configs)
+        self._summary.add(runs.summaries)
 
     def again(self) -> "KeySurvey | None":
         """Return a survey for which all runs are needed again, None if this one is exact."""
@@ -226,14 +225,13 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def _values(members: Mapping[str, Any], columns: tuple[KeyColumn, ...]) -> list[Any]:
-    found = scalars_of(members) if columns else {}
-    values: list[Any] = [found.get(key) for key, _ in columns]
-    for index, (_, column) in enumerate(columns):
-        if values[index] is None:
-            continue
-        if column.type == ColumnType.DOUBLE:
-            values[index] = float(values[index])
-        elif column.type == ColumnType.JSON:
-            values[index] = json_text(values[index])
-    return values
+def _values(objects: Objects, columns: tuple[KeyColumn, ...]) -> Iterator[Scalars]:
+    found = scalars_by_key(objects) if columns else {}
+    for key, (_, kind, _) in columns:
+        one = found.get(key, NO_SCALARS)
+        values = one.values
+        if kind == ColumnType.DOUBLE:
+            values = list(map(float, values)) if str in map(type, values) else values
+        elif kind == ColumnType.JSON:
+            values = list(map(_JSON.encode, values))
+        yield Scalars(one.at, values)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dr_wandb.core.columnar.cells import Integers
 
 Valid = NDArray[np.bool_]
+Numbers = NDArray[Any]
 
 _KINDS = {pa.from_numpy_dtype(np.dtype(kind)): np.dtype(kind) for kind in "bhilqBHILQfd"}
 """NumPy's kinds of integers and doubles by those of Arrow."""
@@ -43,7 +44,11 @@ def numbers_to_arrow(numbers: NDArray[Any], valid: Valid | None = None) -> pa.Ar
 
 def texts_to_arrow(texts: Sequence[str], at: Integers, count: int) -> pa.Array:
     """Return a column of `count` values with these texts at these positions, null elsewhere."""
-    encoded = [text.encode() for text in texts]
+    return encoded_to_arrow([text.encode() for text in texts], at, count)
+
+
+def encoded_to_arrow(encoded: Sequence[bytes], at: Integers, count: int) -> pa.Array:
+    """Return a column of texts that are given in UTF-8."""
     ends = np.zeros(count + 1, np.int32)
     ends[at + 1] = list(map(len, encoded))
     valid = np.zeros(count, np.bool_)
@@ -51,6 +56,17 @@ def texts_to_arrow(texts: Sequence[str], at: Integers, count: int) -> pa.Array:
     offsets = np.cumsum(ends, dtype=np.int32)
     buffers = [bits(valid), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.string(), count, buffers)
+
+
+def booleans_to_arrow(booleans: Valid, valid: Valid | None = None) -> pa.Array:
+    """Return booleans as a column, null for those that are not valid."""
+    buffers = [bits(valid), pa.py_buffer(np.packbits(booleans, bitorder="little"))]
+    return pa.Array.from_buffers(pa.bool_(), len(booleans), buffers)
+
+
+def text_lengths(texts: pa.Array) -> Integers:
+    """Return how many bytes each text of a column has, 0 for null. The column is no slice."""
+    return np.diff(np.frombuffer(texts.buffers()[1], np.int32)[: len(texts) + 1]).astype(np.int64)
 
 
 def bits(valid: Valid | None) -> pa.Buffer | None:

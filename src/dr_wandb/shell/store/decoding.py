@@ -80,7 +80,7 @@ def decode_stream(stream: IO[bytes], path: Path, decoders: Decoders[_R]) -> Iter
     number = 0
     while lines := stream.readlines(_DECODED_BYTES):
         records = decoders.many(lines)
-        yield from _one_by_one(lines, path, decoders, number) if records is None else records
+        yield from one_by_one(lines, path, decoders, number) if records is None else records
         number += len(lines)
 
 
@@ -94,7 +94,7 @@ def decode_range(
         if records is None:
             with path.open("rb") as again:
                 before = sum(chunk.count(b"\n") for chunk in disk.read_range(again, 0, offset))
-            yield from _one_by_one(lines, path, decoders, before)
+            yield from one_by_one(lines, path, decoders, before)
         else:
             yield from records
         offset += sum(map(len, lines))
@@ -114,9 +114,10 @@ def _together(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield together
 
 
-def _one_by_one(
+def one_by_one(
     lines: Sequence[bytes], path: Path, decoders: Decoders[_R], lines_before: int
 ) -> Iterator[_R]:
+    """Decode lines of a file one by one. Raises DrWandbError for one that does not read."""
     numbered = enumerate(lines, start=lines_before + 1)
     return (decoded(decoders.one(line), path, number) for number, line in numbered)
 

@@ -8,29 +8,48 @@ Rules
 - Columns of doubles have no statistics: by them DuckDB 2.0 skips groups with NaN.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dr_wandb.core.columnar.cells import Integers
+from dr_wandb.core.columnar.files import NOTHING, Size, cuts
+from dr_wandb.core.columnar.run_lines import decode_runs
 from dr_wandb.core.columnar.runs import Column, ColumnType, KeySurvey, RunColumns
-from dr_wandb.core.contract.records import RunSnapshot
+from dr_wandb.core.columnar.scalars import Scalars
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.arrow_memory import Valid, bits, numbers_to_arrow, texts_to_arrow
-from dr_wandb.shell.store.decoding import SNAPSHOTS, decode_stream, opened
+from dr_wandb.shell.store.arrow_memory import (
+    Numbers,
+    bits,
+    booleans_to_arrow,
+    encoded_to_arrow,
+    numbers_to_arrow,
+    text_lengths,
+    texts_to_arrow,
+)
+from dr_wandb.shell.store.decoding import SNAPSHOTS, one_by_one, opened
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.hashed_stream import HashedStream
 
 MOST_RUNS = 16_384
 """The most runs of a group."""
 
-MOST_LETTERS = 32 << 20
-"""The most letters of all texts of a group, unless one run has more."""
+MOST_TEXT_BYTES = 32 << 20
+"""The most bytes of all texts of a group, unless one run has more."""
+
+BYTES_AT_A_TIME = 1 << 20
+"""How many bytes of lines are decoded at once."""
+
+_T = TypeVar("_T")
+
+_NUMBERS = {ColumnType.BOOL: np.bool_, ColumnType.DOUBLE: np.float64}
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -69,30 +88,50 @@ def write_runs(runs_file: Path, path: Path) -> WrittenRuns:
         contents = disk.sha256_of(runs_file)
         survey: KeySurvey | None = KeySurvey()
         while survey is not None:
-            stream.seek(0)
-            for snapshot in decode_stream(stream, runs_file, SNAPSHOTS):
-                survey.add(snapshot)
+            for runs in _of_lines(stream, runs_file, decode_runs):
+                survey.add(runs)
             columns, survey = survey.columns(), survey.again()
-        stream.seek(0)
-        snapshots = decode_stream(stream, runs_file, SNAPSHOTS)
         with disk_refusals(path):
-            return _write(path, snapshots, columns, contents)
+            return _write(path, _batches(stream, runs_file, columns), columns, contents)
+
+
+def _of_lines(stream: IO[bytes], path: Path, decode: Callable[[bytes], _T]) -> Iterator[_T]:
+    """Give what is decoded of all lines, some at a time."""
+    stream.seek(0)
+    number = 0
+    while lines := stream.readlines(BYTES_AT_A_TIME):
+        try:
+            yield decode(b"".join(lines))
+        except (ValueError, RecursionError):  # a line in another form, or one that does not read
+            yield decode(b"".join(map(encode_line, one_by_one(lines, path, SNAPSHOTS, number))))
+        number += len(lines)
+
+
+def _batches(stream: IO[bytes], path: Path, columns: RunColumns) -> Iterator[pa.RecordBatch]:
+    """Give the columns of all runs, some runs at a time."""
+    schema = _schema_of(columns.all)
+
+    def columns_of(lines: bytes) -> pa.RecordBatch:
+        values = columns.values(decode_runs(lines))
+        runs = lines.count(b"\n")
+        arrays = [
+            _array(column.type, found, runs)
+            for column, found in zip(columns.all, values, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    return _of_lines(stream, path, columns_of)
 
 
 def _write(
-    path: Path, snapshots: Iterable[RunSnapshot], columns: RunColumns, contents: str
+    path: Path, batches: Iterable[pa.RecordBatch], columns: RunColumns, contents: str
 ) -> WrittenRuns:
-    schema, written, runs = _schema_of(columns.all), HashedStream(path), 0
-    writer = pq.ParquetWriter(written, schema, **_options(columns.all))
+    written, runs = HashedStream(path), 0
+    writer = pq.ParquetWriter(written, _schema_of(columns.all), **_options(columns.all))
     try:
-        for group in _groups(snapshots, columns):
-            arrays = [
-                _array(column.type, values)
-                for column, values in zip(columns.all, zip(*group, strict=True), strict=True)
-            ]
-            table = pa.Table.from_arrays(arrays, schema=schema)
-            writer.write_table(table, row_group_size=len(group))
-            runs += len(group)
+        for group in _groups(batches):
+            writer.write_table(group, row_group_size=group.num_rows)
+            runs += group.num_rows
         writer.close()
         written.make_durable()
     finally:
@@ -102,20 +141,27 @@ def _write(
     return WrittenRuns(runs, written.length, written.sha256, contents)
 
 
-def _groups(snapshots: Iterable[RunSnapshot], columns: RunColumns) -> Iterator[list[list[Any]]]:
-    """Give the values of the runs of each group."""
-    group: list[list[Any]] = []
-    letters = 0
-    for snapshot in snapshots:
-        values = columns.values(snapshot)
-        more = sum(len(value) for value in values if isinstance(value, str))
-        if group and (len(group) == MOST_RUNS or letters + more > MOST_LETTERS):
-            yield group
-            group, letters = [], 0
-        group.append(values)
-        letters += more
-    if group:
-        yield group
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Give the runs of each group in one piece."""
+    held: list[pa.RecordBatch] = []
+    used = NOTHING
+    for batch in batches:
+        each, limits = np.ones(batch.num_rows, np.int64), Size(MOST_RUNS, MOST_TEXT_BYTES)
+        stops, used = cuts(each, _text_bytes_of(batch), used, limits)
+        for start, stop in pairwise([0, *stops, batch.num_rows]):
+            if stop > start:
+                held.append(batch.slice(start, stop - start))
+            if stop < batch.num_rows:
+                yield pa.Table.from_batches(held).combine_chunks()
+                held = []
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _text_bytes_of(batch: pa.RecordBatch) -> Integers:
+    """Return how many bytes of text each run has."""
+    texts = [one for one in batch.columns if one.type == pa.string()]
+    return sum(map(text_lengths, texts), np.zeros(batch.num_rows, np.int64))
 
 
 def _schema_of(columns: Sequence[Column]) -> pa.Schema:
@@ -139,30 +185,34 @@ def _options(columns: Sequence[Column]) -> dict[str, Any]:
     }
 
 
-def _array(kind: ColumnType, values: Sequence[Any]) -> pa.Array:
-    """Return the values of a column, which are None for a run without one."""
-    valid = np.array([value is not None for value in values], np.bool_)
-    at = np.flatnonzero(valid)
-    found = [value for value in values if value is not None]
-    if kind in (ColumnType.TEXT, ColumnType.JSON):
-        return texts_to_arrow(found, at, len(values))
+def _array(kind: ColumnType, found: Scalars, runs: int) -> pa.Array:
+    """Return the values of some runs as a column, null for a run without one."""
+    at, values = found
+    if kind == ColumnType.JSON:
+        return encoded_to_arrow(values, at, runs)
+    if kind == ColumnType.TEXT:
+        return texts_to_arrow(values, at, runs)
     if kind == ColumnType.TEXTS:
-        return _lists(values, valid)
+        return _lists(found, runs)
+    held: Numbers = np.zeros(runs, _NUMBERS.get(kind, np.int64))
+    held[at] = values
+    valid = None
+    if len(at) < runs:
+        valid = np.zeros(runs, np.bool_)
+        valid[at] = True
     if kind == ColumnType.BOOL:
-        held = np.zeros(len(values), np.bool_)
-        held[at] = found
-        buffers = [bits(valid), pa.py_buffer(np.packbits(held, bitorder="little"))]
-        return pa.Array.from_buffers(pa.bool_(), len(values), buffers)
-    numbers = np.zeros(len(values), np.float64 if kind == ColumnType.DOUBLE else np.int64)
-    numbers[at] = found
-    column = numbers_to_arrow(numbers, valid)
+        return booleans_to_arrow(held, valid)
+    column = numbers_to_arrow(held, valid)
     return column.view(_TIME) if kind == ColumnType.TIME else column
 
 
-def _lists(values: Sequence[Sequence[str] | None], valid: Valid) -> pa.Array:
+def _lists(found: Scalars, runs: int) -> pa.Array:
     """Return lists of texts."""
-    texts = [text for one in values for text in one or ()]
-    ends = np.array([0, *accumulate(len(one or ()) for one in values)], np.int32)
+    at, lists = found
+    texts = [text for one in lists for text in one]
+    lengths, valid = np.zeros(runs + 1, np.int32), np.zeros(runs, np.bool_)
+    lengths[at + 1] = list(map(len, lists))
+    valid[at] = True
     members = texts_to_arrow(texts, np.arange(len(texts)), len(texts))
-    buffers = [bits(valid), pa.py_buffer(ends)]
-    return pa.Array.from_buffers(_TYPES[ColumnType.TEXTS], len(values), buffers, children=[members])
+    buffers = [bits(valid), pa.py_buffer(np.cumsum(lengths, dtype=np.int32))]
+    return pa.Array.from_buffers(_TYPES[ColumnType.TEXTS], runs, buffers, children=[members])

@@ -6,28 +6,27 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.columnar import runs
-from dr_wandb.core.columnar.key_counts import scalars_of
+from dr_wandb.core.columnar.run_lines import decode_runs
 from dr_wandb.core.columnar.runs import KeySurvey, microseconds_of
-from tests.support.snapshots import snapshot
+from dr_wandb.core.columnar.scalars import scalars_by_key
+from tests.support import run_columns
+from tests.support.snapshots import lines_of_snapshots, snapshot
 
 
 def columns_of(*configs: dict[str, Any], summary: Any = ()) -> dict[str, str]:
-    survey = KeySurvey()
-    for config in configs:
-        survey.add(snapshot(config=config, summary_metrics=dict(summary)))
-    columns = survey.columns()
+    snapshots = [snapshot(config=config, summary_metrics=dict(summary)) for config in configs]
+    columns = run_columns.columns_of(snapshots)
     return {one.column.name: str(one.column.type) for one in (*columns.config, *columns.summary)}
 
 
 def values_of(*values: Any) -> tuple[str, list[Any]]:
     """Return the type of a key with these values in as many runs, and the values in its column."""
     snapshots = [snapshot(config={"key": value}) for value in values]
-    survey = KeySurvey()
-    for one in snapshots:
-        survey.add(one)
-    columns = survey.columns()
+    columns = run_columns.columns_of(snapshots)
     [key] = columns.config
-    return str(key.column.type), [columns.values(one)[-1] for one in snapshots]
+    found = columns.values(run_columns.runs_of(snapshots))[-1]
+    held = dict(zip(found.at.tolist(), found.values, strict=True))
+    return str(key.column.type), [held.get(index) for index in range(len(values))]
 
 
 @pytest.mark.parametrize(
@@ -39,10 +38,10 @@ def values_of(*values: Any) -> tuple[str, list[Any]]:
         ((1, "Infinity"), "double", [1.0, float("inf")]),
         (("-Infinity",), "double", [float("-inf")]),
         (("NaN", "adam"), "text", ["NaN", "adam"]),
-        ((2**53 + 1, 0.5), "json", ["9007199254740993", "0.5"]),
-        ((2**63, 1), "json", ["9223372036854775808", "1"]),
-        ((1, "1"), "json", ["1", '"1"']),
-        ((True, 1), "json", ["true", "1"]),
+        ((2**53 + 1, 0.5), "json", [b"9007199254740993", b"0.5"]),
+        ((2**63, 1), "json", [b"9223372036854775808", b"1"]),
+        ((1, "1"), "json", [b"1", b'"1"']),
+        ((True, 1), "json", [b"true", b"1"]),
         (("a", [1], {"b": None}, {"_type": "x"}), "text", ["a", None, None, None]),
     ],
 )
@@ -57,10 +56,37 @@ def test_members_of_objects_have_dotted_names() -> None:
     assert columns_of(config) == {"config.a._x": "text", "config.a.b.c": "integer"}
 
 
+def scalars_of(members: dict[str, Any]) -> dict[str, Any]:
+    """Return the values by key of the last of two runs; the first one has others."""
+    found = scalars_by_key([{"other": 1}, members])
+    return {key: one.values[-1] for key, one in found.items() if 1 in one.at}
+
+
 def test_member_with_fewer_objects_around_it_has_the_dotted_name() -> None:
     assert scalars_of({"a": {"b": 1}, "a.b": 2}) == {"a.b": 2}
     assert scalars_of({"a": {"b": {"c": 1}}, "a.b": {"c": 2}}) == {"a.b.c": 2}
     assert scalars_of({"a.b": {"c": 2}, "a": {"b.c": 1}}) == {"a.b.c": 1}
+
+
+def test_values_of_one_key_may_be_at_different_paths() -> None:
+    found = scalars_by_key([{"a": {"b": 1}}, {"a.b": 2}, {"a": {"b": 3}, "a.b": 4}])["a.b"]
+    assert dict(zip(found.at.tolist(), found.values, strict=True)) == {0: 1, 1: 2, 2: 4}
+
+
+def test_objects_of_a_type_are_not_entered_but_those_beside_them_are() -> None:
+    found = scalars_by_key([{"a": {"_type": "x", "b": 1}}, {"a": {"b": 2}}])
+    assert found["a.b"].at.tolist() == [1]
+
+
+def test_each_run_may_have_keys_of_its_own() -> None:
+    found = scalars_by_key([{f"key {index}": index} for index in range(9)])
+    assert [one.at.tolist() for one in found.values()] == [[index] for index in range(9)]
+
+
+def test_lines_that_are_no_text_do_not_read() -> None:
+    line = lines_of_snapshots([snapshot(metadata={"a": "?"})])
+    with pytest.raises(ValueError, match="utf-8"):
+        decode_runs(line.replace(b"?", b"\xff"))
 
 
 def test_names_that_differ_in_case_only_are_all_marked() -> None:
@@ -116,5 +142,6 @@ def test_counts_that_no_column_holds_are_absent() -> None:
     counts = [2**63, -(2**63), None]
     columns = KeySurvey().columns()
     at = [one.name for one in columns.all].index("history_line_count")
-    found = [columns.values(snapshot(history_line_count=count))[at] for count in counts]
-    assert found == [None, -(2**63), None]
+    runs = run_columns.runs_of(snapshot(history_line_count=count) for count in counts)
+    found = columns.values(runs)[at]
+    assert (found.at.tolist(), found.values) == ([1], [-(2**63)])

@@ -87,7 +87,7 @@ def test_columns_have_their_types_and_statistics(path: Path) -> None:
 
 def test_groups_end_by_the_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = pq.read_table(written(tmp_path, RUNS)[0])
-    for limit in ("MOST_RUNS", "MOST_LETTERS"):
+    for limit in ("MOST_RUNS", "MOST_TEXT_BYTES"):
         with monkeypatch.context() as patch:
             patch.setattr(runs_parquet, limit, 1)
             path, _ = written(tmp_path, RUNS)
@@ -161,6 +161,15 @@ def test_damaged_line_is_named(tmp_path: Path) -> None:
     lines.write_bytes(lines_of_snapshots(RUNS) + b"{\n")
     with pytest.raises(DrWandbError, match=r"runs\.jsonl line 4 cannot be read"):
         write_runs(lines, tmp_path / "runs.parquet")
+
+
+def test_lines_in_another_form_are_read(tmp_path: Path) -> None:
+    """dr-wandb 3.0.3 writes numbers that have another form here, and NaN."""
+    lines = tmp_path / "runs.jsonl"
+    ours = lines_of_snapshots(RUNS)
+    lines.write_bytes(ours.replace(b'"NaN"', b"NaN"))
+    write_runs(lines, tmp_path / "runs.parquet")
+    assert (tmp_path / "runs.parquet").read_bytes() == written(tmp_path, RUNS)[0].read_bytes()
 
 
 def test_full_disk_ends_the_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
