@@ -113,6 +113,8 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan_kinds import FetchKind as FetchKind
     from dr_wandb.core.sync.plan_kinds import ListingKind as ListingKind
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
+    from dr_wandb.core.sync.planned_formats import FormatAction as FormatAction
+    from dr_wandb.core.sync.planned_formats import PlannedFormat as PlannedFormat
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
     from dr_wandb.shell.frames.duckdb_views import open_duckdb as open_duckdb
     from dr_wandb.shell.frames.loading import load_history_frame as load_history_frame
@@ -173,6 +175,7 @@ _HOMES = {
     "Finding": "core.inspect.verify",
     "FindingKind": "core.inspect.verify",
     "FolderContent": "core.offline.scan_report",
+    "FormatAction": "core.sync.planned_formats",
     "HeldDataset": "core.contract.manifest",
     "HeldRun": "core.inspect.holdings",
     "HistoryRow": "core.contract.records",
@@ -202,6 +205,7 @@ _HOMES = {
     "OtherHost": "core.contract.failures",
     "PartFetch": "core.sync.plan",
     "PlanKind": "core.sync.plan_kinds",
+    "PlannedFormat": "core.sync.planned_formats",
     "Progress": "core.contract.progress",
     "Requested": "core.contract.manifest",
     "RequestedDataset": "core.contract.manifest",

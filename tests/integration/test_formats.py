@@ -43,6 +43,27 @@ def test_each_format_is_made_of_the_other_without_asking_for_rows(
     assert not (back.folder / "parquet").exists()
 
 
+def test_dry_run_says_which_formats_are_made_and_dropped(
+    project: Project, command: Command
+) -> None:
+    """It said nothing of formats, though a dropped one takes its files along."""
+    build(project)
+    folder = command.history().folder
+    size = (folder / "history.jsonl").stat().st_size
+    flags = ("--format", "parquet", "--drop-format", "jsonl", "--dry-run")
+    planned = command.sync(*flags)
+    assert "make parquet: of 18 held rows, without a request\n" in planned.stdout
+    assert "drop jsonl: its files have " in planned.stdout
+    as_json = json.loads(command.sync(*flags, "--json").stdout)
+    assert as_json["formats"] == [
+        {"format": "parquet", "action": "make", "rows": 18, "bytes": 0},
+        {"format": "jsonl", "action": "drop", "rows": 18, "bytes": size},
+    ]
+    assert (folder / "history.jsonl").exists()
+    assert not (folder / "parquet").exists()
+    assert json.loads(command.sync("--dry-run", "--json").stdout)["formats"] == []
+
+
 def test_repeated_sync_brings_parquet_up_to_date(project: Project, command: Command) -> None:
     alive = build(project)
     first = command.history("--format", "parquet")

@@ -15,6 +15,7 @@ from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import is_equal
 from dr_wandb.core.sync.combine_changes import fields_that_differ
 from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
+from dr_wandb.core.sync.planned_formats import FormatAction, PlannedFormat
 from dr_wandb.core.sync.summary import ExportSummary
 
 FIRST_LISTED = (
@@ -29,13 +30,14 @@ FIRST_LISTED = (
 
 
 def describe_plan(plan: SyncPlan, *, rest: str | None = None, raw: bool = False) -> tuple[str, ...]:
-    """Describe a plan in lines of text: lists of runs, and a line that sums them up.
+    """Describe a plan in lines of text: lists of runs, formats, and a line that sums them up.
 
     rest: how to see what is cut from long lists, such as `--all`; if None, nothing is cut. Runs
     that are used again are then only counted.
     raw: names and reasons as they are, with characters that can steer a terminal.
     """
-    return as_lines((*_lists(plan, rest), _sum_up_plan(plan)), raw=raw)
+    formats = (_describe_format(planned, plan.rows) for planned in plan.formats)
+    return as_lines((*_lists(plan, rest), *formats, _sum_up_plan(plan)), raw=raw)
 
 
 def _lists(plan: SyncPlan, rest: str | None) -> Iterator[str]:
@@ -50,6 +52,16 @@ def _lists(plan: SyncPlan, rest: str | None) -> Iterator[str]:
 
 def _describe_failed(run: FailedRun) -> str:
     return f"{quoted(run.run_id)}: {run.reason}"
+
+
+def _describe_format(planned: PlannedFormat, coming: int) -> str:
+    """Say what is made or removed. coming: about how many rows the sync reads."""
+    if planned.action == FormatAction.DROP:
+        return f"drop {planned.format}: its files have {size_in_words(planned.bytes)}"
+    held = count(planned.rows, "held row")
+    if not coming:
+        return f"make {planned.format}: of {held}, without a request"
+    return f"make {planned.format}: of {held}, and of the rows that come"
 
 
 def _sum_up_plan(plan: SyncPlan) -> str:

@@ -42,6 +42,7 @@ from dr_wandb.core.sync.estimate import (
     row_bytes_in,
 )
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
+from dr_wandb.core.sync.planned_formats import PlannedFormat
 
 
 class RunAction(StrEnum):
@@ -104,7 +105,7 @@ class SyncPlan(Record, frozen=True, kw_only=True):
 
     `requests`, `rows` and `bytes` are estimates of what comes, see `estimate`; runs share requests,
     so there may be fewer than those of all runs together. `rows_removed`: how many held rows a
-    narrower selection drops, or takes values from.
+    narrower selection drops, or takes values from. `formats`: those that are made or dropped.
     """
 
     runs: tuple[RunPlan, ...]
@@ -113,6 +114,7 @@ class SyncPlan(Record, frozen=True, kw_only=True):
     rows_removed: int = 0
     rows: int = 0
     bytes: int = 0
+    formats: tuple[PlannedFormat, ...] = ()
 
     @property
     def idle(self) -> bool:

@@ -11,9 +11,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import JSONL
-from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_time
-from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
@@ -21,7 +19,7 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.describe import describe_accepted
-from dr_wandb.core.sync.formats import format_problems, formats_after
+from dr_wandb.core.sync.formats import formats_after
 from dr_wandb.core.sync.left_behind import describe_history_left_behind
 from dr_wandb.core.sync.manifest import check_host, requested_before
 from dr_wandb.core.sync.narrowing import (
@@ -62,7 +60,7 @@ from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, pause
 from dr_wandb.shell.sync.narrowing import count_rows_to_remove
 from dr_wandb.shell.sync.planned_sync import PlannedSync
-from dr_wandb.shell.sync.planning import Planning, require, say_planned
+from dr_wandb.shell.sync.planning import Planning, require, require_formats, say_planned
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
@@ -77,12 +75,6 @@ ROWS_STAY = "rows that this selection does not admit stay in %s"
 def utc_now() -> datetime:
     """Return the current time."""
     return datetime.now(UTC)
-
-
-def _require_formats(request: ExportRequest, manifest: ExportManifest | None) -> None:
-    """Raise InvalidRequestError if the formats of a request do not fit the export."""
-    if problems := [*format_problems(request, manifest)]:
-        raise InvalidRequestError(problems)
 
 
 class ExportEngine:
@@ -138,7 +130,7 @@ class ExportEngine:
             ):
                 self._note(scratch)
                 stored = self._read(scratch)
-                _require_formats(self.request, stored.manifest)
+                require_formats(self.request, stored.manifest)
                 rows = {
                     dataset: files.enter_context(self._rows_file(dataset, stored, scratch))
                     for dataset in DATASETS
@@ -191,7 +183,7 @@ class ExportEngine:
         with disk_refusals(folder, exactly=True), TemporaryDirectory(prefix="dr-wandb-") as private:
             scratch = Path(private)
             stored = self._read(scratch)
-            _require_formats(self.request, stored.manifest)
+            require_formats(self.request, stored.manifest)
             with self._origin(scratch) as (source, _), ListedRunsFile(scratch) as listed:
                 asked = with_datasets_of(source, self.request)
                 request = as_if_allowed(asked, stored.manifest)

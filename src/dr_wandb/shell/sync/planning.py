@@ -9,13 +9,17 @@ Rules
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.failures import DrWandbError, Failure
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.part import ByteRange
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.describe import describe_run
 from dr_wandb.core.sync.estimate import OPENING
+from dr_wandb.core.sync.formats import format_problems
 from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.plan import RunAction, SyncPlan, plan_sync
+from dr_wandb.core.sync.planned_formats import planned_formats
 from dr_wandb.shell.progress import DECISION, LOGGER, ProgressCallback
 from dr_wandb.shell.sources import Source, listing_mark, require_datasets
 from dr_wandb.shell.store.reading import StoredExport
@@ -105,7 +109,7 @@ class Planning:
             listed_with=OPENING + listing.pages,
         )
         require(check_vanished(self._request, self._stored.state, plan))
-        return plan
+        return replace(plan, formats=planned_formats(self._request, self._stored.manifest))
 
     def _say_listed(self, listing: ProjectListing) -> None:
         LOGGER.info(
@@ -128,6 +132,12 @@ def say_planned(plan: SyncPlan) -> None:
         for run in plan.runs:
             if run.action != RunAction.REUSE:
                 LOGGER.log(DECISION, "%s %s", run.action, describe_run(run))
+
+
+def require_formats(request: ExportRequest, manifest: ExportManifest | None) -> None:
+    """Raise InvalidRequestError if the formats of a request do not fit the export."""
+    if problems := [*format_problems(request, manifest)]:
+        raise InvalidRequestError(problems)
 
 
 def require(problem: Failure | None) -> None:

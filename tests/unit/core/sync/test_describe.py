@@ -15,6 +15,7 @@ from dr_wandb.core.sync.describe import (
     describe_unproven,
 )
 from dr_wandb.core.sync.plan import SyncPlan
+from dr_wandb.core.sync.planned_formats import FormatAction, PlannedFormat
 from dr_wandb.core.sync.summary import ExportSummary
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
@@ -89,6 +90,16 @@ def test_metadata_files_that_did_not_come_have_a_line_for_each_reason(tmp_path: 
     assert lines[1] == f"the metadata file of run 's00' did not come (no 0); {held}"
     assert lines[-1] == "nor did that of 3 other runs"
     assert len(lines) == MOST_NAMED + 1
+
+
+def test_plan_names_the_formats_that_are_made_and_dropped() -> None:
+    made = PlannedFormat(format="parquet", action=FormatAction.MAKE, rows=2)
+    gone = PlannedFormat(format="jsonl", action=FormatAction.DROP, rows=2, bytes=3000)
+    plan = SyncPlan(runs=(), rows=1, formats=(made, gone))
+    lines = describe_plan(plan)
+    assert lines[0] == "make parquet: of 2 held rows, and of the rows that come"
+    assert lines[1] == "drop jsonl: its files have 3.0 kB"
+    assert describe_plan(replace(plan, rows=0))[0].endswith("of 2 held rows, without a request")
 
 
 def test_plan_ends_with_the_stored_rows_that_go() -> None:

@@ -3,11 +3,18 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from dr_wandb.core.contract.manifest import ExportManifest, Requested, RequestedDataset
+from dr_wandb.core.contract.manifest import (
+    DataFile,
+    ExportManifest,
+    Requested,
+    RequestedDataset,
+)
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.sync.formats import format_problems, formats_after, formats_before
+from dr_wandb.core.sync.planned_formats import planned_formats
 
 
 def request(**fields: Any) -> ExportRequest:
@@ -91,3 +98,39 @@ def test_formats_are_sorted_and_checked() -> None:
         "a format is jsonl or parquet, not 'csv'",
         "format jsonl cannot be asked for and dropped at once",
     )
+
+
+FILES = {
+    "history.jsonl": DataFile(lines=7, bytes=100, sha256=""),
+    "parquet/history/2026-01-a.parquet": DataFile(lines=7, bytes=20, sha256=""),
+    "parquet/runs.parquet": DataFile(lines=2, bytes=3, sha256=""),
+    "runs.jsonl": DataFile(lines=2, bytes=50, sha256=""),
+}
+HELD_LINES, HELD_BOTH = (
+    replace(held, files=FILES, history_count=7)
+    for held in (manifest("jsonl"), manifest("jsonl", "parquet"))
+)
+
+
+@pytest.mark.parametrize(
+    ("held", "fields", "planned"),
+    [
+        (None, {}, []),
+        (None, {"formats": ("parquet",)}, [("make", "parquet", 0, 0)]),
+        (manifest(), {"mode": "metadata"}, []),
+        (HELD_LINES, {"formats": ("jsonl",)}, []),
+        (HELD_LINES, {"formats": ("parquet",)}, [("make", "parquet", 7, 0)]),
+        (
+            HELD_LINES,
+            {"mode": "metadata", "formats": ("parquet",), "drop_formats": ("jsonl",)},
+            [("make", "parquet", 7, 0), ("drop", "jsonl", 7, 100)],
+        ),
+        (HELD_BOTH, {"drop_formats": ("parquet",)}, [("drop", "parquet", 7, 23)]),
+        (HELD_BOTH, {}, []),
+    ],
+)
+def test_plan_has_the_formats_that_change(
+    held: ExportManifest | None, fields: dict[str, Any], planned: list[tuple[str, str, int, int]]
+) -> None:
+    found = planned_formats(request(**fields), held)
+    assert [(one.action, one.format, one.rows, one.bytes) for one in found] == planned
