@@ -80,6 +80,16 @@ def integration(session: nox.Session, wandb: str) -> None:
 
 
 @nox.session
+def readers(session: nox.Session) -> None:
+    """Read the Parquet files of exports with the newest DuckDB, Polars, pandas and Dask."""
+    session.install("-e", ".[test]")
+    session.install("--upgrade", "duckdb", "polars", "pandas", "pyarrow", "dask[dataframe]")
+    session.run("python", "-c", "import dask.dataframe")  # without it its tests are skipped
+    documents = "tests/unit/test_documented_commands.py"
+    session.run("pytest", "tests/readers", documents, *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Demand that every branch of the core is run by a test."""
     session.install("-e", ".[test]")

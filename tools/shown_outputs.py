@@ -3,8 +3,8 @@
 Rules
 - A block marked `console` is commands after `$ `, each followed by what it prints to stdout.
 - A Python block that is followed by "It prints" and a block marked `text` prints that.
-- All of them run in a folder with `fixtures` and two exports: `demo`, and `kinds` of two
-  syncs below another data root.
+- All of them run in a folder with `fixtures` and three exports: `demo`, the same as Parquet below
+  `columns`, and `kinds` of two syncs below `examples`.
 
 `python -m tools.shown_outputs --write` writes the outputs of the commands into the documents.
 """
@@ -34,8 +34,10 @@ DEMO = (
 KINDS = (
     "wandb-export golden-lab every-kind --name kinds --mode history --data-root examples --source"
 )
+COLUMNS = f"{DEMO} --format parquet --data-root columns"
 EXPORTS = (
     DEMO,
+    COLUMNS,
     f"{KINDS} replay:fixtures/recorded/every-kind",
     f"{KINDS} replay:fixtures/recorded/every-kind-later",
 )

@@ -6,6 +6,7 @@ import re
 import shlex
 import textwrap
 from functools import cache
+from importlib.util import find_spec
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +136,17 @@ def test_readme_shows_status_log_and_verify() -> None:
     assert {"status", "log", "verify"} <= {*shown}
 
 
+needs_dask = pytest.mark.skipif(find_spec("dask") is None, reason="`nox -s readers` has Dask")
+
+
 def loaders() -> list[Any]:
     return [
-        pytest.param(found["code"], found["printed"], id=f"{name}-{number}")
+        pytest.param(
+            found["code"],
+            found["printed"],
+            id=f"{name}-{number}",
+            marks=[needs_dask] if "import dask" in found["code"] else [],
+        )
         for name, text in TEXTS.items()
         for number, found in enumerate(PRINTS.finditer(text))
     ]
@@ -150,7 +159,7 @@ def test_code_prints_what_a_document_shows(code: str, printed: str, shown_export
 
 def test_documents_show_code_for_each_loader() -> None:
     used = {word for code, *_ in PRINTS.findall("".join(TEXTS.values())) for word in code.split()}
-    assert {"duckdb", "polars", "pandas", "dr_wandb"} <= used
+    assert {"duckdb", "polars", "pandas", "dask.dataframe", "dr_wandb"} <= used
 
 
 # --- what is said

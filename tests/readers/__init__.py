@@ -1,0 +1,1 @@
+"""Exports as Parquet, in the programs that read them."""
