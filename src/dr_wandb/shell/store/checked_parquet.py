@@ -65,10 +65,6 @@ def history_file(folder: Path, name: str, described: DataFile) -> HistoryFile:
 
     Raises DrWandbError if that cannot be the name of one.
     """
-    """Return a Parquet file of the history by its name in a manifest.
-
-    Raises DrWandbError if that cannot be the name of one.
-    """
     if not is_parquet_history(name):
         reason = f"it names {name!r}, which cannot be a file of an export"
         raise damaged(folder / MANIFEST_FILE, reason)

@@ -44,6 +44,7 @@ from dr_wandb.shell.store.decoding import (
 )
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
 from dr_wandb.shell.store.rows_of_runs import (
+    created_at_of,
     require_runs,
     rows_in,
     rows_of_runs,
@@ -231,7 +232,7 @@ class ExportStore(Record, frozen=True, kw_only=True):
             return history.rows()
         state = usable_state(self.state_path)
         require_runs(wanted, state, self.runs_path, lambda _: history.run_ids())
-        return history.rows(sorted(wanted))
+        return history.rows({run_id: created_at_of(run_id, state) for run_id in wanted})
 
 
 def _texts(texts: Iterable[str]) -> tuple[str, ...]:

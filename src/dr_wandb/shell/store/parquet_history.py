@@ -10,7 +10,7 @@ Rules
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from operator import attrgetter
@@ -58,24 +58,21 @@ class ParquetHistory:
             if file.digest:
                 self._own.setdefault(file.digest, []).append(file)
 
-    def rows_of(
-        self, run_id: str, *, from_step: int | None = None, created_at: str | None = None
-    ) -> Iterator[EncodedRows]:
+    def rows_of(self, run_id: str, created_at: str | None = None) -> Iterator[EncodedRows]:
         """Give the rows of one run in order, a part at a time; nothing if it has none.
 
-        from_step: without the rows of earlier steps, and without reading parts that have no others.
         created_at: of the run, if it is known, so that fewer packs are looked at.
         """
         digest = hashlib.sha256(run_id.encode()).hexdigest()
         if parts := self._own.get(digest[:32]):
-            return _from_step(_rows_of_parts(run_id, parts, from_step), from_step)
+            return _rows_of_parts(run_id, parts)
         likely = pack_name(run_id, created_at)
         packs = [pack for pack in self.packs if pack.first_digit == digest[0]]
         for pack in sorted(packs, key=lambda pack: pack.path.name != likely):
             with reading(pack):
                 batch = read_run(pack.path, run_id)
             if batch is not None:
-                return _from_step([_rows_in(pack, batch, run_id)], from_step)
+                return iter([_rows_in(pack, batch, run_id)])
         return iter(())
 
     def runs(self) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -93,12 +90,16 @@ class ParquetHistory:
                 last = run.run_id
                 yield run
 
-    def rows(self, run_ids: Iterable[str] | None = None) -> Iterator[HistoryRow]:
-        """Give the rows of some runs, or of all in the order of `history.jsonl`, as records."""
+    def rows(self, run_ids: Mapping[str, str | None] | None = None) -> Iterator[HistoryRow]:
+        """Give the rows of some runs, or of all in the order of `history.jsonl`, as records.
+
+        run_ids: each with the creation time of the run, if it is known.
+        """
         if run_ids is None:
             chunks = (chunk for _, lines in self.runs() for chunk in lines)
         else:
-            chunks = (rows.lines for run_id in run_ids for rows in self.rows_of(run_id))
+            found = (self.rows_of(run_id, run_ids[run_id]) for run_id in sorted(run_ids))
+            chunks = (rows.lines for run in found for rows in run)
         for chunk in chunks:
             yield from decode_stream(BytesIO(chunk), self._folder / PARQUET_HISTORY, ROWS)
 
@@ -128,55 +129,23 @@ def _run_id_of(path: Path) -> str:
     return str(next(read_cells(path)).column("run_id")[0].as_py())
 
 
-def _rows_of_parts(
-    run_id: str, parts: Sequence[HistoryFile], from_step: int | None = None
-) -> Iterator[EncodedRows]:
-    """Give the rows of a run, a part at a time, without parts that end before a step."""
+def _rows_of_parts(run_id: str, parts: Sequence[HistoryFile]) -> Iterator[EncodedRows]:
+    """Give the rows of a run, a part at a time."""
     months = {part.path.name.partition("-run-")[0] for part in parts}
     if len(months) > 1 or [part.number for part in parts] != [*range(len(parts))]:
         raise damaged(parts[0].path, f"run {run_id!r} does not have each of its parts once")
-    begin = 0
-    if from_step is not None:
-        while begin < len(parts) - 1 and _ends_before(parts[begin], from_step):
-            begin += 1
-    expected = 0 if begin == 0 else None
-    for part in parts[begin:]:
+    expected = 0
+    for part in parts:
         with reading(part):
             runs = list(read_runs(part.path))
             if [found for found, _ in runs] != [run_id]:
                 raise ValueError(f"it does not hold run {run_id!r} alone")
             [(_, batch)] = runs
-            if expected is not None and batch.first != expected:
+            if batch.first != expected:
                 raise ValueError(f"it begins at row {batch.first}, not at {expected}")
             expected = batch.first + batch.row_count
             rows = lines_of(batch, run_id)
         yield rows
-
-
-def _ends_before(part: HistoryFile, step: int) -> bool:
-    """Say whether certainly all rows of a part have a step before this one."""
-    with reading(part):
-        metadata = pq.read_metadata(part.path)
-        found = [
-            metadata.row_group(at).column(2).statistics for at in range(metadata.num_row_groups)
-        ]
-    return all(
-        one is not None and one.has_min_max and one.null_count == 0 and one.max < step
-        for one in found
-    )
-
-
-def _from_step(found: Iterable[EncodedRows], step: int | None) -> Iterator[EncodedRows]:
-    """Give rows without the first ones that have an earlier step."""
-    for rows in found:
-        steps = enumerate(rows.steps)
-        begin = next(
-            (row for row, one in steps if step is None or one is None or one >= step), None
-        )
-        if begin is not None:
-            step = None  # all further ones follow
-            lines = rows.lines.splitlines(keepends=True)[begin:] if begin else [rows.lines]
-            yield EncodedRows(b"".join(lines), rows.steps[begin:], rows.timestamps[begin:])
 
 
 def _runs_of_pack(pack: HistoryFile) -> Iterator[_Run]:

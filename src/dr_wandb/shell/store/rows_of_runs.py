@@ -145,6 +145,15 @@ def runs_in(
     return set() if described else {row.run_id for row in decode_file(path, decoders)}
 
 
+def created_at_of(run_id: str, state: ExportState | None) -> str | None:
+    """Return when a run was created, None if a state does not say it."""
+    try:
+        run = None if state is None else state.runs.get(run_id)
+    except UNUSABLE:
+        return None
+    return None if run is None else run.created_at
+
+
 def _ids_in(state: ExportState | None) -> set[str]:
     try:
         return set() if state is None else {*state.runs}

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dr_wandb.core.columnar import files
-from dr_wandb.core.contract.codec import locate
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import ExportMode
@@ -32,9 +31,9 @@ def history_of(pack: Pack) -> bytes:
     )
 
 
-@given(packs, months, st.integers(3, 40), st.integers(0, 3), st.integers(-2, 7))
+@given(packs, months, st.integers(3, 40), st.integers(0, 3))
 def test_lines_of_a_history_come_back(
-    pack: Pack, created: list[str | None], most_cells: int, most_open: int, step: int
+    pack: Pack, created: list[str | None], most_cells: int, most_open: int
 ) -> None:
     history = history_of(pack)
     times = dict(zip(pack, created, strict=False))
@@ -61,16 +60,6 @@ def test_lines_of_a_history_come_back(
         assert found.run_ids() == {*pack}
         for run_id, lines in lines_by_run(history).items():
             for known in (times.get(run_id), "2020-01-01T00:00:00Z"):
-                rows = found.rows_of(run_id, created_at=known)
+                rows = found.rows_of(run_id, known)
                 assert b"".join(one.lines for one in rows) == lines
-            later = found.rows_of(run_id, from_step=step)
-            assert b"".join(one.lines for one in later) == from_step(lines, step)
-        assert list(found.rows_of("none of them", from_step=step)) == []
-
-
-def from_step(lines: bytes, step: int) -> bytes:
-    """Return the lines from the first one on that does not have an earlier step."""
-    left = lines.splitlines(keepends=True)
-    while left and (at := locate(left[0])[1]) is not None and at < step:
-        del left[0]
-    return b"".join(left)
+        assert list(found.rows_of("none of them")) == []

@@ -95,15 +95,16 @@ def test_rows_of_some_runs_do_not_need_the_files_of_others(alone: Path) -> None:
     assert len(load(alone, run_ids=SHORT)) == 5
 
 
-def test_parts_before_a_step_are_not_read(alone: Path) -> None:
-    history = ParquetHistory(alone, read_manifest(alone))
-    first, second, *_ = parts_of(alone, LONG)
-    [last] = list(history.rows_of(LONG, from_step=99))
-    assert last.steps == [99]
-    second.unlink()
-    with pytest.raises(DrWandbError, match="missing"):
-        list(history.rows_of(LONG, from_step=99))
-    assert first.exists()
+def test_packs_of_other_months_are_not_read_for_a_run(both: Path, alone: Path) -> None:
+    """Each pack of the first digit of its digest was read, up to the one that has the run."""
+    [pack] = parts_of(alone, SHORT)
+    manifest = read_manifest(alone)
+    other = f"{PARQUET_HISTORY}/2001-01-{pack.stem[-1]}.parquet"
+    missing = DataFile(lines=1, bytes=1, sha256="")
+    put_manifest(alone, replace(manifest, files={**manifest.files, other: missing}))
+    assert load(alone, run_ids=[SHORT]) == load(both, run_ids=[SHORT])
+    with pytest.raises(DrWandbError, match="2001-01"):
+        load(alone)
 
 
 @pytest.mark.parametrize("state", ["state.json", "runs.jsonl", "both"])
