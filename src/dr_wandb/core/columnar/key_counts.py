@@ -10,7 +10,7 @@ Rules
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dr_wandb.core.columnar.scalars import Objects, scalars_by_key
+from dr_wandb.core.columnar.scalars import Scalars
 from dr_wandb.core.columnar.values_as_cells import NON_FINITE
 from dr_wandb.core.contract.values import EXACT_INTEGERS
 
@@ -47,11 +47,11 @@ class KeyCounts:
         self._runs = 0
         self.exact = True
 
-    def add(self, objects: Objects) -> None:
-        """Count the keys of some runs, each given by its object."""
-        self._runs += len(objects)
+    def add(self, runs: int, scalars: Mapping[str, Scalars]) -> None:
+        """Count the keys of some runs. scalars: their values by key."""
+        self._runs += runs
         found = self._found
-        for key, (at, values) in scalars_by_key(objects).items():
+        for key, (at, values) in scalars.items():
             before = found.get(key)
             if before is None:
                 if self._only is not None and key not in self._only:
@@ -73,6 +73,10 @@ class KeyCounts:
     def _may_be_frequent(self, key: str) -> bool:
         runs = self._found[key] // ONE_RUN + self._late.get(key, 0)
         return runs * RUNS_PER_KEY >= self._runs
+
+    def kinds_of(self, key: str) -> int:
+        """Return the kinds of the values of a key so far."""
+        return self._found.get(key, 0) % ONE_RUN
 
     def again(self) -> "KeyCounts":
         """Return what counts the keys exactly that may be frequent enough."""

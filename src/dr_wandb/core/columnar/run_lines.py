@@ -6,12 +6,13 @@ Rules
 - The other fields are those of WandbRun, with its types and defaults.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import msgspec
 from msgspec.structs import fields
 
-from dr_wandb.core.columnar.scalars import Objects
+from dr_wandb.core.columnar.scalars import Scalars, scalars_by_key
 from dr_wandb.core.contract.records import WandbRun
 
 _OBJECTS = frozenset(
@@ -29,11 +30,11 @@ _EMPTY = msgspec.Raw(b"{}")
 
 
 class RunLines(NamedTuple):
-    """Some runs, and the two objects of each of them whose members get columns."""
+    """Some runs, and the values in the two objects of them whose members get columns, by key."""
 
     runs: list[Any]
-    configs: Objects
-    summaries: Objects
+    config: Mapping[str, Scalars]
+    summary: Mapping[str, Scalars]
 
 
 class _LastStep(msgspec.Struct):
@@ -52,8 +53,8 @@ def decode_runs(lines: bytes) -> RunLines:
     runs = _LINES.decode_lines(lines)
     return RunLines(
         runs,
-        [_MEMBERS.decode(one.run.config) for one in runs],
-        [_MEMBERS.decode(one.run.summary_metrics) for one in runs],
+        scalars_by_key([_MEMBERS.decode(one.run.config) for one in runs]),
+        scalars_by_key([_MEMBERS.decode(one.run.summary_metrics) for one in runs]),
     )
 
 

@@ -14,8 +14,9 @@ Rules
 """
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ from dr_wandb.core.columnar.key_counts import (
     KeyCounts,
 )
 from dr_wandb.core.columnar.run_lines import RunLines, json_of, last_step_of
-from dr_wandb.core.columnar.scalars import NO_SCALARS, Objects, Scalars, scalars_by_key
+from dr_wandb.core.columnar.scalars import NO_SCALARS, Scalars
 from dr_wandb.core.contract.normalize import instant
 
 MOST_KEYS = 500
@@ -88,8 +89,8 @@ class RunColumns(NamedTuple):
         """Return the values of some runs in each of the columns. Texts of JSON are bytes."""
         return [
             *(_present(list(map(value, runs.runs))) for value in FIXED.values()),
-            *_values(runs.configs, self.config),
-            *_values(runs.summaries, self.summary),
+            *_values(runs.config, self.config),
+            *_values(runs.summary, self.summary),
         ]
 
 
@@ -160,6 +161,10 @@ FIXED: dict[Column, Callable[[Any], Any]] = {
 """The columns that are always there, and how to get their values."""
 
 
+PARTS = ("config.", "summary.")
+"""How the names of the columns of keys begin."""
+
+
 class KeySurvey:
     """Counts the keys of `config` and `summary`."""
 
@@ -171,8 +176,16 @@ class KeySurvey:
 
     def add(self, runs: RunLines) -> None:
         """Count the keys of some runs."""
-        self._config.add(runs.configs)
-        self._summary.add(runs.summaries)
+        self._config.add(len(runs.runs), runs.config)
+        self._summary.add(len(runs.runs), runs.summary)
+
+    def fits(self, columns: RunColumns) -> bool:
+        """Say whether all values so far fit into the columns that have their keys."""
+        return all(
+            not counts.kinds_of(key) & ~_HOLDS[column.type]
+            for counts, part in ((self._config, columns.config), (self._summary, columns.summary))
+            for key, column in part
+        )
 
     def again(self) -> "KeySurvey | None":
         """Return a survey for which all runs are needed again, None if this one is exact."""
@@ -188,17 +201,37 @@ class KeySurvey:
         )
 
 
+_HOLDS = {
+    ColumnType.BOOL: BOOL,
+    ColumnType.INTEGER: INTEGER | LARGE,
+    ColumnType.DOUBLE: INTEGER | DOUBLE | NON_FINITE_WORD,
+    ColumnType.TEXT: WORD | NON_FINITE_WORD,
+    ColumnType.JSON: ~0,
+}
+"""The kinds of values that a column of each type holds as they are; the first type that fits is
+taken."""
+
+
 def _type_of(kinds: int) -> ColumnType:
     """Return the type that holds all values of these kinds as they are."""
-    if kinds == BOOL:
-        return ColumnType.BOOL
-    if not kinds & ~(INTEGER | LARGE):
-        return ColumnType.INTEGER
-    if not kinds & ~(INTEGER | DOUBLE | NON_FINITE_WORD):
-        return ColumnType.DOUBLE
-    if not kinds & ~(WORD | NON_FINITE_WORD):
-        return ColumnType.TEXT
-    return ColumnType.JSON
+    return next(kind for kind, held in _HOLDS.items() if not kinds & ~held)
+
+
+def columns_with(names: Iterable[tuple[str, ColumnType]]) -> RunColumns:
+    """Return the columns of keys that have these names and types.
+
+    The columns of other runs are mostly the same: so they are a guess, which a survey proves.
+    """
+    parts: dict[str, list[KeyColumn]] = {"config": [], "summary": []}
+    for name, kind in names:
+        part, _, key = name.partition(".")
+        if marked := _MARKED.fullmatch(key):
+            key = marked[1] if _digest(marked[1]) == marked[2] else key
+        parts[part].append(KeyColumn(key, Column(name, kind)))
+    return RunColumns(*map(tuple, parts.values()))
+
+
+_MARKED = re.compile(r"(.*) \(([0-9a-f]{8})\)", re.DOTALL)
 
 
 def _columns_of(part: str, found: Mapping[str, int]) -> tuple[KeyColumn, ...]:
@@ -225,8 +258,7 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def _values(objects: Objects, columns: tuple[KeyColumn, ...]) -> Iterator[Scalars]:
-    found = scalars_by_key(objects) if columns else {}
+def _values(found: Mapping[str, Scalars], columns: tuple[KeyColumn, ...]) -> Iterator[Scalars]:
     for key, (_, kind, _) in columns:
         one = found.get(key, NO_SCALARS)
         values = one.values

@@ -2,7 +2,8 @@
 
 Rules
 - `runs.jsonl` is read twice: for the columns, then for their values. With very many different keys
-  it is read once more for the columns.
+  it is read once more for the columns. If the columns of an earlier file turn out to be right, it
+  is read once: the file is the same, whatever was before.
 - The bytes of the file depend on those of `runs.jsonl` and on the version of pyarrow alone. A group
   of rows ends by its contents, and no more than a group is held in memory.
 - Columns of doubles have no statistics: by them DuckDB 2.0 skips groups with NaN.
@@ -21,7 +22,14 @@ import pyarrow.parquet as pq
 from dr_wandb.core.columnar.cells import Integers
 from dr_wandb.core.columnar.files import NOTHING, Size, cuts
 from dr_wandb.core.columnar.run_lines import decode_runs
-from dr_wandb.core.columnar.runs import Column, ColumnType, KeySurvey, RunColumns
+from dr_wandb.core.columnar.runs import (
+    PARTS,
+    Column,
+    ColumnType,
+    KeySurvey,
+    RunColumns,
+    columns_with,
+)
 from dr_wandb.core.columnar.scalars import Scalars
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.shell.store import disk
@@ -78,14 +86,22 @@ class WrittenRuns(NamedTuple):
     contents: str
 
 
-def write_runs(runs_file: Path, path: Path) -> WrittenRuns:
+class _OtherColumnsError(Exception):
+    """The runs do not have the columns that were taken for theirs."""
+
+
+def write_runs(runs_file: Path, path: Path, like: Path | None = None) -> WrittenRuns:
     """Write the runs of a `runs.jsonl` to a Parquet file. Durable when it returns.
 
-    Raises DrWandbError for a line that does not read, and if the disk refuses. An unfinished file
-    is for the caller to remove.
+    like: an earlier file of this kind, which must not be damaged. If the columns are the same,
+    `runs.jsonl` is read once. Raises DrWandbError for a line that does not read, and if the disk
+    refuses. An unfinished file is for the caller to remove.
     """
     with opened(runs_file) as stream:
         contents = disk.sha256_of(runs_file)
+        with suppress(_OtherColumnsError), disk_refusals(path):
+            if like is not None:
+                return _write_as(stream, runs_file, path, columns_in(like), contents)
         survey: KeySurvey | None = KeySurvey()
         while survey is not None:
             for runs in _of_lines(stream, runs_file, decode_runs):
@@ -93,6 +109,41 @@ def write_runs(runs_file: Path, path: Path) -> WrittenRuns:
             columns, survey = survey.columns(), survey.again()
         with disk_refusals(path):
             return _write(path, _batches(stream, runs_file, columns), columns, contents)
+
+
+def _write_as(
+    stream: IO[bytes], runs_file: Path, path: Path, columns: RunColumns, contents: str
+) -> WrittenRuns:
+    """Write the runs with columns that are a guess. Raises _OtherColumnsError if it is wrong."""
+    survey = KeySurvey()
+    batches = _batches(stream, runs_file, columns, survey)
+    written = _write(path, batches, columns, contents)
+    if survey.again() is not None or survey.columns() != columns:
+        raise _OtherColumnsError
+    return written
+
+
+def columns_in(path: Path) -> RunColumns:
+    """Return the columns of keys in a file of runs, from its schema."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        if not file.metadata.num_row_groups:
+            return RunColumns()
+        group, schema = file.metadata.row_group(0), file.schema_arrow
+        found = {
+            group.column(at).path_in_schema: group.column(at) for at in range(group.num_columns)
+        }
+    return columns_with(
+        (field.name, _type_in(field, has_statistics=found[field.name].is_stats_set))
+        for field in schema
+        if field.name.startswith(PARTS)
+    )
+
+
+def _type_in(field: pa.Field, *, has_statistics: bool) -> ColumnType:
+    """Return the type of the column of a key."""
+    if field.type == pa.string():
+        return ColumnType.TEXT if has_statistics else ColumnType.JSON
+    return next((kind for kind, ours in _TYPES.items() if ours == field.type), ColumnType.JSON)
 
 
 def _of_lines(stream: IO[bytes], path: Path, decode: Callable[[bytes], _T]) -> Iterator[_T]:
@@ -107,16 +158,24 @@ def _of_lines(stream: IO[bytes], path: Path, decode: Callable[[bytes], _T]) -> I
         number += len(lines)
 
 
-def _batches(stream: IO[bytes], path: Path, columns: RunColumns) -> Iterator[pa.RecordBatch]:
-    """Give the columns of all runs, some runs at a time."""
+def _batches(
+    stream: IO[bytes], path: Path, columns: RunColumns, survey: KeySurvey | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Give the columns of all runs, some runs at a time.
+
+    survey: gets all runs, if the columns are a guess. Raises _OtherColumnsError for a wrong one.
+    """
     schema = _schema_of(columns.all)
 
     def columns_of(lines: bytes) -> pa.RecordBatch:
-        values = columns.values(decode_runs(lines))
-        runs = lines.count(b"\n")
+        runs = decode_runs(lines)
+        if survey is not None:
+            survey.add(runs)
+            if not survey.fits(columns):
+                raise _OtherColumnsError
         arrays = [
-            _array(column.type, found, runs)
-            for column, found in zip(columns.all, values, strict=True)
+            _array(column.type, found, len(runs.runs))
+            for column, found in zip(columns.all, columns.values(runs), strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

@@ -30,14 +30,14 @@ def bring_runs(
     folder: of the export. known: its files, as the manifest says.
     """
     held = known.get(PARQUET_RUNS)
-    stays = held is not None and held.contents == contents
-    if held is not None and stays and digest_of(folder / PARQUET_RUNS) == held.sha256:
+    is_sound = held is not None and digest_of(folder / PARQUET_RUNS) == held.sha256
+    if held is not None and is_sound and held.contents == contents:
         return RunsAsColumns(held, None)
     from dr_wandb.shell.store.runs_parquet import write_runs  # these need pyarrow
     from dr_wandb.shell.sync.parquet_history import WRITER
 
     path = staging / STAGED
-    written = write_runs(runs_file, path)
+    written = write_runs(runs_file, path, folder / PARQUET_RUNS if is_sound else None)
     file = DataFile(
         lines=written.runs,
         bytes=written.bytes,

@@ -17,6 +17,7 @@ import pytest
 
 from dr_wandb import DrWandbError, RunSnapshot, RunUser
 from dr_wandb.core.columnar import key_counts
+from dr_wandb.core.columnar.run_lines import decode_runs
 from dr_wandb.shell.store import disk, runs_parquet
 from dr_wandb.shell.store.runs_parquet import WrittenRuns, write_runs
 from tests.support.snapshots import lines_of_snapshots, snapshot
@@ -161,6 +162,53 @@ def test_damaged_line_is_named(tmp_path: Path) -> None:
     lines.write_bytes(lines_of_snapshots(RUNS) + b"{\n")
     with pytest.raises(DrWandbError, match=r"runs\.jsonl line 4 cannot be read"):
         write_runs(lines, tmp_path / "runs.parquet")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"lr": 1, "mix": "x"},
+        {"lr": 1.5},
+        {"lr": "high"},
+        {"lr": True},
+        {"lr": 2**60},
+        {"lr": 2**70},
+        {"other": 1},
+        {"LR": 1},
+        {},
+    ],
+)
+def test_columns_of_the_file_before_are_used_only_if_they_are_right(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    path, _ = written(tmp_path, [snapshot("a", config={"lr": 1, "mix": "x"})])
+    before = path.rename(tmp_path / "before")
+    lines = tmp_path / "runs.jsonl"
+    snapshots = [snapshot("a", config=config), snapshot("b", config={"lr": 2})]
+    lines.write_bytes(lines_of_snapshots(snapshots))
+    found = write_runs(lines, path, before)
+    content = path.read_bytes()
+    assert found.sha256 == hashlib.sha256(content).hexdigest()
+    assert written(tmp_path, snapshots) == (path, found)
+    assert path.read_bytes() == content
+
+
+def test_runs_are_read_once_if_the_columns_are_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = written(tmp_path, RUNS)[0].rename(tmp_path / "before")
+    reads = 0
+
+    def count(lines: bytes) -> Any:
+        nonlocal reads
+        reads += 1
+        return decode_runs(lines)
+
+    monkeypatch.setattr(runs_parquet, "decode_runs", count)
+    write_runs(tmp_path / "runs.jsonl", tmp_path / "again", before)
+    assert reads == 1
+    write_runs(tmp_path / "runs.jsonl", tmp_path / "again")
+    assert reads == 3
 
 
 def test_lines_in_another_form_are_read(tmp_path: Path) -> None:
