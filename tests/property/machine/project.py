@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunsById, answers, scope_of
+from dr_wandb.core.contract.scope import RunScope
 from tests.support import syncing
 from tests.support.memory_run import MemoryRun, spell_time
 from tests.support.memory_source import MemorySource
@@ -82,9 +83,14 @@ class BusySource(MemorySource):
             if scope is None or self.admits(scope, self.runs[run_id])
         }
 
-    def queries(self, since: int) -> list[ListingQuery]:
-        """Return the listing queries from call `since` on."""
-        return [call[1] for call in self.asked[since:] if call[0] == "list_runs"]
+    def queries(self, since: int, scope: RunScope | None) -> list[ListingQuery]:
+        """Return the listing queries from call `since` on.
+
+        Within a scope, a question for every run is one for names to suggest: nothing else of its
+        answer is used.
+        """
+        queries = [call[1] for call in self.asked[since:] if call[0] == "list_runs"]
+        return [query for query in queries if scope is None or query != EveryRun()]
 
     def looked_at(self, queries: Iterable[ListingQuery], tracked: Collection[str]) -> set[str]:
         """Return the runs of which these queries say whether they are there, and how they are."""

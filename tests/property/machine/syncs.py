@@ -48,7 +48,9 @@ class SyncRules(RequestRules):
         self.server.intruders.clear()
         self.server.calm_down()
         self.check_intrusions()
-        look = Look(self.server, self.request, before, self.server.queries(asked))
+        look = Look(
+            self.server, self.request, before, self.server.queries(asked, self.request.scope)
+        )
         after = View(self.export_dir)
         if summary is None:
             self.check_refusal(look, after, failure)
