@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from msgspec.structs import replace
 
-from dr_wandb import ExportSummary
+from dr_wandb import ExportRequest, ExportSummary
 from dr_wandb.core.contract.codec import decode_changes
 from dr_wandb.core.contract.failures import DiskRefused, DrWandbError, Unfinished
 from dr_wandb.core.contract.normalize import instant
@@ -21,6 +21,7 @@ from dr_wandb.shell.store.disk import part_of
 from dr_wandb.shell.sync.compaction import compact_changes
 from tests.property.machine.convergence import behind
 from tests.property.machine.files import check_folded
+from tests.property.machine.formats import some_format, some_formats
 from tests.property.machine.project import IDS
 from tests.property.machine.syncs import SyncRules
 from tests.property.machine.view import View, view_at_start
@@ -76,8 +77,10 @@ class CrashRules(SyncRules):
         super().__init__()
         self.elsewhere: Path | None = None
 
-    def export_into(self, data_root: Path, source: MemorySource) -> ExportSummary:
-        request = replace(self.request, data_root=data_root)
+    def export_into(
+        self, data_root: Path, request: ExportRequest, source: MemorySource
+    ) -> ExportSummary:
+        request = replace(request, data_root=data_root)
         return syncing.export(source, request, now=self.server.now, workers=1)
 
     @rule(
@@ -87,6 +90,7 @@ class CrashRules(SyncRules):
     )
     def crash(self, how: Any, where: str, part: float) -> None:
         """Stop a sync at some operation. What is left loads, and the next sync heals it."""
+        request = self.request_now()
         with TemporaryDirectory() as scratch:
             calm = Path(scratch) / "calm"
             shutil.copytree(self.data_root, calm)
@@ -94,7 +98,7 @@ class CrashRules(SyncRules):
             earlier = staged_runs(self.data_root)
             try:
                 with observed(lambda operation: operations.append(str(operation))):
-                    undisturbed = self.export_into(calm, syncing.twin(self.server))
+                    undisturbed = self.export_into(calm, request, syncing.twin(self.server))
             except DrWandbError:
                 return
             expected = syncing.visible(calm / NAME)
@@ -105,14 +109,14 @@ class CrashRules(SyncRules):
                 place -= 1
             moment = Moment(operations, place)
             note(f"{how} at {moment.label}")
-            self.strike(how, moment, Path(scratch) / "image")
+            self.strike(how, moment, request, Path(scratch) / "image")
             if moment.struck:
                 event(f"crash: {how if how == KILL else how.number or 'interrupt'}, {where}")
             if (self.export_dir / RECORD_FILE).exists():
                 event("crash: within a commit")
-            self.check_healing(Path(scratch) / "healed", final, expected, earlier)
+            self.check_healing(Path(scratch) / "healed", request, final, expected, earlier)
 
-    def strike(self, how: Any, moment: Moment, image: Path) -> None:
+    def strike(self, how: Any, moment: Moment, request: ExportRequest, image: Path) -> None:
         """Sync, and fail at this moment."""
         pending = (self.export_dir / RECORD_FILE).exists()
         before = view_at_start(self.export_dir)
@@ -124,7 +128,7 @@ class CrashRules(SyncRules):
         failure: Any = None
         try:
             with observed(moment):
-                self.export_into(self.data_root, syncing.twin(self.server))
+                self.export_into(self.data_root, request, syncing.twin(self.server))
         except Stopped:
             pass
         except DrWandbError as error:
@@ -155,6 +159,7 @@ class CrashRules(SyncRules):
     def check_healing(
         self,
         healed: Path,
+        request: ExportRequest,
         final: bool,
         expected: dict[str, bytes],
         earlier: set[str],
@@ -177,7 +182,7 @@ class CrashRules(SyncRules):
         decided = (self.export_dir / RECORD_FILE).exists()
         shutil.copytree(self.data_root, healed)
         again = syncing.twin(self.server)
-        self.export_into(healed, again)
+        self.export_into(healed, request, again)
         if not final:
             return
         assert syncing.visible(healed / NAME) == expected
@@ -189,6 +194,21 @@ class CrashRules(SyncRules):
         self.crash(how, "commit", part)
         if again:
             self.crash(KILL, "anywhere", part)
+        self.sync()
+
+    @rule(
+        formats=some_formats,
+        dropped=some_format,
+        how=st.sampled_from(FAULTS),
+        part=st.floats(0, 1, exclude_max=True),
+    )
+    def sync_after_a_crash_in_other_formats(
+        self, formats: tuple[str, ...], dropped: str, how: Any, part: float
+    ) -> None:
+        asked_before = self.request
+        self.ask_in_formats(formats, dropped)
+        self.crash(how, "commit", part)
+        self.request = asked_before
         self.sync()
 
     # --- the log

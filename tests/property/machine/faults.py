@@ -9,12 +9,13 @@ from hypothesis.stateful import rule
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import DrWandbError, Locked
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
-from tests.property.machine.project import ProjectRules, runs
+from tests.property.machine.formats import FormatRules
+from tests.property.machine.project import runs
 from tests.property.machine.view import View
 from tests.support import syncing
 
 
-class FaultRules(ProjectRules):
+class FaultRules(FormatRules):
     """Faults of the server, and what others do while a sync is at work."""
 
     def __init__(self) -> None:
@@ -130,7 +131,7 @@ class FaultRules(ProjectRules):
         before = syncing.visible(self.export_dir)
         other = syncing.twin(self.server)
         try:
-            syncing.export(other, self.request, now=self.server.now)
+            syncing.export(other, self.request_now(), now=self.server.now)
             what: Any = "it went on"
         except DrWandbError as error:
             what = error.failure

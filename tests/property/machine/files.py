@@ -17,7 +17,7 @@ from dr_wandb import (
 )
 from dr_wandb.core.contract.changes import Compaction
 from dr_wandb.core.contract.codec import decode_changes, encode_line, row_key
-from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE
+from dr_wandb.core.contract.export_files import CHANGES_OF_STORE_FILE, STORE_FILE, is_parquet
 from dr_wandb.core.contract.known_runs import resting
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.shell.inspect.verify import verify_export
@@ -38,14 +38,15 @@ def check_files(folder: Path, request: ExportRequest, summary: ExportSummary) ->
     assert manifest is not None
     store = ExportStore(name=NAME, data_root=folder.parent)
     state = store.load_state(entity=request.entity, project=request.project)
-    assert ALWAYS_THERE <= files.keys() <= ALWAYS_THERE | SOMETIMES_THERE
+    in_parquet = set(filter(is_parquet, files))
+    assert ALWAYS_THERE <= files.keys() - in_parquet <= ALWAYS_THERE | SOMETIMES_THERE
     assert ("history.jsonl" in files) == (manifest.history_path is not None)
-    assert manifest.history_path or request.mode == ExportMode.METADATA
+    assert manifest.history_path or in_parquet or request.mode == ExportMode.METADATA
     assert syncing.hidden(folder) <= SHOWN_HIDDEN
     snapshots = load_run_snapshots(NAME, folder.parent)
     rows = list(iter_history_rows(NAME, folder.parent))
     assert [encode_line(record) for record in snapshots] == syncing.lines(files, "runs.jsonl")
-    assert [encode_line(row) for row in rows] == syncing.lines(files, "history.jsonl")
+    assert b"".join(map(encode_line, rows)) == View(folder).history
     newest_first = sorted(snapshots, key=lambda one: (instant(one), one.run.run_id), reverse=True)
     assert snapshots == newest_first
     in_order = sorted(
@@ -61,7 +62,7 @@ def check_files(folder: Path, request: ExportRequest, summary: ExportSummary) ->
     assert state.runs.keys() >= {snapshot.run.run_id for snapshot in snapshots}
     assert (manifest.scope, state.scope) == (request.scope, request.scope)
     data = {name: content for name, content in files.items() if name.endswith(".jsonl")}
-    assert manifest.files.keys() == data.keys()
+    assert manifest.files.keys() == data.keys() | in_parquet
     for name, content in data.items():
         described = manifest.files[name]
         assert described.lines == len(syncing.lines(files, name)), name

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from dr_wandb import ExportSummary
 from dr_wandb.core.contract.failures import (
     DrWandbError,
+    InvalidRequest,
     RunsVanished,
     SelectionNarrower,
     Unreachable,
@@ -23,6 +24,12 @@ from tests.property.machine.files import (
     check_files,
     check_summary,
 )
+from tests.property.machine.formats import (
+    check_formats,
+    some_format,
+    some_formats,
+    wanted_formats,
+)
 from tests.property.machine.project import DAY, IDS, MINUTE, runs
 from tests.property.machine.requests import SCOPES, SELECTIONS, RequestRules
 from tests.property.machine.view import View, contents_of, view_at_start
@@ -35,12 +42,13 @@ class SyncRules(RequestRules):
     @rule()
     def sync(self) -> None:
         before = view_at_start(self.export_dir)
+        request = self.request_now()
         asked = len(self.server.asked)
         self.shorten_histories(before)
         self.server.disturbed = False
         failure, summary = None, None
         try:
-            summary = syncing.export(self.server, self.request, now=self.server.now)
+            summary = syncing.export(self.server, request, now=self.server.now)
         except DrWandbError as error:
             failure = error.failure
         disturbed = self.server.disturbed
@@ -48,9 +56,7 @@ class SyncRules(RequestRules):
         self.server.intruders.clear()
         self.server.calm_down()
         self.check_intrusions()
-        look = Look(
-            self.server, self.request, before, self.server.queries(asked, self.request.scope)
-        )
+        look = Look(self.server, request, before, self.server.queries(asked, request.scope))
         after = View(self.export_dir)
         if summary is None:
             self.check_refusal(look, after, failure)
@@ -66,6 +72,9 @@ class SyncRules(RequestRules):
             assert look.vanished
             assert failure.vanished == len(look.gone & look.present)
             assert failure.known == len(look.present)
+        elif isinstance(failure, InvalidRequest):
+            event("sync: the formats do not fit")
+            assert wanted_formats(look.request, look.before.manifest) is None
         elif isinstance(failure, SelectionNarrower):
             event("sync: the selection is narrower")
             assert not look.request.allow_narrower
@@ -75,7 +84,8 @@ class SyncRules(RequestRules):
             assert isinstance(failure, Unreachable), failure
 
     def check_sync(self, look: Look, after: View, summary: ExportSummary, disturbed: bool) -> None:
-        check_files(self.export_dir, self.request, summary)
+        check_files(self.export_dir, look.request, summary)
+        check_formats(self.export_dir, look.before, look.request)
         check_summary(look.before, after, summary)
         check_exported_at(look.before, after)
         told = check_changes(look.before, after, summary.exported_at)
@@ -126,6 +136,21 @@ class SyncRules(RequestRules):
         for _ in range(count):
             self.log(run_id, {"loss": 4.5})
         self.sync()
+
+    @rule(
+        formats=some_formats,
+        dropped=some_format,
+        mode=st.sampled_from(["history", "metadata", "metadata"]),
+    )
+    def sync_in_formats(self, formats: tuple[str, ...], dropped: str, mode: str) -> None:
+        """In metadata mode a format is made of what is held, and no row is asked for."""
+        asked_before, asked = self.request, len(self.server.asked)
+        self.ask_for(mode, self.request.history_selection)
+        self.ask_in_formats(formats, dropped)
+        self.sync()
+        self.request = asked_before
+        calls = {call[0] for call in self.server.asked[asked:]}
+        assert mode == "history" or "read_history" not in calls
 
     @rule(to=st.sampled_from(SELECTIONS))
     def sync_under_a_selection(self, to: Any) -> None:

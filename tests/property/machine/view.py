@@ -13,6 +13,7 @@ from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
 from dr_wandb.shell.store.documents import load_state
 from tests.support import syncing
+from tests.support.parquet_exports import lines_in
 
 _MANIFEST = msgspec.json.Decoder(ExportManifest)
 
@@ -20,8 +21,9 @@ _MANIFEST = msgspec.json.Decoder(ExportManifest)
 class View:
     """What lies in the folder of an export at some moment; there may be none.
 
-    files: the visible files. snapshots, runs: by run id, with `exported_at` and without it.
-    missing, outside: what the manifest says of runs, with the time that was first seen.
+    files: the visible files. history: its lines, whatever format they are in. snapshots, runs: by
+    run id, with `exported_at` and without it. missing, outside: what the manifest says of runs,
+    with the time that was first seen.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +33,9 @@ class View:
             for snapshot in map(json.loads, syncing.lines(self.files, "runs.jsonl"))
         }
         self.runs = {run_id: snapshot["run"] for run_id, snapshot in self.snapshots.items()}
-        self.rows = syncing.rows_of(self.files)
+        in_lines = self.files.get("history.jsonl")
+        self.history = lines_in(folder) if in_lines is None else in_lines
+        self.rows = syncing.rows_of({"history.jsonl": self.history})
         content = self.files.get("manifest.json")
         self.manifest = None if content is None else _MANIFEST.decode(content)
         self.missing = {} if self.manifest is None else self.manifest.missing_runs
