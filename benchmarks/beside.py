@@ -96,6 +96,10 @@ class Bench:
         """Import the SDK of a build, and return the seconds."""
         return self._measure([self._tools[tool].python, "-c", "import wandb"]).seconds
 
+    def python(self, tool: str) -> str:
+        """Return the interpreter that has a build."""
+        return self._tools[tool].python
+
     def command(self, tool: str, *arguments: str) -> list[str]:
         """Return the words of one command."""
         return [*self._tools[tool].command, *arguments]
@@ -287,12 +291,14 @@ def table(figures: list[Figure], tools: dict[str, Tool], rows: int, rounds: int)
     return "\n".join([head, *map(line_of, figures)])
 
 
-Kind = Literal["rows", "tails", "listings", "runs", "folders", "log", "starts", "verify", "screens"]
+Kind = Literal[
+    "rows", "tails", "listings", "runs", "folders", "log", "starts", "verify", "screens", "columns"
+]
 
 
 @app.default
 def main(
-    before: Path,
+    before: Path | None = None,
     *,
     this_tool: Path = Path(sys.executable),
     scale: float = 1.0,
@@ -305,7 +311,7 @@ def main(
     Parameters
     ----------
     before
-        A Python that has the earlier build.
+        A Python that has the earlier build. Not needed for `--only columns`.
     this_tool
         A Python that has this one; by default the one that runs this.
     scale
@@ -316,13 +322,18 @@ def main(
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
         gained, listings of many runs and of large ones, syncs of many runs of which few changed,
         folders of offline runs, the size of the log of live runs, commands that ask no server,
-        checks of an export, or what is shown on a terminal.
+        checks of an export, what is shown on a terminal, or exports to Parquet.
     publish
         Put the table into docs/performance.md.
     """
     if publish and only:
         raise SystemExit("--publish is for all figures")
-    tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool), BEFORE: tool_of(BEFORE, before)}
+    if before is None and only != "columns":
+        raise SystemExit("a Python that has the earlier build is needed")
+    tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool)}
+    if before is not None:
+        tools[BEFORE] = tool_of(BEFORE, before)
+    from benchmarks.columns import measure_columns
     from benchmarks.folders import measure_folders
     from benchmarks.listings import measure_listings
     from benchmarks.log_size import measure_log
@@ -354,6 +365,8 @@ def main(
             figures += measure_verifying(bench, scale, rounds)
         if only in (None, "screens"):
             figures += measure_screens(bench, plain, scale, rounds)
+        if only in (None, "columns"):
+            figures += measure_columns(bench, scale, rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)
