@@ -64,6 +64,28 @@ def test_dry_run_says_which_formats_are_made_and_dropped(
     assert json.loads(command.sync("--dry-run", "--json").stdout)["formats"] == []
 
 
+def test_rows_that_never_were_lines_are_those_of_the_lines(
+    project: Project, command: Command
+) -> None:
+    for number in range(3):
+        run = project.add_run(f"exported-{number}")
+        run.log_all({"loss": 1 / (step + 1), "text": "ü", "n": {"a": step}} for step in range(40))
+        run.finish()
+        run.export_parquet(files=1 + number)
+    lines = (command.history(name="lines").folder / "history.jsonl").read_bytes()
+    alone = command.history("--format", "parquet")
+    assert alone.code == 0
+    assert lines_in(alone.folder) == lines
+    assert command("verify", "n").code == 0
+    out = alone.folder.parent / "lines.jsonl"
+    assert command("convert", "n", "--to", "jsonl", "--out", str(out)).code == 0
+    assert out.read_bytes() == lines
+    back = command.sync("--format", "jsonl")
+    assert not back.asked
+    assert (back.folder / "history.jsonl").read_bytes() == lines
+    assert command("verify", "n").code == 0
+
+
 def test_repeated_sync_brings_parquet_up_to_date(project: Project, command: Command) -> None:
     alive = build(project)
     first = command.history("--format", "parquet")

@@ -19,7 +19,7 @@ from dr_wandb.shell.executor import answer_of
 from dr_wandb.shell.processes import Processes
 from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.store import rows_file
-from dr_wandb.shell.sync import engine, fetch
+from dr_wandb.shell.sync import engine, file_segments
 from dr_wandb.shell.sync.listing import ATTEMPTS
 from tests.support.server.faults import Truncate
 
@@ -62,8 +62,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     Fresh.answers = []
     Fresh.disturb = staticmethod(lambda processes: None)
     monkeypatch.setattr(processes, "Processes", Fresh)
-    monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", 1)
-    monkeypatch.setattr(fetch, "count_cores", lambda: 2)
+    monkeypatch.setattr(file_segments, "ROWS_PER_PROCESS", 1)
+    monkeypatch.setattr(file_segments, "count_cores", lambda: 2)
     return Fresh
 
 
@@ -82,7 +82,7 @@ def add_runs(exports: Exports) -> None:
 def sync_alone(exports: Exports, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     """Sync into `alone`, without another process."""
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "count_cores", lambda: 1)
+        patch.setattr(file_segments, "count_cores", lambda: 1)
         exports.sync("alone", **fields)
 
 
@@ -213,9 +213,9 @@ def refuse(self: Any, lines: bytes, rows: int) -> None:
 
 
 PROCESSES_FOR_ANYTHING = """
-from dr_wandb.shell.sync import fetch
-fetch.ROWS_PER_PROCESS = 1
-fetch.count_cores = lambda: 2
+from dr_wandb.shell.sync import file_segments
+file_segments.ROWS_PER_PROCESS = 1
+file_segments.count_cores = lambda: 2
 from dr_wandb.cli import main
 main()
 """
@@ -283,9 +283,9 @@ def test_few_rows_need_no_process(exports: Exports, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(processes, "Processes", Counted)
     add_runs(exports)
     exports.sync()
-    monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", RUNS * ROWS)
+    monkeypatch.setattr(file_segments, "ROWS_PER_PROCESS", RUNS * ROWS)
     exports.sync("again")
-    monkeypatch.setattr(fetch, "count_cores", lambda: 8)
-    monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", 1)
+    monkeypatch.setattr(file_segments, "count_cores", lambda: 8)
+    monkeypatch.setattr(file_segments, "ROWS_PER_PROCESS", 1)
     exports.sync("once more")
-    assert counts == [fetch.MOST_PROCESSES]
+    assert counts == [file_segments.MOST_PROCESSES]

@@ -79,6 +79,12 @@ class MemorySource:
         self._shown_rows: dict[str, int] = {}
         self.unreadable: set[str] = set()
 
+    def without_runs(self) -> "MemorySource":
+        """Return a source of the same kind, for a project that is empty."""
+        return MemorySource(
+            entity=self.entity, project=self.project, now=self.now, judge=self.judge
+        )
+
     # --- the project
 
     def advance(self, seconds: float) -> None:

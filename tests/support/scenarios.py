@@ -25,6 +25,7 @@ from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.sorting import ExternalSorter
 from tests.support import parquet_exports, syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
+from tests.support.exporting_source import ExportingSource
 from tests.support.memory_source import MemorySource
 from tests.support.operations import Stopped
 from tests.support.syncing import ALWAYS_THERE, NAME, SOMETIMES_THERE, select
@@ -42,6 +43,15 @@ def project() -> MemorySource:
         source.advance(60)
     source.finish("done")
     source.export("parquet", 5, overlap=1)
+    return source
+
+
+def exported_project() -> ExportingSource:
+    """The same, but the rows of most runs come in files."""
+    source = ExportingSource(parts=2)
+    source.runs, source.now = project().runs, project().now
+    for run_id in ("done", "grows"):
+        source.export(run_id)
     return source
 
 
@@ -190,6 +200,12 @@ SCENARIOS = {
     "Parquet dropped": Scenario((BOTH,), log_on, {"drop_formats": ("parquet",)}, most_cells=20),
     "first export to Parquet alone": Scenario((), only_the_clock, ALONE, most_cells=20),
     "growth in Parquet alone": Scenario((ALONE,), log_on, most_cells=20),
+    "first export in columns": Scenario(
+        (), only_the_clock, ALONE, make=exported_project, most_cells=20
+    ),
+    "full reconcile in columns": Scenario(
+        (ALONE,), log_on, {"sync_mode": "full_reconcile"}, make=exported_project, most_cells=20
+    ),
     "lines beside Parquet": Scenario((ALONE,), log_on, BOTH, most_cells=20),
     "Parquet instead of lines": Scenario(
         ({},), log_on, {**ALONE, "drop_formats": ("jsonl",)}, most_cells=20
@@ -239,8 +255,9 @@ def staged_runs(data_root: Path, dataset: str = "history") -> set[str]:
     """Return the runs of which a whole segment of a dataset lies in the staging folder."""
     staged = set()
     for path in (data_root / NAME / STAGING_FOLDER).glob("*.segment"):
-        header = path.read_bytes().split(b"\n")[-3]  # then come what was received, and nothing
-        known = json.loads(header)
+        content = path.read_bytes()
+        rows = json.loads(content.splitlines()[-1])["length"]
+        known = json.loads(content[rows:].splitlines()[0])
         if known["dataset"] == dataset:
             staged.add(known["run"]["run_id"])
     return staged

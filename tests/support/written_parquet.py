@@ -11,10 +11,10 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import replace
 
-from dr_wandb.core.columnar.digest import contents_digest, pack_digest
+from dr_wandb.core.columnar.digest import contents_digest, pack_digest, run_digest
 from dr_wandb.core.columnar.files import files_of_run
 from dr_wandb.core.columnar.from_lines import cells_of_lines
-from dr_wandb.core.contract.codec import digest, encode_document, locate
+from dr_wandb.core.contract.codec import encode_document, locate
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import (
     FORMATS,
@@ -27,7 +27,7 @@ from dr_wandb.core.contract.export_files import (
     RUNS_FILE,
 )
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest, Requested, RequestedDataset
-from dr_wandb.core.contract.records import FIRST_WITH_PARQUET
+from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.parquet_files import WrittenCells, merge_pack, write_part
 from dr_wandb.shell.store.runs_parquet import write_runs
@@ -53,22 +53,22 @@ def write_history(folder: Path, history: bytes, created: Created) -> dict[str, D
     shutil.rmtree(folder / PARQUET_HISTORY, ignore_errors=True)
     (folder / PARQUET_HISTORY).mkdir(parents=True)
     files: dict[str, DataFile] = {}
-    packs: dict[str, list[tuple[str, CellBatch, bytes]]] = {}
+    packs: dict[str, list[tuple[str, CellBatch]]] = {}
     for run_id, lines in sorted(lines_by_run(history).items()):
         held = files_of_run(run_id, created.get(run_id), cells_of_lines([lines]))
         for name, batch in held:
             path = f"{PARQUET_HISTORY}/{name}"
             if "-run-" not in name:
-                packs.setdefault(path, []).append((run_id, batch, lines))
+                packs.setdefault(path, []).append((run_id, batch))
                 continue
             written = write_part(folder / path, run_id, batch)
             files[path] = _described(batch.row_count, written, contents_digest(batch))
     for path, runs in packs.items():
-        changes = ((run_id, [cells_as_arrow(batch, run_id)]) for run_id, batch, _ in runs)
+        changes = ((run_id, [cells_as_arrow(batch, run_id)]) for run_id, batch in runs)
         found = merge_pack(None, folder / path, changes)
         assert found is not None
-        contents = pack_digest((run_id, digest(lines)) for run_id, _, lines in runs)
-        files[path] = _described(sum(batch.row_count for _, batch, _ in runs), found, contents)
+        contents = pack_digest((run_id, run_digest([contents_digest(one)])) for run_id, one in runs)
+        files[path] = _described(sum(batch.row_count for _, batch in runs), found, contents)
     return files
 
 
@@ -101,7 +101,7 @@ def add_parquet(folder: Path, *, alone: bool = False) -> None:
         folder,
         replace(
             before,
-            schema_version=FIRST_WITH_PARQUET,
+            schema_version=SCHEMA_VERSION,
             history_path=None if alone else before.history_path,
             files=dict(sorted({**kept, **files}.items())),
             requested=_in_formats(before, [PARQUET] if alone else [JSONL, PARQUET]),
@@ -109,7 +109,7 @@ def add_parquet(folder: Path, *, alone: bool = False) -> None:
     )
 
     def change(state: dict[str, object]) -> None:
-        state["schema_version"] = FIRST_WITH_PARQUET
+        state["schema_version"] = SCHEMA_VERSION
         if alone:
             assert isinstance(state["files"], dict)
             state["files"].pop(HISTORY_FILE, None)

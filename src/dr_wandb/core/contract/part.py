@@ -22,14 +22,31 @@ from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 
+CELL_DIGEST_LENGTH = 64
+"""The hex digits of a digest of cells; one of lines has 32."""
+
+
+def is_of_cells(digest: str) -> bool:
+    """Say whether a digest of rows is that of their cells: it is longer than one of lines."""
+    return len(digest) == CELL_DIGEST_LENGTH
+
 
 class ByteRange(Record, frozen=True, kw_only=True):
-    """A range of bytes in a file of the export: `rows` lines, and the digest of the bytes."""
+    """A range of bytes in a file of the export: `rows` lines, and the digest of the bytes.
+
+    Rows that are held in Parquet alone may never have been lines. Then `digest` is that of their
+    cells, and `length` is 0.
+    """
 
     offset: int
     length: int
     rows: int
     digest: str
+
+    @property
+    def of_cells(self) -> bool:
+        """Say whether the digest is that of the cells of the rows."""
+        return is_of_cells(self.digest)
 
     @property
     def end(self) -> int:

@@ -18,7 +18,10 @@ FIRST_WITH_DATASETS = 8
 """The version of an export that holds other rows than those of the history."""
 
 FIRST_WITH_PARQUET = 7
-"""The version of an export that has a Parquet form."""
+"""From this version on, an export has a Parquet form."""
+
+FIRST_WITH_CELLS = 8
+"""From this version on, digests of cells describe packs, and runs in Parquet alone."""
 
 WITHOUT_PARQUET = 6
 """The version of an export that has none: builds before this one continue it."""

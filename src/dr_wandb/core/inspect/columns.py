@@ -7,6 +7,8 @@ Rules
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import (
     HISTORY_FILE,
@@ -30,11 +32,12 @@ Seen = Mapping[str, DataFile | None]
 class ColumnsPart(Record, frozen=True, kw_only=True):
     """The rows of one run in Parquet files, the first of which is `file`.
 
-    whole: all of its files could be read.
+    cells: the digest of its cells. whole: all of its files could be read.
     """
 
     file: str
     part: StoredPart
+    cells: str
     whole: bool = True
 
 
@@ -98,18 +101,20 @@ def check_runs_in_columns(
             findings.add(FindingKind.COLUMNS, name, problem)
 
 
-def in_order(held: Mapping[str, ColumnsPart]) -> dict[str, StoredPart]:
-    """Return the rows of runs as if all their lines were in one file."""
+def in_order(
+    held: Mapping[str, ColumnsPart], known: Mapping[str, ByteRange]
+) -> dict[str, StoredPart]:
+    """Return the rows of runs as if all their lines were in one file.
+
+    known: the byte ranges in the state. A run has the digest of its cells if it has that one there.
+    """
     found = {}
     line, offset = 1, 0
     for run_id, one in sorted(held.items()):
         byte_range = one.part.byte_range
-        placed = ByteRange(
-            offset=offset,
-            length=byte_range.length,
-            rows=byte_range.rows,
-            digest=byte_range.digest,
-        )
+        if run_id in known and known[run_id].of_cells:
+            byte_range = replace(byte_range, length=0, digest=one.cells)
+        placed = replace(byte_range, offset=offset)
         found[run_id] = StoredPart(line=line, byte_range=placed, received=one.part.received)
         line, offset = line + byte_range.rows, offset + byte_range.length
     return found

@@ -70,8 +70,8 @@ def check_documents(findings: Findings, manifest: ExportManifest, state: ExportS
 
 def _fits(version: int, manifest: ExportManifest) -> bool:
     """Say whether an export with the files of a manifest may have a version."""
-    if holds_others(manifest.files) or version >= FIRST_WITH_DATASETS:
-        return holds_others(manifest.files) == (version >= FIRST_WITH_DATASETS)
+    if holds_others(manifest.files):
+        return version >= FIRST_WITH_DATASETS
     return (version >= FIRST_WITH_PARQUET) == holds_columns(manifest)
 
 

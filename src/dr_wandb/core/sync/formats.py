@@ -5,12 +5,14 @@ Rules
 - The rows of an export are held in at least one format.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.export_files import JSONL
+from dr_wandb.core.contract.export_files import JSONL, PARQUET
+from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.sync.manifest import requested_before
 
 
@@ -30,6 +32,17 @@ def formats_after(request: ExportRequest, manifest: ExportManifest | None) -> fr
         return before
     after = before | {*request.formats} or {JSONL}
     return frozenset(after) - {*request.drop_formats}
+
+
+def goes_in_columns(
+    formats: Collection[str], dataset: str, window: FetchWindow, selection: HistorySelection
+) -> bool:
+    """Say whether rows of a fetch need not become lines, if they come as columns and rise.
+
+    formats: in which the export holds its rows. Other rows are joined, sorted or selected as lines.
+    """
+    everything = window.whole and selection == EVERYTHING
+    return dataset == HISTORY and everything and {*formats} == {PARQUET}
 
 
 def format_problems(request: ExportRequest, manifest: ExportManifest | None) -> Iterator[str]:

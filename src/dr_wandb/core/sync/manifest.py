@@ -28,11 +28,7 @@ from dr_wandb.core.contract.manifest import (
     RequestedDataset,
 )
 from dr_wandb.core.contract.normalize import normalize_time
-from dr_wandb.core.contract.records import (
-    FIRST_WITH_DATASETS,
-    FIRST_WITH_PARQUET,
-    WITHOUT_PARQUET,
-)
+from dr_wandb.core.contract.records import SCHEMA_VERSION, WITHOUT_PARQUET
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
@@ -106,9 +102,7 @@ def describe_export(
 
 def _version(formats: Collection[str], files: Mapping[str, DataFile]) -> int:
     """Return the version of an export: earlier builds refuse what they would not keep."""
-    if holds_others(files):
-        return FIRST_WITH_DATASETS
-    return FIRST_WITH_PARQUET if PARQUET in formats else WITHOUT_PARQUET
+    return SCHEMA_VERSION if PARQUET in formats or holds_others(files) else WITHOUT_PARQUET
 
 
 def _held(

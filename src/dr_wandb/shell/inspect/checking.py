@@ -190,7 +190,7 @@ class Checking:
         self._seen |= columns.seen
         check_columns(self._findings, manifest, columns.seen, columns.found())
         if alone:
-            return {HISTORY: in_order(columns.parts)}
+            return {HISTORY: in_order(columns.parts, stored_in(state) or {})}
         lines = stored_in(state)
         if self._is_as_stated(manifest, HISTORY_FILE):
             lines = {run_id: part.byte_range for run_id, part in rows[HISTORY].items()}

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from msgspec.structs import replace
 
-from dr_wandb.core.columnar.digest import contents_digest, pack_digest
+from dr_wandb.core.columnar.digest import contents_digest, pack_digest, run_digest
 from dr_wandb.core.contract.export_files import (
     PARQUET_FOLDER,
     PARQUET_HISTORY,
@@ -24,6 +24,7 @@ from dr_wandb.core.contract.export_files import (
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
+from dr_wandb.core.contract.records import FIRST_WITH_CELLS
 from dr_wandb.core.inspect.audit import StoredRun
 from dr_wandb.core.inspect.columns import (
     ColumnsPart,
@@ -53,6 +54,7 @@ class ParquetChecking:
     ) -> None:
         self._folder = folder
         self._files = manifest.files
+        self._in_cells = manifest.schema_version >= FIRST_WITH_CELLS
         self._findings = findings
         self._arrived = arrived
         self.seen: dict[str, DataFile | None] = {}
@@ -159,8 +161,10 @@ class ParquetChecking:
                     if last is not None and run_id <= last:
                         self._say(name, f"has run {run_id!r}, which is not in order")
                     last = run_id
-                    digests.append((run_id, rows.add(name, file, run_id, batch)))
-                    contents = contents_digest(batch) if file.digest else ""
+                    contents = contents_digest(batch)
+                    of_lines = rows.add(name, file, run_id, batch, contents)
+                    of_cells = run_digest([contents])
+                    digests.append((run_id, of_cells if self._in_cells else of_lines))
         except DrWandbError as error:
             self._add_failure(name, error)
             rows.whole = False

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Container, Mapping
 
 from dr_wandb.core.columnar.cells import CellBatch
+from dr_wandb.core.columnar.digest import run_digest
 from dr_wandb.core.columnar.to_lines import lines_of
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import Received
@@ -40,8 +41,13 @@ class RowsInColumns:
         self._next = 0  # the number of the part that follows; later ones follow nothing
         self.lines = 0
 
-    def add(self, name: str, file: HistoryFile, run_id: str, batch: CellBatch) -> str:
-        """Check the rows of a run in a file, and return the digest of its lines so far."""
+    def add(
+        self, name: str, file: HistoryFile, run_id: str, batch: CellBatch, contents: str
+    ) -> str:
+        """Check the rows of a run in a file, and return the digest of its lines so far.
+
+        contents: the digest of these cells.
+        """
         tally = self._tallies.setdefault(run_id, _Tally(name))
         digest = hashlib.sha256(run_id.encode()).hexdigest()
         created_at = self._runs[run_id].created_at if run_id in self._runs else None
@@ -59,7 +65,7 @@ class RowsInColumns:
         for problem in filter(None, problems):
             self._findings.add(FindingKind.COLUMNS, name, str(problem))
         lines = lines_of(batch, run_id).lines
-        tally.add(lines, batch.row_count)
+        tally.add(lines, batch.row_count, contents)
         self.lines += batch.row_count
         if self._rules is not None:
             self._check(name, lines, self._rules)
@@ -85,6 +91,7 @@ class RowsInColumns:
         return {
             run_id: ColumnsPart(
                 file=tally.file,
+                cells=tally.cells,
                 whole=self.whole,
                 part=StoredPart(
                     line=1,
@@ -103,13 +110,20 @@ class _Tally:
         self.file = file
         self.rows = 0
         self._length = 0
+        self._parts: list[str] = []
         self._hashed = hashlib.blake2b(digest_size=16)
 
-    def add(self, lines: bytes, rows: int) -> None:
-        """Add the next lines."""
+    def add(self, lines: bytes, rows: int, contents: str) -> None:
+        """Add the next lines. contents: the digest of their cells."""
         self.rows += rows
+        self._parts.append(contents)
         self._length += len(lines)
         self._hashed.update(lines)
+
+    @property
+    def cells(self) -> str:
+        """Return the digest of the cells so far, as the state may have it."""
+        return run_digest(self._parts)
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, 
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +29,9 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store.rows_file import WrittenRows
+
+if TYPE_CHECKING:
+    from dr_wandb.core.columnar.cells import CellBatch
 
 WORKERS = 16
 """How many runs are fetched at once: eight for each of two sessions. wandb-core takes at most 10
@@ -94,17 +97,43 @@ class FileBatch(HistoryBatch, Protocol):
         ...
 
 
+class CellsBatch(FileBatch, Protocol):
+    """Some rows of an exported file in columns, which can become cells without being lines."""
+
+    def rising_steps(self, after: int | None) -> Sequence[int] | None:
+        """Return the steps, None unless they are sure to rise from row to row, beyond `after`."""
+        ...
+
+    def last_line(self, run_id: str) -> bytes:
+        """Return the last row as a line, which may have no more than its step and its time."""
+        ...
+
+    def cells(self, run_id: str, first: int) -> "CellBatch":
+        """Return the rows as cells. first: the number of the first row in its run."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class HistoryFiles(ABC):
     """All rows of an answer, in files that any process can read. It can be pickled.
 
-    written: all of these rows as lines, unselected and in order, if they were written already. The
-    caller takes the file, if it still exists.
+    in_columns: they are Parquet files, whose batches are CellsBatch. written: all of these rows as
+    lines, unselected and in order, if they were written already. The caller takes the file, if it
+    still exists.
     """
 
     paths: Sequence[Path]
     window: FetchWindow
     written: WrittenRows | None = None
+    in_columns: ClassVar[bool] = False
+
+    def in_order(self) -> Sequence[Path]:
+        """Return the files in the order of their rows."""
+        return self.paths
+
+    def wide_batches(self) -> Generator[FileBatch]:
+        """Read the rows as `batches` does, for one of few threads that only read files."""
+        return self.batches()
 
     @abstractmethod
     def batches(self) -> Generator[FileBatch]:

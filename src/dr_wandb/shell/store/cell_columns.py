@@ -104,8 +104,9 @@ def one_table(batches: Sequence[pa.RecordBatch]) -> pa.Table:
 
 def _in_order(column: pa.DictionaryArray) -> pa.DictionaryArray:
     codes = codes_of(column)
-    changes = np.flatnonzero(np.diff(codes, prepend=-2))
-    used, first = np.unique(codes[changes], return_index=True)
+    changes = np.flatnonzero(codes[1:] != codes[:-1]) + 1
+    found = np.concatenate([codes[:1], codes[changes]])
+    used, first = np.unique(found, return_index=True)
     order = used[np.argsort(first)]
     order = order[order >= 0]
     if np.array_equal(order, np.arange(len(column.dictionary))):

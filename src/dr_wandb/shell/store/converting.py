@@ -24,6 +24,7 @@ from dr_wandb.core.contract.export_files import (
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
 from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.progress import Stage
 from dr_wandb.core.contract.request import ExportMode
@@ -165,31 +166,39 @@ def _chunks_of_file(path: Path, manifest: ExportManifest) -> Generator[bytes, No
 def _chunks_of_parquet(
     store: ExportStore, manifest: ExportManifest
 ) -> Generator[bytes, None, None]:
+    from dr_wandb.core.columnar.digest import run_digest
     from dr_wandb.shell.store.parquet_history import ParquetHistory
 
     folder = store.export_dir / PARQUET_HISTORY
     expected = _expected(store)
-    for run_id, lines in ParquetHistory(store.export_dir, manifest).runs():
+    for run in ParquetHistory(store.export_dir, manifest).runs(digests=True):
+        known = None if expected is None else expected.pop(run.run_id, None)
         rows, hashed = 0, hashlib.blake2b(digest_size=16)
-        for chunk in lines:
+        for chunk in run.lines:
             rows += chunk.count(b"\n")
-            hashed.update(chunk)
+            if known is not None and not known.of_cells:
+                hashed.update(chunk)
             yield chunk
-        if expected is not None and expected.pop(run_id, None) != (rows, hashed.hexdigest()):
-            raise _differs(folder, f"run {run_id!r} does not have the rows that the state records")
+        if expected is None:
+            continue
+        of_cells = known is not None and known.of_cells
+        found = run_digest(run.parts) if of_cells else hashed.hexdigest()
+        if known is None or (known.rows, known.digest) != (rows, found):
+            reason = f"run {run.run_id!r} does not have the rows that the state records"
+            raise _differs(folder, reason)
     if expected:
         reason = f"run {min(expected)!r} has rows, as the state records, but they are not there"
         raise _differs(folder, reason)
 
 
-def _expected(store: ExportStore) -> dict[str, tuple[int, str]] | None:
-    """Return the number of rows of each run and the digest of its lines; None if not known."""
+def _expected(store: ExportStore) -> dict[str, ByteRange] | None:
+    """Return the number of rows of each run and their digest; None if not known."""
     state = usable_state(store.state_path)
     if state is None:
         return None
     try:
         parts = ((run_id, run.part(HISTORY).stored) for run_id, run in state.runs.items())
-        return {run_id: (at.rows, at.digest) for run_id, at in parts if at is not None}
+        return {run_id: at for run_id, at in parts if at is not None}
     except UNUSABLE:
         return None
 

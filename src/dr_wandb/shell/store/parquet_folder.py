@@ -32,11 +32,13 @@ class ParquetFiles(NamedTuple):
     """The Parquet files of an export, each by its path there.
 
     `files` are all of them, `staged` the new ones in the staging folder, `gone` those that go.
+    `digests` are those of the cells of the runs that were looked at.
     """
 
     files: dict[str, DataFile]
     staged: dict[str, Path]
     gone: frozenset[str]
+    digests: Mapping[str, str] = {}
 
 
 def find_parquet(folder: Path) -> frozenset[str]:

@@ -21,6 +21,7 @@ from typing import IO, NamedTuple
 import pyarrow.parquet as pq
 
 from dr_wandb.core.columnar.cells import CellBatch
+from dr_wandb.core.columnar.digest import contents_digest
 from dr_wandb.core.columnar.files import pack_name
 from dr_wandb.core.columnar.to_lines import lines_of
 from dr_wandb.core.contract.encoded_rows import EncodedRows
@@ -37,10 +38,14 @@ MOST_OPEN = 48
 
 
 class _Run(NamedTuple):
-    """A run in the files, and its lines in chunks."""
+    """A run in the files, and its lines in chunks.
+
+    parts: the digests of the cells of its parts, once the lines were read; if they are wanted.
+    """
 
     run_id: str
     lines: Iterator[bytes]
+    parts: list[str]
 
 
 class ParquetHistory:
@@ -75,13 +80,15 @@ class ParquetHistory:
                 return iter([_rows_in(pack, batch, run_id)])
         return iter(())
 
-    def runs(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+    def runs(self, *, digests: bool = False) -> Iterator[_Run]:
         """Give all runs in the order of `history.jsonl`, each with chunks of its lines.
 
-        The lines of a run have to be read before the next run is asked for.
+        The lines of a run have to be read before the next run is asked for. digests: of the cells
+        are wanted too.
         """
-        own = sorted(map(_own_run, self._own.values()), key=attrgetter("run_id"))
-        with _in_order(self.packs) as packed:
+        found = (_own_run(parts, digests=digests) for parts in self._own.values())
+        own = sorted(found, key=attrgetter("run_id"))
+        with _in_order(self.packs, digests=digests) as packed:
             last = None
             for run in heapq.merge(*packed, own, key=attrgetter("run_id")):
                 if last is not None and run.run_id <= last:
@@ -96,7 +103,7 @@ class ParquetHistory:
         run_ids: each with the creation time of the run, if it is known.
         """
         if run_ids is None:
-            chunks = (chunk for _, lines in self.runs() for chunk in lines)
+            chunks = (chunk for run in self.runs() for chunk in run.lines)
         else:
             found = (self.rows_of(run_id, run_ids[run_id]) for run_id in sorted(run_ids))
             chunks = (rows.lines for run in found for rows in run)
@@ -112,14 +119,16 @@ class ParquetHistory:
         return found
 
 
-def _own_run(parts: Sequence[HistoryFile]) -> _Run:
+def _own_run(parts: Sequence[HistoryFile], *, digests: bool = False) -> _Run:
     """Return the run that has these files of its own."""
     first = parts[0]
     with reading(first):
         run_id = _run_id_of(first.path)
         if hashlib.sha256(run_id.encode()).hexdigest()[:32] != first.digest:
             raise ValueError(f"it holds run {run_id!r}, which belongs into another file")
-    return _Run(run_id, (rows.lines for rows in _rows_of_parts(run_id, parts)))
+    found: list[str] = []
+    rows_of_parts = _rows_of_parts(run_id, parts, digests=found if digests else None)
+    return _Run(run_id, (rows.lines for rows in rows_of_parts), found)
 
 
 def _run_id_of(path: Path) -> str:
@@ -129,8 +138,10 @@ def _run_id_of(path: Path) -> str:
     return str(next(read_cells(path)).column("run_id")[0].as_py())
 
 
-def _rows_of_parts(run_id: str, parts: Sequence[HistoryFile]) -> Iterator[EncodedRows]:
-    """Give the rows of a run, a part at a time."""
+def _rows_of_parts(
+    run_id: str, parts: Sequence[HistoryFile], digests: list[str] | None = None
+) -> Iterator[EncodedRows]:
+    """Give the rows of a run, a part at a time. digests: a list for those of the cells."""
     months = {part.path.name.partition("-run-")[0] for part in parts}
     if len(months) > 1 or [part.number for part in parts] != [*range(len(parts))]:
         raise damaged(parts[0].path, f"run {run_id!r} does not have each of its parts once")
@@ -144,15 +155,18 @@ def _rows_of_parts(run_id: str, parts: Sequence[HistoryFile]) -> Iterator[Encode
             if batch.first != expected:
                 raise ValueError(f"it begins at row {batch.first}, not at {expected}")
             expected = batch.first + batch.row_count
+            if digests is not None:
+                digests.append(contents_digest(batch))
             rows = lines_of(batch, run_id)
         yield rows
 
 
-def _runs_of_pack(pack: HistoryFile) -> Iterator[_Run]:
+def _runs_of_pack(pack: HistoryFile, *, digests: bool) -> Iterator[_Run]:
     """Give the runs of a pack in order."""
     with reading(pack):
         for run_id, batch in read_runs(pack.path):
-            yield _Run(run_id, _lines_in(pack, batch, run_id))
+            found = [contents_digest(batch)] if digests else []
+            yield _Run(run_id, _lines_in(pack, batch, run_id), found)
 
 
 def _lines_in(pack: HistoryFile, batch: CellBatch, run_id: str) -> Iterator[bytes]:
@@ -168,25 +182,25 @@ def _rows_in(pack: HistoryFile, batch: CellBatch, run_id: str) -> EncodedRows:
 
 
 @contextmanager
-def _in_order(packs: Sequence[HistoryFile]) -> Iterator[list[Iterator[_Run]]]:
+def _in_order(packs: Sequence[HistoryFile], *, digests: bool) -> Iterator[list[Iterator[_Run]]]:
     """Give sources of the runs in packs; each has its runs in order."""
     if len(packs) <= MOST_OPEN:
-        yield [_runs_of_pack(pack) for pack in packs]
+        yield [_runs_of_pack(pack, digests=digests) for pack in packs]
         return
     with TemporaryFile() as held:
-        yield [_held_runs(packs, held)]
+        yield [_held_runs(packs, held, digests=digests)]
 
 
-def _held_runs(packs: Sequence[HistoryFile], held: IO[bytes]) -> Iterator[_Run]:
+def _held_runs(packs: Sequence[HistoryFile], held: IO[bytes], *, digests: bool) -> Iterator[_Run]:
     """Give the runs of any number of packs in order; their lines are in a file meanwhile."""
     places = []
     for pack in packs:
-        for run_id, lines in _runs_of_pack(pack):
+        for run_id, lines, found in _runs_of_pack(pack, digests=digests):
             begin = held.tell()
             held.writelines(lines)
-            places.append((run_id, begin, held.tell() - begin))
-    for run_id, begin, length in sorted(places):
-        yield _Run(run_id, _read_back(held, begin, length))
+            places.append((run_id, begin, held.tell() - begin, found))
+    for run_id, begin, length, found in sorted(places):
+        yield _Run(run_id, _read_back(held, begin, length), found)
 
 
 def _read_back(held: IO[bytes], begin: int, length: int) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_history
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
@@ -60,35 +61,72 @@ class ParquetLines(NamedTuple):
             if batch is not None:
                 yield from lines_of(batch, run_id).lines.splitlines(keepends=True)
 
-    def write_run(self, run_id: str, stored: ByteRange, target: Path) -> ByteRange:
-        """Write the lines of a run into a file of their own; return their byte range in it.
+    @property
+    def size(self) -> int:
+        """Return the size of the files in bytes."""
+        return sum(file.bytes for file in self.files.values())
 
-        Raises DrWandbError if they are not the stored ones.
+    def checked_lines(self, run_id: str, stored: ByteRange) -> Generator[bytes]:
+        """Give the lines of a run in order.
+
+        Raises DrWandbError at the end if its rows are not the stored ones.
         """
-        own = hashlib.blake2b(digest_size=16)
-        length = 0
-        with target.open("wb") as stream:
-            for line in self.lines_of(run_id):
-                own.update(line)
-                length += stream.write(line)
-        self.require_same(run_id, stored, own.hexdigest())
-        return ByteRange(offset=0, length=length, rows=stored.rows, digest=stored.digest)
-
-    def require_same(self, run_id: str, stored: ByteRange, digest: str) -> None:
-        """Raise DrWandbError if the lines of a run do not have the digest in the state."""
-        if digest != stored.digest:
+        if not (yield from self._lines_that_are(run_id, stored)):
             reason = f"the rows of run {run_id!r} in it are not those that were stored"
             path = str(next(iter(self.paths_of(run_id)), self.folder))
             remedy = "restore it from a copy, or remove the file and sync again"
             raise DrWandbError(DamagedFile(path=path, reason=reason, remedy=remedy))
 
-    def write_all(self, target: Path) -> dict[str, ByteRange]:
-        """Write the lines of all runs whose files are as they were written; return their ranges.
+    def _lines_that_are(
+        self, run_id: str, stored: ByteRange | None
+    ) -> Generator[bytes, None, bool]:
+        """Give the lines of a run in order; return whether its rows are the stored ones."""
+        from dr_wandb.core.columnar.digest import contents_digest, run_digest
+        from dr_wandb.core.columnar.to_lines import lines_of
+        from dr_wandb.shell.store.parquet_files import read_run
 
-        Raises DrWandbError if rows of a run are lost that is gone upstream.
+        of_cells = stored is not None and stored.of_cells
+        own = hashlib.blake2b(digest_size=16)
+        parts: list[str] = []
+        for path in self.paths_of(run_id):
+            batch = read_run(path, run_id)
+            if batch is not None:
+                lines = lines_of(batch, run_id).lines
+                if of_cells:
+                    parts.append(contents_digest(batch))
+                else:
+                    own.update(lines)
+                yield from lines.splitlines(keepends=True)
+        return stored is not None and stored.digest == (
+            run_digest(parts) if of_cells else own.hexdigest()
+        )
+
+    def write_run(self, run_id: str, stored: ByteRange, target: Path) -> ByteRange:
+        """Write the lines of a run into a file of their own; return their byte range in it.
+
+        Raises DrWandbError if they are not the stored ones.
+        """
+        length = 0
+        with target.open("wb") as stream:
+            for line in self.checked_lines(run_id, stored):
+                length += stream.write(line)
+        return ByteRange(offset=0, length=length, rows=stored.rows, digest=stored.digest)
+
+    def write_all(self, target: Path) -> tuple[dict[str, ByteRange], set[str]]:
+        """Write the lines of all runs whose files are as they were written.
+
+        Returns their byte ranges, and the runs that have the stored rows. Raises DrWandbError if
+        rows of a run are lost that is gone upstream.
         """
         lost = {self.folder / name for name in self.find_lost()}
         found = {}
+        same: set[str] = set()
+
+        def lines_of(run_id: str) -> Generator[bytes]:
+            stored = self.runs[run_id].part(HISTORY).stored
+            if (yield from self._lines_that_are(run_id, stored)):
+                same.add(run_id)
+
         with LineWriter(target) as writer:
             for run_id in sorted(self.runs):
                 paths = self.paths_of(run_id)
@@ -98,10 +136,10 @@ class ParquetLines(NamedTuple):
                     remedy = RESTORE.format(run_id)
                     raise DrWandbError(DamagedFile(path=str(hurt[0]), reason=reason, remedy=remedy))
                 if paths and not hurt:
-                    byte_range = writer.write(self.lines_of(run_id))
+                    byte_range = writer.write(lines_of(run_id))
                     if byte_range.rows:
                         found[run_id] = byte_range
-        return found
+        return found, same
 
 
 def _path_of(name: str) -> str:

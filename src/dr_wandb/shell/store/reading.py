@@ -57,6 +57,11 @@ class StoredExport(Record, frozen=True, kw_only=True):
     old_rows: frozenset[str] = frozenset()
     notices: tuple[str, ...] = ()
 
+    @property
+    def has_no_lines(self) -> bool:
+        """Say whether no row of the history is in a file of lines."""
+        return self.in_parquet is not None or not self.row_paths[HISTORY].exists()
+
 
 def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> StoredExport:
     """Read an export, or an empty one if there is none.
@@ -170,7 +175,12 @@ def _rebuild(
         if (in_parquet is None if dataset == HISTORY else _was_held(path, state))
     }
     if in_parquet is not None:
-        rows[HISTORY] = in_parquet.write_all(row_paths[HISTORY])
+        rows[HISTORY], same = in_parquet.write_all(row_paths[HISTORY])
+        runs |= {
+            run_id: with_part(runs[run_id], HISTORY, replace(part, stored=rows[HISTORY][run_id]))
+            for run_id in same & runs.keys() & rows[HISTORY].keys()
+            for part in (runs[run_id].part(HISTORY),)
+        }
     tracked = {
         run_id: _with_rows(
             runs.get(run_id) or RunTracking(run_id=run_id),

@@ -7,7 +7,7 @@ Rules
 - A file that would not change is not written.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -43,6 +43,7 @@ from dr_wandb.shell.store.presence import look_beside
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.staging import unfinished_bytes
 from dr_wandb.shell.store.writing import LineWriter
+from dr_wandb.shell.sync.column_segments import ColumnSegment
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.fetch_job import Fetched
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
@@ -55,8 +56,10 @@ class Assembled(Record, frozen=True, kw_only=True):
 
     `runs` has the byte ranges of each run, `changes` the tracking that differs from before.
     `changed` are the fields in which snapshots differ from the stored ones. `history` are the byte
-    ranges in the staged file of the history, if that has only the runs that changed. `kept` says of
-    how many rows at the beginning of a run it is certain that they stay as they are.
+    ranges in the staged file of the history, if that has only the runs that changed, and `columns`
+    has the rows of runs that are in no such file. `same` are runs whose rows are the stored ones,
+    even if the digest is of another kind. `kept` says of how many rows at the beginning of a run it
+    is certain that they stay as they are.
     """
 
     runs: Mapping[str, RunTracking]
@@ -64,6 +67,8 @@ class Assembled(Record, frozen=True, kw_only=True):
     files: dict[str, DataFile]
     changed: dict[str, ChangedRun]
     history: Mapping[str, ByteRange] = {}
+    columns: Mapping[str, ColumnSegment] = {}
+    same: Collection[str] = ()
     kept: Mapping[str, int] = {}
 
 
@@ -125,11 +130,11 @@ class Assembler:
                 if file in changing:
                     byte_ranges, files[name] = file.write_rest(tracked, fetched[dataset])
                     tracked = {
-                        run_id: _stored_at(_reshaped(tracking, file), dataset, byte_ranges[run_id])
+                        run_id: stored_at(_reshaped(tracking, file), dataset, byte_ranges[run_id])
                         for run_id, tracking in tracked.items()
                     }
                     if file.changes_only:
-                        tracked = _with_offsets(tracked, dataset)
+                        tracked = with_row_offsets(tracked, dataset)
                         del files[name]
                 elif file.old is not None:
                     files[name] = self._unchanged(name, dataset)
@@ -141,6 +146,8 @@ class Assembler:
             files=files,
             changed=self._changed,
             history=rows.written if rows.changes_only else {},
+            columns=rows.columns,
+            same=rows.same,
             kept=rows.kept,
         )
 
@@ -283,17 +290,18 @@ def _reshaped(tracking: RunTracking, file: DatasetFile) -> RunTracking:
     return with_reshaped_rows(tracking, tracking.part(file.dataset).stored, received)
 
 
-def _stored_at(tracking: RunTracking, dataset: str, byte_range: ByteRange | None) -> RunTracking:
+def stored_at(tracking: RunTracking, dataset: str, byte_range: ByteRange | None) -> RunTracking:
+    """Return a run whose rows are at a byte range."""
     return with_part(tracking, dataset, replace(tracking.part(dataset), stored=byte_range))
 
 
-def _with_offsets(runs: Mapping[str, RunTracking], dataset: str) -> dict[str, RunTracking]:
+def with_row_offsets(runs: Mapping[str, RunTracking], dataset: str) -> dict[str, RunTracking]:
     """Return runs with the offsets that their rows would have in one file."""
     held = {run_id: run.part(dataset).stored for run_id, run in runs.items()}
     lengths = [(run_id, None, at.length) for run_id, at in held.items() if at is not None]
     offsets = offsets_in(dataset, lengths)
     return {
-        run_id: run if at is None else _stored_at(run, dataset, replace(at, offset=offsets[run_id]))
+        run_id: run if at is None else stored_at(run, dataset, replace(at, offset=offsets[run_id]))
         for run_id, at in held.items()
         for run in (runs[run_id],)
     }

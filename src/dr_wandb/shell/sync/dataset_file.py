@@ -24,6 +24,7 @@ from dr_wandb.core.sync.verdict import Keep
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.writing import LineWriter
+from dr_wandb.shell.sync.column_segments import ColumnSegment
 from dr_wandb.shell.sync.fetch_job import Fetched
 from dr_wandb.shell.sync.reshape import reshape_rows
 from dr_wandb.shell.sync.segments import Segment
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 AMPLE_BYTES = 1 << 30
 """The space that must be free beyond the known need, to write before all runs are decided."""
 
+MOST_TIMES_LARGER = 8
+"""About how many times more bytes lines take than the Parquet files that they are in."""
 
 HELD_FILE = "held.lines"
 """Stored lines of one run that come from Parquet."""
@@ -76,8 +79,10 @@ class DatasetFile:
 
     `reshaped` describes the rows of runs that were rewritten from an earlier shape, by run id.
     changes_only: runs that did not change are not written, for an export without such a file.
-    `written` are the byte ranges of those that are, by run id. `kept` says of how many rows at the
-    beginning of a run it is certain that they stay as they are.
+    `written` are the byte ranges of those that are, by run id; `columns` has those that are held as
+    they came in columns, and are not written either. `same` are runs whose rows were read from
+    Parquet and are the stored ones. `kept` says of how many rows at the beginning of a run it is
+    certain that they stay as they are.
     """
 
     def __init__(
@@ -86,6 +91,8 @@ class DatasetFile:
         self.dataset = dataset
         self.changes_only = changes_only
         self.written: dict[str, ByteRange] = {}
+        self.columns: dict[str, ColumnSegment] = {}
+        self.same: set[str] = set()
         self.kept: dict[str, int] = {}
         self._in_parquet = stored.in_parquet if dataset == HISTORY else None
         self._path = folder / DATASETS[dataset].file
@@ -165,11 +172,14 @@ class DatasetFile:
         self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
     ) -> int:
         """Return an upper bound of the bytes still to be written."""
-        return sum(
+        known = sum(
             self._length(_Rows(self._stored(tracking), fetched.get(run_id)))
             for run_id, tracking in tracked.items()
             if run_id not in self._byte_ranges
         )
+        if self._in_parquet is None or self.changes_only:
+            return known
+        return max(known, MOST_TIMES_LARGER * self._in_parquet.size)
 
     def write_rest(
         self, tracked: Mapping[str, RunTracking], fetched: Mapping[str, Fetched]
@@ -198,6 +208,10 @@ class DatasetFile:
 
     def _write(self, writer: LineWriter, run_id: str, rows: _Rows) -> ByteRange | None:
         if rows.segment is not None:
+            replaces = rows.stored is None or self.is_new or rows.keep == Keep.RECEIVED
+            if self.changes_only and replaces and isinstance(rows.segment, ColumnSegment):
+                self.columns[run_id] = rows.segment
+                return rows.segment.byte_range
             byte_range = self._write_fetched(writer, run_id, rows, rows.segment)
             self.written[run_id] = byte_range
         elif rows.stored is None or self.is_new:
@@ -205,8 +219,8 @@ class DatasetFile:
         elif self.changes_only:
             return rows.stored
         elif self._in_parquet is not None:
-            byte_range = writer.write(self._in_parquet.lines_of(run_id))
-            self._in_parquet.require_same(run_id, rows.stored, byte_range.digest)
+            byte_range = writer.write(self._in_parquet.checked_lines(run_id, rows.stored))
+            self.same.add(run_id)
         elif self.old is None:
             return None
         elif run_id in self._old_rows:
@@ -236,10 +250,11 @@ class DatasetFile:
         """
         last = rows.most
         if rows.stored is None or self.is_new or rows.keep == Keep.RECEIVED:
-            if last is None or segment.rows <= last:
+            if not segment.in_columns and (last is None or segment.rows <= last):
                 with Path(segment.path).open("rb") as stream:
                     return writer.copy(stream, segment.byte_range)
-            return writer.write(islice(segment.lines(), segment.rows - last, None))
+            skip = 0 if last is None else max(0, segment.rows - last)
+            return writer.write(islice(segment.lines(), skip, None))
         if rows.keep == Keep.BOTH:
             return self._write_both(writer, run_id, rows.stored, segment, last)
         with self._held(run_id, rows.stored) as (old, stored):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
-from dr_wandb.core.contract.export_files import JSONL
+from dr_wandb.core.contract.export_files import PARQUET
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.request import ExportRequest
@@ -52,9 +52,10 @@ from dr_wandb.shell.store.staging import SyncNote, finish_interrupted, staging, 
 from dr_wandb.shell.sync.assemble import Assembled, Assembler
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.dropping import without_datasets
-from dr_wandb.shell.sync.fetch import Fetcher, processes_for
+from dr_wandb.shell.sync.fetch import Fetcher
 from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.fetch_space import FetchSpace
+from dr_wandb.shell.sync.file_segments import FileSegments, processes_for
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, pause
@@ -213,9 +214,8 @@ class ExportEngine:
         write_note(scratch, note)
 
     def _rows_file(self, dataset: str, stored: StoredExport, scratch: Path) -> DatasetFile:
-        lines_stay = JSONL in formats_after(self.request, stored.manifest)
-        changes_only = dataset == HISTORY and stored.in_parquet is not None and not lines_stay
-        return DatasetFile(dataset, stored, scratch, changes_only=changes_only)
+        alone = dataset == HISTORY and formats_after(self.request, stored.manifest) == {PARQUET}
+        return DatasetFile(dataset, stored, scratch, changes_only=alone and stored.has_no_lines)
 
     def _early_rows(self, stored: StoredExport, scratch: Path) -> EarlyRows | None:
         """Return the folder for rows that are written before the sync is planned, None for none.
@@ -260,7 +260,7 @@ class ExportEngine:
             if waiting:
                 file.begin(sync.advance(results), waiting)
         progress = Progress(done=0, total=len(jobs))
-        executor.start(processes_for(source, jobs))
+        executor.start(processes_for(source, jobs, sync.formats))
         with closing(
             Fetcher(
                 source,
@@ -270,7 +270,7 @@ class ExportEngine:
                 now=sync.exported_at,
                 wait=self._wait,
                 use_earlier=self._record is None,
-                executor=executor,
+                files=FileSegments(scratch, sync.formats, executor),
             )
         ) as fetcher:
             lanes = lanes_for(source, jobs, self._workers)

@@ -11,11 +11,10 @@ Rules
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar, cast
 
 from msgspec.structs import replace
@@ -34,7 +33,6 @@ from dr_wandb.core.sync.plan import PartFetch
 from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
-from dr_wandb.shell.executor import SharedExecutor, answer_of, count_cores
 from dr_wandb.shell.progress import DECISION, LOGGER, log_wait
 from dr_wandb.shell.sources import (
     EncodableRows,
@@ -46,7 +44,7 @@ from dr_wandb.shell.sources import (
     find_reader,
 )
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.rows_file import is_there
+from dr_wandb.shell.sync.column_segments import find_column_segment
 from dr_wandb.shell.sync.fetch_job import (
     Fetched,
     FetchFailure,
@@ -55,30 +53,15 @@ from dr_wandb.shell.sync.fetch_job import (
     Metadata,
     PartResult,
 )
+from dr_wandb.shell.sync.file_segments import FileSegments
 from dr_wandb.shell.sync.judging import AnswerJudge
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
-from dr_wandb.shell.sync.segment_writer import (
-    SegmentWriter,
-    write_segment,
-    write_segment_of_files,
-)
-from dr_wandb.shell.sync.segments import (
-    Segment,
-    SegmentHeader,
-    find_segment,
-    make_segment,
-    move_segment,
-)
+from dr_wandb.shell.sync.segment_writer import SegmentWriter
+from dr_wandb.shell.sync.segments import Segment, SegmentHeader, find_segment
 from dr_wandb.shell.sync.stored_parts import StoredParts
 
 SEEN_AGAIN = (FetchKind.AGAIN, FetchKind.LOOK)
 """Kinds of fetches that check whether rows are still as they were some time before."""
-
-ROWS_PER_PROCESS = 100_000
-"""This many rows of eleven columns take a core about as long as starting a process, 0.4 s."""
-
-MOST_PROCESSES = 3
-"""This process can fetch and assemble no more than this number of processes write."""
 
 NEVER_TRIED = RunFailure(kind=RunFailureKind.INTERRUPTED, reason="never tried")
 """The failure of a fetch that starts only after the sync has ended."""
@@ -90,8 +73,8 @@ class Fetcher:
     """Fetches the runs of one sync into a staging folder, until it is closed.
 
     stored: the rows that the export has. now: the time of this sync. use_earlier: whether segments
-    of an interrupted sync may be used; a recording needs every answer of the source. executor:
-    writes the segments of runs whose rows are all in files, while this process fetches others.
+    of an interrupted sync may be used; a recording needs every answer of the source. files: makes
+    the segments of runs whose rows are all in files; by default here, and as lines.
     """
 
     def __init__(
@@ -104,7 +87,7 @@ class Fetcher:
         now: str,
         wait: Pause = pause,
         use_earlier: bool = True,
-        executor: SharedExecutor | None = None,
+        files: FileSegments | None = None,
     ) -> None:
         self._source = source
         self._request = request
@@ -112,7 +95,7 @@ class Fetcher:
         self._wait = wait
         self._judge = AnswerJudge(stored, source.kind, now)
         self._use_earlier = use_earlier
-        self._executor = executor
+        self._files = files or FileSegments(folder, (), None)
         self._file_source = as_file_source(source)
         self._stopped = threading.Event()
 
@@ -122,6 +105,7 @@ class Fetcher:
         Closing the source ends the fetches that wait for their turn.
         """
         self._stopped.set()
+        self._files.close()
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch the parts of one run that its plan names. Never raises for errors of this run."""
@@ -244,20 +228,23 @@ class Fetcher:
             dataset=dataset,
         )
         serves = self._use_earlier and fetch.kind not in SEEN_AGAIN
-        earlier = find_segment(self._folder, header) if serves else None
+        earlier = self._find_earlier(header) if serves else None
         if earlier is not None:
             LOGGER.log(DECISION, "run %r: the rows fetched earlier are used", job.listing.run_id)
             return earlier
         parts = self._batches(dataset, _as_far_as_held(job, dataset), window, attempt)
         first = next(parts, None)
         if isinstance(first, HistoryFiles):  # then it is the only one
-            return self._write_files(header, first)
+            return self._files.write(header, first, self._read)
         with SegmentWriter(self._folder, header) as writer:
             batches = cast("Iterator[EncodableRows]", parts)
             for batch in () if first is None else chain([first], batches):
                 self._require_running()
                 writer.add(batch)
             return writer.finish()
+
+    def _find_earlier(self, header: SegmentHeader) -> Segment | None:
+        return find_column_segment(self._folder, header) or find_segment(self._folder, header)
 
     def _batches(
         self, dataset: str, run: RunListing, window: FetchWindow, attempt: int
@@ -267,25 +254,6 @@ class Fetcher:
         read = find_reader(self._source, dataset)
         assert read is not None, dataset
         return read(run, window, attempt)
-
-    def _write_files(self, header: SegmentHeader, files: HistoryFiles) -> Segment:
-        """Let the executor write a segment, or write it here if it does not.
-
-        Rows that were written already only become a segment, once. The executor gets a folder of
-        its own, so that work which outlives this process leaves nothing that a sync would find.
-        """
-        written = files.written
-        if written is not None and header.is_answered_by(files.window) and is_there(written):
-            return make_segment(written, self._folder, header)
-        if self._executor is not None and self._executor.ready:
-            with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:
-                folder = Path(private)
-                made = answer_of(
-                    self._executor.submit(write_segment_of_files, folder, header, files)
-                )
-                if made is not None:
-                    return move_segment(made, self._folder)
-        return write_segment(self._folder, header, lambda: self._read(files))
 
     def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
         assert self._file_source is not None
@@ -318,16 +286,3 @@ def _mark_of(part: PartTracking) -> int | None:
     """Return the last step of the listing that a run has to reach."""
     evidence = part.evidence
     return evidence.target.last_step if evidence is not None and evidence.target else None
-
-
-def processes_for(source: Source, jobs: Iterable[FetchJob]) -> int:
-    """Return how many processes save time for these jobs, by the row counts of the listing."""
-    cores = count_cores()
-    if cores == 1 or as_file_source(source) is None:
-        return 0
-    counts = [
-        job.listing.history_line_count or 0
-        for job in jobs
-        if HISTORY in job.plan.fetches and job.listing.terminal
-    ]
-    return min(cores, MOST_PROCESSES, len(counts), sum(counts) // ROWS_PER_PROCESS)

@@ -22,7 +22,7 @@ from dr_wandb.core.contract.export_files import (
 )
 from dr_wandb.core.contract.known_runs import ChangedRuns, total
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
-from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.records import FIRST_WITH_CELLS, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import advance_state
@@ -38,6 +38,7 @@ from dr_wandb.shell.store.parquet_lines import ParquetLines
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.store.state_files import stage_state
 from dr_wandb.shell.sync.assemble import Assembled
+from dr_wandb.shell.sync.cell_digests import changes_to_report, with_cell_digests
 from dr_wandb.shell.sync.changelog import append_changes
 from dr_wandb.shell.sync.parquet_runs import bring_runs
 
@@ -65,10 +66,13 @@ def finish(
 
     source, host: what was asked, see `Requested`.
     """
-    changes = changes_between(assembled.changes, assembled.changed, exported_at)
-    log = append_changes(store, stored, changes, scratch)
     formats = formats_after(request, stored.manifest)
     columns = _bring_columns(store, stored, assembled, scratch, formats)
+    if JSONL not in formats:
+        assembled = with_cell_digests(assembled, columns.digests)
+    moved = changes_to_report(assembled, columns.digests)
+    changes = changes_between(moved, assembled.changed, exported_at)
+    log = append_changes(store, stored, changes, scratch)
     data = _files_that_stay(assembled.files, formats)
     files = {**data, **({} if log is None else {CHANGES_FILE: log})}
     state = advance_state(
@@ -149,7 +153,7 @@ def _bring_columns(
         scratch,
         named,
         held=None if JSONL in formats else stored.in_parquet,
-        unknown=PARQUET not in before or stored.copied,
+        unknown=PARQUET not in before or stored.copied or _of_lines(stored.manifest),
     )
     runs_file = scratch / RUNS_FILE if (scratch / RUNS_FILE).exists() else stored.runs_path
     runs = bring_runs(folder, named, runs_file, assembled.files[RUNS_FILE].sha256, scratch)
@@ -157,6 +161,11 @@ def _bring_columns(
     return history._replace(
         files={**history.files, PARQUET_RUNS: runs.file}, staged=history.staged | staged
     )
+
+
+def _of_lines(manifest: ExportManifest | None) -> bool:
+    """Say whether the contents of packs are made of digests of lines, as once they were."""
+    return manifest is not None and manifest.schema_version < FIRST_WITH_CELLS
 
 
 def _bring_history(
@@ -180,20 +189,16 @@ def _bring_history(
         there = frozenset(filter(is_parquet_history, find_parquet(folder)))
         if not find_changed(folder, {name: file.sha256 for name, file in files.items()}):
             return ParquetFiles(files, {}, there - files.keys())
-    from dr_wandb.shell.sync.parquet_history import ParquetHistory  # this needs pyarrow
+    from dr_wandb.shell.sync.parquet_history import ParquetHistory  # these need pyarrow
+    from dr_wandb.shell.sync.parquet_packs import NewRows
 
     lines = scratch / HISTORY_FILE
     if not lines.exists():
         lines = stored.row_paths[HISTORY]
-    columns = ParquetHistory(
-        folder,
-        files,
-        lines,
-        scratch,
-        at=assembled.history,
-        kept=assembled.kept,
-        held=held,
+    rows = NewRows(
+        lines, assembled.history, assembled.columns, held, assembled.kept, assembled.same
     )
+    columns = ParquetHistory(folder, files, rows, scratch)
     return columns.write(assembled.changes, assembled.runs, everything=unknown)
 
 

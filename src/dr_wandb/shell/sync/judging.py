@@ -35,14 +35,18 @@ class AnswerJudge:
     ) -> tuple[Fetched, Verdict]:
         """Judge the rows of a segment; returns them with the verdict."""
         evidence = job.part(dataset).evidence
-        comparison = self._compare(job, dataset, fetch, segment)
+        stored = job.part(dataset).stored
+        digest = segment.digest
+        if stored is not None and segment.holds(stored):
+            digest = stored.digest  # which may be of another kind
+        comparison = self._compare(job, dataset, fetch, segment, digest)
         answer = Answer(
             dataset=dataset,
             window=fetch.window,
             tail=fetch.tail,
             received=segment.received,
             rows=segment.rows,
-            digest=segment.digest,
+            digest=digest,
             begins_as_before=evidence is not None
             and segment.begins_with(evidence.answer_rows, evidence.answer_digest),
             comparison=comparison,
@@ -60,9 +64,12 @@ class AnswerJudge:
         )
 
     def _compare(
-        self, job: FetchJob, dataset: str, fetch: PartFetch, segment: Segment
+        self, job: FetchJob, dataset: str, fetch: PartFetch, segment: Segment, digest: str
     ) -> Comparison | None:
-        """Compare the fetched rows with the stored ones, if these are of the same run."""
+        """Compare the fetched rows with the stored ones, if these are of the same run.
+
+        digest: of the fetched rows, in the kind of the stored ones if they are the same.
+        """
         before, part = job.before, job.part(dataset)
         if before is None or part.stored is None:
             return Comparison(adds=segment.rows) if fetch.tail else None
@@ -73,6 +80,7 @@ class AnswerJudge:
             job.listing.run_id,
             part.stored,
             segment,
+            digest=digest,
             under=part.rows.selection if part.rows is not None else EVERYTHING,
             selection=fetch.selection,
             start=fetch.window.start if fetch.tail else None,

@@ -34,7 +34,7 @@ def bring_runs(
     if held is not None and is_sound and held.contents == contents:
         return RunsAsColumns(held, None)
     from dr_wandb.shell.store.runs_parquet import write_runs  # these need pyarrow
-    from dr_wandb.shell.sync.parquet_history import WRITER
+    from dr_wandb.shell.sync.parquet_packs import WRITER
 
     path = staging / STAGED
     written = write_runs(runs_file, path, folder / PARQUET_RUNS if is_sound else None)

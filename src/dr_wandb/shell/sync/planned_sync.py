@@ -7,6 +7,7 @@ from dr_wandb.core.contract.known_runs import ChangedRuns
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.advance import advance_run, advance_runs
+from dr_wandb.core.sync.formats import formats_after
 from dr_wandb.core.sync.plan import SyncPlan
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.sync.fetch_job import FetchJob
@@ -23,6 +24,11 @@ class PlannedSync(NamedTuple):
     plan: SyncPlan
     source: str
     exported_at: str
+
+    @property
+    def formats(self) -> frozenset[str]:
+        """Return the formats in which the history is held after the sync."""
+        return formats_after(self.request, self.stored.manifest)
 
     def jobs(self, results: Mapping[str, RunResult]) -> list[FetchJob]:
         """Return the fetch jobs, in the order of the plan."""

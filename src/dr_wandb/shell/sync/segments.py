@@ -1,5 +1,7 @@
 """Segments: the rows of one fetch of one run, on disk until they are merged.
 
+The rows are lines or, see column_segments.py, files that hold them in columns.
+
 A segment begins with its rows. Its header comes next: the run's listing, the window, the selection,
 the source and the shape of rows; after a crash it is used only if all of these are the same. It
 ends with the counts of the received rows, and the digest of its rows, which is checked if a later
@@ -8,9 +10,10 @@ sync uses it. It gets its final name only when it is complete.
 
 import hashlib
 from collections.abc import Generator, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -19,7 +22,7 @@ from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.part import ByteRange
+from dr_wandb.core.contract.part import ByteRange, is_of_cells
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.selection import HistorySelection
@@ -50,29 +53,46 @@ class SegmentHeader(Record, frozen=True, kw_only=True):
         return self.window == window and self.selection.admits_whole_rows and self.mark is None
 
 
-class _Trailer(Record, frozen=True, kw_only=True):
+class Trailer(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """The end of a segment: what was received, and the rows that it holds.
+
+    files: the lengths of the files that it begins with, if it has no lines.
+    """
+
     received: Received
     rows: int
     length: int
     digest: str
+    files: tuple[int, ...] = ()
 
 
 class Segment(WrittenRows, frozen=True, kw_only=True):
     """A complete segment, which holds the selected rows."""
 
     @property
+    def in_columns(self) -> bool:
+        """Say whether it has files of columns instead of lines."""
+        return False
+
+    @property
     def byte_range(self) -> ByteRange:
         """Return the byte range of the selected lines in the file."""
         return ByteRange(offset=0, length=self.length, rows=self.rows, digest=self.digest)
+
+    def holds(self, stored: ByteRange) -> bool:
+        """Say whether it has exactly the rows of a byte range."""
+        return self.rows == stored.rows and self.begins_with(stored.rows, stored.digest)
 
     def begins_with(self, rows: int, digest: str) -> bool:
         """Say whether its first `rows` rows have this digest; True for 0 rows."""
         if not rows or rows > self.rows:
             return not rows
-        if rows == self.rows:
+        of_cells = is_of_cells(digest)
+        if rows == self.rows and of_cells == is_of_cells(self.digest):
             return digest == self.digest
         with closing(self.lines()) as lines:
-            return _digest_of(islice(lines, rows)) == digest
+            first = islice(lines, rows)
+            return (_digest_as_cells(first) if of_cells else digest_of(first)) == digest
 
     def lines(self) -> Generator[bytes]:
         """Read the selected lines, in order."""
@@ -88,36 +108,50 @@ def segment_path(folder: Path, header: SegmentHeader) -> Path:
 def find_segment(folder: Path, header: SegmentHeader) -> Segment | None:
     """Return the segment that an earlier sync left, if it answers exactly this question."""
     path = segment_path(folder, header)
+    trailer = find_trailer(path, header)
+    if trailer is None or trailer.files:
+        return None
+    with suppress(OSError), path.open("rb") as stream:
+        if digest_of(disk.read_range(stream, 0, trailer.length)) == trailer.digest:
+            return Segment(path=str(path), **_written(trailer))
+    return None
+
+
+def find_trailer(path: Path, header: SegmentHeader) -> Trailer | None:
+    """Return the end of a segment, None if it is not complete or answers another question."""
     encoded = msgspec.json.encode(header) + b"\n"
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, 2)
             stream.seek(max(0, size - _TRAILER_BYTES))
             last_line = stream.read().rstrip(b"\n").rsplit(b"\n", 1)[-1]
-            trailer = msgspec.json.decode(last_line, type=_Trailer)
+            trailer = msgspec.json.decode(last_line, type=Trailer)
             if trailer.length + len(encoded) + len(last_line) + 1 != size:
                 return None
             stream.seek(trailer.length)
             if stream.read(len(encoded)) != encoded:
                 return None
-            if _digest_of(disk.read_range(stream, 0, trailer.length)) != trailer.digest:
-                return None
     except (OSError, ValueError, RecursionError):
         return None
-    return Segment(path=str(path), **msgspec.structs.asdict(trailer))
+    return trailer
 
 
 def make_segment(written: WrittenRows, folder: Path, header: SegmentHeader) -> Segment:
     """Make a segment of the rows that answer `header`: append header and trailer, and name it."""
     path = segment_path(folder, header)
-    trailer = _Trailer(
+    trailer = Trailer(
         received=written.received, rows=written.rows, length=written.length, digest=written.digest
     )
-    with Path(written.path).open("r+b") as stream:
-        stream.seek(written.length)
+    complete(Path(written.path), path, header, trailer)
+    return Segment(path=str(path), **_written(trailer))
+
+
+def complete(content: Path, path: Path, header: SegmentHeader, trailer: Trailer) -> None:
+    """Append header and trailer to a file of rows, and give it its name as a segment."""
+    with content.open("r+b") as stream:
+        stream.seek(trailer.length)
         stream.write(msgspec.json.encode(header) + b"\n" + msgspec.json.encode(trailer) + b"\n")
-    disk.rename(Path(written.path), path)
-    return Segment(path=str(path), **msgspec.structs.asdict(trailer))
+    disk.rename(content, path)
 
 
 def move_segment(segment: Segment, folder: Path) -> Segment:
@@ -127,7 +161,20 @@ def move_segment(segment: Segment, folder: Path) -> Segment:
     return replace(segment, path=str(path))
 
 
-def _digest_of(chunks: Iterable[bytes]) -> str:
+def _written(trailer: Trailer) -> dict[str, Any]:
+    """Return the end of a segment as the fields of one with lines."""
+    fields = msgspec.structs.asdict(trailer)
+    return {name: fields[name] for name in ("received", "rows", "length", "digest")}
+
+
+def _digest_as_cells(lines: Iterable[bytes]) -> str:
+    from dr_wandb.core.columnar.digest import cells_digest_of_lines  # this needs NumPy
+
+    return cells_digest_of_lines(chunk for chunk, _ in disk.gathered(lines))
+
+
+def digest_of(chunks: Iterable[bytes]) -> str:
+    """Return the digest of lines, as the state has it."""
     own = hashlib.blake2b(digest_size=16)
     for chunk in chunks:
         own.update(chunk)

@@ -36,6 +36,7 @@ class StoredParts:
         byte_range: ByteRange,
         segment: Segment,
         *,
+        digest: str,
         under: HistorySelection,
         selection: HistorySelection,
         start: int | None,
@@ -43,14 +44,15 @@ class StoredParts:
     ) -> Comparison:
         """Compare the rows of one run at `byte_range` with a segment of its rows.
 
-        under: the selection that they were stored under. selection: that of the segment. start: the
-        first step that is compared, None for all rows. last_step: the last listed step.
+        digest: of the segment. under: the selection that they were stored under. selection: that of
+        the segment. start: the first step that is compared, None for all rows. last_step: the last
+        listed step.
         """
         same = under == selection
         if (
             same
             and start is None
-            and (segment.digest, segment.rows) == (byte_range.digest, byte_range.rows)
+            and (digest, segment.rows) == (byte_range.digest, byte_range.rows)
         ):
             return Comparison()
         with (

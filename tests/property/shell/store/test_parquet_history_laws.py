@@ -54,7 +54,7 @@ def test_lines_of_a_history_come_back(
             files=described,
         )
         found = ParquetHistory(Path(name), manifest)
-        assert [(one, b"".join(lines)) for one, lines in found.runs()] == sorted(
+        assert [(run.run_id, b"".join(run.lines)) for run in found.runs()] == sorted(
             lines_by_run(history).items()
         )
         assert found.run_ids() == {*pack}

@@ -3,13 +3,18 @@
 import numpy as np
 
 from dr_wandb.core.columnar.cells import CellBatch, KeyCells
+from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import ExportMode
+from dr_wandb.core.inspect.audit_rows import StoredPart
 from dr_wandb.core.inspect.cells_of_run import problem_of_cells
 from dr_wandb.core.inspect.columns import (
+    ColumnsPart,
     history_is_in_columns,
     holds_columns,
+    in_order,
     problem_of_parts,
 )
 from tests.support.cells import cells_of_rows
@@ -39,6 +44,29 @@ def test_own_files_of_a_run_are_counted_from_0() -> None:
     assert problem_of_parts(names) is None
     missing = "is of a run whose file 0000 is not in manifest.json"
     assert problem_of_parts(names[1:]) == missing
+
+
+def test_run_is_described_by_the_digest_that_the_state_has() -> None:
+    lines, cells = "0" * 32, "1" * 64
+    received = Received(rows=2)
+
+    def found(offset: int, line: int, length: int, digest: str) -> StoredPart:
+        place = ByteRange(offset=offset, length=length, rows=2, digest=digest)
+        return StoredPart(line=line, byte_range=place, received=received)
+
+    held = {
+        run_id: ColumnsPart(file="f", cells=cells, part=found(0, 1, 50, lines))
+        for run_id in ("c", "a", "b")
+    }
+    known = {
+        "a": ByteRange(offset=0, length=50, rows=2, digest=lines),
+        "b": ByteRange(offset=50, length=0, rows=2, digest=cells),
+    }
+    assert in_order(held, known) == {
+        "a": found(0, 1, 50, lines),
+        "b": found(50, 3, 0, cells),
+        "c": found(50, 5, 50, lines),
+    }
 
 
 def test_export_without_a_manifest_has_no_parquet() -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.manifest import (
     DataFile,
     ExportManifest,
@@ -13,8 +15,15 @@ from dr_wandb.core.contract.manifest import (
 )
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
-from dr_wandb.core.sync.formats import format_problems, formats_after, formats_before
+from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
+from dr_wandb.core.sync.formats import (
+    format_problems,
+    formats_after,
+    formats_before,
+    goes_in_columns,
+)
 from dr_wandb.core.sync.planned_formats import planned_formats
+from tests.support.syncing import select
 
 
 def request(**fields: Any) -> ExportRequest:
@@ -67,6 +76,27 @@ def test_format_stays_until_it_is_dropped(
 def test_new_export_has_no_formats_before_its_first_sync() -> None:
     assert formats_before(None) == frozenset()
     assert formats_after(request(), None) == {"jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("formats", "dataset", "window", "selection"),
+    [
+        (("jsonl",), HISTORY, WHOLE_RUN, EVERYTHING),
+        (("jsonl", "parquet"), HISTORY, WHOLE_RUN, EVERYTHING),
+        ((), HISTORY, WHOLE_RUN, EVERYTHING),
+        (("parquet",), "system", WHOLE_RUN, EVERYTHING),
+        (("parquet",), HISTORY, FetchWindow(start=1), EVERYTHING),
+        (("parquet",), HISTORY, FetchWindow(stop=1), EVERYTHING),
+        (("parquet",), HISTORY, WHOLE_RUN, select("loss")),
+        (("parquet",), HISTORY, WHOLE_RUN, select(max_records=1)),
+        (("parquet",), HISTORY, WHOLE_RUN, select(min_step=1)),
+    ],
+)
+def test_rows_that_are_held_or_selected_as_lines_become_lines(
+    formats: tuple[str, ...], dataset: str, window: FetchWindow, selection: HistorySelection
+) -> None:
+    assert not goes_in_columns(formats, dataset, window, selection)
+    assert goes_in_columns(("parquet",), HISTORY, WHOLE_RUN, EVERYTHING)
 
 
 def test_last_format_cannot_be_dropped() -> None:

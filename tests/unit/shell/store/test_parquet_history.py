@@ -86,7 +86,7 @@ def test_snapshots_and_manifest_load_as_ever(both: Path, alone: Path) -> None:
     assert load_run_snapshots(NAME, alone.parent) == load_run_snapshots(NAME, both.parent)
     manifest = load_manifest(NAME, alone.parent)
     assert manifest is not None
-    assert manifest.schema_version == 7
+    assert manifest.schema_version == 8
 
 
 def test_rows_of_some_runs_do_not_need_the_files_of_others(alone: Path) -> None:
@@ -178,8 +178,8 @@ def part(alone: Path, run_id: str, first: int, rows: int = 1) -> Path:
 
 
 def row_lines(alone: Path) -> Iterator[bytes]:
-    for _, lines in ParquetHistory(alone, read_manifest(alone)).runs():
-        yield from lines
+    for run in ParquetHistory(alone, read_manifest(alone)).runs():
+        yield from run.lines
 
 
 @pytest.mark.parametrize(

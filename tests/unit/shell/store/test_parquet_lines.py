@@ -58,8 +58,10 @@ def test_parts_below_a_step_are_not_read(held: ParquetLines) -> None:
 def test_run_is_written_as_it_was_stored(held: ParquetLines, tmp_path: Path) -> None:
     known = stored(held, "long")
     written = held.write_run("long", known, tmp_path / "lines")
-    assert written == replace(known, offset=0)
-    assert (tmp_path / "lines").read_bytes() == b"".join(held.lines_of("long"))
+    lines = b"".join(held.lines_of("long"))
+    assert (tmp_path / "lines").read_bytes() == lines
+    assert known.of_cells
+    assert written == replace(known, offset=0, length=len(lines))
 
 
 def test_rows_that_are_not_those_of_the_state_are_an_error(

@@ -18,11 +18,11 @@ from dr_wandb.core.contract.export_files import (
 )
 from dr_wandb.core.contract.failures import InTheWay
 from dr_wandb.core.contract.problems import InvalidRequestError
-from dr_wandb.core.contract.records import FIRST_WITH_PARQUET, WITHOUT_PARQUET
+from dr_wandb.core.contract.records import SCHEMA_VERSION, WITHOUT_PARQUET
 from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
 from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.sync import parquet_history
-from dr_wandb.shell.sync.parquet_history import WRITER
+from dr_wandb.shell.sync import parquet_packs
+from dr_wandb.shell.sync.parquet_packs import WRITER
 from dr_wandb.shell.sync.repeat import request_again
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
@@ -130,7 +130,7 @@ def test_parts_below_a_tail_are_not_made_again(
         began_at.append(first)
         return cells_of_lines(batches, first)
 
-    monkeypatch.setattr(parquet_history, "cells_of_lines", watched)
+    monkeypatch.setattr(parquet_packs, "cells_of_lines", watched)
     syncing.sync(source, tmp_path)
     assert began_at == [40]
     with syncing.fresh_export(source, formats=formats) as fresh:
@@ -215,7 +215,7 @@ def test_schema_version_says_whether_there_are_parquet_files(
             json.loads((tmp_path / NAME / name).read_bytes())["schema_version"] for name in files
         }
 
-    assert versions() == {FIRST_WITH_PARQUET}
+    assert versions() == {SCHEMA_VERSION}
     syncing.sync(source, tmp_path, drop_formats=("parquet",))
     assert versions() == {WITHOUT_PARQUET}
 
@@ -317,7 +317,7 @@ def test_export_in_parquet_alone_has_no_file_of_lines(alone: MemorySource, tmp_p
     manifest = load_manifest(NAME, tmp_path)
     assert manifest is not None
     assert (manifest.mode, manifest.history_path, manifest.history_count) == ("history", None, 46)
-    assert manifest.schema_version == FIRST_WITH_PARQUET
+    assert manifest.schema_version == SCHEMA_VERSION
     assert manifest.requested is not None
     assert manifest.requested.datasets["history"].formats == ["parquet"]
     assert not (tmp_path / NAME / "history.jsonl").exists()

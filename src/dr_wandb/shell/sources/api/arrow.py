@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from dr_wandb.core.columnar.cells import (
     CellBatch,
     Doubles,
+    Integers,
     KeyCells,
     batch_of,
 )
@@ -44,6 +45,7 @@ from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.row_shape import OWN_METADATA, is_union
 from dr_wandb.core.contract.select import select_names
 from dr_wandb.core.contract.selection import HistorySelection
+from dr_wandb.core.contract.values import EXACT_INTEGERS
 from dr_wandb.shell.sources.api.arrow_values import python_values
 from dr_wandb.shell.store.arrow_memory import numbers_of
 
@@ -89,6 +91,29 @@ def whole_steps(batch: pa.RecordBatch) -> Sequence[int | None] | None:
     if "_step" not in leaves:
         return [None] * batch.num_rows
     return [whole_step(cell) for cell in _cells(leaves["_step"])]
+
+
+def plain_steps(batch: pa.RecordBatch) -> Integers | None:
+    """Return the step of each row; None if one has none, or if they are in no column of integers.
+
+    A double may be an integer.
+    """
+    names = batch.schema.names
+    if names.count("_step") != 1:
+        return None
+    column = batch.column(names.index("_step"))
+    kind = column.type
+    if column.null_count or not (pa.types.is_integer(kind) or pa.types.is_float64(kind)):
+        return None
+    found = numbers_of(column)
+    if found.dtype == np.uint64 and (found >= 1 << 63).any():
+        return None
+    if (
+        found.dtype == np.float64
+        and not ((found == np.trunc(found)) & (np.abs(found) < EXACT_INTEGERS)).all()
+    ):
+        return None
+    return found.astype(np.int64)
 
 
 def _leaf_columns(batch: pa.RecordBatch) -> Columns | None:

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,11 +17,21 @@ from dr_wandb.core.contract.row_shape import free_key
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.shell.sources import HistoryFiles, RawRow, RowBatch, SourceError
-from dr_wandb.shell.sources.api.arrow import cells_of_batch, encode_batch, select_batch, whole_steps
+from dr_wandb.shell.sources.api.arrow import (
+    cells_of_batch,
+    encode_batch,
+    plain_steps,
+    select_batch,
+    whole_steps,
+)
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds, python_values
+from dr_wandb.shell.store.file_slice import FileSlice
 
 CELLS_PER_BATCH = 50_000
 """A few megabytes as Python objects."""
+
+WIDE_BATCH = 200_000
+"""As many cells take less than two megabytes in Arrow's memory, if they are numbers."""
 
 MOST_ROWS = 10_000
 
@@ -31,6 +42,8 @@ With pyarrow's `pre_buffer` the whole file would stay in memory until its end (p
 
 BATCH_BYTES = 4 << 20
 """The size of a batch in Arrow's memory, unless a single row is larger."""
+
+_STEP_AND_TIME = ["_step", "_timestamp"]
 
 _REFUSALS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
@@ -74,6 +87,27 @@ class ColumnBatch:
         except _REFUSALS as error:
             raise _unreadable(error) from error
         return found or next(cells_of_lines([self.encode(run_id).lines], first))
+
+    def rising_steps(self, after: int | None) -> Sequence[int] | None:
+        """Return the steps, None unless they are sure to rise from row to row, beyond `after`."""
+        steps = plain_steps(self._columns)
+        if steps is None or not len(steps):
+            return None if steps is None else ()
+        if (after is not None and steps[0] <= after) or not (np.diff(steps) > 0).all():
+            return None
+        found: list[int] = steps.tolist()
+        return found
+
+    def last_line(self, run_id: str) -> bytes:
+        """Return the step and the time of the last row as a line.
+
+        Raises SourceError if a value does not read.
+        """
+        last = self._columns.slice(self._columns.num_rows - 1)
+        names = last.schema.names
+        if all(names.count(name) == 1 for name in _STEP_AND_TIME):
+            last = last.select(_STEP_AND_TIME)
+        return ColumnBatch(last).encode(run_id).lines
 
     def select(self, run_id: str, selection: HistorySelection) -> SelectedRows:
         """Return the selected rows, as lines. Raises SourceError if a value does not read."""
@@ -124,27 +158,45 @@ def _row_of_twins(names: Sequence[str], cells: Sequence[Any]) -> RawRow:
 class ParquetFiles(HistoryFiles):
     """The Parquet files of one run, and the requested window."""
 
+    in_columns = True
+
+    def in_order(self) -> Sequence[Path]:
+        """Return the files in the order of their first steps."""
+        return in_step_order(self.paths)
+
     def batches(self) -> Generator[ColumnBatch]:
         """Read the rows in the order of the files' first steps."""
-        for number, path in enumerate(in_step_order(self.paths)):
-            yield from read_parquet(path, self.window, number)
+        return self._read(wide=False)
+
+    def wide_batches(self) -> Generator[ColumnBatch]:
+        """Read the rows in large batches, on a thread that keeps its memory."""
+        return self._read(wide=True)
+
+    def _read(self, *, wide: bool) -> Generator[ColumnBatch]:
+        for number, path in enumerate(self.in_order()):
+            yield from read_parquet(path, self.window, number, wide=wide)
 
 
-def read_parquet(path: Path, window: FetchWindow, number: int = 0) -> Iterator[ColumnBatch]:
+def read_parquet(
+    path: Path | FileSlice, window: FetchWindow, number: int = 0, *, wide: bool = False
+) -> Iterator[ColumnBatch]:
     """Read the rows of one file that may be in a window. number: of the file.
 
+    wide: in large batches that will not become Python objects, on a thread that keeps its memory.
     Raises SourceError if the file is incomplete: the SDK stores a part as if it were all of it.
     """
     try:
         with pq.ParquetFile(path, buffer_size=COLUMN_BYTES, pre_buffer=False) as file:
-            rows = max(1, min(MOST_ROWS, CELLS_PER_BATCH // max(1, len(file.schema.names))))
+            cells = WIDE_BATCH if wide else CELLS_PER_BATCH
+            rows = max(1, min(MOST_ROWS, cells // max(1, len(file.schema.names))))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
                 for piece in _pieces(epoch_seconds(batch)):
                     yield ColumnBatch(piece, number).inside(window)
     except _REFUSALS as error:
         raise _unreadable(error) from error
     finally:
-        pa.default_memory_pool().release_unused()  # else each thread would keep its memory
+        if not wide:
+            pa.default_memory_pool().release_unused()  # else each thread would keep its memory
 
 
 def count_rows(path: Path) -> int:

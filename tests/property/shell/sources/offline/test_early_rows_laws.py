@@ -10,7 +10,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from dr_wandb.core.offline import rows as offline_rows
-from dr_wandb.shell.sync import fetch
+from dr_wandb.shell.sync import file_segments
 from dr_wandb.shell.sync.segments import make_segment
 from tests.support import syncing
 from tests.support.inline_executor import InlineExecutor
@@ -89,7 +89,7 @@ def test_export_is_the_same_whether_rows_are_written_early_or_not(
             named.append(1)
             return make_segment(*given)
 
-        patch.setattr(fetch, "make_segment", make)
+        patch.setattr(file_segments, "make_segment", make)
         below = Path(temporary)
         folder = below / "wandb"
         exports: list[dict[str, bytes]] = []

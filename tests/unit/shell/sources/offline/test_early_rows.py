@@ -27,7 +27,7 @@ from dr_wandb.shell.sources.offline.runs import look_into
 from dr_wandb.shell.sources.offline.source import RunFiles
 from dr_wandb.shell.sources.offline.wanted import ANY
 from dr_wandb.shell.store.rows_file import RowsFile, is_there
-from dr_wandb.shell.sync import fetch
+from dr_wandb.shell.sync import file_segments
 from dr_wandb.shell.sync.engine import ExportEngine
 from dr_wandb.shell.sync.segment_writer import write_segment_of_files
 from dr_wandb.shell.sync.segments import Segment, SegmentHeader, make_segment
@@ -284,7 +284,7 @@ def test_source_that_is_used_again_after_an_interrupt_gives_the_rows_again(
         def interrupt(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(fetch, "make_segment", interrupt)
+        patch.setattr(file_segments, "make_segment", interrupt)
         with pytest.raises(KeyboardInterrupt):
             export(source, request, executor=InlineExecutor(), now=NOW)
     export(source, request, executor=InlineExecutor(), now=NOW)

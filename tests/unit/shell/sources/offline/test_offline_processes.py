@@ -14,7 +14,7 @@ from dr_wandb.shell.sources.offline.found import FoundRuns
 from dr_wandb.shell.sources.offline.index import Known
 from dr_wandb.shell.sources.offline.runs import FolderScan
 from dr_wandb.shell.sources.offline.wanted import ANY, Wanted
-from dr_wandb.shell.sync import fetch
+from dr_wandb.shell.sync import file_segments
 from tests.support.offline_folders import NOW_NS, put, sync_folder, whole_run
 from tests.support.old_run import rows_of as old_rows
 from tests.support.old_run import write_old_run
@@ -48,8 +48,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let two processes pay for any file, and note how many were started each time."""
     monkeypatch.setattr(reader, "BYTES_PER_PROCESS", 1)
     monkeypatch.setattr(reader, "count_cores", lambda: 2)
-    monkeypatch.setattr(fetch, "count_cores", lambda: 2)
-    monkeypatch.setattr(fetch, "ROWS_PER_PROCESS", 1)
+    monkeypatch.setattr(file_segments, "count_cores", lambda: 2)
+    monkeypatch.setattr(file_segments, "ROWS_PER_PROCESS", 1)
     counts: list[int] = []
     real = Processes.__init__
 
@@ -108,7 +108,7 @@ def test_processes_that_helped_to_list_write_the_segments(
     assert asked.count("write_segment_of_files") == 2  # of two files, and of an old folder
 
     monkeypatch.setattr(reader, "count_cores", lambda: 1)
-    monkeypatch.setattr(fetch, "count_cores", lambda: 1)
+    monkeypatch.setattr(file_segments, "count_cores", lambda: 1)
     sync_folder(folder, tmp_path / "alone", any_project=True)
     for name in ("runs.jsonl", "history.jsonl", "manifest.json"):
         (one,) = (tmp_path / "helped").rglob(name)
