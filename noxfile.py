@@ -15,6 +15,9 @@ nox.options.default_venv_backend = "venv"
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+EXTRAS = PROJECT["optional-dependencies"]
+READERS = ("polars", "pandas", "duckdb")
+LOWEST_READERS = [one.replace(">=", "==") for name in READERS for one in EXTRAS[name]]
 LOWEST_WANDB = re.findall(r"^wandb>=(.+)$", "\n".join(PROJECT["dependencies"]), re.MULTILINE)[0]
 
 
@@ -77,6 +80,41 @@ def integration(session: nox.Session, wandb: str) -> None:
     else:
         session.install(f"wandb=={wandb}")
     session.run("pytest", "-n", "2", "tests/integration", "tests/contract", *session.posargs)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("readers", ["lowest", "newest"])
+def frames(session: nox.Session, readers: str) -> None:
+    """Run the tests of frames on the lowest and on the newest Polars, pandas, DuckDB and Arrow."""
+    session.install("-e", ".[test]")
+    if readers == "newest":
+        session.install("--upgrade", "polars", "pandas", "duckdb", "pyarrow", "numpy")
+    else:
+        session.install(*LOWEST_READERS, "pyarrow==17.0.0", "numpy==1.26.4")
+    folders = ("tests/unit/shell/frames", "tests/property/shell/frames")
+    session.run("pytest", "-n", "2", *folders, *session.posargs)
+
+
+@nox.session(python="3.12")
+def duckdb_alone(session: nox.Session) -> None:
+    """Read the demo as the README says, with `.[duckdb]` and nothing else."""
+    session.install(".[duckdb]")
+    checkout = Path.cwd()
+    session.chdir(session.create_tmp())
+    recording = f"replay:{checkout / 'fixtures/recorded/tiny-vision'}"
+    arguments = ["demo-lab", "tiny-vision", "--name", "demo", "--mode", "history"]
+    session.run("wandb-export", *arguments, "--source", recording)
+    session.run("python", "-P", f"{checkout}/tests/compatibility/read_with_duckdb.py")
+
+
+@nox.session(python="3.11")
+def scale(session: nox.Session) -> None:
+    """Let DuckDB, Dask and Spark query 20,000,000 rows; Spark needs Java 17."""
+    session.install("-e", ".[test,bench,dask]", "pyspark>=4")
+    folder = session.create_tmp()
+    rows = session.posargs or []
+    session.run("python", "-m", "benchmarks.many_rows", f"{folder}/data/many", *rows)
+    session.run("python", "-m", "benchmarks.at_scale", folder, *rows)
 
 
 @nox.session

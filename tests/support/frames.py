@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import msgspec
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dr_wandb.core.columnar import files
 from dr_wandb.core.columnar.cells import BOOL, KINDS, NUMBER, TEXT
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import ExportMode
+from dr_wandb.core.contract.values import json_safe
+from dr_wandb.shell.frames import cell_files, line_file
 from tests.support.cells import any_rows, cells_of_rows, lines_of_rows
 from tests.support.strategies import clean_texts
 from tests.support.written_parquet import put_manifest, write_history
@@ -144,8 +151,6 @@ def is_odd(value: Any) -> bool:
 
 def in_column(cell: Cell | None, kind: str) -> Any:
     """Return what a column of a type has of a value, as text that tells all values apart."""
-    from dr_wandb.core.contract.values import json_safe
-
     if cell is None:
         return None
     if kind == "double":
@@ -153,9 +158,25 @@ def in_column(cell: Cell | None, kind: str) -> Any:
     if kind == "string":
         return repr(str(json_safe(cell.value)))
     if kind == "json":
-        import msgspec
-
         if KINDS[cell.kind] == "json":
             return repr(cell.value)
         return repr(msgspec.json.encode(json_safe(cell.value), order="sorted").decode())
     return repr(cell.value)
+
+
+limits = st.tuples(st.integers(3, 40), st.integers(1, 60), st.sampled_from([1, 200, 1 << 20]))
+
+
+@contextmanager
+def exports_of(
+    runs: Runs, created: list[str | None], limit: tuple[int, int, int]
+) -> Iterator[tuple[Path, list[str]]]:
+    """Give exports of a history in each form, to be read in small pieces."""
+    most_cells, at_once, most_bytes = limit
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(files, "MOST_CELLS", most_cells),
+        patch.object(cell_files, "MOST_CELLS", at_once),
+        patch.object(line_file, "AT_ONCE_BYTES", most_bytes),
+    ):
+        yield Path(folder), make_exports(Path(folder), runs, created)

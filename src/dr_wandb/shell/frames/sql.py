@@ -58,16 +58,20 @@ def _literal_path(path: Path) -> str:
 def wide_query(
     source: str, types: Mapping[str, ColumnType], names: Mapping[str, str], *, every_row: bool
 ) -> str:
-    """Return a query for wide rows. names: those of the columns of the metrics."""
+    """Return a query for wide rows. names: those of the columns of the metrics.
+
+    All cells of a row have its step and timestamp. They are grouped by, so that DuckDB applies a
+    filter on them before it groups.
+    """
     columns = [
         f"any_value({_VALUES[kind]}) filter (where key = {text(key)}) as {name(names[key])}"
         for key, kind in types.items()
     ]
-    fixed = ["run_id", "any_value(step) as step", 'any_value("timestamp") as "timestamp"']
+    fixed = ["run_id", "step", '"timestamp"']
     wanted = f"where key in ({', '.join(map(text, types))})" if types else "where false"
     return (
         f"select {', '.join([*fixed, *columns])} from {source}"
-        f" {'' if every_row else wanted} group by run_id, row"
+        f' {"" if every_row else wanted} group by run_id, row, step, "timestamp"'
     )
 
 

@@ -16,8 +16,7 @@ from dr_wandb.core.columnar.column_names import folding_names
 from dr_wandb.core.columnar.runs import ColumnType
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.shell.frames import sql
-from tests.property.shell.frames.test_history_laws import exports_of, limits
-from tests.support.frames import Runs, expected_rows, histories, months
+from tests.support.frames import Runs, expected_rows, exports_of, histories, limits, months
 from tests.support.strategies import clean_texts, floats
 
 

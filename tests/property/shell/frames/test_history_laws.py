@@ -1,11 +1,6 @@
 """Laws of frames of the history: the values are the stored ones, whatever form they are held in."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 import polars as pl
 import pyarrow as pa
@@ -13,39 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dr_wandb import load_history_frame, scan_history
-from dr_wandb.core.columnar import files
 from dr_wandb.core.columnar.cells import BOOL, KINDS, NUMBER
 from dr_wandb.core.columnar.column_names import column_name
-from dr_wandb.shell.frames import cell_files, line_file
 from tests.support.frames import (
     ExpectedRow,
     Runs,
     expected_rows,
     expected_type,
+    exports_of,
     histories,
     in_column,
-    make_exports,
+    limits,
     metrics_in,
     months,
 )
 
 ARROW_NAMES = {"int64": "int64", "double": "double", "bool": "bool"}
-limits = st.tuples(st.integers(3, 40), st.integers(1, 60), st.sampled_from([1, 200, 1 << 20]))
-
-
-@contextmanager
-def exports_of(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int]
-) -> Iterator[tuple[Path, list[str]]]:
-    """Give exports of a history in each form, to be read in small pieces."""
-    most_cells, at_once, most_bytes = limit
-    with (
-        TemporaryDirectory() as folder,
-        patch.object(files, "MOST_CELLS", most_cells),
-        patch.object(cell_files, "MOST_CELLS", at_once),
-        patch.object(line_file, "AT_ONCE_BYTES", most_bytes),
-    ):
-        yield Path(folder), make_exports(Path(folder), runs, created)
 
 
 def chosen_of(rows: list[ExpectedRow], data: Any) -> list[str]:
