@@ -67,8 +67,9 @@ def _text(value: Any) -> str | None:
 
 def _time(text: str) -> str | None:
     """Return a time as `normalize_time` does, but fast if many are of the same second."""
-    second, point, fraction = text[:19], text[19:20], text[20:].removesuffix("Z")
-    if point != "." or not (fraction.isascii() and fraction.isdigit()):
+    second, rest = text[:19], text[19:].removesuffix("Z")
+    point, fraction = rest[:1], rest[1:]
+    if rest and (point != "." or not (fraction.isascii() and fraction.isdigit())):
         return normalize_time(text)
     spelled = _second(second)
     if spelled is None:

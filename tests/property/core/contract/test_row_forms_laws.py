@@ -1,13 +1,16 @@
 """Laws of rows in a form of their own: lines of a console."""
 
+from datetime import datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dr_wandb.core.contract.codec import encode_line
+from dr_wandb.core.contract.console import console_line
 from dr_wandb.core.contract.dataset import CONSOLE
 from dr_wandb.core.contract.encoded_rows import received_row
+from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.row_forms import decode_console_lines, form_of, is_canonical
 from dr_wandb.core.sync.copies import arrival_order, last_of_each
 from dr_wandb.core.sync.row_pairs import compare_rows, unite_rows
@@ -36,6 +39,17 @@ def test_encoded_lines_are_canonical_and_read_back(
     assert all(is_canonical(FORM, line) for line in lines)
     assert decode_console_lines(lines) == rows
     assert [FORM.canonical(line, 2).unwrap() for line in lines] == rows
+
+
+@given(
+    st.datetimes(min_value=datetime(1000, 1, 1)) | st.just(datetime(2026, 1, 1)),
+    st.sampled_from(["", ".", ".5", ".500", ".000", ".123456789", ".x", "5"]),
+    st.sampled_from(["", "Z", "ZZ", "+01:00", " "]),
+)
+def test_time_of_a_line_is_spelled_as_any_other(at: datetime, fraction: str, zone: str) -> None:
+    text = at.replace(microsecond=0).isoformat() + fraction + zone
+    line = console_line({"_step": 0, "timestamp": text}, "r")
+    assert line.timestamp == normalize_time(text)
 
 
 def by_number(raw_lines: list[dict[str, Any]]) -> dict[int, str]:
