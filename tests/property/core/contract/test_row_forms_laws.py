@@ -1,4 +1,4 @@
-"""Laws of rows in a form of their own: lines of a console."""
+"""Laws of rows in a form of their own: lines of a console, samples."""
 
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from dr_wandb.core.contract.dataset import CONSOLE
 from dr_wandb.core.contract.encoded_rows import received_row
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.row_forms import decode_console_lines, form_of, is_canonical
+from dr_wandb.core.contract.system import system_sample
 from dr_wandb.core.sync.copies import arrival_order, last_of_each
 from dr_wandb.core.sync.row_pairs import compare_rows, unite_rows
 
@@ -50,6 +51,19 @@ def test_time_of_a_line_is_spelled_as_any_other(at: datetime, fraction: str, zon
     text = at.replace(microsecond=0).isoformat() + fraction + zone
     line = console_line({"_step": 0, "timestamp": text}, "r")
     assert line.timestamp == normalize_time(text)
+
+
+NAMES = st.sampled_from(["_timestamp", "_runtime", "_wandb", "_wandb.x", "system.cpu"]) | st.text()
+NUMBERS = st.floats() | st.integers() | st.booleans()
+
+
+@given(st.dictionaries(NAMES, NUMBERS, max_size=6))
+def test_sample_of_numbers_has_the_shape_of_any_row(raw_row: dict[str, Any]) -> None:
+    sample, other = system_sample(raw_row, "r"), system_sample({**raw_row, "other": "text"}, "r")
+    expected = {name: value for name, value in other.metrics.items() if name != "other"}
+    if "other" not in raw_row:
+        assert list(sample.metrics.items()) == list(expected.items())
+        assert (sample.timestamp, sample.runtime) == (other.timestamp, other.runtime)
 
 
 def by_number(raw_lines: list[dict[str, Any]]) -> dict[int, str]:
