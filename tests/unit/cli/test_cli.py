@@ -352,6 +352,30 @@ def test_command_starts_no_threads_of_numpy_unless_they_are_chosen(
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{used}\n", "")
 
 
+POOL = """
+from dr_wandb.cli import command
+def run():
+    import pyarrow
+    print(pyarrow.default_memory_pool().backend_name)
+    return 0
+command.run = run
+command.main()
+"""
+
+
+@pytest.mark.parametrize("chosen", ["", "mimalloc"])
+def test_arrow_has_its_memory_from_the_system_unless_it_is_chosen(chosen: str) -> None:
+    """Its own allocator kept memory for each thread that had used some."""
+    name = "ARROW_DEFAULT_MEMORY_POOL"
+    rest = {one: value for one, value in os.environ.items() if one != name}
+    environment = rest | ({name: chosen} if chosen else {})
+    done = subprocess.run(
+        [sys.executable, "-c", POOL], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{chosen or 'system'}\n"
+
+
 def test_help_has_every_flag_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out

@@ -69,6 +69,14 @@ def text_lengths(texts: pa.Array) -> Integers:
     return np.diff(np.frombuffer(texts.buffers()[1], np.int32)[: len(texts) + 1]).astype(np.int64)
 
 
+def trim_memory() -> None:
+    """Give memory back to the system that is kept for threads which used it before.
+
+    If Arrow has its memory from the system, as in the command, that of NumPy is among it.
+    """
+    pa.default_memory_pool().release_unused()
+
+
 def bits(valid: Valid | None) -> pa.Buffer | None:
     """Return which values are there as Arrow's bits, None if all are."""
     if valid is None or valid.all():

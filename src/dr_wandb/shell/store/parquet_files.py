@@ -127,11 +127,13 @@ class CellWriter:
         return WrittenCells(self._cells, self._stream.length, self._stream.sha256)
 
     def _end_group(self) -> None:
-        group = one_table([*self._joined, *self._held])
+        pieces = [*self._joined, *self._held]
+        self._joined, self._held = [], []
+        group = one_table(pieces)
+        del pieces  # the group is a copy
         if group.num_rows:
             self._writer.write_table(group, row_group_size=group.num_rows)
             self._cells += group.num_rows
-        self._joined, self._held = [], []
 
 
 def read_cells(path: Path) -> Iterator[pa.RecordBatch]:

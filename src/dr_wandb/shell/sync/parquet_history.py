@@ -18,6 +18,7 @@ from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import count_cores
+from dr_wandb.shell.store.arrow_memory import trim_memory
 from dr_wandb.shell.store.checked_files import find_changed
 from dr_wandb.shell.store.parquet_folder import ParquetFiles, find_parquet
 from dr_wandb.shell.sync.parquet_packs import NewRows, Pack, PackWriter, RunRows
@@ -109,8 +110,11 @@ class ParquetHistory:
 
     def _write_packs(self, packs: Iterable[Pack]) -> Iterable[PackWriter]:
         """Write packs, each with a writer of its own; return the writers."""
-        found = [*packs]
-        threads = min(count_cores(), len(found), sum(p.rows for p in found) // ROWS_PER_THREAD)
+        trim_memory()  # of the threads that fetched
+        found = sorted(packs, key=lambda pack: pack.rows, reverse=True)  # the last ones are short
+        threads = min(
+            count_cores(), len(found), sum(pack.rows for pack in found) // ROWS_PER_THREAD
+        )
         if threads < 2:
             return map(self._write_pack, found)
         return [writer for _, writer in in_lanes([(found, threads)], self._write_pack)]
@@ -118,6 +122,7 @@ class ParquetHistory:
     def _write_pack(self, pack: Pack) -> PackWriter:
         writer = PackWriter(self._folder, self._before, self._lost, self._rows, self._staging)
         writer.write(pack)
+        trim_memory()
         return writer
 
     def _of_lost_files(self, runs: Mapping[str, RunTracking]) -> dict[str, RunRows | None]:

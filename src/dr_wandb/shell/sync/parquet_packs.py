@@ -23,6 +23,7 @@ from dr_wandb.core.contract.export_files import PARQUET_HISTORY
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.arrow_memory import trim_memory
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.parquet_files import WrittenCells, merge_pack, read_runs, write_part
 from dr_wandb.shell.store.parquet_lines import ParquetLines
@@ -224,6 +225,7 @@ class PackWriter:
                 self.files[path] = known
             else:
                 written = write_part(self._staged_path(path), rows.run_id, part)
+                trim_memory()
                 self._take(path, part.row_count, contents, written)
         self.digests[rows.run_id] = run_digest(parts) if segment is None else segment.digest
         return small

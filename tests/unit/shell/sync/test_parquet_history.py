@@ -19,9 +19,10 @@ from dr_wandb.core.contract.export_files import (
 from dr_wandb.core.contract.failures import InTheWay
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import SCHEMA_VERSION, WITHOUT_PARQUET
+from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
 from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.sync import parquet_packs
+from dr_wandb.shell.sync import parquet_history, parquet_packs
 from dr_wandb.shell.sync.parquet_packs import WRITER
 from dr_wandb.shell.sync.repeat import request_again
 from tests.support import syncing
@@ -136,6 +137,27 @@ def test_parts_below_a_tail_are_not_made_again(
     with syncing.fresh_export(source, formats=formats) as fresh:
         files = {name: one for name, one in data_in(tmp_path).items() if is_parquet_history(name)}
         assert files.items() <= syncing.visible(fresh).items()
+
+
+@pytest.mark.parametrize("formats", [("jsonl", "parquet"), ("parquet",)])
+def test_files_do_not_depend_on_the_number_of_threads(
+    formats: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project()
+    syncing.sync(syncing.twin(source), tmp_path / "one", formats=formats)
+    lanes = []
+
+    def watched(given: Any, work: Any) -> Any:
+        lanes.append([count for _, count in given])
+        return in_lanes(given, work)
+
+    monkeypatch.setattr(parquet_history, "in_lanes", watched)
+    monkeypatch.setattr(parquet_history, "count_cores", lambda: 3)
+    monkeypatch.setattr(parquet_history, "ROWS_PER_THREAD", 1)
+    syncing.sync(source, tmp_path / "several", formats=formats)
+    assert lanes == [[3]]
+    one, several = (syncing.visible(tmp_path / name / NAME) for name in ("one", "several"))
+    assert one == several
 
 
 def test_run_that_outgrows_its_pack_moves_to_files_of_its_own_and_back(

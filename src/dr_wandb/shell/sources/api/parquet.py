@@ -25,6 +25,7 @@ from dr_wandb.shell.sources.api.arrow import (
     whole_steps,
 )
 from dr_wandb.shell.sources.api.arrow_values import epoch_seconds, python_values
+from dr_wandb.shell.store.arrow_memory import trim_memory
 from dr_wandb.shell.store.file_slice import FileSlice
 
 CELLS_PER_BATCH = 50_000
@@ -196,7 +197,7 @@ def read_parquet(
         raise _unreadable(error) from error
     finally:
         if not wide:
-            pa.default_memory_pool().release_unused()  # else each thread would keep its memory
+            trim_memory()  # else each thread would keep its memory
 
 
 def count_rows(path: Path) -> int:
