@@ -26,7 +26,7 @@ DOCUMENT = CHECKOUT / "docs" / "guides" / "scale.md"
 BEGIN, END = "<!-- scale: begin -->", "<!-- scale: end -->"
 PROGRAM = re.compile(r"^## (\w+)\n\n```py\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FROM_STEP = 4_900
-MOST_BYTES = 4_000_000_000
+MOST_BYTES = 2_500_000_000
 
 app = App(name="python -m benchmarks.at_scale", help_format="plaintext")
 

@@ -18,8 +18,10 @@ from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.values import json_safe
+from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.frames import cell_files, line_file
 from tests.support.cells import any_rows, cells_of_rows, lines_of_rows
+from tests.support.inline_executor import InlineExecutor
 from tests.support.strategies import clean_texts
 from tests.support.written_parquet import put_manifest, write_history
 
@@ -164,19 +166,30 @@ def in_column(cell: Cell | None, kind: str) -> Any:
     return repr(cell.value)
 
 
-limits = st.tuples(st.integers(3, 40), st.integers(1, 60), st.sampled_from([1, 200, 1 << 20]))
+Limit = tuple[int, int, int, int]
+limits = st.tuples(
+    st.integers(3, 40),
+    st.integers(1, 60),
+    st.sampled_from([1, 200, 1 << 20]),
+    st.sampled_from([1, 200, 1 << 23]),
+)
+"""Cells of a file, cells at once, bytes of lines at once, and bytes of a slice."""
 
 
 @contextmanager
 def exports_of(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int]
+    runs: Runs, created: list[str | None], limit: Limit
 ) -> Iterator[tuple[Path, list[str]]]:
     """Give exports of a history in each form, to be read in small pieces."""
-    most_cells, at_once, most_bytes = limit
+    most_cells, at_once, most_bytes, slice_bytes = limit
     with (
         TemporaryDirectory() as folder,
         patch.object(files, "MOST_CELLS", most_cells),
         patch.object(cell_files, "MOST_CELLS", at_once),
         patch.object(line_file, "AT_ONCE_BYTES", most_bytes),
+        patch.object(line_file, "SLICE_BYTES", slice_bytes),
+        patch.object(line_file, "BYTES_PER_PROCESS", 1 if slice_bytes < 1 << 23 else 1 << 27),
+        patch.object(line_file, "SharedExecutor", lambda: SharedExecutor(InlineExecutor())),
+        patch.object(line_file, "count_cores", lambda: 2),
     ):
         yield Path(folder), make_exports(Path(folder), runs, created)

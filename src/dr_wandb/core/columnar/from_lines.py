@@ -46,7 +46,7 @@ MOST_NAMES = 1000
 _OWN = frozenset({STEP, TIMESTAMP, RUNTIME})
 _NUMBERS = frozenset({int, float})
 _ENCODER = msgspec.json.Encoder()
-_MOMENTS = msgspec.json.Decoder(list[int | float])
+_NUMBERS_IN_LIST = msgspec.json.Decoder(list[int | float])
 _ROWS = msgspec.json.Decoder(HistoryRow)
 
 
@@ -152,30 +152,32 @@ def present_numbers(found: Doubles) -> KeyCells | None:
 
 
 def moments_of(timestamps: Sequence[str | None]) -> Sequence[float | None]:
-    """Return the numbers that timestamps spell. Raises UnusualError if one spells none.
-
-    None of them is as large as 2**53, and each has the one spelling of its value.
-    """
+    """Return the numbers that timestamps spell. Raises UnusualError if one spells none."""
     texts = [text for text in timestamps if text is not None]
-    joined = ",".join(texts)
-    try:
-        moments = _MOMENTS.decode(f"[{joined}]")
-    except msgspec.DecodeError as error:
-        raise UnusualError from error
-    if len(moments) != len(texts) or not _are_spelled_so(moments, joined):
-        raise UnusualError
+    moments: list[float] = doubles_of(texts).tolist()
     if len(moments) == len(timestamps):
         return moments
     known = iter(moments)
     return [None if text is None else next(known) for text in timestamps]
 
 
-def _are_spelled_so(moments: Sequence[float], joined: str) -> bool:
-    if not moments:
-        return True
+def doubles_of(texts: Sequence[str]) -> Doubles:
+    """Return the numbers that texts spell, each as a double and as an export spells it.
+
+    Raises UnusualError if one spells none, or one of 2**53 and more.
+    """
+    joined = ",".join(texts)
+    try:
+        numbers = _NUMBERS_IN_LIST.decode(f"[{joined}]")
+    except msgspec.DecodeError as error:
+        raise UnusualError from error
+    found = np.array(numbers, np.float64)
     as_double = ".0," in f"{joined},"  # as of 4.0, which is spelled 4
-    small = min(moments) > -EXACT_INTEGERS and max(moments) < EXACT_INTEGERS
-    return small and not as_double and _ENCODER.encode(moments) == f"[{joined}]".encode()
+    if len(found) != len(texts) or as_double or (np.abs(found) >= EXACT_INTEGERS).any():
+        raise UnusualError
+    if _ENCODER.encode(numbers) != f"[{joined}]".encode():
+        raise UnusualError
+    return found
 
 
 @lru_cache(maxsize=64)

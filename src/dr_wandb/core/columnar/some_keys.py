@@ -5,19 +5,30 @@ struct might change, and those for a name with a leading underscore, are decoded
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from dr_wandb.core.columnar.cells import STEP, TIMESTAMP, KeyCells, batch_of
+from dr_wandb.core.columnar.cells import (
+    STEP,
+    TIMESTAMP,
+    CellBatch,
+    Doubles,
+    Integers,
+    Key,
+    KeyCells,
+    batch_of,
+)
 from dr_wandb.core.columnar.from_lines import (
     MOST_NAMES,
     UnusualError,
+    doubles_of,
     is_plain_number,
     moments_of,
     present,
@@ -49,33 +60,30 @@ class CellsOfKeys:
             and fit_for_columns(keys)
             and not any(key.startswith("_") for key in keys)
         )
-        self._rows: dict[str, int] = {}
         self._extra = False
 
     def piece(self, lines: bytes) -> RunRows:
-        """Return the rows of a batch."""
+        """Return the rows of a batch, each run's counted from the first one here."""
         try:
-            run_ids, columns = self._of_structs(lines)
-        except (UnusualError, msgspec.DecodeError):
-            run_ids, columns = self._of_rows(self._decode(lines))
-        firsts, names, borders = [], [], [0]
-        for run_id, rows in _lengths(run_ids):
-            names.append(run_id)
-            firsts.append(self._rows.get(run_id, 0))
-            self._rows[run_id] = firsts[-1] + rows
-            borders.append(borders[-1] + rows)
-        batch = batch_of(0, len(run_ids), columns)
+            run_ids, batch = self._of_structs(lines)
+        except (UnusualError, msgspec.DecodeError, OverflowError):
+            run_ids, batch = self._of_rows(self._decode(lines))
+        runs = _lengths(run_ids)
+        borders = np.cumsum([0, *(rows for _, rows in runs)])
         found = {
             key: cells for key, cells in batch.columns.items() if key is not None and self._has(key)
         }
         times = batch.steps, batch.has_step, batch.timestamps
-        return RunRows(names, firsts, np.array(borders), *times, found)
+        return RunRows([run_id for run_id, _ in runs], [0] * len(runs), borders, *times, found)
 
     def _has(self, key: str) -> bool:
         return self._keys is None or key in self._keys
 
-    def _of_structs(self, lines: bytes) -> tuple[Sequence[str], Mapping[str, KeyCells]]:
-        """Return the runs of lines and the cells of the wanted keys, and of step and timestamp."""
+    def _of_structs(self, lines: bytes) -> tuple[Sequence[str], CellBatch]:
+        """Return the runs of lines, and the cells of the wanted keys.
+
+        Raises UnusualError and others if a value needs a closer look.
+        """
         if not self._for_structs or self._keys is None:
             raise UnusualError
         names = tuple(_Name(key, key not in self._words) for key in sorted(self._keys))
@@ -88,10 +96,13 @@ class CellsOfKeys:
                 columns[key] = present_numbers(np.fromiter(values, np.float64, len(rows)))
             else:
                 columns[key] = present(list(values), msgspec.UNSET)
-        columns[STEP] = _steps(rows)
-        columns[TIMESTAMP] = present(moments_of(list(map(attrgetter("timestamp"), rows))), None)
-        found = {key: cells for key, cells in columns.items() if cells is not None}
-        return list(map(attrgetter("run_id"), rows)), found
+        found: dict[Key, KeyCells] = {
+            key: cells for key, cells in columns.items() if cells is not None
+        }
+        run_ids = list(map(attrgetter("run_id"), rows))
+        steps, has_step = _steps_of(rows)
+        timestamps = _timestamps_of(list(map(attrgetter("timestamp"), rows)))
+        return run_ids, CellBatch(0, steps, has_step, timestamps, found)
 
     def _structs(self, lines: bytes, names: "tuple[_Name, ...]") -> Sequence[Any]:
         """Decode lines. Raises UnusualError if `extra` has one of the names."""
@@ -105,7 +116,7 @@ class CellsOfKeys:
             raise UnusualError
         return rows
 
-    def _of_rows(self, rows: Sequence[HistoryRow]) -> tuple[Sequence[str], Mapping[str, KeyCells]]:
+    def _of_rows(self, rows: Sequence[HistoryRow]) -> tuple[Sequence[str], CellBatch]:
         found: dict[str, tuple[list[int], list[Any]]] = {}
         for number, row in enumerate(rows):
             for key, value in values_of_row(row):
@@ -121,7 +132,7 @@ class CellsOfKeys:
         columns = {
             key: cells_of_values(np.array(at), values) for key, (at, values) in found.items()
         }
-        return [row.run_id for row in rows], columns
+        return [row.run_id for row in rows], batch_of(0, len(rows), columns)
 
 
 class _Name(NamedTuple):
@@ -154,16 +165,31 @@ def _members_type(names: Sequence[_Name], **options: Any) -> Any:
     return msgspec.defstruct("Members", fields, rename=rename, gc=False, **options)
 
 
-def _steps(rows: Sequence[Any]) -> KeyCells | None:
+def _steps_of(rows: Sequence[Any]) -> tuple[Integers, NDArray[np.bool_]]:
+    """Return steps, 0 for a row without one, and which rows have one.
+
+    Raises OverflowError for one that does not fit into 64 bits.
+    """
     steps = list(map(attrgetter("step"), rows))
-    return present(steps, None)
+    has_step = np.ones(len(rows), np.bool_)
+    if None in steps:
+        has_step = np.array([step is not None for step in steps])
+        steps = [step or 0 for step in steps]
+    return np.array(steps, np.int64), has_step
+
+
+def _timestamps_of(texts: Sequence[str | None]) -> Doubles:
+    """Return timestamps, NaN for a row without one. Raises UnusualError for other texts."""
+    if None not in texts:
+        return doubles_of(cast("Sequence[str]", texts))
+    return np.array([math.nan if one is None else one for one in moments_of(texts)], np.float64)
 
 
 def _has_one(members: Any) -> bool:
     return any(value is not msgspec.UNSET for value in msgspec.structs.astuple(members))
 
 
-def _lengths(run_ids: Sequence[str]) -> Iterable[tuple[str, int]]:
+def _lengths(run_ids: Sequence[str]) -> Sequence[tuple[str, int]]:
     """Return the runs of rows in order, each with its number of rows."""
     if run_ids and run_ids.count(run_ids[0]) == len(run_ids):
         return [(run_ids[0], len(run_ids))]

@@ -24,13 +24,15 @@ from dr_wandb.core.columnar.run_rows import OrderedRows
 from dr_wandb.core.columnar.wide import wide_rows
 from dr_wandb.core.contract.conversion import ConvertedExport
 from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.nearest import did_you_mean
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.progress import Stage
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.shell.frames.arrow_tables import LONG, long_table, wide_schema, wide_table
 from dr_wandb.shell.frames.duckdb_views import LONG_VIEW, RUNS, WIDE
 from dr_wandb.shell.frames.engines import library
-from dr_wandb.shell.frames.history import History, reading_history
+from dr_wandb.shell.frames.history import History, history_in
+from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.ordered import rows_in_order
 from dr_wandb.shell.frames.runs import runs_table
 from dr_wandb.shell.frames.writers import (
@@ -79,15 +81,20 @@ def convert_export(
     export does not have, and without DuckDB. Raises DrWandbError if the export is missing or
     damaged, or the disk refuses.
     """
-    manifest = store.require_manifest()
+    store.require_manifest()
     _require_library(to)
     names = None if to == DUCKDB else [f"runs.{to}", f"history.{to}"]
     require_free(store, out, overwrite=overwrite, files=names)
 
-    def write(history: History | None) -> ConvertedExport:
-        counted = CountedProgress(_rows(history, manifest), progress, stage=Stage.CONVERTING)
+    def write(manifest: ExportManifest) -> ConvertedExport:
+        has_history = manifest.mode == ExportMode.HISTORY
+        history = None
+        if has_history or chosen.metrics is not None:
+            history = history_in(store, manifest)
+        total = manifest.history_count if has_history else 0
+        counted = CountedProgress(total, progress, stage=Stage.CONVERTING)
         with disk_refusals(out), _work_folder(out) as folder:
-            writing = _Writing(store, history, chosen, counted)
+            writing = _Writing(history, runs_table(store, manifest), chosen, counted)
             if to == DUCKDB:
                 done = writing.to_duckdb(folder / out.name)
             else:
@@ -95,14 +102,20 @@ def convert_export(
             require_free(store, out, overwrite=overwrite, files=names)
             size = _name_files(folder, out, whole=to != DUCKDB)
         counted.finish()
-        files = tuple(names[: 1 + (history is not None)]) if names else (out.name,)
+        files = tuple(names[: 1 + has_history]) if names else (out.name,)
         return ConvertedExport(name=store.name, path=str(out), bytes=size, files=files, **done)
 
-    if manifest.mode == ExportMode.HISTORY:
-        return reading_history(store, write)
-    if chosen.metrics is not None:
-        raise InvalidRequestError([f"{store.name} has no history: sync it with --mode history"])
-    return write(None)
+    return at_one_moment(store, write)
+
+
+def _require_known(run_ids: frozenset[str], known: set[str]) -> None:
+    """Raise InvalidRequestError if there are runs that are not known."""
+    problems = [
+        f"there is no run {run_id!r}{did_you_mean(run_id, known)}"
+        for run_id in sorted(run_ids - known)
+    ]
+    if problems:
+        raise InvalidRequestError(problems)
 
 
 def _require_library(to: str) -> None:
@@ -113,34 +126,35 @@ def _require_library(to: str) -> None:
             raise InvalidRequestError([str(error)]) from None
 
 
-def _rows(history: History | None, manifest: ExportManifest) -> int:
-    return 0 if history is None else manifest.history_count
-
-
 class _Writing:
     """One conversion."""
 
     def __init__(
         self,
-        store: ExportStore,
         history: History | None,
+        runs: pa.Table,
         chosen: Chosen,
         counted: CountedProgress,
     ) -> None:
         self._history = history
+        self._runs = runs
         self._chosen = chosen
         self._counted = counted
         self._types: dict[str, ColumnType] = {}
         self._names: dict[str, str] = {}
+        if chosen.run_ids is not None:
+            self._choose_runs(chosen.run_ids)
         if history is not None:
-            if chosen.run_ids is not None:
-                history.require_runs(chosen.run_ids)
             self._types = history.types(chosen.metrics)
             self._names = folding_names({*history.keys(), *self._types})
-        self._runs = runs_table(store)
-        if chosen.run_ids is not None:
-            wanted = pa.array(sorted(chosen.run_ids), pa.string())
-            self._runs = self._runs.filter(pc.is_in(self._runs["run_id"], value_set=wanted))
+
+    def _choose_runs(self, run_ids: frozenset[str]) -> None:
+        if self._history is not None:
+            self._history.require_runs(run_ids)
+        else:
+            _require_known(run_ids, {*self._runs["run_id"].to_pylist()})
+        wanted = pa.array(sorted(run_ids), pa.string())
+        self._runs = self._runs.filter(pc.is_in(self._runs["run_id"], value_set=wanted))
 
     def to_folder(self, folder: Path, to: str) -> dict[str, int]:
         """Write a file of runs and one of rows. Returns the number of both."""

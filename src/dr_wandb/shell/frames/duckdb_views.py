@@ -11,13 +11,14 @@ from dr_wandb.core.columnar.run_rows import in_order
 from dr_wandb.core.columnar.runs import ColumnType
 from dr_wandb.core.columnar.wide import wide_rows
 from dr_wandb.core.contract.export_files import PARQUET_RUNS
-from dr_wandb.core.contract.problems import InvalidRequestError
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.shell.frames import sql
 from dr_wandb.shell.frames.arrow_tables import LONG, long_table, wide_schema, wide_table
 from dr_wandb.shell.frames.engines import library
-from dr_wandb.shell.frames.history import History, reading_history
+from dr_wandb.shell.frames.history import History, history_in
 from dr_wandb.shell.frames.loading import metrics_of
+from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.runs import runs_table
 from dr_wandb.shell.store.checked_parquet import reading
 from dr_wandb.shell.store.export_store import ExportStore
@@ -47,25 +48,26 @@ def open_duckdb(
     duckdb = library("duckdb")
     chosen = metrics_of(metrics)
     store = ExportStore(name=name, data_root=Path(data_root))
-    manifest = store.require_manifest()
-    connection = duckdb.connect()
-    try:
-        if manifest.mode == ExportMode.HISTORY:
-            reading_history(store, lambda history: _add_history(connection, history, chosen))
-        elif chosen is not None:
-            raise InvalidRequestError([f"{name} has no history: sync it with --mode history first"])
-        else:
-            _add_tables(connection, None, {}, {}, every_row=True)
-        _add_runs(connection, store)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+
+    def opened(manifest: ExportManifest) -> Any:
+        connection = duckdb.connect()
+        try:
+            if manifest.mode == ExportMode.HISTORY or chosen is not None:
+                _add_history(connection, history_in(store, manifest), chosen)
+            else:
+                _add_tables(connection, None, {}, {}, every_row=True)
+            _add_runs(connection, store, manifest)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return at_one_moment(store, opened)
 
 
-def _add_runs(connection: Any, store: ExportStore) -> None:
-    table = runs_table(store)  # which checks the file
-    if PARQUET_RUNS in store.require_manifest().files:
+def _add_runs(connection: Any, store: ExportStore, manifest: ExportManifest) -> None:
+    table = runs_table(store, manifest)  # which checks the file
+    if PARQUET_RUNS in manifest.files:
         source = sql.files_in([store.export_dir / PARQUET_RUNS])
         connection.execute(f"create or replace view {RUNS} as select * from {source}")
     else:

@@ -4,7 +4,6 @@ Rules
 - The values are the same from either form. Parquet is read if the manifest names such files.
 - The type of a metric follows from all its values in the export, so all of them are looked at, if
   that was not done before in this process.
-- A sync in between is no damage: what it replaced is read again.
 """
 
 import hashlib
@@ -18,14 +17,14 @@ from dr_wandb.core.columnar.metric_types import ANY_TYPE, type_of
 from dr_wandb.core.columnar.run_rows import OrderedRows, RunRows, in_order
 from dr_wandb.core.columnar.runs import ColumnType
 from dr_wandb.core.contract.export_files import HISTORY_FILE, PARQUET_HISTORY
-from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.nearest import did_you_mean
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.frames.cell_files import read_file, read_keys
-from dr_wandb.shell.frames.line_file import read_lines
+from dr_wandb.shell.frames.line_file import read_lines, read_lines_at_once
+from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.wanted import Found, Wanted
 from dr_wandb.shell.store.checked_parquet import HistoryFile, damaged, history_files
 from dr_wandb.shell.store.export_store import ExportStore
@@ -207,8 +206,8 @@ class History:
         )
 
     def _read_at_once(self, wanted: Wanted) -> list[Found]:
-        if not self.files:
-            return list(self._read(wanted))
+        if not self.files and self.manifest.history_path is not None:
+            return read_lines_at_once(self._store.history_path, wanted)
         files = [file for file in self.files if _may_be_wanted(file, wanted)]
         with self._threads() as pool:
             found = pool.map(lambda file: list(read_file(file, wanted)), files)
@@ -240,14 +239,12 @@ def reading_history(store: ExportStore, read: Callable[[History], T]) -> T:
     Raises ExportNotFoundError without an export, InvalidRequestError for one without history, and
     DrWandbError for a damaged one.
     """
-    manifest = store.require_manifest()
-    while True:
-        if manifest.mode != ExportMode.HISTORY:
-            problem = f"{store.name} has no history: sync it with --mode history first"
-            raise InvalidRequestError([problem])
-        try:
-            return read(History(store, manifest))
-        except DrWandbError as error:
-            before, manifest = manifest, store.require_manifest()
-            if manifest == before or not isinstance(error.failure, DamagedFile):
-                raise  # else a sync has replaced the files meanwhile
+    return at_one_moment(store, lambda manifest: read(history_in(store, manifest)))
+
+
+def history_in(store: ExportStore, manifest: ExportManifest) -> History:
+    """Return the history of an export. Raises InvalidRequestError if it has none."""
+    if manifest.mode != ExportMode.HISTORY:
+        problem = f"{store.name} has no history: sync it with --mode history first"
+        raise InvalidRequestError([problem])
+    return History(store, manifest)

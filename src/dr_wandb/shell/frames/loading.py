@@ -15,6 +15,7 @@ from dr_wandb.core.contract.selection import HistoryWindow
 from dr_wandb.shell.frames.arrow_tables import long_table, wide_schema, wide_table
 from dr_wandb.shell.frames.engines import Engine, as_frame, library, require_engine
 from dr_wandb.shell.frames.history import History, reading_history
+from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.runs import runs_table
 from dr_wandb.shell.store.export_store import ExportStore
 
@@ -34,7 +35,9 @@ def load_runs_frame(name: str, data_root: Root, *, engine: Engine = "polars") ->
     Raises ExportNotFoundError without an export, and ModuleNotFoundError without the engine.
     """
     require_engine(engine)
-    return as_frame(runs_table(_store(name, data_root)), engine)
+    store = _store(name, data_root)
+    table = at_one_moment(store, lambda manifest: runs_table(store, manifest))
+    return as_frame(table, engine)
 
 
 def load_history_frame(

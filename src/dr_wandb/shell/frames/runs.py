@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dr_wandb.core.contract.export_files import PARQUET_RUNS, RUNS_FILE
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.shell.store.checked_parquet import HistoryFile, reading
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.runs_parquet import write_runs
 
 
-def runs_table(store: ExportStore) -> pa.Table:
-    """Return the runs, newest first. Raises DrWandbError if the export is missing or damaged."""
-    manifest = store.require_manifest()
+def runs_table(store: ExportStore, manifest: ExportManifest) -> pa.Table:
+    """Return the runs, newest first. Raises DrWandbError if a file is missing or damaged."""
     described = manifest.files.get(PARQUET_RUNS)
     if described is not None:
         file = HistoryFile(store.export_dir / PARQUET_RUNS, described, "", 0)

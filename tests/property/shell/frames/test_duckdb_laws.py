@@ -16,7 +16,7 @@ from dr_wandb.core.columnar.column_names import folding_names
 from dr_wandb.core.columnar.runs import ColumnType
 from dr_wandb.core.contract.values import json_safe
 from dr_wandb.shell.frames import sql
-from tests.support.frames import Runs, expected_rows, exports_of, histories, limits, months
+from tests.support.frames import Limit, Runs, expected_rows, exports_of, histories, limits, months
 from tests.support.strategies import clean_texts, floats
 
 
@@ -26,7 +26,7 @@ def lines_of(table: pa.Table) -> list[str]:
 
 @given(histories, months, limits, st.data())
 def test_views_have_the_values_of_frames(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int], data: Any
+    runs: Runs, created: list[str | None], limit: Limit, data: Any
 ) -> None:
     every = sorted({key for row in expected_rows(runs) for key in row.cells})
     keys = None

@@ -12,6 +12,7 @@ from dr_wandb.core.columnar.cells import BOOL, KINDS, NUMBER
 from dr_wandb.core.columnar.column_names import column_name
 from tests.support.frames import (
     ExpectedRow,
+    Limit,
     Runs,
     expected_rows,
     expected_type,
@@ -61,7 +62,7 @@ def lines_in(table: pa.Table) -> list[Any]:
 
 @given(histories, months, limits, st.data())
 def test_wide_frame_has_the_stored_values(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int], data: Any
+    runs: Runs, created: list[str | None], limit: Limit, data: Any
 ) -> None:
     every = expected_rows(runs)
     keys = chosen_of(every, data)
@@ -92,7 +93,7 @@ def test_wide_frame_has_the_stored_values(
 
 @given(histories, months, limits)
 def test_frame_of_everything_has_every_row(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int]
+    runs: Runs, created: list[str | None], limit: Limit
 ) -> None:
     every = expected_rows(runs)
     keys = metrics_in(every)
@@ -104,7 +105,7 @@ def test_frame_of_everything_has_every_row(
 
 @given(histories, months, limits, st.data())
 def test_long_frame_has_a_line_for_each_value(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int], data: Any
+    runs: Runs, created: list[str | None], limit: Limit, data: Any
 ) -> None:
     every = expected_rows(runs)
     keys = chosen_of(every, data)
@@ -146,7 +147,7 @@ def long_cell(row: ExpectedRow, key: str) -> tuple[str, str, str]:
 
 @given(histories, months, limits, st.data())
 def test_lazy_frame_equals_the_loaded_one(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int], data: Any
+    runs: Runs, created: list[str | None], limit: Limit, data: Any
 ) -> None:
     every = expected_rows(runs)
     keys = data.draw(st.none() | st.just(chosen_of(every, data)))
@@ -166,9 +167,7 @@ def same(one: pl.DataFrame, other: pl.DataFrame) -> bool:
 
 
 @given(histories, months, limits)
-def test_engines_have_the_same_values(
-    runs: Runs, created: list[str | None], limit: tuple[int, int, int]
-) -> None:
+def test_engines_have_the_same_values(runs: Runs, created: list[str | None], limit: Limit) -> None:
     with exports_of(runs, created, limit) as (root, names):
         for name in names:
             table = load_history_frame(name, root, engine="arrow")

@@ -31,7 +31,7 @@ def test_usual_lines_are_decoded_into_structs() -> None:
     for _ in range(2):  # the second time it is known that rows have an extra
         piece = cells.piece(lines_of_rows(rows))
     assert piece.run_ids == ["a", "b"]
-    assert piece.firsts == [2, 1]
+    assert piece.firsts == [0, 0]
     assert piece.borders.tolist() == [0, 2, 3]
     assert piece.steps.tolist() == [1, 2, 0]
     assert piece.has_step.tolist() == [True, True, False]

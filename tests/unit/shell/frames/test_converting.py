@@ -222,6 +222,8 @@ def test_mistakes_are_named(
     assert "has no run 'lonk'; did you mean long" in refused(capsys)
     assert convert("both", "jsonl", "--metric", "loss") == 2
     assert "jsonl has all rows" in refused(capsys)
+    assert convert("metadata", "csv", "--run", "lonk") == 2
+    assert "there is no run 'lonk'; did you mean long" in refused(capsys)
     assert convert("none", "csv") == 6
     capsys.readouterr()
     monkeypatch.setitem(sys.modules, "duckdb", None)
