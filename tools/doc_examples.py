@@ -1,7 +1,8 @@
 """Write the Python blocks of the documents as files: `python -m tools.doc_examples FOLDER`.
 
 Type checkers read them there, each block for itself. The name of a file says where it is from.
-A block that uses a library of others is for pyright in its basic mode: not every type is known.
+A block that uses a library of others is for pyright in its basic mode: not every type is known. One
+that uses a library which the tests do not install is left out.
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from tools.shown_outputs import DOCUMENTS, ROOT
 
 OTHERS = re.compile(r"^import (duckdb|pandas|polars)$", re.MULTILINE)
+NOT_INSTALLED = re.compile(r"^(import|from) (dask|pyspark)\b", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -32,10 +34,12 @@ def examples() -> dict[str, str]:
 
 
 def write_examples(folder: Path) -> list[Path]:
-    """Write each block into a folder, which is made; return the files."""
+    """Write the blocks into a folder, which is made; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, code in examples().items():
+        if NOT_INSTALLED.search(code):
+            continue
         files.append(folder / name)
         files[-1].write_text(code, encoding="utf-8")
     return files
