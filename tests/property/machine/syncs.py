@@ -8,6 +8,7 @@ from hypothesis.stateful import rule
 from msgspec.structs import replace
 
 from dr_wandb import ExportSummary
+from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.failures import (
     DrWandbError,
     InvalidRequest,
@@ -15,7 +16,8 @@ from dr_wandb.core.contract.failures import (
     SelectionNarrower,
     Unreachable,
 )
-from dr_wandb.core.contract.request import SyncMode
+from dr_wandb.core.contract.request import ExportMode, SyncMode
+from dr_wandb.core.sync.narrowing import as_if_allowed
 from dr_wandb.core.sync.next_evidence import SHORT_SYNCS
 from tests.property.machine.convergence import Convergence, Look, behind, check_marks
 from tests.property.machine.files import (
@@ -105,7 +107,30 @@ class SyncRules(RequestRules):
         law.check()
         law.forget_what_was_read()
         if summary.complete and not behind(after):
-            self.check_idempotence(after)
+            if self.narrows_next(after):
+                event("sync: rows that were kept go in the next one")
+                self.sync()
+            else:
+                self.check_idempotence(after)
+
+    def narrows_next(self, after: View) -> bool:
+        """Say whether a run was proven under the wider selection that it kept until now.
+
+        Such a proof is no reason to keep it: the next sync that may drop rows reads it under the
+        requested one.
+        """
+        assert after.state is not None
+        request = as_if_allowed(self.request_now(), after.manifest)
+        if request.mode != ExportMode.HISTORY or request.sync_mode == SyncMode.FULL_RECONCILE:
+            return False
+        return any(
+            run_id in self.server.inside(request.scope)
+            and (held := run.part(HISTORY).rows) is not None
+            and run.part(HISTORY).stored is not None
+            and held.selection != request.selection
+            and run.selection_for(request, HISTORY) == request.selection
+            for run_id, run in after.state.runs.items()
+        )
 
     def check_idempotence(self, after: View) -> None:
         """Sync again at once: no byte changes, and a sync that can tell asks for no history.
