@@ -30,7 +30,7 @@ class FormatRules(ProjectRules):
 
     request: ExportRequest
 
-    @initialize(formats=st.sampled_from(FORMATS), most_cells=st.sampled_from([None, 20]))
+    @initialize(formats=st.sampled_from(FORMATS), most_cells=st.sampled_from([None, 8]))
     def begin_in_formats(self, formats: tuple[str, ...], most_cells: int | None) -> None:
         """most_cells: how many cells a run has that is given files of its own."""
         self.around.enter_context(small_files(most_cells))
