@@ -5,9 +5,9 @@ all below the wanted step are not read.
 """
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_history
@@ -17,6 +17,9 @@ from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.shell.store.checked_files import find_changed
 from dr_wandb.shell.store.writing import LineWriter
+
+if TYPE_CHECKING:
+    from dr_wandb.core.columnar.cells import CellBatch
 
 RESTORE = "restore the file from a copy: run {!r}, which is gone upstream, has rows in it"
 
@@ -50,6 +53,12 @@ class ParquetLines(NamedTuple):
         start: a step; lines of lower steps may be missing then.
         """
         from dr_wandb.core.columnar.to_lines import lines_of
+
+        for batch in self._batches_of(run_id, start):
+            yield from lines_of(batch, run_id).lines.splitlines(keepends=True)
+
+    def _batches_of(self, run_id: str, start: int | None = None) -> "Iterator[CellBatch]":
+        """Give the cells of a run, a file at a time. start: a step; lower ones may be missing."""
         from dr_wandb.shell.store.parquet_files import last_step_of, read_run
 
         for path in self.paths_of(run_id):
@@ -59,7 +68,7 @@ class ParquetLines(NamedTuple):
                     continue
             batch = read_run(path, run_id)
             if batch is not None:
-                yield from lines_of(batch, run_id).lines.splitlines(keepends=True)
+                yield batch
 
     @property
     def size(self) -> int:
@@ -83,20 +92,17 @@ class ParquetLines(NamedTuple):
         """Give the lines of a run in order; return whether its rows are the stored ones."""
         from dr_wandb.core.columnar.digest import contents_digest, run_digest
         from dr_wandb.core.columnar.to_lines import lines_of
-        from dr_wandb.shell.store.parquet_files import read_run
 
         of_cells = stored is not None and stored.of_cells
         own = hashlib.blake2b(digest_size=16)
         parts: list[str] = []
-        for path in self.paths_of(run_id):
-            batch = read_run(path, run_id)
-            if batch is not None:
-                lines = lines_of(batch, run_id).lines
-                if of_cells:
-                    parts.append(contents_digest(batch))
-                else:
-                    own.update(lines)
-                yield from lines.splitlines(keepends=True)
+        for batch in self._batches_of(run_id):
+            lines = lines_of(batch, run_id).lines
+            if of_cells:
+                parts.append(contents_digest(batch))
+            else:
+                own.update(lines)
+            yield from lines.splitlines(keepends=True)
         return stored is not None and stored.digest == (
             run_digest(parts) if of_cells else own.hexdigest()
         )
