@@ -76,7 +76,7 @@ def check_formats(folder: Path, before: View, request: ExportRequest) -> None:
     event(f"formats: {' and '.join(sorted(wanted)) or 'none'}")
     assert ("history.jsonl" in after.files) == ("jsonl" in wanted)
     assert ("parquet/runs.parquet" in after.files) == ("parquet" in wanted)
-    assert after.manifest.schema_version == (7 if "parquet" in wanted else 6)
+    assert after.manifest.schema_version == (8 if "parquet" in wanted else 6)
     if "history.jsonl" in after.files:
         assert "parquet" not in wanted or lines_in(folder) == after.files["history.jsonl"]
     there = {name: one for name, one in after.files.items() if name.startswith("parquet/")}
