@@ -37,6 +37,9 @@ class ParquetLines(NamedTuple):
 
     def paths_of(self, run_id: str) -> list[Path]:
         """Return the files that hold a run, in the order of its rows."""
+        return [self.folder / name for name in self._names_of(run_id)]
+
+    def _names_of(self, run_id: str) -> list[str]:
         from dr_wandb.core.columnar.files import pack_name, part_name
 
         created_at = self.runs[run_id].created_at
@@ -45,7 +48,7 @@ class ParquetLines(NamedTuple):
             names.append(name)
         if not names and (pack := _path_of(pack_name(run_id, created_at))) in self.files:
             names = [pack]
-        return [self.folder / name for name in names]
+        return names
 
     def lines_of(self, run_id: str, start: int | None = None) -> Generator[bytes]:
         """Give the lines of a run in order.
@@ -54,49 +57,61 @@ class ParquetLines(NamedTuple):
         """
         from dr_wandb.core.columnar.to_lines import lines_of
 
-        for batch in self._batches_of(run_id, start):
+        below = 0 if start is None else self._files_below(run_id, start)
+        for batch in self._batches_of(run_id, below):
             yield from lines_of(batch, run_id).lines.splitlines(keepends=True)
 
-    def _batches_of(self, run_id: str, start: int | None = None) -> "Iterator[CellBatch]":
-        """Give the cells of a run, a file at a time. start: a step; lower ones may be missing."""
-        from dr_wandb.shell.store.parquet_files import last_step_of, read_run
+    def _batches_of(self, run_id: str, first: int = 0) -> "Iterator[CellBatch]":
+        """Give the cells of a run, a file at a time. first: the number of the first file."""
+        from dr_wandb.shell.store.parquet_files import read_run
 
-        for path in self.paths_of(run_id):
-            if start is not None:
-                last_step = last_step_of(path)
-                if last_step is not None and last_step < start:
-                    continue
+        for path in self.paths_of(run_id)[first:]:
             batch = read_run(path, run_id)
             if batch is not None:
                 yield batch
+
+    def _files_below(self, run_id: str, start: int) -> int:
+        """Return how many of the first files of a run certainly have lower steps only."""
+        from dr_wandb.shell.store.parquet_files import last_step_of
+
+        paths = self.paths_of(run_id)
+        for number, path in enumerate(paths):
+            last_step = last_step_of(path)
+            if last_step is None or last_step >= start:
+                return number
+        return len(paths)
 
     @property
     def size(self) -> int:
         """Return the size of the files in bytes."""
         return sum(file.bytes for file in self.files.values())
 
-    def checked_lines(self, run_id: str, stored: ByteRange) -> Generator[bytes]:
-        """Give the lines of a run in order.
+    def checked_lines(self, run_id: str, stored: ByteRange, first: int = 0) -> Generator[bytes]:
+        """Give the lines of a run in order, from a file of it on.
 
-        Raises DrWandbError at the end if its rows are not the stored ones.
+        Raises DrWandbError at the end if its rows are not the stored ones. Of files that are not
+        read, that follows from what the manifest says of them.
         """
-        if not (yield from self._lines_that_are(run_id, stored)):
+        if not (yield from self._lines_that_are(run_id, stored, first)):
             reason = f"the rows of run {run_id!r} in it are not those that were stored"
             path = str(next(iter(self.paths_of(run_id)), self.folder))
             remedy = "restore it from a copy, or remove the file and sync again"
             raise DrWandbError(DamagedFile(path=path, reason=reason, remedy=remedy))
 
     def _lines_that_are(
-        self, run_id: str, stored: ByteRange | None
+        self, run_id: str, stored: ByteRange | None, first: int = 0
     ) -> Generator[bytes, None, bool]:
-        """Give the lines of a run in order; return whether its rows are the stored ones."""
+        """Give the lines of a run in order; return whether its rows are the stored ones.
+
+        first: the number of the first file that is read.
+        """
         from dr_wandb.core.columnar.digest import contents_digest, run_digest
         from dr_wandb.core.columnar.to_lines import lines_of
 
         of_cells = stored is not None and stored.of_cells
         own = hashlib.blake2b(digest_size=16)
-        parts: list[str] = []
-        for batch in self._batches_of(run_id):
+        parts = [self.files[name].contents for name in self._names_of(run_id)[:first]]
+        for batch in self._batches_of(run_id, first):
             lines = lines_of(batch, run_id).lines
             if of_cells:
                 parts.append(contents_digest(batch))
@@ -107,16 +122,24 @@ class ParquetLines(NamedTuple):
             run_digest(parts) if of_cells else own.hexdigest()
         )
 
-    def write_run(self, run_id: str, stored: ByteRange, target: Path) -> ByteRange:
-        """Write the lines of a run into a file of their own; return their byte range in it.
+    def write_run(
+        self, run_id: str, stored: ByteRange, target: Path, start: int | None = None
+    ) -> tuple[ByteRange, int]:
+        """Write the lines of a run into a file of their own.
 
-        Raises DrWandbError if they are not the stored ones.
+        start: a step; files of the run with lower steps only are skipped, except for the last of
+        these. Returns the byte range of the lines, and how many rows come before them. Raises
+        DrWandbError if the rows are not the stored ones.
         """
+        below = 0 if start is None or not stored.of_cells else self._files_below(run_id, start)
+        first = max(0, below - 1)
+        before = sum(self.files[name].lines for name in self._names_of(run_id)[:first])
         length = 0
         with target.open("wb") as stream:
-            for line in self.checked_lines(run_id, stored):
+            for line in self.checked_lines(run_id, stored, first):
                 length += stream.write(line)
-        return ByteRange(offset=0, length=length, rows=stored.rows, digest=stored.digest)
+        rows = stored.rows - before
+        return ByteRange(offset=0, length=length, rows=rows, digest=stored.digest), before
 
     def write_all(self, target: Path) -> tuple[dict[str, ByteRange], set[str]]:
         """Write the lines of all runs whose files are as they were written.

@@ -59,7 +59,7 @@ class Assembled(Record, frozen=True, kw_only=True):
     ranges in the staged file of the history, if that has only the runs that changed, and `columns`
     has the rows of runs that are in no such file. `same` are runs whose rows are the stored ones,
     even if the digest is of another kind. `kept` says of how many rows at the beginning of a run it
-    is certain that they stay as they are.
+    is certain that they stay as they are, and `before` how many of these are not in that file.
     """
 
     runs: Mapping[str, RunTracking]
@@ -70,6 +70,7 @@ class Assembled(Record, frozen=True, kw_only=True):
     columns: Mapping[str, ColumnSegment] = {}
     same: Collection[str] = ()
     kept: Mapping[str, int] = {}
+    before: Mapping[str, int] = {}
 
 
 class Assembler:
@@ -149,6 +150,7 @@ class Assembler:
             columns=rows.columns,
             same=rows.same,
             kept=rows.kept,
+            before=rows.before,
         )
 
     def _need(self, new_bytes: int) -> SpaceNeed:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
@@ -82,7 +84,8 @@ class DatasetFile:
     `written` are the byte ranges of those that are, by run id; `columns` has those that are held as
     they came in columns, and are not written either. `same` are runs whose rows were read from
     Parquet and are the stored ones. `kept` says of how many rows at the beginning of a run it is
-    certain that they stay as they are.
+    certain that they stay as they are, and `before` how many of these are not among the written
+    lines.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class DatasetFile:
         self.columns: dict[str, ColumnSegment] = {}
         self.same: set[str] = set()
         self.kept: dict[str, int] = {}
+        self.before: dict[str, int] = {}
         self._in_parquet = stored.in_parquet if dataset == HISTORY else None
         self._path = folder / DATASETS[dataset].file
         self._stack = ExitStack()
@@ -257,20 +261,32 @@ class DatasetFile:
             return writer.write(islice(segment.lines(), skip, None))
         if rows.keep == Keep.BOTH:
             return self._write_both(writer, run_id, rows.stored, segment, last)
-        with self._held(run_id, rows.stored) as (old, stored):
-            return self._write_tail(writer, run_id, rows, segment, old, stored)
+        assert rows.fetched is not None
+        start = rows.fetched.window.low if self.changes_only and last is None else None
+        with self._held(run_id, rows.stored, start) as (old, stored, before):
+            written = self._write_tail(writer, run_id, rows, segment, old, stored)
+        if not before:
+            return written
+        self.before[run_id] = before
+        self.kept[run_id] += before
+        return replace(written, rows=before + written.rows)
 
     @contextmanager
-    def _held(self, run_id: str, stored: ByteRange) -> Iterator[tuple[IO[bytes], ByteRange]]:
-        """Yield a file with the stored lines of a run, and their byte range in it."""
+    def _held(
+        self, run_id: str, stored: ByteRange, start: int | None
+    ) -> Iterator[tuple[IO[bytes], ByteRange, int]]:
+        """Yield a file with the stored lines of a run, and their byte range in it.
+
+        start: a step; the first rows below it may be absent. Yields their number too.
+        """
         if self._in_parquet is None:
             assert self.old is not None
-            yield self.old, stored
+            yield self.old, stored, 0
             return
         path = self._path.parent / HELD_FILE
-        stored = self._in_parquet.write_run(run_id, stored, path)
+        stored, before = self._in_parquet.write_run(run_id, stored, path, start)
         with path.open("rb") as stream:
-            yield stream, stored
+            yield stream, stored, before
         disk.remove(path)
 
     def _write_tail(

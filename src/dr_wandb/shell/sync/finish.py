@@ -196,7 +196,13 @@ def _bring_history(
     if not lines.exists():
         lines = stored.row_paths[HISTORY]
     rows = NewRows(
-        lines, assembled.history, assembled.columns, held, assembled.kept, assembled.same
+        lines,
+        at=assembled.history,
+        columns=assembled.columns,
+        held=held,
+        kept=assembled.kept,
+        same=assembled.same,
+        before=assembled.before,
     )
     columns = ParquetHistory(folder, files, rows, scratch)
     return columns.write(assembled.changes, assembled.runs, everything=unknown)

@@ -71,7 +71,8 @@ class NewRows(NamedTuple):
     lines: a file with the lines of runs. at: their byte ranges in it, if they are not those of the
     tracking. columns: those that never were lines. held: the files before, if they alone have the
     rows of runs that are in none of these. kept: of how many rows at the beginning of a run it is
-    certain that they are as they were. same: runs whose rows are as they were.
+    certain that they are as they were. same: runs whose rows are as they were. before: how many
+    rows at the beginning of a run are in `held` alone.
     """
 
     lines: Path
@@ -80,6 +81,7 @@ class NewRows(NamedTuple):
     held: ParquetLines | None = None
     kept: Mapping[str, int] = {}
     same: Collection[str] = ()
+    before: Mapping[str, int] = {}
 
     def cells_of(self, rows: RunRows, first: int) -> Iterator[CellBatch]:
         """Give the cells of a run from a row on."""
@@ -87,18 +89,25 @@ class NewRows(NamedTuple):
         if segment is not None:
             yield from segment.cells()
             return
-        with closing(self._lines_of(rows)) as lines:
-            chunks = disk.gathered(islice(lines, first, None))
+        with closing(self._lines_of(rows, first)) as lines:
+            chunks = disk.gathered(lines)
             yield from cells_of_lines((chunk for chunk, _ in chunks), first)
 
-    def _lines_of(self, rows: RunRows) -> Generator[bytes]:
-        """Give the lines of a run. They may be in Parquet alone if only its month is another."""
+    def _lines_of(self, rows: RunRows, first: int) -> Generator[bytes]:
+        """Give the lines of a run from a row on.
+
+        They may be in Parquet alone if only its month is another; so may the first ones be.
+        """
+        before = self.before.get(rows.run_id, 0)
         if self.held is not None and rows.run_id not in self.at:
-            yield from self.held.lines_of(rows.run_id)
+            yield from islice(self.held.lines_of(rows.run_id), first, None)
             return
+        if self.held is not None and first < before:
+            yield from islice(self.held.lines_of(rows.run_id), first, before)
         byte_range = self.at.get(rows.run_id, rows.stored)
         with self.lines.open("rb") as stream:
-            yield from disk.read_lines(stream, byte_range.offset, byte_range.length)
+            lines = disk.read_lines(stream, byte_range.offset, byte_range.length)
+            yield from islice(lines, max(0, first - before), None)
 
 
 class Pack(NamedTuple):

@@ -20,8 +20,10 @@ from dr_wandb.core.contract.failures import InTheWay
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import SCHEMA_VERSION, WITHOUT_PARQUET
 from dr_wandb.shell.background import in_lanes
+from dr_wandb.shell.store import parquet_files
 from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.parquet_files import read_run
 from dr_wandb.shell.sync import parquet_history, parquet_packs
 from dr_wandb.shell.sync.parquet_packs import WRITER
 from dr_wandb.shell.sync.repeat import request_again
@@ -362,6 +364,26 @@ def test_growth_of_parquet_alone_writes_the_files_of_that_run(
     assert windows == {"b": None, "long": 41}
     with syncing.fresh_export(source) as fresh:
         assert lines_in(tmp_path / NAME) == (fresh / "history.jsonl").read_bytes()
+
+
+def test_growth_of_parquet_alone_reads_the_end_of_a_run(
+    alone: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone.log("long", {"loss": 0.25})
+    parts = sorted(name for name in inodes(tmp_path) if "-run-" in name)
+    read = set()
+
+    def watched(path: Path, run_id: str) -> Any:
+        read.add(path.name)
+        return read_run(path, run_id)
+
+    monkeypatch.setattr(parquet_files, "read_run", watched)
+    syncing.sync(alone, tmp_path)
+    assert read == {*parts[-2:]}
+    with syncing.fresh_export(alone, formats=("parquet",)) as fresh:
+        expected = {name: one for name, one in syncing.visible(fresh).items() if is_parquet(name)}
+    found = {name: one for name, one in data_in(tmp_path).items() if is_parquet_history(name)}
+    assert found.items() <= expected.items()
 
 
 def test_lines_can_be_had_back_from_parquet_alone(alone: MemorySource, tmp_path: Path) -> None:
