@@ -22,6 +22,7 @@ from dr_wandb.shell.store import rows_file
 from dr_wandb.shell.sync import engine, file_segments
 from dr_wandb.shell.sync.listing import ATTEMPTS
 from tests.support.server.faults import Truncate
+from tests.support.syncing import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,3 +290,23 @@ def test_few_rows_need_no_process(exports: Exports, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(file_segments, "ROWS_PER_PROCESS", 1)
     exports.sync("once more")
     assert counts == [file_segments.MOST_PROCESSES]
+
+
+def test_rows_that_stay_in_columns_need_no_process(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    class Counted(Processes):
+        def __init__(self, count: int) -> None:
+            counts.append(count)
+            super().__init__(count)
+
+    monkeypatch.setattr(processes, "Processes", Counted)
+    monkeypatch.setattr(file_segments, "count_cores", lambda: 2)
+    monkeypatch.setattr(file_segments, "ROWS_PER_PROCESS", 1)
+    add_runs(exports)
+    exports.sync(formats=("parquet",))
+    assert not counts
+    exports.sync("other", formats=("parquet",), history_selection=select("loss"))
+    assert counts == [2]
