@@ -2,7 +2,7 @@
 
 Rules
 - Each load is a process of its own, in which everything is imported before the clock starts.
-- The two that are compared take turns. All files are in the page cache.
+- The readers that are compared take turns. All files are in the page cache.
 - It needs the extras `test` and `bench`.
 """
 
@@ -116,7 +116,7 @@ def main(
             make_export(root / name, count, rows, parquet=True)
         for name, count, rows in (("lines", runs, 5_000), ("runlines", many, 1)):
             make_export(root / name, count, rows, parquet=False)
-        lines = [_measure(work, root, repeat) for work in WORKS]
+        lines = [line for works in together() for line in _measure(works, root, repeat)]
     finally:
         shutil.rmtree(root)
     text = report(lines, runs * 5_000, runs, many, repeat)
@@ -128,29 +128,34 @@ def main(
     return 0
 
 
-def _measure(work: Work, root: Path, repeat: int) -> Line:
+def together() -> list[tuple[Work, ...]]:
+    """Return works that are compared with one reader of the same file."""
+    groups: dict[tuple[str, str], list[Work]] = {}
+    for work in WORKS:
+        groups.setdefault((work.engine, work.what), []).append(work)
+    return [tuple(works) for works in groups.values()]
+
+
+def _measure(works: tuple[Work, ...], root: Path, repeat: int) -> list[Line]:
+    engine, what, export, *_ = works[0]
     rounds = [
-        [_load(how, work, root) for how in (work.engine, f"{work.engine}-json")]
+        (
+            [_load(engine, what, work.export, root) for work in works],
+            _load(f"{engine}-json", what, export, root),
+        )
         for _ in range(repeat + 1)
     ][1:]  # the first one fills the page cache
-    line = Line(work, [ours for ours, _ in rounds], [theirs for _, theirs in rounds])
-    [rows] = {load.rows for load in (*line.ours, *line.theirs)}
-    assert rows
-    assert len({load.total for load in line.ours}) == 1
-    print(f"{work.words}: {line.ratio:.1f}", file=sys.stderr, flush=True)
-    return line
+    theirs = [other for _, other in rounds]
+    lines = [Line(work, [ours[n] for ours, _ in rounds], theirs) for n, work in enumerate(works)]
+    assert len({load.rows for line in lines for load in (*line.ours, *theirs)}) == 1
+    assert len({load.total for line in lines for load in line.ours}) == 1
+    for line in lines:
+        print(f"{line.work.words}: {line.ratio:.1f}", file=sys.stderr, flush=True)
+    return lines
 
 
-def _load(how: str, work: Work, root: Path) -> Load:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.read_frame",
-        how,
-        work.what,
-        work.export,
-        str(root),
-    ]
+def _load(how: str, what: str, export: str, root: Path) -> Load:
+    command = [sys.executable, "-m", "benchmarks.read_frame", how, what, export, str(root)]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     return Load(**json.loads(done.stdout))
 
