@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from dr_wandb.core.columnar.long import long_rows
 from dr_wandb.core.columnar.run_rows import (
     RunRows,
+    by_run,
     gathered,
     in_order,
     of_runs,
@@ -16,11 +18,15 @@ from dr_wandb.core.columnar.run_rows import (
     rows_of_batch,
 )
 from dr_wandb.core.columnar.runs import ColumnType
+from dr_wandb.core.columnar.some_keys import CellsOfKeys
 from dr_wandb.core.columnar.wide import wide_rows
 from dr_wandb.core.contract.normalize import normalize_row
+from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.core.contract.selection import HistoryWindow
-from tests.support.cells import cells_of_rows
+from tests.support.cells import cells_of_rows, lines_of_rows
 from tests.support.strategies import RUN_ID
+
+decode_lines = msgspec.json.Decoder(HistoryRow).decode_lines
 
 
 def piece_of(run_id: str, *rows: dict[str, Any], first: int = 0) -> RunRows:
@@ -63,6 +69,23 @@ def test_rows_of_some_runs_are_taken_out_of_a_piece() -> None:
     nothing = of_runs(piece, {"b"}.__contains__)
     assert nothing.row_count == 0
     assert nothing.columns == {}
+
+
+def test_piece_of_several_runs_is_divided() -> None:
+    rows = [("a", {"x": 1}), ("b", {"x": 2, "y": 3}), ("b", {"y": 4}), ("c", {"y": "t"})]
+    records = [replace(normalize_row(row, RUN_ID), run_id=run_id) for run_id, row in rows]
+    piece = CellsOfKeys(None, decode_lines).piece(lines_of_rows(records))
+    divided = list(by_run(piece))
+    assert [one.run_ids for one in divided] == [["a"], ["b"], ["c"]]
+    assert [one.row_count for one in divided] == [1, 2, 1]
+    assert divided[1].columns["y"].rows.tolist() == [0, 1]
+    assert [*divided[2].columns] == ["y"]
+    some = of_runs(piece, {"a", "c"}.__contains__)
+    assert some.run_ids == ["a", "c"]
+    assert some.borders.tolist() == [0, 1, 2]
+    assert some.columns["x"].rows.tolist() == [0]
+    assert some.columns["y"].rows.tolist() == [1]
+    assert some.columns["y"].texts == ["t"]
 
 
 def test_rows_without_a_wanted_metric_are_skipped() -> None:

@@ -62,6 +62,7 @@ def _with(cells: CellsOfKeys, decode_rows: object) -> CellsOfKeys:
         row(metrics={"x": 1}, extra={"x": 2}),
         row(metrics={"x": 1}, timestamp="soon"),
         row(metrics={"x": 1}, timestamp="1.0"),
+        row(metrics={"x": 1}, timestamp="1.50"),
         row(metrics={"x": 1}, timestamp="1,2"),
         row(metrics={"x": 1}, timestamp="1e17"),
         row(metrics={"x": 1}, step=2**70),
