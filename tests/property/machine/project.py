@@ -127,6 +127,8 @@ class ProjectRules(RuleBasedStateMachine):
         # Runs that changed since their snapshot, or their rows, were last read.
         self.edited: set[str] = set()
         self.logged: set[str] = set()
+        # Every run that there was, by id and second.
+        self.created: set[tuple[str, str]] = set()
         # Runs whose rows may have been replaced by as many others that look alike from afar.
         self.masked: set[str] = set()
 
@@ -159,10 +161,16 @@ class ProjectRules(RuleBasedStateMachine):
 
     @rule(run_id=runs, old=st.booleans())
     def create(self, run_id: str, old: bool) -> None:
-        """Create a run; one with an old creation time shows behind the watermark."""
+        """Create a run; one with an old creation time shows behind the watermark.
+
+        No two runs have one id and one second: nothing else tells them apart.
+        """
         if not self.has(run_id):
             metadata = {"host": f"node-{len(self.server.asked)}", "gpu": None}
-            created_at = LONG_AGO if old else None
+            created_at = LONG_AGO if old and (run_id, LONG_AGO) not in self.created else None
+            if (run_id, created_at or self.server.now) in self.created:
+                self.advance(1)
+            self.created.add((run_id, created_at or self.server.now))
             self.server.add_run(run_id, created_at=created_at, metadata=metadata, config={"n": 1})
             self.touch(run_id, rows=True)
 
@@ -254,8 +262,6 @@ class ProjectRules(RuleBasedStateMachine):
         A run is its id and the second in which it was created: nothing else tells two apart.
         """
         if self.has(run_id):
-            if self.server.runs[run_id].created_at == self.server.now:
-                self.advance(1)
             self.server.delete(run_id)
             self.create(run_id, False)
             for _ in range(count):
