@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 from dr_wandb.core.contract.version import VERSION
 
 if TYPE_CHECKING:
+    from dr_wandb.core.contract.artifacts import ArtifactEntry as ArtifactEntry
+    from dr_wandb.core.contract.artifacts import ArtifactUse as ArtifactUse
+    from dr_wandb.core.contract.artifacts import WandbArtifact as WandbArtifact
     from dr_wandb.core.contract.changes import ChangedRun as ChangedRun
     from dr_wandb.core.contract.changes import FieldChange as FieldChange
+    from dr_wandb.core.contract.changes import RecordChanges as RecordChanges
     from dr_wandb.core.contract.changes import RowCount as RowCount
     from dr_wandb.core.contract.changes import SyncChanges as SyncChanges
     from dr_wandb.core.contract.dataset import Counts as Counts
@@ -53,6 +57,10 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.problems import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.contract.progress import Progress as Progress
     from dr_wandb.core.contract.progress import Stage as Stage
+    from dr_wandb.core.contract.project_part import ProjectPart as ProjectPart
+    from dr_wandb.core.contract.project_records import ReportUser as ReportUser
+    from dr_wandb.core.contract.project_records import WandbReport as WandbReport
+    from dr_wandb.core.contract.project_records import WandbSweep as WandbSweep
     from dr_wandb.core.contract.records import ConsoleLine as ConsoleLine
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
@@ -78,6 +86,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.inspect.doubts import AbsenceKind as AbsenceKind
     from dr_wandb.core.inspect.doubts import Doubt as Doubt
     from dr_wandb.core.inspect.doubts import DoubtKind as DoubtKind
+    from dr_wandb.core.inspect.holdings import ComparedRecords as ComparedRecords
     from dr_wandb.core.inspect.holdings import Comparison as Comparison
     from dr_wandb.core.inspect.holdings import HeldRun as HeldRun
     from dr_wandb.core.inspect.holdings import UnheldRun as UnheldRun
@@ -88,6 +97,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.inspect.status import ExportProblem as ExportProblem
     from dr_wandb.core.inspect.status import ExportStatus as ExportStatus
     from dr_wandb.core.inspect.status import MissingRows as MissingRows
+    from dr_wandb.core.inspect.status import RecordsStatus as RecordsStatus
     from dr_wandb.core.inspect.status import describe_status as describe_status
     from dr_wandb.core.inspect.verify import Finding as Finding
     from dr_wandb.core.inspect.verify import FindingKind as FindingKind
@@ -106,6 +116,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.listing_plan import ListingPlan as ListingPlan
     from dr_wandb.core.sync.listing_plan import plan_listing as plan_listing
     from dr_wandb.core.sync.plan import PartFetch as PartFetch
+    from dr_wandb.core.sync.plan import RecordCounts as RecordCounts
     from dr_wandb.core.sync.plan import RunAction as RunAction
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
     from dr_wandb.core.sync.plan import SyncPlan as SyncPlan
@@ -116,6 +127,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.planned_formats import FormatAction as FormatAction
     from dr_wandb.core.sync.planned_formats import PlannedFormat as PlannedFormat
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
+    from dr_wandb.core.sync.summary import RecordsSummary as RecordsSummary
     from dr_wandb.shell.frames.duckdb_views import open_duckdb as open_duckdb
     from dr_wandb.shell.frames.loading import load_history_frame as load_history_frame
     from dr_wandb.shell.frames.loading import load_runs_frame as load_runs_frame
@@ -130,8 +142,11 @@ if TYPE_CHECKING:
     from dr_wandb.shell.sources.opening import source_opener as source_opener
     from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore
+    from dr_wandb.shell.store.export_store import iter_artifacts as iter_artifacts
     from dr_wandb.shell.store.export_store import iter_console_lines as iter_console_lines
     from dr_wandb.shell.store.export_store import iter_history_rows as iter_history_rows
+    from dr_wandb.shell.store.export_store import iter_reports as iter_reports
+    from dr_wandb.shell.store.export_store import iter_sweeps as iter_sweeps
     from dr_wandb.shell.store.export_store import iter_system_samples as iter_system_samples
     from dr_wandb.shell.store.export_store import load_manifest as load_manifest
     from dr_wandb.shell.store.export_store import load_run_snapshots as load_run_snapshots
@@ -142,9 +157,12 @@ __version__ = VERSION
 _HOMES = {
     "AbsenceKind": "core.inspect.doubts",
     "AccessRefused": "core.contract.failures",
+    "ArtifactEntry": "core.contract.artifacts",
+    "ArtifactUse": "core.contract.artifacts",
     "BadEnvironment": "core.contract.failures",
     "ChangedRun": "core.contract.changes",
     "Check": "core.inspect.diagnosis",
+    "ComparedRecords": "core.inspect.holdings",
     "Comparison": "core.inspect.holdings",
     "ConsoleLine": "core.contract.records",
     "Counts": "core.contract.dataset",
@@ -207,6 +225,12 @@ _HOMES = {
     "PlanKind": "core.sync.plan_kinds",
     "PlannedFormat": "core.sync.planned_formats",
     "Progress": "core.contract.progress",
+    "ProjectPart": "core.contract.project_part",
+    "RecordChanges": "core.contract.changes",
+    "RecordCounts": "core.sync.plan",
+    "RecordsStatus": "core.inspect.status",
+    "RecordsSummary": "core.sync.summary",
+    "ReportUser": "core.contract.project_records",
     "Requested": "core.contract.manifest",
     "RequestedDataset": "core.contract.manifest",
     "RowCount": "core.contract.changes",
@@ -237,7 +261,10 @@ _HOMES = {
     "Unreachable": "core.contract.failures",
     "VerifyReport": "core.inspect.verify",
     "WaitingRun": "core.contract.unproven_runs",
+    "WandbArtifact": "core.contract.artifacts",
+    "WandbReport": "core.contract.project_records",
     "WandbRun": "core.contract.records",
+    "WandbSweep": "core.contract.project_records",
     "WrongExport": "core.contract.failures",
     "combine_changes": "core.sync.combine_changes",
     "compare_with_source": "shell.inspect.verify",
@@ -250,9 +277,12 @@ _HOMES = {
     "describe_status": "core.inspect.status",
     "diagnose": "shell.inspect.doctor",
     "find_exports": "shell.inspect.status",
+    "iter_artifacts": "shell.store.export_store",
     "iter_changes": "shell.inspect.changes",
     "iter_console_lines": "shell.store.export_store",
     "iter_history_rows": "shell.store.export_store",
+    "iter_reports": "shell.store.export_store",
+    "iter_sweeps": "shell.store.export_store",
     "iter_system_samples": "shell.store.export_store",
     "load_history_frame": "shell.frames.loading",
     "load_manifest": "shell.store.export_store",

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.artifacts import entries_of, normalize_artifact
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
@@ -23,9 +24,11 @@ from dr_wandb.core.contract.listing import (
     RunsCreatedSince,
 )
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
+from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.system import system_sample
-from dr_wandb.shell.sources import Source, SourceError
+from dr_wandb.core.sync.artifact_links import RunLinks, read_run_links
+from dr_wandb.shell.sources import Known, Source, SourceError, find_lister
 from tests.support.asking import (
     WHOLE,
     WINDOWS,
@@ -216,6 +219,49 @@ class SourceContract:
             answers = list(threads.map(lambda run: read_rows(source, run), runs))
         for run, rows in zip(runs, answers, strict=True):
             assert rows == self.expected_rows(PROJECT.run(run.run_id))
+
+    # --- records of the project
+
+    @pytest.mark.parametrize("dataset", ["reports", "sweeps"])
+    def test_every_record_is_listed_as_it_is(
+        self, make_source: SourceFactory, dataset: str
+    ) -> None:
+        nodes = tuple({"id": f"i{n}", "name": f"n{n}", "config": "a: 008\n"} for n in range(7))
+        described = replace(PROJECT, sweeps=nodes, reports=nodes)
+        source = make_source(described)
+        lister = find_lister(source, dataset)
+        if lister is None:
+            pytest.skip(f"this source has no {dataset}")
+        pages = list(lister())
+        normalize = NORMALIZERS[dataset]
+        records = [normalize(node) for page in pages for node in page.nodes]
+        assert records == [normalize(node) for node in nodes]
+        assert {page.total for page in pages} <= {None, len(nodes)}
+        assert sum(page.nulls for page in pages) == 0
+
+    def test_artifacts_have_entries_and_links(self, make_source: SourceFactory) -> None:
+        contents = ({"a": {"digest": "1", "size": 2}}, {"b": {"digest": "3", "size": 4}})
+        source = make_source(replace(PROJECT, artifacts={"data": contents, "model": contents[:1]}))
+        lister = find_lister(source, "artifacts")
+        run_id = PROJECT.runs[-1].run_id
+        if lister is None or not next(iter(lister())).total:
+            pytest.skip("this source has no such artifacts")
+        pages = list(lister(Known(runs=(run_id,))))
+        records = [normalize_artifact(node) for page in pages for node in page.nodes]
+        assert {page.total for page in pages} == {3}
+        assert [(one.collection, one.version) for one in records] == [
+            *(("data", 0), ("data", 1)),
+            ("model", 0),
+        ]
+        assert [one.entries for one in records] == [
+            entries_of({"contents": one}) for one in (*contents, contents[0])
+        ]
+        links: dict[str, RunLinks] = {}
+        for page in pages:
+            links |= {one: read_run_links(raw) for one, raw in page.links.items()}
+        first, last, model = (one.artifact_id for one in records)
+        used = frozenset({(first, "data"), (model, "model")})
+        assert links[run_id] == RunLinks(frozenset({last, model}), used)
 
     # --- consoles
 

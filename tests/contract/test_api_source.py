@@ -79,13 +79,19 @@ class TestApiSource(SourceContract):
             built.append(project)
             for run in described.runs:
                 build_run(project, run)
+            project.sweeps, project.reports["runs"] = [*described.sweeps], [*described.reports]
+            for name, versions in described.artifacts.items():
+                collection = project.add_collection(name)
+                made = [collection.add(contents) for contents in versions]
+                project.runs[-1].inputs.append((made[0], name))
+                project.runs[-1].outputs.append(made[-1])
             request = ExportRequest(
                 entity=described.entity,
                 project=described.project,
                 name="n",
                 runs_per_page=3,
                 timeout_seconds=20,
-                extra_datasets=("console", "system"),
+                extra_datasets=("console", "system", "artifacts"),
             )
             return ApiSource(session, request)
 

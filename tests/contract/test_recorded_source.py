@@ -9,7 +9,7 @@ import pytest
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun
-from dr_wandb.shell.sources import Source, SourceError
+from dr_wandb.shell.sources import Known, Source, SourceError, find_lister
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.source_contract import SourceContract, SourceFactory
@@ -38,6 +38,10 @@ def ask_everything(source: Source) -> None:
         read_samples(source, run)
         with suppress(SourceError):
             source.read_metadata(run)
+    for dataset in ("artifacts", "reports", "sweeps"):
+        lister = find_lister(source, dataset)
+        assert lister is not None
+        list(lister(Known(runs=tuple(list_all(source)))))
 
 
 class TestRecordedSource(SourceContract):

@@ -29,4 +29,9 @@ def build_memory(described: ProjectDescription) -> MemorySource:
             source.export(run.run_id, upto=run.exported, overlap=run.overlap)
         if run.broken_metadata:
             source.fail_metadata(run.run_id, times=OFTEN)
+    source.records = {"sweeps": list(described.sweeps), "reports": list(described.reports)}
+    for collection, versions in described.artifacts.items():
+        ids = [source.add_version(collection, contents=contents) for contents in versions]
+        source.use(described.runs[-1].run_id, ids[0], collection)
+        source.make(described.runs[-1].run_id, ids[-1])
     return source

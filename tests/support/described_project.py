@@ -49,9 +49,16 @@ class RunDescription:
 
 @dataclass(frozen=True)
 class ProjectDescription:
-    """A project: its runs in any order."""
+    """A project: its runs in any order, and its sweeps and reports as nodes, for sources of them.
+
+    artifacts: for each collection the contents of its versions. The last run made the last one of
+    each, and used the first one as what the collection is called.
+    """
 
     runs: tuple[RunDescription, ...] = ()
+    sweeps: tuple[dict[str, Any], ...] = ()
+    reports: tuple[dict[str, Any], ...] = ()
+    artifacts: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
     entity: str = "entity"
     project: str = "project"
 

@@ -14,12 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from dr_wandb.core.contract.artifacts import entries_of, manifest_digest
 from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, scope_of
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
-from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from dr_wandb.shell.sources import (
+    NOTHING_KNOWN,
+    Known,
+    RecordPage,
+    RowBatch,
+    RunPage,
+    SourceError,
+)
 from tests.support.memory_run import MemoryRun, epoch, later, spell_time
 
 ANY_RUN = None
@@ -78,6 +86,11 @@ class MemorySource:
         self._faults: Counter[_Fault] = Counter()
         self._shown_rows: dict[str, int] = {}
         self.unreadable: set[str] = set()
+        self.records: dict[str, list[dict[str, Any] | None]] = {"sweeps": [], "reports": []}
+        self.count_offsets: dict[str, int] = {}
+        self.collections: dict[str, list[dict[str, Any]]] = {}
+        self.links: dict[str, dict[str, Any]] = {}
+        self.beside: list[dict[str, Any]] = []
 
     def without_runs(self) -> "MemorySource":
         """Return a source of the same kind, for a project that is empty."""
@@ -197,6 +210,48 @@ class MemorySource:
         self._shown_rows[run_id] = rows
         self._faults["short", run_id] += times
 
+    def add_version(self, collection: str, **fields: Any) -> str:
+        """Add a version to a collection; return its id."""
+        nodes = self.collections.setdefault(collection, [])
+        number = len(nodes)
+        contents = fields.pop("contents", {"a.txt": {"digest": f"digest-{number}", "size": 3}})
+        entries = entries_of({"contents": contents})
+        artifact = {
+            "id": f"{collection}-{number}",
+            "versionIndex": number,
+            "artifactType": {"name": "dataset"},
+            "artifactSequence": {"name": collection},
+            "state": "COMMITTED",
+            "digest": manifest_digest(entries, None),
+            "aliases": [{"alias": "latest", "artifactCollection": {"name": collection}}],
+            **fields,
+        }
+        node = {"collection": {"name": collection}, "version": f"v{number}", "artifact": artifact}
+        nodes.append({**node, "manifest": {"contents": contents}})
+        return str(artifact["id"])
+
+    def use(self, run_id: str, artifact_id: str, used_as: str | None = None) -> None:
+        """Let a run use a version."""
+        self._links_of(run_id)["inputs"].append({"id": artifact_id, "usedAs": used_as})
+
+    def make(self, run_id: str, artifact_id: str) -> None:
+        """Let a run log a version."""
+        self._links_of(run_id)["outputs"].append(artifact_id)
+
+    def _links_of(self, run_id: str) -> dict[str, Any]:
+        return self.links.setdefault(run_id, {"outputs": [], "inputs": []})
+
+    def _link_counts(self, run_id: str) -> dict[str, Any]:
+        links = self.links.get(run_id, {"outputs": [], "inputs": []})
+        return {
+            "outputArtifacts": {"totalCount": len(links["outputs"])},
+            "inputArtifacts": {"totalCount": len(links["inputs"])},
+        }
+
+    def fail_records(self, dataset: str, times: int = 1) -> None:
+        """Let so many listings of a dataset of the project fail, after their first page."""
+        self._faults["records", dataset] += times
+
     def calm_down(self) -> None:
         """Forget the faults that are still to come; what is poisoned stays so."""
         with self.lock:
@@ -219,7 +274,7 @@ class MemorySource:
             if (scope := scope_of(query)) is not None:
                 visible = [run for run in visible if self.admits(scope, run)]
             nodes = [
-                run.node(self.entity, self.project)
+                {**run.node(self.entity, self.project), **self._link_counts(run.run_id)}
                 for run in visible
                 if answers(query, run.run_id, spell_time(run.created_at))
             ]
@@ -282,6 +337,55 @@ class MemorySource:
             if self._take_fault("metadata", run.run_id):
                 raise SourceError("the metadata does not download", RunFailureKind.SERVER_ERROR)
             return copy.deepcopy(self._find(run).metadata)
+
+    def list_artifacts(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        """Give the versions in the collections that moved, and the links of the runs asked for.
+
+        Without a manifest that is known, and in pages.
+        """
+        with self.lock:
+            self.asked.append(("list_records", "artifacts", known.runs))
+            self._refuse_if_throttled()
+            fails = self._take_fault("records", "artifacts")
+            collections = copy.deepcopy(self.collections)
+            links = copy.deepcopy(self.links)
+        marks = {name: f"{len(nodes)} {nodes}" for name, nodes in collections.items()}
+        same = [name for name, mark in marks.items() if known.marks.get(name) == mark]
+        nodes = [node for name in collections if name not in same for node in collections[name]]
+        for node in nodes:
+            if known.listing_only or node["artifact"]["id"] in known.contents:
+                node.pop("manifest", None)
+            elif "manifest" in node:
+                self.asked.append(("read_manifest", node["artifact"]["id"]))
+        yield RecordPage(nodes=(), total=len(nodes), same=same, marks=marks)
+        for start in range(0, len(nodes), self.runs_per_page):
+            yield RecordPage(nodes=nodes[start : start + self.runs_per_page], total=len(nodes))
+            if fails:
+                raise SourceError("the listing broke off", RunFailureKind.UNREACHABLE)
+        found = {run_id: links.get(run_id, {"outputs": [], "inputs": []}) for run_id in known.runs}
+        yield RecordPage(nodes=(), total=len(nodes), links=found, beside=self.beside)
+
+    def list_sweeps(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        """Give the sweeps as they are when asked for, and their count."""
+        return self._list_records("sweeps", counted=True)
+
+    def list_reports(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        """Give the reports as they are when asked for; W&B does not count them."""
+        return self._list_records("reports", counted=False)
+
+    def _list_records(self, dataset: str, *, counted: bool) -> Iterator[RecordPage]:
+        with self.lock:
+            self.asked.append(("list_records", dataset))
+            self._refuse_if_throttled()
+            fails = self._take_fault("records", dataset)
+            nodes = copy.deepcopy(self.records[dataset])
+        total = len(nodes) + self.count_offsets.get(dataset, 0) if counted else None
+        for start in range(0, max(1, len(nodes)), self.runs_per_page):
+            page = nodes[start : start + self.runs_per_page]
+            there = [node for node in page if node is not None]
+            yield RecordPage(nodes=there, total=total, nulls=len(page) - len(there))
+            if fails:
+                raise SourceError("the listing broke off", RunFailureKind.UNREACHABLE)
 
     def close(self) -> None:
         """Count how often it was closed."""

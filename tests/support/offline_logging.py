@@ -390,9 +390,34 @@ def _print_much() -> None:
     run.finish()
 
 
+def log_artifacts() -> None:
+    """Log artifacts, and tell what the SDK says of each."""
+    import wandb
+
+    run = begin("logs-artifacts")
+    place = Path(os.environ["WANDB_DIR"])
+    (place / "file").write_text("content")
+    for name, metadata in (("data", {"rows": 3, "ratio": 0.5}), ("empty", None)):
+        artifact = wandb.Artifact(name, type="dataset", description="text", metadata=metadata)
+        if metadata is not None:
+            artifact.add_file(str(place / "file"), name="sub/ü file")
+            artifact.add_reference("other://bucket/key", name="there", checksum=False)
+        run.log_artifact(artifact, aliases=["best", "latest"], tags=["b", "a"])
+        manifest = artifact.manifest.to_manifest_json()
+        tell(name=name, digest=artifact.manifest.digest(), manifest=manifest, metadata=metadata)
+    run.finish()
+
+
 SCRIPTS: dict[str, Callable[[], None]] = {
     script.__name__: script
-    for script in (log_runs, resume_and_raise, log_for_ever, log_while_watched, print_much)
+    for script in (
+        log_runs,
+        resume_and_raise,
+        log_for_ever,
+        log_while_watched,
+        print_much,
+        log_artifacts,
+    )
 }
 
 

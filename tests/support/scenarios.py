@@ -117,6 +117,26 @@ def log_out_of_order(source: MemorySource) -> None:
         source.log("grows", {"loss": step / 7}, step=step)
 
 
+def project_with_records() -> MemorySource:
+    source = project()
+    source.records["sweeps"] = [{"name": name, "config": "lr: 1e-3\n"} for name in "abc"]
+    source.records["reports"] = [{"id": name, "spec": "{}"} for name in "defg"]
+    for collection in ("data", "model", "shelf"):
+        for _ in range(2):
+            source.make("grows", source.add_version(collection))
+    source.use("done", "data-0", "training")
+    return source
+
+
+def change_records(source: MemorySource) -> None:
+    log_on(source)
+    source.records["sweeps"] = [{"name": name, "config": "lr: 2e-3\n"} for name in "abx"]
+    source.records["reports"] = [{"id": name, "spec": "{}"} for name in "efgh"]
+    del source.collections["shelf"]
+    source.make("new", source.add_version("data"))
+    source.use("done", "model-1", "eval")
+
+
 def only_the_clock(source: MemorySource) -> None:
     source.advance(600)
 
@@ -170,6 +190,7 @@ class Scenario:
 
 BOTH = {"formats": ("jsonl", "parquet")}
 ALONE = {"formats": ("parquet",)}
+RECORDS = {"extra_datasets": ("artifacts", "sweeps", "reports")}
 CONSOLE = {"extra_datasets": ("console",)}
 EVERYTHING = {"extra_datasets": ("console", "system")}
 
@@ -211,6 +232,11 @@ SCENARIOS = {
         ({},), log_on, {**ALONE, "drop_formats": ("jsonl",)}, most_cells=20
     ),
     "gone upstream in Parquet": Scenario((BOTH,), delete_one, {"prune": True}, most_cells=20),
+    "first export with records": Scenario((), only_the_clock, RECORDS, make=project_with_records),
+    "changed records": Scenario((RECORDS,), change_records, RECORDS, make=project_with_records),
+    "records pruned": Scenario(
+        (RECORDS,), change_records, {**RECORDS, "prune": True}, make=project_with_records
+    ),
     "first export with consoles": Scenario((), only_the_clock, CONSOLE, make=project_with_consoles),
     "growth with all datasets": Scenario(
         (EVERYTHING,), print_on, EVERYTHING, make=project_with_consoles

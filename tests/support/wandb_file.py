@@ -222,6 +222,24 @@ def console_record(text: str, *, seconds: int = 0, error: bool = False) -> bytes
     return record(output_raw=output)
 
 
+def artifact_record(name: str, contents: Mapping[str, Mapping[str, Any]], **fields: Any) -> bytes:
+    """Return a version that the run logged; `contents` are the fields of its entries by path."""
+    artifact = pb.ArtifactRecord(name=name, **{"type": "dataset", **fields})
+    for path, members in contents.items():
+        entry = artifact.manifest.contents.add(path=path, local_path="/home/ada/secret-place")
+        for key, value in members.items():
+            if key == "alg":
+                entry.extra.add(key="alg", value_json=f'"{value}"')
+            else:
+                setattr(entry, key, value)
+    return record(artifact=artifact)
+
+
+def use_artifact_record(artifact_id: str, name: str, kind: str = "dataset") -> bytes:
+    """Return a version that the run used."""
+    return record(use_artifact=pb.UseArtifactRecord(id=artifact_id, type=kind, name=name))
+
+
 def output_record(text: str) -> bytes:
     """Return text as SDKs write it that redirect the console (`output`, not `output_raw`)."""
     stdout = pb.OutputRecord.OutputType.STDOUT

@@ -14,6 +14,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from dr_wandb.cli import gc_tuning
+from dr_wandb.cli.artifacts import artifacts
 from dr_wandb.cli.changes import diff, log
 from dr_wandb.cli.console import console
 from dr_wandb.cli.convert import convert
@@ -61,7 +62,19 @@ app = App(
 app.default(export)
 SUBCOMMANDS = {
     command.__name__: command
-    for command in (export, sync, scan, status, verify, log, diff, console, convert, doctor)
+    for command in (
+        export,
+        sync,
+        scan,
+        status,
+        verify,
+        log,
+        diff,
+        artifacts,
+        console,
+        convert,
+        doctor,
+    )
 }
 for command in SUBCOMMANDS.values():
     app.command(command)

@@ -121,7 +121,8 @@ def export(
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
     datasets
         Export this too: `system`, the samples of the machines; `console`, the lines that the
-        programs printed. Repeat it for several. `everything` is the history and all of these, as
+        programs printed; of the project `artifacts`, with their manifests and lineage, `sweeps`
+        and `reports`. Repeat it for several. `everything` is the history and all of these, as
         far as the source has them. What is held and not asked for stays as it is.
     drop_datasets
         Remove what the export holds of this.

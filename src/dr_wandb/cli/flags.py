@@ -57,8 +57,8 @@ DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", ne
 
 EVERYTHING = "everything"
 
-_Wanted = Literal["system", "console", "everything"]
-_Dropped = Literal["system", "console"]
+_Wanted = Literal["system", "console", "artifacts", "sweeps", "reports", "everything"]
+_Dropped = Literal["system", "console", "artifacts", "sweeps", "reports"]
 
 Datasets = Annotated[list[_Wanted] | None, Parameter(name="--with", negative="")]
 DropDatasets = Annotated[list[_Dropped] | None, Parameter(name="--drop", negative="")]

@@ -196,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         found = owner.find_download(parts[2])
         request = Request("download", path=self.path, method=self.command)
-        request.run_id = found.run.run_id if found else None
+        request.run_id = found.run.run_id if found and found.run else None
         request.variables = {"file_name": unquote(parts[3])}
         request.byte_range = self.headers.get("Range")
         owner.record(request)

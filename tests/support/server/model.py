@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.support.server.artifacts import Collection
 from tests.support.server.run import Run
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class Project:
         self.internal_id = str(world.next_number())
         self.runs: list[Run] = []
         self.hidden_runs: set[str] = set()
+        self.collections: list[Collection | None] = []
+        self.sweeps: list[dict[str, Any] | None] = []
+        self.reports: dict[str, list[dict[str, Any] | None]] = {"runs": []}
 
     def add_run(self, run_id: str, **fields: Any) -> Run:
         """Create a run; `fields` are those of Run. Two runs may not share an id."""
@@ -36,6 +40,13 @@ class Project:
             run = Run(self, run_id, **fields)
             self.runs.append(run)
             return run
+
+    def add_collection(self, name: str, type_name: str = "dataset") -> Collection:
+        """Create a collection of artifacts."""
+        with self.world.lock:
+            collection = Collection(self, name, type_name)
+            self.collections.append(collection)
+            return collection
 
     def delete_run(self, run: Run) -> None:
         """Remove a run from listings and lookups."""

@@ -19,12 +19,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.support.server import run_fields
+from tests.support.server.artifacts import member
 from tests.support.server.document import Field, Operation, Spread, Variable, substitute
 from tests.support.server.faults import Action, EmptyRows, GraphQLErrors, NullField, Request
 from tests.support.server.filters import FilterError, matches, ordered
 from tests.support.server.nodes import Context, Node, UnknownFieldError
 
 if TYPE_CHECKING:
+    from tests.support.server.artifacts import Collection
     from tests.support.server.model import Project
     from tests.support.server.run import Run
     from tests.support.server.stand_in import StandInServer
@@ -170,6 +172,80 @@ def _runs(project: Project, arguments: Mapping[str, Any], context: Context) -> N
     return Node("Page", Page("Run", runs[offset : offset + size], offset, len(runs)))
 
 
+def _connection(
+    kind: str, members: list[Any], arguments: Mapping[str, Any], context: Context
+) -> Node:
+    """Return a page of records; one that is None is a null in the answer."""
+    after = None if context.server.ignores_cursors else arguments.get("after")
+    offset, first = offset_after(after), arguments.get("first")
+    size = min(50 if first is None else first, context.server.max_records_per_page)
+    return Node("Page", Page(kind, members[offset : offset + size], offset, len(members)))
+
+
+def _sweeps(project: Project, arguments: Mapping[str, Any], context: Context) -> Node | None:
+    return _connection("Sweep", project.sweeps, arguments, context)
+
+
+def _views(project: Project, arguments: Mapping[str, Any], context: Context) -> Node | None:
+    views = project.reports.get(arguments.get("viewType") or "runs", [])
+    return _connection("View", views, arguments, context)
+
+
+def _collections(project: Project, arguments: Mapping[str, Any], context: Context) -> Node:
+    return _connection("ArtifactCollection", project.collections, arguments, context)
+
+
+def _versions(collection: Collection, arguments: Mapping[str, Any], context: Context) -> Node:
+    members = [None if one is None else member(*one) for one in collection.members]
+    page = _connection("Artifact", members, arguments, context)
+    return Node("Page", replace(page.value, total=len(members) + collection.counted_beyond))
+
+
+def _of_type(project: Project, arguments: Mapping[str, Any], _: Context) -> Node | None:
+    found = [one for one in project.collections if one and one.type == arguments.get("name")]
+    return Node("ArtifactType", {"name": arguments.get("name"), "collections": found})
+
+
+def _collection_of(found: Mapping[str, Any], arguments: Mapping[str, Any], _: Context) -> Any:
+    named = [one for one in found["collections"] if one.name == arguments.get("name")]
+    return Node("ArtifactCollection", named[0]) if named else None
+
+
+def _outputs(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
+    members = [None if one is None else member(one.index, one) for one in run.outputs]
+    page = _connection("Artifact", members, arguments, context)
+    return Node("Page", replace(page.value, total=len(members) + run.links_beyond))
+
+
+def _inputs(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
+    members = [
+        None if one is None else member(one[0].index, one[0], usedAs=one[1]) for one in run.inputs
+    ]
+    return _connection("Artifact", members, arguments, context)
+
+
+def _artifact(_: None, arguments: Mapping[str, Any], context: Context) -> Node | None:
+    for project in context.server.projects:
+        for collection in filter(None, project.collections):
+            for one in filter(None, collection.members):
+                if one[1].artifact_id == arguments.get("id"):
+                    return Node("Artifact", one[1].fields())
+    return None
+
+
+def _manifest(artifact: Mapping[str, Any], _: Mapping[str, Any], context: Context) -> Node | None:
+    version = artifact["version"]
+    if version.state != "COMMITTED":
+        return None
+    version.urls += 1
+    url = context.server.sign_content(version.artifact_id, version.manifest, version.status)
+    return Node("ArtifactManifest", {"id": "M", "url": url})
+
+
+def _sequence(artifact: Mapping[str, Any], *_: Any) -> Node:
+    return Node("ArtifactSequence", artifact["version"])
+
+
 def _run(project: Project, arguments: Mapping[str, Any], _: Context) -> Node | None:
     run = project.find_run(arguments.get("name") or "")
     return Node("Run", run) if run else None
@@ -187,7 +263,7 @@ def _collection(project: Project, arguments: Mapping[str, Any], _: Context) -> N
     """Answer the artifact of a run's samples, once there is one; there are no other artifacts."""
     name = str(arguments.get("name")).removeprefix("run-").removesuffix("-events")
     run = project.find_run(name)
-    return Node("ArtifactCollection", run) if run and run.exported_events else None
+    return Node("EventsCollection", run) if run and run.exported_events else None
 
 
 def _membership(run: Run, arguments: Mapping[str, Any], _: Context) -> Node | None:
@@ -229,6 +305,10 @@ def _page_info(page: Page, _: Mapping[str, Any], __: Context) -> Node:
     return Node("PageInfo", (page.offset, end, page.total))
 
 
+def _node_of(node: Node) -> Node | None:
+    return None if node.value is None or getattr(node.value, "is_null", False) else node
+
+
 def _constant(value: Any) -> Resolver:
     return lambda parent, arguments, context: value
 
@@ -245,6 +325,7 @@ FIELDS: dict[str, dict[str, Resolver]] = {
     "Query": {
         "project": _project,
         "viewer": lambda _, arguments, context: Node("Viewer", context.server),
+        "artifact": _artifact,
         "serverInfo": _constant(Node("ServerInfo", None)),
     },
     "ServerInfo": {"features": _constant([])},
@@ -267,10 +348,15 @@ FIELDS: dict[str, dict[str, Resolver]] = {
         "readOnly": _constant(False),
         "runCount": lambda project, arguments, _: len(_selected(project, arguments)),
         "runs": _runs,
+        "artifactCollections": _collections,
+        "artifactType": _of_type,
+        "totalSweeps": lambda project, *_: len(project.sweeps),
+        "sweeps": _sweeps,
+        "allViews": _views,
         "run": _run,
         "artifactCollection": _collection,
     },
-    "ArtifactCollection": {"artifactMembership": _membership},
+    "EventsCollection": {"artifactMembership": _membership},
     "ArtifactMembership": {"files": _artifact_files},
     "ArtifactFile": {
         name: _member(name)
@@ -285,12 +371,59 @@ FIELDS: dict[str, dict[str, Resolver]] = {
             "md5",
         )
     },
-    "Page": {"edges": _edges, "pageInfo": _page_info},
-    "Edge": {
-        "node": lambda edge, *_: (
-            None if edge[0].value is None or getattr(edge[0].value, "is_null", False) else edge[0]
+    "Page": {
+        "edges": _edges,
+        "pageInfo": _page_info,
+        "totalCount": lambda page, *_: page.total,
+    },
+    "ArtifactCollection": {
+        "name": _attribute("name"),
+        "updatedAt": _attribute("updated_at"),
+        "defaultArtifactType": lambda one, *_: Node("ArtifactType", {"name": one.type}),
+        "artifacts": _versions,
+    },
+    "ArtifactType": {"name": _member("name"), "artifactCollection": _collection_of},
+    "Artifact": {
+        **{
+            name: _member(name)
+            for name in (
+                *("id", "versionIndex", "description", "metadata", "state", "size", "digest"),
+                *("fileCount", "createdAt", "updatedAt", "ttlDurationSeconds", "ttlIsInherited"),
+                *("historyStep", "commitHash", "digestAlgorithm"),
+            )
+        },
+        "artifactSequence": _sequence,
+        "artifactType": lambda one, *_: Node(
+            "ArtifactType", {"name": one["version"].collection.type}
         ),
+        "tags": lambda one, *_: [Node("Tag", {"name": tag}) for tag in one["version"].tags],
+        "aliases": lambda one, *_: [
+            Node("ArtifactAlias", {"alias": alias, "name": name})
+            for alias, name in one["version"].aliases
+        ],
+        "currentManifest": _manifest,
+    },
+    "ArtifactManifest": {
+        "id": _member("id"),
+        "file": lambda manifest, *_: Node("File", {"directUrl": manifest["url"]}),
+    },
+    "ArtifactSequence": {
+        "name": lambda version, *_: version.collection.name,
+        "project": lambda version, *_: (
+            None if version.project_is_null else Node("Project", version.collection.project)
+        ),
+    },
+    "ArtifactAlias": {
+        "alias": _member("alias"),
+        "artifactCollection": lambda alias, *_: Node("Named", alias),
+    },
+    "Named": {"name": _member("name")},
+    "Tag": {"name": _member("name")},
+    "Edge": {
+        "node": lambda edge, *_: _node_of(edge[0]),
         "cursor": lambda edge, *_: cursor(edge[1]),
+        "version": lambda edge, *_: (edge[0].value or {"edge": {}})["edge"].get("version"),
+        "usedAs": lambda edge, *_: (edge[0].value or {"edge": {}})["edge"].get("usedAs"),
     },
     "PageInfo": {
         "startCursor": lambda at, *_: cursor(at[0]) if at[1] > at[0] else None,
@@ -303,6 +436,22 @@ FIELDS: dict[str, dict[str, Resolver]] = {
         "name": _member("name"),
         "username": _member("username"),
         "email": _member("email"),
+    },
+    "Sweep": {
+        name: _member(name)
+        for name in (
+            *("id", "name", "displayName", "method", "state", "description", "bestLoss"),
+            *("config", "createdAt", "updatedAt", "runCount", "runCountExpected"),
+        )
+    },
+    "View": {
+        **{
+            name: _member(name)
+            for name in (
+                *("id", "name", "displayName", "description", "createdAt", "updatedAt", "spec"),
+            )
+        },
+        "user": lambda view, *_: Node("User", view["user"]) if view.get("user") else None,
     },
     "ParquetHistory": {"parquetUrls": _member("parquetUrls"), "liveData": _member("liveData")},
     "File": {
@@ -320,5 +469,11 @@ FIELDS: dict[str, dict[str, Resolver]] = {
         )
     },
     "LogLine": {name: _member(name) for name in ("number", "timestamp", "level", "label", "line")},
-    "Run": {**run_fields.RUN_FIELDS, "files": _files, "logLines": _log_lines},
+    "Run": {
+        **run_fields.RUN_FIELDS,
+        "outputArtifacts": _outputs,
+        "inputArtifacts": _inputs,
+        "files": _files,
+        "logLines": _log_lines,
+    },
 }

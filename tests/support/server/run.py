@@ -13,6 +13,7 @@ from tests.support.server.world import AUTO, Heartbeat, Marker, instant
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from tests.support.server.artifacts import Version
     from tests.support.server.model import Project
 
 SECONDS_PER_ROW = 1.5
@@ -60,6 +61,9 @@ class Run:
         host: str | None = None,
     ) -> None:
         self.project = project
+        self.outputs: list[Version | None] = []
+        self.inputs: list[tuple[Version, str | None] | None] = []
+        self.links_beyond = 0
         self.world = project.world
         self.run_id = run_id
         self.created_at = created_at or self.world.clock.text

@@ -31,7 +31,7 @@ EXPIRY_EPOCH_SECONDS = 1_900_000_000
 class Download:
     """What a signed URL leads to."""
 
-    run: Run
+    run: Run | None
     file_name: str
     content: bytes
     status: int = 200
@@ -41,7 +41,8 @@ class StandInServer:
     """A W&B backend on loopback, from entering the context until leaving it.
 
     before_page: called with the offset before each page of runs is cut, outside the lock.
-    latency_seconds: wait before each answer. max_per_page: cap on runs in one page.
+    latency_seconds: wait before each answer. max_per_page: cap on runs in one page;
+    max_records_per_page: on those of other connections. ignores_cursors: which always begin anew.
     ignores_aliases: answer a field that is asked for several times once, under its own name.
     shuffle_parquet_urls: list Parquet URLs in another order on each request.
     handler: answers the requests of one connection; subclasses may bring their own.
@@ -60,8 +61,10 @@ class StandInServer:
         self.faults = FaultSet()
         self.latency_seconds = 0.0
         self.max_per_page = 1000
+        self.max_records_per_page = 1000
         self.shuffle_parquet_urls = False
         self.ignores_aliases = False
+        self.ignores_cursors = False
         self.before_page: Callable[[int], None] | None = None
         self.stopping = threading.Event()
         self.limiter: Throttle | None = None
@@ -196,9 +199,14 @@ class StandInServer:
         status = run.metadata_status if name == METADATA_NAME else 200
         return self._sign(Download(run, name, all_files(run)[name], status))
 
+    def sign_content(self, name: str, content: bytes, status: int = 200) -> str:
+        """Return a fresh URL of some content that is no run's."""
+        return self._sign(Download(None, name, content, status))
+
     def _sign(self, download: Download) -> str:
         self._signed_count += 1
-        secret = f"{download.run.storage_id}/{download.file_name}/{self._signed_count}"
+        owner = "" if download.run is None else download.run.storage_id
+        secret = f"{owner}/{download.file_name}/{self._signed_count}"
         token = hashlib.sha256(secret.encode()).hexdigest()[:24]
         self._downloads[token] = download
         query = f"Expires={EXPIRY_EPOCH_SECONDS}&Signature={token[::-1]}"

@@ -38,13 +38,30 @@ class RowCount(Record, frozen=True, kw_only=True):
     after: int
 
 
+class RecordChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """What changed in one dataset of the project, by the identity of its records.
+
+    `new` records, `changed` members of others, those `missing` upstream, `returned` from there, and
+    `pruned` from the export.
+    """
+
+    new: tuple[str, ...] = ()
+    changed: dict[str, ChangedRun] = msgspec.field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != RecordChanges()
+
+
 class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
     """What one sync changed, or several syncs whose lines were folded: then `at` is the last one's.
 
     `new` runs, and changes of other runs by run id: `changed` fields; `finished`, with the state
     they ended in; `missing` upstream, `returned` from there, `pruned` from the export;
     `left_scope`, `entered_scope`; `rows` of the histories that differ, `other_rows` of the other
-    datasets, by name.
+    datasets, by name; `records` of the project's datasets, by name.
     """
 
     at: str
@@ -58,6 +75,7 @@ class SyncChanges(Record, omit_defaults=True, frozen=True, kw_only=True):
     entered_scope: tuple[str, ...] = ()
     rows: dict[str, RowCount] = msgspec.field(default_factory=dict)
     other_rows: dict[str, dict[str, RowCount]] = msgspec.field(default_factory=dict)
+    records: dict[str, RecordChanges] = msgspec.field(default_factory=dict)
 
     @property
     def by_dataset(self) -> dict[str, dict[str, RowCount]]:

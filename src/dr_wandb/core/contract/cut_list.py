@@ -25,13 +25,14 @@ def headed(
     rest: str | None,
     *,
     most: int = MOST_LISTED,
+    noun: str = "run",
 ) -> Iterator[str]:
     """Give the lines of a list of runs. Without members there is only the head.
 
     rest: how to see the members that are cut, such as `--all`; if None, none is cut. most: 0 for a
-    list that is only counted.
+    list that is only counted. noun: what a member is.
     """
-    head = f"{title}: {count(len(members), 'run')}"
+    head = f"{title}: {count(len(members), noun)}"
     if rest is not None and members and not most:
         yield f"{head}; {rest}"
         return

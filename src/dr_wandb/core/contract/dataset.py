@@ -8,6 +8,7 @@ Rules
   the rows of a run, and all other keys are metrics. `normalize_row` stores it, unless
   `row_forms.py` has a form for the dataset.
 - Each part of a run is decided on by itself.
+- A dataset of the project has one part for the whole project, and lines of another kind.
 
 CONTRIBUTING.md lists the files to edit for a new dataset.
 """
@@ -136,7 +137,58 @@ DATASETS: dict[str, Dataset] = {
 """All datasets, in the order in which a commit renames their files."""
 
 
+class ProjectDataset(Record, frozen=True, kw_only=True):
+    """What is particular to a dataset of the project: `file` is the name of its data file.
+
+    Its lines are records with an identity of their own, see project_records.py. What is known of
+    them is one part, which belongs to the project instead of a run. `listed` and `counts` are as
+    those of a dataset of runs, if its records are linked to runs.
+    """
+
+    name: str
+    file: str
+    listed: tuple[str, ...] = ()
+    counts: Callable[[Mapping[str, Any]], Counts] | None = None
+
+
+ARTIFACTS = "artifacts"
+"""The versions of artifacts, and which runs logged and used them."""
+
+SWEEPS = "sweeps"
+"""The searches for hyperparameters."""
+
+REPORTS = "reports"
+"""The documents that people write about runs."""
+
+OUTPUTS, INPUTS = "outputArtifacts", "inputArtifacts"
+"""Members of a raw run: connections to the artifacts that it logged and used."""
+
+
+def _count_links(raw_run: Mapping[str, Any]) -> Counts:
+    """Return how many artifacts a run logged and used; no mark if one of the numbers is unknown."""
+    content = raw_run.get(CONTENT_MARK)
+    if content is not None:
+        return Counts(mark=str(content))
+    connections = [raw_run.get(name) for name in (OUTPUTS, INPUTS)]
+    outputs, inputs = (
+        _counter(one, "totalCount") if isinstance(one, Mapping) else None for one in connections
+    )
+    if outputs is None or inputs is None:
+        return Counts()
+    return Counts(line_count=outputs + inputs, mark=f"{outputs} {inputs}")
+
+
+PROJECT_DATASETS: dict[str, ProjectDataset] = {
+    ARTIFACTS: ProjectDataset(
+        name=ARTIFACTS, file="artifacts.jsonl", listed=(OUTPUTS, INPUTS), counts=_count_links
+    ),
+    SWEEPS: ProjectDataset(name=SWEEPS, file="sweeps.jsonl"),
+    REPORTS: ProjectDataset(name=REPORTS, file="reports.jsonl"),
+}
+"""The datasets of the project, in the order in which a commit renames their files."""
+
+
 def counts_in(raw_run: Mapping[str, Any], names: Iterable[str]) -> dict[str, Counts]:
     """Return the counts of datasets other than the history from a raw listed run, by name."""
-    counts = ((name, DATASETS[name].counts) for name in names)
+    counts = ((name, (DATASETS.get(name) or PROJECT_DATASETS[name]).counts) for name in names)
     return {name: count(raw_run) for name, count in counts if count is not None}

@@ -1,9 +1,14 @@
 """The names of the files of an export, and the order in which a commit puts them in place."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS
+from dr_wandb.core.contract.records import (
+    FIRST_WITH_CELLS,
+    FIRST_WITH_DATASETS,
+    WITHOUT_PARQUET,
+)
 
 JSONL, PARQUET = "jsonl", "parquet"
 FORMATS = (JSONL, PARQUET)
@@ -35,12 +40,25 @@ def file_order() -> tuple[str, ...]:
     Those of `PARQUET_FOLDER` are not among them.
     """
     of_datasets = (dataset.file for dataset in DATASETS.values())
-    return (*of_datasets, RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
+    return (*of_datasets, *record_files(), RUNS_FILE, CHANGES_FILE, MANIFEST_FILE, STATE_FILE)
+
+
+def record_files() -> tuple[str, ...]:
+    """Return the names of the data files of the project's datasets."""
+    return tuple(dataset.file for dataset in PROJECT_DATASETS.values())
+
+
+def version_for(files: Collection[str]) -> int:
+    """Return the schema version of an export with these files, the oldest that fits them."""
+    if holds_others(files):
+        return FIRST_WITH_DATASETS
+    return FIRST_WITH_CELLS if any(map(is_parquet, files)) else WITHOUT_PARQUET
 
 
 def holds_others(names: Iterable[str]) -> bool:
     """Say whether files of these names hold a dataset other than the history."""
-    return not {dataset.file for dataset in DATASETS.values()}.isdisjoint({*names} - {HISTORY_FILE})
+    files = {*record_files(), *(dataset.file for dataset in DATASETS.values())}
+    return not files.isdisjoint({*names} - {HISTORY_FILE})
 
 
 def commit_order() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 8
 """The newest version that is read. 1 is dr-wandb 3.0.3, 2 has an earlier row shape."""
 
 FIRST_WITH_DATASETS = 8
-"""The version of an export that holds other rows than those of the history."""
+"""The version of an export that holds another dataset than the history."""
 
 FIRST_WITH_PARQUET = 7
 """From this version on, an export has a Parquet form."""
@@ -24,7 +24,7 @@ FIRST_WITH_CELLS = 8
 """From this version on, digests of cells describe packs, and runs in Parquet alone."""
 
 WITHOUT_PARQUET = 6
-"""The version of an export that has none: builds before this one continue it."""
+"""The version of an export that has neither: earlier builds continue it."""
 
 FIRST_OF_OURS = 2
 """From this version on, files are in our form, with digests."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import force_setattr
 
-from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS
 from dr_wandb.core.contract.export_files import FORMATS
 from dr_wandb.core.contract.problems import InvalidRequestError, is_count, is_rate, name_problems
 from dr_wandb.core.contract.records import Record
@@ -167,9 +167,14 @@ class ExportRequest(Record, frozen=True, kw_only=True):
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Return the requested datasets. Held rows of other datasets stay as they are."""
+        """Return the requested datasets of runs. Held rows of other datasets stay as they are."""
         of_mode = (HISTORY,) if self.mode == ExportMode.HISTORY else ()
-        return (*of_mode, *self.extra_datasets)
+        return (*of_mode, *(name for name in self.extra_datasets if name in DATASETS))
+
+    @property
+    def project_datasets(self) -> tuple[str, ...]:
+        """Return the requested datasets of the project. Held records of others stay."""
+        return tuple(name for name in self.extra_datasets if name in PROJECT_DATASETS)
 
     @property
     def takes_all_rows(self) -> bool:
@@ -203,11 +208,12 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             for name in sorted(wanted & dropped)
         ]
         if self.with_everything is True:
-            wanted = {*DATASETS} - {HISTORY} - dropped
+            wanted = {*DATASETS, *PROJECT_DATASETS} - {HISTORY} - dropped
             force_setattr(self, "mode", ExportMode.HISTORY)
         force_setattr(self, "extra_datasets", tuple(sorted(wanted)))
         force_setattr(self, "drop_datasets", tuple(sorted(dropped)))
-        unknown = [name for name in sorted(wanted | dropped) if name not in DATASETS]
+        known = {*DATASETS, *PROJECT_DATASETS}
+        unknown = [name for name in sorted(wanted | dropped) if name not in known]
         problems += [f"there is no dataset {name!r}" for name in unknown]
         if HISTORY in dropped:
             problems.append("the history cannot be dropped; drop_formats removes a form of it")

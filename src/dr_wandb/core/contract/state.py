@@ -16,6 +16,7 @@ from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.listing import TERMINAL_STATES, RunListing
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.part import UNKNOWN, ByteRange, PartTracking
+from dr_wandb.core.contract.project_part import ProjectPart
 from dr_wandb.core.contract.records import WITHOUT_PARQUET, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -178,7 +179,8 @@ class ExportState(Record, frozen=True, kw_only=True):
     wrote. `scope` is that of the last sync. `listing_mark` changes if anything that the source
     lists does, "" if part of the listing could not be read, or the source has no such mark.
     `tracked` is the digest of the store that has the rest of what is known of the runs (see
-    state_form.py), "" if there is none.
+    state_form.py), "" if there is none. `records` has what is known of the project's datasets, by
+    name; absent if there are none.
     """
 
     schema_version: int = WITHOUT_PARQUET
@@ -195,6 +197,12 @@ class ExportState(Record, frozen=True, kw_only=True):
     snapshot_fields: tuple[str, ...] = ()
     listing_mark: str = ""
     tracked: str = ""
+    records: dict[str, ProjectPart] | msgspec.UnsetType = msgspec.UNSET
+
+    def project_part(self, dataset: str) -> ProjectPart:
+        """Return what is known of one dataset of the project."""
+        known = ProjectPart()
+        return known if self.records is msgspec.UNSET else self.records.get(dataset, known)
 
     @property
     def present(self) -> Mapping[str, RunTracking]:

@@ -24,6 +24,7 @@ from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt, DoubtKind
 from dr_wandb.core.inspect.holdings import (
     CheckedExport,
+    ComparedRecords,
     Comparison,
     HeldRun,
     UnheldRun,
@@ -43,12 +44,13 @@ def compare(
     unlisted: int,
     address: str,
     compared_at: str,
+    records: Mapping[str, ComparedRecords] = {},
 ) -> Comparison:
     """Compare an export with a listing of the whole project.
 
     broken: by id, why the listing of a run cannot be read. unread: the same for a part of the
     listing. certain: the runs of the export that would have been listed if they existed. strangers:
-    listed runs that are not in the export.
+    listed runs that are not in the export. records: the project's datasets that are held, compared.
     """
     listings = {run.run_id: run for run in listed}
     held, gone = [], []
@@ -78,7 +80,8 @@ def compare(
         not_exported=tuple(sorted(strangers, key=lambda run: run.run_id)),
         gone_upstream=tuple(gone),
         unlisted=unlisted,
-        not_held=not_held_in(_others(checked)),
+        not_held=not_held_in((*_others(checked), *records)),
+        records=dict(records),
     )
 
 

@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterator, Mapping
 import msgspec
 
 from dr_wandb.core.contract.cut_list import headed
-from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM
+from dr_wandb.core.contract.dataset import ARTIFACTS, CONSOLE, SYSTEM
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import as_lines, count, quoted
 from dr_wandb.core.inspect.audit import StoredRun
+from dr_wandb.core.inspect.audit_records import StoredRecord
 from dr_wandb.core.inspect.audit_rows import StoredPart
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt
 from dr_wandb.core.inspect.verify import VerifyReport, describe_report
@@ -24,11 +25,11 @@ from dr_wandb.core.inspect.verify import VerifyReport, describe_report
 NOT_HELD = (
     "files of the run, such as saved code (--include-metadata adds wandb-metadata.json)",
     "media: images, audio, video, tables and the like are references in the rows, not the files",
-    "artifacts",
 )
 """The data of a run that no export holds."""
 
 NOT_ASKED = {
+    ARTIFACTS: "artifacts (--with artifacts adds what they are, not their files)",
     SYSTEM: "system metrics over time (--with system adds them): the snapshot has the last sample",
     CONSOLE: "console output (--with console adds it)",
 }
@@ -43,7 +44,8 @@ def not_held_in(datasets: Collection[str]) -> tuple[str, ...]:
 class CheckedExport(Record, frozen=True, kw_only=True):
     """A report, and what was read for it; None for a document that cannot be read.
 
-    `rows` has the rows of each run, by dataset.
+    `rows` has the rows of each run, by dataset; `records` those of the project's datasets, by
+    dataset and identity.
     """
 
     report: VerifyReport
@@ -51,6 +53,7 @@ class CheckedExport(Record, frozen=True, kw_only=True):
     state: ExportState | None
     runs: dict[str, StoredRun]
     rows: Mapping[str, Mapping[str, StoredPart]]
+    records: Mapping[str, Mapping[str, StoredRecord]] = {}
 
 
 class HeldRun(Record, frozen=True, kw_only=True):
@@ -78,12 +81,50 @@ class UnheldRun(Record, frozen=True, kw_only=True):
     failure: RunFailure | None = None
 
 
+class ComparedRecords(Record, frozen=True, kw_only=True):
+    """A dataset of the project compared with W&B at one time: identities of its records.
+
+    `exported` is the number of those that are as on W&B. `differ` have another content there,
+    `not_exported` are there only, `gone_upstream` here only. `failure`: why W&B did not list all.
+    """
+
+    exported: int = 0
+    differ: tuple[str, ...] = ()
+    not_exported: tuple[str, ...] = ()
+    gone_upstream: tuple[str, ...] = ()
+    failure: str | None = None
+
+    @property
+    def level(self) -> bool:
+        """Say whether every record on W&B is exported as it is there."""
+        return not (self.differ or self.not_exported or self.failure)
+
+
+def compare_records(
+    stored: Mapping[str, StoredRecord], listed: Mapping[str, str], failure: str | None
+) -> ComparedRecords:
+    """Compare the records of a dataset with a listing. listed: a digest of each, by identity.
+
+    failure: why the listing is not complete; then no record is known to be gone.
+    """
+    differ = [one for one in listed.keys() & stored.keys() if stored[one].digest != listed[one]]
+    gone = stored.keys() - listed.keys() if failure is None else ()
+    return ComparedRecords(
+        exported=len(listed.keys() & stored.keys()) - len(differ),
+        differ=tuple(sorted(differ)),
+        not_exported=tuple(sorted(listed.keys() - stored.keys())),
+        gone_upstream=tuple(sorted(gone)),
+        failure=failure,
+    )
+
+
 class Comparison(Record, frozen=True, kw_only=True):
     """An export compared with W&B at one time, run by run, each part in the order of run ids.
 
     `address` is the host, or the folder of a recording. `unlisted` is the number of runs that W&B
     counts but did not list. `report` is that of the check before the comparison. `not_held` is the
-    data that the export does not hold of any run, not even of fully exported ones.
+    data that the export does not hold of any run, not even of fully exported ones. `records` are
+    the datasets of the project that the export holds, by name.
     """
 
     name: str
@@ -98,12 +139,16 @@ class Comparison(Record, frozen=True, kw_only=True):
     gone_upstream: tuple[HeldRun, ...] = ()
     unlisted: int = 0
     not_held: tuple[str, ...] = not_held_in(())
+    records: dict[str, ComparedRecords] = msgspec.field(default_factory=dict)
 
     @property
     def level(self) -> bool:
-        """Say whether the history of every run on W&B is fully exported."""
-        return self.report.sound and not (
-            self.not_fully_exported or self.not_exported or self.unlisted
+        """Say whether everything on W&B that the export is to hold is fully exported."""
+        runs = self.not_fully_exported or self.not_exported or self.unlisted
+        return (
+            self.report.sound
+            and not runs
+            and all(records.level for records in self.records.values())
         )
 
 
@@ -139,10 +184,28 @@ def _describe(comparison: Comparison, rest: str | None) -> Iterator[str]:
     if comparison.gone_upstream:
         title = "gone upstream, kept here"
         yield from headed(title, comparison.gone_upstream, _with_reasons, rest)
+    for dataset, records in comparison.records.items():
+        yield from _describe_records(dataset, records, rest)
     yield from headed("history fully exported", held, _with_rows, rest)
     if held:
         yield "  not exported, and lost if these runs are deleted:"
         yield from (f"  - {what}" for what in comparison.not_held)
+
+
+def _describe_records(dataset: str, records: ComparedRecords, rest: str | None) -> Iterator[str]:
+    yield (
+        f"{dataset}: {records.exported:,} exported as they are, {len(records.differ):,} differ, "
+        f"{len(records.not_exported):,} not exported, {len(records.gone_upstream):,} gone upstream"
+    )
+    if records.failure is not None:
+        yield f"W&B did not list all {dataset}: {records.failure}"
+    for title, identities in (
+        (f"{dataset} that differ on W&B", records.differ),
+        (f"{dataset} on W&B, not in this export", records.not_exported),
+        (f"{dataset} gone upstream, kept here", records.gone_upstream),
+    ):
+        if identities:
+            yield from headed(title, identities, quoted, rest, noun="record")
 
 
 def _with_rows(run: HeldRun) -> str:

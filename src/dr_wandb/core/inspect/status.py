@@ -14,9 +14,11 @@ import msgspec
 
 from dr_wandb.core.contract.amounts import kept_in_words
 from dr_wandb.core.contract.cut_list import headed
+from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import instant
+from dr_wandb.core.contract.project_part import ProjectPart
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -48,6 +50,18 @@ class MissingRows(Record, frozen=True, kw_only=True):
     missing_rows: int
 
 
+class RecordsStatus(Record, frozen=True, kw_only=True):
+    """What an export holds of a dataset of the project: `count` records.
+
+    `unlisted` were counted, but not listed or not readable, at the last look; `failure` is why they
+    could not be listed.
+    """
+
+    count: int = 0
+    unlisted: int = 0
+    failure: RunFailure | None = None
+
+
 class ExportStatus(Record, frozen=True, kw_only=True):
     """What one export holds, and what the last look at W&B said of it.
 
@@ -60,6 +74,7 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     what an interrupted sync has left: `fetched_parts` of runs in files of `fetched_bytes` bytes,
     fetched since `fetching_since`. `first_sync`: no sync has completed yet, so there is nothing to
     read. `problem` is why the export cannot be read; the other fields then have what is known.
+    `records` are the datasets of the project, by name.
     """
 
     name: str
@@ -92,6 +107,7 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     fetched_bytes: int = 0
     fetching_since: str | None = None
     first_sync: bool = False
+    records: dict[str, RecordsStatus] = msgspec.field(default_factory=dict)
 
 
 def sum_up(
@@ -128,6 +144,7 @@ def sum_up(
         looked_at=looked_at,
         looked_seconds_ago=_seconds_since(looked_at, now),
         sync=sync,
+        records=dict(_records(manifest, state)),
         alive=tuple(
             run_id
             for run_id, run in runs.items()
@@ -153,6 +170,19 @@ def sum_up(
             run_id: run.out_of_scope_since for run_id, run in runs.items() if run.out_of_scope_since
         },
     )
+
+
+def _records(
+    manifest: ExportManifest | None, state: ExportState | None
+) -> Iterator[tuple[str, RecordsStatus]]:
+    for name, dataset in PROJECT_DATASETS.items():
+        file = manifest.files.get(dataset.file) if manifest is not None else None
+        if file is not None:
+            part = ProjectPart() if state is None else state.project_part(name)
+            yield (
+                name,
+                RecordsStatus(count=file.lines, unlisted=part.unlisted, failure=part.failure),
+            )
 
 
 def _selection(manifest: ExportManifest | None) -> str:
@@ -203,7 +233,9 @@ def _describe(status: ExportStatus, rest: str | None) -> Iterator[str]:
         yield f"  mode      {status.mode}"
         yield f"  selection {status.selection}" if status.selection else "  selection no history"
         yield f"  scope     {status.scope}"
-        yield f"  holds     {count(status.runs, 'run')}, {count(status.rows, 'row')}"
+        held = [count(status.runs, "run"), count(status.rows, "row")]
+        held += [f"{one.count:,} {dataset}" for dataset, one in status.records.items()]
+        yield f"  holds     {', '.join(held)}"
     sizes = ", ".join(f"{name} {size_in_words(n)}" for name, n in status.file_bytes.items())
     yield f"  size      {size_in_words(status.bytes)}{f' ({sizes})' if sizes else ''}"
     yield f"  created   {status.created_at or 'not known'}"
@@ -211,9 +243,18 @@ def _describe(status: ExportStatus, rest: str | None) -> Iterator[str]:
     yield f"  looked at {status.looked_at or 'not known'} ({ago(status.looked_seconds_ago)})"
     if status.sync is not None:
         yield f"  sync      {status.sync}"
+    yield from (f"  {line}" for line in _describe_records(status.records))
     for title, runs in _parts(status):
         if runs:
             yield from (f"  {line}" for line in headed(title, runs, _describe_run, rest))
+
+
+def _describe_records(records: Mapping[str, RecordsStatus]) -> Iterator[str]:
+    for dataset, one in records.items():
+        if one.failure is not None:
+            yield f"{dataset} could not be listed last time: {one.failure.reason}"
+        elif one.unlisted:
+            yield f"{one.unlisted:,} of the {dataset} were counted last time, but not listed"
 
 
 def _describe_run(run: tuple[str, str]) -> str:
@@ -279,3 +320,6 @@ def _remarks(status: ExportStatus) -> Iterator[str]:
     ):
         if number:
             yield f"{number:,} {what}"
+    for dataset, one in status.records.items():
+        if one.failure is not None or one.unlisted:
+            yield f"{dataset} not complete"

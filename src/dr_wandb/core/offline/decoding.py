@@ -15,6 +15,7 @@ from returns.result import Failure, Result, Success
 from dr_wandb.core.offline.environment import as_metadata
 from dr_wandb.core.offline.metrics import metric_of
 from dr_wandb.core.offline.records import (
+    ArtifactRecord,
     BranchPoint,
     Change,
     ConfigRecord,
@@ -32,6 +33,7 @@ from dr_wandb.core.offline.records import (
     SummaryRecord,
     SystemSample,
     TelemetryRecord,
+    UseArtifactRecord,
 )
 from dr_wandb.core.offline.schema import record_class
 from dr_wandb.core.offline.text import json_or_text, text_of
@@ -159,5 +161,9 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "environment": _host,
     "output": lambda message: _output(message, redirected=True),
     "output_raw": _output,
+    "artifact": lambda raw: ArtifactRecord(raw=raw),
+    "use_artifact": lambda message: UseArtifactRecord(
+        artifact_id=text_of(message.id), type=text_of(message.type), name=text_of(message.name)
+    ),
     "output_logger": lambda message: ConsoleText(stream=Stream.LOGGER, raw=message.line),
 }

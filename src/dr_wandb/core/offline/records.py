@@ -1,7 +1,7 @@
 """The records of a `.wandb` file, as values; `decoding.py` makes them from bytes.
 
 Rules
-- Kinds without data of a run (files, artifacts, ...) are `OtherRecord`.
+- Kinds without data of a run (files, requests, ...) are `OtherRecord`.
 """
 
 from collections.abc import Mapping
@@ -138,6 +138,20 @@ class ConsoleText(Record, frozen=True, kw_only=True):
     redirected: bool = False
 
 
+class ArtifactRecord(Record, frozen=True, kw_only=True):
+    """A version of an artifact that the run logged, as `artifacts.py` reads it."""
+
+    raw: bytes
+
+
+class UseArtifactRecord(Record, frozen=True, kw_only=True):
+    """A version that the run used: its id at the server, its type, and its name with a number."""
+
+    artifact_id: str
+    type: str
+    name: str
+
+
 class OtherRecord(Record, frozen=True, kw_only=True):
     """A record without data of a run, or of a kind newer than this tool."""
 
@@ -155,5 +169,7 @@ RunFileRecord = (
     | TelemetryRecord
     | MetricRecord
     | ConsoleText
+    | ArtifactRecord
+    | UseArtifactRecord
     | OtherRecord
 )

@@ -4,7 +4,8 @@ Names and numbers are those of `wandb/proto/wandb_internal.proto` (wandb 0.29 to
 have the same numbers). Text is declared as bytes, which are the same on the wire: text that is not
 UTF-8 is no reason to lose a record. Fields that are not named here are skipped. The schema lives in
 a pool of its own, so reading files does not need wandb and does not disturb it. Telemetry is left
-undecoded, since its fields come and go (`telemetry_fields.py`).
+undecoded, since its fields come and go (`telemetry_fields.py`), and so are artifacts, which may
+have many entries (`artifacts.py`).
 """
 
 from functools import cache
@@ -23,6 +24,7 @@ Record
   4 output OutputRecord | kind
   5 config ConfigRecord | kind
   7 stats StatsRecord | kind
+  8 artifact bytes | kind
   11 telemetry bytes | kind
   12 metric MetricRecord | kind
   13 output_raw OutputRecord | kind
@@ -30,6 +32,7 @@ Record
   18 exit RunExitRecord | kind
   21 header HeaderRecord | kind
   23 preempting RunPreemptingRecord | kind
+  25 use_artifact UseArtifactRecord | kind
   26 environment EnvironmentRecord | kind
   27 output_logger OutputLoggerRecord | kind
 RunRecord
@@ -100,6 +103,37 @@ VersionInfo
   1 producer bytes
 RunPreemptingRecord
 Nothing
+UseArtifactRecord
+  1 id bytes
+  2 type bytes
+  3 name bytes
+ArtifactRecord
+  1 run_id bytes
+  2 project bytes
+  3 entity bytes
+  4 type bytes
+  5 name bytes
+  6 digest bytes
+  7 description bytes
+  8 metadata bytes
+  11 aliases repeated bytes
+  12 manifest ArtifactManifest
+  15 client_id bytes
+  18 ttl_duration_seconds int64
+  19 tags repeated bytes
+  20 digest_algorithm bytes
+ArtifactManifest
+  4 contents repeated ArtifactManifestEntry
+  5 manifest_file_path bytes
+ArtifactManifestEntry
+  1 path bytes
+  2 digest bytes
+  3 ref bytes
+  4 size int64
+  16 extra repeated ExtraItem
+ExtraItem
+  1 key bytes
+  2 value_json bytes
 MetricRecord
   1 name bytes
   2 glob_name bytes
@@ -198,6 +232,13 @@ _TYPES = {
 def record_class() -> Any:
     """Return the class of a whole record. It parses fields as wandb's own class does."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.Record"))
+
+
+@cache
+def artifact_class() -> Any:
+    """Return the class of an artifact record, which a whole record has as bytes."""
+    name = f"{PACKAGE}.ArtifactRecord"
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(name))
 
 
 @cache

@@ -10,6 +10,7 @@ Rules
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import HISTORY
@@ -18,6 +19,7 @@ from dr_wandb.core.contract.identity import is_another_run, see
 from dr_wandb.core.contract.known_runs import ChangedRuns
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking, Position
+from dr_wandb.core.contract.project_part import ProjectPart
 from dr_wandb.core.contract.records import SNAPSHOT_FIELDS, Record
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
@@ -297,8 +299,13 @@ def advance_state(
     files: Mapping[str, str],
     changes_length: int,
     listing_mark: str,
+    records: Mapping[str, ProjectPart],
 ) -> ExportState:
-    """Return the state after a sync. files: the SHA-256 of the data files, by name."""
+    """Return the state after a sync. files: the SHA-256 of the data files, by name.
+
+    records: what is known now of the project's datasets that were listed, by name.
+    """
+    before = {} if state.records is UNSET else state.records
     created = (tracking.created_at for tracking in runs.changed.values())
     return replace(
         state,
@@ -313,4 +320,5 @@ def advance_state(
         row_shape=ROW_SHAPE,
         snapshot_fields=SNAPSHOT_FIELDS,
         listing_mark=listing_mark,
+        records=dict(sorted({**before, **records}.items())) or UNSET,
     )

@@ -13,7 +13,13 @@ from typing import Any
 
 import msgspec
 
-from dr_wandb.core.contract.changes import ChangedRun, FieldChange, RowCount, SyncChanges
+from dr_wandb.core.contract.changes import (
+    ChangedRun,
+    FieldChange,
+    RecordChanges,
+    RowCount,
+    SyncChanges,
+)
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.sync.changes import (
     ABSENT,
@@ -68,6 +74,7 @@ class _Combined:
         }
         self._pruned: dict[str, None] = {}
         self._rows: dict[str, dict[str, RowCount]] = {HISTORY: {}}
+        self._records: dict[str, _Combined] = {}
 
     def add(self, line: SyncChanges) -> None:
         """Add the next line. If it drops a run, its other changes of that run came after that."""
@@ -83,6 +90,8 @@ class _Combined:
             self._changed.setdefault(run_id, _Fields()).add(changed)
         self._toggle("missing", "returned", line.missing, line.returned)
         self._toggle("left_scope", "entered_scope", line.left_scope, line.entered_scope)
+        for dataset, records in line.records.items():
+            self._records.setdefault(dataset, _Combined()).add(_as_runs(records))
 
     def _toggle(
         self, name: str, opposite: str, marked: Iterable[str], unmarked: Iterable[str]
@@ -128,8 +137,35 @@ class _Combined:
                 for dataset, rows in sorted(self._rows.items())
                 if dataset != HISTORY and (counts := _that_were_there(rows))
             },
+            records={
+                dataset: records
+                for dataset, combined in sorted(self._records.items())
+                if (records := _as_records(combined.result("", fields_of)))
+            },
             **{name: tuple(sorted(run_ids)) for name, run_ids in self._marks.items()},
         )
+
+
+def _as_runs(records: RecordChanges) -> SyncChanges:
+    """Return changes of records as if they were changes of runs: the sum is made alike."""
+    return SyncChanges(
+        at="",
+        new=records.new,
+        changed=records.changed,
+        missing=records.missing,
+        returned=records.returned,
+        pruned=records.pruned,
+    )
+
+
+def _as_records(changes: SyncChanges) -> RecordChanges:
+    return RecordChanges(
+        new=changes.new,
+        changed=changes.changed,
+        missing=changes.missing,
+        returned=changes.returned,
+        pruned=changes.pruned,
+    )
 
 
 def _that_were_there(rows: Mapping[str, RowCount]) -> dict[str, RowCount]:

@@ -1,11 +1,17 @@
 """Describe in words what a sync will do, and what syncs have done."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.changes import ChangedRun, Compaction, FieldChange, SyncChanges
+from dr_wandb.core.contract.changes import (
+    ChangedRun,
+    Compaction,
+    FieldChange,
+    RecordChanges,
+    SyncChanges,
+)
 from dr_wandb.core.contract.cut_list import MOST_LISTED, headed
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.evidence import Standing
@@ -14,6 +20,7 @@ from dr_wandb.core.contract.wording import as_lines, count, printable, quoted, s
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import is_equal
 from dr_wandb.core.sync.combine_changes import fields_that_differ
+from dr_wandb.core.sync.describe_records import describe_planned_records, describe_unlisted
 from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.planned_formats import FormatAction, PlannedFormat
 from dr_wandb.core.sync.summary import ExportSummary
@@ -37,7 +44,8 @@ def describe_plan(plan: SyncPlan, *, rest: str | None = None, raw: bool = False)
     raw: names and reasons as they are, with characters that can steer a terminal.
     """
     formats = (_describe_format(planned, plan.rows) for planned in plan.formats)
-    return as_lines((*_lists(plan, rest), *formats, _sum_up_plan(plan)), raw=raw)
+    records = describe_planned_records(plan.records)
+    return as_lines((*_lists(plan, rest), *formats, _sum_up_plan(plan), *records), raw=raw)
 
 
 def _lists(plan: SyncPlan, rest: str | None) -> Iterator[str]:
@@ -121,11 +129,18 @@ def describe_changes(
     begin = begin if until is None else f"{begin} until {until}"
     shown = {run_id: fields_that_differ(changed) for run_id, changed in changes.changed.items()}
     changes = replace(
-        changes, changed={run_id: changed for run_id, changed in shown.items() if changed}
+        changes,
+        changed={run_id: changed for run_id, changed in shown.items() if changed},
+        records={name: _shown_records(records) for name, records in changes.records.items()},
     )
     details = _details(changes) if fields else ()
     lines = (f"{begin}  {_sum_up(changes)}", *(f"  {line}" for line in details))
     return as_lines(lines, raw=raw)
+
+
+def _shown_records(records: RecordChanges) -> RecordChanges:
+    shown = {one: fields_that_differ(changed) for one, changed in records.changed.items()}
+    return replace(records, changed={one: changed for one, changed in shown.items() if changed})
 
 
 def describe_compaction(done: Compaction) -> str:
@@ -147,6 +162,7 @@ def _sum_up(changes: SyncChanges) -> str:
         (len(changes.pruned), "pruned"),
         (len(changes.left_scope), "out of scope"),
         (len(changes.entered_scope), "in scope again"),
+        *_count_records(changes.records),
         (
             sum(
                 rows.before == rows.after
@@ -182,6 +198,30 @@ def _details(changes: SyncChanges) -> Iterator[str]:
         for run_id, rows in counts.items():
             if run_id not in changes.new:
                 yield f"{what}: {_name(run_id)}: {rows.before:,} -> {rows.after:,}"
+    for dataset, records in changes.records.items():
+        yield from _record_details(dataset, records)
+
+
+def _count_records(records: Mapping[str, RecordChanges]) -> Iterator[tuple[int, str]]:
+    for dataset, of in records.items():
+        yield len(of.new), f"new {dataset}"
+        yield len(of.changed), f"changed {dataset}"
+        yield len(of.missing), f"{dataset} gone upstream"
+        yield len(of.returned), f"{dataset} back upstream"
+        yield len(of.pruned), f"{dataset} pruned"
+
+
+def _record_details(dataset: str, records: RecordChanges) -> Iterator[str]:
+    for what, identities in (
+        ("new", records.new),
+        ("gone upstream", records.missing),
+        ("back upstream", records.returned),
+        ("pruned", records.pruned),
+    ):
+        if identities:
+            yield f"{dataset} {what}: {_names(identities)}"
+    for identity, changed in records.changed.items():
+        yield f"{dataset} changed: {_name(identity)}: {_fields(changed)}"
 
 
 def _fields(changed: ChangedRun) -> str:
@@ -230,6 +270,7 @@ def _unproven(summary: ExportSummary) -> Iterator[str]:
     yield from _named([f"run {run.run_id!r}: {run.reason}" for run in summary.short], "short")
     yield from _named([_waiting(run) for run in summary.waiting], "waiting")
     yield from _without_metadata(summary.metadata_failures)
+    yield from describe_unlisted(summary.records)
     if summary.refused:
         refused = count(len(summary.refused), "run")
         yield (

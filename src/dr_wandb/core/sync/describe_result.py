@@ -18,6 +18,10 @@ def _describe(summary: ExportSummary, seconds: float) -> Iterator[str]:
     holds = [_number(summary.run_count, "run")]
     if summary.history_path is not None or summary.history_count:
         holds.append(_number(summary.history_count, "row"))
+    holds += [
+        f"{records.count:,} {dataset if records.count != 1 else dataset.removesuffix('s')}"
+        for dataset, records in summary.records.items()
+    ]
     holds.append(size_in_words(summary.bytes))
     yield (
         f"{summary.name} holds {', '.join(holds)} of {summary.entity}/{summary.project} "
@@ -54,6 +58,14 @@ def _changes(summary: ExportSummary) -> Iterator[str]:
         yield f"{_number(summary.rows_added, 'row')} added"
     if summary.rows_removed:
         yield f"{_number(summary.rows_removed, 'row')} dropped or cut"
+    for dataset, records in summary.records.items():
+        of_records = (
+            (records.new_count, f"new {dataset}"),
+            (records.changed_count, f"changed {dataset}"),
+            (records.pruned_count, f"pruned {dataset}"),
+            (records.missing_count, f"{dataset} gone upstream and kept"),
+        )
+        yield from (f"{number:,} {what}" for number, what in of_records if number)
 
 
 def _number(number: int, noun: str) -> str:

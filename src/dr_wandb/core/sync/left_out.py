@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.dataset import DATASETS, PROJECT_DATASETS
 from dr_wandb.core.contract.records import RunUser, WandbRun
 
 LISTED = (
@@ -33,7 +33,8 @@ COUNTS = "runCount"
 
 def listed_fields(datasets: Iterable[str]) -> tuple[str, ...]:
     """Return the fields that a listing requests for these datasets."""
-    return (*LISTED, *dict.fromkeys(name for one in datasets for name in DATASETS[one].listed))
+    asked = (DATASETS.get(name) or PROJECT_DATASETS[name] for name in datasets)
+    return (*LISTED, *dict.fromkeys(name for one in asked for name in one.listed))
 
 
 def is_counter(field: str) -> bool:
@@ -79,12 +80,18 @@ def unknown_fields(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name))
 
 
+def unknown_names(text: str) -> frozenset[str]:
+    """Return the names of all fields that an error says the server does not know."""
+    return frozenset(field for field, _ in _UNKNOWN.findall(text))
+
+
 def _name(field: str, kind: str) -> str:
     if kind == "Project":
         return COUNTS if field == COUNTS else ""
     if kind != "Run":
         field = f"user.{field}"
-    return field if field in listed_fields(DATASETS) or field == "user" else ""
+    known = (*listed_fields((*DATASETS, *PROJECT_DATASETS)), "user")
+    return field if field in known else ""
 
 
 def leave_out(

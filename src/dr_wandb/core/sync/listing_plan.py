@@ -25,6 +25,8 @@ from dr_wandb.core.contract.listing import (
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
+from dr_wandb.core.contract.wording import count
+from dr_wandb.core.sync.artifact_links import never_asked
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.plan_kinds import ListingKind
 
@@ -87,6 +89,8 @@ def _why_everything(request: ExportRequest, state: ExportState) -> tuple[Listing
         return ListingKind.MOVED, f"the project was {state.entity}/{state.project} before"
     if request.prune:
         return ListingKind.PRUNE, "runs that are gone upstream are to be dropped"
+    if never := never_asked(request, state):
+        return ListingKind.LINKS, f"{count(never, 'run')} never asked for artifacts"
     return None
 
 

@@ -11,13 +11,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
-from dr_wandb.core.contract.export_files import (
-    HISTORY_FILE,
-    JSONL,
-    PARQUET,
-    RUNS_FILE,
-    holds_others,
-)
+from dr_wandb.core.contract.export_files import HISTORY_FILE, JSONL, RUNS_FILE, version_for
 from dr_wandb.core.contract.failures import OtherHost
 from dr_wandb.core.contract.known_runs import awake, total
 from dr_wandb.core.contract.manifest import (
@@ -28,7 +22,6 @@ from dr_wandb.core.contract.manifest import (
     RequestedDataset,
 )
 from dr_wandb.core.contract.normalize import normalize_time
-from dr_wandb.core.contract.records import SCHEMA_VERSION, WITHOUT_PARQUET
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import RunTracking
@@ -67,7 +60,7 @@ def describe_export(
     created_at = normalize_time(old.created_at) if old is not None else None
     marked = dict(sorted(awake(tracked, None)))
     return ExportManifest(
-        schema_version=_version(formats, files),
+        schema_version=version_for(files),
         name=request.name,
         entity=request.entity,
         project=request.project,
@@ -98,11 +91,6 @@ def describe_export(
         moved_from=_moved_from(request, old),
         datasets=_held(tracked, marked, files) or UNSET,
     )
-
-
-def _version(formats: Collection[str], files: Mapping[str, DataFile]) -> int:
-    """Return the version of an export: earlier builds refuse what they would not keep."""
-    return SCHEMA_VERSION if PARQUET in formats or holds_others(files) else WITHOUT_PARQUET
 
 
 def _held(
@@ -165,6 +153,7 @@ def _requested(
         dataset: RequestedDataset(selection=request.selection_of(dataset))
         for dataset in request.datasets
     }
+    now |= {dataset: RequestedDataset() for dataset in request.project_datasets}
     datasets = {**before.datasets, **now}
     datasets = {name: one for name, one in datasets.items() if name not in request.drop_datasets}
     if HISTORY in datasets:

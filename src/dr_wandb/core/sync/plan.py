@@ -100,12 +100,27 @@ _NO_FETCHES: Mapping[str, PartFetch] = {}
 """Shared by all runs of which nothing is read: there may be very many."""
 
 
+class RecordCounts(Record, frozen=True, kw_only=True):
+    """What a sync would do with the records of a dataset of the project, in numbers.
+
+    `missing` are newly gone upstream and kept. `failure`: why they could not be listed.
+    """
+
+    listed: int = 0
+    new: int = 0
+    changed: int = 0
+    missing: int = 0
+    pruned: int = 0
+    failure: RunFailure | None = None
+
+
 class SyncPlan(Record, frozen=True, kw_only=True):
     """What happens to every run, in order. `failures` are the runs that cannot be read.
 
     `requests`, `rows` and `bytes` are estimates of what comes, see `estimate`; runs share requests,
     so there may be fewer than those of all runs together. `rows_removed`: how many held rows a
     narrower selection drops, or takes values from. `formats`: those that are made or dropped.
+    `records`: what happens to the project's datasets that are requested, by name.
     """
 
     runs: tuple[RunPlan, ...]
@@ -115,6 +130,7 @@ class SyncPlan(Record, frozen=True, kw_only=True):
     rows: int = 0
     bytes: int = 0
     formats: tuple[PlannedFormat, ...] = ()
+    records: Mapping[str, RecordCounts] = {}
 
     @property
     def idle(self) -> bool:

@@ -17,6 +17,7 @@ class ListingKind(StrEnum):
     SCOPE = "scope"
     MOVED = "moved"
     PRUNE = "prune"
+    LINKS = "links"
     LATELY = "lately"
 
 

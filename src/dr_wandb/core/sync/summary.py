@@ -1,12 +1,15 @@
 """Summarize what one sync did."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.export_files import MANIFEST_FILE, RUNS_FILE, STATE_FILE
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.contract.unproven_runs import (
     FailedRun,
     ShortRun,
@@ -16,6 +19,29 @@ from dr_wandb.core.contract.unproven_runs import (
 from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.verdict import Judged
+
+
+class RecordsSummary(Record, frozen=True, kw_only=True):
+    """What one sync did with a dataset of the project. `count` is the number of held records.
+
+    `missing_count` are gone upstream and kept. `unlisted_count` were counted but not listed, or do
+    not read. `failure` is why the listing failed or was not believed; held records stay. `unread`:
+    why the rest of a record, or the links of a run, could not be read, by its id.
+    """
+
+    count: int = 0
+    new_count: int = 0
+    changed_count: int = 0
+    missing_count: int = 0
+    pruned_count: int = 0
+    unlisted_count: int = 0
+    failure: RunFailure | None = None
+    unread: dict[str, RunFailure] = msgspec.field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Say whether every record of W&B was read, with everything that belongs to it."""
+        return self.failure is None and not (self.unlisted_count or self.unread)
 
 
 class ExportSummary(Record, frozen=True, kw_only=True):
@@ -31,6 +57,7 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     `waiting` ones did not bring all held rows. Of `unread` runs a part could not be read; the rest
     is exported. `refused` are the runs whose history W&B refuses to give, `refusal` is why. The
     metadata file of `metadata_failures` did not come; a held one stays, and the rest is exported.
+    `records` has the datasets of the project that were requested, by name.
     """
 
     name: str
@@ -65,10 +92,13 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     metadata_failures: tuple[FailedRun, ...] = ()
     refused: tuple[str, ...] = ()
     refusal: str | None = None
+    records: dict[str, RecordsSummary] = msgspec.field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Say whether every run of W&B was read, with everything that is listed for it."""
+        """Say whether everything of W&B was read that was asked for and is listed."""
+        if not all(records.complete for records in self.records.values()):
+            return False
         unread = self.failures or self.unread or self.metadata_failures or self.refused
         return not (unread or self.short or self.waiting or self.unlisted_count)
 
@@ -86,6 +116,7 @@ def summarize(
     rows_added: int,
     rows_removed: int,
     requests: int = 0,
+    records: Mapping[str, RecordsSummary] = {},
 ) -> ExportSummary:
     """Sum up a sync whose plan was carried out except for the failures. outcomes: of listed runs.
 
@@ -153,6 +184,7 @@ def summarize(
             if outcome.metadata_failure is not None
         ),
         refused=tuple(outcome.listing.run_id for outcome in refused),
+        records=dict(records),
         refusal=next((run.failure.reason for run in refused if run.failure is not None), None),
     )
 

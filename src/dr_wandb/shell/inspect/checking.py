@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
     PARQUET_FOLDER,
     RUNS_FILE,
+    record_files,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
@@ -26,6 +27,7 @@ from dr_wandb.core.contract.records import FIRST_OF_OURS
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.accounting import check_state
 from dr_wandb.core.inspect.audit import ChangesAudit, RunsAudit, StoredRun
+from dr_wandb.core.inspect.audit_records import RecordsAudit, StoredRecord
 from dr_wandb.core.inspect.audit_rows import RowsAudit, StoredPart
 from dr_wandb.core.inspect.columns import (
     check_columns,
@@ -72,7 +74,12 @@ NOT_CHECKED = (
     "the byte ranges and positions in state.json were not checked"
 )
 
-_DATA_FILES = (RUNS_FILE, *(dataset.file for dataset in DATASETS.values()), CHANGES_FILE)
+_DATA_FILES = (
+    RUNS_FILE,
+    *(dataset.file for dataset in DATASETS.values()),
+    *record_files(),
+    CHANGES_FILE,
+)
 
 
 class Checking:
@@ -92,6 +99,7 @@ class Checking:
         self._findings = Findings(None) if every else Findings()
         self._seen: dict[str, DataFile | None] = {}
         self._documents: dict[str, DataFile] = {}
+        self._records: dict[str, dict[str, StoredRecord]] = {}
         parquet = (self._store.export_dir / PARQUET_FOLDER).rglob("*")
         sizes = map(self._size, (*_DATA_FILES, *map(str, parquet)))
         self._verified = CountedProgress(sum(sizes), progress)
@@ -101,6 +109,7 @@ class Checking:
         manifest, state = self._read_documents(WRITTEN_BY_3_0_3)
         runs, rows = self._read_records(manifest, state)
         rows |= self._read_columns(manifest, state, runs, rows)
+        self._records = self._read_project()
         changes = ChangesAudit(self._findings)
         self._read(CHANGES_FILE, lambda path: read_lines(path, changes, self._verified.add))
         self._compare(manifest, state, runs, rows)
@@ -155,6 +164,16 @@ class Checking:
             self._read(dataset.file, partial(self._check_rows, dataset.name, rules, ends, audit))
             rows[dataset.name] = audit.runs
         return runs.runs, rows
+
+    def _read_project(self) -> dict[str, dict[str, StoredRecord]]:
+        """Read the records of the project, and check each line."""
+        records = {}
+        for name, dataset in PROJECT_DATASETS.items():
+            audit = RecordsAudit(name, self._findings)
+            self._read(dataset.file, partial(read_lines, audit=audit, arrived=self._verified.add))
+            if self._seen.get(dataset.file) is not None:
+                records[name] = audit.records
+        return records
 
     def _columns(self, manifest: ExportManifest) -> "ParquetChecking | None":
         """Return the check of the Parquet files, None if there is none: it takes long to import."""
@@ -229,7 +248,14 @@ class Checking:
             findings=self._findings.all(),
             notes=tuple(self._findings.notes),
         )
-        return CheckedExport(report=report, manifest=manifest, state=state, runs=runs, rows=rows)
+        return CheckedExport(
+            report=report,
+            manifest=manifest,
+            state=state,
+            runs=runs,
+            rows=rows,
+            records=self._records,
+        )
 
     def _size(self, name: str) -> int:
         try:

@@ -15,24 +15,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dr_wandb.core.contract.export_files import commit_order, file_order
+from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_time
+from dr_wandb.core.contract.project_record import ProjectRecord
+from dr_wandb.core.contract.project_records import listing_digest
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.compare import compare, explain_absence
 from dr_wandb.core.inspect.doubts import AbsenceKind
-from dr_wandb.core.inspect.holdings import CheckedExport, Comparison, UnheldRun
+from dr_wandb.core.inspect.holdings import (
+    CheckedExport,
+    ComparedRecords,
+    Comparison,
+    UnheldRun,
+    compare_records,
+)
 from dr_wandb.core.inspect.verify import FindingKind, Findings, VerifyReport
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.inspect.checking import Checking
 from dr_wandb.shell.inspect.reading import Look, look_at
 from dr_wandb.shell.progress import ProgressCallback, say_nothing
-from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources import Known, Source, find_lister
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
+from dr_wandb.shell.sync.record_listing import list_records
 from dr_wandb.shell.sync.stored_runs import StoredRuns
 
 
@@ -136,6 +146,7 @@ def compare_with_source(
         sync_mode=SyncMode.FULL_RECONCILE,
         timeout_seconds=timeout_seconds,
         max_rate=max_rate,
+        include_metadata=_asked_for_metadata(checked.manifest),
         extra_datasets=() if checked.manifest is None else tuple(checked.manifest.other_datasets),
     )
     state = checked.state or ExportState(
@@ -162,7 +173,35 @@ def compare_with_source(
                 unlisted=listing.unlisted,
                 address=asked.address,
                 compared_at=asked.recorded_at or normalize_time(clock()) or "",
+                records=_compare_records(checked, asked, wait),
             )
+
+
+def _asked_for_metadata(manifest: ExportManifest | None) -> bool:
+    """Say whether the last sync asked for metadata: then reports have e-mail addresses."""
+    return manifest is not None and bool(manifest.requested and manifest.requested.include_metadata)
+
+
+def _compare_records(
+    checked: CheckedExport, source: Source, wait: Pause
+) -> dict[str, ComparedRecords]:
+    """List the project's datasets that the export holds, and compare their records."""
+    compared = {}
+    for dataset, records in checked.records.items():
+        stored = {one: record for one, record in records.items() if record.of_project}
+        listed: dict[str, str] = {}
+
+        def take(record: ProjectRecord, listed: dict[str, str] = listed) -> None:
+            listed[record.identity] = listing_digest(record)
+
+        lister = find_lister(source, dataset)
+        failure: str | None = f"{source.address} has no {dataset}"
+        if lister is not None:
+            known = Known(listing_only=True)
+            answer = list_records(lister, dataset, take, wait, known)
+            failure = answer.reason
+        compared[dataset] = compare_records(stored, listed, failure)
+    return compared
 
 
 def _strangers(

@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.columns import RowBatch
+from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
@@ -294,9 +295,76 @@ def find_reader(source: Source, dataset: str) -> ReadRows | None:
     return reader
 
 
+RawNode = Mapping[str, Any]
+"""A record of a project as a GraphQL node; JSON texts are not decoded."""
+
+
+class RecordPage(Record, frozen=True, kw_only=True):
+    """One page of a listing of records of the project.
+
+    `total` is the source's count of all listed records, None if it does not count. `nulls` is the
+    number of records that the source gave as null; they are not in `nodes`.
+    `marks` has the mark of each group, and `same` names those that were not listed because theirs
+    is known. `beside` are records that the count does not include. `links` are the links of runs by
+    run id: `outputs`, a list of record ids, and `inputs`, a list of objects with `id` and `usedAs`.
+    `unread`: why the rest of a record, or the links of a run, could not be read, by its id.
+    """
+
+    nodes: Sequence[RawNode]
+    total: int | None = None
+    nulls: int = 0
+    marks: Mapping[str, str] = msgspec.field(default_factory=dict)
+    same: Sequence[str] = ()
+    beside: Sequence[RawNode] = ()
+    links: Mapping[str, RawNode] = msgspec.field(default_factory=dict)
+    unread: Mapping[str, RunFailure] = msgspec.field(default_factory=dict)
+
+
+class Known(Record, frozen=True, kw_only=True):
+    """What a caller knows already of a dataset of the project, or wants to know.
+
+    `marks`: those of groups that need not be listed as long as theirs is the same. `contents`: the
+    ids of records whose unchangeable content is held. `runs`: those whose links are wanted.
+    listing_only: no content is wanted at all.
+    """
+
+    marks: Mapping[str, str] = msgspec.field(default_factory=dict)
+    contents: Collection[str] = ()
+    runs: Sequence[str] = ()
+    listing_only: bool = False
+
+
+NOTHING_KNOWN = Known()
+
+
+class ListRecords(Protocol):
+    """Lists all records of one dataset of the project."""
+
+    def __call__(self, known: Known = ..., /) -> Iterator[RecordPage]:
+        """Yield the pages; one without nodes if there is no record. Raises SourceError."""
+        ...
+
+
+def find_lister(source: Source, dataset: str) -> ListRecords | None:
+    """Return the function that lists a dataset of the project, None if the source has none.
+
+    It is the method `list_<dataset>`, or the result of `lister_of` if a source has that method.
+    """
+    lister: ListRecords | None = getattr(source, f"list_{dataset}", None)
+    if lister is None and hasattr(source, "lister_of"):
+        lister = source.lister_of(dataset)
+    return lister
+
+
+def has_dataset(source: Source, name: str) -> bool:
+    """Say whether a source has a dataset, of runs or of the project."""
+    find = find_lister if name in PROJECT_DATASETS else find_reader
+    return find(source, name) is not None
+
+
 def require_datasets(source: Source, names: Iterable[str]) -> None:
     """Raise InvalidRequestError if a source does not have all of these datasets."""
-    missing = [name for name in names if find_reader(source, name) is None]
+    missing = [name for name in names if not has_dataset(source, name)]
     if missing:
         raise InvalidRequestError([f"{source.address} has no {name}" for name in missing])
 
@@ -305,7 +373,7 @@ def with_datasets_of(source: Source, request: ExportRequest) -> ExportRequest:
     """Return a request for everything as one for the datasets that a source has."""
     if not request.with_everything:
         return request
-    missing = [name for name in request.extra_datasets if find_reader(source, name) is None]
+    missing = [name for name in request.extra_datasets if not has_dataset(source, name)]
     if missing:
         LOGGER.info("%s has no %s: what is held of it stays", source.address, ", ".join(missing))
     present = tuple(name for name in request.extra_datasets if name not in missing)
@@ -349,6 +417,7 @@ def lend(source: Source, executor: SharedExecutor, early: EarlyRows | None = Non
 
 
 __all__ = [
+    "NOTHING_KNOWN",
     "WORKERS",
     "EarlyRows",
     "EncodableRows",
@@ -356,14 +425,19 @@ __all__ = [
     "FileSource",
     "HistoryBatch",
     "HistoryFiles",
+    "Known",
+    "ListRecords",
+    "RawNode",
     "RawRow",
     "RawRun",
     "ReadRows",
+    "RecordPage",
     "RowBatch",
     "RunPage",
     "Source",
     "SourceError",
     "as_file_source",
+    "find_lister",
     "find_reader",
     "lend",
     "listing_mark",

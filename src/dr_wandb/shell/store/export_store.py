@@ -11,7 +11,16 @@ from typing import TypeVar
 
 from msgspec.structs import force_setattr
 
-from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM
+from dr_wandb.core.contract.artifacts import WandbArtifact
+from dr_wandb.core.contract.dataset import (
+    ARTIFACTS,
+    CONSOLE,
+    DATASETS,
+    PROJECT_DATASETS,
+    REPORTS,
+    SWEEPS,
+    SYSTEM,
+)
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -23,6 +32,7 @@ from dr_wandb.core.contract.export_files import (
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
+from dr_wandb.core.contract.project_records import WandbReport, WandbSweep
 from dr_wandb.core.contract.records import (
     ConsoleLine,
     HistoryRow,
@@ -43,6 +53,7 @@ from dr_wandb.shell.store.decoding import (
     decode_file,
 )
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
+from dr_wandb.shell.store.project_records import iter_records
 from dr_wandb.shell.store.rows_of_runs import (
     created_at_of,
     require_runs,
@@ -107,6 +118,11 @@ class ExportStore(Record, frozen=True, kw_only=True):
     def row_paths(self) -> dict[str, Path]:
         """Return the path of each dataset's rows, by its name; they may not exist."""
         return {name: self.export_dir / dataset.file for name, dataset in DATASETS.items()}
+
+    @property
+    def record_paths(self) -> dict[str, Path]:
+        """Return the path of each dataset of the project, by its name; they may not exist."""
+        return {name: self.export_dir / one.file for name, one in PROJECT_DATASETS.items()}
 
     @property
     def changes_path(self) -> Path:
@@ -177,6 +193,24 @@ class ExportStore(Record, frozen=True, kw_only=True):
         if not selected:  # an empty selection would keep everything
             return iter(())
         return (kept for row in rows if (kept := select_row(row, selection)) is not None)
+
+    def iter_artifacts(self) -> Iterator[WandbArtifact]:
+        """Load the artifact versions one at a time, by collection and version.
+
+        None if they were never requested.
+        """
+        self.require_manifest()
+        return iter_records(self.record_paths[ARTIFACTS], WandbArtifact)
+
+    def iter_sweeps(self) -> Iterator[WandbSweep]:
+        """Load the sweeps one at a time, by their ids; none if they were never requested."""
+        self.require_manifest()
+        return iter_records(self.record_paths[SWEEPS], WandbSweep)
+
+    def iter_reports(self) -> Iterator[WandbReport]:
+        """Load the reports one at a time, by their ids; none if they were never requested."""
+        self.require_manifest()
+        return iter_records(self.record_paths[REPORTS], WandbReport)
 
     def iter_system_samples(
         self, *, run_ids: Iterable[str] | None = None
@@ -263,6 +297,21 @@ def iter_history_rows(
     """
     store = ExportStore(name=name, data_root=data_root)
     return store.iter_history_rows(run_ids=run_ids, keys=keys)
+
+
+def iter_artifacts(name: str, data_root: Path) -> Iterator[WandbArtifact]:
+    """Load the artifact versions of an export, one at a time, by collection and version."""
+    return ExportStore(name=name, data_root=data_root).iter_artifacts()
+
+
+def iter_sweeps(name: str, data_root: Path) -> Iterator[WandbSweep]:
+    """Load the sweeps of an export, one at a time, by their ids."""
+    return ExportStore(name=name, data_root=data_root).iter_sweeps()
+
+
+def iter_reports(name: str, data_root: Path) -> Iterator[WandbReport]:
+    """Load the reports of an export, one at a time, by their ids."""
+    return ExportStore(name=name, data_root=data_root).iter_reports()
 
 
 def iter_console_lines(

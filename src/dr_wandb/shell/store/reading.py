@@ -72,7 +72,7 @@ def read_export(store: ExportStore, request: ExportRequest, staging: Path) -> St
     """
     wanted = (request.entity, request.project)
     before = None if request.moved_from is None else tuple(request.moved_from.split("/"))
-    for path in (store.runs_path, *store.row_paths.values()):
+    for path in (store.runs_path, *store.row_paths.values(), *store.record_paths.values()):
         require_visible_file(path)
     manifest = store.load_manifest()
     read = read_state(store.state_path)

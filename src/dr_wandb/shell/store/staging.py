@@ -1,8 +1,9 @@
 """The hidden folder in which a sync prepares the files of its commit.
 
 It survives a crash: the next sync uses the complete segments in it if they still answer its
-questions. A note beside them says which project they are of. Everything else in it is written
-again. Cleaning up never hides why a sync ended.
+questions, and the lines of files that say so by their suffix. A note beside the segments says which
+project they are of. Everything else in it is written again. Cleaning up never hides why a sync
+ended.
 """
 
 import os
@@ -33,6 +34,9 @@ from dr_wandb.shell.store.guards import (
 )
 
 SEGMENT_SUFFIX = ".segment"
+
+KEPT_SUFFIX = ".kept"
+"""Files of lines, each of which a later sync may use by itself."""
 
 NOTE_FILE = "sync.json"
 
@@ -127,12 +131,14 @@ def _remove_all_but_segments(staging: Path) -> None:
 
 
 def _clear(staging: Path) -> None:
-    """Remove everything except complete segments, and the note if there are any."""
+    """Remove everything except what stays, and the note if there are segments."""
     note: Path | None = None
     kept = False
     for path in staging.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix == KEPT_SUFFIX and not path.is_symlink():
+            continue
         elif path.is_symlink() or path.suffix != SEGMENT_SUFFIX:
             if path.name == NOTE_FILE and not path.is_symlink():
                 note = path

@@ -18,10 +18,8 @@ from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.advance import RunOutcome
-from dr_wandb.core.sync.describe import describe_accepted
 from dr_wandb.core.sync.formats import formats_after
-from dr_wandb.core.sync.left_behind import describe_history_left_behind
-from dr_wandb.core.sync.manifest import check_host, requested_before
+from dr_wandb.core.sync.manifest import check_host
 from dr_wandb.core.sync.narrowing import (
     as_if_allowed,
     check_narrower,
@@ -49,7 +47,7 @@ from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.lock import locked
 from dr_wandb.shell.store.reading import StoredExport, read_export
 from dr_wandb.shell.store.staging import SyncNote, finish_interrupted, staging, write_note
-from dr_wandb.shell.sync.assemble import Assembled, Assembler
+from dr_wandb.shell.sync.assemble import Assembler
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.dropping import without_datasets
 from dr_wandb.shell.sync.fetch import Fetcher
@@ -63,13 +61,14 @@ from dr_wandb.shell.sync.narrowing import count_rows_to_remove
 from dr_wandb.shell.sync.planned_sync import PlannedSync
 from dr_wandb.shell.sync.planning import Planning, require, require_formats, say_planned
 from dr_wandb.shell.sync.project_listing import ProjectListing
+from dr_wandb.shell.sync.project_records import ProjectSync, SyncedRecords
 from dr_wandb.shell.sync.reshape import bring_into_shape
 from dr_wandb.shell.sync.results import RunResult, failures_in, result_of, unfetched
 from dr_wandb.shell.sync.stored_parts import StoredParts
+from dr_wandb.shell.sync.warnings import find_left_behind, warn
 
 Clock = Callable[[], datetime]
 
-ROWS_REMOVED = "%s are dropped or lose values: the selection no longer admits them"
 ROWS_STAY = "rows that this selection does not admit stay in %s"
 
 
@@ -155,12 +154,16 @@ class ExportEngine:
                         space = FetchSpace(folder, plan, stored)
                         space.warn_if_too_small()
                         with full_disk_needs(folder, space.need_now):
+                            records = self._records(request, stored, listing, exported_at).sync(
+                                source, scratch
+                            )
                             results = self._fetch(source, executor, sync, rows, scratch)
                         requests = requests_of(source)
                 assembler = Assembler(stored, asked, listed, rows, scratch, exported_at=exported_at)
                 assembled = assembler.assemble(sync.advance(results), results)
                 rows_removed = count_rows_removed(plan, assembled.changes)
-                self._warn(results, rows_removed, self._left_behind(stored, assembled))
+                behind = find_left_behind(self.request, stored.manifest, assembled.runs)
+                warn(results, rows_removed, behind)
                 finished = finish(
                     self.store,
                     asked,
@@ -168,6 +171,7 @@ class ExportEngine:
                     assembled,
                     exported_at,
                     scratch,
+                    records,
                     listing_mark=listing.lasting_mark,
                     source=name_of(origin, folder),
                     host=host_of(origin),
@@ -175,7 +179,15 @@ class ExportEngine:
         failures = [*listing.failures, *failures_in(results)]
         outcomes = [result.outcome for result in results.values()]
         return self._summarize(
-            plan, listing, failures, outcomes, finished, exported_at, rows_removed, requests
+            plan,
+            listing,
+            failures,
+            outcomes,
+            finished,
+            exported_at,
+            rows_removed,
+            requests,
+            records,
         )
 
     def plan(self) -> SyncPlan:
@@ -189,9 +201,10 @@ class ExportEngine:
                 asked = with_datasets_of(source, self.request)
                 request = as_if_allowed(asked, stored.manifest)
                 require(check_host(self.request, stored.manifest, host_of(source)))
-                listing, plan = self._list_and_plan(
-                    request, source, stored, listed, self._now(source)
-                )
+                now = self._now(source)
+                listing, plan = self._list_and_plan(request, source, stored, listed, now)
+                records = self._records(request, stored, listing, now).plan(source, scratch)
+                plan = replace(plan, records=records)
             return count_rows_to_remove(plan, stored, listing.runs, scratch)
 
     @contextmanager
@@ -229,6 +242,14 @@ class ExportEngine:
     def _read(self, scratch: Path) -> StoredExport:
         stored = bring_into_shape(read_export(self.store, self.request, scratch), scratch)
         return without_datasets(stored, self.request.drop_datasets, scratch)
+
+    def _records(
+        self, request: ExportRequest, stored: StoredExport, listing: ProjectListing, now: str
+    ) -> ProjectSync:
+        recording = self._record is not None
+        return ProjectSync(
+            request, self.store, stored, listing.runs, now, self._wait, recording=recording
+        )
 
     def _list_and_plan(
         self,
@@ -291,23 +312,6 @@ class ExportEngine:
         self._progress(replace(progress, stage=Stage.WRITING))
         return results
 
-    def _left_behind(self, stored: StoredExport, assembled: Assembled) -> str | None:
-        """Say how far a history that is held and not requested is behind, None if it is not."""
-        held = requested_before(stored.manifest).datasets.get(HISTORY)
-        if held is None or HISTORY in self.request.datasets:
-            return None
-        return describe_history_left_behind(self.request, held.selection, assembled.runs)
-
-    def _warn(
-        self, results: Mapping[str, RunResult], rows_removed: int, left_behind: str | None
-    ) -> None:
-        for line in describe_accepted(result.outcome for result in results.values()):
-            LOGGER.warning("%s", line)
-        if left_behind is not None:
-            LOGGER.warning("%s", left_behind)
-        if rows_removed:
-            LOGGER.warning(ROWS_REMOVED, count(rows_removed, "row"))
-
     def _summarize(
         self,
         plan: SyncPlan,
@@ -318,6 +322,7 @@ class ExportEngine:
         exported_at: str,
         rows_removed: int,
         requests: int,
+        records: Mapping[str, SyncedRecords],
     ) -> ExportSummary:
         return summarize(
             self.request,
@@ -331,6 +336,7 @@ class ExportEngine:
             rows_added=finished.changes.rows_added,
             rows_removed=rows_removed,
             requests=requests,
+            records={dataset: one.summary for dataset, one in records.items()},
         )
 
     def _now(self, source: Source) -> str:

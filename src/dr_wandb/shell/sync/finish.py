@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import SyncChanges
 from dr_wandb.core.contract.codec import encode_document
-from dr_wandb.core.contract.dataset import DATASETS, HISTORY
+from dr_wandb.core.contract.dataset import HISTORY, PROJECT_DATASETS
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -40,7 +40,9 @@ from dr_wandb.shell.store.state_files import stage_state
 from dr_wandb.shell.sync.assemble import Assembled
 from dr_wandb.shell.sync.cell_digests import changes_to_report, with_cell_digests
 from dr_wandb.shell.sync.changelog import append_changes
+from dr_wandb.shell.sync.dropping import files_of
 from dr_wandb.shell.sync.parquet_runs import bring_runs
+from dr_wandb.shell.sync.project_records import SyncedRecords, files_of_others
 
 
 class Finished(Record, frozen=True, kw_only=True):
@@ -57,6 +59,7 @@ def finish(
     assembled: Assembled,
     exported_at: str,
     scratch: Path,
+    records: Mapping[str, SyncedRecords],
     *,
     listing_mark: str,
     source: str,
@@ -64,16 +67,23 @@ def finish(
 ) -> Finished:
     """Describe the new data files, and put those that differ from the visible ones in place.
 
-    source, host: what was asked, see `Requested`.
+    records: the datasets of the project that were requested. source, host: what was asked, see
+    `Requested`.
     """
     formats = formats_after(request, stored.manifest)
     columns = _bring_columns(store, stored, assembled, scratch, formats)
     if JSONL not in formats:
         assembled = with_cell_digests(assembled, columns.digests)
     moved = changes_to_report(assembled, columns.digests)
-    changes = changes_between(moved, assembled.changed, exported_at)
+    changes = replace(
+        changes_between(moved, assembled.changed, exported_at),
+        records={name: one.changes for name, one in records.items() if one.changes},
+    )
     log = append_changes(store, stored, changes, scratch)
-    data = _files_that_stay(assembled.files, formats)
+    data = _files_that_stay(assembled.files, formats) | files_of_others(
+        store, stored, {*records, *request.drop_datasets}
+    )
+    data |= {PROJECT_DATASETS[name].file: one.file for name, one in records.items()}
     files = {**data, **({} if log is None else {CHANGES_FILE: log})}
     state = advance_state(
         request,
@@ -83,6 +93,7 @@ def finish(
         files={name: file.sha256 for name, file in data.items()},
         changes_length=0 if log is None else log.bytes,
         listing_mark=listing_mark,
+        records={name: one.part for name, one in records.items()},
     )
     described = describe_export(
         request,
@@ -106,7 +117,7 @@ def finish(
     of_state, store_sha256 = stage_state(folder, state, assembled.runs)
     lines_go = JSONL in formats_before(stored.manifest) - formats
     gone = {HISTORY_FILE} if lines_go else set()
-    gone |= {DATASETS[name].file for name in request.drop_datasets}
+    gone |= files_of(request.drop_datasets)
     commit(folder, staged | of_state, columns.gone | _there(folder, gone))
     with suppress(OSError):  # all is in place; this only saves the next sync a read
         looks = {name: file.sha256 for name, file in columns.files.items()}

@@ -52,7 +52,7 @@ class Planning:
         self, source: Source, listed: ListedRunsFile, now: str
     ) -> tuple[ProjectListing, SyncPlan]:
         """Return the listing and the plan. `listed` gets the runs that are listed."""
-        require_datasets(source, self._request.datasets)
+        require_datasets(source, (*self._request.datasets, *self._request.project_datasets))
         for notice in self._stored.notices:
             LOGGER.warning("%s", notice)
         as_before = self._as_before(source)

@@ -19,7 +19,7 @@ from dr_wandb.core.offline.framing import Frames, read_parts
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.parts import row_of
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.core.offline.schema import record_class
+from dr_wandb.core.offline.schema import artifact_class, record_class
 from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of
 from tests.support.strategies import RUN_ID
 from tests.support.wandb_file import (
@@ -429,11 +429,13 @@ def fields_beside(ours: Any, theirs: Any, seen: set[tuple[str, str]]) -> Iterato
 def test_schema_agrees_with_that_of_wandb_field_by_field() -> None:
     """A wrong number or type would read other values than were logged, or none."""
     pairs = list(fields_beside(record_class().DESCRIPTOR, pb.Record.DESCRIPTOR, set()))
+    artifacts = artifact_class().DESCRIPTOR, pb.ArtifactRecord.DESCRIPTOR
+    pairs += fields_beside(*artifacts, set())
     assert len(pairs) > 100
     for ours, theirs in pairs:
         assert theirs is not None, f"wandb has no {ours.full_name}"
         assert theirs.name == ours.name
-        left_alone = ours.name == "telemetry"  # a message, whose bytes are kept
+        left_alone = ours.name in ("telemetry", "artifact")  # messages, whose bytes are kept
         assert left_alone or type_name(theirs) in COMPATIBLE[type_name(ours)], ours.full_name
         assert theirs.is_repeated == ours.is_repeated, ours.full_name
         chosen = ours.containing_oneof and ours.containing_oneof.name

@@ -72,7 +72,12 @@ def test_rows_of_some_runs_are_taken_out_of_a_piece() -> None:
 
 
 def test_piece_of_several_runs_is_divided() -> None:
-    rows = [("a", {"x": 1}), ("b", {"x": 2, "y": 3}), ("b", {"y": 4}), ("c", {"y": "t"})]
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("a", {"x": 1}),
+        ("b", {"x": 2, "y": 3}),
+        ("b", {"y": 4}),
+        ("c", {"y": "t"}),
+    ]
     records = [replace(normalize_row(row, RUN_ID), run_id=run_id) for run_id, row in rows]
     piece = CellsOfKeys(None, decode_lines).piece(lines_of_rows(records))
     divided = list(by_run(piece))

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import digest
-from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM, Counts
+from dr_wandb.core.contract.dataset import ARTIFACTS, CONSOLE, SYSTEM, Counts
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.export_files import MANIFEST_FILE, RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
@@ -225,5 +225,5 @@ def test_every_reason_against_a_console_is_given(
 
 
 def test_what_is_not_held_depends_on_the_datasets() -> None:
-    assert len(not_held_in(())) == len(NOT_HELD) + 2
-    assert not_held_in((SYSTEM, CONSOLE)) == NOT_HELD
+    assert len(not_held_in(())) == len(NOT_HELD) + 3
+    assert not_held_in((ARTIFACTS, SYSTEM, CONSOLE)) == NOT_HELD

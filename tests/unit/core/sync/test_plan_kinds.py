@@ -149,6 +149,7 @@ LISTINGS: dict[ListingKind, tuple[dict[str, Any], dict[str, Any]]] = {
     ListingKind.SCOPE: (SYNCED, {"scope": RunScope(states=("finished",))}),
     ListingKind.MOVED: (SYNCED | {"project": "before"}, {}),
     ListingKind.PRUNE: (SYNCED, {"prune": True}),
+    ListingKind.LINKS: (SYNCED, {"extra_datasets": ("artifacts",)}),
     ListingKind.LATELY: (SYNCED, {}),
 }
 

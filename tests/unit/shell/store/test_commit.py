@@ -65,7 +65,9 @@ def test_files_are_renamed_in_the_documented_order(
 
     monkeypatch.setattr(disk, "rename", rename)
     commit(folder, stage(folder, *reversed(file_order())))
-    data_files = ["history.jsonl", "system.jsonl", "console.jsonl", "runs.jsonl", "changes.jsonl"]
+    of_project = ["artifacts.jsonl", "sweeps.jsonl", "reports.jsonl"]
+    of_runs = ["history.jsonl", "system.jsonl", "console.jsonl"]
+    data_files = [*of_runs, *of_project, "runs.jsonl", "changes.jsonl"]
     assert renamed == [RECORD_FILE, *data_files, "manifest.json", "state.json"]
 
 

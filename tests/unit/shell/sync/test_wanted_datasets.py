@@ -18,6 +18,7 @@ from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, json_lines
 
 BOTH = ("console", "system")
+ALL = ("artifacts", "console", "reports", "sweeps", "system")
 
 
 def project() -> MemorySource:
@@ -54,9 +55,10 @@ def test_everything_is_the_history_and_all_datasets(tmp_path: Path, folder: Path
     before = syncing.visible(folder)
     source.asked.clear()
     assert syncing.sync(source, tmp_path, with_everything=True).complete
-    assert {call[0] for call in source.asked} == {"list_runs"}
-    assert syncing.visible(folder) == before
-    assert repeat_request(manifest, NAME, tmp_path).extra_datasets == BOTH
+    assert {call[0] for call in source.asked} == {"list_runs", "list_records"}
+    now = syncing.visible(folder)
+    assert {**now, "state.json": b""} == {**before, "state.json": b""}
+    assert repeat_request(manifest, NAME, tmp_path).extra_datasets == ALL
 
 
 def test_everything_of_a_source_is_what_it_has(
@@ -68,7 +70,7 @@ def test_everything_of_a_source_is_what_it_has(
     caplog.set_level("INFO", "dr_wandb")
     again = syncing.request_for(tmp_path / "again", with_everything=True)
     assert ExportEngine(again, source=source_opener(f"replay:{tape}")).export().complete
-    assert "has no system: what is held of it stays" in caplog.text
+    assert "has no artifacts, reports, sweeps, system: what is held of it stays" in caplog.text
     replayed = tmp_path / "again" / NAME
     assert not (replayed / "system.jsonl").exists()
     assert (replayed / "console.jsonl").read_bytes() == (folder / "console.jsonl").read_bytes()
@@ -108,7 +110,8 @@ def test_export_without_its_last_dataset_is_one_for_earlier_builds(
 ) -> None:
     source = project()
     syncing.sync(source, tmp_path, with_everything=True)
-    syncing.sync(source, tmp_path, drop_datasets=BOTH)
+    syncing.sync(source, tmp_path, drop_datasets=ALL)
+    assert set(syncing.visible(folder)).isdisjoint(f"{name}.jsonl" for name in ALL)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["schema_version"] == WITHOUT_PARQUET
     assert "datasets" not in manifest

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from dr_wandb.core.contract.dataset import INPUTS, OUTPUTS
 from dr_wandb.core.sync.left_out import COUNTS, listed_fields
 
 _RUNS = """
@@ -23,6 +24,9 @@ query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, 
 
 _COUNTS = "total: runCount(filters: $scope)\n    matching: runCount(filters: $filters)"
 
+_CONNECTIONS = {name: f"{name}(first: 1) {{ totalCount }}" for name in (OUTPUTS, INPUTS)}
+"""Fields of a run of which only the number is requested."""
+
 _BEFORE = """before: runs(filters: $filters, after: $before, first: 1, order: $order) {
       edges { node { name } }
     }"""
@@ -43,7 +47,7 @@ def runs_document(
     no fields of the runs.
     """
     fields = [field for field in listed_fields(datasets) if field not in left_out]
-    own = [field for field in fields if "." not in field]
+    own = [_CONNECTIONS.get(field, field) for field in fields if "." not in field]
     of_user = [field.removeprefix("user.") for field in fields if "." in field]
     if of_user:
         own.append(f"user {{ {' '.join(of_user)} }}")
@@ -104,6 +108,163 @@ query RunFiles($project: String!, $entity: String!, $name: String!, $fileNames: 
   }
 }
 """
+
+SWEEPS = """
+query GetSweeps($project: String!, $entity: String!, $cursor: String, $perPage: Int) {
+  project(name: $project, entityName: $entity) {
+    total: totalSweeps
+    records: sweeps(after: $cursor, first: $perPage) {
+      pageInfo { endCursor hasNextPage }
+      edges {
+        node {
+          id name displayName method state description bestLoss config createdAt updatedAt
+          runCount runCountExpected
+        }
+      }
+    }
+  }
+}
+"""
+"""Sweeps with their configs: the SDK's own listing throws these away, and asks for each again."""
+
+_REPORTS = """
+query ProjectViews($project: String!, $entity: String!, $cursor: String, $perPage: Int,
+    $viewType: String = "runs") {
+  project(name: $project, entityName: $entity) {
+    records: allViews(viewType: $viewType, first: $perPage, after: $cursor) {
+      pageInfo { endCursor hasNextPage }
+      edges {
+        cursor
+        node {
+          id name displayName description createdAt updatedAt spec
+          user { %s }
+        }
+      }
+    }
+  }
+}
+"""
+
+
+def reports_document(*, with_email: bool) -> str:
+    """Return the document for one page of reports; W&B does not count them.
+
+    with_email: also request the e-mail address of each author.
+    """
+    return _REPORTS % ("username name email" if with_email else "username name")
+
+
+COLLECTIONS = """
+query ProjectArtifactCollections($project: String!, $entity: String!, $cursor: String,
+    $perPage: Int) {
+  project(name: $project, entityName: $entity) {
+    records: artifactCollections(after: $cursor, first: $perPage) {
+      totalCount
+      pageInfo { endCursor hasNextPage }
+      edges {
+        node {
+          name updatedAt
+          type: defaultArtifactType { name }
+          artifacts(first: 1) { totalCount }
+        }
+      }
+    }
+  }
+}
+"""
+"""Collections with what moves if their versions do."""
+
+ARTIFACT_FIELDS = (
+    *("id", "versionIndex", "description", "metadata", "state", "size", "digest", "fileCount"),
+    *("createdAt", "updatedAt", "ttlDurationSeconds", "ttlIsInherited", "historyStep"),
+    *("commitHash", "digestAlgorithm"),
+)
+"""The fields of a version: the SDK's own fragment (wandb 0.31.0), without its aliases and tags."""
+
+OPTIONAL_FIELDS = frozenset(
+    {"ttlDurationSeconds", "ttlIsInherited", "historyStep", "commitHash", "digestAlgorithm"}
+)
+"""Those that a server may not know."""
+
+USED_AS = "usedAs"
+
+_ARTIFACT = """%s
+            artifactSequence { name project { name entityName } } artifactType { name }
+            tags { name } aliases { alias artifactCollection { name } }"""
+
+
+def _artifact(left_out: Collection[str]) -> str:
+    fields = (field for field in ARTIFACT_FIELDS if field not in left_out)
+    return _ARTIFACT % " ".join(fields)
+
+
+def versions_document(count: int, left_out: Collection[str] = ()) -> str:
+    """Return the document for a page of versions of each of several collections."""
+    declared = ", ".join(
+        f"$type{n}: String!, $name{n}: String!, $after{n}: String" for n in range(count)
+    )
+    asked = "\n".join(
+        f"""    c{n}: artifactType(name: $type{n}) {{
+      artifactCollection(name: $name{n}) {{
+        artifacts(first: $perPage, after: $after{n}) {{ ...versions }}
+      }}
+    }}"""
+        for n in range(count)
+    )
+    return f"""
+query ProjectArtifacts($project: String!, $entity: String!, $perPage: Int, {declared}) {{
+  project(name: $project, entityName: $entity) {{
+{asked}
+  }}
+}}
+
+fragment versions on VersionedArtifactConnection {{
+  totalCount
+  pageInfo {{ endCursor hasNextPage }}
+  edges {{ version node {{ {_artifact(left_out)} }} }}
+}}
+"""
+
+
+def links_document(count: int, left_out: Collection[str] = ()) -> str:
+    """Return the document for the artifacts that each of several runs logged and used."""
+    declared = ", ".join(
+        f"$run{n}: String!, $outputs{n}: String, $inputs{n}: String" for n in range(count)
+    )
+    used_as = "" if USED_AS in left_out else USED_AS
+    asked = "\n".join(
+        f"""    r{n}: run(name: $run{n}) {{
+      outputArtifacts(first: $perPage, after: $outputs{n}) {{
+        totalCount
+        pageInfo {{ endCursor hasNextPage }}
+        edges {{ node {{ id }} }}
+      }}
+      inputArtifacts(first: $perPage, after: $inputs{n}) {{
+        totalCount
+        pageInfo {{ endCursor hasNextPage }}
+        edges {{ {used_as} node {{ {_artifact(left_out)} }} }}
+      }}
+    }}"""
+        for n in range(count)
+    )
+    return f"""
+query RunArtifacts($project: String!, $entity: String!, $perPage: Int, {declared}) {{
+  project(name: $project, entityName: $entity) {{
+{asked}
+  }}
+}}
+"""
+
+
+def manifests_document(count: int) -> str:
+    """Return the document for the addresses of the manifests of several versions."""
+    declared = ", ".join(f"$id{n}: ID!" for n in range(count))
+    asked = "\n".join(
+        f"  a{n}: artifact(id: $id{n}) {{ currentManifest {{ file {{ directUrl }} }} }}"
+        for n in range(count)
+    )
+    return f"\nquery FetchArtifactManifests({declared}) {{\n{asked}\n}}\n"
+
 
 VIEWER = """
 query Viewer { viewer { username entity teams { edges { node { name } } } } }

@@ -22,19 +22,33 @@ from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.sync.left_out import COUNTS, LISTED
 from dr_wandb.shell.background import start
 from dr_wandb.shell.sources import (
+    NOTHING_KNOWN,
     EarlyRows,
     FileBatch,
     HistoryBatch,
     HistoryFiles,
+    Known,
+    RecordPage,
     RunPage,
     SourceError,
 )
+from dr_wandb.shell.sources.api.artifacts import Artifacts
 from dr_wandb.shell.sources.api.batching import CALLERS, TailBatcher
 from dr_wandb.shell.sources.api.console import ConsoleReader
 from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
+from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.live import BEYOND
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
-from dr_wandb.shell.sources.api.queries import EXPORTED_FILES, HISTORY_PAGE, RUN_FILE, runs_document
+from dr_wandb.shell.sources.api.manifests import Manifests
+from dr_wandb.shell.sources.api.queries import (
+    EXPORTED_FILES,
+    HISTORY_PAGE,
+    RUN_FILE,
+    SWEEPS,
+    reports_document,
+    runs_document,
+)
+from dr_wandb.shell.sources.api.record_pages import RecordPages
 from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession, Smaller
 from dr_wandb.shell.sources.api.system import SystemReader
@@ -71,6 +85,11 @@ class ApiSource:
         self._run_pages = RunPages(session, self._entity, self._project, most, datasets)
         self._console = ConsoleReader(self._ask_run, session.host)
         self._downloads = Downloads(session, request)
+        self._records = RecordPages(session, self._names())
+        queries = JointQueries(session, self._names())
+        manifests = Manifests(queries, self._downloads)
+        self._artifacts = Artifacts(queries, self._records, manifests, self._names())
+        self._with_email = request.include_metadata
         self._system = SystemReader(self._ask_run, self._ask, self._downloads)
         self._tails = TailBatcher(session, self._names())
         self._readers = threading.BoundedSemaphore(READERS)
@@ -229,6 +248,18 @@ class ApiSource:
         named = {**self._names(), **variables}
         alone = self._session.attempt(document, named, smaller)
         return self._run_of(self._tails.send(page, alone))
+
+    def list_artifacts(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        """List the versions of all artifacts of the project, and the links of some runs."""
+        return self._artifacts.read(known)
+
+    def list_sweeps(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        """List all sweeps of the project, with W&B's count."""
+        return self._records.read(SWEEPS)
+
+    def list_reports(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        """List all reports of the project; W&B does not count them."""
+        return self._records.read(reports_document(with_email=self._with_email))
 
     def require_history(self, run_id: str) -> Exported:
         """Request the parts of a history that a sync reads: list of exports, live rows, a file.

@@ -31,17 +31,22 @@ from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
+    NOTHING_KNOWN,
     EarlyRows,
     FileBatch,
     HistoryBatch,
     HistoryFiles,
+    Known,
+    RecordPage,
     RunPage,
     SourceError,
 )
+from dr_wandb.shell.sources.offline.artifacts import RunParts, list_artifacts
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
-from dr_wandb.shell.sources.offline.index import INDEX_FILE, Known, load_index, save_index
+from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
+from dr_wandb.shell.sources.offline.index import Known as KnownFiles
 from dr_wandb.shell.sources.offline.other_rows import (
     WandbPart,
     read_console,
@@ -135,7 +140,7 @@ class OfflineSource:
     @cached_property
     def _found_runs(self) -> FoundRuns:
         """Read the folder, once."""
-        known = Known()
+        known = KnownFiles()
         if self._index is not None:
             known, self._index_digest = load_index(self._index, self._folder)
         found = FolderScan(
@@ -266,13 +271,16 @@ class OfflineSource:
         """Read the lines that a program printed, as far as the listing counted its rows."""
         return read_console(self._wandb_files(run), window, self._next)
 
+    def list_artifacts(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        """List the artifacts that the files of all runs have, and the links of some runs."""
+        runs = (
+            RunParts(run_id, _parts(listed.found), _mark(listed.found))
+            for run_id, listed in self._listed.items()
+        )
+        return list_artifacts(runs, known, f"{self._request.entity}/{self._request.project}")
+
     def _wandb_files(self, run: RunListing) -> list[WandbPart]:
-        """Return the files of a run that may have more than rows: older folders do not."""
-        return [
-            WandbPart(file.file, file.reading, file.named is not None and file.named.resumes)
-            for file in self._found(run).found.files
-            if isinstance(file.file, WandbFile)
-        ]
+        return _parts(self._found(run).found)
 
     def close(self) -> None:
         """Do nothing: no file stays open between two calls."""
@@ -283,6 +291,15 @@ class OfflineSource:
             reason = f"{self._folder} holds no such run"
             raise SourceError(reason, RunFailureKind.NOT_FOUND, retryable=False)
         return entry
+
+
+def _parts(run: FoundRun) -> list[WandbPart]:
+    """Return the files of a run that may have more than rows: older folders do not."""
+    return [
+        WandbPart(file.file, file.reading, file.named is not None and file.named.resumes)
+        for file in run.files
+        if isinstance(file.file, WandbFile)
+    ]
 
 
 def _mark(run: FoundRun) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.offline.artifacts import FileArtifacts, artifacts_of
 from dr_wandb.core.offline.console import console_of
 from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
@@ -60,6 +61,10 @@ class WandbDecoder:
     def samples(self, data: memoryview, reading: FileReading) -> Iterator[list[dict[str, Any]]]:
         """Read the samples of the machine."""
         return samples_of(data, reading.end)
+
+    def artifacts(self, data: memoryview, reading: FileReading, project: str) -> FileArtifacts:
+        """Read the artifacts that the run logged and used. project: ENTITY/PROJECT."""
+        return artifacts_of(data, reading.end, project)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether another file holds all content of this one."""

@@ -6,6 +6,8 @@
     history.jsonl      one line for each run, dataset and window that was read, in this order
     history/*.jsonl    the rows of one such window, one in each line, in the order of the source
     metadata.jsonl     one line for each run whose metadata was read, by run id
+    records.jsonl      one line for each listed dataset of the project, then one for each record;
+                       only if such a dataset was requested
 
 Rules
 - UTF-8, keys sorted, one value in each line, which ends with a newline. `recording.json` is
@@ -34,15 +36,17 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.run_failure import RunFailureKind
-from dr_wandb.shell.sources import SourceError
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.shell.sources import RecordPage, SourceError
 
-RECORDING_VERSION = 4
-"""The newest `schema_version`; a newer one is refused. A recording that has only rows of the
-history has version 3. Version 2 has no `left_out`, since each source knew all fields. Version 1 has
-rows in any shape, and no numbers for the files that they are from."""
+RECORDING_VERSION = 5
+"""The newest `schema_version`; a newer one is refused. Version 4 has no records of a project. A
+recording that has only rows of the history has version 3. Version 2 has no `left_out`, since each
+source knew all fields. Version 1 has rows in any shape, and no numbers for the files that they are
+from."""
 
 OF_HISTORY_ALONE = 3
+WITHOUT_RECORDS = 4
 
 HEAD_FILE = "recording.json"
 LISTING_FILE = "listing.jsonl"
@@ -50,8 +54,17 @@ RUNS_FILE = "runs.jsonl"
 HISTORY_FILE = "history.jsonl"
 HISTORY_FOLDER = "history"
 METADATA_FILE = "metadata.jsonl"
+RECORDS_FILE = "records.jsonl"
 RECORDING_NAMES = frozenset(
-    {HEAD_FILE, LISTING_FILE, RUNS_FILE, HISTORY_FILE, HISTORY_FOLDER, METADATA_FILE}
+    {
+        HEAD_FILE,
+        LISTING_FILE,
+        RUNS_FILE,
+        HISTORY_FILE,
+        HISTORY_FOLDER,
+        METADATA_FILE,
+        RECORDS_FILE,
+    }
 )
 
 _REMEDY = "record it again, or restore the folder from a copy"
@@ -59,13 +72,14 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _ROWS_NAME = re.compile(r"[0-9a-f]{32}\.jsonl")
 
 _R = TypeVar("_R", bound=Record)
-Answer = TypeVar("Answer", "RowsAnswer", "MetadataAnswer")
+Answer = TypeVar("Answer", "RowsAnswer", "MetadataAnswer", "RecordsAnswer")
 
 
 class RecordingHead(Record, frozen=True, kw_only=True):
     """`recording.json`. `source` is the kind of the recorded source; the numbers count lines.
 
-    `datasets` is set if other datasets than the history were requested, and names these.
+    `datasets` is set if other datasets than the history were requested, and names these. `records`
+    is set if one of them is of the project.
     """
 
     schema_version: int = OF_HISTORY_ALONE
@@ -80,6 +94,7 @@ class RecordingHead(Record, frozen=True, kw_only=True):
     rows: int = 0
     metadata: int = 0
     datasets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    records: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ListingAnswer(Record, frozen=True, kw_only=True):
@@ -150,13 +165,65 @@ class MetadataAnswer(Record, frozen=True, kw_only=True):
     kind: RunFailureKind | msgspec.UnsetType = msgspec.UNSET
 
 
+class RecordsAnswer(Record, frozen=True, kw_only=True):
+    """A line of `records.jsonl`: `nodes` lines with records follow, or the reason why none do."""
+
+    dataset: str
+    nodes: int = 0
+    nulls: int = 0
+    total: int | None = None
+    failed: str | None = None
+    refused: bool | msgspec.UnsetType = msgspec.UNSET
+    kind: RunFailureKind | msgspec.UnsetType = msgspec.UNSET
+
+
+class RecordLine(Record, omit_defaults=True, frozen=True, kw_only=True):
+    """A line of `records.jsonl`: one record, as a GraphQL node.
+
+    `beside`: the count of the listing does not include it. `links_of` and `unread_of` are ids if
+    the node has the links of a run, or the reason and kind why something could not be read.
+    """
+
+    node: dict[str, Any]
+    beside: bool = False
+    links_of: str | None = None
+    unread_of: str | None = None
+
+
+def lines_of_page(page: RecordPage) -> Iterator[RecordLine]:
+    """Yield the lines of a page of records."""
+    yield from (RecordLine(node=dict(node)) for node in page.nodes)
+    yield from (RecordLine(node=dict(node), beside=True) for node in page.beside)
+    for run_id, links in page.links.items():
+        yield RecordLine(node=dict(links), links_of=run_id)
+    for one, why in page.unread.items():
+        yield RecordLine(node={"kind": why.kind, "reason": why.reason}, unread_of=one)
+
+
+def page_of_lines(lines: Iterable[RecordLine], total: int | None) -> RecordPage:
+    """Return the page of some lines."""
+    lines = list(lines)
+    own = [line for line in lines if line.links_of is None and line.unread_of is None]
+    return RecordPage(
+        nodes=[line.node for line in own if not line.beside],
+        total=total,
+        beside=[line.node for line in own if line.beside],
+        links={line.links_of: line.node for line in lines if line.links_of is not None},
+        unread={
+            line.unread_of: msgspec.convert(line.node, RunFailure)
+            for line in lines
+            if line.unread_of is not None
+        },
+    )
+
+
 def with_failure(answer: Answer, error: SourceError) -> Answer:
     """Return an answer with the reason of a failure."""
     refused = True if error.refused else msgspec.UNSET
     return replace(answer, failed=str(error), refused=refused, kind=error.failure.kind)
 
 
-def failure_of(answer: RowsAnswer | MetadataAnswer) -> SourceError:
+def failure_of(answer: RowsAnswer | MetadataAnswer | RecordsAnswer) -> SourceError:
     """Return the error that a failed answer stands for."""
     reason = answer.failed or "no reason recorded"
     kind = RunFailureKind.REFUSED if answer.refused is True else RunFailureKind.UNKNOWN

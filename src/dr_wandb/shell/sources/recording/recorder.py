@@ -28,20 +28,27 @@ from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.values import clean_text, json_safe
 from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
 from dr_wandb.shell.sources import (
+    NOTHING_KNOWN,
     HistoryBatch,
+    Known,
+    ListRecords,
     ReadRows,
+    RecordPage,
     RowBatch,
     RunPage,
     Source,
     SourceError,
+    find_lister,
     find_reader,
 )
 from dr_wandb.shell.sources.recording.format import (
     MetadataAnswer,
     RecordingHead,
+    RecordsAnswer,
     RowLine,
     RowsAnswer,
     encode_record,
+    lines_of_page,
     name_of,
     with_failure,
 )
@@ -143,6 +150,47 @@ class Recorder:
         if read is not None:
             self._datasets.add(dataset)
         return None if read is None else partial(self._read_rows, dataset, read)
+
+    def lister_of(self, dataset: str) -> ListRecords | None:
+        """Return a function that lists and records a dataset of the project, None if none does."""
+        listed = find_lister(self._source, dataset)
+        if listed is not None:
+            self._datasets.add(dataset)
+        return None if listed is None else partial(self._list_records, dataset, listed)
+
+    def _list_records(
+        self, dataset: str, listed: ListRecords, known: Known = NOTHING_KNOWN
+    ) -> Iterator[RecordPage]:
+        """Pass on the records of an answer; they are recorded after the last page."""
+        answer, spans = RecordsAnswer(dataset=dataset), []
+        try:
+            for page in listed(known):
+                clean = self._clean_page(page)
+                spans += [self._writer.add_node(line) for line in lines_of_page(clean)]
+                answer = replace(answer, total=page.total, nulls=answer.nulls + page.nulls)
+                yield clean
+        except SourceError as error:
+            failure = self._clean_error(error)
+            self._writer.keep_records(with_failure(answer, failure), [])
+            raise failure from None
+        self._writer.keep_records(replace(answer, nodes=len(spans)), spans)
+
+    def _clean_page(self, page: RecordPage) -> RecordPage:
+        def clean(node: Mapping[str, Any]) -> dict[str, Any]:
+            cleaned: dict[str, Any] = self._clean(json_safe(node))
+            return cleaned
+
+        unread = {
+            one: replace(why, reason=scrub_text(clean_text(why.reason), self._secrets))
+            for one, why in page.unread.items()
+        }
+        return replace(
+            page,
+            nodes=[clean(node) for node in page.nodes],
+            beside=[clean(node) for node in page.beside],
+            links={run_id: clean(links) for run_id, links in page.links.items()},
+            unread=unread,
+        )
 
     def _read_rows(
         self, dataset: str, read: ReadRows, run: RunListing, window: FetchWindow, attempt: int

@@ -10,6 +10,7 @@ Guarantees
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,30 @@ from dr_wandb.core.contract.failures import DrWandbError, NotRecorded
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.normalize import whole_step
-from dr_wandb.shell.sources import ReadRows, RowBatch, RunPage
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.shell.sources import (
+    NOTHING_KNOWN,
+    Known,
+    ListRecords,
+    ReadRows,
+    RecordPage,
+    RowBatch,
+    RunPage,
+)
 from dr_wandb.shell.sources.recording.format import (
     HISTORY_FILE,
     METADATA_FILE,
+    RECORDS_FILE,
     MetadataAnswer,
+    RecordLine,
+    RecordsAnswer,
     RowLine,
     RowsAnswer,
+    damaged,
     failure_of,
     find_rows,
+    page_of_lines,
     read_head,
     read_lines,
     read_lines_at,
@@ -38,11 +54,28 @@ from dr_wandb.shell.sources.recording.format import (
 from dr_wandb.shell.sources.recording.listing import RecordedListing
 
 RUNS_PER_PAGE = 500
+
+
+class _AnyLine(Record, frozen=True, kw_only=True):
+    """Any line of `records.jsonl`. `node` is not decoded."""
+
+    dataset: str | None = None
+    node: msgspec.Raw = msgspec.Raw()
+    nodes: int = 0
+    nulls: int = 0
+    total: int | None = None
+    failed: str | None = None
+    refused: bool | msgspec.UnsetType = msgspec.UNSET
+    kind: RunFailureKind | msgspec.UnsetType = msgspec.UNSET
+
+
 ROWS_PER_BATCH = 1000
 
 _ROWS = msgspec.json.Decoder(RowsAnswer)
 _METADATA = msgspec.json.Decoder(MetadataAnswer)
 _ROW = msgspec.json.Decoder(RowLine)
+_NODE = msgspec.json.Decoder(RecordLine)
+_RECORDS = msgspec.json.Decoder(_AnyLine)
 
 
 class RecordedSource:
@@ -73,6 +106,9 @@ class RecordedSource:
             self._rows.setdefault((answer.of, answer.run_id), []).append((path, answer))
         for _, offset, metadata in read_lines(folder / METADATA_FILE, _METADATA, head.metadata):
             self._metadata.setdefault(metadata.run_id, []).append((offset, metadata.storage_id))
+        self._records: dict[str, tuple[RecordsAnswer, list[int]]] = {}
+        if head.records is not msgspec.UNSET:
+            self._read_records(head.records)
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query, oldest first, if the recording contains all of the answer."""
@@ -95,6 +131,46 @@ class RecordedSource:
         if dataset not in self._datasets:
             return None
         return lambda run, window, attempt: self._read_rows(dataset, run, window)
+
+    def lister_of(self, dataset: str) -> ListRecords | None:
+        """Return the function that lists a dataset of the project, None if it was not recorded."""
+        return partial(self._list_records, dataset) if dataset in self._records else None
+
+    def _list_records(self, dataset: str, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        answer, offsets = self._records[dataset]
+        if answer.failed is not None:
+            raise failure_of(answer)
+        lines = read_lines_at(self._folder / RECORDS_FILE, offsets, _NODE)
+        yield RecordPage(nodes=(), total=answer.total, nulls=answer.nulls)
+        while some := list(islice(lines, RUNS_PER_PAGE)):
+            yield page_of_lines(some, answer.total)
+
+    def _read_records(self, count: int) -> None:
+        """Find the records of each dataset of the project."""
+        path, rest = self._folder / RECORDS_FILE, 0
+        offsets: list[int] = []
+        for number, offset, line in read_lines(path, _RECORDS, count):
+            if rest:
+                if not bytes(line.node):
+                    raise damaged(path, "it is no record", number)
+                offsets.append(offset)
+                rest -= 1
+            elif line.dataset is None:
+                raise damaged(path, "it names no dataset", number)
+            else:
+                offsets, rest = [], line.nodes
+                answer = RecordsAnswer(
+                    dataset=line.dataset,
+                    nodes=line.nodes,
+                    nulls=line.nulls,
+                    total=line.total,
+                    failed=line.failed,
+                    refused=line.refused,
+                    kind=line.kind,
+                )
+                self._records[line.dataset] = answer, offsets
+        if rest:
+            raise damaged(path, f"{rest:,} records are missing at its end")
 
     def _read_rows(self, dataset: str, run: RunListing, window: FetchWindow) -> Iterator[RowBatch]:
         path, answer = self._find_rows(dataset, run, window)

@@ -33,10 +33,14 @@ from dr_wandb.shell.sources.recording.format import (
     METADATA_FILE,
     OF_HISTORY_ALONE,
     RECORDING_VERSION,
+    RECORDS_FILE,
     RUNS_FILE,
+    WITHOUT_RECORDS,
     ListingAnswer,
     MetadataAnswer,
     RecordingHead,
+    RecordLine,
+    RecordsAnswer,
     RowsAnswer,
     encode_record,
     name_rows,
@@ -78,12 +82,14 @@ class RecordingWriter:
             (self._staging / "parts").mkdir()
             self._runs = Spool(self._staging / "runs.spool")
             self._metadata_lines = Spool(self._staging / "metadata.spool")
+            self._nodes = Spool(self._staging / "records.spool")
         self._lock = threading.Lock()
         self._over = False
         self._part_numbers = itertools.count()
         self._listings: dict[int, KeptListing] = {}
         self._rows: dict[_RowsKey, RowsAnswer] = {}
         self._metadata: dict[_MetadataKey, Span] = {}
+        self._records: dict[str, tuple[RecordsAnswer, Sequence[Span]]] = {}
 
     def add_run(self, raw_run: Mapping[str, Any]) -> Span:
         """Write a run that is part of a later answer."""
@@ -127,6 +133,16 @@ class RecordingWriter:
         with self._lock:
             self._metadata[(answer.run_id, answer.storage_id or "")] = span
 
+    def add_node(self, line: RecordLine) -> Span:
+        """Write a line about a record of the project that is part of a later answer."""
+        with disk_refusals(self._target):
+            return self._nodes.append(encode_record(line))
+
+    def keep_records(self, answer: RecordsAnswer, nodes: Sequence[Span]) -> None:
+        """Store the answer about one dataset of the project. nodes: results of `add_node`."""
+        with self._lock:
+            self._records[answer.dataset] = answer, nodes
+
     def finish(self, head: RecordingHead) -> None:
         """Sort everything and move it into place. head: its counts are filled in."""
         try:
@@ -138,9 +154,12 @@ class RecordingWriter:
                 self._write(HISTORY_FILE, map(encode_record, histories))
                 lines = (self._metadata[key] for key in sorted(self._metadata))
                 self._write(METADATA_FILE, map(self._metadata_lines.read, lines))
+                records = self._write_records()
+                version = WITHOUT_RECORDS if records is msgspec.UNSET else RECORDING_VERSION
                 head = msgspec.structs.replace(
                     head,
-                    schema_version=RECORDING_VERSION if head.datasets else OF_HISTORY_ALONE,
+                    schema_version=version if head.datasets else OF_HISTORY_ALONE,
+                    records=records,
                     listings=len(listings),
                     runs=run_count,
                     histories=len(histories),
@@ -162,6 +181,7 @@ class RecordingWriter:
             self._over = True
         self._runs.close()
         self._metadata_lines.close()
+        self._nodes.close()
         shutil.rmtree(self._staging, ignore_errors=True)
 
     @contextmanager
@@ -173,7 +193,7 @@ class RecordingWriter:
             yield
 
     def _drop_spools(self) -> None:
-        for spool in (self._runs, self._metadata_lines):
+        for spool in (self._runs, self._metadata_lines, self._nodes):
             spool.close()
             spool.path.unlink()
 
@@ -202,6 +222,19 @@ class RecordingWriter:
         )
         self._write(LISTING_FILE, map(encode_record, answers))
         return count
+
+    def _write_records(self) -> int | msgspec.UnsetType:
+        """Write the records of the project, if any were listed; return the number of lines."""
+        if not self._records:
+            return msgspec.UNSET
+        answers = [self._records[dataset] for dataset in sorted(self._records)]
+        lines = (
+            line
+            for answer, nodes in answers
+            for line in (encode_record(answer), *map(self._nodes.read, nodes))
+        )
+        self._write(RECORDS_FILE, lines)
+        return sum(1 + len(nodes) for _, nodes in answers)
 
     def _write(self, name: str, lines: Iterable[bytes]) -> None:
         with (self._staging / name).open("wb") as file:

@@ -101,13 +101,13 @@ def test_head_that_does_not_read_is_named(folder: Path, head: str) -> None:
 
 def test_later_version_is_refused_before_anything_else(folder: Path) -> None:
     record(MemorySource(), folder).close()
-    (folder / "recording.json").write_text('{"schema_version": 5, "entity": 7}')
+    (folder / "recording.json").write_text('{"schema_version": 6, "entity": 7}')
     (folder / "runs.jsonl").unlink()
     with pytest.raises(DrWandbError) as error:
         RecordedSource(folder)
     failure = error.value.failure
     assert isinstance(failure, NewerSchema)
-    assert (failure.found, failure.known) == (5, 4)
+    assert (failure.found, failure.known) == (6, 5)
 
 
 @pytest.mark.parametrize("place", ["nowhere", "file", "empty"])

@@ -1,0 +1,284 @@
+"""Artifact versions as records: one line for each version in each collection.
+
+Rules
+- A version is known by its collection and its artifact id. A link in another collection is a line
+  of its own, with the collection that it came from.
+- A version that is pending or deleted is kept as it is; it may have no number.
+- `entries` are those of its manifest, None as long as that was not read. A reference is recorded
+  and never followed. The path at which an uploader had a file is not stored.
+- `created_by` and `used_by` are the runs that logged and used it. A version of another project
+  that a run used is a line too: `project` says in which one it is.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.normalize import normalize_time
+from dr_wandb.core.contract.project_record import (
+    ProjectRecord,
+    SortKey,
+    count_of,
+    required_text,
+    text_of,
+)
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.values import decode_json, json_safe
+
+MD5, XXH128 = "MD5", "XXH128"
+
+COMMITTED, PENDING = "COMMITTED", "PENDING"
+
+_INTERNAL = frozenset({"run_table", "job", "code"})
+_HEADER = b"wandb-artifact-manifest-v1\n"
+
+
+class Hashed(Protocol):
+    """A digest in progress, as those of `hashlib`."""
+
+    def update(self, content: bytes, /) -> None:
+        """Add some bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest in hex."""
+
+
+class ArtifactEntry(Record, frozen=True, kw_only=True):
+    """One entry of a manifest.
+
+    `digest` is the base64 of the `algorithm`, None for a reference: then it is what its store says.
+    The size of a reference is often not known: W&B has 0 then, or nothing.
+    """
+
+    path: str
+    digest: str
+    algorithm: str | None = None
+    size: int | None = None
+    reference: str | None = None
+
+
+class ArtifactUse(Record, frozen=True, kw_only=True):
+    """A run that used a version, and as what, if it said so."""
+
+    run_id: str
+    used_as: str | None = None
+
+
+class WandbArtifact(ProjectRecord, frozen=True, kw_only=True):
+    """One version of an artifact in one collection.
+
+    `project` is ENTITY/PROJECT if the collection is in another project. `source_collection` is the
+    collection that a link came from, None if it is no link. `internal`: W&B made it for itself.
+    `history_step` is as W&B has it. `metadata` is an object, or a text that is none.
+    """
+
+    collection: str
+    artifact_id: str
+    project: str | None = None
+    type: str | None = None
+    version: int | None = None
+    state: str | None = None
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    metadata: dict[str, Any] | str | None = None
+    size: int | None = None
+    digest: str | None = None
+    digest_algorithm: str | None = None
+    ttl_seconds: int | None = None
+    ttl_inherited: bool | None = None
+    history_step: int | None = None
+    commit_hash: str | None = None
+    file_count: int | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    source_collection: str | None = None
+    internal: bool = False
+    created_by: tuple[str, ...] = ()
+    used_by: tuple[ArtifactUse, ...] = ()
+    entries: tuple[ArtifactEntry, ...] | None = None
+
+    @property
+    def identity(self) -> str:
+        """Return collection and artifact id."""
+        return f"{self.collection}/{self.artifact_id}"
+
+    @property
+    def sort_key(self) -> SortKey:
+        """Return the key of its line: by collection, then by version as a number."""
+        number = self.version
+        return (self.collection, number is None, number or 0, self.artifact_id)
+
+    @property
+    def lasts(self) -> bool:
+        """Say whether it has the entries of its manifest."""
+        return self.entries is not None and has_its_digest(self)
+
+    @property
+    def of_project(self) -> bool:
+        """Say whether its collection is in this project."""
+        return self.project is None
+
+    @property
+    def source_id(self) -> str:
+        """Return the id of the version, which its links share."""
+        return self.artifact_id
+
+    @property
+    def as_listed(self) -> "WandbArtifact":
+        """Return the version without its entries and its links to runs."""
+        return replace(self, entries=None, created_by=(), used_by=())
+
+    @property
+    def group(self) -> str:
+        """Return the collection if it is listed with the project, else ""."""
+        return self.collection if self.project is None else ""
+
+
+def normalize_artifact(node: Mapping[str, Any]) -> WandbArtifact:
+    """Make a version from its node in a collection: `collection`, `version` and `artifact`.
+
+    collection: `name`, `type` and, if it is in another project, `project`. artifact: a GraphQL
+    node. `manifest`, if it was read: its JSON. Raises ValueError without a collection or an id.
+    """
+    collection, artifact = node["collection"], node["artifact"]
+    name = text_of(collection.get("name")) or ""
+    sequence = artifact.get("artifactSequence") or {}
+    source = text_of(sequence.get("name"))
+    type_name = text_of((artifact.get("artifactType") or collection.get("type") or {}).get("name"))
+    manifest = node.get("manifest")
+    return WandbArtifact(
+        collection=name,
+        artifact_id=required_text(artifact, "id"),
+        project=text_of(collection.get("project")),
+        type=type_name,
+        version=_version(node.get("version"), artifact.get("versionIndex"), source in (None, name)),
+        state=text_of(artifact.get("state")),
+        aliases=tuple(sorted(_aliases(artifact.get("aliases"), name))),
+        tags=tuple(sorted({text_of(tag.get("name")) or "" for tag in artifact.get("tags") or ()})),
+        description=text_of(artifact.get("description")),
+        metadata=_metadata(artifact.get("metadata")),
+        size=count_of(artifact.get("size")),
+        digest=text_of(artifact.get("digest")),
+        digest_algorithm=_algorithm(artifact.get("digestAlgorithm")),
+        ttl_seconds=count_of(artifact.get("ttlDurationSeconds")),
+        ttl_inherited=_bool(artifact.get("ttlIsInherited")),
+        history_step=count_of(artifact.get("historyStep")),
+        commit_hash=text_of(artifact.get("commitHash")),
+        file_count=count_of(artifact.get("fileCount")),
+        created_at=normalize_time(artifact.get("createdAt")),
+        updated_at=normalize_time(artifact.get("updatedAt")),
+        source_collection=None if source in (None, name) else source,
+        internal=is_internal(type_name),
+        entries=None if manifest is None else entries_of(manifest),
+    )
+
+
+def is_internal(type_name: str | None) -> bool:
+    """Say whether W&B makes artifacts of this type for itself."""
+    return type_name is not None and (type_name in _INTERNAL or type_name.startswith("wandb-"))
+
+
+def _version(in_collection: Any, index: Any, is_source: bool) -> int | None:
+    """Return the number in the collection; that of the artifact itself only in its own one."""
+    if isinstance(in_collection, str) and in_collection[1:].isdecimal() and in_collection[0] == "v":
+        return int(in_collection[1:])
+    return count_of(index) if is_source else None
+
+
+def _aliases(aliases: Any, collection: str) -> Iterable[str]:
+    for one in aliases or ():
+        of = (one.get("artifactCollection") or {}).get("name")
+        if of in (None, collection) and (alias := text_of(one.get("alias"))) is not None:
+            yield alias
+
+
+def _metadata(value: Any) -> dict[str, Any] | str | None:
+    """Return metadata as an object; a text that cannot be read stays a text."""
+    if value is None or isinstance(value, Mapping):
+        return None if value is None else json_safe(value)
+    text = str(value)
+    try:
+        decoded = json_safe(decode_json(text, "metadata"))
+    except (ValueError, RecursionError):
+        return text_of(text)
+    return decoded if isinstance(decoded, dict) else text_of(text)
+
+
+def _algorithm(value: Any) -> str | None:
+    text = text_of(value)
+    return None if text is None else text.removeprefix("MANIFEST_")
+
+
+def _bool(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def entries_of(manifest: Mapping[str, Any]) -> tuple[ArtifactEntry, ...]:
+    """Return the entries of a manifest's JSON by path. Raises ValueError if it is none."""
+    contents = manifest.get("contents")
+    if not isinstance(contents, Mapping):
+        raise ValueError("it has no contents")
+    return tuple(_entry(path, contents[path]) for path in sorted(contents))
+
+
+def _entry(path: str, raw: Mapping[str, Any]) -> ArtifactEntry:
+    reference = text_of(raw.get("ref"))
+    extra = raw.get("extra") or {}
+    algorithm = XXH128 if extra.get("alg") == XXH128 else MD5
+    size = count_of(raw.get("size"))
+    return ArtifactEntry(
+        path=text_of(path) or "",
+        digest=text_of(raw.get("digest")) or "",
+        algorithm=None if reference is not None else algorithm,
+        size=size or None if reference is not None else size,
+        reference=reference,
+    )
+
+
+def manifest_digest(
+    entries: Iterable[ArtifactEntry],
+    algorithm: str | None,
+    xxh128: Callable[[], Hashed] | None = None,
+) -> str | None:
+    """Return the digest that a version with these entries has, in hex.
+
+    algorithm: `MD5`, also if it is not known, or `XXH128`. None if the latter cannot be computed.
+    """
+    if algorithm == XXH128 and xxh128 is None:
+        return None
+    hashed: Hashed = hashlib.md5(usedforsecurity=False)
+    if algorithm == XXH128:
+        assert xxh128 is not None
+        hashed = xxh128()
+    hashed.update(_HEADER)
+    for entry in sorted(entries, key=lambda one: one.path):
+        hashed.update(f"{entry.path}:{entry.digest}\n".encode())
+    return hashed.hexdigest()
+
+
+def has_its_digest(record: WandbArtifact) -> bool:
+    """Say whether the entries of a version have its digest, as far as that can be computed here."""
+    if record.entries is None or record.digest is None or record.digest_algorithm == XXH128:
+        return True
+    return manifest_digest(record.entries, record.digest_algorithm) == record.digest
+
+
+def without_local_paths(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest's JSON with nothing of its entries but what a record keeps."""
+    kept = ("digest", "size", "ref")
+    return {
+        "contents": {
+            path: {
+                **{name: raw[name] for name in kept if name in raw},
+                **({"extra": {"alg": XXH128}} if _is_xxh128(raw) else {}),
+            }
+            for path, raw in (manifest.get("contents") or {}).items()
+        }
+    }
+
+
+def _is_xxh128(raw: Mapping[str, Any]) -> bool:
+    return (raw.get("extra") or {}).get("alg") == XXH128

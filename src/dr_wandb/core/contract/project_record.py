@@ -1,0 +1,69 @@
+"""What all records of a project have in common, and how their members are read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.values import clean_text
+
+SortKey = tuple[str | int | bool, ...]
+"""Orders the records of one file."""
+
+
+class ProjectRecord(Record, frozen=True, kw_only=True):
+    """One record of a project."""
+
+    missing_since: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Return the text by which the record is known."""
+        raise NotImplementedError
+
+    @property
+    def sort_key(self) -> SortKey:
+        """Return the key of its line in the file."""
+        return (self.identity,)
+
+    @property
+    def as_listed(self) -> "ProjectRecord":
+        """Return what a listing alone says of the record."""
+        return self
+
+    @property
+    def lasts(self) -> bool:
+        """Say whether the record has content that never changes, and is as its source made it."""
+        return False
+
+    @property
+    def of_project(self) -> bool:
+        """Say whether a listing of the project shows the record."""
+        return True
+
+    @property
+    def source_id(self) -> str:
+        """Return the id by which a source knows it; several records may have the same."""
+        return self.identity
+
+    @property
+    def group(self) -> str:
+        """Return the name of the records that are listed together with it, "" if there is none."""
+        return ""
+
+
+def required_text(node: Mapping[str, Any], name: str) -> str:
+    """Return a member as text. Raises ValueError if it is missing or empty."""
+    value = text_of(node.get(name))
+    if not value:
+        raise ValueError(f"it has no {name}")
+    return value
+
+
+def text_of(value: Any) -> str | None:
+    """Return a value as text, None if it is null."""
+    return None if value is None else clean_text(str(value))
+
+
+def count_of(value: Any) -> int | None:
+    """Return an integer, None if the value is none."""
+    return value if type(value) is int else None

@@ -1,0 +1,135 @@
+"""Which runs logged and used each artifact version, from what runs say of themselves.
+
+Rules
+- A run is asked again only if the number of artifacts that it logged or used moved, or if that is
+  not known. What it says then takes the place of what it said before.
+- Runs that are not asked, and runs that are gone, keep their links.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from dr_wandb.core.contract.artifacts import ArtifactUse
+from dr_wandb.core.contract.dataset import ARTIFACTS
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.project_record import text_of
+from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.state import ExportState
+
+NO_LINKS_MARK = "0 0"
+"""The mark of a run that neither logged nor used an artifact."""
+
+UNKNOWN_MARK = ""
+"""Stands for the mark of a run whose numbers are not known: it is asked whenever it is listed."""
+
+
+class Links(NamedTuple):
+    """The runs that logged a version, and those that used it, by run id."""
+
+    created_by: tuple[str, ...] = ()
+    used_by: tuple[ArtifactUse, ...] = ()
+
+
+class RunLinks(NamedTuple):
+    """The ids of what a run logged, and of what it used, each with what it was used as."""
+
+    outputs: frozenset[str] = frozenset()
+    inputs: frozenset[tuple[str, str | None]] = frozenset()
+
+
+class RunsToAsk(NamedTuple):
+    """The runs whose links are read, and the marks of all listed runs.
+
+    emptied: runs that had links and have none now.
+    """
+
+    run_ids: tuple[str, ...]
+    marks: Mapping[str, str]
+    emptied: tuple[str, ...] = ()
+
+
+def read_run_links(raw: Mapping[str, Any]) -> RunLinks:
+    """Return the links of a run as a source gives them, see `RecordPage`."""
+    return RunLinks(
+        outputs=frozenset(map(str, raw.get("outputs") or ())),
+        inputs=frozenset(
+            (str(one["id"]), text_of(one.get("usedAs"))) for one in raw.get("inputs") or ()
+        ),
+    )
+
+
+def find_runs_to_ask(
+    request: ExportRequest,
+    linked: Mapping[str, str],
+    runs: Iterable[RunListing],
+    *,
+    everything: bool = False,
+) -> RunsToAsk:
+    """Return the runs whose links have to be read. linked: the mark when they were read last.
+
+    everything: ask every run that has links, as a recording needs it.
+    """
+    marks = {run.run_id: run.counts_of(ARTIFACTS).mark or UNKNOWN_MARK for run in runs}
+    again = everything or request.sync_mode == SyncMode.FULL_RECONCILE
+    asked = (
+        run_id
+        for run_id, mark in marks.items()
+        if mark != NO_LINKS_MARK and (again or mark == UNKNOWN_MARK or linked.get(run_id) != mark)
+    )
+    emptied = (
+        run_id
+        for run_id, mark in marks.items()
+        if mark == NO_LINKS_MARK and linked.get(run_id, mark) != mark
+    )
+    return RunsToAsk(tuple(sorted(asked)), marks, tuple(sorted(emptied)))
+
+
+def advance_linked(
+    linked: Mapping[str, str], asked: RunsToAsk, read: Collection[str]
+) -> dict[str, str]:
+    """Return the mark of each run when its links were read last. read: runs that answered."""
+    now = {
+        run_id: mark
+        for run_id, mark in asked.marks.items()
+        if run_id in read or mark == NO_LINKS_MARK
+    }
+    return {**linked, **now}
+
+
+def links_after(held: Mapping[str, Links], asked: Mapping[str, RunLinks]) -> dict[str, Links]:
+    """Return the links of each version, by artifact id, after some runs were asked."""
+    created: dict[str, set[str]] = {}
+    used: dict[str, set[tuple[str, str | None]]] = {}
+    for artifact_id, links in held.items():
+        created[artifact_id] = set(links.created_by) - asked.keys()
+        used[artifact_id] = {
+            (one.run_id, one.used_as) for one in links.used_by if one.run_id not in asked
+        }
+    for run_id, run in asked.items():
+        for artifact_id in run.outputs:
+            created.setdefault(artifact_id, set()).add(run_id)
+        for artifact_id, used_as in run.inputs:
+            used.setdefault(artifact_id, set()).add((run_id, used_as))
+    return {
+        artifact_id: Links(
+            tuple(sorted(created.get(artifact_id, ()))),
+            tuple(
+                ArtifactUse(run_id=run_id, used_as=used_as)
+                for run_id, used_as in sorted(used.get(artifact_id, ()), key=_order)
+            ),
+        )
+        for artifact_id in {*created, *used}
+    }
+
+
+def _order(use: tuple[str, str | None]) -> tuple[str, str]:
+    return use[0], use[1] or ""
+
+
+def never_asked(request: ExportRequest, state: ExportState) -> int:
+    """Return how many followed runs were never asked for the links that a request needs."""
+    if ARTIFACTS not in request.project_datasets:
+        return 0
+    rest = state.runs.keys() - state.project_part(ARTIFACTS).linked.keys()
+    runs = (state.runs[run_id] for run_id in rest)
+    return sum(run.missing_since is None and run.out_of_scope_since is None for run in runs)

@@ -1,0 +1,86 @@
+"""Listings of records of a project from W&B, page by page.
+
+Rules
+- Pages are read raw: the SDK's paginators end at the first page that has no usable node, and lose a
+  page with a null in it (wandb 0.31.0).
+- A page that cannot be served is requested again at once with half as many records, down to one.
+- A page without a cursor to go on from ends the listing, and so do pages that bring no other cursor
+  three times in a row: such a server would send them for ever.
+- No project, or no connection, is an error, never an empty listing.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dr_wandb.core.contract.failures import DrWandbError, NoProject
+from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.shell.sources import RecordPage, SourceError
+from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
+from dr_wandb.shell.sources.api.run_pages import MOST_STALLED
+from dr_wandb.shell.sources.api.session import ApiSession
+from dr_wandb.shell.sources.api.translation import TooMuchError, UnservedError
+
+RECORDS_PER_PAGE = 100
+"""The most records in a page: a config or a spec may be large."""
+
+
+class RecordPages:
+    """The listings of one project. names: the variables that name it."""
+
+    def __init__(self, session: ApiSession, names: Mapping[str, Any]) -> None:
+        self._session = session
+        self._names = names
+
+    def read(self, document: str, per_page: int = RECORDS_PER_PAGE) -> Iterator[RecordPage]:
+        """Read all pages of a connection that the document calls `records`.
+
+        Its count is called `total` beside it, or `totalCount` inside it.
+        """
+        size, cursor, stalled = per_page, None, 0
+        seen: set[object] = set()
+        while True:
+            answer, size = self._ask(document, cursor, size)
+            connection = answer.get("records")
+            if not isinstance(connection, Mapping):
+                reason, kind = "W&B answered without a listing", RunFailureKind.UNUSABLE_ANSWER
+                raise SourceError(reason, kind, answered=True)
+            edges = [edge for edge in connection.get("edges") or () if edge]
+            nodes = [edge["node"] for edge in edges if edge.get("node")]
+            total = answer.get("total", connection.get("totalCount"))
+            yield RecordPage(
+                nodes=nodes,
+                total=total if type(total) is int else None,
+                nulls=len(connection.get("edges") or ()) - len(nodes),
+            )
+            info = connection.get("pageInfo") or {}
+            cursor = info.get("endCursor") or (edges[-1].get("cursor") if edges else None)
+            stalled = stalled + 1 if cursor in seen else 0
+            seen.add(cursor)
+            if not info.get("hasNextPage") or cursor is None or stalled >= MOST_STALLED:
+                return
+
+    def _ask(self, document: str, cursor: str | None, size: int) -> tuple[Mapping[str, Any], int]:
+        """Return the project in the answer, and the number of records that was requested."""
+        attempts = 1
+        while True:
+            page = {**self._names, "cursor": cursor, "perPage": size}
+            try:
+                answer, _ = self._session.measured(document, page, attempts)
+            except SourceError as error:
+                cause = error.__cause__
+                if isinstance(cause, TooMuchError) or isinstance(error, UnservedError):
+                    if size == 1:
+                        raise
+                    size //= 2
+                elif attempts > 1 or not isinstance(cause, PassingError):
+                    raise
+                else:
+                    attempts = ATTEMPTS
+                attempts = ATTEMPTS if size == 1 else attempts
+                continue
+            project = answer.get("project")
+            if not isinstance(project, Mapping):
+                raise DrWandbError(
+                    NoProject(entity=self._names["entity"], project=self._names["project"])
+                )
+            return project, size

@@ -1,0 +1,254 @@
+"""Sync the datasets of a project: list their records, decide, and write their files.
+
+Rules
+- A listing that fails or is not complete is tried again, as that of runs is. Then the records that
+  came are stored, what is held stays, and the summary says so: the runs are synced all the same.
+- A record that does not read counts as not listed.
+- Files of datasets that were not requested stay as they are.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.changes import RecordChanges
+from dr_wandb.core.contract.dataset import ARTIFACTS, PROJECT_DATASETS
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.manifest import DataFile
+from dr_wandb.core.contract.project_part import ProjectPart
+from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.sync.artifact_links import (
+    RunLinks,
+    RunsToAsk,
+    advance_linked,
+    find_runs_to_ask,
+)
+from dr_wandb.core.sync.listing_plan import Answer
+from dr_wandb.core.sync.plan import RecordCounts
+from dr_wandb.core.sync.project_records import (
+    RecordsPlan,
+    advance_part,
+    find_vanished,
+    plan_records,
+)
+from dr_wandb.core.sync.summary import RecordsSummary
+from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.sources import Known, Source, find_lister
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.checked_files import digest_of
+from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.reading import StoredExport
+from dr_wandb.shell.sync.artifact_records import ArtifactRecords
+from dr_wandb.shell.sync.listing import Pause
+from dr_wandb.shell.sync.record_listing import ListedRecords, list_records
+from dr_wandb.shell.sync.records_file import RecordsFile
+
+NO_RUNS = RunsToAsk((), {})
+
+
+class SyncedRecords(Record, frozen=True, kw_only=True):
+    """A dataset of the project after a sync: what is known of it, and its file in the staging."""
+
+    plan: RecordsPlan
+    part: ProjectPart
+    file: DataFile
+    changes: RecordChanges
+    unread: Mapping[str, RunFailure] = {}
+
+    @property
+    def summary(self) -> RecordsSummary:
+        """Sum it up."""
+        missing = sum(line.missing_since is not None for line in self.plan.lines)
+        return RecordsSummary(
+            count=self.file.lines,
+            new_count=len(self.plan.new),
+            changed_count=len(self.plan.changed),
+            missing_count=missing,
+            pruned_count=len(self.plan.pruned),
+            unlisted_count=self.part.unlisted,
+            unread=dict(sorted(self.unread.items())),
+            failure=self.part.failure,
+        )
+
+
+class ProjectSync:
+    """Syncs the datasets of the project that a request names.
+
+    runs: those that were listed. now: the time of the sync. wait: pauses before a further attempt.
+    recording: everything is listed, so that a replay answers any sync.
+    """
+
+    def __init__(
+        self,
+        request: ExportRequest,
+        store: ExportStore,
+        stored: StoredExport,
+        runs: Sequence[RunListing],
+        now: str,
+        wait: Pause,
+        *,
+        recording: bool = False,
+    ) -> None:
+        self._request = request
+        self._store = store
+        self._stored = stored
+        self._runs = runs
+        self._now = now
+        self._wait = wait
+        self._recording = recording
+
+    def sync(self, source: Source, scratch: Path) -> dict[str, SyncedRecords]:
+        """List the requested datasets and write their new files into a folder."""
+        return {
+            dataset: self._sync_one(source, dataset, scratch)
+            for dataset in self._request.project_datasets
+        }
+
+    def plan(self, source: Source, scratch: Path) -> dict[str, RecordCounts]:
+        """Say what a sync would do with the requested datasets, as far as their listings show."""
+        counts = {}
+        for dataset in self._request.project_datasets:
+            held = ArtifactRecords()
+            with self._records_file(dataset, scratch, held) as file:
+                known = replace(self._known(dataset, file, held, ()), listing_only=True)
+                listed = self._list(source, dataset, file, known)
+                plan, listed = self._decide(source, dataset, file, listed, held)
+                counts[dataset] = RecordCounts(
+                    listed=len(file.listed),
+                    new=len(plan.new),
+                    changed=len(plan.changed),
+                    missing=len(plan.missing),
+                    pruned=len(plan.pruned),
+                    failure=listed.failure,
+                )
+        return counts
+
+    def _records_file(self, dataset: str, scratch: Path, held: ArtifactRecords) -> RecordsFile:
+        path = self._store.record_paths[dataset]
+        as_written = describe_held(path, self._stored) is not None
+        if dataset == ARTIFACTS:
+            return RecordsFile(dataset, path, scratch, held.note_held, as_written=as_written)
+        return RecordsFile(dataset, path, scratch, as_written=as_written)
+
+    def _sync_one(self, source: Source, dataset: str, scratch: Path) -> SyncedRecords:
+        held, part = ArtifactRecords(), self._part(dataset)
+        asked = NO_RUNS
+        if dataset == ARTIFACTS:
+            asked = find_runs_to_ask(
+                self._request, part.linked, self._runs, everything=self._recording
+            )
+        with self._records_file(dataset, scratch, held) as file:
+            listed = self._list(
+                source, dataset, file, self._known(dataset, file, held, asked.run_ids)
+            )
+            emptied = dict.fromkeys(asked.emptied, RunLinks())
+            listed = replace(listed, links={**listed.links, **emptied})
+            plan, listed = self._decide(source, dataset, file, listed, held)
+            now = advance_part(
+                part,
+                plan,
+                file.listed,
+                source=source.kind,
+                unlisted=listed.unlisted,
+                failure=listed.failure,
+                marks=self._marks(part, listed, file),
+                linked=advance_linked(part.linked, asked, listed.links),
+            )
+            known = describe_held(self._store.record_paths[dataset], self._stored)
+            return SyncedRecords(
+                plan=plan,
+                part=now,
+                file=file.write(plan, known),
+                changes=file.changes(plan),
+                unread=listed.unread,
+            )
+
+    def _part(self, dataset: str) -> ProjectPart:
+        return self._stored.state.project_part(dataset)
+
+    def _known(
+        self, dataset: str, file: RecordsFile, held: ArtifactRecords, runs: Sequence[str]
+    ) -> Known:
+        """Return what a source need not give again."""
+        if self._recording:
+            return Known(runs=runs)
+        compares = self._request.sync_mode != SyncMode.INCREMENTAL or self._request.prune
+        there = describe_held(self._store.record_paths[dataset], self._stored) is not None
+        marks = self._part(dataset).marks if there and not compares else {}
+        return Known(marks=marks, contents={*held.contents, *file.kept}, runs=runs)
+
+    def _marks(self, part: ProjectPart, listed: ListedRecords, file: RecordsFile) -> dict[str, str]:
+        """Return the marks of groups that need not be listed again."""
+        if listed.answer == Answer.INCOMPLETE:
+            return {group: part.marks[group] for group in listed.same if group in part.marks}
+        unread = {file.groups[one] for one in file.listed if file.ids[one] in listed.unread}
+        return {group: mark for group, mark in listed.marks.items() if group not in unread}
+
+    def _list(self, source: Source, dataset: str, file: RecordsFile, known: Known) -> ListedRecords:
+        lister = find_lister(source, dataset)
+        assert lister is not None  # `require_datasets` has looked
+        listed = list_records(lister, dataset, file.take, self._wait, known)
+        LOGGER.info("Listed %s %s for %s", f"{len(file.listed):,}", dataset, self._request.name)
+        return listed
+
+    def _decide(
+        self,
+        source: Source,
+        dataset: str,
+        file: RecordsFile,
+        listed: ListedRecords,
+        held: ArtifactRecords,
+    ) -> tuple[RecordsPlan, ListedRecords]:
+        """Decide what happens to each record. The listing has a failure if it is not believed."""
+        part = self._part(dataset)
+        unlisted: set[str] = set()
+        if dataset == ARTIFACTS:
+            same = {*listed.same, ""}
+            unlisted = {one for one in file.held if file.groups[one] in same}
+        if listed.answer != Answer.INCOMPLETE:
+            shown = {*file.listed, *unlisted}
+            vanished = find_vanished(self._request, part, file.held, shown, source.kind)
+            if vanished is not None:
+                listed = replace(listed, answer=Answer.INCOMPLETE, failure=vanished)
+        if dataset == ARTIFACTS:
+            held.complete(file, listed.links, listed.beside)
+        plan = plan_records(
+            self._request,
+            part,
+            file.held,
+            file.listed,
+            answer=listed.answer,
+            source=source.kind,
+            now=self._now,
+            unlisted=unlisted,
+        )
+        return plan, listed
+
+
+def files_of_others(
+    store: ExportStore, stored: StoredExport, named: Collection[str]
+) -> dict[str, DataFile]:
+    """Describe the files of the project's datasets that were not named, by name."""
+    files = {}
+    for dataset, path in store.record_paths.items():
+        if dataset not in named and path.exists():
+            known = describe_held(path, stored)
+            files[PROJECT_DATASETS[dataset].file] = known or describe_file(path)
+    return files
+
+
+def describe_held(path: Path, stored: StoredExport) -> DataFile | None:
+    """Return the description of a visible file, None if it is not as the last sync left it."""
+    known = None if stored.manifest is None else stored.manifest.files.get(path.name)
+    return known if known is not None and digest_of(path) == known.sha256 else None
+
+
+def describe_file(path: Path) -> DataFile:
+    """Describe a file that was changed outside of a sync."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        lines = sum(1 for _ in disk.read_lines(stream, 0, size))
+    return DataFile(lines=lines, bytes=size, sha256=disk.sha256_of(path))

@@ -1,0 +1,468 @@
+"""Artifacts from W&B, through the real SDK's transport: versions, manifests and links to runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dr_wandb import ExportStore, iter_artifacts
+from dr_wandb.shell.inspect.verify import verify_export
+from dr_wandb.shell.sources.api import artifacts as lister
+from dr_wandb.shell.sources.opening import source_opener
+from dr_wandb.shell.sync.engine import ExportEngine
+from tests.support.offline_logging import Machine
+from tests.support.server import GraphQLErrors, Request, Status
+from tests.support.server.artifacts import Collection, Version, entry
+from tests.support.syncing import json_lines, visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.api_exports import Exports
+
+ASKED = {"extra_datasets": ("artifacts",)}
+
+
+def sync(exports: Exports, **fields: Any) -> Any:
+    return exports.sync(**ASKED | fields)
+
+
+def held(exports: Exports, name: str = "n") -> dict[str, dict[str, Any]]:
+    lines = json_lines(exports.folder(name) / "artifacts.jsonl")
+    return {f"{one['collection']}:v{one['version']}": one for one in lines}
+
+
+def project(exports: Exports) -> tuple[Collection, Collection]:
+    """A dataset with two versions, one of which a run used, and a model that the run logged."""
+    data = exports.project.add_collection("data")
+    model = exports.project.add_collection("model", "model")
+    for _ in range(2):
+        data.add()
+    made = model.add(metadata='{"acc": 0.5}', tags=["b", "a"], history_step=0)
+    run = exports.project.add_run("train")
+    run.state = "finished"
+    run.inputs = [(version_of(data, 1), "training")]
+    run.outputs = [made]
+    exports.project.add_run("idle")
+    return data, model
+
+
+def version_of(collection: Collection, number: int) -> Version:
+    member = collection.members[number]
+    assert member is not None
+    return member[1]
+
+
+def is_sound(exports: Exports) -> bool:
+    return verify_export(ExportStore(name="n", data_root=exports.data_root)).sound
+
+
+def test_versions_entries_and_lineage_are_exported(exports: Exports) -> None:
+    _, model = project(exports)
+    assert sync(exports).complete
+    lines = held(exports)
+    assert list(lines) == ["data:v0", "data:v1", "model:v0"]
+    assert lines["data:v1"]["used_by"] == [{"run_id": "train", "used_as": "training"}]
+    assert lines["data:v0"]["used_by"] == lines["data:v0"]["created_by"] == []
+    made = lines["model:v0"]
+    assert made["created_by"] == ["train"]
+    assert (made["metadata"], made["tags"], made["aliases"]) == (
+        {"acc": 0.5},
+        ["a", "b"],
+        ["latest"],
+    )
+    assert (made["type"], made["state"], made["history_step"]) == ("model", "COMMITTED", 0)
+    assert made["digest"] == version_of(model, 0).fields()["digest"]
+    assert made["entries"] == [
+        {
+            "algorithm": "MD5",
+            "digest": "digest-0",
+            "path": "a.txt",
+            "reference": None,
+            "size": 8,
+        }
+    ]
+    assert is_sound(exports)
+    first, *_ = iter_artifacts("n", exports.data_root)
+    assert first.identity == f"data/{first.artifact_id}"
+
+
+def test_uploaders_path_and_signed_addresses_are_never_stored(exports: Exports) -> None:
+    project(exports)
+    sync(exports)
+    everything = b"".join(visible(exports.folder()).values())
+    assert b"secret-place" not in everything
+    assert b"Signature" not in everything
+
+
+def test_requests_of_a_cold_sync_and_of_one_without_news(exports: Exports) -> None:
+    project(exports)
+    sync(exports)
+    assert exports.asked == {
+        "ProjectArtifactCollections": 1,
+        "ProjectArtifacts": 1,
+        "FetchArtifactManifests": 1,
+        "RunArtifacts": 1,
+        "download": 3,
+    }
+    before = visible(exports.folder())
+    sync(exports)
+    assert exports.asked == {"ProjectArtifactCollections": 1}
+    after = visible(exports.folder())
+    assert {**after, "state.json": b""} == {**before, "state.json": b""}
+
+
+def test_new_version_and_moved_alias_cost_a_few_requests(exports: Exports) -> None:
+    data, model = project(exports)
+    sync(exports)
+    new = data.add()
+    exports.project.runs[0].outputs.append(new)
+    version_of(model, 0).aliases.append(("best", "model"))
+    model.touch()
+    sync(exports)
+    assert exports.asked == {
+        "ProjectArtifactCollections": 1,
+        "ProjectArtifacts": 1,
+        "FetchArtifactManifests": 1,
+        "RunArtifacts": 1,
+        "download": 1,
+    }
+    lines = held(exports)
+    assert lines["data:v2"]["created_by"] == ["train"]
+    assert lines["data:v2"]["aliases"] == ["latest"]
+    assert lines["data:v1"]["aliases"] == []
+    assert lines["model:v0"]["aliases"] == ["best", "latest"]
+    assert is_sound(exports)
+
+
+def test_alias_that_moved_unnoticed_is_seen_by_detect_changes(exports: Exports) -> None:
+    """Whether an alias moves the time of its collection is not known."""
+    _, model = project(exports)
+    sync(exports)
+    version_of(model, 0).aliases.append(("best", "model"))
+    sync(exports)
+    assert held(exports)["model:v0"]["aliases"] == ["latest"]
+    sync(exports, sync_mode="detect_changes")
+    assert held(exports)["model:v0"]["aliases"] == ["best", "latest"]
+    assert "download" not in exports.asked
+
+
+def test_manifest_is_read_once_ever(exports: Exports) -> None:
+    data, _ = project(exports)
+    sync(exports)
+    sync(exports, sync_mode="full_reconcile")
+    assert "download" not in exports.asked
+    assert [version_of(data, number).urls for number in (0, 1)] == [1, 1]
+
+
+def test_versions_that_are_pending_or_deleted_are_kept_as_they_are(exports: Exports) -> None:
+    """The SDK raises an AssertionError for a version without a number."""
+    data, _ = project(exports)
+    pending = data.add(state="PENDING")
+    gone = data.add(state="DELETED")
+    for version in (pending, gone):
+        version.index = None
+    data.members[2:] = [(None, pending), (None, gone)]
+    assert sync(exports).complete
+    lines = json_lines(exports.folder() / "artifacts.jsonl")
+    assert [(one["version"], one["state"]) for one in lines if one["collection"] == "data"] == [
+        (0, "COMMITTED"),
+        (1, "COMMITTED"),
+        (None, "PENDING"),
+        (None, "DELETED"),
+    ]
+    pending.state, pending.index = "COMMITTED", 2
+    data.members[2] = (2, pending)
+    sync(exports)
+    assert held(exports)["data:v2"]["entries"] is not None
+
+
+def test_link_is_a_line_of_its_own_with_its_number_there(exports: Exports) -> None:
+    data, _ = project(exports)
+    shelf = exports.project.add_collection("shelf")
+    shelf.link(version_of(data, 1))
+    version_of(data, 1).aliases.append(("gold", "shelf"))
+    sync(exports)
+    lines = held(exports)
+    linked, source = lines["shelf:v0"], lines["data:v1"]
+    assert linked["artifact_id"] == source["artifact_id"]
+    assert linked["source_collection"] == "data"
+    assert source["source_collection"] is None
+    assert (linked["aliases"], source["aliases"]) == (["gold"], ["latest"])
+    assert linked["used_by"] == source["used_by"] != []
+    assert linked["entries"] == source["entries"]
+    assert version_of(data, 1).urls == 1
+
+
+@pytest.mark.parametrize("type_name", ["wandb-history", "job", "code", "run_table"])
+def test_internal_artifacts_are_kept_and_marked(exports: Exports, type_name: str) -> None:
+    project(exports)
+    exports.project.add_collection("run-train-history", type_name).add()
+    sync(exports)
+    lines = held(exports)
+    assert lines["run-train-history:v0"]["internal"] is True
+    assert lines["model:v0"]["internal"] is False
+
+
+def test_version_without_a_project_is_not_lost(exports: Exports) -> None:
+    """The SDK drops such versions, and all that follow if a page has no other."""
+    data, model = project(exports)
+    for number in (0, 1):
+        version_of(data, number).project_is_null = True
+    version_of(model, 0).project_is_null = True
+    assert sync(exports).complete
+    assert list(held(exports)) == ["data:v0", "data:v1", "model:v0"]
+    assert held(exports)["data:v1"]["used_by"] != []
+
+
+def test_null_version_is_counted_and_the_others_stay(exports: Exports) -> None:
+    data, _ = project(exports)
+    data.members.insert(0, None)
+    summary = sync(exports)
+    assert summary.records["artifacts"].unlisted_count == 1
+    assert list(held(exports)) == ["data:v0", "data:v1", "model:v0"]
+    data.members.pop(0)
+    assert sync(exports).complete
+
+
+def test_listing_with_fewer_versions_than_counted_marks_nothing(exports: Exports) -> None:
+    data, _ = project(exports)
+    sync(exports)
+    data.members.pop()
+    data.counted_beyond = 1
+    data.touch()
+    summary = sync(exports)
+    assert not summary.complete
+    assert held(exports)["data:v1"]["missing_since"] is None
+    data.counted_beyond = 0
+    assert sync(exports).complete
+    assert held(exports)["data:v1"]["missing_since"] is not None
+
+
+def test_collection_that_is_gone_leaves_its_versions_marked(exports: Exports) -> None:
+    data, _ = project(exports)
+    exports.project.collections.remove(exports.project.collections[1])
+    shelf = exports.project.add_collection("shelf")
+    shelf.add()
+    sync(exports)
+    exports.project.collections.remove(shelf)
+    assert sync(exports).complete
+    assert held(exports)["shelf:v0"]["missing_since"] is not None
+    assert held(exports)["data:v0"]["missing_since"] is None
+    assert data.members
+
+
+def test_used_version_of_another_project_is_a_line_too(exports: Exports) -> None:
+    project(exports)
+    other = exports.server.add_project("entity", "elsewhere")
+    foreign = other.add_collection("shared").add()
+    exports.project.runs[1].inputs = [(foreign, "eval")]
+    try:
+        assert sync(exports).complete
+        line = held(exports)["shared:v0"]
+        assert line["project"] == "entity/elsewhere"
+        assert line["used_by"] == [{"run_id": "idle", "used_as": "eval"}]
+        assert sync(exports, sync_mode="detect_changes").complete
+        assert held(exports)["shared:v0"] == line
+        assert is_sound(exports)
+    finally:
+        exports.server.delete_project(other)
+
+
+def test_version_that_a_run_used_twice_is_used_as_both(exports: Exports) -> None:
+    data, _ = project(exports)
+    once = (version_of(data, 0), "eval")
+    exports.project.runs[1].inputs = [once, (version_of(data, 0), "base"), once]
+    assert sync(exports).complete
+    uses = [{"run_id": "idle", "used_as": used_as} for used_as in ("base", "eval")]
+    assert held(exports)["data:v0"]["used_by"] == uses
+
+
+def test_run_is_asked_only_if_its_totals_moved(exports: Exports) -> None:
+    data, _ = project(exports)
+    sync(exports)
+    exports.project.runs[1].inputs = [(version_of(data, 0), None)]
+    sync(exports)
+    asked = exports.server.requests_of("RunArtifacts")[-1]
+    assert asked.variables["run0"] == "idle"
+    assert "run1" not in asked.variables
+    assert held(exports)["data:v0"]["used_by"] == [{"run_id": "idle", "used_as": None}]
+    exports.project.runs[1].inputs = []
+    sync(exports)
+    assert held(exports)["data:v0"]["used_by"] == []
+
+
+def test_settled_runs_are_asked_once_when_artifacts_are_asked_for_later(exports: Exports) -> None:
+    project(exports)
+    exports.sync()
+    exports.server.clock.set("2026-02-01T00:00:00")
+    exports.sync()
+    sync(exports)
+    assert held(exports)["model:v0"]["created_by"] == ["train"]
+    sync(exports)
+    assert exports.asked == {"ProjectArtifactCollections": 1}
+
+
+def test_links_that_do_not_all_come_leave_the_known_ones(exports: Exports) -> None:
+    data, _ = project(exports)
+    sync(exports)
+    run = exports.project.runs[0]
+    run.outputs.append(version_of(data, 0))
+    run.links_beyond = 1
+    summary = sync(exports)
+    (reason,) = [why.reason for why in summary.records["artifacts"].unread.values()]
+    assert reason == "W&B counts 3 outputs of the run, and gave 2"
+    assert held(exports)["data:v0"]["created_by"] == []
+    run.links_beyond = 0
+    assert sync(exports).complete
+    assert held(exports)["data:v0"]["created_by"] == ["train"]
+
+
+def test_many_links_and_versions_come_page_by_page(exports: Exports) -> None:
+    data = exports.project.add_collection("data")
+    many = [data.add() for _ in range(lister.PER_PAGE + 3)]
+    run = exports.project.add_run("train")
+    run.inputs = [(version, None) for version in many]
+    run.outputs = list(many)
+    for number in range(lister.TOGETHER + 1):
+        exports.project.add_collection(f"c{number}").add()
+        exports.project.add_run(f"r{number}").inputs = [(many[0], None)]
+    assert sync(exports).complete
+    lines = json_lines(exports.folder() / "artifacts.jsonl")
+    of_data = [one for one in lines if one["collection"] == "data"]
+    assert [one["version"] for one in of_data] == list(range(lister.PER_PAGE + 3))
+    assert all(one["created_by"] == ["train"] for one in of_data)
+    assert len(of_data[0]["used_by"]) == lister.TOGETHER + 2
+    assert len(lines) == len(many) + lister.TOGETHER + 1
+
+
+def test_manifest_with_another_digest_is_not_believed(exports: Exports) -> None:
+    data, _ = project(exports)
+    bad = version_of(data, 0)
+    bad.served = b'{"contents": {"a.txt": {"digest": "other", "size": 1}}}'
+    summary = sync(exports)
+    assert not summary.complete
+    assert held(exports)["data:v0"]["entries"] is None
+    (reason,) = [why.reason for why in summary.records["artifacts"].unread.values()]
+    assert reason == "its manifest does not have the digest that W&B names"
+    bad.served = None
+    assert sync(exports).complete
+    assert held(exports)["data:v0"]["entries"] is not None
+
+
+def test_digest_of_newer_sdks_is_checked_too(exports: Exports) -> None:
+    data = exports.project.add_collection("data")
+    data.add({"a": entry("x", extra={"alg": "XXH128"})}, algorithm="XXH128")
+    data.add({"a": entry("x")}, algorithm="XXH128", digest="0" * 32)
+    summary = sync(exports)
+    assert len(summary.records["artifacts"].unread) == 1
+    lines = held(exports)
+    assert [one["algorithm"] for one in lines["data:v0"]["entries"]] == ["XXH128"]
+    assert lines["data:v0"]["digest_algorithm"] == "XXH128"
+    assert lines["data:v1"]["entries"] is None
+
+
+def test_references_are_recorded_and_never_followed(exports: Exports) -> None:
+    data = exports.project.add_collection("data")
+    outside = f"{exports.server.url}/files/outside/secret"
+    data.add(
+        {
+            "etc": entry("etag", ref="file:///etc/hostname"),
+            "web": {"digest": outside, "ref": outside},
+            "../up": entry("md5"),
+            "C:/x": entry("md5"),
+        }
+    )
+    assert sync(exports).complete
+    entries = {one["path"]: one for one in held(exports)["data:v0"]["entries"]}
+    assert entries["etc"]["reference"] == "file:///etc/hostname"
+    assert entries["etc"]["algorithm"] is None
+    assert (entries["web"]["reference"], entries["web"]["size"]) == (outside, None)
+    assert {"../up", "C:/x"} <= entries.keys()
+    assert len([one for one in exports.server.requests if "outside" in one.path]) == 0
+
+
+def test_expired_address_of_a_manifest_is_asked_for_again(exports: Exports) -> None:
+    data, _ = project(exports)
+    exports.server.faults.add("download", Status(403), times=1)
+    assert sync(exports).complete
+    assert sum(version_of(data, number).urls for number in (0, 1)) + 1 >= 3
+
+
+def test_manifest_that_is_refused_fails_alone(exports: Exports) -> None:
+    data, _ = project(exports)
+    version_of(data, 0).status = 403
+    summary = sync(exports)
+    assert len(summary.records["artifacts"].unread) == 1
+    assert held(exports)["data:v1"]["entries"] is not None
+
+
+def test_field_that_the_server_does_not_know_is_left_out(exports: Exports) -> None:
+    project(exports)
+
+    def old(request: Request) -> bool:
+        return "usedAs" in request.document or "digestAlgorithm" in request.document
+
+    words = [
+        "Cannot query field 'usedAs' on type 'InputArtifactEdge'.",
+        "Cannot query field 'digestAlgorithm' on type 'Artifact'.",
+    ]
+    exports.server.faults.add(old, GraphQLErrors(words), times=None)
+    assert sync(exports).complete
+    lines = held(exports)
+    assert lines["data:v1"]["used_by"] == [{"run_id": "train", "used_as": None}]
+    assert lines["data:v1"]["digest_algorithm"] is None
+
+
+@pytest.mark.parametrize("operation", ["ProjectArtifacts", "RunArtifacts"])
+def test_joint_request_that_cannot_be_served_is_sent_in_halves(
+    exports: Exports, operation: str
+) -> None:
+    for number in range(8):
+        version = exports.project.add_collection(f"c{number}").add()
+        exports.project.add_run(f"r{number}").outputs = [version]
+
+    def large(request: Request) -> bool:
+        letter = "name" if operation == "ProjectArtifacts" else "run"
+        return request.operation == operation and f"{letter}4" in request.variables
+
+    exports.server.faults.add(large, GraphQLErrors(["too large"]), times=None)
+    assert sync(exports).complete
+    assert len(held(exports)) == 8
+    assert all(one["created_by"] for one in held(exports).values())
+
+
+def test_artifacts_of_a_file_are_those_that_a_server_shows(
+    exports: Exports, tmp_path: Path
+) -> None:
+    """What cannot be equal: id, number, state, times, what a server counts, and aliases `vN`."""
+    with Machine(tmp_path / "machine") as machine:
+        said = {one["name"]: one for one in machine.start("log_artifacts").end()}
+        request = exports.request("offline", extra_datasets=("artifacts",), any_project=True)
+        assert ExportEngine(request, source=source_opener(f"offline:{machine.tree}")).export()
+    run = exports.project.add_run("logs-artifacts")
+    for name, one in said.items():
+        collection = exports.project.add_collection(name)
+        version = collection.add(
+            one["manifest"]["contents"],
+            description="text",
+            metadata=one["metadata"] and json.dumps(one["metadata"]),
+            tags=["b", "a"],
+            digest=one["digest"],
+        )
+        version.aliases.append(("best", name))
+        run.outputs.append(version)
+    assert sync(exports).complete
+    members = (
+        *("collection", "type", "digest", "description", "metadata", "aliases", "tags"),
+        *("created_by", "entries", "internal"),
+    )
+    online, offline = (
+        [[line[member] for member in members] for line in held(exports, name).values()]
+        for name in ("n", "offline")
+    )
+    assert len(online) == 2
+    assert online == offline
+    assert verify_export(ExportStore(name="offline", data_root=exports.data_root)).sound

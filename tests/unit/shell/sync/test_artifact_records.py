@@ -1,0 +1,249 @@
+"""Artifacts go through all that a dataset of the project goes through, with their links to runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dr_wandb import ExportStore, combine_changes, describe_changes
+from dr_wandb.core.sync.describe import describe_plan, describe_unproven
+from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
+from dr_wandb.shell.sources.opening import source_opener
+from dr_wandb.shell.sync.changelog import read_changes
+from dr_wandb.shell.sync.engine import ExportEngine
+from tests.support import syncing
+from tests.support.memory_source import MemorySource
+
+ARTIFACTS = ("artifacts",)
+
+
+def project() -> MemorySource:
+    """Two versions of data, a model of them, and something on a shelf."""
+    source = MemorySource()
+    for run_id in ("eval", "train"):
+        source.add_run(run_id)
+        source.finish(run_id)
+    first, second = source.add_version("data"), source.add_version("data")
+    model = source.add_version("model", metadata='{"acc": 0.5}')
+    source.add_version("shelf")
+    source.use("train", second, "training")
+    source.make("train", model)
+    source.use("eval", model)
+    source.use("eval", first)
+    return source
+
+
+def sync(source: MemorySource, data_root: Path, **fields: Any) -> Any:
+    return syncing.sync(source, data_root, **{"extra_datasets": ARTIFACTS} | fields)
+
+
+def lines(folder: Path) -> dict[str, dict[str, Any]]:
+    return {one["artifact_id"]: one for one in syncing.json_lines(folder / "artifacts.jsonl")}
+
+
+def read_manifests(source: MemorySource) -> list[str]:
+    return [call[1] for call in source.asked if call[0] == "read_manifest"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / syncing.NAME
+
+
+def test_lineage_goes_both_ways(tmp_path: Path, folder: Path) -> None:
+    assert sync(project(), tmp_path).complete
+    found = lines(folder)
+    assert found["data-1"]["used_by"] == [{"run_id": "train", "used_as": "training"}]
+    assert found["model-0"]["created_by"] == ["train"]
+    assert found["model-0"]["used_by"] == [{"run_id": "eval", "used_as": None}]
+    assert (found["shelf-0"]["created_by"], found["shelf-0"]["used_by"]) == ([], [])
+    assert verify_export(ExportStore(name=syncing.NAME, data_root=tmp_path)).sound
+
+
+def test_sync_that_finds_nothing_new_reads_no_manifest_and_asks_no_run(
+    tmp_path: Path, folder: Path
+) -> None:
+    source = project()
+    sync(source, tmp_path)
+    assert len(read_manifests(source)) == 4
+    before = syncing.visible(folder)
+    source.asked.clear()
+    assert sync(source, tmp_path).complete
+    assert read_manifests(source) == []
+    assert [call[2] for call in source.asked if call[0] == "list_records"] == [()]
+    after = syncing.visible(folder)
+    assert {**after, "state.json": b""} == {**before, "state.json": b""}
+
+
+def test_version_that_was_not_listed_gets_its_new_link(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    source.use("train", "shelf-0", "config")
+    source.update("train", tags=["moved"])
+    sync(source, tmp_path, sync_mode="detect_changes")
+    assert lines(folder)["shelf-0"]["used_by"] == [{"run_id": "train", "used_as": "config"}]
+    assert lines(folder)["shelf-0"]["entries"] is not None
+    (*_, change) = read_changes(folder / "changes.jsonl")
+    changed = change.records["artifacts"].changed["shelf/shelf-0"].fields
+    assert [one.field for one in changed] == ["used_by"]
+    assert "artifacts changed: shelf/shelf-0" in "\n".join(describe_changes(change))
+
+
+def test_incremental_sync_asks_only_runs_whose_totals_moved(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    source.add_run("third")
+    source.use("third", "data-0")
+    source.asked.clear()
+    sync(source, tmp_path)
+    assert [call[2] for call in source.asked if call[0] == "list_records"] == [("third",)]
+    assert {one["run_id"] for one in lines(folder)["data-0"]["used_by"]} == {"eval", "third"}
+
+
+def test_links_of_a_run_that_is_gone_stay(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    source.delete("eval")
+    assert sync(source, tmp_path).complete
+    assert lines(folder)["model-0"]["used_by"] == [{"run_id": "eval", "used_as": None}]
+
+
+def test_version_of_another_project_is_kept_without_being_listed(
+    tmp_path: Path, folder: Path
+) -> None:
+    source = project()
+    artifact = {"id": "foreign", "versionIndex": 7, "artifactSequence": {"name": "shared"}}
+    collection = {"name": "shared", "project": "other/place"}
+    source.beside = [
+        {"collection": collection, "version": None, "artifact": artifact},
+        {"collection": {"name": "data", "project": ""}, "artifact": {"id": "data-1"}},
+        {"collection": collection, "artifact": {}},
+    ]
+    source.use("train", "foreign", "base")
+    assert sync(source, tmp_path).complete
+    found = lines(folder)
+    assert len(found) == 5
+    assert (found["foreign"]["project"], found["foreign"]["version"]) == ("other/place", 7)
+    assert found["foreign"]["used_by"] == [{"run_id": "train", "used_as": "base"}]
+    source.beside = []
+    for mode in ("incremental", "detect_changes"):
+        assert sync(source, tmp_path, sync_mode=mode, prune=True).complete
+        assert lines(folder)["foreign"] == found["foreign"]
+    store = ExportStore(name=syncing.NAME, data_root=tmp_path)
+    assert verify_export(store).sound
+    assert compare_with_source(store, source).records["artifacts"].level
+
+
+def test_collection_that_is_gone_is_marked_and_pruned(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    del source.collections["shelf"]
+    assert sync(source, tmp_path).records["artifacts"].missing_count == 1
+    assert lines(folder)["shelf-0"]["missing_since"] is not None
+    assert sync(source, tmp_path, prune=True).records["artifacts"].pruned_count == 1
+    assert "shelf-0" not in lines(folder)
+
+
+def test_file_that_was_edited_is_listed_anew(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    before = syncing.visible(folder)["artifacts.jsonl"]
+    path = folder / "artifacts.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    assert sync(source, tmp_path, sync_mode="full_reconcile").complete
+    assert syncing.visible(folder)["artifacts.jsonl"] == before
+
+
+def test_entries_that_were_edited_are_found(tmp_path: Path, folder: Path) -> None:
+    sync(project(), tmp_path)
+    path = folder / "artifacts.jsonl"
+    path.write_text(path.read_text().replace('"digest":"digest-1"', '"digest":"digest-2"'))
+    report = verify_export(ExportStore(name=syncing.NAME, data_root=tmp_path))
+    problems = [finding.problem for finding in report.findings]
+    assert "the entries of 'data/data-1' do not have the digest of the version" in problems
+
+
+def test_listing_that_fails_reads_no_manifest_twice(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    source.fail_records("artifacts", times=3)
+    summary = sync(source, tmp_path)
+    assert summary.records["artifacts"].failure is not None
+    assert len(lines(folder)) == 3
+    assert any(line.startswith("artifacts could not be") for line in describe_unproven(summary))
+    source.asked.clear()
+    assert sync(source, tmp_path).complete
+    assert read_manifests(source) == ["shelf-0"]
+    assert lines(folder)["data-1"]["used_by"] == [{"run_id": "train", "used_as": "training"}]
+
+
+def test_plan_reads_no_manifest(tmp_path: Path) -> None:
+    source = project()
+    request = syncing.request_for(tmp_path, extra_datasets=ARTIFACTS)
+    plan = ExportEngine(request, source=source, wait=syncing.do_not_wait).plan()
+    assert "artifacts: 4 listed, 4 new" in describe_plan(plan)
+    assert read_manifests(source) == []
+
+
+def test_recorded_artifacts_replay_to_the_same_bytes(tmp_path: Path, folder: Path) -> None:
+    source, tape = project(), tmp_path / "tape"
+    sync(source, tmp_path)
+    source.add_version("data")
+    request = syncing.request_for(tmp_path, extra_datasets=ARTIFACTS, sync_mode="full_reconcile")
+    assert syncing.export(source, request, now=source.now, record=tape).complete
+    again = syncing.request_for(tmp_path / "again", extra_datasets=ARTIFACTS)
+    assert ExportEngine(again, source=source_opener(f"replay:{tape}")).export().complete
+    replayed = syncing.visible(tmp_path / "again" / syncing.NAME)["artifacts.jsonl"]
+    assert replayed == syncing.visible(folder)["artifacts.jsonl"]
+
+
+def test_sum_of_changes_is_that_of_one_sync(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    source.add_version("data")
+    sync(source, tmp_path)
+    first, second = read_changes(folder / "changes.jsonl")
+    together = combine_changes([first, second], "x").records["artifacts"]
+    assert "data/data-2" in together.new
+    assert json.loads((folder / "manifest.json").read_text())["files"]["artifacts.jsonl"]
+
+
+def test_manifest_that_did_not_come_is_read_by_the_next_sync(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    manifest = source.collections["shelf"][0].pop("manifest")
+    assert sync(source, tmp_path).complete
+    assert lines(folder)["shelf-0"]["entries"] is None
+    source.collections["shelf"][0]["manifest"] = manifest
+    sync(source, tmp_path, sync_mode="detect_changes")
+    assert lines(folder)["shelf-0"]["entries"] is not None
+
+
+class StoppedError(BaseException):
+    """Ends a sync at once."""
+
+
+def test_manifests_that_an_interrupted_sync_has_read_are_not_read_again(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project()
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dr_wandb.shell.sync.engine.finish", stop)
+        with pytest.raises(StoppedError):
+            sync(source, tmp_path)
+    assert len(read_manifests(source)) == 4
+    kept = folder / ".staging" / "artifacts.jsonl.kept"
+    kept.write_bytes(kept.read_bytes().replace(b'"digest":"digest-1"', b'"digest":"other!-1"'))
+    with kept.open("ab") as stream:
+        stream.write(b'{"artifact_id":"torn')
+    source.asked.clear()
+    assert sync(source, tmp_path).complete
+    assert read_manifests(source) == ["data-1"]
+    whole = project()
+    sync(whole, tmp_path / "whole")
+    expected = syncing.visible(tmp_path / "whole" / syncing.NAME)["artifacts.jsonl"]
+    assert syncing.visible(folder)["artifacts.jsonl"] == expected
+    assert not (folder / ".staging").exists()
