@@ -416,6 +416,35 @@ def test_field_that_the_server_does_not_know_is_left_out(exports: Exports) -> No
     assert lines["data:v1"]["digest_algorithm"] is None
 
 
+def test_server_without_totals_of_runs_is_asked_for_each_listed_run(exports: Exports) -> None:
+    """The runs that are listed are then asked in every sync, many in one request."""
+    project(exports)
+    words = ['Cannot query field "outputArtifacts" on type "Run".']
+    words += [one.replace("output", "input") for one in words]
+    exports.server.faults.add(
+        lambda one: one.operation == "Runs" and "outputArtifacts" in one.document,
+        GraphQLErrors(words),
+        times=None,
+    )
+    for _ in range(2):
+        assert sync(exports).complete
+        assert exports.asked["RunArtifacts"] == 1
+    assert held(exports)["model:v0"]["created_by"] == ["train"]
+
+
+def test_names_may_be_anything(exports: Exports) -> None:
+    """Names that differ by case, contain one another, or would steer a path or a terminal."""
+    paths = ["a", "a/b", "A", "..", "/etc/passwd", "C:\\x", "\x1b[31m", "ü", " "]
+    for name in ("data", "Data", 'q"uote', "..", "*?<>|", "\x1b[31m", "ü\u2028"):
+        exports.project.add_collection(name).add({path: entry(path) for path in paths})
+    assert sync(exports).complete
+    lines = json_lines(exports.folder() / "artifacts.jsonl")
+    assert len(lines) == 7
+    assert all({entry["path"] for entry in line["entries"]} == {*paths} for line in lines)
+    assert {path.name for path in exports.data_root.iterdir()} == {"n"}
+    assert is_sound(exports)
+
+
 @pytest.mark.parametrize("operation", ["ProjectArtifacts", "RunArtifacts"])
 def test_joint_request_that_cannot_be_served_is_sent_in_halves(
     exports: Exports, operation: str
