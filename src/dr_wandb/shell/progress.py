@@ -86,28 +86,40 @@ class CountedProgress:
         return Progress(stage=self._stage, done=self._done, total=self._total)
 
 
-class LoggedProgress:
-    """Logs a line for the first run and for each further 5 %, and while a listing takes long."""
+class LongListing:
+    """Logs how much is listed so far, every few seconds while a listing takes long.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bucket = -1
+    what: the singular of what is listed.
+    """
+
+    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what = what
         self._clock = clock
         self._logged_at: float | None = None
 
-    def __call__(self, progress: Progress) -> None:
+    def note(self, listed: int) -> None:
         """Log a line if one is due."""
-        if progress.stage == Stage.LISTING:
-            self._listing(progress)
-        elif progress.stage == Stage.FETCHING and progress.total and progress.done:
-            self._fetching(progress)
-
-    def _listing(self, progress: Progress) -> None:
         now = self._clock()
         if self._logged_at is None:
             self._logged_at = now
         elif now - self._logged_at >= SECONDS_BETWEEN_LINES:
             self._logged_at = now
-            LOGGER.info("Listed %s so far", count(progress.done, "run"))
+            LOGGER.info("Listed %s so far", count(listed, self._what))
+
+
+class LoggedProgress:
+    """Logs a line for the first run and for each further 5 %, and while a listing takes long."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bucket = -1
+        self._listing = LongListing("run", clock)
+
+    def __call__(self, progress: Progress) -> None:
+        """Log a line if one is due."""
+        if progress.stage == Stage.LISTING:
+            self._listing.note(progress.done)
+        elif progress.stage == Stage.FETCHING and progress.total and progress.done:
+            self._fetching(progress)
 
     def _fetching(self, progress: Progress) -> None:
         percent = progress.done * 100 // progress.total

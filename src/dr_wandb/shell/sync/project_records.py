@@ -17,6 +17,7 @@ from dr_wandb.core.contract.dataset import ARTIFACTS, PROJECT_DATASETS
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.project_part import ProjectPart
+from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -35,7 +36,7 @@ from dr_wandb.core.sync.project_records import (
     plan_records,
 )
 from dr_wandb.core.sync.summary import RecordsSummary
-from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.progress import LOGGER, LongListing
 from dr_wandb.shell.sources import Known, Source, find_lister
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import digest_of
@@ -190,7 +191,13 @@ class ProjectSync:
     def _list(self, source: Source, dataset: str, file: RecordsFile, known: Known) -> ListedRecords:
         lister = find_lister(source, dataset)
         assert lister is not None  # `require_datasets` has looked
-        listed = list_records(lister, dataset, file.take, self._wait, known)
+        long = LongListing(dataset.removesuffix("s"))
+
+        def take(record: ProjectRecord) -> None:
+            file.take(record)
+            long.note(len(file.listed))
+
+        listed = list_records(lister, dataset, take, self._wait, known)
         LOGGER.info("Listed %s %s for %s", f"{len(file.listed):,}", dataset, self._request.name)
         return listed
 

@@ -4,6 +4,7 @@ Sweeps, which W&B counts, and reports, which it does not.
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dr_wandb.core.inspect.holdings import describe_comparison
 from dr_wandb.core.inspect.status import describe_status, describe_statuses
 from dr_wandb.core.sync.describe import describe_plan, describe_unproven
 from dr_wandb.core.sync.describe_result import describe_result
+from dr_wandb.shell import progress
 from dr_wandb.shell.inspect.status import read_status
 from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.opening import source_opener
@@ -123,6 +125,16 @@ def test_export_without_datasets_of_the_project_is_as_before(tmp_path: Path, fol
     assert not (folder / "sweeps.jsonl").exists()
     assert list(iter_sweeps("export", tmp_path)) == []
     assert not any(call[0] == "list_records" for call in source.asked)
+
+
+def test_long_listing_has_a_line_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level(logging.INFO, progress.LOGGER.name):
+        sync(project(), tmp_path, extra_datasets=("sweeps",))
+    said = [line for line in caplog.messages if "sweep" in line]
+    assert said[:-1] == [f"Listed {number} sweeps so far" for number in (2, 3, 4)]
 
 
 def test_project_without_any_record_has_an_empty_file(tmp_path: Path, folder: Path) -> None:
