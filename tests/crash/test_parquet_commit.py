@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from dr_wandb import iter_history_rows
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_history
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.parquet_files import read_lines
 from tests.support import parquet_exports, syncing
 from tests.support.memory_source import MemorySource
-from tests.support.operations import Images, images_of
+from tests.support.operations import Images, Operation, images_of, observed
 from tests.support.scenarios import BOTH, project
 from tests.support.syncing import NAME
 
@@ -139,3 +140,28 @@ def change_two_packs(source: MemorySource) -> None:
     source.advance(600)
     for run_id in ("grows", "empty"):
         source.log(run_id, {"loss": 3.5})
+
+
+def test_rows_of_parquet_alone_load_at_each_operation_of_a_commit(tmp_path: Path) -> None:
+    """After a crash in a commit the loaders refused the export until the next sync."""
+    source = project()
+    syncing.sync(source, tmp_path / "a", formats=("parquet",))
+    before = list(iter_history_rows(NAME, tmp_path / "a"))
+    source.advance(600)
+    for run_id in ("empty", "grows"):
+        source.log(run_id, {"loss": 0.5})
+    found = []
+
+    def load(operation: Operation) -> None:
+        if operation.kind == "replace":
+            shutil.copytree(tmp_path / "a", tmp_path / "image")
+            found.append(list(iter_history_rows(NAME, tmp_path / "image")))
+            shutil.rmtree(tmp_path / "image")
+
+    with observed(load):
+        syncing.sync(source, tmp_path / "a")
+    after = list(iter_history_rows(NAME, tmp_path / "a"))
+    assert len(after) > len(before)
+    assert before in found
+    assert after in found
+    assert all(rows in (before, after) for rows in found)

@@ -18,7 +18,12 @@ from pathlib import Path
 
 import msgspec
 
-from dr_wandb.core.contract.export_files import in_commit_order, is_committed, is_parquet_history
+from dr_wandb.core.contract.export_files import (
+    MANIFEST_FILE,
+    in_commit_order,
+    is_committed,
+    is_parquet_history,
+)
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, Unfinished
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.store import disk
@@ -91,6 +96,16 @@ def roll_forward(folder: Path) -> bool:
         raise _damaged(path, str(error)) from None
     _apply(folder, tuple(_pending(folder, record)), record.gone)
     return True
+
+
+def next_manifest(folder: Path) -> Path | None:
+    """Return the staged manifest of a commit that is decided and not finished, None without one."""
+    try:
+        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=CommitRecord)
+    except (OSError, ValueError, RecursionError):
+        return None
+    staged = (_paths_of(folder, one)[0] for one in record.files if one.name == MANIFEST_FILE)
+    return next(staged, None)
 
 
 def _pending(folder: Path, record: CommitRecord) -> Iterator[StagedFile]:
