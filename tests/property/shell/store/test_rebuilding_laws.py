@@ -20,6 +20,7 @@ from dr_wandb.core.contract.failures import DamagedFile
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.part import ByteRange, PartTracking
 from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.row_forms import form_of
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.shell.store import rebuilding
 from dr_wandb.shell.store.rebuilding import rebuild_rows
@@ -247,11 +248,16 @@ def test_rows_that_the_state_knows_are_kept_byte_for_byte_and_not_decoded() -> N
     assert (places["c"].digest, places["c"].rows) == (ranges["c"].digest, 40)
 
 
+def no_other_decoder(line: bytes, row_shape: int) -> Any:
+    raise AssertionError(line)
+
+
 def test_rows_that_are_kept_are_read_with_the_partial_decoder_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content, ranges = ranges_of((run_id, rows_with_an_odd_byte_form(run_id, 40)) for run_id in "ab")
-    monkeypatch.setattr(rebuilding, "canonical_row", None)
+    without_canonical = form_of(HISTORY)._replace(canonical=no_other_decoder)
+    monkeypatch.setattr(rebuilding, "form_of", lambda dataset: without_canonical)
     assert rebuild(content, state_of(ranges)) == (content, ranges)
 
 
