@@ -5,12 +5,14 @@ Rules
   `ThreadPoolExecutor` are joined before Python ends, also after
   `shutdown(wait=False, cancel_futures=True)`: work of 6 seconds kept Python 3.11 for 6 seconds.
 - An error of the work is raised when its result is asked for.
+- No wait is without end: `import polars` makes Python take no notice of an interrupt in a wait that
+  has no timeout (polars 2.1). So all waits are in slices.
 """
 
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -19,6 +21,9 @@ P = ParamSpec("P")
 Job = TypeVar("Job")
 
 _END = object()
+
+SLICE_SECONDS = 0.5
+"""The longest time until an interrupt is noticed while a result is waited for."""
 
 
 class _Work(NamedTuple):
@@ -94,6 +99,13 @@ def start(work: Callable[[], T]) -> "Future[T]":
     return future
 
 
+def result_of(future: "Future[T]") -> T:
+    """Wait for the result of a future, so that it can be interrupted, and return it."""
+    while not future.done():
+        wait((future,), SLICE_SECONDS)
+    return future.result()
+
+
 def in_lanes(
     lanes: Iterable[tuple[Iterable[Job], int]], work: Callable[[Job], T]
 ) -> Iterator[tuple[Job, T]]:
@@ -104,12 +116,22 @@ def in_lanes(
     """
     with ExitStack() as stack:
         jobs_of: dict[Future[T], Job] = {}
+        done: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
         for jobs, count in lanes:
             threads = DaemonThreads(count)
             stack.callback(threads.shutdown, wait=False, cancel_futures=True)
             jobs_of |= {threads.submit(work, job): job for job in jobs}
-        for future in as_completed(jobs_of):
+        for future in jobs_of:
+            future.add_done_callback(done.put)
+        while jobs_of:
+            future = _take(done)
             yield jobs_of.pop(future), future.result()
+
+
+def _take(done: "queue.SimpleQueue[T]") -> T:
+    while True:
+        with suppress(queue.Empty):
+            return done.get(timeout=SLICE_SECONDS)
 
 
 def prefetch_next(items: Iterator[T]) -> Iterator[T]:
@@ -121,7 +143,7 @@ def prefetch_next(items: Iterator[T]) -> Iterator[T]:
     threads = DaemonThreads(1)
     try:
         made = threads.submit(next, items, _END)
-        while (item := made.result()) is not _END:
+        while (item := result_of(made)) is not _END:
             made = threads.submit(next, items, _END)
             yield item  # type: ignore[misc]
             del item

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dr_wandb.shell.background import result_of
 from dr_wandb.shell.progress import LOGGER
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class SharedExecutor:
 def answer_of(future: "Future[T]") -> T | None:
     """Wait for the result of a future and return it, None if it failed or was cancelled."""
     try:
-        return future.result()
+        return result_of(future)
     except Exception:
         LOGGER.debug("work on the executor failed", exc_info=True)
         return None

@@ -170,6 +170,39 @@ def test_python_ends_while_work_is_running() -> None:
     subprocess.run([sys.executable, "-c", STILL_AT_WORK], check=True, timeout=6 * SOON)
 
 
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import polars
+from dr_wandb.shell.background import DaemonThreads, in_lanes, prefetch_next, result_of
+from dr_wandb.shell.executor import answer_of
+
+def made():
+    time.sleep(600)
+    yield
+
+asleep = DaemonThreads(1).submit(time.sleep, 600)
+waits = {
+    "result": lambda: result_of(asleep),
+    "answer": lambda: answer_of(asleep),
+    "lanes": lambda: next(in_lanes([([600], 1)], time.sleep)),
+    "items": lambda: next(prefetch_next(made())),
+}
+threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    waits[sys.argv[1]]()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("wait", ["result", "answer", "lanes", "items"])
+def test_wait_is_interrupted_also_if_polars_is_imported(wait: str) -> None:
+    """A notebook that had imported polars could not stop a sync."""
+    command = [sys.executable, "-c", INTERRUPTED, wait]
+    done = subprocess.run(command, check=True, timeout=6 * SOON, capture_output=True, text=True)
+    assert done.stdout == "interrupted\n"
+
+
 def test_lanes_have_their_own_threads_and_give_all_answers() -> None:
     met = threading.Barrier(4)
 

@@ -18,7 +18,7 @@ from typing import Any
 import wandb
 
 from dr_wandb.core.sync.deadline import request_seconds
-from dr_wandb.shell.background import start
+from dr_wandb.shell.background import result_of, start
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources.api.refusals import LOGS
 
@@ -58,7 +58,7 @@ class Service:
         with _looking_often():
             started = start(lambda: wandb.setup(settings=_settings(timeout_seconds)))
             import_module("wandb.apis.public")  # takes as long as the start of wandb-core
-            started.result()
+            result_of(started)
 
     def give_back(self) -> None:
         """Note the end of a session; the last one stops it and restores the environment."""
