@@ -77,7 +77,7 @@ def _columns_of(
     ordered: OrderedRows, number: int, cells: KeyCells, code: int, texts_before: int
 ) -> _Columns:
     """Return the lines of a key in a piece."""
-    piece, positions = ordered.pieces[number], ordered.positions[number][cells.rows]
+    piece, positions = ordered.pieces[number], ordered.positions(number)[cells.rows]
     ends = np.cumsum(ordered.counts)
     runs = np.searchsorted(ends, positions, side="right")
     texts = np.full(len(positions), -1)

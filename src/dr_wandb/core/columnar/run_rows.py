@@ -92,23 +92,51 @@ def by_run(piece: RunRows) -> Iterator[RunRows]:
         )
 
 
-class OrderedRows(NamedTuple):
-    """Pieces, and the positions of the rows of each of them among all rows, by run and row.
+class OrderedRows:
+    """Pieces, and the position of each of their runs among all rows, by run and row.
 
     run_ids: all runs, sorted. Each has `counts` rows, of which the first has the number in
-    `firsts`.
+    `firsts`. starts: of each run of each piece.
     """
 
-    pieces: Sequence[RunRows]
-    positions: Sequence[Integers]
-    run_ids: Sequence[str]
-    firsts: Integers
-    counts: Integers
+    def __init__(
+        self,
+        pieces: Sequence[RunRows],
+        starts: Sequence[Integers],
+        run_ids: Sequence[str],
+        firsts: Integers,
+        counts: Integers,
+    ) -> None:
+        self.pieces = pieces
+        self.run_ids = run_ids
+        self.firsts = firsts
+        self.counts = counts
+        self._starts = starts
+        self._positions: dict[int, Integers] = {}
 
     @property
     def row_count(self) -> int:
         """Return how many rows there are."""
         return int(self.counts.sum())
+
+    def positions(self, number: int) -> Integers:
+        """Return the position of each row of a piece."""
+        if number not in self._positions:
+            piece = self.pieces[number]
+            offsets = self._starts[number] - piece.borders[:-1]
+            rows = np.arange(piece.row_count)
+            self._positions[number] = np.repeat(offsets, np.diff(piece.borders)) + rows
+        return self._positions[number]
+
+    def put(self, target: NDArray[Any], number: int, values: NDArray[Any]) -> None:
+        """Put a value for each row of a piece into its position."""
+        piece = self.pieces[number]
+        if len(piece.run_ids) * _MOST_SLICES > piece.row_count:
+            target[self.positions(number)] = values
+            return
+        borders = pairwise(piece.borders.tolist())
+        for start, (first, stop) in zip(self._starts[number].tolist(), borders, strict=True):
+            target[start : start + stop - first] = values[first:stop]
 
 
 def in_order(pieces: Sequence[RunRows], *, from_row_0: bool = True) -> OrderedRows:
@@ -139,12 +167,8 @@ def in_order(pieces: Sequence[RunRows], *, from_row_0: bool = True) -> OrderedRo
         rows = int(lengths[number][index])
         counts[-1] += rows
         position += rows
-    positions = [
-        np.repeat(start - piece.borders[:-1], length) + np.arange(piece.row_count)
-        for piece, start, length in zip(pieces, starts, lengths, strict=True)
-    ]
     numbers = np.array(firsts, np.int64), np.array(counts, np.int64)
-    return OrderedRows(pieces, positions, run_ids, *numbers)
+    return OrderedRows(pieces, starts, run_ids, *numbers)
 
 
 def gathered(values: NDArray[Any], starts: Integers, lengths: Integers) -> NDArray[Any]:

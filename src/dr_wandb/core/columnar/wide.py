@@ -5,14 +5,14 @@ Rules
 - No value changes: the type of a column is one that holds all values of the metric.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from dr_wandb.core.columnar.cells import Doubles, Integers, KeyCells
+from dr_wandb.core.columnar.cells import NOWHERE, Doubles, Integers, KeyCells
 from dr_wandb.core.columnar.run_rows import OrderedRows
 from dr_wandb.core.columnar.runs import ColumnType
 from dr_wandb.core.columnar.to_lines import values_of_cells
@@ -65,8 +65,10 @@ def wide_rows(
     count = ordered.row_count
     steps, has_step = np.zeros(count, np.int64), np.zeros(count, np.bool_)
     timestamps = np.empty(count, np.float64)
-    for piece, at in zip(ordered.pieces, ordered.positions, strict=True):
-        steps[at], has_step[at], timestamps[at] = piece.steps, piece.has_step, piece.timestamps
+    for number, piece in enumerate(ordered.pieces):
+        ordered.put(steps, number, piece.steps)
+        ordered.put(has_step, number, piece.has_step)
+        ordered.put(timestamps, number, piece.timestamps)
     columns = {key: _column(ordered, key, kind) for key, kind in types.items()}
     rows = WideRows(ordered.run_ids, ordered.counts, steps, has_step, timestamps, columns)
     kept = np.ones(count, np.bool_) if every_row else _with_any(columns, count)
@@ -95,24 +97,31 @@ def _with_any(columns: Mapping[str, MetricColumn], count: int) -> NDArray[np.boo
 
 def _column(ordered: OrderedRows, key: str, kind: ColumnType) -> MetricColumn:
     valid = np.zeros(ordered.row_count, np.bool_)
-    cells = list(_cells_of(ordered, key))
-    for at, _ in cells:
-        valid[at] = True
-    if kind not in _NUMBERS:
-        return MetricColumn(kind, valid, None, _texts(cells, kind))
-    numbers = np.zeros(ordered.row_count, _NUMBERS[kind])
-    for at, found in cells:
-        numbers[at] = found.values if kind == ColumnType.DOUBLE else _whole(found)
-    return MetricColumn(kind, valid, numbers)
+    numbers = None if kind not in _NUMBERS else np.zeros(ordered.row_count, _NUMBERS[kind])
+    cells = [
+        (n, piece.columns[key]) for n, piece in enumerate(ordered.pieces) if key in piece.columns
+    ]
+    for number, found in cells:
+        _put(ordered, valid, number, found, np.ones(len(found.rows), np.bool_))
+        if numbers is not None:
+            values = found.values if kind == ColumnType.DOUBLE else _whole(found)
+            _put(ordered, numbers, number, found, values)
+    texts = [] if numbers is not None else _texts(ordered, cells, kind)
+    return MetricColumn(kind, valid, numbers, texts)
 
 
-def _cells_of(ordered: OrderedRows, key: str) -> Iterator[tuple[Integers, KeyCells]]:
-    """Give the cells of a key in each piece with their positions."""
-    for piece, positions in zip(ordered.pieces, ordered.positions, strict=True):
-        cells = piece.columns.get(key)
-        if cells is not None:
-            every = len(cells.rows) == len(positions)
-            yield positions if every else positions[cells.rows], cells
+def _put(
+    ordered: OrderedRows,
+    target: NDArray[Any],
+    number: int,
+    cells: KeyCells,
+    values: NDArray[Any],
+) -> None:
+    """Put the values of cells of a piece into the positions of their rows."""
+    if len(cells.rows) == ordered.pieces[number].row_count:
+        ordered.put(target, number, values)
+    else:
+        target[ordered.positions(number)[cells.rows]] = values
 
 
 def _whole(cells: KeyCells) -> Integers:
@@ -127,12 +136,13 @@ def _whole(cells: KeyCells) -> Integers:
     return integers
 
 
-def _texts(cells: Sequence[tuple[Integers, KeyCells]], kind: ColumnType) -> list[str]:
+def _texts(
+    ordered: OrderedRows, cells: Sequence[tuple[int, KeyCells]], kind: ColumnType
+) -> list[str]:
     """Return the texts of cells by position."""
     texts = [text for _, found in cells for text in texts_of(found, kind)]
-    if len(cells) == 1 and (np.diff(cells[0][0]) > 0).all():
-        return texts
-    order = np.argsort(np.concatenate([np.zeros(0, np.int64), *(at for at, _ in cells)]))
+    positions = (ordered.positions(number)[found.rows] for number, found in cells)
+    order = np.argsort(np.concatenate([NOWHERE, *positions]))
     return [texts[index] for index in order.tolist()]
 
 

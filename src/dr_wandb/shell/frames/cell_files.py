@@ -225,7 +225,9 @@ class _FileReader:
         for _, cells in found:
             np.add.at(held, cells.at.runs, cells.at.lengths)
         runs = np.flatnonzero(held)
-        if np.array_equal(held[runs], counts[runs]):  # each run has one in each of its rows
+        if np.array_equal(held, np.diff(borders)):  # each row has one
+            rows = np.arange(int(borders[-1]))
+        elif np.array_equal(held[runs], counts[runs]):  # each row of the runs that have one
             rows = ranges(borders[runs], counts[runs])
         else:
             rows = np.concatenate(
