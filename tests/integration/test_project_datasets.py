@@ -71,6 +71,48 @@ def test_records_come_verbatim_in_one_request_for_each_dataset(exports: Exports)
     assert {**after, "state.json": b""} == {**before, "state.json": b""}
 
 
+@pytest.mark.parametrize(
+    ("operation", "field", "stored"),
+    [("GetSweeps", "runCountExpected", "sweeps"), ("ProjectViews", "updatedAt", "reports")],
+)
+def test_field_that_the_server_does_not_know_is_null(
+    exports: Exports,
+    caplog: pytest.LogCaptureFixture,
+    operation: str,
+    field: str,
+    stored: str,
+) -> None:
+    fill(exports, sweeps=RECORDS_PER_PAGE + 1, reports=RECORDS_PER_PAGE + 1)
+    exports.server.faults.add(
+        lambda one: one.operation == operation and field in one.document,
+        GraphQLErrors([f'Cannot query field "{field}" on type "Record".']),
+        times=None,
+    )
+    assert sync(exports).complete
+    lines = held(exports, stored)
+    assert len(lines) == RECORDS_PER_PAGE + 1
+    assert {one["run_count_expected" if stored == "sweeps" else "updated_at"] for one in lines} == {
+        None
+    }
+    assert exports.asked[operation] == 3
+    said = [line for line in caplog.messages if "does not know" in line]
+    assert len(said) == 1
+    assert f"does not know {field} of a {stored.removesuffix('s')}: not exported" in said[0]
+
+
+def test_field_that_every_record_needs_is_not_left_out(exports: Exports) -> None:
+    fill(exports)
+    exports.server.faults.add(
+        lambda one: one.operation == "GetSweeps",
+        GraphQLErrors(['Cannot query field "config" on type "Sweep".']),
+        times=None,
+    )
+    summary = sync(exports)
+    assert not summary.complete
+    assert summary.records["sweeps"].failure is not None
+    assert len(held(exports, "reports")) == 3
+
+
 def test_address_of_the_author_is_not_even_requested(exports: Exports) -> None:
     fill(exports)
     sync(exports)

@@ -177,7 +177,9 @@ def test_command_verifies_and_prints_the_status(
         assert verified.stdout.startswith("n (entity/project) is sound: 1 run, 6 rows, ")
         assert "  holds     1 run, 6 rows" in status.stdout.splitlines()
         assert "  'done': 6 rows" in against.stdout.splitlines()
-        assert "  - artifacts" in against.stdout.splitlines()
+        assert "  - artifacts (--with artifacts adds what they are, not their files)" in (
+            against.stdout.splitlines()
+        )
     path = command.data_root / "n" / "history.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
     damaged = command("verify", "n", *flags)

@@ -109,7 +109,9 @@ class Artifacts:
         """List all collections. Returns them, and the number of those that are missing."""
         found: dict[str, _Collection] = {}
         counted = 0
-        for page in self._pages.read(COLLECTIONS, COLLECTIONS_PER_PAGE):
+        for page in self._pages.read(
+            lambda _: COLLECTIONS, "a collection", per_page=COLLECTIONS_PER_PAGE
+        ):
             counted = max(counted, page.total or 0)
             for node in page.nodes:
                 total = (node.get("artifacts") or {}).get("totalCount")

@@ -9,9 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dr_wandb.core.contract.failures import DrWandbError, NoProject
-from dr_wandb.core.sync.left_out import unknown_names
-from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.api.optional_fields import OptionalFields
 from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
 from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.translation import TooMuchError, UnservedError
@@ -21,7 +20,7 @@ Document = Callable[[int, Collection[str]], str]
 
 Answer = Mapping[str, Any] | None
 
-UNKNOWN = "%s does not know %s of an artifact: not exported"
+AN_ARTIFACT = "an artifact"
 
 
 class JointQueries:
@@ -30,7 +29,7 @@ class JointQueries:
     def __init__(self, session: ApiSession, names: Mapping[str, Any]) -> None:
         self._session = session
         self._names = names
-        self._left_out: frozenset[str] = frozenset()
+        self._fields = OptionalFields(session.host)
 
     def ask(
         self,
@@ -47,10 +46,7 @@ class JointQueries:
         try:
             return self._send(alias, document, asked, per_page)
         except SourceError as error:
-            new = (unknown_names(_texts(error)) & {*optional}) - self._left_out
-            if new:
-                self._left_out |= new
-                LOGGER.warning(UNKNOWN, self._session.host, ", ".join(sorted(new)))
+            if self._fields.skip(error, AN_ARTIFACT, optional):
                 return self.ask(alias, document, asked, optional, per_page)
             too_much = isinstance(error.__cause__, TooMuchError) or isinstance(error, UnservedError)
             if len(asked) == 1 or not too_much:
@@ -71,7 +67,7 @@ class JointQueries:
         variables = {} if per_page is None else {**self._names, "perPage": per_page}
         for number, one in enumerate(asked):
             variables |= {f"{name}{number}": value for name, value in one.items()}
-        text = document(len(asked), self._left_out)
+        text = document(len(asked), self._fields.skipped(AN_ARTIFACT))
         attempts = 1 if len(asked) > 1 else ATTEMPTS
         try:
             answer, _ = self._session.measured(text, variables, attempts)
@@ -88,9 +84,3 @@ class JointQueries:
                 raise DrWandbError(NoProject(entity=entity, project=name))
             answer = dict(project)
         return [answer.get(f"{alias}{number}") for number in range(len(asked))]
-
-
-def _texts(error: BaseException) -> str:
-    """Return the texts of an error and its causes."""
-    cause = error.__cause__
-    return f"{error}\n{'' if cause is None else _texts(cause)}"

@@ -1,6 +1,6 @@
 """The GraphQL documents of the API source. All of them only read."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 
 from dr_wandb.core.contract.dataset import INPUTS, OUTPUTS
 from dr_wandb.core.sync.left_out import COUNTS, listed_fields
@@ -109,23 +109,43 @@ query RunFiles($project: String!, $entity: String!, $name: String!, $fileNames: 
 }
 """
 
-SWEEPS = """
+Document = Callable[[Collection[str]], str]
+"""Makes the document for a page of records, without some fields."""
+
+SWEEP_FIELDS = (
+    *("id", "name", "displayName", "method", "state", "description", "bestLoss", "config"),
+    *("createdAt", "updatedAt", "runCount", "runCountExpected"),
+)
+
+OPTIONAL_SWEEP_FIELDS = frozenset(
+    {"displayName", "method", "description", "bestLoss", "updatedAt", "runCountExpected"}
+)
+"""Those that a server may not know."""
+
+_SWEEPS = """
 query GetSweeps($project: String!, $entity: String!, $cursor: String, $perPage: Int) {
   project(name: $project, entityName: $entity) {
     total: totalSweeps
     records: sweeps(after: $cursor, first: $perPage) {
       pageInfo { endCursor hasNextPage }
-      edges {
-        node {
-          id name displayName method state description bestLoss config createdAt updatedAt
-          runCount runCountExpected
-        }
-      }
+      edges { node { %s } }
     }
   }
 }
 """
-"""Sweeps with their configs: the SDK's own listing throws these away, and asks for each again."""
+
+
+def sweeps_document(left_out: Collection[str] = ()) -> str:
+    """Return the document for one page of sweeps with their configs.
+
+    The SDK's own listing throws the configs away, and asks for each sweep again.
+    """
+    return _SWEEPS % _without(SWEEP_FIELDS, left_out)
+
+
+REPORT_FIELDS = (*("id", "name", "displayName", "description", "createdAt", "updatedAt", "spec"),)
+
+OPTIONAL_REPORT_FIELDS = frozenset({"description", "updatedAt"})
 
 _REPORTS = """
 query ProjectViews($project: String!, $entity: String!, $cursor: String, $perPage: Int,
@@ -136,7 +156,7 @@ query ProjectViews($project: String!, $entity: String!, $cursor: String, $perPag
       edges {
         cursor
         node {
-          id name displayName description createdAt updatedAt spec
+          %s
           user { %s }
         }
       }
@@ -146,12 +166,17 @@ query ProjectViews($project: String!, $entity: String!, $cursor: String, $perPag
 """
 
 
-def reports_document(*, with_email: bool) -> str:
+def reports_document(left_out: Collection[str] = (), *, with_email: bool) -> str:
     """Return the document for one page of reports; W&B does not count them.
 
     with_email: also request the e-mail address of each author.
     """
-    return _REPORTS % ("username name email" if with_email else "username name")
+    author = "username name email" if with_email else "username name"
+    return _REPORTS % (_without(REPORT_FIELDS, left_out), author)
+
+
+def _without(fields: Iterable[str], left_out: Collection[str]) -> str:
+    return " ".join(field for field in fields if field not in left_out)
 
 
 COLLECTIONS = """
@@ -194,8 +219,7 @@ _ARTIFACT = """%s
 
 
 def _artifact(left_out: Collection[str]) -> str:
-    fields = (field for field in ARTIFACT_FIELDS if field not in left_out)
-    return _ARTIFACT % " ".join(fields)
+    return _ARTIFACT % _without(ARTIFACT_FIELDS, left_out)
 
 
 def versions_document(count: int, left_out: Collection[str] = ()) -> str:

@@ -6,16 +6,19 @@ Rules
 - A page that cannot be served is requested again at once with half as many records, down to one.
 - A page without a cursor to go on from ends the listing, and so do pages that bring no other cursor
   three times in a row: such a server would send them for ever.
+- Optional fields that the server does not know are skipped for the session.
 - No project, or no connection, is an error, never an empty listing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from dr_wandb.core.contract.failures import DrWandbError, NoProject
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import RecordPage, SourceError
+from dr_wandb.shell.sources.api.optional_fields import OptionalFields
 from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
+from dr_wandb.shell.sources.api.queries import Document
 from dr_wandb.shell.sources.api.run_pages import MOST_STALLED
 from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.translation import TooMuchError, UnservedError
@@ -30,16 +33,29 @@ class RecordPages:
     def __init__(self, session: ApiSession, names: Mapping[str, Any]) -> None:
         self._session = session
         self._names = names
+        self._fields = OptionalFields(session.host)
 
-    def read(self, document: str, per_page: int = RECORDS_PER_PAGE) -> Iterator[RecordPage]:
+    def read(
+        self,
+        document: Document,
+        what: str,
+        optional: Collection[str] = (),
+        per_page: int = RECORDS_PER_PAGE,
+    ) -> Iterator[RecordPage]:
         """Read all pages of a connection that the document calls `records`.
 
         Its count is called `total` beside it, or `totalCount` inside it.
+        what: one of the records, in words. optional: fields of it that a server may not know.
         """
         size, cursor, stalled = per_page, None, 0
         seen: set[object] = set()
         while True:
-            answer, size = self._ask(document, cursor, size)
+            try:
+                answer, size = self._ask(document(self._fields.skipped(what)), cursor, size)
+            except SourceError as error:
+                if self._fields.skip(error, what, optional):
+                    continue
+                raise
             connection = answer.get("records")
             if not isinstance(connection, Mapping):
                 reason, kind = "W&B answered without a listing", RunFailureKind.UNUSABLE_ANSWER

@@ -9,7 +9,7 @@ step (wandb 0.31.0; the contract suite runs on the lowest and the newest SDK).
 import shutil
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,12 @@ from dr_wandb.shell.sources.api.manifests import Manifests
 from dr_wandb.shell.sources.api.queries import (
     EXPORTED_FILES,
     HISTORY_PAGE,
+    OPTIONAL_REPORT_FIELDS,
+    OPTIONAL_SWEEP_FIELDS,
     RUN_FILE,
-    SWEEPS,
     reports_document,
     runs_document,
+    sweeps_document,
 )
 from dr_wandb.shell.sources.api.record_pages import RecordPages
 from dr_wandb.shell.sources.api.run_pages import RunPages
@@ -255,11 +257,12 @@ class ApiSource:
 
     def list_sweeps(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
         """List all sweeps of the project, with W&B's count."""
-        return self._records.read(SWEEPS)
+        return self._records.read(sweeps_document, "a sweep", OPTIONAL_SWEEP_FIELDS)
 
     def list_reports(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
         """List all reports of the project; W&B does not count them."""
-        return self._records.read(reports_document(with_email=self._with_email))
+        document = partial(reports_document, with_email=self._with_email)
+        return self._records.read(document, "a report", OPTIONAL_REPORT_FIELDS)
 
     def require_history(self, run_id: str) -> Exported:
         """Request the parts of a history that a sync reads: list of exports, live rows, a file.
