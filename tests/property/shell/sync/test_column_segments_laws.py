@@ -75,7 +75,7 @@ def fits_in_parquet(batch: pa.RecordBatch) -> bool:
         through_parquet(batch, 1)
     except (pa.ArrowException, OSError):
         return False
-    return batch.num_columns > 0
+    return bool(batch.num_columns)
 
 
 @st.composite
