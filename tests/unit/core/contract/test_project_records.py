@@ -29,6 +29,7 @@ def test_every_field_of_a_sweep_is_filled_from_a_full_node() -> None:
         "runCount": 3,
         "runCountExpected": 5,
     }
+    assert not normalize_sweep(node).lasts
     assert normalize_sweep(node) == WandbSweep(
         sweep_id="s1",
         storage_id="storage",

@@ -5,7 +5,7 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking, Position
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.inspect.diagnosis import Check, Diagnosis, describe_diagnosis
-from dr_wandb.core.inspect.holdings import Comparison, describe_comparison
+from dr_wandb.core.inspect.holdings import ComparedRecords, Comparison, describe_comparison
 from dr_wandb.core.inspect.shortfalls import Lag, LagKind, lag_of
 from dr_wandb.core.inspect.verify import VerifyReport
 
@@ -40,6 +40,18 @@ def test_comparison_names_how_many_runs_are_counted_and_not_listed() -> None:
     )
     assert not comparison.level
     assert "W&B counts 2 runs that it does not list" in describe_comparison(comparison)
+
+
+def test_comparison_says_why_not_all_records_of_a_dataset_were_listed() -> None:
+    comparison = Comparison(
+        name="n",
+        address="https://api.wandb.ai",
+        compared_at="2026-01-01T00:00:00Z",
+        report=VerifyReport(name="n", files={}),
+        records={"sweeps": ComparedRecords(failure="HTTP 503")},
+    )
+    assert not comparison.level
+    assert "W&B did not list all sweeps: HTTP 503" in describe_comparison(comparison)
 
 
 def lag(lines: int | None, *, whole: bool = True) -> Lag | None:

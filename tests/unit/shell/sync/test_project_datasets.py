@@ -487,8 +487,9 @@ def test_status_says_what_is_held_and_what_did_not_come(tmp_path: Path) -> None:
     source = project()
     sync(source, tmp_path)
     store = ExportStore(name=syncing.NAME, data_root=tmp_path)
-    lines_of = describe_status(read_status(store))
-    assert "  holds     1 run, 1 row, 4 sweeps, 4 reports" in lines_of
+    whole = read_status(store)
+    assert "  holds     1 run, 1 row, 4 sweeps, 4 reports" in describe_status(whole)
+    assert "not complete" not in describe_statuses([whole])[1]
     source.fail_records("sweeps", times=3)
     source.records["reports"].append(None)
     sync(source, tmp_path)
