@@ -14,13 +14,13 @@ from collections.abc import Container, Sequence
 from msgspec.structs import replace
 from returns.pipeline import is_successful
 
-from dr_wandb.core.contract.codec import RowKey, locate, row_key
+from dr_wandb.core.contract.codec import NO_TIME, RowKey, row_key
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.encoded_rows import EncodedRows, ReceivedRow
 from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.records import ConsoleLine, Record
 from dr_wandb.core.contract.row_forms import StoredRow
 from dr_wandb.core.inspect.row_rules import PlacedRow, RowCheck, RowRules
 from dr_wandb.core.inspect.sound_rows import ProvenRows, halves, prove_rows
@@ -112,7 +112,7 @@ class SliceAudit:
             row = result.unwrap()
             key = self._rules.form.key(row)
             self._check_form(line, row, key)
-            _, _, timestamp = locate(line)
+            timestamp = NO_TIME if isinstance(row, ConsoleLine) else row.timestamp
             received = ReceivedRow(key, False, 0, line, timestamp)
             self._group_of(row.run_id, self._number).add(line, received)
         self._offset += len(line)

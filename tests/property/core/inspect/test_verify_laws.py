@@ -273,6 +273,7 @@ def damages_of_bytes(draw: st.DrawFn) -> tuple[str, bytes]:
 @example(("runs.jsonl", whole()["runs.jsonl"].replace(b"a", b"\x80", 1)))
 @example(("history.jsonl", whole()["history.jsonl"].replace(b'"run_id":"a', b'"run_id":"\x80', 1)))
 @example(("changes.jsonl", whole()["changes.jsonl"].replace(b"state", b"\x80", 1)))
+@example(("history.jsonl", whole()["history.jsonl"].replace(b'"acc"', b'"\x00acc"', 1)))
 def test_any_damage_of_a_data_file_is_found(damage: tuple[str, bytes]) -> None:
     name, content = damage
     report = report_on({**whole(), name: content})
