@@ -73,8 +73,12 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     @property
     def failed(self) -> RunFailure | None:
         """Return why listing it, or fetching one of its parts, failed last time."""
-        of_parts = (part.failure for part in self.parts.values() if part.failure is not None)
-        return self.failure if self.failure is not None else next(of_parts, None)
+        if self.failure is not None:
+            return self.failure
+        for part in self.parts.values():
+            if part.failure is not None:
+                return part.failure
+        return None
 
     @property
     def never_held(self) -> bool:

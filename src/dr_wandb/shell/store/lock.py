@@ -37,9 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises DrWandbError at once if another process has the lock, or if the folder cannot hold an
     export. A process that died has no lock.
     """
-    import socket  # here, as commands that only read need neither
-
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout  # here, as commands that only read need none
 
     require_folder(folder)
     for name in (LOCK_FILE, HOLDER_FILE):
@@ -55,7 +53,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise DrWandbError(Locked(path=str(folder), holder=words)) from None
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=since)
+        holder = Holder(pid=os.getpid(), host=os.uname().nodename, since=since)
         disk.write_file(folder / HOLDER_FILE, msgspec.json.encode(holder))
         yield
     finally:

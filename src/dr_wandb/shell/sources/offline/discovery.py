@@ -72,7 +72,7 @@ def discover(folder: Path) -> Discovery:
         raise InvalidRequestError([f"{clean_text(str(folder))} {why(error)}"]) from error
     files: dict[tuple[int, int, str], RunFile] = {}
     out_of_reach, hollow = [], []
-    for candidate in sorted(_candidates(folder), key=lambda candidate: candidate.parts):
+    for candidate in sorted(_candidates(folder), key=_by_names):
         if candidate.reason is not None:
             shown = clean_text(candidate.path)
             out_of_reach.append(
@@ -115,10 +115,10 @@ class _Candidate(NamedTuple):
     reason: str | None = None
     run_id: str | None = None
 
-    @property
-    def parts(self) -> list[str]:
-        """Return the names of the path, by which candidates are ordered."""
-        return self.path.split("/")
+
+def _by_names(candidate: _Candidate) -> str:
+    """Order candidates by the names of their paths: no name has a sign before this one."""
+    return candidate.path.replace("/", "\0")
 
 
 def _candidates(folder: Path) -> Iterator[_Candidate]:
