@@ -113,9 +113,9 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.combine_changes import combine_changes as combine_changes
     from dr_wandb.core.sync.describe import describe_changes as describe_changes
     from dr_wandb.core.sync.describe import describe_plan as describe_plan
+    from dr_wandb.core.sync.fetch_plan import PartFetch as PartFetch
     from dr_wandb.core.sync.listing_plan import ListingPlan as ListingPlan
     from dr_wandb.core.sync.listing_plan import plan_listing as plan_listing
-    from dr_wandb.core.sync.plan import PartFetch as PartFetch
     from dr_wandb.core.sync.plan import RecordCounts as RecordCounts
     from dr_wandb.core.sync.plan import RunAction as RunAction
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
@@ -221,7 +221,7 @@ _HOMES = {
     "NoteKind": "core.inspect.verify",
     "NoticeKind": "core.offline.scan_report",
     "OtherHost": "core.contract.failures",
-    "PartFetch": "core.sync.plan",
+    "PartFetch": "core.sync.fetch_plan",
     "PlanKind": "core.sync.plan_kinds",
     "PlannedFormat": "core.sync.planned_formats",
     "Progress": "core.contract.progress",

@@ -9,7 +9,8 @@ import pytest
 
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun
-from dr_wandb.shell.sources import Known, Source, SourceError, find_lister
+from dr_wandb.shell.sources import Source, SourceError
+from dr_wandb.shell.sources.datasets import Known, find_lister
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.source_contract import SourceContract, SourceFactory

@@ -16,7 +16,8 @@ from dr_wandb.core.inspect.shortfalls import Lag, LagKind
 from dr_wandb.core.inspect.status import ExportStatus, describe_status
 from dr_wandb.core.inspect.verify import FindingKind, Findings, VerifyReport, describe_report
 from dr_wandb.core.sync.describe import describe_changes, describe_plan
-from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
+from dr_wandb.core.sync.fetch_plan import PartFetch
+from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
 from tests.support.text_file import TextFile
 

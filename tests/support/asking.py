@@ -11,7 +11,8 @@ from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, l
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
 from dr_wandb.core.contract.records import ConsoleLine, SystemSample
 from dr_wandb.core.contract.row_forms import form_of
-from dr_wandb.shell.sources import Source, find_reader
+from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources.datasets import find_reader
 from tests.support.arrived_rows import joined_rows, received, selected_lines
 from tests.support.described_project import RunDescription
 

@@ -20,14 +20,8 @@ from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, scope_of
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
-from dr_wandb.shell.sources import (
-    NOTHING_KNOWN,
-    Known,
-    RecordPage,
-    RowBatch,
-    RunPage,
-    SourceError,
-)
+from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage
 from tests.support.memory_run import MemoryRun, epoch, later, spell_time
 
 ANY_RUN = None

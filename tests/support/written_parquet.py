@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
+import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.columnar.digest import contents_digest, pack_digest, run_digest
@@ -29,6 +30,7 @@ from dr_wandb.core.contract.export_files import (
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest, Requested, RequestedDataset
 from dr_wandb.core.contract.records import SCHEMA_VERSION
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.parquet_files import WrittenCells, merge_pack, write_part
 from dr_wandb.shell.store.runs_parquet import write_runs
 from tests.support.state_files import edit_state
@@ -133,6 +135,23 @@ def read_manifest(folder: Path) -> ExportManifest:
 def put_manifest(folder: Path, manifest: ExportManifest) -> None:
     """Write the manifest of an export."""
     (folder / MANIFEST_FILE).write_bytes(encode_document(manifest))
+
+
+def let_a_sync_end_in_between(folder: Path, patch: pytest.MonkeyPatch) -> list[ExportManifest]:
+    """Let the manifest describe files of before until it was read once; return what was read."""
+    right = read_manifest(folder)
+    old = {name: replace(file, sha256="0") for name, file in right.files.items()}
+    put_manifest(folder, replace(right, files=old))
+    require = ExportStore.require_manifest
+    asked: list[ExportManifest] = []
+
+    def require_and_replace(store: ExportStore) -> ExportManifest:
+        asked.append(require(store))
+        put_manifest(folder, right)
+        return asked[-1]
+
+    patch.setattr(ExportStore, "require_manifest", require_and_replace)
+    return asked
 
 
 def describe_again(folder: Path, name: str) -> None:

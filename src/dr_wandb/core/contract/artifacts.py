@@ -74,6 +74,8 @@ class WandbArtifact(ProjectRecord, frozen=True, kw_only=True):
     `history_step` is as W&B has it. `metadata` is an object, or a text that is none.
     """
 
+    known_by = ("collection", "artifact_id")
+
     collection: str
     artifact_id: str
     project: str | None = None
@@ -99,11 +101,6 @@ class WandbArtifact(ProjectRecord, frozen=True, kw_only=True):
     created_by: tuple[str, ...] = ()
     used_by: tuple[ArtifactUse, ...] = ()
     entries: tuple[ArtifactEntry, ...] | None = None
-
-    @property
-    def identity(self) -> str:
-        """Return collection and artifact id."""
-        return f"{self.collection}/{self.artifact_id}"
 
     @property
     def sort_key(self) -> SortKey:

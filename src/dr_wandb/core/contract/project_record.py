@@ -1,7 +1,7 @@
 """What all records of a project have in common, and how their members are read."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.values import clean_text
@@ -11,14 +11,16 @@ SortKey = tuple[str | int | bool, ...]
 
 
 class ProjectRecord(Record, frozen=True, kw_only=True):
-    """One record of a project."""
+    """One record of a project. `known_by`: the fields whose texts identify it."""
+
+    known_by: ClassVar[tuple[str, ...]]
 
     missing_since: str | None = None
 
     @property
     def identity(self) -> str:
         """Return the text by which the record is known."""
-        raise NotImplementedError
+        return "/".join(getattr(self, name) for name in self.known_by)
 
     @property
     def sort_key(self) -> SortKey:

@@ -36,6 +36,8 @@ class WandbSweep(ProjectRecord, frozen=True, kw_only=True):
     NaN and infinities.
     """
 
+    known_by = ("sweep_id",)
+
     sweep_id: str
     storage_id: str | None = None
     display_name: str | None = None
@@ -49,11 +51,6 @@ class WandbSweep(ProjectRecord, frozen=True, kw_only=True):
     run_count: int | None = None
     run_count_expected: int | None = None
 
-    @property
-    def identity(self) -> str:
-        """Return the id of the sweep."""
-        return self.sweep_id
-
 
 class ReportUser(RunUser, frozen=True, kw_only=True):
     """The author of a report. `email` is set only if metadata was asked for."""
@@ -64,6 +61,8 @@ class ReportUser(RunUser, frozen=True, kw_only=True):
 class WandbReport(ProjectRecord, frozen=True, kw_only=True):
     """One report. `spec` is its content: JSON text as W&B has it, None if it has none."""
 
+    known_by = ("report_id",)
+
     report_id: str
     name: str | None = None
     display_name: str | None = None
@@ -72,11 +71,6 @@ class WandbReport(ProjectRecord, frozen=True, kw_only=True):
     created_at: str | None = None
     updated_at: str | None = None
     spec: str | None = None
-
-    @property
-    def identity(self) -> str:
-        """Return the id of the report."""
-        return self.report_id
 
 
 def normalize_sweep(node: Mapping[str, Any]) -> WandbSweep:

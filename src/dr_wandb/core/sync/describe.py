@@ -21,7 +21,8 @@ from dr_wandb.core.sync.advance import RunOutcome
 from dr_wandb.core.sync.changes import is_equal
 from dr_wandb.core.sync.combine_changes import fields_that_differ
 from dr_wandb.core.sync.describe_records import describe_planned_records, describe_unlisted
-from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
+from dr_wandb.core.sync.fetch_plan import PartFetch
+from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.planned_formats import FormatAction, PlannedFormat
 from dr_wandb.core.sync.summary import ExportSummary
 

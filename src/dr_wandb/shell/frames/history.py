@@ -176,8 +176,10 @@ class History:
             reason = f"run {run_id!r} has {rows_before} rows before its row {first}"
             raise damaged(self._store.export_dir / PARQUET_HISTORY, reason)
 
-    def require_runs(self, run_ids: frozenset[str]) -> None:
-        """Raise InvalidRequestError if the export does not have each of these runs."""
+    def require_runs(self, run_ids: frozenset[str] | None) -> None:
+        """Raise InvalidRequestError if the export does not have each of these runs; None is fine."""
+        if run_ids is None:
+            return
         store = self._store
         state = usable_state(store.state_path)
         require_runs(run_ids, state, store.runs_path, self._runs_with_rows)

@@ -73,8 +73,7 @@ def load_history_frame(
     store, run_ids = _store(name, data_root), run_ids_of(runs)
 
     def read(history: History) -> "pa.Table":
-        if run_ids is not None:
-            history.require_runs(run_ids)
+        history.require_runs(run_ids)
         cells = history.cells(chosen, run_ids)
         if not wide:
             return long_table(long_rows(cells.rows, cells.types, window))
@@ -105,8 +104,7 @@ def scan_history(
     store, run_ids = _store(name, data_root), run_ids_of(runs)
 
     def look(history: History) -> Any:
-        if run_ids is not None:
-            history.require_runs(run_ids)
+        history.require_runs(run_ids)
         return history, history.types(chosen)
 
     history, types = reading_history(store, look)

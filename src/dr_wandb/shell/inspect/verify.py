@@ -35,7 +35,8 @@ from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.inspect.checking import Checking
 from dr_wandb.shell.inspect.reading import Look, look_at
 from dr_wandb.shell.progress import ProgressCallback, say_nothing
-from dr_wandb.shell.sources import Known, Source, find_lister
+from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources.datasets import Known, find_lister
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.export_store import ExportStore

@@ -1,5 +1,7 @@
 """Sources of runs: one protocol, several implementations, one contract suite.
 
+datasets.py beside this has what a source may give besides runs and their history.
+
 A source answers three questions and translates its own errors: `SourceError` if one call failed,
 `DrWandbError` if the sync has to end. It normalizes nothing and keeps nothing: rows come in batches
 of any form, and each batch can encode itself.
@@ -7,28 +9,23 @@ of any form, and each batch can encode itself.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 import msgspec
-from msgspec.structs import replace
 
 from dr_wandb.core.contract.columns import RowBatch
-from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.encoded_rows import EncodedRows, SelectedRows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
-from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.shell.executor import SharedExecutor
-from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store.rows_file import WrittenRows
 
 if TYPE_CHECKING:
@@ -274,112 +271,6 @@ def source_beside(name: str, export: Path) -> str:
     return f"{kind}:{os.path.normpath(Path(os.path.realpath(export), path))}" if separator else kind
 
 
-class ReadRows(Protocol):
-    """Reads the rows of one dataset of a run, as `Source.read_history` does."""
-
-    def __call__(
-        self, run: RunListing, window: FetchWindow, attempt: int, /
-    ) -> Iterator[HistoryBatch]:
-        """Yield the rows in batches."""
-        ...
-
-
-def find_reader(source: Source, dataset: str) -> ReadRows | None:
-    """Return the function that reads the rows of a dataset, None if the source does not have it.
-
-    It is the method `read_<dataset>`, or the result of `reader_of` if a source has that method.
-    """
-    reader: ReadRows | None = getattr(source, f"read_{dataset}", None)
-    if reader is None and hasattr(source, "reader_of"):
-        reader = source.reader_of(dataset)
-    return reader
-
-
-RawNode = Mapping[str, Any]
-"""A record of a project as a GraphQL node; JSON texts are not decoded."""
-
-
-class RecordPage(Record, frozen=True, kw_only=True):
-    """One page of a listing of records of the project.
-
-    `total` is the source's count of all listed records, None if it does not count. `nulls` is the
-    number of records that the source gave as null; they are not in `nodes`.
-    `marks` has the mark of each group, and `same` names those that were not listed because theirs
-    is known. `beside` are records that the count does not include. `links` are the links of runs by
-    run id: `outputs`, a list of record ids, and `inputs`, a list of objects with `id` and `usedAs`.
-    `unread`: why the rest of a record, or the links of a run, could not be read, by its id.
-    """
-
-    nodes: Sequence[RawNode]
-    total: int | None = None
-    nulls: int = 0
-    marks: Mapping[str, str] = msgspec.field(default_factory=dict)
-    same: Sequence[str] = ()
-    beside: Sequence[RawNode] = ()
-    links: Mapping[str, RawNode] = msgspec.field(default_factory=dict)
-    unread: Mapping[str, RunFailure] = msgspec.field(default_factory=dict)
-
-
-class Known(Record, frozen=True, kw_only=True):
-    """What a caller knows already of a dataset of the project, or wants to know.
-
-    `marks`: those of groups that need not be listed as long as theirs is the same. `contents`: the
-    ids of records whose unchangeable content is held. `runs`: those whose links are wanted.
-    listing_only: no content is wanted at all.
-    """
-
-    marks: Mapping[str, str] = msgspec.field(default_factory=dict)
-    contents: Collection[str] = ()
-    runs: Sequence[str] = ()
-    listing_only: bool = False
-
-
-NOTHING_KNOWN = Known()
-
-
-class ListRecords(Protocol):
-    """Lists all records of one dataset of the project."""
-
-    def __call__(self, known: Known = ..., /) -> Iterator[RecordPage]:
-        """Yield the pages; one without nodes if there is no record. Raises SourceError."""
-        ...
-
-
-def find_lister(source: Source, dataset: str) -> ListRecords | None:
-    """Return the function that lists a dataset of the project, None if the source has none.
-
-    It is the method `list_<dataset>`, or the result of `lister_of` if a source has that method.
-    """
-    lister: ListRecords | None = getattr(source, f"list_{dataset}", None)
-    if lister is None and hasattr(source, "lister_of"):
-        lister = source.lister_of(dataset)
-    return lister
-
-
-def has_dataset(source: Source, name: str) -> bool:
-    """Say whether a source has a dataset, of runs or of the project."""
-    find = find_lister if name in PROJECT_DATASETS else find_reader
-    return find(source, name) is not None
-
-
-def require_datasets(source: Source, names: Iterable[str]) -> None:
-    """Raise InvalidRequestError if a source does not have all of these datasets."""
-    missing = [name for name in names if not has_dataset(source, name)]
-    if missing:
-        raise InvalidRequestError([f"{source.address} has no {name}" for name in missing])
-
-
-def with_datasets_of(source: Source, request: ExportRequest) -> ExportRequest:
-    """Return a request for everything as one for the datasets that a source has."""
-    if not request.with_everything:
-        return request
-    missing = [name for name in request.extra_datasets if not has_dataset(source, name)]
-    if missing:
-        LOGGER.info("%s has no %s: what is held of it stays", source.address, ", ".join(missing))
-    present = tuple(name for name in request.extra_datasets if name not in missing)
-    return replace(request, with_everything=False, extra_datasets=present)
-
-
 def tails_at_once(source: Source) -> int:
     """Return how many threads may fetch tails at once, 0 for the usual number.
 
@@ -417,7 +308,6 @@ def lend(source: Source, executor: SharedExecutor, early: EarlyRows | None = Non
 
 
 __all__ = [
-    "NOTHING_KNOWN",
     "WORKERS",
     "EarlyRows",
     "EncodableRows",
@@ -425,23 +315,14 @@ __all__ = [
     "FileSource",
     "HistoryBatch",
     "HistoryFiles",
-    "Known",
-    "ListRecords",
-    "RawNode",
     "RawRow",
     "RawRun",
-    "ReadRows",
-    "RecordPage",
     "RowBatch",
     "RunPage",
     "Source",
     "SourceError",
     "as_file_source",
-    "find_lister",
-    "find_reader",
     "lend",
     "listing_mark",
-    "require_datasets",
     "tails_at_once",
-    "with_datasets_of",
 ]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.artifacts import WandbArtifact, normalize_artifact
 from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.sync.artifact_links import Links, RunLinks, links_after
-from dr_wandb.shell.sources import RawNode
+from dr_wandb.shell.sources.datasets import RawNode
 from dr_wandb.shell.sync.listing import UNREADABLE
 from dr_wandb.shell.sync.records_file import RecordsFile
 

@@ -31,16 +31,8 @@ from dr_wandb.core.sync.summary import ExportSummary, summarize
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.progress import LOGGER, ProgressCallback, say_nothing
-from dr_wandb.shell.sources import (
-    WORKERS,
-    EarlyRows,
-    Source,
-    host_of,
-    lend,
-    name_of,
-    requests_of,
-    with_datasets_of,
-)
+from dr_wandb.shell.sources import WORKERS, EarlyRows, Source, host_of, lend, name_of, requests_of
+from dr_wandb.shell.sources.datasets import with_datasets_of
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.disk_errors import disk_refusals, full_disk_needs
 from dr_wandb.shell.store.export_store import ExportStore

@@ -29,7 +29,7 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
-from dr_wandb.core.sync.plan import PartFetch
+from dr_wandb.core.sync.fetch_plan import PartFetch
 from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, ReadWhole, Rejected, Verdict
@@ -41,8 +41,8 @@ from dr_wandb.shell.sources import (
     Source,
     SourceError,
     as_file_source,
-    find_reader,
 )
+from dr_wandb.shell.sources.datasets import find_reader
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.sync.column_segments import find_column_segment
 from dr_wandb.shell.sync.fetch_job import (

@@ -10,8 +10,8 @@ from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.part import Position
 from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.sync.case import Answer
+from dr_wandb.core.sync.fetch_plan import PartFetch
 from dr_wandb.core.sync.judge import judge
-from dr_wandb.core.sync.plan import PartFetch
 from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.core.sync.verdict import Verdict
 from dr_wandb.shell.sync.fetch_job import Fetched, FetchJob

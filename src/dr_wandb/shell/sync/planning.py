@@ -21,7 +21,8 @@ from dr_wandb.core.sync.listing_plan import check_vanished, listed_as_before
 from dr_wandb.core.sync.plan import RunAction, SyncPlan, plan_sync
 from dr_wandb.core.sync.planned_formats import planned_formats
 from dr_wandb.shell.progress import DECISION, LOGGER, ProgressCallback
-from dr_wandb.shell.sources import Source, listing_mark, require_datasets
+from dr_wandb.shell.sources import Source, listing_mark
+from dr_wandb.shell.sources.datasets import require_datasets
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project

@@ -37,7 +37,8 @@ from dr_wandb.core.sync.project_records import (
 )
 from dr_wandb.core.sync.summary import RecordsSummary
 from dr_wandb.shell.progress import LOGGER, LongListing
-from dr_wandb.shell.sources import Known, Source, find_lister
+from dr_wandb.shell.sources import Source
+from dr_wandb.shell.sources.datasets import Known, find_lister
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import digest_of
 from dr_wandb.shell.store.export_store import ExportStore

@@ -9,14 +9,8 @@ from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.core.sync.artifact_links import RunLinks, read_run_links
 from dr_wandb.core.sync.listing_plan import Answer, count_missing, judge_answer
 from dr_wandb.shell.progress import log_wait
-from dr_wandb.shell.sources import (
-    NOTHING_KNOWN,
-    Known,
-    ListRecords,
-    RawNode,
-    RecordPage,
-    SourceError,
-)
+from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, ListRecords, RawNode, RecordPage
 from dr_wandb.shell.sync.listing import ATTEMPTS, UNREADABLE, Pause
 
 

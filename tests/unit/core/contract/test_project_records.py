@@ -3,6 +3,7 @@
 import pytest
 from returns.pipeline import is_successful
 
+from dr_wandb.core.contract.artifacts import WandbArtifact
 from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.contract.project_records import (
     ReportUser,
@@ -95,6 +96,16 @@ def test_line_that_is_no_record_is_refused() -> None:
     assert not is_successful(decode_record(b"[" * 2000, WandbSweep))
 
 
-def test_each_kind_of_record_has_an_identity() -> None:
-    with pytest.raises(NotImplementedError):
-        assert ProjectRecord().identity
+@pytest.mark.parametrize(
+    ("record", "identity"),
+    [
+        (WandbSweep(sweep_id="s"), "s"),
+        (WandbReport(report_id="r"), "r"),
+        (WandbArtifact(collection="c", artifact_id="a"), "c/a"),
+    ],
+)
+def test_record_is_known_by_the_fields_that_its_kind_names(
+    record: ProjectRecord, identity: str
+) -> None:
+    assert record.identity == identity
+    assert {*record.known_by} <= {*record.__struct_fields__}

@@ -22,10 +22,11 @@ from dr_wandb.core.sync.advance import RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer, Case
 from dr_wandb.core.sync.combine_changes import combine_changes
 from dr_wandb.core.sync.describe import describe_changes, describe_plan, describe_unproven
+from dr_wandb.core.sync.fetch_plan import PartFetch
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.listing_plan import listed_as_before
 from dr_wandb.core.sync.merge import steps_rise
-from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan, SyncPlan
+from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
 from dr_wandb.core.sync.row_pairs import Comparison
 from dr_wandb.core.sync.summary import ExportSummary

@@ -17,8 +17,9 @@ from dr_wandb.core.contract.selection import EVERYTHING
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.advance import PartOutcome, RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer
+from dr_wandb.core.sync.fetch_plan import PartFetch
 from dr_wandb.core.sync.judge import judge
-from dr_wandb.core.sync.plan import PartFetch, plan_sync
+from dr_wandb.core.sync.plan import plan_sync
 from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.row_pairs import compare_rows
 from dr_wandb.core.sync.verdict import Judged, Keep, ReadWhole, Rejected, Verdict

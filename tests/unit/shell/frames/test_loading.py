@@ -22,14 +22,17 @@ from dr_wandb import (
     scan_history,
 )
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY
-from dr_wandb.core.contract.manifest import ExportManifest
-from dr_wandb.shell.store.export_store import ExportStore
 from tests.support import syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.frames import FORMS, HARD
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, files_below
-from tests.support.written_parquet import add_parquet, put_manifest, read_manifest
+from tests.support.written_parquet import (
+    add_parquet,
+    let_a_sync_end_in_between,
+    put_manifest,
+    read_manifest,
+)
 
 
 def hard(root: Path, form: str, *metrics: str, **options: Any) -> pa.Table:
@@ -262,17 +265,6 @@ def test_sync_in_between_is_no_damage(
 ) -> None:
     """A sync that replaced the files while they were read made the frame fail."""
     folder = shutil.copytree(root / "parquet", tmp_path / "parquet")
-    right = read_manifest(folder)
-    old = {name: replace(file, sha256="0") for name, file in right.files.items()}
-    put_manifest(folder, replace(right, files=old))
-    requires = ExportStore.require_manifest
-    asked: list[ExportManifest] = []
-
-    def require(store: ExportStore) -> ExportManifest:
-        asked.append(requires(store))
-        put_manifest(folder, right)
-        return asked[-1]
-
-    monkeypatch.setattr(ExportStore, "require_manifest", require)
+    asked = let_a_sync_end_in_between(folder, monkeypatch)
     assert load_history_frame("parquet", tmp_path).height == 105
     assert len(asked) == 2

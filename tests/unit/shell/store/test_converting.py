@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from dr_wandb.cli import run
 from dr_wandb.core.columnar import files
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY
-from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.converting import write_history_lines
@@ -24,6 +23,7 @@ from tests.support.state_files import edit_state
 from tests.support.syncing import NAME, files_below
 from tests.support.written_parquet import (
     add_parquet,
+    let_a_sync_end_in_between,
     lines_by_run,
     put_manifest,
     read_manifest,
@@ -299,18 +299,7 @@ def test_sync_in_between_is_no_damage(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: bytes
 ) -> None:
     """A sync that replaced the files while they were read made `convert` report damage."""
-    right = read_manifest(folder)
-    old = {name: replace(file, sha256="0") for name, file in right.files.items()}
-    put_manifest(folder, replace(right, files=old))
-    requires = ExportStore.require_manifest
-    asked: list[ExportManifest] = []
-
-    def require(store: ExportStore) -> ExportManifest:
-        asked.append(requires(store))
-        put_manifest(folder, right)
-        return asked[-1]
-
-    monkeypatch.setattr(ExportStore, "require_manifest", require)
+    asked = let_a_sync_end_in_between(folder, monkeypatch)
     store = ExportStore(name="parquet", data_root=folder.parent)
     done = write_history_lines(store, tmp_path / "out")
     assert done.bytes == len(lines)

@@ -13,7 +13,8 @@ from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.doubts import Doubt, DoubtKind
-from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan
+from dr_wandb.core.sync.fetch_plan import PartFetch
+from dr_wandb.core.sync.plan import RunAction, RunPlan
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
 from dr_wandb.shell.inspect.verify import read_and_verify
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError

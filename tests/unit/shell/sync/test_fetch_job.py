@@ -4,7 +4,8 @@ import pytest
 
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.sync.plan import PartFetch, RunAction, RunPlan
+from dr_wandb.core.sync.fetch_plan import PartFetch
+from dr_wandb.core.sync.plan import RunAction, RunPlan
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
 from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sync.fetch_job import FetchJob, lanes_for

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from dr_wandb.core.contract.artifacts import COMMITTED, PENDING
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.shell.background import in_lanes
-from dr_wandb.shell.sources import Known, RawNode, RecordPage, SourceError
+from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.manifests import Manifests
 from dr_wandb.shell.sources.api.queries import (
@@ -27,6 +27,7 @@ from dr_wandb.shell.sources.api.queries import (
     versions_document,
 )
 from dr_wandb.shell.sources.api.record_pages import RecordPages
+from dr_wandb.shell.sources.datasets import Known, RawNode, RecordPage
 
 COLLECTIONS_PER_PAGE = 500
 """The most collections in a page: of each one only a few short fields are requested."""
@@ -159,12 +160,12 @@ class Artifacts:
 
     def _links_of(self, run_ids: Sequence[str]) -> _Links:
         found = {run_id: _RunLinks() for run_id in run_ids}
-        todo: dict[str, dict[str, Any]] = {
+        unfinished: dict[str, dict[str, Any]] = {
             run_id: {"run": run_id, "outputs": None, "inputs": None} for run_id in run_ids
         }
         optional = OPTIONAL_FIELDS | {USED_AS}
-        while todo:
-            asked = list(todo.values())
+        while unfinished:
+            asked = list(unfinished.values())
             try:
                 answers = self._queries.ask("r", links_document, asked, optional, PER_PAGE)
             except SourceError as error:
@@ -175,9 +176,9 @@ class Artifacts:
                 run_id = variables["run"]
                 cursors = found[run_id].add(answer, variables)
                 if cursors is None:
-                    del todo[run_id]
+                    del unfinished[run_id]
                 else:
-                    todo[run_id] = {"run": run_id, **cursors}
+                    unfinished[run_id] = {"run": run_id, **cursors}
         unread = {one: why for one, run in found.items() if (why := run.failure) is not None}
         beside = [node for run in found.values() for node in run.beside(self._address)]
         links = {one: run.links for one, run in found.items() if one not in unread}

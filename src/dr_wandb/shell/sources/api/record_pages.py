@@ -15,13 +15,14 @@ from typing import Any
 
 from dr_wandb.core.contract.failures import DrWandbError, NoProject
 from dr_wandb.core.contract.run_failure import RunFailureKind
-from dr_wandb.shell.sources import RecordPage, SourceError
+from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.optional_fields import OptionalFields
 from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
 from dr_wandb.shell.sources.api.queries import Document
 from dr_wandb.shell.sources.api.run_pages import MOST_STALLED
 from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.translation import TooMuchError, UnservedError
+from dr_wandb.shell.sources.datasets import RecordPage
 
 RECORDS_PER_PAGE = 100
 """The most records in a page: a config or a spec may be large."""

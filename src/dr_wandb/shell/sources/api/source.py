@@ -22,13 +22,10 @@ from dr_wandb.core.contract.values import decode_json
 from dr_wandb.core.sync.left_out import COUNTS, LISTED
 from dr_wandb.shell.background import start
 from dr_wandb.shell.sources import (
-    NOTHING_KNOWN,
     EarlyRows,
     FileBatch,
     HistoryBatch,
     HistoryFiles,
-    Known,
-    RecordPage,
     RunPage,
     SourceError,
 )
@@ -55,6 +52,7 @@ from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession, Smaller
 from dr_wandb.shell.sources.api.system import SystemReader
 from dr_wandb.shell.sources.api.tail_pages import TailPage
+from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage
 
 PAGE_LIMIT = 1000
 """The largest page of runs that W&B serves, by its documentation."""

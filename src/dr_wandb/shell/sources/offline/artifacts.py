@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dr_wandb.core.contract.codec import digest
-from dr_wandb.shell.sources import Known, RecordPage, SourceError
+from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.datasets import Known, RecordPage
 from dr_wandb.shell.sources.offline.other_rows import WandbPart, readable
 
 if TYPE_CHECKING:

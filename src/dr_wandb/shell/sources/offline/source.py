@@ -31,16 +31,14 @@ from dr_wandb.core.offline.node import as_node
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import (
-    NOTHING_KNOWN,
     EarlyRows,
     FileBatch,
     HistoryBatch,
     HistoryFiles,
-    Known,
-    RecordPage,
     RunPage,
     SourceError,
 )
+from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage
 from dr_wandb.shell.sources.offline.artifacts import RunParts, list_artifacts
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile

@@ -37,7 +37,8 @@ from dr_wandb.core.contract.listing import ListingQuery
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
-from dr_wandb.shell.sources import RecordPage, SourceError
+from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.datasets import RecordPage
 
 RECORDING_VERSION = 5
 """The newest `schema_version`; a newer one is refused. Version 4 has no records of a project. A

@@ -27,17 +27,13 @@ from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.values import clean_text, json_safe
 from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
-from dr_wandb.shell.sources import (
+from dr_wandb.shell.sources import HistoryBatch, RowBatch, RunPage, Source, SourceError
+from dr_wandb.shell.sources.datasets import (
     NOTHING_KNOWN,
-    HistoryBatch,
     Known,
     ListRecords,
     ReadRows,
     RecordPage,
-    RowBatch,
-    RunPage,
-    Source,
-    SourceError,
     find_lister,
     find_reader,
 )

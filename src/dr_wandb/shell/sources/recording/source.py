@@ -25,15 +25,8 @@ from dr_wandb.core.contract.listing import ListingQuery, RunListing
 from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailureKind
-from dr_wandb.shell.sources import (
-    NOTHING_KNOWN,
-    Known,
-    ListRecords,
-    ReadRows,
-    RecordPage,
-    RowBatch,
-    RunPage,
-)
+from dr_wandb.shell.sources import RowBatch, RunPage
+from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, ListRecords, ReadRows, RecordPage
 from dr_wandb.shell.sources.recording.format import (
     HISTORY_FILE,
     METADATA_FILE,
