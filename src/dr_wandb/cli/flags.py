@@ -8,6 +8,7 @@ from cyclopts import Parameter, Token
 
 from dr_wandb.cli.help import RUNS
 from dr_wandb.core.contract.criteria import Criterion
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS
 from dr_wandb.core.contract.request import ExportMode, SyncMode
 from dr_wandb.core.contract.scope import CRITERIA
 
@@ -57,11 +58,16 @@ DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", ne
 
 EVERYTHING = "everything"
 
-_Wanted = Literal["system", "console", "artifacts", "sweeps", "reports", "everything"]
-_Dropped = Literal["system", "console", "artifacts", "sweeps", "reports"]
 
-Datasets = Annotated[list[_Wanted] | None, Parameter(name="--with", negative="")]
-DropDatasets = Annotated[list[_Dropped] | None, Parameter(name="--drop", negative="")]
+if TYPE_CHECKING:
+    Datasets = list[str] | None
+    DropDatasets = list[str] | None
+else:
+    _NAMES = (*(name for name in DATASETS if name != HISTORY), *PROJECT_DATASETS)
+    Datasets = Annotated[
+        list[Literal[(*_NAMES, EVERYTHING)]] | None, Parameter(name="--with", negative="")
+    ]
+    DropDatasets = Annotated[list[Literal[_NAMES]] | None, Parameter(name="--drop", negative="")]
 
 
 def _scope_flag(criterion: Criterion) -> Any:

@@ -45,6 +45,8 @@ class Dataset(Record, frozen=True, kw_only=True):
     `overlap`: how many of the last rows may still change, so that a tail brings them again.
     `sampled`: a source may give a sample of the rows, which is no shortage.
     `is_capped` says whether an answer has as many rows as W&B gives or keeps at most.
+    `rows_per_answer`: how many rows come in one answer; None if all do. The history has pages.
+    `not_held`: what an export without the dataset does not hold of a run, for people.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Dataset(Record, frozen=True, kw_only=True):
     overlap: int = 0
     sampled: bool = False
     is_capped: Callable[[int], bool] | None = None
+    rows_per_answer: int | None = None
+    not_held: str = ""
 
 
 HISTORY = "history"
@@ -123,6 +127,8 @@ DATASETS: dict[str, Dataset] = {
         counts=_count_samples,
         listed=("eventsLineCount",),
         sampled=True,
+        not_held="system metrics over time (--with system adds them): "
+        "the snapshot has the last sample",
     ),
     CONSOLE: Dataset(
         name=CONSOLE,
@@ -132,6 +138,8 @@ DATASETS: dict[str, Dataset] = {
         numbered=True,
         overlap=CHANGING_LINES * MOST_WRITERS,
         is_capped=_is_capped_console,
+        rows_per_answer=LINES_PER_ANSWER,
+        not_held="console output (--with console adds it)",
     ),
 }
 """All datasets, in the order in which a commit renames their files."""
@@ -142,13 +150,14 @@ class ProjectDataset(Record, frozen=True, kw_only=True):
 
     Its lines are records with an identity of their own, see project_records.py. What is known of
     them is one part, which belongs to the project instead of a run. `listed` and `counts` are as
-    those of a dataset of runs, if its records are linked to runs.
+    those of a dataset of runs, if its records are linked to runs; so is `not_held`.
     """
 
     name: str
     file: str
     listed: tuple[str, ...] = ()
     counts: Callable[[Mapping[str, Any]], Counts] | None = None
+    not_held: str = ""
 
 
 ARTIFACTS = "artifacts"
@@ -180,7 +189,11 @@ def _count_links(raw_run: Mapping[str, Any]) -> Counts:
 
 PROJECT_DATASETS: dict[str, ProjectDataset] = {
     ARTIFACTS: ProjectDataset(
-        name=ARTIFACTS, file="artifacts.jsonl", listed=(OUTPUTS, INPUTS), counts=_count_links
+        name=ARTIFACTS,
+        file="artifacts.jsonl",
+        listed=(OUTPUTS, INPUTS),
+        counts=_count_links,
+        not_held="artifacts (--with artifacts adds what they are, not their files)",
     ),
     SWEEPS: ProjectDataset(name=SWEEPS, file="sweeps.jsonl"),
     REPORTS: ProjectDataset(name=REPORTS, file="reports.jsonl"),

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 import msgspec
 
 from dr_wandb.core.contract.cut_list import headed
-from dr_wandb.core.contract.dataset import ARTIFACTS, CONSOLE, SYSTEM
+from dr_wandb.core.contract.dataset import DATASETS, PROJECT_DATASETS
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -28,17 +28,12 @@ NOT_HELD = (
 )
 """The data of a run that no export holds."""
 
-NOT_ASKED = {
-    ARTIFACTS: "artifacts (--with artifacts adds what they are, not their files)",
-    SYSTEM: "system metrics over time (--with system adds them): the snapshot has the last sample",
-    CONSOLE: "console output (--with console adds it)",
-}
-"""The data of a run that an export holds only if it is asked for, by dataset."""
-
 
 def not_held_in(datasets: Collection[str]) -> tuple[str, ...]:
     """Return what an export with these datasets beside the history does not hold of any run."""
-    return (*NOT_HELD, *(what for name, what in NOT_ASKED.items() if name not in datasets))
+    of_project = (one.not_held for one in PROJECT_DATASETS.values() if one.name not in datasets)
+    of_runs = (one.not_held for one in DATASETS.values() if one.name not in datasets)
+    return (*NOT_HELD, *filter(None, (*of_project, *of_runs)))
 
 
 class CheckedExport(Record, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ Rules
 - A run that ended `EXPORTED_AFTER` ago is expected to be exported to Parquet completely, any other
   one not at all.
 - A run that is read whole brings all listed rows, a tail those that are not held.
-- A console takes a request for each `LINES_PER_ANSWER` lines, and samples of a machine take one.
+- Rows of another dataset take a request for each `rows_per_answer` of it, see `Dataset`.
 - Bytes are those of the rows as lines: of the size of the held ones, else of `ROW_BYTES`.
 
 Everything here is total and pure.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
-from dr_wandb.core.contract.dataset import CONSOLE, HISTORY, LINES_PER_ANSWER, Counts
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY, Counts
 from dr_wandb.core.contract.known_runs import total
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import instant
@@ -74,8 +74,8 @@ class Reading(NamedTuple):
     def requests(self) -> int:
         """Return about how many requests they take, without those of other runs."""
         if self.dataset != HISTORY:
-            pages = -(-self.rows // LINES_PER_ANSWER) if self.dataset == CONSOLE else 1
-            return max(1, pages)
+            most = DATASETS[self.dataset].rows_per_answer
+            return 1 if most is None else max(1, -(-self.rows // most))
         if self.start is not None:
             return pages_of_tail(self.rows, self.row_bytes)
         return 1 if self.exported else 1 + pages_of_run(self.rows, self.row_bytes)

@@ -112,9 +112,11 @@ def _choose_rows(
 def _plan_advance(position: Position, counts: Counts, overlap: int) -> PartFetch:
     """Choose the rows to read of a run whose listing is not the one of its position."""
     known, count = position.listed.line_count, counts.line_count
-    # An old server, or a count that is not listed: a tail could not be checked.
-    if count is None or known is None or not position.whole:
+    # A tail could not be checked: the server is old, does not count, or an early build read a part.
+    if count is None or known is None:
         return _whole(FetchKind.UNCOUNTED, "the line count is not known")
+    if not position.whole:
+        return _whole(FetchKind.UNCOUNTED, "only a part of the rows was counted")
     # The run was rewound or reset, or its count was wrong.
     if count < known:
         return _whole(FetchKind.SHRANK, f"the line count shrank from {known:,} to {count:,}")

@@ -52,6 +52,7 @@ from dr_wandb.core.contract.unproven_runs import BEGINS_LATER
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Answer, Case
 from dr_wandb.core.sync.next_evidence import (
+    SHORT_ANSWERS,
     SHORT_SYNCS,
     evidence_of,
     next_look,
@@ -193,7 +194,7 @@ def _waiting(case: Case) -> Judged:
 
 def _short(case: Case) -> Verdict:
     evidence = short_evidence(case)
-    goes = evidence.answers >= SHORT_SYNCS and case.contradicts_held(evidence)
+    goes = evidence.answers >= SHORT_ANSWERS and case.contradicts_held(evidence)
     held: Position | None
     # Held rows are missing in three answers, and there is a reason to believe the answers.
     waited = later_by(SECOND_LOOK, evidence.since, case.now)

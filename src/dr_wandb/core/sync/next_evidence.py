@@ -33,6 +33,9 @@ SAMPLED_FOR = timedelta(days=14)
 SHORT_SYNCS = 3
 """Syncs in a row that have to leave the same difference before the run is accepted as short."""
 
+SHORT_ANSWERS = 3
+"""Short answers in a row that have to agree before rows that they do not bring may go."""
+
 
 def evidence_of(case: Case, standing: Standing) -> Evidence:
     """Return evidence of this run and selection with nothing but a standing."""

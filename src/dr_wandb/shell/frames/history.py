@@ -177,7 +177,7 @@ class History:
             raise damaged(self._store.export_dir / PARQUET_HISTORY, reason)
 
     def require_runs(self, run_ids: frozenset[str] | None) -> None:
-        """Raise InvalidRequestError if the export does not have each of these runs; None is fine."""
+        """Raise InvalidRequestError if one of these runs is not in the export. None: all are."""
         if run_ids is None:
             return
         store = self._store

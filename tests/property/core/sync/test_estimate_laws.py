@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.dataset import Counts
+from dr_wandb.core.contract.dataset import DATASETS, Counts
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.sync.estimate import (
     OPENING,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 readings = st.builds(
     Reading,
+    dataset=st.sampled_from(sorted(DATASETS)),
     counts=st.builds(
         Counts,
         line_count=st.none() | st.integers(0, 50_000),

@@ -7,8 +7,9 @@ import pytest
 
 from dr_wandb.core.columnar import runs
 from dr_wandb.core.columnar.run_lines import decode_runs
-from dr_wandb.core.columnar.runs import KeySurvey, microseconds_of
+from dr_wandb.core.columnar.runs import FIXED, KeySurvey, microseconds_of
 from dr_wandb.core.columnar.scalars import scalars_by_key
+from dr_wandb.core.contract.records import WandbRun
 from tests.support import run_columns
 from tests.support.snapshots import lines_of_snapshots, snapshot
 
@@ -27,6 +28,21 @@ def values_of(*values: Any) -> tuple[str, list[Any]]:
     found = columns.values(run_columns.runs_of(snapshots))[-1]
     held = dict(zip(found.at.tolist(), found.values, strict=True))
     return str(key.column.type), [held.get(index) for index in range(len(values))]
+
+
+IN_OTHER_COLUMNS = {
+    "user": {"username", "user_name"},
+    "summary_metrics": {"summary"},
+    "history_keys": {"history_keys", "last_step"},
+}
+"""The fields of a run whose columns have other names, or that have several."""
+
+
+def test_every_field_of_a_run_has_a_column() -> None:
+    """A new field was in `runs.jsonl`, and missing in `runs.parquet` without a word."""
+    names = {column.name for column in FIXED}
+    fields = {name: IN_OTHER_COLUMNS.get(name, {name}) for name in WandbRun.__struct_fields__}
+    assert set().union(*fields.values()) | {"exported_at"} == names
 
 
 @pytest.mark.parametrize(

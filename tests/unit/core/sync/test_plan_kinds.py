@@ -6,15 +6,18 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from dr_wandb.core.contract import dataset
+from dr_wandb.core.contract.dataset import Counts
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.part import ByteRange
+from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
+from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.listing_plan import plan_listing
 from dr_wandb.core.sync.plan import RunAction, RunPlan, plan_sync
-from dr_wandb.core.sync.plan_kinds import ListingKind, PlanKind
+from dr_wandb.core.sync.plan_kinds import FetchKind, ListingKind, PlanKind
 from tests.support import strategies as some
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -160,3 +163,18 @@ def test_listing_is_planned_with_the_kind_of_its_reason(kind: ListingKind) -> No
     plan = plan_listing(request(**asked), some.state_of([held()], **state))
     assert plan.kind == kind
     assert plan.reason
+
+
+def test_rows_of_which_a_part_was_counted_are_read_whole() -> None:
+    """Early builds counted the rows of a window; a tail could not be checked against that."""
+    position = Position(
+        rows=9, whole=False, last_step=8, listed=Counts(line_count=9, last_step=8), boundary_rows=1
+    )
+    stored = ByteRange(offset=0, length=10, rows=9, digest="d")
+    part = PartTracking(position=position, stored=stored, row_shape=ROW_SHAPE)
+    more = replace(LISTED, history_line_count=10, last_step=9)
+    fetch = plan_of(held(parts={dataset.HISTORY: part}), more, mode=ExportMode.HISTORY).fetches[
+        dataset.HISTORY
+    ]
+    assert (fetch.kind, fetch.tail) == (FetchKind.UNCOUNTED, False)
+    assert fetch.reason == "only a part of the rows was counted"
