@@ -8,6 +8,8 @@ Rules
   the rows of a run, and all other keys are metrics. `normalize_row` stores it, unless
   `row_forms.py` has a form for the dataset.
 - Each part of a run is decided on by itself.
+- Rows have a `_step` only if they are numbered, or the listing says the last one. A counter that
+  an old server may not know needs a `mark` beside it.
 - A dataset of the project has one part for the whole project, and lines of another kind.
 
 CONTRIBUTING.md lists the files to edit for a new dataset.
