@@ -8,8 +8,8 @@ Rules
   the rows of a run, and all other keys are metrics. `normalize_row` stores it, unless
   `row_forms.py` has a form for the dataset.
 - Each part of a run is decided on by itself.
-- Rows have a `_step` only if they are numbered, or the listing says the last one. A counter that
-  an old server may not know needs a `mark` beside it.
+- Rows without a `_step` need no form of their own. Rows have one if they are numbered, or if the
+  listing says the last one. A counter that an old server may not know needs a `mark` beside it.
 - A dataset of the project has one part for the whole project, and lines of another kind.
 
 CONTRIBUTING.md lists the files to edit for a new dataset.
@@ -27,7 +27,8 @@ class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
     Of the history, `line_count` is `historyLineCount`, `last_step` is `historyKeys.lastStep` (None
     if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
     the server (wandb 0.31.0); `line_count` is the freshest. `mark` is any other text that may
-    change with the rows; rows are read again if it does, and that is all it says.
+    change with the rows: rows are read again if it does, unless the count and the last step say
+    that all are held.
     """
 
     line_count: int | None = None
