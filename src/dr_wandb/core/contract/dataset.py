@@ -2,7 +2,8 @@
 
 Rules
 - Rows of every dataset are treated in the same way; a `Dataset` says what is particular to one. A
-  source that has a dataset has a method `read_<name>` (see shell/sources).
+  source that has a dataset has a method `read_<name>(run, window, attempt)`, which yields batches
+  of raw rows: `shell/sources/api/system.py` is the model.
 - The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
 - A source gives a row as a flat object: `_step` (an integer) and `_timestamp` (seconds) order
   the rows of a run, and all other keys are metrics. `normalize_row` stores it, unless

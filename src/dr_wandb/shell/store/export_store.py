@@ -40,6 +40,7 @@ from dr_wandb.core.contract.records import (
     RunSnapshot,
     SystemSample,
 )
+from dr_wandb.core.contract.row_forms import StoredRow
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.contract.selection import HistorySelection
@@ -66,7 +67,7 @@ from dr_wandb.shell.store.rows_of_runs import (
     usable_state,
 )
 
-_R = TypeVar("_R", SystemSample, ConsoleLine)
+_R = TypeVar("_R", bound=StoredRow)
 
 
 class ExportNotFoundError(DrWandbError, FileNotFoundError):
@@ -233,7 +234,7 @@ class ExportStore(Record, frozen=True, kw_only=True):
     def _iter_rows(
         self, dataset: str, decoders: Decoders[_R], run_ids: Iterable[str] | None
     ) -> Iterator[_R]:
-        """Load the rows of a dataset other than the history."""
+        """Load the rows of a dataset other than the history: ROWS decodes those of no own form."""
         path, held = self.row_paths[dataset], self.require_manifest().files
         wanted = None if run_ids is None else frozenset(RunScope(run_ids=_texts(run_ids)).run_ids)
         there = path.name in held

@@ -17,7 +17,8 @@ from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.nearest import did_you_mean
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.problems import InvalidRequestError
-from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, SystemSample
+from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.row_forms import StoredRow
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.store.byte_ranges import fill, holds
 from dr_wandb.shell.store.checked_files import digest_of_open
@@ -32,7 +33,7 @@ from dr_wandb.shell.store.decoding import (
 )
 from dr_wandb.shell.store.documents import read_state
 
-_R = TypeVar("_R", HistoryRow, SystemSample, ConsoleLine)
+_R = TypeVar("_R", bound=StoredRow)
 
 MOST_NAMED = 10
 """At most this number of ids that an export does not have are named in an error."""

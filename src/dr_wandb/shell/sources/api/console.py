@@ -24,7 +24,36 @@ from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.api.live_history import AskRun
-from dr_wandb.shell.sources.api.queries import CONSOLE_PAGE, CONSOLE_TAIL
+
+CONSOLE_PAGE = """
+query RunConsoleLogPage($entity: String!, $project: String!, $run: String!, $first: Int!,
+    $after: String) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) {
+      logLineCount
+      logLines(first: $first, after: $after, useImprovedPagination: true) {
+        edges { node { number timestamp level label line } }
+        pageInfo { endCursor hasNextPage }
+      }
+    }
+  }
+}
+"""
+"""Lines of a console, oldest first: W&B servers since 0.77."""
+
+CONSOLE_TAIL = """
+query RunConsoleLogTail($entity: String!, $project: String!, $run: String!, $last: Int!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) {
+      logLineCount
+      logLines(last: $last) {
+        edges { node { number timestamp level label line } }
+      }
+    }
+  }
+}
+"""
+"""The last lines of a console, oldest first: all servers."""
 
 PAGE_ARGUMENT = "useImprovedPagination"
 """The argument of pages that older servers do not know."""

@@ -20,7 +20,30 @@ from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, RowBatch, SourceError
 from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.live_history import AskRun
-from dr_wandb.shell.sources.api.queries import EVENTS, EVENTS_FILES
+
+EVENTS = """
+query RunFullHistory($entity: String!, $project: String!, $run: String!, $samples: Int!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) { eventsLineCount events(samples: $samples) }
+  }
+}
+"""
+"""Samples of a machine as JSON texts: all of them, or a selection of W&B's own."""
+
+EVENTS_FILES = """
+query EventsFiles($entity: String!, $project: String!, $collection: String!, $perPage: Int!) {
+  project(name: $project, entityName: $entity) {
+    artifactCollection(name: $collection) {
+      artifactMembership(aliasName: "latest") {
+        files(first: $perPage) {
+          edges { node { id name: displayName url directUrl sizeBytes mimetype updatedAt md5 } }
+        }
+      }
+    }
+  }
+}
+"""
+"""The Parquet files of all samples of a run, in the newest version of its own artifact."""
 
 MOST_SAMPLES = 10_000
 """The most samples that are requested: their answer has some megabytes."""
