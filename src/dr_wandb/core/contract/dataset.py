@@ -1,16 +1,17 @@
 """Datasets: the kinds of rows that runs have, each described by one value.
 
 Rules
-- Rows of every dataset are treated in the same way; a `Dataset` says what is particular to one. A
-  source that has a dataset has a method `read_<name>(run, window, attempt)`, which yields batches
-  of raw rows: `shell/sources/api/system.py` is the model.
+- Rows of every dataset are treated in the same way; a `Dataset` says what is particular to one.
+- A source that has a dataset has a method `read_<name>(run, window, attempt)`, which yields batches
+  of raw rows: `shell/sources/api/system.py` is the model. It gives the rows of which
+  `window.has(step)` is true; if no row has a step, all of them. `attempt` counts from 0: a later
+  one may ask for less at once.
+- A raw row is a flat object: `_step` (an integer) and `_timestamp` (a number of seconds) order the
+  rows of a run, and either may be missing. All other keys are metrics. Such rows need no form of
+  their own: they are `HistoryRow`s. Two that are equal in everything are one.
 - The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
-- A source gives a row as a flat object: `_step` (an integer) and `_timestamp` (seconds) order
-  the rows of a run, and all other keys are metrics. `normalize_row` stores it, unless
-  `row_forms.py` has a form for the dataset.
 - Each part of a run is decided on by itself.
-- Rows without a `_step` need no form of their own. Rows have one if they are numbered, or if the
-  listing says the last one. A counter that an old server may not know needs a `mark` beside it.
+- A counter that an old server may not know needs a `mark` beside it.
 - A dataset of the project has one part for the whole project, and lines of another kind.
 
 CONTRIBUTING.md lists the files to edit for a new dataset.
@@ -29,7 +30,7 @@ class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
     if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
     the server (wandb 0.31.0); `line_count` is the freshest. `mark` is any other text that may
     change with the rows: rows are read again if it does, unless the count and the last step say
-    that all are held.
+    that all are held. Rows with steps of which no listing says the last one are read again too.
     """
 
     line_count: int | None = None
