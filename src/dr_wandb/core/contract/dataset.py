@@ -5,13 +5,15 @@ Rules
 - A source that has a dataset has a method `read_<name>(run, window, attempt)`, which yields batches
   of raw rows: `shell/sources/api/system.py` is the model. It gives the rows of which
   `window.has(step)` is true; if no row has a step, all of them. `attempt` counts from 0: a later
-  one may ask for less at once.
+  one may ask for less at once. If the server does not know the rows at all, there are none.
+- Rows with a step are read from the last held one on, if more were counted; rows without one are
+  read as a whole. So rows that may come at any step have none: the step is a metric of theirs.
 - A raw row is a flat object: `_step` (an integer) and `_timestamp` (a number of seconds) order the
   rows of a run, and either may be missing. All other keys are metrics. Such rows need no form of
   their own: they are `HistoryRow`s. Two that are equal in everything are one.
 - The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
 - Each part of a run is decided on by itself.
-- A counter that an old server may not know needs a `mark` beside it.
+- A counter that an old server may not know needs a `mark` beside it, also if the counter is there.
 - A dataset of the project has one part for the whole project, and lines of another kind.
 
 CONTRIBUTING.md lists the files to edit for a new dataset.
@@ -30,7 +32,7 @@ class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
     if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
     the server (wandb 0.31.0); `line_count` is the freshest. `mark` is any other text that may
     change with the rows: rows are read again if it does, unless the count and the last step say
-    that all are held. Rows with steps of which no listing says the last one are read again too.
+    that all are held. A listing without a last step says so of rows without steps only.
     """
 
     line_count: int | None = None
@@ -47,7 +49,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     listing has fields of its own. `listed`: further fields of a run that `counts` needs, requested
     only if the dataset is.
     `numbered`: a row is known by its number (`_step`) alone, and the last copy of it counts.
-    `overlap`: how many of the last rows may still change, so that a tail brings them again.
+    `overlap`: how many of the last numbers may still change, so that a tail brings them again.
     `sampled`: a source may give a sample of the rows, which is no shortage.
     `is_capped` says whether an answer has as many rows as W&B gives or keeps at most.
     `rows_per_answer`: how many rows come in one answer; None if all do. The history has pages.
