@@ -8,9 +8,11 @@ Rules
   one may ask for less at once. If the server does not know the rows at all, there are none.
 - Rows with a step are read from the last held one on, if more were counted; rows without one are
   read as a whole. So rows that may come at any step have none: the step is a metric of theirs.
-- A raw row is a flat object: `_step` (an integer) and `_timestamp` (a number of seconds) order the
-  rows of a run, and either may be missing. All other keys are metrics. Such rows need no form of
-  their own: they are `HistoryRow`s. Two that are equal in everything are one.
+  Rows that are only added at the end may have their position as `_step`; then `counts` gives the
+  last one, `line_count - 1`.
+- A raw row is a flat object: `_step` (an integer) and `_timestamp` (a number of seconds; `instant`
+  reads a text) order the rows of a run, and either may be missing. All other keys are metrics.
+  Such rows need no form of their own: they are `HistoryRow`s. Two that are equal are one.
 - The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
 - Each part of a run is decided on by itself.
 - A counter that an old server may not know needs a `mark` beside it, also if the counter is there.
