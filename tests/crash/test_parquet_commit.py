@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from dr_wandb import iter_history_rows
+from dr_wandb import iter_history_rows, load_history_frame, load_runs_frame
+from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY, is_parquet_history
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.converting import write_history_lines
+from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.parquet_files import read_lines
 from tests.support import parquet_exports, syncing
 from tests.support.memory_source import MemorySource
-from tests.support.operations import Images, Operation, images_of, observed
+from tests.support.operations import Images, images_of
 from tests.support.scenarios import BOTH, project
 from tests.support.syncing import NAME
 
@@ -142,26 +145,48 @@ def change_two_packs(source: MemorySource) -> None:
         source.log(run_id, {"loss": 3.5})
 
 
-def test_rows_of_parquet_alone_load_at_each_operation_of_a_commit(tmp_path: Path) -> None:
+def rows_loaded(data_root: Path) -> bytes:
+    return b"".join(encode_line(row) for row in iter_history_rows(NAME, data_root))
+
+
+def rows_converted(data_root: Path) -> bytes:
+    out = data_root / "lines.jsonl"
+    write_history_lines(ExportStore(name=NAME, data_root=data_root), out)
+    return out.read_bytes()
+
+
+def rows_in_frame(data_root: Path) -> bytes:
+    frame = load_history_frame(NAME, data_root, engine="polars")
+    return frame.write_ndjson().encode()
+
+
+def runs_in_frame(data_root: Path) -> bytes:
+    frame = load_runs_frame(NAME, data_root, engine="polars")
+    return frame.select("run_id", "summary").write_ndjson().encode()
+
+
+LOADERS = (rows_loaded, rows_converted, rows_in_frame, runs_in_frame)
+
+RENAMING = {"replace", "exchange", "rmdir", "unlink"}
+"""The operations before which visible files may be another mixture of old and new ones."""
+
+
+@pytest.mark.parametrize("formats", [("parquet",), ("jsonl", "parquet")])
+def test_export_loads_at_each_operation_of_a_commit(
+    formats: tuple[str, ...], tmp_path: Path
+) -> None:
     """After a crash in a commit the loaders refused the export until the next sync."""
-    source = project()
-    syncing.sync(source, tmp_path / "a", formats=("parquet",))
-    before = list(iter_history_rows(NAME, tmp_path / "a"))
+    source, data_root = project(), tmp_path / "a"
+    syncing.sync(source, data_root, formats=formats)
+    shutil.copytree(data_root, tmp_path / "before")
     source.advance(600)
     for run_id in ("empty", "grows"):
         source.log(run_id, {"loss": 0.5})
-    found = []
-
-    def load(operation: Operation) -> None:
-        if operation.kind == "replace":
-            shutil.copytree(tmp_path / "a", tmp_path / "image")
-            found.append(list(iter_history_rows(NAME, tmp_path / "image")))
-            shutil.rmtree(tmp_path / "image")
-
-    with observed(load):
-        syncing.sync(source, tmp_path / "a")
-    after = list(iter_history_rows(NAME, tmp_path / "a"))
-    assert len(after) > len(before)
-    assert before in found
-    assert after in found
-    assert all(rows in (before, after) for rows in found)
+    with syncing.without_fsync():
+        found = images_of(lambda: syncing.sync(source, data_root), data_root, tmp_path / "images")
+    images = [image for label, image in found.found.values() if label.split()[0] in RENAMING]
+    for load in LOADERS:
+        before, after = load(tmp_path / "before"), load(data_root)
+        loaded = [load(image) for image in images]
+        assert before != after
+        assert {*loaded} == {before, after}

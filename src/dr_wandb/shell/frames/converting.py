@@ -32,7 +32,6 @@ from dr_wandb.shell.frames.arrow_tables import LONG, long_table, wide_schema, wi
 from dr_wandb.shell.frames.duckdb_views import LONG_VIEW, RUNS, WIDE
 from dr_wandb.shell.frames.engines import library
 from dr_wandb.shell.frames.history import History, history_in
-from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.ordered import rows_in_order
 from dr_wandb.shell.frames.runs import runs_table
 from dr_wandb.shell.frames.writers import (
@@ -47,6 +46,7 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.converting import require_free
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.one_moment import at_one_moment
 
 if TYPE_CHECKING:
     from dr_wandb.core.columnar.runs import ColumnType

@@ -18,10 +18,10 @@ from dr_wandb.shell.frames.arrow_tables import LONG, long_table, wide_schema, wi
 from dr_wandb.shell.frames.engines import library
 from dr_wandb.shell.frames.history import History, history_in
 from dr_wandb.shell.frames.loading import metrics_of
-from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.runs import runs_table
 from dr_wandb.shell.store.checked_parquet import reading
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.one_moment import at_one_moment
 
 RUNS, WIDE, LONG_VIEW = "runs", "history", "history_long"
 

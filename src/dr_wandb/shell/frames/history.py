@@ -24,10 +24,10 @@ from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.frames.cell_files import read_file, read_keys
 from dr_wandb.shell.frames.line_file import read_lines, read_lines_at_once
-from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.wanted import Found, Wanted
 from dr_wandb.shell.store.checked_parquet import HistoryFile, damaged, history_files
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.one_moment import at_one_moment
 from dr_wandb.shell.store.parquet_history import ParquetHistory
 from dr_wandb.shell.store.rows_of_runs import require_runs, runs_with_lines, usable_state
 

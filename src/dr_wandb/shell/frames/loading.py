@@ -15,9 +15,9 @@ from dr_wandb.core.contract.selection import HistoryWindow
 from dr_wandb.shell.frames.arrow_tables import long_table, wide_schema, wide_table
 from dr_wandb.shell.frames.engines import Engine, as_frame, library, require_engine
 from dr_wandb.shell.frames.history import History, reading_history
-from dr_wandb.shell.frames.one_moment import at_one_moment
 from dr_wandb.shell.frames.runs import runs_table
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.one_moment import at_one_moment
 
 if TYPE_CHECKING:
     import pyarrow as pa

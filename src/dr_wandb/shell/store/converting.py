@@ -30,9 +30,11 @@ from dr_wandb.core.contract.progress import Stage
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.shell.progress import CountedProgress, ProgressCallback, say_nothing
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.commit import next_manifest
 from dr_wandb.shell.store.decoding import opened
 from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.one_moment import at_one_moment
 from dr_wandb.shell.store.rows_of_runs import UNUSABLE, usable_state
 
 VERIFY = "run `wandb-export verify` to see what is wrong with the export; nothing was written"
@@ -51,17 +53,14 @@ def write_history_lines(
     InvalidRequestError for a path that cannot be such a file, and if the export has no history.
     Raises DrWandbError if the export is missing or damaged, or the disk refuses.
     """
-    manifest = store.require_manifest()
-    _require_history(store, manifest)
+    _require_history(store, store.require_manifest())
     require_free(store, out, overwrite=overwrite)
-    while True:
+
+    def write(manifest: ExportManifest) -> Conversion:
         counted = CountedProgress(manifest.history_count, progress, stage=Stage.CONVERTING)
-        try:
-            return _write(store, manifest, out, counted, overwrite=overwrite)
-        except DrWandbError as error:
-            before, manifest = manifest, store.require_manifest()
-            if manifest == before or not isinstance(error.failure, DamagedFile):
-                raise  # else a sync has replaced the files meanwhile
+        return _write(store, manifest, out, counted, overwrite=overwrite)
+
+    return at_one_moment(store, write)
 
 
 def _require_history(store: ExportStore, manifest: ExportManifest) -> None:
@@ -170,7 +169,8 @@ def _chunks_of_parquet(
     from dr_wandb.shell.store.parquet_history import ParquetHistory
 
     folder = store.export_dir / PARQUET_HISTORY
-    expected = _expected(store)
+    unfinished_commit = next_manifest(store.export_dir) is not None
+    expected = None if unfinished_commit else _expected(store)
     for run in ParquetHistory(store.export_dir, manifest).runs(digests=True):
         known = None if expected is None else expected.pop(run.run_id, None)
         rows, hashed = 0, hashlib.blake2b(digest_size=16)

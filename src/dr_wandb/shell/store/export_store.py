@@ -45,8 +45,6 @@ from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState
-from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.commit import next_manifest
 from dr_wandb.shell.store.decoding import (
     LINES,
     ROWS,
@@ -56,6 +54,7 @@ from dr_wandb.shell.store.decoding import (
     decode_file,
 )
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
+from dr_wandb.shell.store.one_moment import manifest_of_files
 from dr_wandb.shell.store.project_records import iter_records
 from dr_wandb.shell.store.rows_of_runs import (
     created_at_of,
@@ -264,28 +263,12 @@ class ExportStore(Record, frozen=True, kw_only=True):
             return iter(())
         from dr_wandb.shell.store.parquet_history import ParquetHistory
 
-        history = ParquetHistory(self.export_dir, self._manifest_of_parquet(manifest))
+        history = ParquetHistory(self.export_dir, manifest_of_files(self.export_dir, manifest))
         if wanted is None:
             return history.rows()
         state = usable_state(self.state_path)
         require_runs(wanted, state, self.runs_path, lambda _: history.run_ids())
         return history.rows({run_id: created_at_of(run_id, state) for run_id in wanted})
-
-    def _manifest_of_parquet(self, manifest: ExportManifest) -> ExportManifest:
-        """Return the manifest that describes the Parquet files which are in place.
-
-        They come before the manifest in a commit, so after a crash they may be the next ones.
-        """
-        path = next_manifest(self.export_dir)
-        staged = None if path is None else load_document(path, ExportManifest)
-        if staged is None:
-            return manifest
-        there = all(
-            disk.sha256_of(self.export_dir / name) == file.sha256
-            for name, file in staged.files.items()
-            if is_parquet_history(name)
-        )
-        return staged if there else manifest
 
 
 def _texts(texts: Iterable[str]) -> tuple[str, ...]:
