@@ -61,6 +61,8 @@ OPTIONS: dict[str, Any] = {
 CELLS_AT_A_TIME = 32_768
 """How many cells are read at once."""
 
+WRITTEN_AT_ONCE = 1 << 20
+"""Arrow gives its stream each page and each header by itself, and waits for Python each time."""
 
 MOST_PIECES = 256
 """How many pieces of a group are held before they are joined: each takes some kilobytes."""
@@ -83,7 +85,9 @@ class CellWriter:
 
     def __init__(self, path: Path) -> None:
         self._stream = HashedStream(path)
-        self._writer = pq.ParquetWriter(self._stream, SCHEMA, **OPTIONS)
+        file = pa.PythonFile(self._stream, mode="w")
+        self._buffer = pa.BufferedOutputStream(file, WRITTEN_AT_ONCE)
+        self._writer = pq.ParquetWriter(self._buffer, SCHEMA, **OPTIONS)
         self._joined: list[pa.RecordBatch] = []
         self._held: list[pa.RecordBatch] = []
         self._used = NOTHING
@@ -102,6 +106,7 @@ class CellWriter:
             if kind is None:
                 self._end_group()
                 self._writer.close()
+                self._buffer.flush()
                 self._stream.make_durable()
         finally:
             with suppress(OSError, pa.ArrowException):  # nobody will read an incomplete file

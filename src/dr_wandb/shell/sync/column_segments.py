@@ -35,6 +35,9 @@ from dr_wandb.shell.sync.segments import (
 if TYPE_CHECKING:
     from dr_wandb.core.columnar.cells import CellBatch
 
+READ_AT_ONCE = 8 << 20
+"""A smaller file is read as a whole: Arrow would wait for Python at each piece of it."""
+
 MOST_FILES = 100
 """Runs in more files become lines: the end of a segment names the length of each."""
 
@@ -84,7 +87,8 @@ class ColumnSegment(Segment, frozen=True, kw_only=True):
 
         for number, (start, stop) in enumerate(pairwise(accumulate(self.files, initial=0))):
             with FileSlice(Path(self.path), start, stop - start) as file:
-                yield from read_parquet(file, WHOLE_RUN, number, wide=True)
+                content = file.read() if stop - start <= READ_AT_ONCE else None
+                yield from read_parquet(content or file, WHOLE_RUN, number, wide=True)
 
 
 def find_column_segment(folder: Path, header: SegmentHeader) -> ColumnSegment | None:

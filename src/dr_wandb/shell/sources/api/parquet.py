@@ -179,7 +179,7 @@ class ParquetFiles(HistoryFiles):
 
 
 def read_parquet(
-    path: Path | FileSlice, window: FetchWindow, number: int = 0, *, wide: bool = False
+    path: Path | FileSlice | bytes, window: FetchWindow, number: int = 0, *, wide: bool = False
 ) -> Iterator[ColumnBatch]:
     """Read the rows of one file that may be in a window. number: of the file.
 
@@ -187,7 +187,8 @@ def read_parquet(
     Raises SourceError if the file is incomplete: the SDK stores a part as if it were all of it.
     """
     try:
-        with pq.ParquetFile(path, buffer_size=COLUMN_BYTES, pre_buffer=False) as file:
+        source = pa.BufferReader(path) if isinstance(path, bytes) else path
+        with pq.ParquetFile(source, buffer_size=COLUMN_BYTES, pre_buffer=False) as file:
             cells = WIDE_BATCH if wide else CELLS_PER_BATCH
             rows = max(1, min(MOST_ROWS, cells // max(1, len(file.schema.names))))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
