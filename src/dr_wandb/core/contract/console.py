@@ -71,7 +71,7 @@ def _time(text: str) -> str | None:
     point, fraction = rest[:1], rest[1:]
     if rest and (point != "." or not (fraction.isascii() and fraction.isdigit())):
         return normalize_time(text)
-    spelled = _second(second)
+    spelled = spell_second(second)
     if spelled is None:
         return normalize_time(text)
     fraction = fraction.rstrip("0")
@@ -79,7 +79,7 @@ def _time(text: str) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _second(text: str) -> str | None:
+def spell_second(text: str) -> str | None:
     """Return a second as it is spelled, None if it is not in that spelling already."""
     spelled = normalize_time(text)
     return spelled if spelled == f"{text}Z" else None

@@ -21,11 +21,12 @@ from dr_wandb.core.contract.codec import (
     row_key,
 )
 from dr_wandb.core.contract.columns import encode_raw_rows
-from dr_wandb.core.contract.console import console_line
+from dr_wandb.core.contract.console_columns import encode_console
 from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM
 from dr_wandb.core.contract.encoded_rows import EncodedRows
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, SystemSample
+from dr_wandb.core.contract.sample_columns import encode_samples
 from dr_wandb.core.contract.system import system_sample
 from dr_wandb.core.contract.values import clean_text, decode_json, spell_number
 
@@ -52,7 +53,6 @@ class RowForm(NamedTuple):
 
 _LINE = msgspec.json.Decoder(ConsoleLine)
 _SAMPLE = msgspec.json.Decoder(SystemSample)
-_ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def decode_console_line(line: bytes) -> Result[ConsoleLine, str]:
@@ -93,12 +93,6 @@ def _why(error: Exception) -> str:
     return str(error) or "the line is nested too deeply to read"
 
 
-def _encode_console(raw_rows: RawRows, run_id: str) -> EncodedRows:
-    rows = [console_line(raw_row, run_id) for raw_row in raw_rows]
-    lines = _ENCODER.encode_lines(rows)
-    return EncodedRows(lines, [row.number for row in rows], [NO_TIME] * len(rows))
-
-
 def _canonical_console(line: bytes, row_shape: int) -> Result[ConsoleLine, str]:
     try:
         row = msgspec.convert(decode_json(line, "the line"), ConsoleLine)
@@ -110,12 +104,6 @@ def _canonical_console(line: bytes, row_shape: int) -> Result[ConsoleLine, str]:
     }
     timestamp = None if row.timestamp is None else normalize_time(row.timestamp)
     return Success(msgspec.structs.replace(row, timestamp=timestamp, **texts))
-
-
-def _encode_samples(raw_rows: RawRows, run_id: str) -> EncodedRows:
-    rows = [system_sample(raw_row, run_id) for raw_row in raw_rows]
-    lines = _ENCODER.encode_lines(rows)
-    return EncodedRows(lines, [None] * len(rows), [row.timestamp for row in rows])
 
 
 def _canonical_sample(line: bytes, row_shape: int) -> Result[SystemSample, str]:
@@ -138,13 +126,13 @@ HISTORY_FORM = RowForm(
 
 _FORMS = {
     SYSTEM: RowForm(
-        encode=_encode_samples,
+        encode=encode_samples,
         decode=decode_sample,
         canonical=_canonical_sample,
         key=lambda row: row_key(None, row.timestamp),
     ),
     CONSOLE: RowForm(
-        encode=_encode_console,
+        encode=encode_console,
         decode=decode_console_line,
         canonical=_canonical_console,
         key=lambda row: row_key(row.number, NO_TIME),

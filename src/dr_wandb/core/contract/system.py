@@ -14,31 +14,25 @@ from typing import Any
 
 from dr_wandb.core.contract.records import SystemSample
 from dr_wandb.core.contract.row_shape import OWN_METADATA, OWN_PREFIX, flatten_row
-from dr_wandb.core.contract.values import json_safe, number, spell_number, text_keys
+from dr_wandb.core.contract.values import spell_number
 
 _NUMBERS = (int, float)
-_PLAIN = frozenset({int, float, bool})
 
 
 def system_sample(raw_row: Mapping[str, Any], run_id: str) -> SystemSample:
     """Make a sample of a raw row."""
     timestamp = runtime = None
     metrics: dict[str, Any] = {}
-    for name, value in _flat(raw_row).items():
+    for name, value in flatten_row(raw_row).items():
         if name == "_timestamp" and type(value) in _NUMBERS:
             timestamp = spell_number(value)
         elif name == "_runtime" and type(value) in _NUMBERS:
             runtime = value
-        elif name != OWN_METADATA and not name.startswith(OWN_PREFIX):
+        elif is_metric(name):
             metrics[name] = value
     return SystemSample(run_id=run_id, timestamp=timestamp, runtime=runtime, metrics=metrics)
 
 
-def _flat(raw_row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as `flatten_row` does, but fast if it has numbers only, as most have."""
-    if not {*map(type, raw_row.values())} <= _PLAIN:
-        return flatten_row(raw_row)
-    return {
-        name: number(value) if type(value) is float else json_safe(value)
-        for name, value in text_keys(raw_row)
-    }
+def is_metric(name: str) -> bool:
+    """Say whether a member is a value of the sample, not a mark of W&B."""
+    return name != OWN_METADATA and not name.startswith(OWN_PREFIX)

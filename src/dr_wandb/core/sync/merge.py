@@ -32,6 +32,18 @@ def steps_rise(steps: Sequence[int | None], after: int | None) -> bool:
     return all(map(lt, steps, islice(steps, 1, None)))  # type: ignore[arg-type]
 
 
+def times_rise(timestamps: Sequence[str | None], after: float) -> bool:
+    """Say whether there are only times, and they rise from row to row, beyond `after`.
+
+    Then no two of their rows are copies, also if they have no steps.
+    """
+    try:
+        moments = list(map(float, timestamps))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return after < moments[0] and all(map(lt, moments, islice(moments, 1, None)))
+
+
 class Tally:
     """Counts distinct rows as they pass, in order.
 
@@ -64,10 +76,14 @@ class Tally:
         self._timestamp = row.timestamp
 
     def add_rising(self, rows: EncodedRows | SelectedRows) -> None:
-        """Count rows whose steps rise from the last counted row."""
+        """Count rows whose steps rise from the last counted row, or that all have none."""
         if not rows.steps:
             return
         self._rows += len(rows.steps)
+        if rows.steps[0] is None:
+            self._without_step += len(rows.steps)
+            self._below += len(rows.steps)
+            return
         _, self._step, self._timestamp = locate(rows.last)
         self._at_step = 1
         if self._mark is not None:

@@ -268,10 +268,11 @@ class ExportEngine:
         """
         results = unfetched(sync.listing)
         jobs = sync.jobs(results)
+        tracked = sync.advance(results)
         for dataset, file in files.items():
             waiting = {job.plan.run_id for job in jobs if dataset in job.plan.fetches}
             if waiting:
-                file.begin(sync.advance(results), waiting)
+                file.begin(tracked, waiting)
         progress = Progress(done=0, total=len(jobs))
         executor.start(processes_for(source, jobs, sync.formats))
         with closing(
@@ -290,9 +291,9 @@ class ExportEngine:
             for done, (job, fetched) in enumerate(in_lanes(lanes, fetcher.fetch), 1):
                 run_id = job.listing.run_id
                 result = results[run_id] = result_of(results[run_id].outcome, fetched)
+                tracking = sync.advance_one(result)
                 for dataset in job.plan.fetches:
-                    file = files[dataset]
-                    file.decide(sync.advance_one(result), result.fetched.get(dataset))
+                    files[dataset].decide(tracking, result.fetched.get(dataset))
                 progress = replace(
                     progress,
                     done=done,

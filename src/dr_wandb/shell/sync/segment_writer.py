@@ -2,17 +2,18 @@
 
 Rules
 - The same rows give the same bytes, in any order and any batches.
-- Rows that rise from batch to batch are written as they come; others are sorted on disk first. No
-  run has to fit into memory.
+- Rows that rise from batch to batch are written as they come, those without a step if their times
+  rise; others are sorted on disk first. No run has to fit into memory.
 - Copies of one row are joined before the selection is made.
 - An unfinished segment leaves nothing behind.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from heapq import merge
 from itertools import chain, groupby
+from math import inf
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +29,7 @@ from dr_wandb.core.contract.encoded_rows import (
 )
 from dr_wandb.core.contract.row_forms import HISTORY_FORM, form_of
 from dr_wandb.core.sync.copies import arrival_order, joined, last_of_each
-from dr_wandb.core.sync.merge import Tally, steps_rise
+from dr_wandb.core.sync.merge import Tally, steps_rise, times_rise
 from dr_wandb.shell.sources import EncodableRows, FileBatch, HistoryBatch, HistoryFiles
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.rows_file import RowsFile
@@ -90,6 +91,7 @@ class SegmentWriter:
         self._files = [RowsFile(self._new_part())]
         self._tally = Tally(header.mark)
         self._last_step: int | None = None
+        self._last_moment = -inf
         self._live_from: int | None = None
         self._exported: list[tuple[int, int]] = []
         self._in_order = True
@@ -111,11 +113,11 @@ class SegmentWriter:
         header = self._header
         if self._rising and not header.selection.admits_whole_rows:
             chosen = cast("FileBatch", batch).select(header.run.run_id, header.selection)
-            self._require(self._follows(chosen.steps, batch.live))
+            self._require(self._follows(chosen, batch.live))
             self._append(chosen, chosen.admitted, batch)
             return
         encoded = self._encode(batch)
-        if self._follows(encoded.steps, batch.live):
+        if self._follows(encoded, batch.live):
             self._append(encoded, len(encoded.steps), batch)
         else:
             self._require(not self._rising)
@@ -137,14 +139,23 @@ class SegmentWriter:
                 self._in_order = False
                 self._sorter.add(row, len(row.content))
 
-    def _follows(self, steps: Sequence[int | None], live: bool) -> bool:
+    def _follows(self, rows: EncodedRows | SelectedRows, live: bool) -> bool:
         """Say whether rows can be appended to the file: exported ones first, then live ones."""
+        steps = rows.steps
         if not steps:
             return True
-        if self._live_from is not None and not live:
+        if (self._live_from is not None and not live) or not self._rise(rows):
             return False
         inside = self._header.window.has
-        return steps_rise(steps, self._last_step) and inside(steps[0]) and inside(steps[-1])
+        return inside(steps[0]) and inside(steps[-1])
+
+    def _rise(self, rows: EncodedRows | SelectedRows) -> bool:
+        """Say whether the rows come after all appended ones; those without a step come last."""
+        if rows.steps[0] is not None:
+            return self._last_moment == -inf and steps_rise(rows.steps, self._last_step)
+        if isinstance(rows, SelectedRows) or any(step is not None for step in rows.steps):
+            return False
+        return times_rise(rows.timestamps, self._last_moment)
 
     def _append(self, rows: EncodedRows | SelectedRows, lines: int, batch: EncodableRows) -> None:
         if not rows.steps:
@@ -156,7 +167,10 @@ class SegmentWriter:
             self._exported.append((file.length, batch.file))
         file.write(rows.lines, lines)
         self._tally.add_rising(rows)
-        self._last_step = rows.steps[-1]
+        if rows.steps[-1] is not None:
+            self._last_step = rows.steps[-1]
+        elif isinstance(rows, EncodedRows):
+            self._last_moment = float(rows.timestamps[-1] or inf)
 
     def finish(self) -> Segment:
         """Write the segment and give it its name."""

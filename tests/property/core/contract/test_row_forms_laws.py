@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.codec import encode_line
+from dr_wandb.core.contract.codec import NO_TIME, encode_line
 from dr_wandb.core.contract.console import console_line
-from dr_wandb.core.contract.dataset import CONSOLE
+from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM
 from dr_wandb.core.contract.encoded_rows import received_row
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.row_forms import decode_console_lines, form_of, is_canonical
@@ -17,6 +17,7 @@ from dr_wandb.core.sync.copies import arrival_order, last_of_each
 from dr_wandb.core.sync.row_pairs import compare_rows, unite_rows
 
 FORM = form_of(CONSOLE)
+SAMPLES = form_of(SYSTEM)
 
 TIMES = st.none() | st.just("") | st.datetimes().map(lambda at: at.isoformat()) | st.text()
 RAW_LINES = st.fixed_dictionaries(
@@ -53,17 +54,81 @@ def test_time_of_a_line_is_spelled_as_any_other(at: datetime, fraction: str, zon
     assert line.timestamp == normalize_time(text)
 
 
-NAMES = st.sampled_from(["_timestamp", "_runtime", "_wandb", "_wandb.x", "system.cpu"]) | st.text()
-NUMBERS = st.floats() | st.integers() | st.booleans()
+NAMES = (
+    st.sampled_from(["_timestamp", "_runtime", "_wandb", "_wandb.x", "_step", "system.cpu", "100%"])
+    | st.text()
+    | st.just("\ud800")
+)
+NUMBERS = st.floats() | st.integers() | st.booleans() | st.sampled_from([0.0, -0.0, 2.0**53, 1e308])
+VALUES = NUMBERS | st.text() | st.none() | st.sampled_from([{"a": 1}, [1.0], "\ud800"])
+COLUMNS = st.sampled_from(
+    [NUMBERS, st.floats(-5, 5), st.integers(0, 9), NUMBERS | st.text(), VALUES]
+)
 
 
-@given(st.dictionaries(NAMES, NUMBERS, max_size=6))
-def test_sample_of_numbers_has_the_shape_of_any_row(raw_row: dict[str, Any]) -> None:
-    sample, other = system_sample(raw_row, "r"), system_sample({**raw_row, "other": "text"}, "r")
-    expected = {name: value for name, value in other.metrics.items() if name != "other"}
-    if "other" not in raw_row:
-        assert list(sample.metrics.items()) == list(expected.items())
-        assert (sample.timestamp, sample.runtime) == (other.timestamp, other.runtime)
+@st.composite
+def samples_of_parts(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw samples of a few parts of a machine, each under the same names, in any order."""
+    samples = []
+    for names in draw(st.lists(st.lists(NAMES, unique=True, max_size=5), max_size=3)):
+        row = st.fixed_dictionaries({name: draw(COLUMNS) for name in names})
+        samples += draw(st.lists(row, max_size=8))
+    return draw(st.permutations(samples))
+
+
+@given(samples_of_parts())
+@example([{"_timestamp": at, "a%d": 0.5} for at in (3, 1.5, 2, 4)])
+@example([{"_timestamp": at} for at in (1, 2, True, 4)])
+@example([{"_runtime": at} for at in (1, 2, 2**64, 4)])
+@example([{"a": at} for at in (1, 2, -(2**63) - 1, "x")])
+@example([{"a": 1e308}] * 4)
+@example([{"a": 10**4300}] * 4)
+@example([{"b": 1, "a": 2}] * 4)
+@example([{"a": at} for at in ("x", float("nan"), 2.0, "\ud800")])
+@example([{"b": 1, "_wandb": {}, "a": 2}] * 4)
+def test_samples_are_encoded_alike_together_and_one_by_one(samples: list[dict[str, Any]]) -> None:
+    encoded = SAMPLES.encode(samples, "r%d")
+    lines = encoded.lines.splitlines(keepends=True)
+    alone = [system_sample(raw_row, "r%d") for raw_row in samples]
+    assert sorted(lines) == sorted(map(encode_line, alone))
+    read = [SAMPLES.decode(line).unwrap() for line in lines]
+    assert list(encoded.timestamps) == [row.timestamp for row in read]
+    assert list(encoded.steps) == [None] * len(samples)
+    times = [raw_row.get("_timestamp") for raw_row in samples]
+    if all(type(time) in (int, float) and time == time for time in times):
+        moments = [row.key for row in encoded.rows(live=True)]
+        assert moments == sorted(moments)
+
+
+USUAL_TIMES = st.datetimes(min_value=datetime(1000, 1, 1)).map(lambda at: at.isoformat())
+USUAL_LINES = st.fixed_dictionaries(
+    {
+        "_step": st.integers(0, 2**53),
+        "timestamp": USUAL_TIMES | USUAL_TIMES.map(lambda text: f"{text}Z"),
+        "level": st.sampled_from([None, "", "error", "\ud800"]),
+        "line": st.text() | st.just("\ud800"),
+    },
+    optional={"label": st.sampled_from([None, "", "a"])},
+)
+
+
+@given(st.lists(USUAL_LINES, max_size=6) | st.lists(RAW_LINES, max_size=4))
+@example(
+    [{"_step": 0, "timestamp": "2026-01-01T00:00:00\n2026-01-01T00:00:00", "level": "", "line": ""}]
+)
+@example([{"_step": 0, "timestamp": "2026-13-01T00:00:00.5", "level": "", "line": ""}])
+@example([{"_step": 1.0, "timestamp": "2026-01-01T00:00:00.5", "level": "", "line": ""}])
+@example([{"_step": 2**64, "timestamp": "2026-01-01T00:00:00.5", "level": "", "line": "\ud800"}])
+@example([{"_step": 0, "timestamp": "2026-01-01T00:00:00.5", "level": [], "line": ""}])
+@example([{"_step": 0, "timestamp": "2026-01-01T00:00:00.5\n", "level": "", "line": ""}])
+@example([{"_step": 0, "timestamp": "2026-01-01T00:00:10.000", "level": "", "line": 'a\x1b"\\'}])
+@example([{"_step": 0, "timestamp": "2026-01-01T00:00:10.5ZZ", "level": "", "line": "a"}])
+def test_lines_are_encoded_alike_together_and_one_by_one(raw_lines: list[dict[str, Any]]) -> None:
+    encoded = FORM.encode(raw_lines, "r")
+    alone = [console_line(raw_line, "r") for raw_line in raw_lines]
+    assert encoded.lines.splitlines(keepends=True) == list(map(encode_line, alone))
+    assert list(encoded.steps) == [line.number for line in alone]
+    assert list(encoded.timestamps) == [NO_TIME] * len(alone)
 
 
 def by_number(raw_lines: list[dict[str, Any]]) -> dict[int, str]:

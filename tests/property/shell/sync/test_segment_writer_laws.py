@@ -8,12 +8,15 @@ from typing import Any
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
+from dr_wandb.core.contract.codec import encode_line, run_and_key
 from dr_wandb.core.contract.columns import encode_raw_rows
+from dr_wandb.core.contract.dataset import SYSTEM
 from dr_wandb.core.contract.encoded_rows import EncodedRows, encode_rows
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import normalize_row
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
+from dr_wandb.core.contract.system import system_sample
 from dr_wandb.core.sync.merge import Tally, measure_from
 from dr_wandb.shell.sources import RowBatch
 from dr_wandb.shell.store import disk
@@ -62,6 +65,7 @@ def test_rows_with_few_common_keys_do_not_cost_a_cell_for_each_key_of_all() -> N
 @example([([{"_step": 1}, {"_step": 5}], False)], FetchWindow(start=1, stop=3), EVERYTHING)
 @example([([{"_step": 1}], False), ([{"x": 1}], False)], FetchWindow(), EVERYTHING)
 @example([([{"_step": -1}], False)], FetchWindow(stop=3), EVERYTHING)
+@example([([{"_timestamp": 1.5}], True), ([{"_step": 1}], True)], FetchWindow(), EVERYTHING)
 def test_segment_does_not_depend_on_how_its_rows_arrive(
     arriving: list[tuple[RawRows, bool]], window: FetchWindow, selection: HistorySelection
 ) -> None:
@@ -90,6 +94,47 @@ def test_segment_does_not_depend_on_how_its_rows_arrive(
         assert segment.received == tally.received()
         assert find_segment(Path(folder), header) == segment
         assert len(list(Path(folder).iterdir())) == 1
+
+
+TIMES = (
+    st.floats(0, 9)
+    | st.integers(-2, 9)
+    | st.sampled_from(
+        ["noon", "1.5", None, float("inf"), float("-inf"), float("nan"), 2**64, 10**400]
+    )
+)
+samples = st.lists(
+    st.fixed_dictionaries({"_timestamp": TIMES}, optional={"system.cpu": st.integers(0, 1)}),
+    max_size=8,
+)
+
+
+@given(st.lists(samples, max_size=4))
+@example([[{"_timestamp": 1}, {"_timestamp": 2}], [{"_timestamp": 2}]])
+@example([[{"_timestamp": float("-inf")}, {"_timestamp": 1}]])
+@example([[{"_timestamp": 1}], [{}], [{"_timestamp": 2}]])
+@example([[{"_timestamp": 2**53}, {"_timestamp": 2**53 + 1}]])
+def test_segment_of_samples_does_not_depend_on_how_they_arrive(arriving: list[RawRows]) -> None:
+    keyed = {
+        line: run_and_key(line)
+        for rows in arriving
+        for line in map(encode_line, (system_sample(row, some.RUN_ID) for row in rows))
+    }
+    expected = sorted(keyed, key=lambda line: (keyed[line], line))
+    run = RunListing(run_id=some.RUN_ID)
+    header = SegmentHeader(
+        run=run, window=FetchWindow(), selection=EVERYTHING, source="test", dataset=SYSTEM
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        with SegmentWriter(Path(folder), header) as writer:
+            for rows in arriving:
+                writer.add(RowBatch(rows=rows))
+            event("in order" if writer._in_order else "sorted")
+            segment = writer.finish()
+        assert list(segment.lines()) == expected
+        assert (segment.rows, segment.received.rows) == (len(expected), len(expected))
+        assert segment.received.without_step == len(expected)
+        assert find_segment(Path(folder), header) == segment
 
 
 @given(raw_rows, st.integers(1, 9))

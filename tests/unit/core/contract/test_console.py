@@ -85,6 +85,34 @@ def test_raw_line_becomes_a_line(raw: dict[str, Any], line: ConsoleLine) -> None
     assert run_and_key(encoded.lines) == ("r", FORM.key(line))
 
 
+USUAL: dict[str, Any] = {"_step": 4, "timestamp": "2026-01-01T00:00:02.5", "level": "", "line": "x"}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"label": "a", "level": "error"},
+        {"label": 5},
+        {"line": None},
+        {"line": "\ud800"},
+        {"timestamp": None},
+        {"timestamp": "2026-01-01T00:00:10"},
+        {"timestamp": "2026-01-01T00:00:10.000000Z"},
+        {"timestamp": "2026-01-01T00:00:10.5+01:00"},
+        {"timestamp": "2026-13-01T00:00:10.5"},
+    ],
+)
+def test_lines_are_encoded_together_as_each_alone(members: dict[str, Any]) -> None:
+    rows = [{**USUAL, "_step": 3}, {**USUAL, **members}]
+    expected = [encode_line(console_line(row, "r")) for row in rows]
+    assert FORM.encode(rows, "r").lines.splitlines(keepends=True) == expected
+
+
+def test_no_lines_are_encoded_as_none() -> None:
+    assert FORM.encode([], "r") == (b"", [], [])
+
+
 @pytest.mark.parametrize(
     "line",
     [

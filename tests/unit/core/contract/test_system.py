@@ -74,3 +74,41 @@ def test_counts_move_with_the_run(count: int | None) -> None:
     assert known != counts_in({**node, "state": "finished"}, [SYSTEM])[SYSTEM]
     moved = counts_in({**node, "historyLineCount": 2}, [SYSTEM])[SYSTEM]
     assert (known != moved) == (count is None)
+
+
+def alone(rows: list[dict[str, Any]]) -> list[bytes]:
+    return [encode_line(system_sample(row, "r")) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, 2, 3, 4],
+        [0.5, 1.5, 2.5, 3.5],
+        [0.5, 2.0, -0.0, float("inf")],
+        [1, 0.5, True, 2.0],
+        ["NaN", 0.5, 2.0, 1],
+        [1, 2, 3, None],
+        [1, 2, 3, 10**4300],
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["system.disk./.in %d", "_timestamp", "_runtime", "_wandb", "\ud800"]
+)
+def test_samples_of_the_same_names_are_encoded_as_each_alone(name: str, values: list[Any]) -> None:
+    rows = [{"system.cpu": 1.25, name: value} for value in values]
+    assert sorted(FORM.encode(rows, "r").lines.splitlines(keepends=True)) == sorted(alone(rows))
+
+
+def test_samples_of_several_parts_come_in_the_order_of_their_times() -> None:
+    parts = ("system.cpu", "system.gpu.0.gpu")
+    rows: list[dict[str, Any]] = [
+        {parts[number % 2]: number, "_timestamp": 10.5 - number} for number in range(10)
+    ]
+    encoded = FORM.encode(rows, "r")
+    assert encoded.lines.splitlines(keepends=True) == alone(rows[::-1])
+    assert encoded.timestamps == [f"{number}.5" for number in range(1, 11)]
+
+
+def test_no_samples_are_no_lines() -> None:
+    assert FORM.encode([], "r") == (b"", [], [])

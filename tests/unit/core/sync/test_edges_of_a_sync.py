@@ -25,7 +25,7 @@ from dr_wandb.core.sync.describe import describe_changes, describe_plan, describ
 from dr_wandb.core.sync.fetch_plan import PartFetch
 from dr_wandb.core.sync.judge import judge
 from dr_wandb.core.sync.listing_plan import listed_as_before
-from dr_wandb.core.sync.merge import steps_rise
+from dr_wandb.core.sync.merge import steps_rise, times_rise
 from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.plan_kinds import FetchKind, PlanKind
 from dr_wandb.core.sync.row_pairs import Comparison
@@ -217,6 +217,25 @@ def test_no_steps_rise() -> None:
     assert steps_rise([], after=4)
     assert steps_rise([5, 6], after=4)
     assert not steps_rise([4, 5], after=4)
+
+
+@pytest.mark.parametrize(
+    ("times", "rise"),
+    [
+        (["5", "6.5"], True),
+        (["4"], False),
+        (["5", "5"], False),
+        (["5", None], False),
+        (["noon"], False),
+        (["NaN"], False),
+    ],
+)
+def test_times_rise_beyond_a_moment(times: list[str | None], rise: bool) -> None:
+    assert times_rise(times, after=4) == rise
+
+
+def test_no_time_is_before_the_first_one() -> None:
+    assert not times_rise(["-Infinity"], after=float("-inf"))
 
 
 def rows_of_files(held_from: str | None, came_from: str | None, **part: Any) -> Case:

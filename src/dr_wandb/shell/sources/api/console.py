@@ -10,6 +10,8 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from operator import lt
 from typing import Any, NamedTuple
 
 from dr_wandb.core.contract.dataset import (
@@ -172,9 +174,36 @@ def _read(answer: Mapping[str, Any], first: int) -> _Page:
     """
     found = answer.get("logLines") or {}
     after = found.get("pageInfo") or {}
+    edges = found.get("edges") or ()
+    lines = _rising(edges) or _numbered(edges, first)
+    return _Page(
+        lines, _count(answer), after.get("endCursor") or None, bool(after.get("hasNextPage"))
+    )
+
+
+def _rising(edges: Sequence[Any]) -> Sequence[dict[str, Any]] | None:
+    """Return the lines if their numbers rise, as they do in nearly all answers; None otherwise.
+
+    The lines are those of the answer, not copies.
+    """
+    try:
+        lines: list[dict[str, Any]] = [edge["node"] for edge in edges]
+        numbers = [line["number"] for line in lines]
+    except (KeyError, TypeError):
+        return None
+    if {*map(type, numbers)} != {int} or not all(map(lt, numbers, islice(numbers, 1, None))):
+        return None
+    for line, number in zip(lines, numbers, strict=True):
+        line["_step"] = number
+        del line["number"]
+    return lines
+
+
+def _numbered(edges: Sequence[Any], first: int) -> Sequence[dict[str, Any]]:
+    """Return the lines by number; one without a number follows the one before it."""
     lines: dict[int, dict[str, Any]] = {}
     number = first
-    for edge in found.get("edges") or ():
+    for edge in edges:
         node = (edge or {}).get("node")
         if node is None:
             number += 1
@@ -184,11 +213,9 @@ def _read(answer: Mapping[str, Any], first: int) -> _Page:
         members = {key: value for key, value in node.items() if key != "number"}
         lines[number] = {"_step": number, **members}
         number += 1
-    cursor = after.get("endCursor") or None
-    ordered = [lines[number] for number in sorted(lines)]
-    return _Page(ordered, _count(answer), cursor, bool(after.get("hasNextPage")))
+    return [lines[number] for number in sorted(lines)]
 
 
 def _batch(lines: Sequence[dict[str, Any]], window: FetchWindow, number: int) -> RowBatch:
-    inside = [line for line in lines if window.has(line["_step"])]
+    inside = lines if window.whole else [line for line in lines if window.has(line["_step"])]
     return RowBatch(rows=inside, live=False, file=number)

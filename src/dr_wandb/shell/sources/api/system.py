@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from dr_wandb.core.contract.dataset import SYSTEM
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN
 from dr_wandb.core.contract.listing import RunListing
@@ -80,18 +82,18 @@ class SystemReader:
 
     def read(self, run: RunListing, attempt: int) -> Iterator[HistoryBatch]:
         """Read all samples, or else the selection that W&B gives."""
-        asked, rows, listed = self._read_events(run)
+        asked, texts, listed = self._read_events(run)
         count = max(listed or 0, run.counts_of(SYSTEM).line_count or 0)
-        complete = len(rows) >= count if count else len(rows) < min(asked, LEAST_SAMPLES)
+        complete = len(texts) >= count if count else len(texts) < min(asked, LEAST_SAMPLES)
         if not complete and run.terminal and attempt < LOOKUP_ATTEMPTS:
-            exported = yield from self._read_exported(run, at_least=len(rows))
+            exported = yield from self._read_exported(run, at_least=len(texts))
             if exported:
                 return
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            yield RowBatch(rows=rows[start : start + ROWS_AT_ONCE])
+        for start in range(0, len(texts), ROWS_AT_ONCE):
+            yield RowBatch(rows=_decode(texts[start : start + ROWS_AT_ONCE]))
 
-    def _read_events(self, run: RunListing) -> tuple[int, list[dict[str, Any]], int | None]:
-        """Return how many samples were requested, the ones that came, and W&B's count."""
+    def _read_events(self, run: RunListing) -> tuple[int, list[Any], int | None]:
+        """Return how many samples were requested, the texts that came, and W&B's count."""
         count = run.counts_of(SYSTEM).line_count
         asked = MOST_SAMPLES if count is None else min(MOST_SAMPLES, count + SPARE_SAMPLES)
         asked = max(LEAST_SAMPLES, asked)
@@ -102,10 +104,9 @@ class SystemReader:
             return {**variables, "samples": asked}
 
         answer = self._ask_run(EVENTS, {"run": run.run_id, "samples": asked}, smaller)
-        texts = answer.get("events") or ()
+        texts = [text for text in answer.get("events") or () if text is not None]
         listed = answer.get("eventsLineCount")
-        rows = [_decode(text) for text in texts if text is not None]
-        return asked, rows, listed if type(listed) is int else None
+        return asked, texts, listed if type(listed) is int else None
 
     def _read_exported(self, run: RunListing, at_least: int) -> Generator[FileBatch, None, bool]:
         """Read the exported samples, and say whether there are enough of them."""
@@ -142,7 +143,17 @@ class SystemReader:
         return [node for node in nodes if str(node["name"]).endswith(".parquet")]
 
 
-def _decode(text: Any) -> dict[str, Any]:
+def _decode(texts: Sequence[Any]) -> Sequence[dict[str, Any]]:
+    try:
+        return list(map(_SAMPLE.decode, texts))
+    except (TypeError, ValueError, RecursionError):
+        return list(map(_decode_one, texts))
+
+
+_SAMPLE = msgspec.json.Decoder(dict[str, Any])
+
+
+def _decode_one(text: Any) -> dict[str, Any]:
     try:
         row = decode_json(text, "a sample")
     except (ValueError, TypeError) as error:
