@@ -292,8 +292,9 @@ def table(figures: list[Figure], tools: dict[str, Tool], rows: int, rounds: int)
 
 
 Kind = Literal[
-    "rows", "tails", "listings", "runs", "folders", "log", "starts", "verify", "screens", "columns"
-]
+    "rows", "tails", "listings", "runs", "folders", "log", "starts", "verify", "screens", "columns",
+    "datasets",
+]  # fmt: skip
 
 
 @app.default
@@ -311,7 +312,7 @@ def main(
     Parameters
     ----------
     before
-        A Python that has the earlier build. Not needed for `--only columns`.
+        A Python that has the earlier build. Not needed for `--only columns` and `--only datasets`.
     this_tool
         A Python that has this one; by default the one that runs this.
     scale
@@ -322,18 +323,20 @@ def main(
         Measure one kind of figures: the work that has to do with rows, the rows that live runs
         gained, listings of many runs and of large ones, syncs of many runs of which few changed,
         folders of offline runs, the size of the log of live runs, commands that ask no server,
-        checks of an export, what is shown on a terminal, or exports to Parquet.
+        checks of an export, what is shown on a terminal, exports to Parquet, or system metrics and
+        consoles.
     publish
         Put the table into docs/performance.md.
     """
     if publish and only:
         raise SystemExit("--publish is for all figures")
-    if before is None and only != "columns":
+    if before is None and only not in ("columns", "datasets"):
         raise SystemExit("a Python that has the earlier build is needed")
     tools = {THIS_TOOL: tool_of(THIS_TOOL, this_tool)}
     if before is not None:
         tools[BEFORE] = tool_of(BEFORE, before)
     from benchmarks.columns import measure_columns
+    from benchmarks.datasets import measure_datasets
     from benchmarks.folders import measure_folders
     from benchmarks.listings import measure_listings
     from benchmarks.log_size import measure_log
@@ -367,6 +370,8 @@ def main(
             figures += measure_screens(bench, plain, scale, rounds)
         if only in (None, "columns"):
             figures += measure_columns(bench, scale, rounds)
+        if only in (None, "datasets"):
+            figures += measure_datasets(bench, scale, rounds)
     finally:
         shutil.rmtree(below, ignore_errors=True)
     text = table(figures, tools, plain.rows, rounds)

@@ -4,6 +4,7 @@ Rules
 - Numbers come from numpy with the run's number as the seed: the same data on every machine.
 - Exported rows are Parquet files, never Python objects; live rows are JSON string literals that
   go into a response as they are, found by bisection.
+- Samples of machines are texts that are made beforehand; all runs print the same lines.
 - What the listing says of a run (`historyKeys`, line count, config, summary) is constant.
 - All runs ended, or last gave a sign, in January 2025: long ago, so a sync finds them settled.
 """
@@ -83,9 +84,54 @@ def add_project(server: StandInServer, workload: Workload) -> PreparedProject:
     """Fill a server with one project."""
     project = PreparedProject(server)
     server.projects.append(project)
+    lines: list[dict[str, Any] | None] = [_line(number) for number in range(workload.lines)]
     for number in range(workload.runs):
-        project.add(_run(server, project, workload, number))
+        run = _run(server, project, workload, number)
+        run.console = lines
+        project.add(run)
     return project
+
+
+def _line(number: int) -> dict[str, Any]:
+    """Return one line of a console: what a training prints, sometimes a progress bar."""
+    stamp = FIRST_CREATED + timedelta(milliseconds=1_237 * number)
+    bar = f"\x1b[32m{number % 100:3d}%\x1b[0m|{'█' * (number % 10):10}| {number}/5000"
+    text = f"epoch {number // 100} step {number}: loss={1 / (number + 1):.6f} lr=3.00e-04"
+    return {
+        "number": number,
+        "timestamp": stamp.replace(tzinfo=None).isoformat(),
+        "level": "error" if number % 10 == 0 else "",
+        "label": "",
+        "line": bar if number % 10 == 0 else text,
+    }
+
+
+def _samples(workload: Workload, number: int, started: float) -> list[str]:
+    """Return the samples of a machine as JSON texts: of its processor and of its GPU, in turn."""
+    random = np.random.default_rng(number).random((workload.samples, 12)) * 100
+    texts = []
+    for index, values in enumerate(random.tolist()):
+        parts = _OF_GPU if index % 2 else _OF_PROCESSOR
+        runtime = 7.5 * index + values[0] / 1000
+        sample = dict(zip(parts, values, strict=False))
+        sample |= {"_timestamp": started + runtime, "_runtime": runtime, "_wandb": True}
+        texts.append(json.dumps(sample))
+    return texts
+
+
+_OF_PROCESSOR = tuple(
+    f"system.{name}"
+    for name in (
+        *("cpu", "memory_percent", "proc.cpu.threads", "proc.memory.availableMB"),
+        *("proc.memory.rssMB", "proc.memory.percent", "disk./.usagePercent", "disk./.usageGB"),
+        *("disk.nvme0n1.in", "disk.nvme0n1.out", "network.sent", "network.recv"),
+    )
+)
+_OF_GPU = tuple(
+    f"system.gpu.{index}.{name}"
+    for index in (0, 1)
+    for name in ("gpu", "memory", "memoryAllocated", "temp", "powerWatts", "smClock")
+)
 
 
 def _run(server: StandInServer, project: Project, workload: Workload, number: int) -> Run:
@@ -121,6 +167,8 @@ def _fill(server: StandInServer, run: Run, workload: Workload, number: int) -> N
     run.line_count_offset = workload.rows_per_run
     run.history_keys = _history_keys(workload)
     run.parquet_history = None
+    run.raw_events = [*_samples(workload, number, started)]
+    run.events_line_count = workload.samples
     if workload.mode == HISTORY:
         _add_history(server, run, workload, number, started)
 

@@ -3,6 +3,7 @@
 Rules
 - The project changes only if it is told to grow, so a question that was answered once is answered
   from memory; which runs a filter admits is worked out once.
+- All runs have one console: each page of it is made once, whatever the run.
 - It talks in lines of JSON: a line on stdin asks, a line on stdout answers. It ends with stdin.
 """
 
@@ -47,7 +48,10 @@ class RememberingHandler(Handler):
         assert isinstance(owner, PreparedServer)
         if request.variables.get("liveKeys") not in KNOWN_LIVE_KEYS:
             owner.errors.append(f"liveData is prepared for _step only: {request.variables}")
-        question = (request.document, json.dumps(request.variables, sort_keys=True))
+        asked = dict(request.variables)
+        if "logLines" in request.document:
+            del asked["run"]
+        question = (request.document, json.dumps(asked, sort_keys=True))
         known = owner.answers.get(question)
         if known is None:
             known = owner.answers[question] = super()._execute(operation, request, action)

@@ -18,6 +18,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     config_bytes: how long the JSON of each config is at least.
     exported_live_runs: those that still run are exported as far as the others. double_live_steps:
     `liveData` spells steps as 199.0. gained_rows: what each running run logs when the server grows.
+    samples, lines: of the machine and the console of each run.
     """
 
     runs: int
@@ -35,6 +36,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     exported_live_runs: bool = False
     double_live_steps: bool = False
     gained_rows: int = 0
+    samples: int = 0
+    lines: int = 0
 
     @property
     def rows(self) -> int:

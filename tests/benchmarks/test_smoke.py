@@ -12,6 +12,7 @@ from benchmarks.__main__ import BEGIN, DOCUMENT, END, app
 from benchmarks.beside import BEFORE, Bench, Figure, line_of
 from benchmarks.cases import ALL_CASES, EXPORTED, OFFLINE, SPARSE, Step
 from benchmarks.chart import draw
+from benchmarks.datasets import MACHINE, MANY_LINES, measure_memory, measure_speed
 from benchmarks.environments import OTHER_VERSION, THIS_TOOL, tool_of
 from benchmarks.goals import judge
 from benchmarks.listings import measure_listings
@@ -190,6 +191,22 @@ def test_size_of_the_log_is_measured_beside_another_build(tmp_path: Path) -> Non
     assert size.seconds == pytest.approx(size.others, rel=0.01), "times differ in length"
     assert 2 < size.seconds[0] < 8, "kilobytes: 30 new runs, and twice the rows of each"
     assert "3 syncs of 30 live runs" in line_of(size)
+
+
+def test_other_datasets_are_measured_beside_the_history_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(tmp_path, {THIS_TOOL: tool_of(THIS_TOOL, Path(sys.executable))})
+    small = msgspec.structs.replace(MACHINE, runs=3, rows_per_run=10, samples=7, lines=11)
+    cold, cpu, idle, _ = measure_speed(bench, small, 1)
+    assert cold.compared_with == "history alone + 6 requests x 50 ms / 10"
+    assert cpu.seconds[0] > 0
+    assert "nothing new" in line_of(idle)
+    printed = capsys.readouterr().out
+    assert "requests, cold, with both: 3 RunConsoleLogPage, 3 RunFullHistory" in printed
+    assert "requests, nothing new, with both: 2 Runs, 1 Viewer" in printed
+    (memory,) = measure_memory(bench, msgspec.structs.replace(MANY_LINES, runs=2, lines=50), 1)
+    assert memory.seconds[0] > 10, "millions of bytes"
 
 
 def test_starts_are_measured_beside_the_import_of_the_sdk(tmp_path: Path) -> None:
