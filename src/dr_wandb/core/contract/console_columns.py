@@ -78,11 +78,11 @@ def _spell_times(times: Sequence[Any]) -> Sequence[str] | None:
         return None
     if None in map(spell_second, {time[:_SECOND] for time in times}):
         return None
-    return [_spell_time(time.removesuffix("Z")) for time in times]
-
-
-def _spell_time(time: str) -> str:
-    return f"{time.rstrip('0').rstrip('.')}Z" if len(time) > _SECOND else f"{time}Z"
+    if "Z" in joined:
+        times = [time.removesuffix("Z") for time in times]
+    if joined.count(".") == len(times):
+        return [f"{time.rstrip('0').rstrip('.')}Z" for time in times]
+    return [f"{time.rstrip('0').rstrip('.') if '.' in time else time}Z" for time in times]
 
 
 def _is_encodable(texts: Sequence[str]) -> bool:

@@ -98,6 +98,7 @@ USUAL: dict[str, Any] = {"_step": 4, "timestamp": "2026-01-01T00:00:02.5", "leve
         {"line": "\ud800"},
         {"timestamp": None},
         {"timestamp": "2026-01-01T00:00:10"},
+        {"timestamp": "2026-01-01T00:00:10.000"},
         {"timestamp": "2026-01-01T00:00:10.000000Z"},
         {"timestamp": "2026-01-01T00:00:10.5+01:00"},
         {"timestamp": "2026-13-01T00:00:10.5"},
