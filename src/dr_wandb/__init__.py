@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.failures import Unreachable as Unreachable
     from dr_wandb.core.contract.failures import WrongExport as WrongExport
     from dr_wandb.core.contract.fetch_window import FetchWindow as FetchWindow
+    from dr_wandb.core.contract.held_rows import HeldRows as HeldRows
     from dr_wandb.core.contract.listing import EveryRun as EveryRun
     from dr_wandb.core.contract.listing import RunListing as RunListing
     from dr_wandb.core.contract.listing import RunsById as RunsById
@@ -195,6 +196,7 @@ _HOMES = {
     "FolderContent": "core.offline.scan_report",
     "FormatAction": "core.sync.planned_formats",
     "HeldDataset": "core.contract.manifest",
+    "HeldRows": "core.contract.held_rows",
     "HeldRun": "core.inspect.holdings",
     "HistoryRow": "core.contract.records",
     "HistorySelection": "core.contract.selection",

@@ -55,11 +55,13 @@ class Dataset(Record, frozen=True, kw_only=True):
     `sampled`: a source may give a sample of the rows, which is no shortage.
     `is_capped` says whether an answer has as many rows as W&B gives or keeps at most.
     `rows_per_answer`: how many rows come in one answer; None if all do. The history has pages.
-    `not_held`: what an export without the dataset does not hold of a run, for people.
+    `noun` names one of its rows, and `not_held` says what an export without the dataset does not
+    hold of a run, for people.
     """
 
     name: str
     file: str
+    noun: str = "row"
     selects: bool = False
     counts: Callable[[Mapping[str, Any]], Counts] | None = None
     listed: tuple[str, ...] = ()
@@ -133,6 +135,7 @@ DATASETS: dict[str, Dataset] = {
     SYSTEM: Dataset(
         name=SYSTEM,
         file="system.jsonl",
+        noun="system sample",
         counts=_count_samples,
         listed=("eventsLineCount",),
         sampled=True,
@@ -142,6 +145,7 @@ DATASETS: dict[str, Dataset] = {
     CONSOLE: Dataset(
         name=CONSOLE,
         file="console.jsonl",
+        noun="console line",
         counts=_count_lines,
         listed=("logLineCount",),
         numbered=True,

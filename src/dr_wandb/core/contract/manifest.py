@@ -55,12 +55,14 @@ class HeldDataset(Record, frozen=True, kw_only=True):
     """What an export holds of a dataset other than the history.
 
     `short_runs`: as in the manifest, of this dataset alone. `sampled_runs`: how many rows W&B lists
-    of the runs of which it gave a sample.
+    of the runs of which it gave a sample; `capped_runs` the same of those of which it keeps no more
+    rows than are held. The latter are in `short_runs` too.
     """
 
     rows: int
     short_runs: dict[str, int] = msgspec.field(default_factory=dict)
     sampled_runs: dict[str, int] = msgspec.field(default_factory=dict)
+    capped_runs: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class ExportManifest(Record, frozen=True, kw_only=True):

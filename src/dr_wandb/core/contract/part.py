@@ -8,7 +8,7 @@ Rules
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.dataset import Counts
+from dr_wandb.core.contract.dataset import Counts, Dataset
 from dr_wandb.core.contract.evidence import (
     NO_DIFFERENCE,
     Difference,
@@ -153,6 +153,14 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
         if self.standing != Standing.SAMPLED or self.position is None:
             return None
         return self.position.listed.line_count
+
+    def capped_from(self, dataset: Dataset) -> int | None:
+        """Return the number of listed rows if W&B keeps no more than the held ones, else None."""
+        position = self.position
+        if dataset.is_capped is None or position is None or not position.short_by:
+            return None
+        capped = self.standing.stands and dataset.is_capped(position.rows)
+        return position.listed.line_count if capped else None
 
     @property
     def standing(self) -> Standing:

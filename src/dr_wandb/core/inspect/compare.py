@@ -9,7 +9,7 @@ Rules
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing, same_moment
 from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import RunListing, same_second
@@ -215,6 +215,9 @@ def _reasons_of_standing(tracking: RunTracking, dataset: str) -> Iterator[Doubt]
         yield _doubt(DoubtKind.WAITING, reason)
     elif evidence is not None and evidence.standing == Standing.FAILED:
         yield _doubt(DoubtKind.LAST_READ_FAILED, "the rows that were listed last could not be read")
+    elif (listed := part.capped_from(DATASETS[dataset])) is not None and part.rows is not None:
+        reason = f"W&B keeps no more than {part.rows.rows:,} of {listed:,} rows"
+        yield _doubt(DoubtKind.CAPPED, reason)
     elif (shortage := shortage_in(tracking, dataset)) is not None:
         if part.standing.stands:
             as_such = "accepted as such" if part.short_by else "accepted as short"

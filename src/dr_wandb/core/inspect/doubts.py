@@ -31,6 +31,7 @@ class DoubtKind(StrEnum):
     LAST_READ_FAILED = "last_read_failed"
     SHORT = "short"
     ACCEPTED = "accepted"
+    CAPPED = "capped"
     SAMPLED = "sampled"
     SELECTION = "selection"
     NOT_WHOLE = "not_whole"

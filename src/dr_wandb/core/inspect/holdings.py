@@ -11,6 +11,7 @@ import msgspec
 
 from dr_wandb.core.contract.cut_list import headed
 from dr_wandb.core.contract.dataset import DATASETS, PROJECT_DATASETS
+from dr_wandb.core.contract.held_rows import count_rows
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -204,7 +205,7 @@ def _describe_records(dataset: str, records: ComparedRecords, rest: str | None) 
 
 
 def _with_rows(run: HeldRun) -> str:
-    others = (f", {dataset} {count(rows, 'row')}" for dataset, rows in run.other_rows.items())
+    others = (f", {count_rows(dataset, rows)}" for dataset, rows in run.other_rows.items())
     return f"{_name(run)}: {count(run.rows, 'row')}{''.join(others)}"
 
 

@@ -16,6 +16,7 @@ from dr_wandb.core.contract.amounts import kept_in_words
 from dr_wandb.core.contract.cut_list import headed
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.evidence import Standing
+from dr_wandb.core.contract.held_rows import HeldRows, held_rows, limits_in_words, rows_in_words
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.project_part import ProjectPart
@@ -74,7 +75,8 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     what an interrupted sync has left: `fetched_parts` of runs in files of `fetched_bytes` bytes,
     fetched since `fetching_since`. `first_sync`: no sync has completed yet, so there is nothing to
     read. `problem` is why the export cannot be read; the other fields then have what is known.
-    `records` are the datasets of the project, by name.
+    `datasets` are those of runs that are held beside the history, `records` those of the project,
+    both by name.
     """
 
     name: str
@@ -107,6 +109,7 @@ class ExportStatus(Record, frozen=True, kw_only=True):
     fetched_bytes: int = 0
     fetching_since: str | None = None
     first_sync: bool = False
+    datasets: dict[str, HeldRows] = msgspec.field(default_factory=dict)
     records: dict[str, RecordsStatus] = msgspec.field(default_factory=dict)
 
 
@@ -144,6 +147,7 @@ def sum_up(
         looked_at=looked_at,
         looked_seconds_ago=_seconds_since(looked_at, now),
         sync=sync,
+        datasets=held_rows(manifest),
         records=dict(_records(manifest, state)),
         alive=tuple(
             run_id
@@ -234,6 +238,7 @@ def _describe(status: ExportStatus, rest: str | None) -> Iterator[str]:
         yield f"  selection {status.selection}" if status.selection else "  selection no history"
         yield f"  scope     {status.scope}"
         held = [count(status.runs, "run"), count(status.rows, "row")]
+        held += rows_in_words(status.datasets)
         held += [f"{one.count:,} {dataset}" for dataset, one in status.records.items()]
         yield f"  holds     {', '.join(held)}"
     sizes = ", ".join(f"{name} {size_in_words(n)}" for name, n in status.file_bytes.items())
@@ -243,6 +248,7 @@ def _describe(status: ExportStatus, rest: str | None) -> Iterator[str]:
     yield f"  looked at {status.looked_at or 'not known'} ({ago(status.looked_seconds_ago)})"
     if status.sync is not None:
         yield f"  sync      {status.sync}"
+    yield from (f"  {line}" for line in limits_in_words(status.datasets))
     yield from (f"  {line}" for line in _describe_records(status.records))
     for title, runs in _parts(status):
         if runs:

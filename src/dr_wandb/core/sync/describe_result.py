@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from dr_wandb.core.contract.held_rows import limits_in_words, rows_in_words
 from dr_wandb.core.contract.wording import duration, size_in_words
 from dr_wandb.core.sync.describe import describe_unproven
 from dr_wandb.core.sync.summary import ExportSummary
@@ -18,6 +19,7 @@ def _describe(summary: ExportSummary, seconds: float) -> Iterator[str]:
     holds = [_number(summary.run_count, "run")]
     if summary.history_path is not None or summary.history_count:
         holds.append(_number(summary.history_count, "row"))
+    holds += rows_in_words(summary.datasets)
     holds += [
         f"{records.count:,} {dataset if records.count != 1 else dataset.removesuffix('s')}"
         for dataset, records in summary.records.items()
@@ -29,6 +31,7 @@ def _describe(summary: ExportSummary, seconds: float) -> Iterator[str]:
     )
     sent = f", {_number(summary.requests, 'request')}" if summary.requests else ""
     yield f"this sync: {', '.join(_changes(summary))}; {duration(seconds)}{sent}"
+    yield from limits_in_words(summary.datasets)
     if summary.new_count and summary.new_count == summary.run_count and summary.complete:
         yield "to bring it up to date later:"
         yield f"  {_again(summary)}"

@@ -112,6 +112,11 @@ def _held(
                 for run_id, run in marked.items()
                 if (listed := run.part(name).sampled_from) is not None
             },
+            capped_runs={
+                run_id: listed
+                for run_id, run in marked.items()
+                if (listed := run.part(name).capped_from(dataset)) is not None
+            },
         )
         for name, dataset in sorted(DATASETS.items())
         if name != HISTORY and dataset.file in files

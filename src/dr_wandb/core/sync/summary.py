@@ -6,6 +6,7 @@ import msgspec
 
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.export_files import MANIFEST_FILE, RUNS_FILE, STATE_FILE
+from dr_wandb.core.contract.held_rows import HeldRows, held_rows
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
@@ -57,7 +58,8 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     `waiting` ones did not bring all held rows. Of `unread` runs a part could not be read; the rest
     is exported. `refused` are the runs whose history W&B refuses to give, `refusal` is why. The
     metadata file of `metadata_failures` did not come; a held one stays, and the rest is exported.
-    `records` has the datasets of the project that were requested, by name.
+    `datasets` are those of runs that are held beside the history, and `records` those of the
+    project that were requested, both by name.
     """
 
     name: str
@@ -92,6 +94,7 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     metadata_failures: tuple[FailedRun, ...] = ()
     refused: tuple[str, ...] = ()
     refusal: str | None = None
+    datasets: dict[str, HeldRows] = msgspec.field(default_factory=dict)
     records: dict[str, RecordsSummary] = msgspec.field(default_factory=dict)
 
     @property
@@ -184,6 +187,7 @@ def summarize(
             if outcome.metadata_failure is not None
         ),
         refused=tuple(outcome.listing.run_id for outcome in refused),
+        datasets=held_rows(manifest),
         records=dict(records),
         refusal=next((run.failure.reason for run in refused if run.failure is not None), None),
     )

@@ -176,6 +176,7 @@ def held(rows: int, **fields: Any) -> PartTracking:
 
 
 ACCEPTED = Position(rows=2, short_by=3, listed=Counts(line_count=5, mark=MARK))
+CAPPED = Position(rows=100_000, short_by=5, listed=Counts(line_count=100_005, mark=MARK))
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,16 @@ ACCEPTED = Position(rows=2, short_by=3, listed=Counts(line_count=5, mark=MARK))
             Counts(line_count=5, mark=MARK),
             2,
             ["3 rows short, accepted as such"],
+        ),
+        (
+            held(
+                100_000,
+                position=CAPPED,
+                evidence=Evidence(standing=Standing.ACCEPTED, difference=5),
+            ),
+            Counts(line_count=100_005, mark=MARK),
+            100_000,
+            ["W&B keeps no more than 100,000 of 100,005 rows"],
         ),
         (
             held(

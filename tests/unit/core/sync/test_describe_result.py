@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.held_rows import HeldRows
 from dr_wandb.core.contract.request import ExportMode, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.unproven_runs import FailedRun
@@ -54,6 +55,21 @@ def test_command_to_go_on_names_another_data_root() -> None:
     )
     assert describe_result(first, 0.04)[0] == (
         "demo holds 1 run, 1.5 MB of team/vision in /srv/my exports/demo"
+    )
+
+
+def test_rows_of_other_datasets_are_counted_beside_the_history() -> None:
+    datasets = {
+        "console": HeldRows(rows=1, short_runs=1, capped_runs=1),
+        "system": HeldRows(rows=2_000, sampled_runs=3),
+    }
+    assert describe_result(summary(run_count=3, datasets=datasets), 1)[::2] == (
+        "demo holds 3 runs, 0 rows, 1 console line, 2,000 system samples, 1.5 MB of team/vision "
+        "in data/demo",
+        "console: W&B keeps no more than the held rows of 1 run",
+    )
+    assert describe_result(summary(run_count=3, datasets=datasets), 1)[3:] == (
+        "system: W&B gives only a sample of the rows of 3 runs",
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import digest
-from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM, Counts
+from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM, Counts
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
 from dr_wandb.core.contract.listing import RunListing
@@ -146,6 +146,8 @@ def test_capped_console_is_accepted_at_once(rows: int) -> None:
     assert verdict.standing == Standing.ACCEPTED
     assert f"W&B gives {rows:,} lines of 200,000" in verdict.reason
     assert export.part.short_by == 200_000 - rows
+    assert export.part.capped_from(DATASETS[CONSOLE]) == 200_000
+    assert export.part.capped_from(DATASETS[SYSTEM]) is None
     assert export.plan(listing_of(CONSOLE, 200_000)) is None
 
 
@@ -164,6 +166,7 @@ def test_lines_that_a_server_drops_stay_beside_the_ones_that_come() -> None:
 def test_answer_below_the_cap_is_short() -> None:
     export = Export(CONSOLE)
     assert judged(export.read([*range(9_999)], listing_of(CONSOLE, 20_000))).standing == "short"
+    assert export.part.capped_from(DATASETS[CONSOLE]) is None
 
 
 def test_tail_of_a_console_counts_the_lines_below_it() -> None:

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.held_rows import HeldRows
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.records import FIRST_WITH_DATASETS, WITHOUT_PARQUET
+from dr_wandb.core.inspect.holdings import describe_comparison
+from dr_wandb.core.inspect.status import describe_status
 from dr_wandb.core.sync.repeat import repeat_request
-from dr_wandb.shell.inspect.verify import verify_export
+from dr_wandb.shell.inspect.status import read_status
+from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync.engine import ExportEngine
@@ -59,6 +63,23 @@ def test_everything_is_the_history_and_all_datasets(tmp_path: Path, folder: Path
     now = syncing.visible(folder)
     assert {**now, "state.json": b""} == {**before, "state.json": b""}
     assert repeat_request(manifest, NAME, tmp_path).extra_datasets == ALL
+
+
+def test_rows_of_each_dataset_are_counted_in_summary_status_and_comparison(tmp_path: Path) -> None:
+    source = project()
+    source.write_line("b", "one more")
+    counts = {"console": HeldRows(rows=3), "system": HeldRows(rows=2)}
+    assert syncing.sync(source, tmp_path, extra_datasets=BOTH).datasets == counts
+    status = read_status(store(tmp_path))
+    assert status.datasets == counts
+    holds = "  holds     2 runs, 2 rows, 3 console lines, 2 system samples"
+    assert holds in describe_status(status)
+    assert syncing.sync(source, tmp_path).datasets == counts, "not asked for, and still held"
+    lines = describe_comparison(compare_with_source(store(tmp_path), source))
+    assert "  'a': 1 row, 1 console line, 1 system sample" in lines
+    assert "  'b': 1 row, 2 console lines, 1 system sample" in lines
+    assert syncing.sync(source, tmp_path, drop_datasets=BOTH).datasets == {}
+    assert read_status(store(tmp_path)).datasets == {}
 
 
 def test_everything_of_a_source_is_what_it_has(
