@@ -6,6 +6,7 @@ Rules
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from dr_wandb.core.contract.codec import (
     NO_TIME,
     RowKey,
     canonical_row,
+    decode_many_rows,
     decode_row,
     encode_line,
     moment_of,
@@ -40,13 +42,15 @@ StoredRow = HistoryRow | SystemSample | ConsoleLine
 class RowForm(NamedTuple):
     """The form of the rows of a dataset.
 
-    encode: takes raw rows and the id of their run. decode: reads a line, as it is. canonical: reads
-    a line of any tool as we would write it; takes the version of the shape of rows, too. key: gives
-    the sort key of a row.
+    encode: takes raw rows and the id of their run. decode: reads a line, as it is. decode_many:
+    reads many lines given together, None if they do not all read. canonical: reads a line of any
+    tool as we would write it; takes the version of the shape of rows, too. key: gives the sort key
+    of a row.
     """
 
     encode: Callable[[RawRows, str], EncodedRows]
     decode: Callable[[bytes], Result[Any, str]]
+    decode_many: Callable[[bytes], Sequence[Any] | None]
     canonical: Callable[[bytes, int], Result[Any, str]]
     key: Callable[[Any], RowKey]
 
@@ -89,6 +93,13 @@ def _decode_all(decoder: msgspec.json.Decoder[_R], lines: Iterable[bytes]) -> Se
         return None
 
 
+def _decode_many(decoder: msgspec.json.Decoder[_R], lines: bytes) -> Sequence[_R] | None:
+    try:
+        return decoder.decode_lines(lines)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _why(error: Exception) -> str:
     return str(error) or "the line is nested too deeply to read"
 
@@ -120,6 +131,7 @@ def _canonical_sample(line: bytes, row_shape: int) -> Result[SystemSample, str]:
 HISTORY_FORM = RowForm(
     encode=encode_raw_rows,
     decode=decode_row,
+    decode_many=decode_many_rows,
     canonical=canonical_row,
     key=lambda row: row_key(row.step, row.timestamp),
 )
@@ -128,12 +140,14 @@ _FORMS = {
     SYSTEM: RowForm(
         encode=encode_samples,
         decode=decode_sample,
+        decode_many=partial(_decode_many, _SAMPLE),
         canonical=_canonical_sample,
         key=lambda row: row_key(None, row.timestamp),
     ),
     CONSOLE: RowForm(
         encode=encode_console,
         decode=decode_console_line,
+        decode_many=partial(_decode_many, _LINE),
         canonical=_canonical_console,
         key=lambda row: row_key(row.number, NO_TIME),
     ),

@@ -21,8 +21,9 @@ from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import ConsoleLine, Record
-from dr_wandb.core.contract.row_forms import StoredRow
+from dr_wandb.core.contract.row_forms import HISTORY_FORM, StoredRow
 from dr_wandb.core.inspect.row_rules import PlacedRow, RowCheck, RowRules
+from dr_wandb.core.inspect.sound_other_rows import prove_other_rows
 from dr_wandb.core.inspect.sound_rows import ProvenRows, halves, prove_rows
 from dr_wandb.core.inspect.verify import FindingKind, Findings
 from dr_wandb.core.sync.merge import Tally
@@ -73,7 +74,8 @@ class SliceAudit:
     def add(self, lines: bytes) -> None:
         """Check the next lines: whole ones, except the last line of a file."""
         self._torn = not lines.endswith(b"\n")
-        proven = prove_rows(lines, self._check.previous, self._rules)
+        prove = prove_rows if self._rules.form is HISTORY_FORM else prove_other_rows
+        proven = prove(lines, self._check.previous, self._rules)
         if proven is not None:
             self._add_proven(proven)
         elif parts := halves(lines, self._rules):

@@ -17,16 +17,16 @@ Why this is a proof
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import attrgetter, lt
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from dr_wandb.core.contract.codec import RowKey, decode_many_rows, encode_lines, has_shape, row_key
 from dr_wandb.core.contract.encoded_rows import EncodedRows
-from dr_wandb.core.contract.records import HistoryRow
+from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, SystemSample
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection
 from dr_wandb.core.contract.values import MAX_DEPTH
@@ -39,13 +39,15 @@ OWN_OBJECTS = 4
 LEAST_HALVED_BYTES = 4_000
 """Fewer bytes are not halved, which takes as long as checking a few rows one by one."""
 
-_INTEGRAL = re.compile(rb"\.0[],}]")
+INTEGRAL = re.compile(rb"\.0[],}]")
 _NULL = re.compile(rb"null")
 """Patterns that begin with plain bytes are found faster than bytes are."""
 
 _DECODER, _ENCODER = msgspec.json.Decoder(), msgspec.json.Encoder()
 _LAST: RowKey = (True, 0, True, 0)
 _run_id = attrgetter("run_id")
+
+R = TypeVar("R", HistoryRow, SystemSample, ConsoleLine)
 
 
 class ProvenRows(NamedTuple):
@@ -65,19 +67,19 @@ def prove_rows(
     """
     if not rules.present_form or not has_shape(lines):
         return None
-    if _INTEGRAL.search(lines) or not _flat_enough(lines):
+    if INTEGRAL.search(lines) or not _flat_enough(lines):
         return None
     rows = decode_many_rows(lines)
     if not rows or encode_lines(rows) != lines or not _times_spelled(lines, rows):
         return None
     proven = []
-    for run_id, of_run, encoded in _by_run(lines, rows):
+    for run_id, of_run, encoded in by_run(lines, rows, _encoded):
         before: RowKey | None = None
         if previous is not None:
             before = previous[1] if run_id == previous[0] else None
             if run_id < previous[0]:
                 return None
-        rising = _steps_rise(encoded, before)
+        rising = numbers_rise(encoded, before)
         if not (rising or _keys_rise(encoded, before)):
             return None
         if not _selected(of_run, rules.selection_of(run_id)):
@@ -100,7 +102,8 @@ def halves(lines: bytes, rules: RowRules) -> tuple[bytes, bytes] | None:
     return (lines[:middle], lines[middle:]) if middle else None
 
 
-def _steps_rise(rows: EncodedRows, before: RowKey | None) -> bool:
+def numbers_rise(rows: EncodedRows, before: RowKey | None) -> bool:
+    """Say whether the steps of rows rise, from the row with the key `before` on."""
     if before is None:
         return steps_rise(rows.steps, None)
     step_missing, step, _, _ = before
@@ -126,6 +129,11 @@ def _times_spelled(lines: bytes, rows: Sequence[HistoryRow]) -> bool:
         own = len(rows) - len(times) + sum((row.runtime, row.step).count(None) for row in rows)
         if lines.count(b"null") != own:
             return False
+    return times_spelled(times)
+
+
+def times_spelled(times: Sequence[str]) -> bool:
+    """Say whether every time is spelled as a number is."""
     text = f"[{','.join(times)}]".encode()
     try:
         numbers = _DECODER.decode(text)
@@ -134,24 +142,27 @@ def _times_spelled(lines: bytes, rows: Sequence[HistoryRow]) -> bool:
     return (
         len(numbers) == len(times)
         and {*map(type, numbers)} <= {int, float}
-        and not _INTEGRAL.search(text)
+        and not INTEGRAL.search(text)
         and _ENCODER.encode(numbers) == text
     )
 
 
-def _by_run(
-    lines: bytes, rows: Sequence[HistoryRow]
-) -> Iterator[tuple[str, Sequence[HistoryRow], EncodedRows]]:
-    """Yield the rows of each run, decoded and as lines."""
+def by_run(
+    lines: bytes, rows: Sequence[R], encoded: Callable[[bytes, Sequence[R]], EncodedRows]
+) -> Iterator[tuple[str, Sequence[R], EncodedRows]]:
+    """Yield the rows of each run, decoded and as lines.
+
+    encoded: makes the latter of lines and the rows in them.
+    """
     run_id = rows[0].run_id
     if {row.run_id for row in rows} == {run_id}:
-        yield run_id, rows, _encoded(lines, rows)
+        yield run_id, rows, encoded(lines, rows)
         return
     whole, start = lines.splitlines(keepends=True), 0
     for run_id, group in groupby(rows, key=_run_id):
         of_run = list(group)
         end = start + len(of_run)
-        yield run_id, of_run, _encoded(b"".join(whole[start:end]), of_run)
+        yield run_id, of_run, encoded(b"".join(whole[start:end]), of_run)
         start = end
 
 
