@@ -11,7 +11,6 @@ from dr_wandb.core.contract.version import VERSION
 
 if TYPE_CHECKING:
     from dr_wandb.core.contract.artifacts import ArtifactEntry as ArtifactEntry
-    from dr_wandb.core.contract.artifacts import ArtifactUse as ArtifactUse
     from dr_wandb.core.contract.artifacts import WandbArtifact as WandbArtifact
     from dr_wandb.core.contract.changes import ChangedRun as ChangedRun
     from dr_wandb.core.contract.changes import FieldChange as FieldChange
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.progress import Progress as Progress
     from dr_wandb.core.contract.progress import Stage as Stage
     from dr_wandb.core.contract.project_part import ProjectPart as ProjectPart
+    from dr_wandb.core.contract.project_record import ArtifactUse as ArtifactUse
     from dr_wandb.core.contract.project_records import ReportUser as ReportUser
     from dr_wandb.core.contract.project_records import WandbReport as WandbReport
     from dr_wandb.core.contract.project_records import WandbSweep as WandbSweep
@@ -159,7 +159,7 @@ _HOMES = {
     "AbsenceKind": "core.inspect.doubts",
     "AccessRefused": "core.contract.failures",
     "ArtifactEntry": "core.contract.artifacts",
-    "ArtifactUse": "core.contract.artifacts",
+    "ArtifactUse": "core.contract.project_record",
     "BadEnvironment": "core.contract.failures",
     "ChangedRun": "core.contract.changes",
     "Check": "core.inspect.diagnosis",

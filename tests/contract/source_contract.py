@@ -27,7 +27,7 @@ from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.contract.records import WandbRun
 from dr_wandb.core.contract.system import system_sample
-from dr_wandb.core.sync.artifact_links import RunLinks, read_run_links
+from dr_wandb.core.sync.record_links import RunLinks, read_run_links
 from dr_wandb.shell.sources import Source, SourceError
 from dr_wandb.shell.sources.datasets import Known, find_lister
 from tests.support.asking import (

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.project_record import (
-    ProjectRecord,
+    LinkedRecord,
     SortKey,
     count_of,
     required_text,
@@ -59,14 +59,7 @@ class ArtifactEntry(Record, frozen=True, kw_only=True):
     reference: str | None = None
 
 
-class ArtifactUse(Record, frozen=True, kw_only=True):
-    """A run that used a version, and as what, if it said so."""
-
-    run_id: str
-    used_as: str | None = None
-
-
-class WandbArtifact(ProjectRecord, frozen=True, kw_only=True):
+class WandbArtifact(LinkedRecord, frozen=True, kw_only=True):
     """One version of an artifact in one collection.
 
     `project` is ENTITY/PROJECT if the collection is in another project. `source_collection` is the
@@ -98,8 +91,6 @@ class WandbArtifact(ProjectRecord, frozen=True, kw_only=True):
     updated_at: str | None = None
     source_collection: str | None = None
     internal: bool = False
-    created_by: tuple[str, ...] = ()
-    used_by: tuple[ArtifactUse, ...] = ()
     entries: tuple[ArtifactEntry, ...] | None = None
 
     @property
@@ -112,6 +103,17 @@ class WandbArtifact(ProjectRecord, frozen=True, kw_only=True):
     def lasts(self) -> bool:
         """Say whether it has the entries of its manifest."""
         return self.entries is not None and has_its_digest(self)
+
+    @property
+    def has_content(self) -> bool:
+        """Say whether it has the entries of its manifest, right or not."""
+        return self.entries is not None
+
+    def with_content_of(self, held: LinkedRecord) -> "WandbArtifact":
+        """Return the version with the entries of a held one that has the same digest."""
+        if isinstance(held, WandbArtifact) and held.digest == self.digest:
+            return replace(self, entries=held.entries)
+        return self
 
     @property
     def of_project(self) -> bool:

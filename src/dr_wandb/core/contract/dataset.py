@@ -162,12 +162,20 @@ class ProjectDataset(Record, frozen=True, kw_only=True):
     """What is particular to a dataset of the project: `file` is the name of its data file.
 
     Its lines are records with an identity of their own, see project_records.py. What is known of
-    them is one part, which belongs to the project instead of a run. `listed` and `counts` are as
-    those of a dataset of runs, if its records are linked to runs; so is `not_held`.
+    them is one part, which belongs to the project instead of a run.
+    `linked`: its records are `LinkedRecord`s, whose runs are asked for them. Then `listed` and
+    `counts` are as those of a dataset of runs, and say when a run has to be asked again.
+    `grouped`: a listing may skip the records of a group whose mark did not move.
+    `lasting`: records have content that never changes, so it is read once, and what an interrupted
+    sync has read of it is used.
+    `not_held` is as that of a dataset of runs.
     """
 
     name: str
     file: str
+    linked: bool = False
+    grouped: bool = False
+    lasting: bool = False
     listed: tuple[str, ...] = ()
     counts: Callable[[Mapping[str, Any]], Counts] | None = None
     not_held: str = ""
@@ -204,6 +212,9 @@ PROJECT_DATASETS: dict[str, ProjectDataset] = {
     ARTIFACTS: ProjectDataset(
         name=ARTIFACTS,
         file="artifacts.jsonl",
+        linked=True,
+        grouped=True,
+        lasting=True,
         listed=(OUTPUTS, INPUTS),
         counts=_count_links,
         not_held="artifacts (--with artifacts adds what they are, not their files)",

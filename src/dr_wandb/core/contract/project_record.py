@@ -53,6 +53,32 @@ class ProjectRecord(Record, frozen=True, kw_only=True):
         return ""
 
 
+class ArtifactUse(Record, frozen=True, kw_only=True):
+    """A run that used a record such as an artifact version, and as what, if it said so."""
+
+    run_id: str
+    used_as: str | None = None
+
+
+class LinkedRecord(ProjectRecord, frozen=True, kw_only=True):
+    """A record that runs make and use: which ones is what the runs say, not its own listing."""
+
+    created_by: tuple[str, ...] = ()
+    used_by: tuple[ArtifactUse, ...] = ()
+
+    def with_content_of(self, held: "LinkedRecord") -> "LinkedRecord":
+        """Return the record with the content that never changes of a held one, if it is the same.
+
+        held: a record that the source knows by the same id. Only for datasets that are `lasting`.
+        """
+        return self
+
+    @property
+    def has_content(self) -> bool:
+        """Say whether it has the content that never changes, if its dataset is `lasting`."""
+        return False
+
+
 def required_text(node: Mapping[str, Any], name: str) -> str:
     """Return a member as text. Raises ValueError if it is missing or empty."""
     value = text_of(node.get(name))

@@ -26,9 +26,9 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
-from dr_wandb.core.sync.artifact_links import never_asked
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.plan_kinds import ListingKind
+from dr_wandb.core.sync.record_links import linked_datasets, never_asked
 
 LATE_RUNS = timedelta(hours=1)
 """Overlap of the watermark: a new run may take minutes to appear in a filtered listing (wandb#7410
@@ -90,7 +90,8 @@ def _why_everything(request: ExportRequest, state: ExportState) -> tuple[Listing
     if request.prune:
         return ListingKind.PRUNE, "runs that are gone upstream are to be dropped"
     if never := never_asked(request, state):
-        return ListingKind.LINKS, f"{count(never, 'run')} never asked for artifacts"
+        names = ", ".join(linked_datasets(request))
+        return ListingKind.LINKS, f"{count(never, 'run')} never asked for {names}"
     return None
 
 

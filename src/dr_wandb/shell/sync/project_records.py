@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import RecordChanges
-from dr_wandb.core.contract.dataset import ARTIFACTS, PROJECT_DATASETS
+from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.project_part import ProjectPart
@@ -21,12 +21,6 @@ from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailure
-from dr_wandb.core.sync.artifact_links import (
-    RunLinks,
-    RunsToAsk,
-    advance_linked,
-    find_runs_to_ask,
-)
 from dr_wandb.core.sync.listing_plan import Answer
 from dr_wandb.core.sync.plan import RecordCounts
 from dr_wandb.core.sync.project_records import (
@@ -34,6 +28,12 @@ from dr_wandb.core.sync.project_records import (
     advance_part,
     find_vanished,
     plan_records,
+)
+from dr_wandb.core.sync.record_links import (
+    RunLinks,
+    RunsToAsk,
+    advance_linked,
+    find_runs_to_ask,
 )
 from dr_wandb.core.sync.summary import RecordsSummary
 from dr_wandb.shell.progress import LOGGER, LongListing
@@ -43,12 +43,16 @@ from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import digest_of
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.reading import StoredExport
-from dr_wandb.shell.sync.artifact_records import ArtifactRecords
+from dr_wandb.shell.sync.linked_records import LinkedRecords
 from dr_wandb.shell.sync.listing import Pause
 from dr_wandb.shell.sync.record_listing import ListedRecords, list_records
 from dr_wandb.shell.sync.records_file import RecordsFile
 
 NO_RUNS = RunsToAsk((), {})
+
+
+def say_nothing(record: ProjectRecord) -> None:
+    """Note nothing of a record."""
 
 
 class SyncedRecords(Record, frozen=True, kw_only=True):
@@ -113,7 +117,7 @@ class ProjectSync:
         """Say what a sync would do with the requested datasets, as far as their listings show."""
         counts = {}
         for dataset in self._request.project_datasets:
-            held = ArtifactRecords()
+            held = _linked_records(dataset)
             with self._records_file(dataset, scratch, held) as file:
                 known = replace(self._known(dataset, file, held, ()), listing_only=True)
                 listed = self._list(source, dataset, file, known)
@@ -128,19 +132,18 @@ class ProjectSync:
                 )
         return counts
 
-    def _records_file(self, dataset: str, scratch: Path, held: ArtifactRecords) -> RecordsFile:
+    def _records_file(self, dataset: str, scratch: Path, held: LinkedRecords | None) -> RecordsFile:
         path = self._store.record_paths[dataset]
         as_written = describe_held(path, self._stored) is not None
-        if dataset == ARTIFACTS:
-            return RecordsFile(dataset, path, scratch, held.note_held, as_written=as_written)
-        return RecordsFile(dataset, path, scratch, as_written=as_written)
+        note_held = say_nothing if held is None else held.note_held
+        return RecordsFile(dataset, path, scratch, note_held, as_written=as_written)
 
     def _sync_one(self, source: Source, dataset: str, scratch: Path) -> SyncedRecords:
-        held, part = ArtifactRecords(), self._part(dataset)
+        held, part = _linked_records(dataset), self._part(dataset)
         asked = NO_RUNS
-        if dataset == ARTIFACTS:
+        if held is not None:
             asked = find_runs_to_ask(
-                self._request, part.linked, self._runs, everything=self._recording
+                dataset, self._request, part.linked, self._runs, everything=self._recording
             )
         with self._records_file(dataset, scratch, held) as file:
             listed = self._list(
@@ -172,7 +175,7 @@ class ProjectSync:
         return self._stored.state.project_part(dataset)
 
     def _known(
-        self, dataset: str, file: RecordsFile, held: ArtifactRecords, runs: Sequence[str]
+        self, dataset: str, file: RecordsFile, held: LinkedRecords | None, runs: Sequence[str]
     ) -> Known:
         """Return what a source need not give again."""
         if self._recording:
@@ -180,7 +183,8 @@ class ProjectSync:
         compares = self._request.sync_mode != SyncMode.INCREMENTAL or self._request.prune
         there = describe_held(self._store.record_paths[dataset], self._stored) is not None
         marks = self._part(dataset).marks if there and not compares else {}
-        return Known(marks=marks, contents={*held.contents, *file.kept}, runs=runs)
+        contents = {*file.kept, *(() if held is None else held.contents)}
+        return Known(marks=marks, contents=contents, runs=runs)
 
     def _marks(self, part: ProjectPart, listed: ListedRecords, file: RecordsFile) -> dict[str, str]:
         """Return the marks of groups that need not be listed again."""
@@ -208,12 +212,12 @@ class ProjectSync:
         dataset: str,
         file: RecordsFile,
         listed: ListedRecords,
-        held: ArtifactRecords,
+        held: LinkedRecords | None,
     ) -> tuple[RecordsPlan, ListedRecords]:
         """Decide what happens to each record. The listing has a failure if it is not believed."""
         part = self._part(dataset)
         unlisted: set[str] = set()
-        if dataset == ARTIFACTS:
+        if PROJECT_DATASETS[dataset].grouped:
             same = {*listed.same, ""}
             unlisted = {one for one in file.held if file.groups[one] in same}
         if listed.answer != Answer.INCOMPLETE:
@@ -221,7 +225,7 @@ class ProjectSync:
             vanished = find_vanished(self._request, part, file.held, shown, source.kind)
             if vanished is not None:
                 listed = replace(listed, answer=Answer.INCOMPLETE, failure=vanished)
-        if dataset == ARTIFACTS:
+        if held is not None:
             held.complete(file, listed.links, listed.beside)
         plan = plan_records(
             self._request,
@@ -234,6 +238,11 @@ class ProjectSync:
             unlisted=unlisted,
         )
         return plan, listed
+
+
+def _linked_records(dataset: str) -> LinkedRecords | None:
+    """Return what is to be noted of the held records of a dataset, None if runs do not link it."""
+    return LinkedRecords(dataset) if PROJECT_DATASETS[dataset].linked else None
 
 
 def files_of_others(

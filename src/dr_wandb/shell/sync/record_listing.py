@@ -6,8 +6,8 @@ from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure
-from dr_wandb.core.sync.artifact_links import RunLinks, read_run_links
 from dr_wandb.core.sync.listing_plan import Answer, count_missing, judge_answer
+from dr_wandb.core.sync.record_links import RunLinks, read_run_links
 from dr_wandb.shell.progress import log_wait
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, ListRecords, RawNode, RecordPage

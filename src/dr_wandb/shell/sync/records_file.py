@@ -19,7 +19,7 @@ from returns.result import Success
 
 from dr_wandb.core.contract.changes import RecordChanges
 from dr_wandb.core.contract.codec import encode_line
-from dr_wandb.core.contract.dataset import ARTIFACTS, PROJECT_DATASETS
+from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.contract.project_records import (
@@ -66,6 +66,7 @@ class RecordsFile:
         as_written: bool = False,
     ) -> None:
         self.name = PROJECT_DATASETS[dataset].file
+        self._lasting = PROJECT_DATASETS[dataset].lasting
         self.held: dict[str, HeldRecord] = {}
         self.listed: dict[str, ListedRecord] = {}
         self._kind = KINDS[dataset]
@@ -75,8 +76,8 @@ class RecordsFile:
         self.groups: dict[str, str] = {}
         self.ids: dict[str, str] = {}
         self._target = folder / self.name
-        lasts = KEPT_SUFFIX if dataset == ARTIFACTS else ".listed"
-        self._spool_path = folder / f"{self.name}{lasts}"
+        suffix = KEPT_SUFFIX if self._lasting else ".listed"
+        self._spool_path = folder / f"{self.name}{suffix}"
         self._kept_at: dict[str, _Line] = {}
         self._held_at: dict[str, _Line] = {}
         self._listed_at: dict[str, _Line] = {}

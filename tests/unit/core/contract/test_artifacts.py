@@ -8,7 +8,6 @@ import xxhash
 
 from dr_wandb.core.contract.artifacts import (
     ArtifactEntry,
-    ArtifactUse,
     WandbArtifact,
     entries_of,
     has_its_digest,
@@ -17,6 +16,7 @@ from dr_wandb.core.contract.artifacts import (
     normalize_artifact,
     without_local_paths,
 )
+from dr_wandb.core.contract.project_record import ArtifactUse
 
 ARTIFACT: dict[str, Any] = {
     "id": "QXJ0aWZhY3Q6MQ==",

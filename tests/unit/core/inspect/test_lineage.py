@@ -1,6 +1,7 @@
 """What came from what, also if it goes in circles."""
 
-from dr_wandb.core.contract.artifacts import ArtifactUse, WandbArtifact
+from dr_wandb.core.contract.artifacts import WandbArtifact
+from dr_wandb.core.contract.project_record import ArtifactUse
 from dr_wandb.core.inspect.lineage import (
     RUN,
     VERSION,

@@ -1,37 +1,36 @@
-"""Which runs logged and used each artifact version, from what runs say of themselves.
+"""Which runs made and used each record of a linked dataset, from what runs say of themselves.
 
 Rules
-- A run is asked again only if the number of artifacts that it logged or used moved, or if that is
-  not known. What it says then takes the place of what it said before.
+- A run is asked again only if the number of records that it made or used moved, or if that is not
+  known. What it says then takes the place of what it said before.
 - Runs that are not asked, and runs that are gone, keep their links.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from dr_wandb.core.contract.artifacts import ArtifactUse
-from dr_wandb.core.contract.dataset import ARTIFACTS
+from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.project_record import text_of
+from dr_wandb.core.contract.project_record import ArtifactUse, text_of
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
 
 NO_LINKS_MARK = "0 0"
-"""The mark of a run that neither logged nor used an artifact."""
+"""The mark of a run that neither made nor used a record."""
 
 UNKNOWN_MARK = ""
 """Stands for the mark of a run whose numbers are not known: it is asked whenever it is listed."""
 
 
 class Links(NamedTuple):
-    """The runs that logged a version, and those that used it, by run id."""
+    """The runs that made a record, and those that used it, by run id."""
 
     created_by: tuple[str, ...] = ()
     used_by: tuple[ArtifactUse, ...] = ()
 
 
 class RunLinks(NamedTuple):
-    """The ids of what a run logged, and of what it used, each with what it was used as."""
+    """The ids of what a run made, and of what it used, each with what it was used as."""
 
     outputs: frozenset[str] = frozenset()
     inputs: frozenset[tuple[str, str | None]] = frozenset()
@@ -59,6 +58,7 @@ def read_run_links(raw: Mapping[str, Any]) -> RunLinks:
 
 
 def find_runs_to_ask(
+    dataset: str,
     request: ExportRequest,
     linked: Mapping[str, str],
     runs: Iterable[RunListing],
@@ -69,7 +69,7 @@ def find_runs_to_ask(
 
     everything: ask every run that has links, as a recording needs it.
     """
-    marks = {run.run_id: run.counts_of(ARTIFACTS).mark or UNKNOWN_MARK for run in runs}
+    marks = {run.run_id: run.counts_of(dataset).mark or UNKNOWN_MARK for run in runs}
     again = everything or request.sync_mode == SyncMode.FULL_RECONCILE
     asked = (
         run_id
@@ -97,28 +97,28 @@ def advance_linked(
 
 
 def links_after(held: Mapping[str, Links], asked: Mapping[str, RunLinks]) -> dict[str, Links]:
-    """Return the links of each version, by artifact id, after some runs were asked."""
+    """Return the links of each record, by the source's id, after some runs were asked."""
     created: dict[str, set[str]] = {}
     used: dict[str, set[tuple[str, str | None]]] = {}
-    for artifact_id, links in held.items():
-        created[artifact_id] = set(links.created_by) - asked.keys()
-        used[artifact_id] = {
+    for source_id, links in held.items():
+        created[source_id] = set(links.created_by) - asked.keys()
+        used[source_id] = {
             (one.run_id, one.used_as) for one in links.used_by if one.run_id not in asked
         }
     for run_id, run in asked.items():
-        for artifact_id in run.outputs:
-            created.setdefault(artifact_id, set()).add(run_id)
-        for artifact_id, used_as in run.inputs:
-            used.setdefault(artifact_id, set()).add((run_id, used_as))
+        for source_id in run.outputs:
+            created.setdefault(source_id, set()).add(run_id)
+        for source_id, used_as in run.inputs:
+            used.setdefault(source_id, set()).add((run_id, used_as))
     return {
-        artifact_id: Links(
-            tuple(sorted(created.get(artifact_id, ()))),
+        source_id: Links(
+            tuple(sorted(created.get(source_id, ()))),
             tuple(
                 ArtifactUse(run_id=run_id, used_as=used_as)
-                for run_id, used_as in sorted(used.get(artifact_id, ()), key=_order)
+                for run_id, used_as in sorted(used.get(source_id, ()), key=_order)
             ),
         )
-        for artifact_id in {*created, *used}
+        for source_id in {*created, *used}
     }
 
 
@@ -126,10 +126,14 @@ def _order(use: tuple[str, str | None]) -> tuple[str, str]:
     return use[0], use[1] or ""
 
 
+def linked_datasets(request: ExportRequest) -> tuple[str, ...]:
+    """Return the requested datasets whose records runs make and use."""
+    return tuple(one for one in request.project_datasets if PROJECT_DATASETS[one].linked)
+
+
 def never_asked(request: ExportRequest, state: ExportState) -> int:
     """Return how many followed runs were never asked for the links that a request needs."""
-    if ARTIFACTS not in request.project_datasets:
-        return 0
-    rest = state.runs.keys() - state.project_part(ARTIFACTS).linked.keys()
+    asked = [state.project_part(dataset).linked.keys() for dataset in linked_datasets(request)]
+    rest = {run_id for run_ids in asked for run_id in state.runs.keys() - run_ids}
     runs = (state.runs[run_id] for run_id in rest)
     return sum(run.missing_since is None and run.out_of_scope_since is None for run in runs)

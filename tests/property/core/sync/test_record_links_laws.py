@@ -6,13 +6,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.artifacts import ArtifactUse
 from dr_wandb.core.contract.dataset import ARTIFACTS, Counts
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.project_part import ProjectPart
+from dr_wandb.core.contract.project_record import ArtifactUse
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking
-from dr_wandb.core.sync.artifact_links import (
+from dr_wandb.core.sync.record_links import (
     Links,
     RunLinks,
     advance_linked,
@@ -94,7 +94,9 @@ def test_run_is_asked_if_its_mark_moved_or_is_not_known(
     runs: list[RunListing], linked: dict[str, str], reconcile: bool, everything: bool
 ) -> None:
     mode = "full_reconcile" if reconcile else "incremental"
-    asked = find_runs_to_ask(request(sync_mode=mode), linked, runs, everything=everything)
+    asked = find_runs_to_ask(
+        ARTIFACTS, request(sync_mode=mode), linked, runs, everything=everything
+    )
     for run in runs:
         mark = run.counts_of(ARTIFACTS).mark
         moved = mark is None or linked.get(run.run_id) != mark or reconcile or everything
@@ -102,7 +104,7 @@ def test_run_is_asked_if_its_mark_moved_or_is_not_known(
         had = linked.get(run.run_id, "0 0") != "0 0"
         assert (run.run_id in asked.emptied) == (mark == "0 0" and had)
     now = advance_linked(linked, asked, asked.run_ids)
-    again = find_runs_to_ask(request(), now, runs)
+    again = find_runs_to_ask(ARTIFACTS, request(), now, runs)
     unknown = {run.run_id for run in runs if run.counts_of(ARTIFACTS).mark is None}
     assert set(again.run_ids) == unknown
     assert again.emptied == ()

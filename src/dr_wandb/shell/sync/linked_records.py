@@ -1,0 +1,90 @@
+"""Complete the records of a linked dataset that a listing brought: links to runs, and held content.
+
+Rules
+- Content that never changes is read once, ever: a record that is held with it keeps it.
+- A held record whose links changed is written again, although it was not listed.
+- A record beside the listing, such as a version of another project, is one only as long as no
+  listed record has its id.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord
+from dr_wandb.core.contract.project_records import NORMALIZERS
+from dr_wandb.core.sync.record_links import Links, RunLinks, links_after
+from dr_wandb.shell.sources.datasets import RawNode
+from dr_wandb.shell.sync.listing import UNREADABLE
+from dr_wandb.shell.sync.records_file import RecordsFile
+
+NO_LINKS = Links()
+
+
+class LinkedRecords:
+    """What is known of the held records of a linked dataset, without their content.
+
+    `contents` has the identity of a record with the content of each id of the source.
+    """
+
+    def __init__(self, dataset: str) -> None:
+        self._normalize = NORMALIZERS[dataset]
+        self.contents: dict[str, str] = {}
+        self._links: dict[str, Links] = {}
+        self._ids: dict[str, str] = {}
+
+    def note_held(self, record: ProjectRecord) -> None:
+        """Note a held record, and one that came."""
+        assert isinstance(record, LinkedRecord)
+        self._ids[record.identity] = record.source_id
+        self._links[record.source_id] = Links(record.created_by, record.used_by)
+        if record.has_content:
+            self.contents[record.source_id] = record.identity
+
+    def complete(
+        self, file: RecordsFile, asked: Mapping[str, RunLinks], beside: Iterable[RawNode]
+    ) -> None:
+        """Give the records that came their links and content, and write held ones that changed."""
+        after = links_after(self._links, asked)
+        there = {*self._ids.values()}
+        for identity in [*file.listed]:
+            record = file.listed_record(identity)
+            assert isinstance(record, LinkedRecord)
+            there.add(record.source_id)
+            self._take(file, record, self._completed(file, record, after))
+        for node in beside:
+            try:
+                record = self._normalize(node)
+            except UNREADABLE:
+                continue
+            assert isinstance(record, LinkedRecord)
+            if record.source_id not in there or record.identity in file.held:
+                self._take(file, None, self._completed(file, record, after))
+        for identity, held in file.held.items():
+            source_id = self._ids[identity]
+            links = after.get(source_id, NO_LINKS)
+            moved = links != self._links[source_id]
+            if moved and identity not in file.listed and held.missing_since is None:
+                record = file.held_record(identity)
+                file.take(_with_links(record, links))
+
+    def _completed(
+        self, file: RecordsFile, record: LinkedRecord, after: Mapping[str, Links]
+    ) -> LinkedRecord:
+        links = after.get(record.source_id, NO_LINKS)
+        if not record.has_content:
+            holder = self.contents.get(record.source_id)
+            held = file.kept_record(record.source_id)
+            held = file.held_record(holder) if holder is not None else held
+            if isinstance(held, LinkedRecord):
+                record = record.with_content_of(held)
+        return _with_links(record, links)
+
+    def _take(self, file: RecordsFile, came: ProjectRecord | None, now: LinkedRecord) -> None:
+        if came != now:
+            file.take(now)
+
+
+def _with_links(record: ProjectRecord, links: Links) -> LinkedRecord:
+    assert isinstance(record, LinkedRecord)
+    return replace(record, created_by=links.created_by, used_by=links.used_by)
