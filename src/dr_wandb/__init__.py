@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from dr_wandb.core.contract.version import VERSION
 
 if TYPE_CHECKING:
-    from dr_wandb.core.contract.artifacts import ArtifactEntry as ArtifactEntry
     from dr_wandb.core.contract.artifacts import WandbArtifact as WandbArtifact
     from dr_wandb.core.contract.changes import ChangedRun as ChangedRun
     from dr_wandb.core.contract.changes import FieldChange as FieldChange
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.manifest import HeldDataset as HeldDataset
     from dr_wandb.core.contract.manifest import Requested as Requested
     from dr_wandb.core.contract.manifest import RequestedDataset as RequestedDataset
+    from dr_wandb.core.contract.manifest_entries import ArtifactEntry as ArtifactEntry
     from dr_wandb.core.contract.problems import InvalidRequestError as InvalidRequestError
     from dr_wandb.core.contract.progress import Progress as Progress
     from dr_wandb.core.contract.progress import Stage as Stage
@@ -143,14 +143,17 @@ if TYPE_CHECKING:
     from dr_wandb.shell.sources.opening import source_opener as source_opener
     from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore
-    from dr_wandb.shell.store.export_store import iter_artifacts as iter_artifacts
     from dr_wandb.shell.store.export_store import iter_console_lines as iter_console_lines
     from dr_wandb.shell.store.export_store import iter_history_rows as iter_history_rows
-    from dr_wandb.shell.store.export_store import iter_reports as iter_reports
-    from dr_wandb.shell.store.export_store import iter_sweeps as iter_sweeps
     from dr_wandb.shell.store.export_store import iter_system_samples as iter_system_samples
     from dr_wandb.shell.store.export_store import load_manifest as load_manifest
     from dr_wandb.shell.store.export_store import load_run_snapshots as load_run_snapshots
+    from dr_wandb.shell.store.loading_records import (
+        iter_artifact_entries as iter_artifact_entries,
+    )
+    from dr_wandb.shell.store.loading_records import iter_artifacts as iter_artifacts
+    from dr_wandb.shell.store.loading_records import iter_reports as iter_reports
+    from dr_wandb.shell.store.loading_records import iter_sweeps as iter_sweeps
     from dr_wandb.shell.sync.engine import ExportEngine as ExportEngine
 
 __version__ = VERSION
@@ -158,7 +161,7 @@ __version__ = VERSION
 _HOMES = {
     "AbsenceKind": "core.inspect.doubts",
     "AccessRefused": "core.contract.failures",
-    "ArtifactEntry": "core.contract.artifacts",
+    "ArtifactEntry": "core.contract.manifest_entries",
     "ArtifactUse": "core.contract.project_record",
     "BadEnvironment": "core.contract.failures",
     "ChangedRun": "core.contract.changes",
@@ -279,12 +282,13 @@ _HOMES = {
     "describe_status": "core.inspect.status",
     "diagnose": "shell.inspect.doctor",
     "find_exports": "shell.inspect.status",
-    "iter_artifacts": "shell.store.export_store",
+    "iter_artifact_entries": "shell.store.loading_records",
+    "iter_artifacts": "shell.store.loading_records",
     "iter_changes": "shell.inspect.changes",
     "iter_console_lines": "shell.store.export_store",
     "iter_history_rows": "shell.store.export_store",
-    "iter_reports": "shell.store.export_store",
-    "iter_sweeps": "shell.store.export_store",
+    "iter_reports": "shell.store.loading_records",
+    "iter_sweeps": "shell.store.loading_records",
     "iter_system_samples": "shell.store.export_store",
     "load_history_frame": "shell.frames.loading",
     "load_manifest": "shell.store.export_store",

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from dr_wandb.core.contract.artifacts import entries_of, normalize_artifact
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import (
@@ -23,6 +22,7 @@ from dr_wandb.core.contract.listing import (
     RunsById,
     RunsCreatedSince,
 )
+from dr_wandb.core.contract.manifest_entries import entries_of
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.contract.records import WandbRun
@@ -36,6 +36,7 @@ from tests.support.asking import (
     expected_rows,
     list_all,
     list_nodes,
+    read_artifacts,
     read_console,
     read_rows,
     read_samples,
@@ -247,8 +248,7 @@ class SourceContract:
         run_id = PROJECT.runs[-1].run_id
         if lister is None or not next(iter(lister())).total:
             pytest.skip("this source has no such artifacts")
-        pages = list(lister(Known(runs=(run_id,))))
-        records = [normalize_artifact(node) for page in pages for node in page.nodes]
+        pages, records = read_artifacts(lister(Known(runs=(run_id,))))
         assert {page.total for page in pages} == {3}
         assert [(one.collection, one.version) for one in records] == [
             *(("data", 0), ("data", 1)),

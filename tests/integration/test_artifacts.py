@@ -10,7 +10,9 @@ import pytest
 from dr_wandb import ExportStore, iter_artifacts
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources.api import artifacts as lister
+from dr_wandb.shell.sources.api import manifests
 from dr_wandb.shell.sources.opening import source_opener
+from dr_wandb.shell.store import divided_lines
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support.offline_logging import Machine
 from tests.support.server import GraphQLErrors, Request, Status
@@ -87,6 +89,30 @@ def test_versions_entries_and_lineage_are_exported(exports: Exports) -> None:
     assert is_sound(exports)
     first, *_ = iter_artifacts("n", exports.data_root)
     assert first.identity == f"data/{first.artifact_id}"
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_manifest_with_many_entries_is_read_in_pieces(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch, in_order: bool
+) -> None:
+    """One that is not in the order of its paths is read whole."""
+    monkeypatch.setattr(manifests, "PIECE", 100)
+    monkeypatch.setattr(divided_lines, "PIECE", 100)
+    paths = [f"part-{number:04}" for number in range(200)]
+    data = exports.project.add_collection("data")
+    for extra in ("a", "b"):
+        named = [*paths, extra] if not in_order else sorted([*paths, extra])
+        data.add({path: entry(f"digest of {path}", size=7) for path in named})
+    assert sync(exports).complete
+    lines = held(exports)
+    for version, extra in enumerate("ab"):
+        entries = lines[f"data:v{version}"]["entries"]
+        assert [one["path"] for one in entries] == sorted([*paths, extra])
+        assert {one["digest"] for one in entries} == {
+            f"digest of {path}" for path in [*paths, extra]
+        }
+    assert is_sound(exports)
+    assert exports.asked["download"] == 2
 
 
 def test_uploaders_path_and_signed_addresses_are_never_stored(exports: Exports) -> None:

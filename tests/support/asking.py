@@ -1,18 +1,22 @@
 """Ask a source for its listings and its rows, and say what it should answer."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.artifacts import WandbArtifact, normalize_artifact
 from dr_wandb.core.contract.codec import fingerprint, run_and_key
 from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM, counts_in
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.large_member import with_large
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, list_run
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
 from dr_wandb.core.contract.records import ConsoleLine, SystemSample
 from dr_wandb.core.contract.row_forms import form_of
 from dr_wandb.shell.sources import Source
-from dr_wandb.shell.sources.datasets import find_reader
+from dr_wandb.shell.sources.datasets import RecordPage, find_reader
+from dr_wandb.shell.store.divided_lines import records_in
 from tests.support.arrived_rows import joined_rows, received, selected_lines
 from tests.support.described_project import RunDescription
 
@@ -47,6 +51,23 @@ def list_all(source: Source, query: ListingQuery | None = None) -> dict[str, Run
         counts = counts_in(node, DATASETS)
         listed[run.run_id] = replace(list_run(run, fingerprint(run)), other_counts=counts)
     return listed
+
+
+def read_artifacts(
+    pages: Iterable[RecordPage],
+) -> tuple[list[RecordPage], list[WandbArtifact]]:
+    """Read the artifacts of an answer with their entries, page by page. Returns the pages, too."""
+    read, records = [], []
+    for page in pages:
+        read.append(page)
+        for node in page.nodes:
+            record = normalize_artifact(node)
+            content = page.contents.get(record.artifact_id)
+            if content is not None:
+                entries = [one for some in records_in(content, WandbArtifact) for one in some]
+                record = with_large(record, entries)
+            records.append(record)
+    return read, records
 
 
 def read_raw_rows(

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dr_wandb.core.contract.artifacts import entries_of, manifest_digest
 from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, scope_of
+from dr_wandb.core.contract.manifest_entries import entries_of, manifest_digest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError

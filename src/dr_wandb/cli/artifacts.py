@@ -39,8 +39,6 @@ def artifacts(
     data_root
         The folder that holds the exports.
     """
-    from msgspec.structs import replace
-
     from dr_wandb.core.contract.dataset import ARTIFACTS, PROJECT_DATASETS
     from dr_wandb.core.inspect.lineage import (
         Lineage,
@@ -54,14 +52,14 @@ def artifacts(
     if PROJECT_DATASETS[ARTIFACTS].file not in store.require_manifest().files:
         raise InvalidRequestError([f"{name} has no artifacts: sync it with --with artifacts"])
     if lineage is not None:
-        graph = Lineage(store.iter_artifacts())
+        graph = Lineage(store.iter_artifacts(entries=False))
         node = graph.find(lineage)
         if node is None:
             missing = f"{name} has no run or version {lineage!r}{graph.did_you_mean(lineage)}"
             raise InvalidRequestError([missing])
         print_lines(graph.describe(node), raw=raw)
         return EXIT_OK
-    held = [replace(record, entries=None) for record in store.iter_artifacts()]
+    held = list(store.iter_artifacts(entries=False))
     shown = list(chosen(held, type_name, internal=internal))
     print_lines(describe_versions(shown), raw=raw)
     if type_name is None and len(shown) < len(held):

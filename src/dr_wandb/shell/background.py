@@ -11,6 +11,7 @@ Rules
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack, suppress
@@ -149,3 +150,42 @@ def prefetch_next(items: Iterator[T]) -> Iterator[T]:
             del item
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+class InOrder(Iterator[T]):
+    """The results of jobs in the order of the jobs, of which some are done ahead.
+
+    threads: does the work; it is not shut down here. ahead: the most results that may wait.
+    """
+
+    def __init__(
+        self, threads: Executor, work: Callable[[Job], T], jobs: Iterable[Job], ahead: int
+    ) -> None:
+        self._threads = threads
+        self._work: Callable[[Any], T] = work
+        self._jobs: Iterator[Any] = iter(jobs)
+        self._ahead = ahead
+        self._started: deque[Future[T]] = deque()
+        self.exhausted = False
+
+    def start(self) -> None:
+        """Start as many jobs as may be done ahead. `exhausted`: all have started then."""
+        while len(self._started) < self._ahead and not self.exhausted:
+            try:
+                job = next(self._jobs)
+            except StopIteration:
+                self.exhausted = True
+            else:
+                self._started.append(self._threads.submit(self._work, job))
+
+    def insert(self, job: Any) -> None:
+        """Start another job, whose result is the next one."""
+        self._started.appendleft(self._threads.submit(self._work, job))
+
+    def __next__(self) -> T:
+        self.start()
+        if not self._started:
+            raise StopIteration
+        result = result_of(self._started.popleft())
+        self.start()
+        return result

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Executor
 
 import pytest
 
-from dr_wandb.shell.background import DaemonThreads, in_lanes, prefetch_next, start
+from dr_wandb.shell.background import DaemonThreads, InOrder, in_lanes, prefetch_next, start
 
 SOON = 10.0
 """Seconds after which a test gives up."""
@@ -234,3 +234,60 @@ def test_work_of_all_lanes_that_was_not_started_is_dropped_after_an_error() -> N
 
 def test_one_lane_gives_each_answer_with_its_job() -> None:
     assert sorted(in_lanes([(range(50), 16)], str)) == [(n, str(n)) for n in range(50)]
+
+
+def test_results_come_in_the_order_of_their_jobs() -> None:
+    first = threading.Event()
+
+    def work(job: int) -> int:
+        if job == 0:
+            assert first.wait(10)
+        elif job == 3:
+            first.set()
+        return job * job
+
+    threads = DaemonThreads(4)
+    try:
+        assert list(InOrder(threads, work, range(10), 4)) == [job * job for job in range(10)]
+        assert list(InOrder(threads, work, [], 4)) == []
+    finally:
+        threads.shutdown(wait=False)
+
+
+def test_bounded_number_of_jobs_is_done_ahead() -> None:
+    done: list[int] = []
+    threads = DaemonThreads(1)
+    try:
+        results = InOrder(threads, done.append, range(10), 3)
+        assert (done, results.exhausted) == ([], False)
+        next(results)
+        threads.submit(int).result(10)  # the only thread has done all that was started
+        assert len(done) == 4
+        for _ in range(9):
+            next(results)
+        assert results.exhausted
+        assert sorted(done) == [*range(10)]
+    finally:
+        threads.shutdown(wait=False)
+
+
+def test_job_that_is_inserted_comes_next() -> None:
+    threads = DaemonThreads(2)
+    try:
+        results = InOrder(threads, str, [1, 2, 3], 2)
+        assert next(results) == "1"
+        results.insert(9)
+        assert list(results) == ["9", "2", "3"]
+    finally:
+        threads.shutdown(wait=False)
+
+
+def test_error_of_a_job_is_raised_when_it_is_its_turn() -> None:
+    threads = DaemonThreads(2)
+    try:
+        results = InOrder(threads, int, ["1", "no number"], 2)
+        assert next(results) == 1
+        with pytest.raises(ValueError, match="no number"):
+            next(results)
+    finally:
+        threads.shutdown(wait=False)

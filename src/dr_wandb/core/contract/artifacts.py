@@ -10,12 +10,16 @@ Rules
   that a run used is a line too: `project` says in which one it is.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.manifest_entries import (
+    ArtifactEntry,
+    ManifestDigest,
+    entries_of,
+)
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.project_record import (
     LinkedRecord,
@@ -24,39 +28,11 @@ from dr_wandb.core.contract.project_record import (
     required_text,
     text_of,
 )
-from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.values import decode_json, json_safe
-
-MD5, XXH128 = "MD5", "XXH128"
 
 COMMITTED, PENDING = "COMMITTED", "PENDING"
 
 _INTERNAL = frozenset({"run_table", "job", "code"})
-_HEADER = b"wandb-artifact-manifest-v1\n"
-
-
-class Hashed(Protocol):
-    """A digest in progress, as those of `hashlib`."""
-
-    def update(self, content: bytes, /) -> None:
-        """Add some bytes."""
-
-    def hexdigest(self) -> str:
-        """Return the digest in hex."""
-
-
-class ArtifactEntry(Record, frozen=True, kw_only=True):
-    """One entry of a manifest.
-
-    `digest` is the base64 of the `algorithm`, None for a reference: then it is what its store says.
-    The size of a reference is often not known: W&B has 0 then, or nothing.
-    """
-
-    path: str
-    digest: str
-    algorithm: str | None = None
-    size: int | None = None
-    reference: str | None = None
 
 
 class WandbArtifact(LinkedRecord, frozen=True, kw_only=True):
@@ -68,6 +44,8 @@ class WandbArtifact(LinkedRecord, frozen=True, kw_only=True):
     """
 
     known_by = ("collection", "artifact_id")
+    large = "entries"
+    large_kind = ArtifactEntry
 
     collection: str
     artifact_id: str
@@ -99,10 +77,9 @@ class WandbArtifact(LinkedRecord, frozen=True, kw_only=True):
         number = self.version
         return (self.collection, number is None, number or 0, self.artifact_id)
 
-    @property
-    def lasts(self) -> bool:
-        """Say whether it has the entries of its manifest."""
-        return self.entries is not None and has_its_digest(self)
+    def lasts(self, content: Iterable[Sequence[Any]]) -> bool:
+        """Say whether it has the entries of its manifest: those in `content`."""
+        return self.entries is not None and has_its_digest(self, content)
 
     @property
     def has_content(self) -> bool:
@@ -215,69 +192,15 @@ def _bool(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def entries_of(manifest: Mapping[str, Any]) -> tuple[ArtifactEntry, ...]:
-    """Return the entries of a manifest's JSON by path. Raises ValueError if it is none."""
-    contents = manifest.get("contents")
-    if not isinstance(contents, Mapping):
-        raise ValueError("it has no contents")
-    return tuple(_entry(path, contents[path]) for path in sorted(contents))
+def has_its_digest(
+    record: WandbArtifact, entries: Iterable[Sequence[ArtifactEntry]] | None = None
+) -> bool:
+    """Say whether the entries of a version have its digest, as far as that can be computed here.
 
-
-def _entry(path: str, raw: Mapping[str, Any]) -> ArtifactEntry:
-    reference = text_of(raw.get("ref"))
-    extra = raw.get("extra") or {}
-    algorithm = XXH128 if extra.get("alg") == XXH128 else MD5
-    size = count_of(raw.get("size"))
-    return ArtifactEntry(
-        path=text_of(path) or "",
-        digest=text_of(raw.get("digest")) or "",
-        algorithm=None if reference is not None else algorithm,
-        size=size or None if reference is not None else size,
-        reference=reference,
-    )
-
-
-def manifest_digest(
-    entries: Iterable[ArtifactEntry],
-    algorithm: str | None,
-    xxh128: Callable[[], Hashed] | None = None,
-) -> str | None:
-    """Return the digest that a version with these entries has, in hex.
-
-    algorithm: `MD5`, also if it is not known, or `XXH128`. None if the latter cannot be computed.
+    entries: its entries in the order of their paths, if the record is without them; all are read.
     """
-    if algorithm == XXH128 and xxh128 is None:
-        return None
-    hashed: Hashed = hashlib.md5(usedforsecurity=False)
-    if algorithm == XXH128:
-        assert xxh128 is not None
-        hashed = xxh128()
-    hashed.update(_HEADER)
-    for entry in sorted(entries, key=lambda one: one.path):
-        hashed.update(f"{entry.path}:{entry.digest}\n".encode())
-    return hashed.hexdigest()
-
-
-def has_its_digest(record: WandbArtifact) -> bool:
-    """Say whether the entries of a version have its digest, as far as that can be computed here."""
-    if record.entries is None or record.digest is None or record.digest_algorithm == XXH128:
-        return True
-    return manifest_digest(record.entries, record.digest_algorithm) == record.digest
-
-
-def without_local_paths(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest's JSON with nothing of its entries but what a record keeps."""
-    kept = ("digest", "size", "ref")
-    return {
-        "contents": {
-            path: {
-                **{name: raw[name] for name in kept if name in raw},
-                **({"extra": {"alg": XXH128}} if _is_xxh128(raw) else {}),
-            }
-            for path, raw in (manifest.get("contents") or {}).items()
-        }
-    }
-
-
-def _is_xxh128(raw: Mapping[str, Any]) -> bool:
-    return (raw.get("extra") or {}).get("alg") == XXH128
+    digest = ManifestDigest(record.digest_algorithm)
+    for some in [record.entries or ()] if entries is None else entries:
+        digest.update(some)
+    known = record.entries is not None and record.digest is not None
+    return not known or digest.hexdigest() in (None, record.digest)

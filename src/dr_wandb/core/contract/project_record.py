@@ -1,6 +1,6 @@
 """What all records of a project have in common, and how their members are read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from dr_wandb.core.contract.records import Record
@@ -11,9 +11,15 @@ SortKey = tuple[str | int | bool, ...]
 
 
 class ProjectRecord(Record, frozen=True, kw_only=True):
-    """One record of a project. `known_by`: the fields whose texts identify it."""
+    """One record of a project. `known_by`: the fields whose texts identify it.
+
+    `large`: the member that may be too large for memory, a list of records of `large_kind`. These
+    hold no lists. By name it is neither the first nor the last member.
+    """
 
     known_by: ClassVar[tuple[str, ...]]
+    large: ClassVar[str | None] = None
+    large_kind: ClassVar[Any] = None
 
     missing_since: str | None = None
 
@@ -32,9 +38,11 @@ class ProjectRecord(Record, frozen=True, kw_only=True):
         """Return what a listing alone says of the record."""
         return self
 
-    @property
-    def lasts(self) -> bool:
-        """Say whether the record has content that never changes, and is as its source made it."""
+    def lasts(self, content: Iterable[Sequence[Any]]) -> bool:
+        """Say whether the record has content that never changes, and is as its source made it.
+
+        content: the records of its large member, some at a time; the record is without them.
+        """
         return False
 
     @property

@@ -158,11 +158,6 @@ def listing_digest(record: ProjectRecord) -> str:
     return content_digest(record.as_listed)
 
 
-def content_digest(record: ProjectRecord, line: bytes | None = None) -> str:
-    """Return a digest of a record that does not depend on whether it is gone upstream.
-
-    line: the line that this tool wrote of it, if it is at hand.
-    """
-    if line is not None and record.missing_since is None:
-        return digest(line)
+def content_digest(record: ProjectRecord) -> str:
+    """Return a digest of a record that does not depend on whether it is gone upstream."""
     return digest(encode_line(replace(record, missing_since=None)))

@@ -1,10 +1,14 @@
 """Check the data files of a project's datasets line by line, in one pass."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
 from returns.pipeline import is_successful
 
 from dr_wandb.core.contract.artifacts import WandbArtifact, has_its_digest
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
+from dr_wandb.core.contract.large_member import decode_content
 from dr_wandb.core.contract.project_record import ProjectRecord, SortKey
 from dr_wandb.core.contract.project_records import (
     KINDS,
@@ -34,10 +38,39 @@ class RecordsAudit:
     def __init__(self, dataset: str, findings: Findings) -> None:
         self._findings = findings
         self._file = PROJECT_DATASETS[dataset].file
-        self._kind = KINDS[dataset]
+        self._kind = self.kind = KINDS[dataset]
         self._previous: tuple[SortKey, str] | None = None
         self._number = 0
         self.records: dict[str, StoredRecord] = {}
+
+    def add_divided(self, frame: bytes, content: Iterable[bytes]) -> bool:
+        """Check the next line without having it in memory; False if it has to be given whole.
+
+        frame, content: see large_member.py.
+        """
+        result = decode_record(frame, self._kind)
+        if not is_successful(result) or encode_line(result.unwrap()) != frame:
+            return False
+        record, canonical = result.unwrap(), True
+
+        def pieces() -> Iterator[Sequence[Any]]:
+            nonlocal canonical
+            for piece in decode_content(content, self._kind):
+                canonical = canonical and piece.canonical
+                yield piece.records
+
+        try:
+            lasts = record.lasts(pieces())
+        except ValueError:
+            return False
+        if not canonical:
+            return False
+        self._number += 1
+        self._check_order(record)
+        if not lasts:
+            self._say_wrong_content(record)
+        self._note(record)
+        return True
 
     def add(self, line: bytes) -> None:
         """Check the next line."""
@@ -50,6 +83,9 @@ class RecordsAudit:
         record = result.unwrap()
         if line.endswith(b"\n"):
             self._check_form(line, record)
+        self._note(record)
+
+    def _note(self, record: ProjectRecord) -> None:
         self.records[record.identity] = StoredRecord(
             digest=listing_digest(record),
             missing_since=record.missing_since,
@@ -62,15 +98,21 @@ class RecordsAudit:
     def _check_form(self, line: bytes, record: ProjectRecord) -> None:
         if encode_line(record) != line and not line_is_canonical(line):
             self._say(FindingKind.FORM, NOT_CANONICAL)
+        self._check_order(record)
+        if isinstance(record, WandbArtifact) and not has_its_digest(record):
+            self._say_wrong_content(record)
+
+    def _check_order(self, record: ProjectRecord) -> None:
         key = (record.sort_key, record.identity)
         if record.identity in self.records:
             self._say(FindingKind.FORM, f"{record.identity!r} appears twice")
         elif self._previous is not None and key < self._previous:
             self._say(FindingKind.FORM, f"out of order: {record.identity!r} belongs further up")
         self._previous = key
-        if isinstance(record, WandbArtifact) and not has_its_digest(record):
-            problem = f"the entries of {record.identity!r} do not have the digest of the version"
-            self._say(FindingKind.CONTENT, problem)
+
+    def _say_wrong_content(self, record: ProjectRecord) -> None:
+        problem = f"the entries of {record.identity!r} do not have the digest of the version"
+        self._say(FindingKind.CONTENT, problem)
 
     def _say(self, kind: FindingKind, problem: str) -> None:
         self._findings.add(kind, self._file, problem, self._number)

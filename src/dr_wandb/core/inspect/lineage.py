@@ -9,8 +9,6 @@ Rules
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from dr_wandb.core.contract.artifacts import WandbArtifact
 from dr_wandb.core.contract.nearest import did_you_mean
 from dr_wandb.core.contract.wording import count, size_in_words, table
@@ -84,7 +82,7 @@ class Lineage:
         key = record.artifact_id
         first = key not in self._versions
         if first or record.source_collection is None:
-            self._versions[key] = replace(record, entries=None)
+            self._versions[key] = record
         names = self._names.setdefault(key, [])
         names.append(name_of(record))
         node = Node(VERSION, key)

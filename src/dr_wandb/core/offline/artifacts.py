@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from dr_wandb.core.contract.artifacts import XXH128
+from dr_wandb.core.contract.manifest_entries import XXH128
 from dr_wandb.core.offline.header import Buffer
 from dr_wandb.core.offline.records import ArtifactRecord, UseArtifactRecord
 from dr_wandb.core.offline.schema import artifact_class

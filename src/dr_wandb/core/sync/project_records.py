@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
-from dr_wandb.core.contract.changes import ChangedRun
+from dr_wandb.core.contract.changes import ChangedRun, FieldChange
 from dr_wandb.core.contract.normalize import instant
 from dr_wandb.core.contract.project_part import ProjectPart
 from dr_wandb.core.contract.project_record import ProjectRecord, SortKey
@@ -195,12 +195,19 @@ def advance_part(
     )
 
 
-def compare_records(old: ProjectRecord, new: ProjectRecord) -> ChangedRun | None:
-    """Return the members in which two contents of a record differ, None if they differ in none."""
+def compare_records(
+    old: ProjectRecord, new: ProjectRecord, large: str | None = None
+) -> ChangedRun | None:
+    """Return the members in which two contents of a record differ, None if they differ in none.
+
+    large: a member that is known to differ, and that the records are without: it is too long.
+    """
     changes = [
         change
         for name in new.__struct_fields__
-        if name not in _SAYS_NOTHING_NEW
+        if name not in _SAYS_NOTHING_NEW and name != large
         for change in compare_field(name, getattr(old, name), getattr(new, name))
     ]
+    if large is not None:
+        changes.append(FieldChange(field=large, large=True))
     return name_fields(changes) if changes else None

@@ -43,7 +43,7 @@ from dr_wandb.core.inspect.spelling import document_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, VerifyReport
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.inspect.known_rows import Everything, known_of, row_shape_of, rows_in, stored_in
-from dr_wandb.shell.inspect.reading import ReadFile, read_bytes, read_lines
+from dr_wandb.shell.inspect.reading import ReadFile, read_bytes, read_lines, read_records
 from dr_wandb.shell.inspect.slices import SlicedFile
 from dr_wandb.shell.progress import CountedProgress, ProgressCallback
 from dr_wandb.shell.store.commit import RECORD_FILE
@@ -170,7 +170,7 @@ class Checking:
         records = {}
         for name, dataset in PROJECT_DATASETS.items():
             audit = RecordsAudit(name, self._findings)
-            self._read(dataset.file, partial(read_lines, audit=audit, arrived=self._verified.add))
+            self._read(dataset.file, partial(read_records, audit=audit, arrived=self._verified.add))
             if self._seen.get(dataset.file) is not None:
                 records[name] = audit.records
         return records

@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.inspect.audit import FileTally
+from dr_wandb.core.inspect.audit_records import RecordsAudit
+from dr_wandb.shell.store.divided_lines import read_divided
 
 CHUNK_BYTES = 1 << 18
 """How many bytes are digested together: they stay in the processor's cache."""
@@ -56,6 +58,26 @@ def read_lines(path: Path, audit: Audit, arrived: Callable[[int], None]) -> Read
     audit.finish()
     file = tally.file
     return ReadFile(file.lines, file.bytes, file.sha256, tally.torn)
+
+
+def read_records(path: Path, audit: RecordsAudit, arrived: Callable[[int], None]) -> ReadFile:
+    """Read each line of a file of records for a check, of a long line its frame and its content."""
+    sha256, lines, size, torn = hashlib.sha256(), 0, 0, False
+
+    def note(piece: bytes) -> None:
+        sha256.update(piece)
+        arrived(len(piece))
+
+    with path.open("rb") as stream:
+        for line in read_divided(stream, audit.kind, note):
+            lines += 1
+            size += line.line.length
+            torn = not line.frame.endswith(b"\n")
+            content = None if line.text is not None else line.content
+            if content is None or not audit.add_divided(line.frame, content.chunks()):
+                audit.add(line.whole)
+    audit.finish()
+    return ReadFile(lines, size, sha256.hexdigest(), torn)
 
 
 def read_bytes(path: Path, arrived: Callable[[int], None]) -> ReadFile:

@@ -39,6 +39,7 @@ from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.datasets import Known, find_lister
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE
+from dr_wandb.shell.store.divided_lines import FileRange
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, list_project, pause
@@ -192,7 +193,9 @@ def _compare_records(
         stored = {one: record for one, record in records.items() if record.of_project}
         listed: dict[str, str] = {}
 
-        def take(record: ProjectRecord, listed: dict[str, str] = listed) -> None:
+        def take(
+            record: ProjectRecord, _: FileRange | None, listed: dict[str, str] = listed
+        ) -> None:
             listed[record.identity] = listing_digest(record)
 
         lister = find_lister(source, dataset)

@@ -20,6 +20,7 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import HistoryBatch, Source
+from dr_wandb.shell.store.divided_lines import FileRange
 
 
 class ReadRows(Protocol):
@@ -45,6 +46,8 @@ class RecordPage(Record, frozen=True, kw_only=True):
     is known. `beside` are records that the count does not include. `links` are the links of runs by
     run id: `outputs`, a list of record ids, and `inputs`, a list of objects with `id` and `usedAs`.
     `unread`: why the rest of a record, or the links of a run, could not be read, by its id.
+    `contents` are the large members of some records by their ids, encoded as in a line, if the
+    nodes are without them; they can be read until the next page is requested.
     """
 
     nodes: Sequence[RawNode]
@@ -55,6 +58,7 @@ class RecordPage(Record, frozen=True, kw_only=True):
     beside: Sequence[RawNode] = ()
     links: Mapping[str, RawNode] = msgspec.field(default_factory=dict)
     unread: Mapping[str, RunFailure] = msgspec.field(default_factory=dict)
+    contents: Mapping[str, FileRange] = msgspec.field(default_factory=dict)
 
 
 class Known(Record, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ from dr_wandb.core.contract.export_files import (
 )
 from dr_wandb.core.contract.failures import DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.manifest_entries import ArtifactEntry
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
 from dr_wandb.core.contract.project_records import WandbReport, WandbSweep
 from dr_wandb.core.contract.records import (
@@ -55,7 +56,7 @@ from dr_wandb.shell.store.decoding import (
 )
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
 from dr_wandb.shell.store.one_moment import manifest_of_files
-from dr_wandb.shell.store.project_records import iter_records
+from dr_wandb.shell.store.project_records import iter_in_pieces, iter_records
 from dr_wandb.shell.store.rows_of_runs import (
     created_at_of,
     require_runs,
@@ -196,13 +197,25 @@ class ExportStore(Record, frozen=True, kw_only=True):
             return iter(())
         return (kept for row in rows if (kept := select_row(row, selection)) is not None)
 
-    def iter_artifacts(self) -> Iterator[WandbArtifact]:
+    def iter_artifacts(self, *, entries: bool = True) -> Iterator[WandbArtifact]:
         """Load the artifact versions one at a time, by collection and version.
 
+        entries: with those of their manifests; otherwise `entries` is None, and they are not read.
         None if they were never requested.
         """
         self.require_manifest()
-        return iter_records(self.record_paths[ARTIFACTS], WandbArtifact)
+        return iter_records(self.record_paths[ARTIFACTS], WandbArtifact, large=entries)
+
+    def iter_artifact_entries(self) -> Iterator[tuple[WandbArtifact, ArtifactEntry]]:
+        """Load the entries of all manifests one at a time, each with its version without entries.
+
+        However many entries a version has, few are in memory.
+        """
+        self.require_manifest()
+        for record, pieces in iter_in_pieces(self.record_paths[ARTIFACTS], WandbArtifact):
+            for some in pieces:
+                for entry in some:
+                    yield record, entry
 
     def iter_sweeps(self) -> Iterator[WandbSweep]:
         """Load the sweeps one at a time, by their ids; none if they were never requested."""
@@ -299,21 +312,6 @@ def iter_history_rows(
     """
     store = ExportStore(name=name, data_root=data_root)
     return store.iter_history_rows(run_ids=run_ids, keys=keys)
-
-
-def iter_artifacts(name: str, data_root: Path) -> Iterator[WandbArtifact]:
-    """Load the artifact versions of an export, one at a time, by collection and version."""
-    return ExportStore(name=name, data_root=data_root).iter_artifacts()
-
-
-def iter_sweeps(name: str, data_root: Path) -> Iterator[WandbSweep]:
-    """Load the sweeps of an export, one at a time, by their ids."""
-    return ExportStore(name=name, data_root=data_root).iter_sweeps()
-
-
-def iter_reports(name: str, data_root: Path) -> Iterator[WandbReport]:
-    """Load the reports of an export, one at a time, by their ids."""
-    return ExportStore(name=name, data_root=data_root).iter_reports()
 
 
 def iter_console_lines(

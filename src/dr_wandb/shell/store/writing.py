@@ -12,6 +12,9 @@ from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.shell.store import disk
 
+NOT_COMPUTED = "-"
+"""Stands for a digest that nobody wants."""
+
 
 class LineWriter:
     """Writes one data file in the staging folder. Durable when the `with` block ends."""
@@ -53,6 +56,15 @@ class LineWriter:
         copied = ((chunk, 0) for chunk in chunks)
         more = self._put(disk.gathered(then))
         return self._count(chain([(b"", byte_range.rows)], copied, more), byte_range.digest)
+
+    def copy_line(self, stream: IO[bytes], offset: int, length: int) -> None:
+        """Copy one line, however long, from another file. What is in its buffer is not seen."""
+        chunks = disk.copy_range(stream, offset, length, self._stream)
+        self._count(chain([(b"", 1)], ((chunk, 0) for chunk in chunks)), NOT_COMPUTED)
+
+    def write_line(self, parts: Iterable[bytes]) -> None:
+        """Write one line, however long, that is given in parts."""
+        self._count(self._put(chain([(b"", 1)], ((part, 0) for part in parts))), NOT_COMPUTED)
 
     def _put(self, chunks: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
         for chunk, lines in chunks:

@@ -15,6 +15,7 @@ from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord
 from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.sync.record_links import Links, RunLinks, links_after
 from dr_wandb.shell.sources.datasets import RawNode
+from dr_wandb.shell.sync.framed_records import Framed
 from dr_wandb.shell.sync.listing import UNREADABLE
 from dr_wandb.shell.sync.records_file import RecordsFile
 
@@ -48,10 +49,10 @@ class LinkedRecords:
         after = links_after(self._links, asked)
         there = {*self._ids.values()}
         for identity in [*file.listed]:
-            record = file.listed_record(identity)
-            assert isinstance(record, LinkedRecord)
-            there.add(record.source_id)
-            self._take(file, record, self._completed(file, record, after))
+            came = file.listed_record(identity)
+            assert isinstance(came.record, LinkedRecord)
+            there.add(came.record.source_id)
+            self._take(file, came.record, self._completed(file, came, after))
         for node in beside:
             try:
                 record = self._normalize(node)
@@ -59,30 +60,30 @@ class LinkedRecords:
                 continue
             assert isinstance(record, LinkedRecord)
             if record.source_id not in there or record.identity in file.held:
-                self._take(file, None, self._completed(file, record, after))
+                self._take(file, None, self._completed(file, Framed(record), after))
         for identity, held in file.held.items():
             source_id = self._ids[identity]
             links = after.get(source_id, NO_LINKS)
             moved = links != self._links[source_id]
             if moved and identity not in file.listed and held.missing_since is None:
-                record = file.held_record(identity)
-                file.take(_with_links(record, links))
+                record, content = file.held_record(identity)
+                file.take(_with_links(record, links), content)
 
-    def _completed(
-        self, file: RecordsFile, record: LinkedRecord, after: Mapping[str, Links]
-    ) -> LinkedRecord:
-        links = after.get(record.source_id, NO_LINKS)
+    def _completed(self, file: RecordsFile, came: Framed, after: Mapping[str, Links]) -> Framed:
+        record, content = came
+        assert isinstance(record, LinkedRecord)
         if not record.has_content:
             holder = self.contents.get(record.source_id)
             held = file.kept_record(record.source_id)
             held = file.held_record(holder) if holder is not None else held
-            if isinstance(held, LinkedRecord):
-                record = record.with_content_of(held)
-        return _with_links(record, links)
+            if held is not None and isinstance(held.record, LinkedRecord):
+                record = record.with_content_of(held.record)
+                content = held.content if record.has_content else None
+        return Framed(_with_links(record, after.get(record.source_id, NO_LINKS)), content)
 
-    def _take(self, file: RecordsFile, came: ProjectRecord | None, now: LinkedRecord) -> None:
-        if came != now:
-            file.take(now)
+    def _take(self, file: RecordsFile, came: ProjectRecord | None, now: Framed) -> None:
+        if came != now.record:
+            file.take(*now)
 
 
 def _with_links(record: ProjectRecord, links: Links) -> LinkedRecord:

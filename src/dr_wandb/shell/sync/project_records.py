@@ -41,6 +41,7 @@ from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.datasets import Known, find_lister
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import digest_of
+from dr_wandb.shell.store.divided_lines import FileRange
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.reading import StoredExport
 from dr_wandb.shell.sync.linked_records import LinkedRecords
@@ -198,8 +199,8 @@ class ProjectSync:
         assert lister is not None  # `require_datasets` has looked
         long = LongListing(dataset.removesuffix("s"))
 
-        def take(record: ProjectRecord) -> None:
-            file.take(record)
+        def take(record: ProjectRecord, content: FileRange | None) -> None:
+            file.take(record, content)
             long.note(len(file.listed))
 
         listed = list_records(lister, dataset, take, self._wait, known)

@@ -11,7 +11,11 @@ from dr_wandb.core.sync.record_links import RunLinks, read_run_links
 from dr_wandb.shell.progress import log_wait
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, ListRecords, RawNode, RecordPage
+from dr_wandb.shell.store.divided_lines import FileRange
 from dr_wandb.shell.sync.listing import ATTEMPTS, UNREADABLE, Pause
+
+TakeRecord = Callable[[ProjectRecord, FileRange | None], None]
+"""Is given a record, and the bytes of its large member if it is without that."""
 
 
 class ListedRecords(Record, frozen=True, kw_only=True):
@@ -40,7 +44,7 @@ class ListedRecords(Record, frozen=True, kw_only=True):
 class _Pages:
     """The pages of one answer. take: is given each record."""
 
-    def __init__(self, dataset: str, take: Callable[[ProjectRecord], None]) -> None:
+    def __init__(self, dataset: str, take: TakeRecord) -> None:
         self._normalize = NORMALIZERS[dataset]
         self._take = take
         self.counts: list[tuple[int | None, bool]] = []
@@ -63,7 +67,7 @@ class _Pages:
                 except UNREADABLE:
                     self.lost += 1
                     continue
-                self._take(record)
+                self._take(record, page.contents.get(record.source_id))
                 self.came.add(record.identity)
             self.marks |= page.marks
             self.same += page.same
@@ -90,7 +94,7 @@ class _Pages:
 def list_records(
     lister: ListRecords,
     dataset: str,
-    take: Callable[[ProjectRecord], None],
+    take: TakeRecord,
     wait: Pause,
     known: Known = NOTHING_KNOWN,
 ) -> ListedRecords:

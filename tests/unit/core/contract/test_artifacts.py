@@ -1,22 +1,21 @@
 """Artifact versions as nodes, as manifests, and as records."""
 
-import hashlib
 from typing import Any
 
 import pytest
-import xxhash
 
 from dr_wandb.core.contract.artifacts import (
-    ArtifactEntry,
     WandbArtifact,
-    entries_of,
     has_its_digest,
     is_internal,
-    manifest_digest,
     normalize_artifact,
-    without_local_paths,
 )
-from dr_wandb.core.contract.project_record import ArtifactUse
+from dr_wandb.core.contract.manifest_entries import (
+    ArtifactEntry,
+    entries_of,
+    manifest_digest,
+)
+from dr_wandb.core.contract.project_record import ArtifactUse, LinkedRecord
 
 ARTIFACT: dict[str, Any] = {
     "id": "QXJ0aWZhY3Q6MQ==",
@@ -141,29 +140,6 @@ def test_types_that_w_and_b_makes_for_itself_are_internal(name: str | None, expe
     assert is_internal(name) is expected
 
 
-def test_reference_has_no_algorithm_of_ours() -> None:
-    raw = {"digest": "etag", "ref": "s3://bucket/x", "size": 0}
-    (entry,) = entries_of({"contents": {"x": raw}})
-    assert (entry.reference, entry.algorithm, entry.size) == ("s3://bucket/x", None, None)
-    (empty,) = entries_of({"contents": {"x": {"digest": "d", "size": 0}}})
-    assert empty.size == 0
-
-
-def test_manifest_without_contents_is_refused() -> None:
-    with pytest.raises(ValueError, match="it has no contents"):
-        entries_of({"contents": []})
-
-
-def test_digest_is_that_of_the_sdk() -> None:
-    """Verified against the artifacts that the SDK made, see its `ArtifactManifestV1.digest`."""
-    entries = entries_of({"contents": {"b": {"digest": "2"}, "a": {"digest": "1"}}})
-    expected = b"wandb-artifact-manifest-v1\na:1\nb:2\n"
-    assert manifest_digest(entries, None) == hashlib.md5(expected).hexdigest()
-    assert manifest_digest(reversed(entries), "MD5") == hashlib.md5(expected).hexdigest()
-    assert manifest_digest(entries, "XXH128", xxhash.xxh128) == xxhash.xxh128(expected).hexdigest()
-    assert manifest_digest(entries, "XXH128") is None
-
-
 def test_record_is_compared_with_its_digest_if_that_can_be_computed() -> None:
     entries = entries_of({"contents": {"a": {"digest": "1"}}})
     right = manifest_digest(entries, None)
@@ -175,19 +151,22 @@ def test_record_is_compared_with_its_digest_if_that_can_be_computed() -> None:
     assert has_its_digest(WandbArtifact(collection="c", artifact_id="x", entries=entries))
 
 
-def test_nothing_of_the_uploader_is_kept() -> None:
-    raw = {
-        "digest": "1",
-        "size": 2,
-        "ref": "s3://b",
-        "local_path": "/home/ada",
-        "birthArtifactID": "x",
-        "extra": {"alg": "XXH128", "etag": "e"},
-    }
-    kept = {"digest": "1", "size": 2, "ref": "s3://b", "extra": {"alg": "XXH128"}}
-    manifest = {"version": 1, "contents": {"a": raw, "b": {"digest": "2"}}}
-    assert without_local_paths(manifest) == {"contents": {"a": kept, "b": {"digest": "2"}}}
-    assert without_local_paths({}) == {"contents": {}}
+def test_content_beside_a_record_is_compared_with_its_digest() -> None:
+    entries = entries_of({"contents": {"a": {"digest": "1"}, "b": {"digest": "2"}}})
+    right = manifest_digest(entries, None)
+    record = WandbArtifact(collection="c", artifact_id="x", entries=(), digest=right)
+    assert record.lasts([entries[:1], entries[1:]])
+    assert not record.lasts([entries[:1]])
+    assert not WandbArtifact(collection="c", artifact_id="x", digest=right).lasts([])
+
+
+def test_version_gets_the_entries_of_a_held_one_with_its_digest() -> None:
+    held = WandbArtifact(collection="c", artifact_id="x", entries=(), digest="d")
+    came = WandbArtifact(collection="b", artifact_id="x", digest="d")
+    assert (came.has_content, came.with_content_of(held).has_content) == (False, True)
+    other = WandbArtifact(collection="b", artifact_id="x", digest="e")
+    assert other.with_content_of(held) == other
+    assert other.with_content_of(LinkedRecord()) == other
 
 
 def test_listing_says_nothing_of_entries_and_links() -> None:

@@ -4,7 +4,7 @@ import pytest
 from returns.pipeline import is_successful
 
 from dr_wandb.core.contract.artifacts import WandbArtifact
-from dr_wandb.core.contract.project_record import ProjectRecord
+from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord
 from dr_wandb.core.contract.project_records import (
     ReportUser,
     WandbReport,
@@ -30,7 +30,7 @@ def test_every_field_of_a_sweep_is_filled_from_a_full_node() -> None:
         "runCount": 3,
         "runCountExpected": 5,
     }
-    assert not normalize_sweep(node).lasts
+    assert not normalize_sweep(node).lasts([])
     assert normalize_sweep(node) == WandbSweep(
         sweep_id="s1",
         storage_id="storage",
@@ -109,3 +109,8 @@ def test_record_is_known_by_the_fields_that_its_kind_names(
 ) -> None:
     assert record.identity == identity
     assert {*record.known_by} <= {*record.__struct_fields__}
+
+
+def test_linked_record_has_no_content_unless_its_kind_says_so() -> None:
+    assert not LinkedRecord().has_content
+    assert LinkedRecord().with_content_of(LinkedRecord(created_by=("r",))) == LinkedRecord()

@@ -4,7 +4,7 @@ It is made up: labels that runs print and stick on things. To have it took one v
 record and one method of a source. Nothing in shell/sync knows its name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,7 @@ class Label(LinkedRecord, frozen=True, kw_only=True):
     def has_content(self) -> bool:
         return self.ink is not None
 
-    @property
-    def lasts(self) -> bool:
+    def lasts(self, content: Iterable[Sequence[Any]]) -> bool:
         return self.has_content
 
     def with_content_of(self, held: LinkedRecord) -> "Label":

@@ -5,11 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from dr_wandb import ExportStore, combine_changes, describe_changes
+from dr_wandb import (
+    DrWandbError,
+    ExportStore,
+    combine_changes,
+    describe_changes,
+    iter_artifact_entries,
+    iter_artifacts,
+)
 from dr_wandb.core.sync.describe import describe_plan, describe_unproven
 from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.opening import source_opener
+from dr_wandb.shell.store import divided_lines
 from dr_wandb.shell.sync.changelog import read_changes
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support import syncing
@@ -44,6 +53,13 @@ def lines(folder: Path) -> dict[str, dict[str, Any]]:
 
 def read_manifests(source: MemorySource) -> list[str]:
     return [call[1] for call in source.asked if call[0] == "read_manifest"]
+
+
+@pytest.fixture(params=[divided_lines.PIECE, 40], autouse=True)
+def piece(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How much of a line is in memory: lines of our tests are shorter than that, or longer."""
+    monkeypatch.setattr(divided_lines, "PIECE", request.param)
+    return int(request.param)
 
 
 @pytest.fixture
@@ -247,3 +263,110 @@ def test_manifests_that_an_interrupted_sync_has_read_are_not_read_again(
     expected = syncing.visible(tmp_path / "whole" / syncing.NAME)["artifacts.jsonl"]
     assert syncing.visible(folder)["artifacts.jsonl"] == expected
     assert not (folder / ".staging").exists()
+
+
+def many(source: MemorySource, count: int = 300) -> str:
+    """Add a version with many entries, which are tricky to divide."""
+    tricky = ['},{"algorithm":', ',"entries":[', '],"file_count":']
+    contents = {
+        f"{number:04}/{tricky[number % 3]}": {"digest": f"d{number}"} for number in range(count)
+    }
+    return source.add_version(
+        "many", contents=contents, metadata='{"entries": [], "file_count": 1}'
+    )
+
+
+def test_file_that_was_reformatted_is_read_into_our_form(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    many(source)
+    sync(source, tmp_path)
+    path, before = folder / "artifacts.jsonl", syncing.visible(folder)
+    records = [dict(reversed(one.items())) for one in syncing.json_lines(path)]
+    path.write_text("".join(json.dumps(one) + "\n" for one in reversed(records)))
+    assert [one.entries for one in iter_artifacts(syncing.NAME, tmp_path)] != []
+    assert sync(source, tmp_path, sync_mode="detect_changes").complete
+    after = syncing.visible(folder)
+    assert after["artifacts.jsonl"] == before["artifacts.jsonl"]
+
+
+def test_version_that_is_gone_keeps_its_entries_and_returns(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    many(source)
+    sync(source, tmp_path)
+    before = syncing.visible(folder)["artifacts.jsonl"]
+    gone = source.collections.pop("many")
+    sync(source, tmp_path)
+    marked = lines(folder)["many-0"]
+    assert marked["missing_since"] is not None
+    assert len(marked["entries"]) == 300
+    sync(source, tmp_path, sync_mode="detect_changes")
+    assert verify_export(ExportStore(name=syncing.NAME, data_root=tmp_path)).sound
+    source.collections["many"] = gone
+    sync(source, tmp_path)
+    assert syncing.visible(folder)["artifacts.jsonl"] == before
+    (*_, last) = read_changes(folder / "changes.jsonl")
+    assert last.records["artifacts"].returned == ("many/many-0",)
+    assert last.records["artifacts"].changed == {}
+
+
+@pytest.mark.parametrize(("count", "large"), [(0, False), (1, False), (300, True)])
+def test_changes_give_entries_that_are_few(
+    tmp_path: Path, folder: Path, count: int, large: bool
+) -> None:
+    source = project()
+    many(source, count)
+    manifest = source.collections["many"][0].pop("manifest")
+    sync(source, tmp_path)
+    source.collections["many"][0]["manifest"] = manifest
+    sync(source, tmp_path, sync_mode="detect_changes")
+    (*_, last) = read_changes(folder / "changes.jsonl")
+    (change,) = last.records["artifacts"].changed["many/many-0"].fields
+    assert (change.field, change.large) == ("entries", large)
+    if not large:
+        assert (change.old, change.new) == (None, lines(folder)["many-0"]["entries"])
+
+
+def test_entries_that_were_edited_are_read_again(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    many(source)
+    sync(source, tmp_path)
+    path, before = folder / "artifacts.jsonl", syncing.visible(folder)
+    path.write_bytes(path.read_bytes().replace(b'"digest":"d7"', b'"digest":"d8"'))
+    source.asked.clear()
+    assert sync(source, tmp_path, sync_mode="full_reconcile").complete
+    assert read_manifests(source) == ["many-0"]
+    assert syncing.visible(folder)["artifacts.jsonl"] == before["artifacts.jsonl"]
+    (*_, last) = read_changes(folder / "changes.jsonl")
+    changed = last.records["artifacts"].changed["many/many-0"].fields
+    assert [(one.field, one.large) for one in changed] == [("entries", True)]
+
+
+def test_entries_are_loaded_with_their_versions_or_apart(tmp_path: Path) -> None:
+    source = project()
+    many(source)
+    del source.collections["shelf"][0]["manifest"]
+    sync(source, tmp_path)
+    whole = list(iter_artifacts(syncing.NAME, tmp_path))
+    assert [len(one.entries or ()) for one in whole] == [1, 1, 300, 1, 0]
+    bare = list(iter_artifacts(syncing.NAME, tmp_path, entries=False))
+    assert bare == [replace(one, entries=None) for one in whole]
+    apart = list(iter_artifact_entries(syncing.NAME, tmp_path))
+    expected = [
+        (without, entry)
+        for one, without in zip(whole, bare, strict=True)
+        for entry in one.entries or ()
+    ]
+    assert apart == expected
+
+
+def test_entries_that_do_not_read_are_named(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    many(source)
+    sync(source, tmp_path)
+    path = folder / "artifacts.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"digest":"d7"', b'"digest":null'))
+    for loaded in (iter_artifacts, iter_artifact_entries):
+        with pytest.raises(DrWandbError, match=r"artifacts\.jsonl line 3 cannot be read"):
+            list(loaded(syncing.NAME, tmp_path))
+    report = verify_export(ExportStore(name=syncing.NAME, data_root=tmp_path))
+    assert any("cannot be read" in one.problem for one in report.findings)

@@ -7,27 +7,27 @@ Rules
   usable one (wandb 0.31.0). Versions in every state are listed.
 - The manifest of a committed version is downloaded unless it is known, from an address that was
   requested just before (manifests.py).
+- The versions of the next collections are requested while manifests are downloaded, and the links
+  of runs then, too: about as many requests are always under way. Pages come in the same order.
 - A collection with a pending version has no mark, so that it is listed again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.artifacts import COMMITTED, PENDING
-from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
-from dr_wandb.shell.background import in_lanes
-from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.background import DaemonThreads, InOrder
+from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
-from dr_wandb.shell.sources.api.manifests import Manifests
-from dr_wandb.shell.sources.api.queries import (
-    COLLECTIONS,
-    OPTIONAL_FIELDS,
-    USED_AS,
-    links_document,
-    versions_document,
-)
+from dr_wandb.shell.sources.api.manifests import Manifests, PageOfManifests
+from dr_wandb.shell.sources.api.queries import COLLECTIONS, OPTIONAL_FIELDS, versions_document
 from dr_wandb.shell.sources.api.record_pages import RecordPages
-from dr_wandb.shell.sources.datasets import Known, RawNode, RecordPage
+from dr_wandb.shell.sources.api.run_links import read_links
+from dr_wandb.shell.sources.datasets import Known, RecordPage
 
 COLLECTIONS_PER_PAGE = 500
 """The most collections in a page: of each one only a few short fields are requested."""
@@ -38,8 +38,8 @@ PER_PAGE = 50
 TOGETHER = 20
 """The most collections, or runs, in one request."""
 
-AT_ONCE = 10
-"""wandb-core takes this many requests at a time (wandb 0.31.0)."""
+PAGES_AHEAD = 3
+"""The most pages of versions whose manifests are downloaded or wait for it: each has a file."""
 
 
 class _Collection(NamedTuple):
@@ -55,12 +55,13 @@ class _Collection(NamedTuple):
         return {"name": self.name, "type": {"name": self.type}}
 
 
-class _Links(NamedTuple):
-    """The links of some runs, nodes of versions in other projects, and why runs have none."""
+class _Page(NamedTuple):
+    """A page of versions, how many are null, its manifests, and the cursors of the next page."""
 
-    links: dict[str, RawNode]
-    beside: list[RawNode]
-    unread: dict[str, RunFailure]
+    nodes: list[dict[str, Any]]
+    nulls: int
+    manifests: PageOfManifests
+    rest: dict[str, str | None]
 
 
 class Artifacts:
@@ -84,27 +85,58 @@ class Artifacts:
         moved = [one for one in collections if known.marks.get(one.name) != one.mark]
         same = [one.name for one in collections if known.marks.get(one.name) == one.mark]
         empty = RecordPage(nodes=(), total=sum(one.total for one in moved))
-        yield RecordPage(nodes=(), total=empty.total, nulls=nulls, same=same)
+        yield replace(empty, nulls=nulls, same=same)
         marks = {one.name: one.mark for one in collections}
-        for start in range(0, len(moved), TOGETHER):
-            for nodes, lost in self._versions(moved[start : start + TOGETHER]):
-                wanted = [
-                    node["artifact"]
-                    for node in nodes
-                    if not known.listing_only
-                    and node["artifact"].get("state") == COMMITTED
-                    and node["artifact"].get("id") not in known.contents
-                ]
-                read, unread = self._manifests.read(wanted)
-                for node in nodes:
+        with ExitStack() as files, ExitStack() as stack:
+            threads = DaemonThreads(WORKERS)
+            stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+            yield from self._read_moved(moved, known, empty, marks, threads, files)
+        yield replace(empty, marks=marks)
+
+    def _read_moved(
+        self,
+        moved: Sequence[_Collection],
+        known: Known,
+        empty: RecordPage,
+        marks: dict[str, str],
+        threads: Executor,
+        files: ExitStack,
+    ) -> Iterator[RecordPage]:
+        """Read the versions of some collections, and the links of runs. Removes unsure marks."""
+        by_name = {one.name: one for one in moved}
+        first: list[dict[str, str | None]] = [
+            {one.name: None for one in moved[at : at + TOGETHER]}
+            for at in range(0, len(moved), TOGETHER)
+        ]
+        pages = InOrder(
+            threads,
+            lambda cursors: self._versions(by_name, cursors, known, threads, files),
+            first,
+            PAGES_AHEAD,
+        )
+        links = InOrder(
+            threads,
+            lambda run_ids: read_links(self._queries, run_ids, self._address, PER_PAGE),
+            [tuple(known.runs[at : at + TOGETHER]) for at in range(0, len(known.runs), TOGETHER)],
+            2 * WORKERS,
+        )
+        if not known.listing_only:
+            self._queries.expect(empty.total or 0)
+        for page in pages:
+            if page.rest:
+                pages.insert(page.rest)
+            elif pages.exhausted:
+                links.start()
+            with page.manifests:
+                contents, unread = page.manifests.result()
+                for node in page.nodes:
                     if node["artifact"].get("state") == PENDING:
                         marks.pop(node["collection"]["name"], None)
-                    if (manifest := read.get(node["artifact"].get("id"))) is not None:
-                        node["manifest"] = manifest
-                yield RecordPage(nodes=nodes, total=empty.total, nulls=lost, unread=unread)
-        for links, beside, unread in self._links(known.runs):
-            yield RecordPage(nodes=(), total=empty.total, links=links, beside=beside, unread=unread)
-        yield RecordPage(nodes=(), total=empty.total, marks=marks)
+                yield replace(
+                    empty, nodes=page.nodes, nulls=page.nulls, contents=contents, unread=unread
+                )
+        for found, beside, unread in links:
+            yield replace(empty, links=found, beside=beside, unread=unread)
 
     def _collections(self) -> tuple[list[_Collection], int]:
         """List all collections. Returns them, and the number of those that are missing."""
@@ -123,134 +155,43 @@ class Artifacts:
         return list(found.values()), max(0, counted - len(found))
 
     def _versions(
-        self, collections: Sequence[_Collection]
-    ) -> Iterator[tuple[list[dict[str, Any]], int]]:
-        """Yield the versions of some collections, and how many are null, a page of each at once."""
-        cursors: dict[str, str | None] = {one.name: None for one in collections}
-        by_name = {one.name: one for one in collections}
-        while cursors:
-            names = list(cursors)
-            asked = [
-                {"type": by_name[name].type, "name": name, "after": cursors[name]} for name in names
+        self,
+        by_name: Mapping[str, _Collection],
+        cursors: Mapping[str, str | None],
+        known: Known,
+        threads: Executor,
+        files: ExitStack,
+    ) -> _Page:
+        """Request a page of versions of each of some collections, and start their manifests."""
+        asked = [
+            {"type": by_name[name].type, "name": name, "after": after}
+            for name, after in cursors.items()
+        ]
+        answers = self._queries.ask("c", versions_document, asked, OPTIONAL_FIELDS, PER_PAGE)
+        nodes: list[dict[str, Any]] = []
+        nulls, rest = 0, dict(cursors)
+        for name, answer in zip(cursors, answers, strict=True):
+            connection = ((answer or {}).get("artifactCollection") or {}).get("artifacts") or {}
+            edges = [edge for edge in connection.get("edges") or () if edge]
+            there = [edge for edge in edges if edge.get("node")]
+            nulls += len(connection.get("edges") or ()) - len(there)
+            nodes += [
+                {
+                    "collection": by_name[name].node,
+                    "version": edge.get("version"),
+                    "artifact": edge["node"],
+                }
+                for edge in there
             ]
-            answers = self._queries.ask("c", versions_document, asked, OPTIONAL_FIELDS, PER_PAGE)
-            nodes: list[dict[str, Any]] = []
-            nulls = 0
-            for name, answer in zip(names, answers, strict=True):
-                connection = ((answer or {}).get("artifactCollection") or {}).get("artifacts") or {}
-                edges = [edge for edge in connection.get("edges") or () if edge]
-                there = [edge for edge in edges if edge.get("node")]
-                nulls += len(connection.get("edges") or ()) - len(there)
-                nodes += [
-                    {
-                        "collection": by_name[name].node,
-                        "version": edge.get("version"),
-                        "artifact": edge["node"],
-                    }
-                    for edge in there
-                ]
-                _advance(cursors, name, connection)
-            yield nodes, nulls
-
-    def _links(self, run_ids: Sequence[str]) -> Iterator[_Links]:
-        """Read what each run logged and used, many runs at once."""
-        batches = [tuple(run_ids[at : at + TOGETHER]) for at in range(0, len(run_ids), TOGETHER)]
-        for _, links in in_lanes([(batches, AT_ONCE)], self._links_of):
-            yield links
-
-    def _links_of(self, run_ids: Sequence[str]) -> _Links:
-        found = {run_id: _RunLinks() for run_id in run_ids}
-        unfinished: dict[str, dict[str, Any]] = {
-            run_id: {"run": run_id, "outputs": None, "inputs": None} for run_id in run_ids
-        }
-        optional = OPTIONAL_FIELDS | {USED_AS}
-        while unfinished:
-            asked = list(unfinished.values())
-            try:
-                answers = self._queries.ask("r", links_document, asked, optional, PER_PAGE)
-            except SourceError as error:
-                if error.refused or len(asked) == len(run_ids) > 1:
-                    raise
-                return _Links({}, [], dict.fromkeys(run_ids, error.failure))
-            for variables, answer in zip(asked, answers, strict=True):
-                run_id = variables["run"]
-                cursors = found[run_id].add(answer, variables)
-                if cursors is None:
-                    del unfinished[run_id]
-                else:
-                    unfinished[run_id] = {"run": run_id, **cursors}
-        unread = {one: why for one, run in found.items() if (why := run.failure) is not None}
-        beside = [node for run in found.values() for node in run.beside(self._address)]
-        links = {one: run.links for one, run in found.items() if one not in unread}
-        return _Links(links, beside, unread)
-
-
-class _RunLinks:
-    """The links of one run, page by page."""
-
-    def __init__(self) -> None:
-        self._edges: dict[str, list[Mapping[str, Any]]] = {"outputs": [], "inputs": []}
-        self._totals: dict[str, int | None] = {}
-        self._missing = False
-
-    def add(
-        self, answer: Mapping[str, Any] | None, asked: Mapping[str, Any]
-    ) -> dict[str, str | None] | None:
-        """Add a page of both connections; return the cursors to go on from, None at the end."""
-        if answer is None:
-            self._missing = True
-            return None
-        cursors: dict[str, str | None] = {}
-        more = False
-        for name in self._edges:
-            connection = answer.get(f"{name.removesuffix('s')}Artifacts") or {}
-            if name in self._totals and asked[name] is None:
-                cursors[name] = None
-                continue
-            self._totals[name] = connection.get("totalCount")
-            self._edges[name] += [edge for edge in connection.get("edges") or () if edge]
-            info = connection.get("pageInfo") or {}
-            cursors[name] = info.get("endCursor") if info.get("hasNextPage") else None
-            more = more or cursors[name] not in (None, asked[name])
-        return cursors if more else None
-
-    def _there(self, name: str) -> list[Mapping[str, Any]]:
-        return [edge for edge in self._edges[name] if edge.get("node")]
-
-    @property
-    def failure(self) -> RunFailure | None:
-        """Say why not all links are known."""
-        if self._missing:
-            reason = "W&B answered that there is no such run"
-            return RunFailure(kind=RunFailureKind.NOT_FOUND, reason=reason)
-        for name in self._edges:
-            came, total = len(self._there(name)), self._totals.get(name)
-            if total is not None and came < total:
-                reason = f"W&B counts {total:,} {name} of the run, and gave {came:,}"
-                return RunFailure(kind=RunFailureKind.UNUSABLE_ANSWER, reason=reason)
-        return None
-
-    @property
-    def links(self) -> RawNode:
-        """Return the ids of what the run logged, and of what it used as what."""
-        return {
-            "outputs": [edge["node"]["id"] for edge in self._there("outputs")],
-            "inputs": [
-                {"id": edge["node"]["id"], "usedAs": edge.get(USED_AS)}
-                for edge in self._there("inputs")
-            ],
-        }
-
-    def beside(self, address: tuple[str, str]) -> Iterator[RawNode]:
-        """Yield the used versions that are not certainly of the project at an address."""
-        for edge in self._there("inputs"):
-            sequence = edge["node"].get("artifactSequence") or {}
-            project = sequence.get("project") or {}
-            entity, name = project.get("entityName"), project.get("name")
-            if (entity, name) != address:
-                known = f"{entity}/{name}" if entity and name else ""
-                collection = {"name": sequence.get("name"), "project": known}
-                yield {"collection": collection, "version": None, "artifact": edge["node"]}
+            _advance(rest, name, connection)
+        wanted = [
+            node["artifact"]
+            for node in nodes
+            if not known.listing_only
+            and node["artifact"].get("state") == COMMITTED
+            and node["artifact"].get("id") not in known.contents
+        ]
+        return _Page(nodes, nulls, self._manifests.start(wanted, threads, files), rest)
 
 
 def _advance(cursors: dict[str, str | None], name: str, connection: Mapping[str, Any]) -> None:

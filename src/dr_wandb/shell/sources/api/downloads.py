@@ -12,8 +12,8 @@ Rules (measured with wandb 0.29 to 0.31)
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from tempfile import mkdtemp
@@ -99,11 +99,22 @@ class Downloads:
 
     def file(self, node: Mapping[str, Any]) -> bytes:
         """Download one file of a run, given as its GraphQL node."""
+        with self.saved(node) as path:
+            return path.read_bytes()
+
+    @contextmanager
+    def saved(self, node: Mapping[str, Any]) -> Iterator[Path]:
+        """Download one file of a run, given as its GraphQL node; it is deleted at the end."""
         folder = self.new_folder()
         try:
-            return self.save(node, folder).read_bytes()
+            yield self.save(node, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def private(self) -> Path:
+        """Return the folder for files that are deleted at the end."""
+        return self._session.private
 
     def save(self, node: Mapping[str, Any], folder: Path) -> Path:
         """Download one file, given as its GraphQL node, into a folder of its own below another."""

@@ -5,36 +5,44 @@ Rules
   if a download is refused.
 - A manifest has the digest that the version names, or it is not used; it is downloaded once more.
 - Nothing of a manifest is kept but what a record holds: no local path of the uploader.
+- Of a manifest some entries at a time are in memory. What a record holds of them is written to a
+  file, in which the manifests of one page are one after another.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
 
-from dr_wandb.core.contract.artifacts import (
+from dr_wandb.core.contract.large_member import encode_content
+from dr_wandb.core.contract.manifest_entries import (
+    ArtifactEntry,
     Hashed,
+    ManifestDigest,
+    NotInPiecesError,
+    entries_in_pieces,
     entries_of,
-    manifest_digest,
-    without_local_paths,
 )
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.values import decode_json
-from dr_wandb.shell.background import in_lanes
+from dr_wandb.shell.background import result_of
 from dr_wandb.shell.sources import SourceError
 from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.queries import manifests_document
+from dr_wandb.shell.store.divided_lines import PIECE, FileRange
 
-AT_ONCE = 10
-"""wandb-core takes this many requests at a time (wandb 0.31.0)."""
-
-FEWEST, MOST = 5, 50
-"""How many addresses are requested together: more would expire, fewer cost more requests."""
+MOST = 50
+"""How many addresses are requested together: more would expire before they are used."""
 
 MANIFEST_FILE = "wandb_manifest.json"
 
-Read = tuple[dict[str, Mapping[str, Any]], dict[str, RunFailure]]
-"""Manifests by artifact id, and why the others could not be read."""
+Version = Mapping[str, Any]
+"""A version as its GraphQL node."""
 
 
 def _find_xxh128() -> Callable[[], Hashed] | None:
@@ -47,46 +55,25 @@ def _find_xxh128() -> Callable[[], Hashed] | None:
 
 
 class Manifests:
-    """Reads manifests of versions, given as their GraphQL nodes."""
+    """Reads manifests of versions."""
 
     def __init__(self, queries: JointQueries, downloads: Downloads) -> None:
         self._queries = queries
         self._downloads = downloads
         self._xxh128 = _find_xxh128()
 
-    def read(self, versions: Sequence[Mapping[str, Any]]) -> Read:
-        """Read the manifest of each version, several at once."""
-        found: dict[str, Mapping[str, Any]] = {}
-        unread: dict[str, RunFailure] = {}
-        by_id = {str(one["id"]): one for one in versions}
-        ids = list(by_id)
-        size = min(MOST, max(FEWEST, -(-len(ids) // AT_ONCE)))
-        chunks = [tuple(ids[at : at + size]) for at in range(0, len(ids), size)]
+    def start(
+        self, versions: Sequence[Version], threads: Executor, files: ExitStack
+    ) -> "PageOfManifests":
+        """Start to read the manifest of each version on some threads. files: closes its file."""
+        file = None
+        if versions:
+            file = TemporaryFile(dir=self._downloads.private)  # noqa: SIM115 - `files` closes it
+            files.callback(file.close)
+        return PageOfManifests(self, versions, threads, file)
 
-        def read_some(chunk: tuple[str, ...]) -> Read:
-            return self._read_some([by_id[one] for one in chunk])
-
-        for _, (some, failed) in in_lanes([(chunks, AT_ONCE)], read_some):
-            found |= some
-            unread |= failed
-        return found, unread
-
-    def _read_some(self, versions: Sequence[Mapping[str, Any]]) -> Read:
-        found: dict[str, Mapping[str, Any]] = {}
-        unread: dict[str, RunFailure] = {}
-        try:
-            addresses = self._addresses([str(one["id"]) for one in versions])
-        except SourceError as error:
-            return {}, {str(one["id"]): error.failure for one in versions}
-        for version in versions:
-            artifact_id = str(version["id"])
-            try:
-                found[artifact_id] = self._read_one(version, addresses.get(artifact_id))
-            except SourceError as error:
-                unread[artifact_id] = error.failure
-        return found, unread
-
-    def _addresses(self, ids: Sequence[str]) -> dict[str, str]:
+    def addresses(self, ids: Sequence[str]) -> dict[str, str]:
+        """Ask W&B for the addresses of manifests, by artifact id. Raises SourceError."""
         answers = self._queries.ask(
             "a", lambda count, _: manifests_document(count), [{"id": one} for one in ids]
         )
@@ -97,32 +84,118 @@ class Manifests:
                 found[artifact_id] = str(file["directUrl"])
         return found
 
-    def _read_one(self, version: Mapping[str, Any], address: str | None) -> dict[str, Any]:
+    def read(
+        self, version: Version, address: str | None, take: Callable[[Path], FileRange]
+    ) -> FileRange:
+        """Download a manifest, and give it to a function that takes what is kept of it.
+
+        take: may raise SourceError; then it is given the manifest once more.
+        """
         if address is None:
             reason = "W&B gives no manifest of this version"
             raise SourceError(reason, RunFailureKind.NOT_FOUND)
         try:
-            return self._download(version, address)
+            return self._download(address, take)
         except SourceError:
-            again = self._addresses([str(version["id"])]).get(str(version["id"]))
-            return self._download(version, again or address)
+            again = self.addresses([str(version["id"])]).get(str(version["id"]))
+            return self._download(again or address, take)
 
-    def _download(self, version: Mapping[str, Any], address: str) -> dict[str, Any]:
-        content = self._downloads.file({"name": MANIFEST_FILE, "url": address, "sizeBytes": 0})
+    def _download(self, address: str, take: Callable[[Path], FileRange]) -> FileRange:
+        node = {"name": MANIFEST_FILE, "url": address, "sizeBytes": 0}
+        with self._downloads.saved(node) as path:
+            return take(path)
+
+    def digest_for(self, version: Version) -> ManifestDigest:
+        """Return a new digest of the algorithm that a version names."""
+        algorithm = str(version.get("digestAlgorithm") or "MD5").removeprefix("MANIFEST_")
+        return ManifestDigest(algorithm, self._xxh128)
+
+
+class PageOfManifests:
+    """The manifests of some versions, while they are read. Used as a context manager."""
+
+    def __init__(
+        self,
+        manifests: Manifests,
+        versions: Sequence[Version],
+        threads: Executor,
+        file: IO[bytes] | None,
+    ) -> None:
+        self._manifests = manifests
+        self._threads = threads
+        self._by_id = {str(one["id"]): one for one in versions}
+        self._lock = threading.Lock()
+        self._file = file
+        ids = list(self._by_id)
+        chunks = [ids[at : at + MOST] for at in range(0, len(ids), MOST)]
+        self._asked = [(chunk, threads.submit(self._ask, chunk)) for chunk in chunks]
+
+    def _ask(self, ids: Sequence[str]) -> list[Future[FileRange]]:
+        """Ask for some addresses, and start the downloads."""
+        addresses = self._manifests.addresses(ids)
+        return [self._threads.submit(self._read, one, addresses.get(one)) for one in ids]
+
+    def _read(self, artifact_id: str, address: str | None) -> FileRange:
+        version = self._by_id[artifact_id]
+        return self._manifests.read(version, address, partial(self._take, version))
+
+    def result(self) -> tuple[dict[str, FileRange], dict[str, RunFailure]]:
+        """Wait for all. Returns their entries by artifact id, and why others could not be read."""
+        found: dict[str, FileRange] = {}
+        unread: dict[str, RunFailure] = {}
+        for ids, asked in self._asked:
+            try:
+                reading = result_of(asked)
+            except SourceError as error:
+                unread |= dict.fromkeys(ids, error.failure)
+                continue
+            for artifact_id, future in zip(ids, reading, strict=True):
+                try:
+                    found[artifact_id] = result_of(future)
+                except SourceError as error:
+                    unread[artifact_id] = error.failure
+        return found, unread
+
+    def _take(self, version: Version, path: Path) -> FileRange:
+        """Write the entries of a manifest to the file of the page, and check their digest."""
+        digest = self._manifests.digest_for(version)
         try:
-            manifest = without_local_paths(decode_json(content, "the manifest"))
-            digest = manifest_digest(entries_of(manifest), _algorithm(version), xxh128=self._xxh128)
+            try:
+                with path.open("rb") as stream:
+                    chunks = iter(partial(stream.read, PIECE), b"")
+                    written = self._write(entries_in_pieces(chunks), digest)
+            except NotInPiecesError:
+                entries = entries_of(decode_json(path.read_bytes(), "the manifest"))
+                digest = self._manifests.digest_for(version)
+                written = self._write([entries], digest)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             reason = f"its manifest cannot be read: {error}"
             raise SourceError(reason, RunFailureKind.UNREADABLE) from error
-        if digest is None:
+        computed = digest.hexdigest()
+        if computed is None:
             reason = "its manifest cannot be checked: the package xxhash is not installed"
             raise SourceError(reason, RunFailureKind.UNREADABLE, retryable=False)
-        if digest != version.get("digest"):
+        if computed != version.get("digest"):
             reason = "its manifest does not have the digest that W&B names"
             raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER)
-        return manifest
+        return written
 
+    def _write(
+        self, pieces: Iterable[Sequence[ArtifactEntry]], digest: ManifestDigest
+    ) -> FileRange:
+        """Append entries to the file of the page; no other thread can do so meanwhile."""
+        assert self._file is not None
+        with self._lock:
+            begin = end = self._file.seek(0, 2)
+            for entries in filter(None, pieces):
+                digest.update(entries)
+                text = encode_content(entries)
+                end += self._file.write(text if end == begin else b"," + text)
+        return FileRange(self._file, begin, end - begin)
 
-def _algorithm(version: Mapping[str, Any]) -> str:
-    return str(version.get("digestAlgorithm") or "MD5").removeprefix("MANIFEST_")
+    def __enter__(self) -> "PageOfManifests":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -21,9 +21,11 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.artifacts import WandbArtifact
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing
+from dr_wandb.core.contract.manifest_entries import as_contents
 from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.values import clean_text, json_safe
 from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
@@ -32,6 +34,7 @@ from dr_wandb.shell.sources.datasets import (
     NOTHING_KNOWN,
     Known,
     ListRecords,
+    RawNode,
     ReadRows,
     RecordPage,
     find_lister,
@@ -49,6 +52,7 @@ from dr_wandb.shell.sources.recording.format import (
     with_failure,
 )
 from dr_wandb.shell.sources.recording.writer import KeptListing, RecordingWriter
+from dr_wandb.shell.store.divided_lines import records_in
 
 _IDENTITY = ("name", "id")
 """Members of a node by which it is requested again: changed only to be valid text."""
@@ -182,7 +186,8 @@ class Recorder:
         }
         return replace(
             page,
-            nodes=[clean(node) for node in page.nodes],
+            contents={},
+            nodes=[clean(_with_manifest(node, page)) for node in page.nodes],
             beside=[clean(node) for node in page.beside],
             links={run_id: clean(links) for run_id, links in page.links.items()},
             unread=unread,
@@ -267,3 +272,12 @@ class Recorder:
     def _clean_error(self, error: SourceError) -> SourceError:
         reason = scrub_text(clean_text(str(error)), self._secrets)
         return SourceError(reason, error.failure.kind, retryable=error.retryable)
+
+
+def _with_manifest(node: RawNode, page: RecordPage) -> RawNode:
+    """Return a node with its content, which a recording has as one line."""
+    content = page.contents.get(str((node.get("artifact") or {}).get("id")))
+    if content is None:
+        return node
+    entries = itertools.chain.from_iterable(records_in(content, WandbArtifact))
+    return {**node, "manifest": {"contents": as_contents(entries)}}

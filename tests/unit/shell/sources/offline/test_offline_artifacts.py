@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dr_wandb import ExportStore, iter_artifacts
-from dr_wandb.core.contract.artifacts import WandbArtifact, entries_of, manifest_digest
+from dr_wandb.core.contract.artifacts import WandbArtifact
+from dr_wandb.core.contract.manifest_entries import entries_of, manifest_digest
 from dr_wandb.core.offline import schema
 from dr_wandb.core.offline.artifacts import artifacts_of
 from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
