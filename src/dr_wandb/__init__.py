@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.planned_formats import PlannedFormat as PlannedFormat
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
     from dr_wandb.core.sync.summary import RecordsSummary as RecordsSummary
+    from dr_wandb.shell.frames.artifacts import load_artifacts_frame as load_artifacts_frame
     from dr_wandb.shell.frames.duckdb_views import open_duckdb as open_duckdb
     from dr_wandb.shell.frames.loading import load_history_frame as load_history_frame
     from dr_wandb.shell.frames.loading import load_runs_frame as load_runs_frame
@@ -290,6 +291,7 @@ _HOMES = {
     "iter_reports": "shell.store.loading_records",
     "iter_sweeps": "shell.store.loading_records",
     "iter_system_samples": "shell.store.export_store",
+    "load_artifacts_frame": "shell.frames.artifacts",
     "load_history_frame": "shell.frames.loading",
     "load_manifest": "shell.store.export_store",
     "load_run_snapshots": "shell.store.export_store",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_type
 
 import dr_wandb
 from dr_wandb import (
+    ArtifactEntry,
     ChangedRun,
     Comparison,
     DamagedFile,
@@ -44,6 +45,7 @@ from dr_wandb import (
     SyncMode,
     SyncPlan,
     VerifyReport,
+    WandbArtifact,
     WandbRun,
     combine_changes,
     compare_with_source,
@@ -54,8 +56,11 @@ from dr_wandb import (
     describe_report,
     describe_status,
     find_exports,
+    iter_artifact_entries,
+    iter_artifacts,
     iter_changes,
     iter_history_rows,
+    load_artifacts_frame,
     load_history_frame,
     load_manifest,
     load_run_snapshots,
@@ -197,6 +202,20 @@ def prove(data_root: Path, recording: Path) -> Comparison:
     assert_type(comparison.fully_exported, tuple[HeldRun, ...])
     print(*describe_comparison(comparison), sep="\n")
     return comparison
+
+
+def artifacts(data_root: Path) -> list[ArtifactEntry]:
+    versions = iter_artifacts(NAME, data_root, entries=False)
+    assert_type(versions, Iterator[WandbArtifact])
+    pairs = list(iter_artifact_entries(NAME, data_root))
+    assert_type(pairs, list[tuple[WandbArtifact, ArtifactEntry]])
+    try:
+        frame = load_artifacts_frame(NAME, data_root, entries=True, engine="arrow")
+        assert frame.num_rows == len(pairs)
+    except InvalidRequestError as error:
+        print(*error.problems)
+    print(*[version.collection for version in versions])
+    return [entry for _, entry in pairs]
 
 
 def changes(data_root: Path) -> SyncChanges:

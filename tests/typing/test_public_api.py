@@ -18,6 +18,7 @@ def test_public_api_does_what_its_types_say(tmp_path: Path) -> None:
     assert comparison.report.sound
     assert comparison.fully_exported
     assert len(public_api.changes(tmp_path).new) == summary.run_count
+    assert public_api.artifacts(tmp_path) == []
 
 
 def test_public_api_plans_and_scans_without_an_export(tmp_path: Path) -> None:

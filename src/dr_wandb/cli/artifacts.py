@@ -39,7 +39,7 @@ def artifacts(
     data_root
         The folder that holds the exports.
     """
-    from dr_wandb.core.contract.dataset import ARTIFACTS, PROJECT_DATASETS
+    from dr_wandb.core.contract.dataset import ARTIFACTS
     from dr_wandb.core.inspect.lineage import (
         Lineage,
         chosen,
@@ -47,10 +47,10 @@ def artifacts(
         describe_versions,
     )
     from dr_wandb.shell.store.export_store import ExportStore
+    from dr_wandb.shell.store.loading_records import require_records
 
     store = ExportStore(name=name, data_root=data_root)
-    if PROJECT_DATASETS[ARTIFACTS].file not in store.require_manifest().files:
-        raise InvalidRequestError([f"{name} has no artifacts: sync it with --with artifacts"])
+    require_records(store, ARTIFACTS)
     if lineage is not None:
         graph = Lineage(store.iter_artifacts(entries=False))
         node = graph.find(lineage)

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dr_wandb.core.contract.artifacts import WandbArtifact
+from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.manifest_entries import ArtifactEntry
+from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.project_records import WandbReport, WandbSweep
 from dr_wandb.shell.store.export_store import ExportStore
 
@@ -29,3 +31,10 @@ def iter_sweeps(name: str, data_root: Path) -> Iterator[WandbSweep]:
 def iter_reports(name: str, data_root: Path) -> Iterator[WandbReport]:
     """Load the reports of an export, one at a time, by their ids."""
     return ExportStore(name=name, data_root=data_root).iter_reports()
+
+
+def require_records(store: ExportStore, dataset: str) -> None:
+    """Raise InvalidRequestError if an export does not hold a dataset of the project."""
+    if PROJECT_DATASETS[dataset].file not in store.require_manifest().files:
+        missing = f"{store.name} has no {dataset}: sync it with --with {dataset}"
+        raise InvalidRequestError([missing])
