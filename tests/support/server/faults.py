@@ -28,7 +28,7 @@ class Request:
     at: seconds since the server started. bytes_sent: length of the body that was sent.
     parts: if the document asks for several runs, what it asks of each. Faults see a part as if it
     were a request; `path` leads to it in the answer, and `together` counts the runs asked for.
-    part_actions: what acts on single parts, by their path.
+    part_actions: what acts on single parts, by their path. has_key: an API key came with it.
     """
 
     operation: str
@@ -44,6 +44,7 @@ class Request:
     parts: tuple[Request, ...] = ()
     together: int = 1
     part_actions: dict[str, Action] = field(default_factory=dict)
+    has_key: bool = False
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -88,10 +89,27 @@ class Truncate:
 
     complete=False: the full length is declared and the connection closed early.
     complete=True: the short body is declared as if it were everything.
+    measured=False: no length is declared, and the connection is closed at the end of the body.
     """
 
     fraction: float = 0.5
     complete: bool = False
+    measured: bool = True
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Send another body."""
+
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Answer that the content is at another address."""
+
+    location: str
+    code: int = 302
 
 
 @dataclass(frozen=True)
@@ -114,8 +132,19 @@ class Trickle:
     ended: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
-Action = Status | Drop | GraphQLErrors | Hang | Truncate | NullField | EmptyRows | Trickle
-WHOLE = (Status, Drop, Hang, Truncate, Trickle)
+Action = (
+    Status
+    | Drop
+    | GraphQLErrors
+    | Hang
+    | Truncate
+    | NullField
+    | EmptyRows
+    | Trickle
+    | Replace
+    | Redirect
+)
+WHOLE = (Status, Drop, Hang, Truncate, Trickle, Replace, Redirect)
 """Actions that replace an answer or delay it: they act on all that was asked."""
 
 Match = str | Callable[[Request], bool]

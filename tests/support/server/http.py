@@ -20,6 +20,8 @@ from tests.support.server.faults import (
     Drop,
     GraphQLErrors,
     Hang,
+    Redirect,
+    Replace,
     Request,
     Status,
     Trickle,
@@ -199,8 +201,12 @@ class Handler(BaseHTTPRequestHandler):
         request.run_id = found.run.run_id if found and found.run else None
         request.variables = {"file_name": unquote(parts[3])}
         request.byte_range = self.headers.get("Range")
+        request.has_key = "Authorization" in self.headers
         owner.record(request)
         action = self._before(request)
+        if isinstance(action, Redirect):
+            self._send(request, action.code, b"", headers={"Location": action.location})
+            return
         if found is None or found.status != 200:
             refused = Status(403 if found is None else found.status)
             body, kind = status_body(refused, download=True)
@@ -257,16 +263,20 @@ class Handler(BaseHTTPRequestHandler):
         declared = len(body)
         if isinstance(action, Trickle):
             body, declared = b"", ENDLESS_BYTES
+        if isinstance(action, Replace):
+            body, declared = action.body, len(action.body)
         if isinstance(action, Truncate):
             body = body[: int(len(body) * action.fraction)]
-            declared = len(body) if action.complete else declared
+            declared = len(body) if action.complete or not action.measured else declared
+        unmeasured = isinstance(action, Truncate) and not action.measured
         request.status, request.bytes_sent = status, len(body)
         self.send_response(status)
         known = {"Content-Type": "application/json", **(headers or {})}
         for name, value in known.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(declared))
-        if close:
+        if not unmeasured:
+            self.send_header("Content-Length", str(declared))
+        if close or unmeasured:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":

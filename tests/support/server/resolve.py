@@ -255,7 +255,7 @@ def _files(run: Run, arguments: Mapping[str, Any], context: Context) -> Node:
     listed = run_fields.listed_files(run, arguments, context)
     offset = offset_after(arguments.get("after"))
     first = arguments.get("first")
-    size = 50 if first is None else first
+    size = min(50 if first is None else first, context.server.max_files_per_page)
     return Node("Page", Page("File", listed[offset : offset + size], offset, len(listed)))
 
 
@@ -306,7 +306,9 @@ def _page_info(page: Page, _: Mapping[str, Any], __: Context) -> Node:
 
 
 def _node_of(node: Node) -> Node | None:
-    return None if node.value is None or getattr(node.value, "is_null", False) else node
+    value = node.value
+    is_null = value.get("is_null") if isinstance(value, dict) else getattr(value, "is_null", False)
+    return None if value is None or is_null else node
 
 
 def _constant(value: Any) -> Resolver:

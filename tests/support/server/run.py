@@ -33,6 +33,9 @@ class Run:
     were created. most_samples is the most samples in an answer; raw_events is answered in place of
     them, events_line_count in place of their number. console_page is the most lines in an answer;
     log_line_count is answered in place of their number. A line that is None is a null node.
+    file_facts: what a listing says of a file in place of what is right, such as its `md5`.
+    file_status: the HTTP status of its bytes. null_files are null nodes of a listing. file_count is
+    answered in place of the number of files.
     """
 
     NO_STEP: Final = Marker.NO_STEP
@@ -113,6 +116,10 @@ class Run:
         self.metadata: dict[str, Any] | None = None
         self.metadata_status = 200
         self.files: dict[str, bytes] = {}
+        self.file_facts: dict[str, dict[str, Any]] = {}
+        self.file_status: dict[str, int] = {}
+        self.null_files: set[str] = set()
+        self.file_count: int | None = None
 
     def __repr__(self) -> str:
         return f"<stand-in run {self.project.entity}/{self.project.name}/{self.run_id}>"
@@ -229,6 +236,13 @@ class Run:
                 encode_parquet(f"{index:04d}.parquet", part)
                 for index, part in enumerate(split_rows(rows, files))
             ]
+
+    def put_file(self, name: str, content: bytes, **facts: Any) -> None:
+        """Upload a file, or another version of it; facts: as in `file_facts`."""
+        with self.world.lock:
+            self.files[name] = content
+            self.file_facts[name] = {"updatedAt": self.world.clock.text, **facts}
+            self.updated_at = self.world.clock.text
 
     def write_line(
         self, content: str, *, error: bool = False, label: str = "", **members: Any

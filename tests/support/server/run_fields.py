@@ -139,9 +139,11 @@ def listed_files(run: Run, arguments: Mapping[str, Any], context: Context) -> li
                 "directUrl": url,
                 "sizeBytes": str(len(content)),
                 "mimetype": "application/json" if name.endswith(".json") else "text/plain",
-                "updatedAt": run.heartbeat_at,
+                "updatedAt": run.created_at,
                 "md5": base64.b64encode(hashlib.md5(content).digest()).decode(),
                 "digest": base64.b64encode(hashlib.md5(content).digest()).decode(),
+                **run.file_facts.get(name, {}),
+                "is_null": name in run.null_files,
             }
         )
     return listed
@@ -190,7 +192,7 @@ RUN_FIELDS: dict[str, Resolver] = {
     "projectId": lambda run, *_: run.project.internal_id,
     "tags": lambda run, *_: list(run.tags),
     "host": _from("host"),
-    "fileCount": lambda run, *_: len(all_files(run)),
+    "fileCount": lambda run, *_: len(all_files(run)) if run.file_count is None else run.file_count,
     "history": _history,
     "sampledHistory": _sampled_history,
     "events": _events,

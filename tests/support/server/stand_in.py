@@ -42,7 +42,8 @@ class StandInServer:
 
     before_page: called with the offset before each page of runs is cut, outside the lock.
     latency_seconds: wait before each answer. max_per_page: cap on runs in one page;
-    max_records_per_page: on those of other connections. ignores_cursors: which always begin anew.
+    max_records_per_page: on those of other connections; max_files_per_page: on files of a run.
+    ignores_cursors: which always begin anew.
     ignores_aliases: answer a field that is asked for several times once, under its own name.
     shuffle_parquet_urls: list Parquet URLs in another order on each request.
     handler: answers the requests of one connection; subclasses may bring their own.
@@ -62,6 +63,7 @@ class StandInServer:
         self.latency_seconds = 0.0
         self.max_per_page = 1000
         self.max_records_per_page = 1000
+        self.max_files_per_page = 1000
         self.shuffle_parquet_urls = False
         self.ignores_aliases = False
         self.ignores_cursors = False
@@ -196,7 +198,7 @@ class StandInServer:
 
     def sign_file(self, run: Run, name: str) -> str:
         """Return a fresh URL of one of a run's files."""
-        status = run.metadata_status if name == METADATA_NAME else 200
+        status = run.metadata_status if name == METADATA_NAME else run.file_status.get(name, 200)
         return self._sign(Download(run, name, all_files(run)[name], status))
 
     def sign_content(self, name: str, content: bytes, status: int = 200) -> str:
@@ -210,7 +212,8 @@ class StandInServer:
         token = hashlib.sha256(secret.encode()).hexdigest()[:24]
         self._downloads[token] = download
         query = f"Expires={EXPIRY_EPOCH_SECONDS}&Signature={token[::-1]}"
-        return f"{self.url}/files/{token}/{quote(download.file_name)}?{query}"
+        name = quote(download.file_name, safe="").replace(".", "%2E")
+        return f"{self.url}/files/{token}/{name}?{query}"
 
     def find_download(self, token: str) -> Download | None:
         """Return what a token leads to; None once it has expired."""
