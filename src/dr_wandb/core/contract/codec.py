@@ -37,12 +37,13 @@ _CHANGES = msgspec.json.Decoder(SyncChanges)
 
 
 class _RowHead(msgspec.Struct):
-    """The members of a history line that give its run and its sort key."""
+    """The members of a line that give its run and its sort key."""
 
     run_id: str
     step: int | None = None
     number: int | None = None
     timestamp: str | None = None
+    path: str | None = None
 
 
 class _SnapshotFields(msgspec.Struct):
@@ -68,8 +69,16 @@ _R = TypeVar("_R", bound=Record)
 NO_TIME = "0"
 """Stands for the time of a numbered row, which is known by its number alone."""
 
-RowKey = tuple[bool, int, bool, int | float]
-"""Orders the rows of one run: by step, then timestamp as numbers; missing ones come last."""
+
+class RowName(str):
+    """Stands for the time of a row that is known by its name alone, which this is."""
+
+    __slots__ = ()
+
+
+RowKey = tuple[bool, int, bool, Any]
+"""Orders the rows of one run: by step, then timestamp as numbers; missing ones come last. Rows of a
+dataset that knows them by name have no step, and the name in place of the time."""
 
 
 def encode_line(record: Record | Mapping[str, Any]) -> bytes:
@@ -89,6 +98,8 @@ def encode_document(record: Record | Mapping[str, Any]) -> bytes:
 
 def row_key(step: int | None, timestamp: str | None) -> RowKey:
     """Return the sort key of a row among the rows of its run. Timestamps compare as numbers."""
+    if type(timestamp) is RowName:
+        return (True, 0, False, str(timestamp))
     moment = moment_of(timestamp)
     return (step is None, step or 0, moment is None, moment if moment is not None else 0)
 
@@ -110,11 +121,14 @@ def moment_of(timestamp: str | None) -> int | float | None:
 def locate(line: bytes) -> tuple[str, int | None, str | None]:
     """Return run id, step and timestamp of a stored line, without decoding its metrics.
 
-    Of a numbered line they are its run id, its number and `NO_TIME`.
+    Of a numbered line they are its run id, its number and `NO_TIME`, of one that is known by a name
+    its run id, no step and its `RowName`.
     """
     head = _HEAD.decode(line)
     if head.number is not None:
         return head.run_id, head.number, NO_TIME
+    if head.path is not None:
+        return head.run_id, None, RowName(head.path)
     return head.run_id, head.step, head.timestamp
 
 

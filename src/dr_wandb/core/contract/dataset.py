@@ -16,6 +16,7 @@ Rules
 - The rows of a dataset are lines of one data file, by run id, then in the order of `codec.row_key`.
 - Each part of a run is decided on by itself.
 - A counter that an old server may not know needs a `mark` beside it, also if the counter is there.
+- Rows that are known by a name, such as files, are ordered by it, and each is there once.
 - A dataset of the project has one part for the whole project, and lines of another kind.
 
 CONTRIBUTING.md lists the files to edit for a new dataset.
@@ -34,13 +35,16 @@ class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
     if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
     the server (wandb 0.31.0); `line_count` is the freshest. `mark` is any other text that may
     change with the rows: rows are read again if it does, unless the count and the last step say
-    that all are held. A listing without a last step says so of rows without steps only.
+    that all are held. A listing without a last step says so of rows without steps only. `version` is
+    such a text for rows that may be replaced while their number stands still: they are read again
+    whenever it changes.
     """
 
     line_count: int | None = None
     last_step: int | None = None
     last_logged_at: str | None = None
     mark: str | None = None
+    version: str | None = None
 
 
 class Dataset(Record, frozen=True, kw_only=True):
@@ -51,10 +55,13 @@ class Dataset(Record, frozen=True, kw_only=True):
     listing has fields of its own. `listed`: further fields of a run that `counts` needs, requested
     only if the dataset is.
     `numbered`: a row is known by its number (`_step`) alone, and the last copy of it counts.
+    `named`: it is known by its name (see `RowName`) alone, likewise.
     `overlap`: how many of the last numbers may still change, so that a tail brings them again.
     `sampled`: a source may give a sample of the rows, which is no shortage.
     `is_capped` says whether an answer has as many rows as W&B gives or keeps at most.
     `rows_per_answer`: how many rows come in one answer; None if all do. The history has pages.
+    `silent`: rows may change while nothing in a listing does; `detect_changes` reads them again.
+    `has_content`: its rows describe files, whose bytes a request may want too (see run_files.py).
     `noun` names one of its rows, and `not_held` says what an export without the dataset does not
     hold of a run, for people.
     """
@@ -70,7 +77,15 @@ class Dataset(Record, frozen=True, kw_only=True):
     sampled: bool = False
     is_capped: Callable[[int], bool] | None = None
     rows_per_answer: int | None = None
+    named: bool = False
+    silent: bool = False
+    has_content: bool = False
     not_held: str = ""
+
+    @property
+    def identified(self) -> bool:
+        """Say whether a row is known by its number or name alone, whatever it holds."""
+        return self.numbered or self.named
 
 
 HISTORY = "history"
@@ -81,6 +96,15 @@ SYSTEM = "system"
 
 CONSOLE = "console"
 """What a program prints, line by line."""
+
+FILES = "files"
+"""The files of a run."""
+
+FILES_PER_ANSWER = 1000
+"""How many files of a run are listed in one request."""
+
+MOVED_AT = "movedAt"
+"""A member of a raw run: W&B's `updatedAt`, under a name that no field of a snapshot has."""
 
 CONTENT_MARK = "contentMark"
 """A member of a raw run: a text that changes with any of its content, if the source has one."""
@@ -126,6 +150,15 @@ def _count_samples(raw_run: Mapping[str, Any]) -> Counts:
     return Counts(line_count=samples, mark=_mark(raw_run, *others))
 
 
+def _count_files(raw_run: Mapping[str, Any]) -> Counts:
+    """Return the counts of files. A file may be replaced by one of the same name."""
+    moved = MOVED_AT if raw_run.get(MOVED_AT) is not None else "heartbeatAt"
+    content = raw_run.get(CONTENT_MARK)
+    own = f"{raw_run.get('state')} {raw_run.get(moved)}"
+    version = own if content is None else str(content)
+    return Counts(line_count=_counter(raw_run, "fileCount"), version=version)
+
+
 def _is_capped_console(lines: int) -> bool:
     return lines == LINES_PER_ANSWER or lines >= LINES_KEPT
 
@@ -153,6 +186,19 @@ DATASETS: dict[str, Dataset] = {
         is_capped=_is_capped_console,
         rows_per_answer=LINES_PER_ANSWER,
         not_held="console output (--with console adds it)",
+    ),
+    FILES: Dataset(
+        name=FILES,
+        file="files.jsonl",
+        counts=_count_files,
+        listed=("fileCount", "updatedAt"),
+        rows_per_answer=FILES_PER_ANSWER,
+        named=True,
+        silent=True,
+        has_content=True,
+        noun="file",
+        not_held="files of runs (--with files adds them): code, media, tables and the like, which "
+        "are references in the rows",
     ),
 }
 """All datasets, in the order in which a commit renames their files."""

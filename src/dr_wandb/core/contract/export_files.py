@@ -3,10 +3,11 @@
 import re
 from collections.abc import Collection, Iterable
 
-from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS
+from dr_wandb.core.contract.dataset import DATASETS, FILES, HISTORY, PROJECT_DATASETS
 from dr_wandb.core.contract.records import (
     FIRST_WITH_CELLS,
     FIRST_WITH_DATASETS,
+    FIRST_WITH_FILES,
     WITHOUT_PARQUET,
 )
 
@@ -34,6 +35,10 @@ _HISTORY_NAME = re.compile(
 )
 
 
+BLOBS_FOLDER = "blobs/sha256"
+"""The folder of the bytes of files, each under a name that is made of the digest of its bytes."""
+
+
 def file_order() -> tuple[str, ...]:
     """Return the names of all visible files of an export, in the order of a commit.
 
@@ -50,6 +55,8 @@ def record_files() -> tuple[str, ...]:
 
 def version_for(files: Collection[str]) -> int:
     """Return the schema version of an export with these files, the oldest that fits them."""
+    if DATASETS[FILES].file in files:
+        return FIRST_WITH_FILES
     if holds_others(files):
         return FIRST_WITH_DATASETS
     return FIRST_WITH_CELLS if any(map(is_parquet, files)) else WITHOUT_PARQUET

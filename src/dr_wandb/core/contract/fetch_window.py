@@ -55,7 +55,8 @@ class Received(Record, frozen=True, kw_only=True):
 
     `last_timestamp` is that of the last row that has a step. `boundary_rows` counts the rows of
     `last_step`, `without_step` those without a step. `rows_below` and `rows_at` count the rows
-    below a step that was asked about, and at it.
+    below a step that was asked about, and at it. `left_out` counts what was listed and is no row,
+    `wanting` the rows of which part did not come.
     """
 
     rows: int = 0
@@ -65,3 +66,5 @@ class Received(Record, frozen=True, kw_only=True):
     without_step: int = 0
     rows_below: int = 0
     rows_at: int = 0
+    left_out: int = 0
+    wanting: int = 0

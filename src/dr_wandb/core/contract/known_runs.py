@@ -26,6 +26,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.file_choice import NO_FILE, FileChoice
 from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.records import Record, snapshot_order
 from dr_wandb.core.contract.request import ExportRequest
@@ -40,16 +41,21 @@ class Rest(Record, frozen=True, kw_only=True):
     """The requests under which a run rests.
 
     `metadata`: those with the metadata file, or those without. `parts` has the selection under
-    which all its rows were read, by dataset; a request for other rows has to look at the run.
+    which all its rows were read, by dataset; a request for other rows has to look at the run. So
+    has one for other bytes than `contents` says, by dataset; absent if none were wanted.
     """
 
     metadata: bool
     parts: dict[str, HistorySelection] = msgspec.field(default_factory=dict)
+    contents: dict[str, FileChoice] | msgspec.UnsetType = msgspec.UNSET
 
     def under(self, request: ExportRequest) -> bool:
         """Say whether an incremental sync with this request need not look at the run."""
+        contents = self.contents or {}
         return self.metadata == request.include_metadata and all(
-            self.parts.get(dataset) == request.selection_of(dataset) for dataset in request.datasets
+            self.parts.get(dataset) == request.selection_of(dataset)
+            and contents.get(dataset, NO_FILE).covers(request.contents_of(dataset))
+            for dataset in request.datasets
         )
 
     def covers(self, datasets: Collection[str]) -> bool:
@@ -66,14 +72,16 @@ def rest_of(run: RunTracking, last_sync_at: str | None) -> Rest | None:
         return None
     if run.sampled or not run.silent_for_long(last_sync_at):
         return None
-    parts = {}
+    parts, contents = {}, {}
     for dataset, part in run.parts.items():
         counts, position = run.counts_of(dataset), part.position
         if position is None or not part.complete(position.selection, counts):
             continue
         if part.looked_at(counts):
             parts[dataset] = position.selection
-    return Rest(metadata=run.metadata_included, parts=parts)
+            if part.contents is not None:
+                contents[dataset] = part.contents
+    return Rest(metadata=run.metadata_included, parts=parts, contents=contents or msgspec.UNSET)
 
 
 class Total(NamedTuple):

@@ -7,6 +7,7 @@ Rules
 
 import msgspec
 
+from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.records import WITHOUT_PARQUET, Record
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.scope import RunScope
@@ -29,10 +30,14 @@ class DataFile(Record, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class RequestedDataset(Record, frozen=True, kw_only=True):
-    """How a dataset was last requested: the formats of its file, and the selection of its rows."""
+    """How a dataset was last requested: the formats of its file, and the selection of its rows.
+
+    `contents`: which bytes were wanted beside the rows; absent if the dataset has none.
+    """
 
     formats: list[str] = msgspec.field(default_factory=lambda: ["jsonl"])
     selection: HistorySelection = EVERYTHING
+    contents: FileChoice | msgspec.UnsetType = msgspec.UNSET
 
 
 class Requested(Record, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ Rules
 - A part of which nothing was ever read is `UNKNOWN`.
 """
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import Counts, Dataset
@@ -17,6 +18,7 @@ from dr_wandb.core.contract.evidence import (
     Standing,
     difference_between,
 )
+from dr_wandb.core.contract.file_choice import NO_FILE, FileChoice
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure
@@ -61,7 +63,8 @@ class Position(Record, frozen=True, kw_only=True):
     at `last_step`, at which a tail begins. `without_step` of them have no step, so no tail brings
     them again; None in states of earlier builds. `listed` is what the listing said then. `short_by`
     is the number of listed lines that never came and are no longer waited for. `whole` is false in
-    positions of early builds that read only part of a run.
+    positions of early builds that read only part of a run. `left_out` listed lines are no rows, and
+    of `wanting` rows a part did not come; both are absent if there are none.
     """
 
     selection: HistorySelection = EVERYTHING
@@ -73,10 +76,22 @@ class Position(Record, frozen=True, kw_only=True):
     without_step: int | None = None
     listed: Counts = Counts()
     short_by: int = 0
+    left_out: int | UnsetType = UNSET
+    wanting: int | UnsetType = UNSET
+
+    @property
+    def lines(self) -> int:
+        """Return how many listed lines the received rows account for."""
+        return self.rows + (self.left_out or 0)
+
+    @property
+    def whole_lines(self) -> int:
+        """Return how many of these lines are no rows, or rows of which everything came."""
+        return self.lines - (self.wanting or 0)
 
     def difference(self, counts: Counts) -> Difference:
         """Return how a listing differs from these rows."""
-        return difference_between(counts, self.rows, self.last_step, self.last_timestamp)
+        return difference_between(counts, self.lines, self.last_step, self.last_timestamp)
 
 
 class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
@@ -87,6 +102,7 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     `row_shape` is the version of the shape in which they were received. `rows_from` is the kind of
     source they came from, "" for the one that last saw the run. `of_earlier_run`: the rows in the
     file belong to another run that had the id before. `failure` is why the last fetch failed.
+    `contents`: which bytes were wanted when the rows were read last; None if none were.
     """
 
     stored: ByteRange | None = None
@@ -98,6 +114,11 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
     rows_from: str = ""
     of_earlier_run: bool = False
     failure: RunFailure | None = None
+    contents: FileChoice | None = None
+
+    def has_contents(self, wanted: FileChoice) -> bool:
+        """Say whether all bytes of a choice were wanted when the rows were read last."""
+        return (self.contents or NO_FILE).covers(wanted)
 
     @property
     def holds_rows(self) -> bool:
@@ -186,6 +207,8 @@ class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
             return False
         if counts == position.listed or not position.whole:
             return counts == position.listed
+        if counts.version != position.listed.version:
+            return False
         difference = position.difference(counts)
         counted = counts.line_count is not None and counts.last_step == position.last_step
         if counted and difference == NO_DIFFERENCE:

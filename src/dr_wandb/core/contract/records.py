@@ -11,8 +11,11 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """The newest version that is read. 1 is dr-wandb 3.0.3, 2 has an earlier row shape."""
+
+FIRST_WITH_FILES = 9
+"""The version of an export that holds files of runs, or what is known of them."""
 
 FIRST_WITH_DATASETS = 8
 """The version of an export that holds another dataset than the history."""
@@ -174,3 +177,24 @@ class ConsoleLine(Record, frozen=True, kw_only=True, gc=False):
     level: str | None = None
     label: str | None = None
     content: str = ""
+
+
+class RunFile(Record, frozen=True, kw_only=True, gc=False):
+    """A file of a run, or what is known of it.
+
+    `path` is its name, as W&B has it. `size` is in bytes, `md5` the base64 of its MD5 as W&B lists
+    it; both may be unknown. `sha256` is the hex digest of the held bytes, which are in the file
+    `blobs/sha256/`, the first two digits, `/`, the others. It is None if none are held; then
+    `absent` says why. `newer`: why newer bytes are not held, if W&B has some; the other fields
+    describe the held ones.
+    """
+
+    run_id: str
+    path: str
+    size: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+    mimetype: str | None = None
+    updated_at: str | None = None
+    absent: str | None = None
+    newer: str | None = None

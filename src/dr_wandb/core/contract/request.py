@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import force_setattr
 
-from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS
+from dr_wandb.core.contract.dataset import DATASETS, FILES, HISTORY, PROJECT_DATASETS
 from dr_wandb.core.contract.export_files import FORMATS
+from dr_wandb.core.contract.file_choice import NO_FILE, FileChoice
 from dr_wandb.core.contract.problems import InvalidRequestError, is_count, is_rate, name_problems
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.scope import EVERY_RUN, RunScope
@@ -53,6 +54,8 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     project that was renamed or moved. `extra_datasets` are requested beside the history, by name;
     `with_everything` requests the history and all datasets that the source has. `drop_datasets` are
     removed.
+    `files` chooses the files of runs whose bytes are fetched. Without it they are those of all
+    files if `extra_datasets` names the files, and of none if `with_everything` alone asks for them.
     `formats` ("jsonl", "parquet") are those in which the rows are held from now on, beside those
     that the export has; `drop_formats` are removed. Without either the formats stay, "jsonl" for a
     new export.
@@ -82,6 +85,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     drop_datasets: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     drop_formats: tuple[str, ...] = ()
+    files: FileChoice | None = None
 
     if TYPE_CHECKING:
         # Only type checkers see this: texts are accepted, and the fields hold what becomes of them.
@@ -111,6 +115,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             drop_datasets: tuple[str, ...] = ...,
             formats: tuple[str, ...] = ...,
             drop_formats: tuple[str, ...] = ...,
+            files: FileChoice | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -121,6 +126,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         ]
         if isinstance(self.data_root, str):
             force_setattr(self, "data_root", Path(self.data_root))
+        problems += self._clean_files()
         problems += self._clean_datasets()
         problems += self._clean_formats()
         for name in ("runs_per_page", "timeout_seconds"):
@@ -190,6 +196,25 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     def selection_of(self, dataset: str) -> HistorySelection:
         """Return the selection for a dataset; of all but the history every row is kept."""
         return self.selection if DATASETS[dataset].selects else EVERYTHING
+
+    def contents_of(self, dataset: str) -> FileChoice:
+        """Return which bytes are wanted beside the rows of a dataset; of most there are none."""
+        if not DATASETS[dataset].has_content or self.files is None:
+            return NO_FILE
+        return self.files
+
+    def _clean_files(self) -> list[str]:
+        """Say once and for all which bytes are wanted, while it is known what was named."""
+        named = FILES in self.extra_datasets
+        if self.files is None:
+            if self.with_everything is True or named:
+                force_setattr(self, "files", FileChoice(fetch=named))
+            return []
+        if not isinstance(self.files, FileChoice):
+            return ["files must be a FileChoice"]
+        if named or self.with_everything is True or not self.files.fetch:
+            return []
+        return ["a choice of files needs the dataset files: --with files"]
 
     def _clean_address(self) -> list[str]:
         problems = []

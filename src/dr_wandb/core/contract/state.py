@@ -122,6 +122,7 @@ class RunTracking(Record, omit_defaults=True, frozen=True, kw_only=True):
             self.part(dataset).complete(
                 self.selection_for(request, dataset), self.counts_of(dataset)
             )
+            and self.part(dataset).has_contents(request.contents_of(dataset))
             for dataset in request.datasets
         )
 

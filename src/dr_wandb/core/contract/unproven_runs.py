@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
+from dr_wandb.core.contract.wording import count
 
 
 class FailedRun(Record, frozen=True, kw_only=True):
@@ -30,7 +31,13 @@ class ShortKind(StrEnum):
     FEWER_ROWS = "fewer_rows"
     LAST_STEP = "last_step"
     HELD_ROWS = "held_rows"
+    WITHOUT_CONTENT = "without_content"
     UNKNOWN = "unknown"
+
+
+def without_content(rows: int) -> str:
+    """Say that the bytes of some files did not come."""
+    return f"the content of {count(rows, 'file')} did not come"
 
 
 class ShortRun(Record, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ from collections.abc import Container, Sequence
 from msgspec.structs import replace
 from returns.pipeline import is_successful
 
-from dr_wandb.core.contract.codec import NO_TIME, RowKey, row_key
+from dr_wandb.core.contract.codec import NO_TIME, RowKey, RowName, row_key
 from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.encoded_rows import EncodedRows, ReceivedRow
 from dr_wandb.core.contract.export_files import RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.part import ByteRange
-from dr_wandb.core.contract.records import ConsoleLine, Record
+from dr_wandb.core.contract.records import ConsoleLine, Record, RunFile
 from dr_wandb.core.contract.row_forms import HISTORY_FORM, StoredRow
 from dr_wandb.core.inspect.row_rules import PlacedRow, RowCheck, RowRules
 from dr_wandb.core.inspect.sound_other_rows import prove_other_rows
@@ -114,7 +114,7 @@ class SliceAudit:
             row = result.unwrap()
             key = self._rules.form.key(row)
             self._check_form(line, row, key)
-            timestamp = NO_TIME if isinstance(row, ConsoleLine) else row.timestamp
+            timestamp = _time_of(row)
             received = ReceivedRow(key, False, 0, line, timestamp)
             self._group_of(row.run_id, self._number).add(line, received)
         self._offset += len(line)
@@ -226,6 +226,16 @@ class RowsAudit:
             problem = f"run {run_id!r} of these {part.byte_range.rows:,} rows is not in {RUNS_FILE}"
             self._findings.add(FindingKind.NO_RUN, self._file, problem, part.line)
         self.runs[run_id] = part
+
+
+def _time_of(row: StoredRow) -> str | None:
+    match row:
+        case ConsoleLine():
+            return NO_TIME
+        case RunFile():
+            return RowName(row.path)
+        case _:
+            return row.timestamp
 
 
 def _shifted(part: StoredPart, lines: int, offset: int) -> StoredPart:

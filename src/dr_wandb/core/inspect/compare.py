@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing, same_moment
+from dr_wandb.core.contract.file_choice import EVERY_FILE, NO_FILE, files_in_words
 from dr_wandb.core.contract.identity import is_another_run
 from dr_wandb.core.contract.listing import RunListing, same_second
 from dr_wandb.core.contract.part import Position
@@ -192,14 +193,18 @@ def _reasons_in(
         yield _doubt(DoubtKind.NEVER_READ, "never read")
         return
     yield from _reasons_of_standing(tracking, dataset)
-    expected = held.rows + (part.short_by or 0)
+    expected = held.whole_lines + (part.short_by or 0)
     if part.sampled_from is not None:
         reason = f"a sample of {held.rows:,} of {part.sampled_from:,} rows"
         yield _doubt(DoubtKind.SAMPLED, reason)
         expected = part.sampled_from
     yield from _reasons_of_count(counts.line_count, expected)
-    if counts.line_count == expected and counts.mark != held.listed.mark:
+    now, then = (counts.mark, counts.version), (held.listed.mark, held.listed.version)
+    if counts.line_count == expected and now != then:
         yield _doubt(DoubtKind.BEHIND, "the run has moved since it was read")
+    if DATASETS[dataset].has_content and not part.has_contents(EVERY_FILE):
+        reason = f"only the bytes of these are held: {files_in_words(part.contents or NO_FILE)}"
+        yield _doubt(DoubtKind.CONTENTS, reason)
     stored, known = _stored_rows(checked, dataset, tracking.run_id), part.stored
     if not stored == (0 if known is None else known.rows) == held.rows:
         reason = f"{count(stored, 'row')} stored of {held.rows:,} received"

@@ -23,9 +23,10 @@ from dr_wandb.core.contract.export_files import (
     holds_others,
     is_parquet,
     is_parquet_history,
+    version_for,
 )
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
-from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_DATASETS, FIRST_WITH_PARQUET
+from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_PARQUET
 from dr_wandb.core.contract.request import ExportMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.columns import formats_stated, history_is_in_columns, holds_columns
@@ -71,7 +72,7 @@ def check_documents(findings: Findings, manifest: ExportManifest, state: ExportS
 def _fits(version: int, manifest: ExportManifest) -> bool:
     """Say whether an export with the files of a manifest may have a version."""
     if holds_others(manifest.files):
-        return version >= FIRST_WITH_DATASETS
+        return version >= version_for(manifest.files)
     return (version >= FIRST_WITH_PARQUET) == holds_columns(manifest)
 
 

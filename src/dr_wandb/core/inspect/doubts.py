@@ -38,6 +38,7 @@ class DoubtKind(StrEnum):
     UNCOUNTED = "uncounted"
     BEHIND = "behind"
     SHRANK = "shrank"
+    CONTENTS = "contents"
     ROWS_MISSING = "rows_missing"
     LAST_STEP = "last_step"
     LAST_TIME_UNKNOWN = "last_time_unknown"

@@ -23,18 +23,12 @@ from dr_wandb.core.inspect.audit_rows import StoredPart
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt
 from dr_wandb.core.inspect.verify import VerifyReport, describe_report
 
-NOT_HELD = (
-    "files of the run, such as saved code (--include-metadata adds wandb-metadata.json)",
-    "media: images, audio, video, tables and the like are references in the rows, not the files",
-)
-"""The data of a run that no export holds."""
-
 
 def not_held_in(datasets: Collection[str]) -> tuple[str, ...]:
     """Return what an export with these datasets beside the history does not hold of any run."""
     of_project = (one.not_held for one in PROJECT_DATASETS.values() if one.name not in datasets)
     of_runs = (one.not_held for one in DATASETS.values() if one.name not in datasets)
-    return (*NOT_HELD, *filter(None, (*of_project, *of_runs)))
+    return tuple(filter(None, (*of_project, *of_runs)))
 
 
 class CheckedExport(Record, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import msgspec
 
 from dr_wandb.core.contract.codec import RowKey
 from dr_wandb.core.contract.dataset import HISTORY
-from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, Record, SystemSample
+from dr_wandb.core.contract.records import ConsoleLine, HistoryRow, Record, RunFile, SystemSample
 from dr_wandb.core.contract.row_forms import HISTORY_FORM, RowForm, StoredRow, form_of, is_canonical
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.select import select_row
@@ -78,7 +78,7 @@ class RowCheck:
     def _check_other(
         self,
         line: bytes,
-        row: SystemSample | ConsoleLine,
+        row: SystemSample | ConsoleLine | RunFile,
         key: RowKey,
         say: Callable[[str], None],
     ) -> None:
@@ -87,7 +87,8 @@ class RowCheck:
             say(NOT_CANONICAL)
         placed = (row.run_id, key, line)
         if self.previous is not None:
-            same = self.previous == placed if key[0] else self.previous[:2] == placed[:2]
+            by_key = not key[0] or type(key[3]) is str
+            same = self.previous[:2] == placed[:2] if by_key else self.previous == placed
             if same:
                 say(f"{_name(row)} appears twice")
             elif placed < self.previous:
@@ -102,6 +103,8 @@ class RowCheck:
 def _name(row: StoredRow) -> str:
     if isinstance(row, ConsoleLine):
         return f"line {row.number} of run {row.run_id!r}"
+    if isinstance(row, RunFile):
+        return f"file {row.path!r} of run {row.run_id!r}"
     if isinstance(row, SystemSample):
         return f"the sample at {row.timestamp} of run {row.run_id!r}"
     step = "without a step" if row.step is None else f"of step {row.step}"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.state import RunTracking
-from dr_wandb.core.contract.unproven_runs import ShortKind
+from dr_wandb.core.contract.unproven_runs import ShortKind, without_content
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.left_behind import rows_behind
 
@@ -74,6 +74,9 @@ def shortage_in(run: RunTracking, dataset: str) -> Shortage | None:
 
 def _shortage_in(run: RunTracking, dataset: str, short_by: int) -> tuple[ShortKind, str]:
     part = run.part(dataset)
+    wanting = (part.rows.wanting or 0) if part.rows is not None else 0
+    if wanting and wanting == short_by:
+        return ShortKind.WITHOUT_CONTENT, without_content(wanting)
     if short_by > 0:
         return ShortKind.FEWER_ROWS, f"{count(short_by, 'row')} short"
     listed = run.seen.counts_of(dataset).last_step if run.seen is not None else None

@@ -191,6 +191,8 @@ def _is_at_rest(
     asked = [(before.part(name), before.selection_for(request, name)) for name in request.datasets]
     if not all(_is_known(part, wanted) and part.standing.stands for part, wanted in asked):
         return False
+    if not all(before.part(one).has_contents(request.contents_of(one)) for one in request.datasets):
+        return False
     position = before.part(HISTORY).position
     return before.last_history_step == (None if position is None else position.last_step) and all(
         part.stored is None or bool(part.rows_from) for part in before.parts.values()
@@ -241,7 +243,9 @@ def _advance_part(
     part = seen.part(dataset)
     counts, came = outcome.listing.counts_of(dataset), outcome.parts.get(dataset)
     if came is not None and came.judged is not None:
-        return _advance_judged(part, came.judged, source)
+        wanted = request.contents_of(dataset)
+        judged = _advance_judged(part, came.judged, source)
+        return replace(judged, contents=wanted if wanted.fetch else None)
     asked = dataset in request.datasets
     if came is not None and came.failure is not None:
         evidence = came.evidence or part.evidence
@@ -255,10 +259,12 @@ def _advance_part(
         return replace(part, failure=came.failure, evidence=evidence)
     part = _without_failure(part)
     selection = seen.selection_for(request, dataset)
+    # A plan reads the rows of a run unless the listing shows no rows at all.
     if asked and not (_is_known(part, selection) and part.standing.stands):
-        # A plan reads the rows of such a run unless the listing shows no rows at all.
         position = Position(selection=selection, listed=counts)
         part = replace(part, position=position, held=None, evidence=None, look=None)
+    if asked and not part.has_contents(request.contents_of(dataset)):
+        part = replace(part, contents=request.contents_of(dataset))
     return part
 
 

@@ -1,5 +1,6 @@
 """One answer compared with the listing and the held rows: the facts behind a verdict."""
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
@@ -57,7 +58,7 @@ class Case:
         dataset = answer.dataset
         self.dataset = DATASETS[dataset]
         self.counts = listing.counts_of(dataset)
-        self.count = self.counts.line_count
+        self.count = self._count_rows()
         self.part = before.part(dataset) if before is not None else UNKNOWN
         self.another = before is not None and holds_another_run(before, dataset, listing, source)
         self.of_files = source == FILES_SOURCE
@@ -68,6 +69,17 @@ class Case:
         self.position = None if self.another else self.part.position
         self.held = (self.part.rows or answer.stored) if before is not None else None
         self.held_rows = self._count_held()
+
+    def _count_rows(self) -> int | None:
+        """Return how many rows should have come, None if that is not known.
+
+        Lines that are no rows are not among them. A row of which part did not come counts twice, so
+        that one is short by it.
+        """
+        listed, received = self.counts.line_count, self.received
+        if listed is None:
+            return received.rows + received.wanting if received.wanting else None
+        return max(0, listed - received.left_out) + received.wanting
 
     def _count_held(self) -> int:
         """Return how many rows are known to be held, selected or not."""
@@ -192,7 +204,8 @@ class Case:
         if self.another:
             return True
         listed = self.held.listed.line_count if self.held is not None else self.held_rows
-        if self.count is not None and listed is not None and self.count < listed:
+        now = self.counts.line_count
+        if now is not None and listed is not None and now < listed:
             return True
         comparison = self.answer.comparison
         if self.counts.last_step is None:
@@ -265,6 +278,8 @@ class Case:
             boundary_rows=received.boundary_rows,
             without_step=received.without_step,
             listed=self.counts,
+            left_out=received.left_out or UNSET,
+            wanting=received.wanting or UNSET,
         )
 
     @property
@@ -291,6 +306,8 @@ class Case:
             without_step=self.received.without_step + without_step,
             listed=self.counts,
             short_by=0,
+            left_out=came.left_out,
+            wanting=came.wanting,
         )
 
     @property

@@ -3,6 +3,7 @@
 Rules
 - If nothing shows that rows came or changed, none are read, except for a second look at an
   unexplained difference between the held rows and the listing.
+- Rows that may change without a sign are read whenever every run is compared.
 - A changed selection reads the run again; so does every sign that stored rows were rewritten.
 - No held row is dropped by a narrower selection unless the request allows that, and never if W&B
   may not give it again.
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.dataset import DATASETS, Counts
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
+from dr_wandb.core.contract.file_choice import files_in_words
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import UNKNOWN, PartTracking, Position
 from dr_wandb.core.contract.records import Record
@@ -65,11 +67,22 @@ def plan_part(
         failed = tracking is not None and tracking.failed is not None
         overlap = DATASETS[dataset].overlap
         fetch = _choose_rows(part, selection, counts, overlap, failed=failed, now=now)
+        fetch = fetch or _choose_unseen(request, dataset, part)
     if fetch is None:
         return None
     held = part.rows.selection if part.rows is not None else EVERYTHING if part.stored else None
     is_new = held != selection and not part.read_before_under(selection)
     return replace(fetch, selection=selection, before=held if is_new else None)
+
+
+def _choose_unseen(request: ExportRequest, dataset: str, part: PartTracking) -> PartFetch | None:
+    """Choose rows to read of a run of whose rows the listing shows no change."""
+    wanted = request.contents_of(dataset)
+    if not part.has_contents(wanted):
+        return _whole(FetchKind.CONTENTS, f"wanted now: {files_in_words(wanted)}")
+    if DATASETS[dataset].silent and request.sync_mode == SyncMode.DETECT_CHANGES:
+        return _whole(FetchKind.SILENT, "listed again: it may have changed without a sign")
+    return None
 
 
 def _choose_rows(
@@ -112,6 +125,9 @@ def _choose_rows(
 def _plan_advance(position: Position, counts: Counts, overlap: int) -> PartFetch:
     """Choose the rows to read of a run whose listing is not the one of its position."""
     known, count = position.listed.line_count, counts.line_count
+    # Rows may have been replaced: none of them is surely as it was.
+    if counts.version != position.listed.version:
+        return _whole(FetchKind.REPLACED, "the run has moved since its rows were read")
     # A tail could not be checked: the server is old, does not count, or an early build read a part.
     if count is None or known is None:
         return _whole(FetchKind.UNCOUNTED, "the line count is not known")

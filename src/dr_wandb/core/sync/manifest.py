@@ -155,7 +155,10 @@ def _requested(
     """Return what is requested from now on; a sync that leaves a dataset alone changes nothing."""
     before = requested_before(old)
     now = {
-        dataset: RequestedDataset(selection=request.selection_of(dataset))
+        dataset: RequestedDataset(
+            selection=request.selection_of(dataset),
+            contents=request.contents_of(dataset) if DATASETS[dataset].has_content else UNSET,
+        )
         for dataset in request.datasets
     }
     now |= {dataset: RequestedDataset() for dataset in request.project_datasets}

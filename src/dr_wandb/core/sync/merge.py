@@ -59,6 +59,16 @@ class Tally:
         self._without_step = 0
         self._below = 0
         self._at_mark = 0
+        self._left_out = 0
+        self._wanting = 0
+
+    def leave_out(self) -> None:
+        """Count what was listed and is no row."""
+        self._left_out += 1
+
+    def note_wanting(self) -> None:
+        """Note that part of the last row did not come."""
+        self._wanting += 1
 
     def add(self, row: ReceivedRow) -> None:
         """Count one row. Rows must come in the order of their steps."""
@@ -102,6 +112,8 @@ class Tally:
             without_step=self._without_step,
             rows_below=self._below if marked else 0,
             rows_at=self._at_mark,
+            left_out=self._left_out,
+            wanting=self._wanting,
         )
 
 

@@ -23,7 +23,7 @@ from dr_wandb.core.contract.evidence import (
     later_by,
 )
 from dr_wandb.core.contract.part import Position
-from dr_wandb.core.contract.unproven_runs import ShortKind
+from dr_wandb.core.contract.unproven_runs import ShortKind, without_content
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.case import Case
 
@@ -117,6 +117,8 @@ def sample_look(case: Case, position: Position) -> Look:
 
 def why_short(case: Case, evidence: Evidence) -> tuple[ShortKind, str]:
     """Say why a run is short: the kind, and the reason for people."""
+    if case.received.wanting and evidence.difference == case.received.wanting:
+        return ShortKind.WITHOUT_CONTENT, without_content(case.received.wanting)
     if evidence.difference is not None and evidence.difference > 0:
         short_by = count(evidence.difference, "row")
         reason = f"{short_by} short of the {case.count or 0:,} listed lines"

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import FILES, HISTORY
+from dr_wandb.core.contract.file_choice import NO_FILE
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.sync.manifest import requested_before
@@ -41,4 +42,5 @@ def repeat_request(
         any_project=before.any_project,
         max_rate=max_rate,
         extra_datasets=tuple(before.datasets),
+        files=before.datasets[FILES].contents or NO_FILE if FILES in before.datasets else None,
     )

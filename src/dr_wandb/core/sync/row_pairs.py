@@ -6,7 +6,8 @@ Rules
   the rows whose times are equal. Of steps with very many rows only equal times are paired.
 - Each row is paired once: of two rows with the same step and timestamp both have to come.
 - A received row without a member that is held is another row: one answer removes no value. A
-  numbered row is the same whatever it holds: it may be written again.
+  numbered row is the same whatever it holds: it may be written again. So is one known by a name.
+- Rows that are known by names never conflict: each stands for itself.
 - Lines of both sides come in stored order. No more than the rows of one step are in memory.
 """
 
@@ -49,8 +50,9 @@ class _Row(NamedTuple):
     @property
     def identity(self) -> tuple[RowKey, bytes]:
         """Return a value that is equal for the same row on both sides, in stored order."""
-        step_missing, _, timestamp_missing, _ = self.key
-        return self.key, self.line if step_missing or timestamp_missing else b""
+        step_missing, _, timestamp_missing, moment = self.key
+        named = type(moment) is str
+        return self.key, self.line if not named and (step_missing or timestamp_missing) else b""
 
 
 _Rows = tuple[_Row | None, _Row | None]

@@ -1,4 +1,4 @@
-"""Laws of rows in a form of their own: lines of a console, samples."""
+"""Laws of rows in a form of their own: lines of a console, samples, files."""
 
 from datetime import datetime
 from typing import Any
@@ -6,13 +6,15 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dr_wandb.core.contract.codec import NO_TIME, encode_line
+from dr_wandb.core.contract.codec import NO_TIME, encode_line, row_key, run_and_key
 from dr_wandb.core.contract.console import console_line
-from dr_wandb.core.contract.dataset import CONSOLE, SYSTEM
+from dr_wandb.core.contract.dataset import CONSOLE, FILES, SYSTEM
 from dr_wandb.core.contract.encoded_rows import received_row
+from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.row_forms import decode_console_lines, form_of, is_canonical
 from dr_wandb.core.contract.system import system_sample
+from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.sync.copies import arrival_order, last_of_each
 from dr_wandb.core.sync.row_pairs import compare_rows, unite_rows
 
@@ -167,3 +169,74 @@ def test_received_lines_are_written_over_the_held_ones(
     compared = compare_rows(lines_of(before), lines_of(after))
     assert compared.missing_rows == len(before.keys() - after.keys())
     assert compared.adds == len(after.keys() - before.keys())
+
+
+FILE_FORM = form_of(FILES)
+RAW_FILES = st.fixed_dictionaries(
+    {"name": st.text()},
+    optional={
+        "sizeBytes": st.none() | st.integers() | st.text(),
+        "md5": st.none() | st.text(),
+        "mimetype": st.none() | st.text(),
+        "updatedAt": TIMES,
+        "sha256": st.none() | st.text(),
+        "absent": st.none() | st.text(),
+        "newer": st.none() | st.text(),
+    },
+)
+FEW_FILES = st.dictionaries(st.sampled_from("abcde/"), st.sampled_from(["1", "2"]))
+
+
+@given(st.lists(RAW_FILES, max_size=5), st.text(min_size=1))
+def test_files_are_canonical_and_in_the_order_of_their_names(
+    raw_files: list[dict[str, Any]], run_id: str
+) -> None:
+    encoded = FILE_FORM.encode(raw_files, clean_text(run_id))
+    lines = encoded.lines.splitlines(keepends=True)
+    rows = [FILE_FORM.decode(line).unwrap() for line in lines]
+    assert all(is_canonical(FILE_FORM, line) for line in lines)
+    keys = [row_key(step, time) for step, time in zip(*encoded[1:], strict=True)]
+    assert keys == [FILE_FORM.key(row) for row in rows] == [run_and_key(line)[1] for line in lines]
+    assert [rows[at].path for at in sorted(range(len(rows)), key=keys.__getitem__)] == sorted(
+        row.path for row in rows
+    )
+
+
+def file_lines(files: dict[str, str]) -> list[bytes]:
+    raw = [{"name": name, "md5": md5} for name, md5 in sorted(files.items())]
+    return FILE_FORM.encode(raw, "r").lines.splitlines(keepends=True)
+
+
+@given(FEW_FILES, FEW_FILES)
+def test_received_files_take_the_place_of_held_ones_of_the_same_name(
+    held: dict[str, str], came: dict[str, str]
+) -> None:
+    assert list(unite_rows(file_lines(held), file_lines(came))) == file_lines(held | came)
+    compared = compare_rows(file_lines(held), file_lines(came))
+    assert compared.missing_rows == len(held.keys() - came.keys())
+    assert compared.adds == len(came.keys() - held.keys())
+    assert not compared.conflicts
+
+
+PATTERNS = st.lists(st.sampled_from(["*", "a*", "*.txt", "media/*"]), max_size=3).map(tuple)
+CHOICES = st.builds(
+    FileChoice,
+    fetch=st.booleans(),
+    patterns=st.none() | PATTERNS,
+    media=st.booleans(),
+    max_bytes=st.none() | st.integers(0, 3),
+)
+
+
+@given(
+    CHOICES, CHOICES, st.sampled_from(["a.txt", "b", "media/a", "media/b.txt"]), st.integers(0, 4)
+)
+def test_choice_that_covers_another_one_wants_all_that_it_wants(
+    one: FileChoice, other: FileChoice, path: str, size: int
+) -> None:
+    def wants(choice: FileChoice) -> bool:
+        return choice.admits(path) and not choice.too_large(size)
+
+    if one.covers(other) and wants(other):
+        assert wants(one)
+    assert one.covers(one)

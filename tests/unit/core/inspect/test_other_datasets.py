@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import digest
-from dr_wandb.core.contract.dataset import ARTIFACTS, CONSOLE, SYSTEM, Counts
+from dr_wandb.core.contract.dataset import ARTIFACTS, CONSOLE, FILES, SYSTEM, Counts
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.export_files import MANIFEST_FILE, RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
@@ -21,7 +21,7 @@ from dr_wandb.core.inspect.audit import NOT_CANONICAL, StoredRun
 from dr_wandb.core.inspect.audit_rows import RowsAudit, SliceAudit, StoredPart
 from dr_wandb.core.inspect.compare import reasons_against
 from dr_wandb.core.inspect.consistency import check_manifest
-from dr_wandb.core.inspect.holdings import NOT_HELD, CheckedExport, not_held_in
+from dr_wandb.core.inspect.holdings import CheckedExport, not_held_in
 from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.verify import Findings, VerifyReport
 
@@ -236,5 +236,6 @@ def test_every_reason_against_a_console_is_given(
 
 
 def test_what_is_not_held_depends_on_the_datasets() -> None:
-    assert len(not_held_in(())) == len(NOT_HELD) + 3
-    assert not_held_in((ARTIFACTS, SYSTEM, CONSOLE)) == NOT_HELD
+    assert len(not_held_in(())) == 4
+    assert len(not_held_in((ARTIFACTS, SYSTEM, CONSOLE))) == 1
+    assert not_held_in((ARTIFACTS, SYSTEM, CONSOLE, FILES)) == ()
