@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.failures import Unreachable as Unreachable
     from dr_wandb.core.contract.failures import WrongExport as WrongExport
     from dr_wandb.core.contract.fetch_window import FetchWindow as FetchWindow
+    from dr_wandb.core.contract.file_choice import FileChoice as FileChoice
     from dr_wandb.core.contract.held_rows import HeldRows as HeldRows
     from dr_wandb.core.contract.listing import EveryRun as EveryRun
     from dr_wandb.core.contract.listing import RunListing as RunListing
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.project_records import WandbSweep as WandbSweep
     from dr_wandb.core.contract.records import ConsoleLine as ConsoleLine
     from dr_wandb.core.contract.records import HistoryRow as HistoryRow
+    from dr_wandb.core.contract.records import RunFile as RunFile
     from dr_wandb.core.contract.records import RunSnapshot as RunSnapshot
     from dr_wandb.core.contract.records import RunUser as RunUser
     from dr_wandb.core.contract.records import SystemSample as SystemSample
@@ -144,11 +146,13 @@ if TYPE_CHECKING:
     from dr_wandb.shell.sources.opening import source_opener as source_opener
     from dr_wandb.shell.store.export_store import ExportNotFoundError as ExportNotFoundError
     from dr_wandb.shell.store.export_store import ExportStore as ExportStore
-    from dr_wandb.shell.store.export_store import iter_console_lines as iter_console_lines
-    from dr_wandb.shell.store.export_store import iter_history_rows as iter_history_rows
-    from dr_wandb.shell.store.export_store import iter_system_samples as iter_system_samples
-    from dr_wandb.shell.store.export_store import load_manifest as load_manifest
-    from dr_wandb.shell.store.export_store import load_run_snapshots as load_run_snapshots
+    from dr_wandb.shell.store.loading import iter_console_lines as iter_console_lines
+    from dr_wandb.shell.store.loading import iter_files as iter_files
+    from dr_wandb.shell.store.loading import iter_history_rows as iter_history_rows
+    from dr_wandb.shell.store.loading import iter_system_samples as iter_system_samples
+    from dr_wandb.shell.store.loading import load_manifest as load_manifest
+    from dr_wandb.shell.store.loading import load_run_snapshots as load_run_snapshots
+    from dr_wandb.shell.store.loading import open_blob as open_blob
     from dr_wandb.shell.store.loading_records import (
         iter_artifact_entries as iter_artifact_entries,
     )
@@ -194,6 +198,7 @@ _HOMES = {
     "FetchKind": "core.sync.plan_kinds",
     "FetchWindow": "core.contract.fetch_window",
     "FieldChange": "core.contract.changes",
+    "FileChoice": "core.contract.file_choice",
     "FileNotice": "core.offline.scan_report",
     "Finding": "core.inspect.verify",
     "FindingKind": "core.inspect.verify",
@@ -243,6 +248,7 @@ _HOMES = {
     "RunAction": "core.sync.plan",
     "RunFailure": "core.contract.run_failure",
     "RunFailureKind": "core.contract.run_failure",
+    "RunFile": "core.contract.records",
     "RunListing": "core.contract.listing",
     "RunOnDisk": "core.offline.scan_report",
     "RunPlan": "core.sync.plan",
@@ -286,16 +292,18 @@ _HOMES = {
     "iter_artifact_entries": "shell.store.loading_records",
     "iter_artifacts": "shell.store.loading_records",
     "iter_changes": "shell.inspect.changes",
-    "iter_console_lines": "shell.store.export_store",
-    "iter_history_rows": "shell.store.export_store",
+    "iter_console_lines": "shell.store.loading",
+    "iter_files": "shell.store.loading",
+    "iter_history_rows": "shell.store.loading",
     "iter_reports": "shell.store.loading_records",
     "iter_sweeps": "shell.store.loading_records",
-    "iter_system_samples": "shell.store.export_store",
+    "iter_system_samples": "shell.store.loading",
     "load_artifacts_frame": "shell.frames.artifacts",
     "load_history_frame": "shell.frames.loading",
-    "load_manifest": "shell.store.export_store",
-    "load_run_snapshots": "shell.store.export_store",
+    "load_manifest": "shell.store.loading",
+    "load_run_snapshots": "shell.store.loading",
     "load_runs_frame": "shell.frames.loading",
+    "open_blob": "shell.store.loading",
     "open_duckdb": "shell.frames.duckdb_views",
     "plan_listing": "core.sync.listing_plan",
     "plan_sync": "core.sync.plan",

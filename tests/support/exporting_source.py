@@ -55,7 +55,7 @@ class ExportingSource(MemorySource):
         self.answered_with_files.append(run.run_id)
         yield self._files(map(_table, split_rows(_rows(batches), self.parts)), window)
 
-    def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
+    def read_history_files(self, files: HistoryFiles) -> Generator[FileBatch]:
         """Read the rows of files."""
         yield from files.batches()
 

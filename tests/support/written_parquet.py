@@ -28,7 +28,7 @@ from dr_wandb.core.contract.export_files import (
     RUNS_FILE,
 )
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest, Requested, RequestedDataset
-from dr_wandb.core.contract.records import SCHEMA_VERSION
+from dr_wandb.core.contract.records import FIRST_WITH_CELLS
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.parquet_files import WrittenCells, merge_pack, write_part
@@ -103,7 +103,7 @@ def add_parquet(folder: Path, *, alone: bool = False) -> None:
         folder,
         replace(
             before,
-            schema_version=SCHEMA_VERSION,
+            schema_version=FIRST_WITH_CELLS,
             history_path=None if alone else before.history_path,
             files=dict(sorted({**kept, **files}.items())),
             requested=_in_formats(before, [PARQUET] if alone else [JSONL, PARQUET]),
@@ -111,7 +111,7 @@ def add_parquet(folder: Path, *, alone: bool = False) -> None:
     )
 
     def change(state: dict[str, object]) -> None:
-        state["schema_version"] = SCHEMA_VERSION
+        state["schema_version"] = FIRST_WITH_CELLS
         if alone:
             assert isinstance(state["files"], dict)
             state["files"].pop(HISTORY_FILE, None)

@@ -13,6 +13,7 @@ from dr_wandb.cli.flags import (
     DropDatasets,
     DropFormats,
     Every,
+    Files,
     Folder,
     Formats,
     How,
@@ -23,7 +24,7 @@ from dr_wandb.cli.flags import (
     Switch,
     Verbose,
 )
-from dr_wandb.cli.help import EXPORT, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE, SYNC
+from dr_wandb.cli.help import BYTES, EXPORT, OUTPUT, REQUESTS, ROWS, RUNS, SOURCE, SYNC
 from dr_wandb.cli.interrupt import reported_interrupt
 from dr_wandb.cli.output import (
     configure_logging,
@@ -35,6 +36,7 @@ from dr_wandb.cli.output import (
 )
 from dr_wandb.cli.screen import screen
 from dr_wandb.core.contract.failures import EXIT_OK, EXIT_PARTIAL, DrWandbError
+from dr_wandb.core.contract.file_choice import build_file_choice, read_size
 from dr_wandb.core.contract.problems import InvalidRequestError, all_problems
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode, check_source
 from dr_wandb.core.contract.scope import build_scope
@@ -59,6 +61,9 @@ def export(
     min_step: Annotated[int | None, ROWS] = None,
     max_step: Annotated[int | None, ROWS] = None,
     max_records: Annotated[int | None, ROWS] = None,
+    file_patterns: Annotated[Files, BYTES] = None,
+    no_media: Annotated[Switch, BYTES] = False,
+    max_file_size: Annotated[str | None, BYTES] = None,
     runs_per_page: Annotated[int, REQUESTS] = 500,
     timeout_seconds: Annotated[int, REQUESTS] = 120,
     include_metadata: Annotated[bool, EXPORT] = False,
@@ -113,6 +118,13 @@ def export(
         Keep rows before this step.
     max_records
         Keep only the last N rows of each run.
+    file_patterns
+        With `--with files`: fetch only files whose path fits this pattern, such as `*.yaml`. `*`
+        also fits slashes. Repeat it for several.
+    no_media
+        With `--with files`: fetch no files below `media/`.
+    max_file_size
+        With `--with files`: fetch no larger files; a number of bytes, or `20MB`.
     runs_per_page
         List at most N runs in a page; pages of large runs are made smaller automatically.
     timeout_seconds
@@ -121,9 +133,11 @@ def export(
         Store each run's wandb-metadata.json: host, program, git remote, and the like.
     datasets
         Export this too: `system`, the samples of the machines; `console`, the lines that the
-        programs printed; of the project `artifacts`, with their manifests and lineage, `sweeps`
-        and `reports`. Repeat it for several. `everything` is the history and all of these, as
-        far as the source has them. What is held and not asked for stays as it is.
+        programs printed; `files`, the files of the runs; of the project `artifacts`, with their
+        manifests and lineage, `sweeps` and `reports`. Repeat it for several. `everything` is the
+        history and all of these as far as the source has them, but of files only what is known of
+        them; `--with everything --with files` fetches them too. What is held and not asked for
+        stays as it is.
     drop_datasets
         Remove what the export holds of this.
     formats
@@ -177,6 +191,13 @@ def export(
                 keys=history_key, min_step=min_step, max_step=max_step, max_records=max_records
             )
         )
+        files = attempt(
+            lambda: build_file_choice(
+                patterns=file_patterns,
+                no_media=no_media,
+                max_bytes=None if max_file_size is None else read_size(max_file_size),
+            )
+        )
         scope = attempt(lambda: build_scope(scope_flags or {}, run_filter))
         request = attempt(
             lambda: ExportRequest(
@@ -203,6 +224,7 @@ def export(
                 drop_datasets=tuple(drop_datasets or ()),
                 formats=tuple(formats or ()),
                 drop_formats=tuple(drop_formats or ()),
+                files=files,
             )
         )
         attempt(lambda: check_source(source, scope, any_project=any_project))

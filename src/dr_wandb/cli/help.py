@@ -17,11 +17,12 @@ from dr_wandb.cli.help_layout import Entry, Section, lay_out
 
 EXPORT = Parameter(group=Group("What to export", sort_key=1))
 ROWS = Parameter(group=Group("Which rows", sort_key=2))
-RUNS = Parameter(group=Group("Which runs", sort_key=3))
-SOURCE = Parameter(group=Group("Source", sort_key=4))
-SYNC = Parameter(group=Group("What a sync may do", sort_key=5))
-REQUESTS = Parameter(group=Group("Requests", sort_key=6))
-OUTPUT = Parameter(group=Group("Output", sort_key=7))
+BYTES = Parameter(group=Group("Which files", sort_key=3))
+RUNS = Parameter(group=Group("Which runs", sort_key=4))
+SOURCE = Parameter(group=Group("Source", sort_key=5))
+SYNC = Parameter(group=Group("What a sync may do", sort_key=6))
+REQUESTS = Parameter(group=Group("Requests", sort_key=7))
+OUTPUT = Parameter(group=Group("Output", sort_key=8))
 FLAGS = Group("Flags")
 """The flags of a command that has few."""
 

@@ -26,6 +26,7 @@ from dr_wandb.core.contract.failures import (
     EXIT_PARTIAL,
     EXIT_UNREADY,
 )
+from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from tests.support import syncing
 from tests.support.checkout import RECORDING
@@ -72,6 +73,8 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
         *("--group", "g", "--sweep", "s", "--run-id", "r", "--created-after", "2026-01-01"),
         *("--created-before", "2026-02-01T12:00:00+02:00", "--run-filter", '{"config.lr": 1}'),
         *("--format", "parquet", "--drop-format", "jsonl", "--with", "console", "--drop", "system"),
+        *("--with", "files", "--file", "*.log", "--file", "code/*", "--no-media"),
+        *("--max-file-size", "20MB"),
     )
     assert made == ExportRequest(
         entity="e",
@@ -102,8 +105,9 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
         ),
         formats=("parquet",),
         drop_formats=("jsonl",),
-        extra_datasets=("console",),
+        extra_datasets=("console", "files"),
         drop_datasets=("system",),
+        files=FileChoice(patterns=("code/*", "*.log"), media=False, max_bytes=20_000_000),
     )
     default = request_of("other", "project", "--name", "another")
     fields = ExportRequest.__struct_fields__
@@ -113,7 +117,7 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
     assert everything == ExportRequest(
         entity="e", project="p", name="n", with_everything=True, drop_datasets=("system",)
     )
-    assert everything.datasets == ("history", "console")
+    assert everything.datasets == ("history", "console", "files")
 
 
 def scope_of(**fields: Any) -> RunScope:
@@ -385,6 +389,7 @@ def test_help_has_every_flag_in_a_group(capsys: pytest.CaptureFixture[str]) -> N
         "Arguments",
         "What to export",
         "Which rows",
+        "Which files",
         "Which runs",
         "Source",
         "What a sync may do",

@@ -16,12 +16,8 @@ from dr_wandb.shell.inspect.doctor import diagnose
 from dr_wandb.shell.inspect.verify import compare_with_source
 from dr_wandb.shell.sources.offline.runs import look_into
 from dr_wandb.shell.sources.opening import open_api, source_opener
-from dr_wandb.shell.store.export_store import (
-    ExportStore,
-    iter_history_rows,
-    load_manifest,
-    load_run_snapshots,
-)
+from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.loading import iter_history_rows, load_manifest, load_run_snapshots
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support import syncing
 from tests.support.memory_source import MemorySource

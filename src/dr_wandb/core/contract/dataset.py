@@ -35,9 +35,9 @@ class Counts(Record, omit_defaults=True, frozen=True, kw_only=True):
     if there is none), `last_logged_at` is the summary's `_timestamp` as text. Each may be stale on
     the server (wandb 0.31.0); `line_count` is the freshest. `mark` is any other text that may
     change with the rows: rows are read again if it does, unless the count and the last step say
-    that all are held. A listing without a last step says so of rows without steps only. `version` is
-    such a text for rows that may be replaced while their number stands still: they are read again
-    whenever it changes.
+    that all are held. A listing without a last step says so of rows without steps only. `version`
+    is such a text for rows that may be replaced while their number stands still: they are read
+    again whenever it changes.
     """
 
     line_count: int | None = None

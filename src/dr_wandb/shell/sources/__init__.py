@@ -229,7 +229,7 @@ class FileSource(Source, Protocol):
         """Read as `read_history` does, but yield only the files if they hold the whole answer."""
         ...
 
-    def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
+    def read_history_files(self, files: HistoryFiles) -> Generator[FileBatch]:
         """Read the rows of such files in this process, within the source's limit of memory."""
         ...
 

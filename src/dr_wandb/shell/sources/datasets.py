@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.dataset import PROJECT_DATASETS
+from dr_wandb.core.contract.dataset import FILES, PROJECT_DATASETS
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.problems import InvalidRequestError
@@ -132,4 +132,5 @@ def with_datasets_of(source: Source, request: ExportRequest) -> ExportRequest:
     if missing:
         LOGGER.info("%s has no %s: what is held of it stays", source.address, ", ".join(missing))
     present = tuple(name for name in request.extra_datasets if name not in missing)
-    return replace(request, with_everything=False, extra_datasets=present)
+    files = request.files if FILES in present else None
+    return replace(request, with_everything=False, extra_datasets=present, files=files)

@@ -21,12 +21,15 @@ from dr_wandb.core.contract.records import (
     ConsoleLine,
     HistoryRow,
     Record,
+    RunFile,
     RunSnapshot,
     SystemSample,
 )
 from dr_wandb.core.contract.row_forms import (
     decode_console_line,
     decode_console_lines,
+    decode_run_file,
+    decode_run_files,
     decode_sample,
     decode_samples,
 )
@@ -53,6 +56,7 @@ class Decoders(NamedTuple, Generic[_R]):
 ROWS: Decoders[HistoryRow] = Decoders(decode_rows, decode_row)
 SAMPLES: Decoders[SystemSample] = Decoders(decode_samples, decode_sample)
 LINES: Decoders[ConsoleLine] = Decoders(decode_console_lines, decode_console_line)
+RUN_FILES: Decoders[RunFile] = Decoders(decode_run_files, decode_run_file)
 SNAPSHOTS: Decoders[RunSnapshot] = Decoders(decode_snapshots, decode_snapshot)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from msgspec.structs import force_setattr
 
@@ -16,6 +16,7 @@ from dr_wandb.core.contract.dataset import (
     ARTIFACTS,
     CONSOLE,
     DATASETS,
+    FILES,
     PROJECT_DATASETS,
     REPORTS,
     SWEEPS,
@@ -29,7 +30,7 @@ from dr_wandb.core.contract.export_files import (
     STATE_FILE,
     is_parquet_history,
 )
-from dr_wandb.core.contract.failures import DrWandbError, NoExport
+from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NoExport
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.manifest_entries import ArtifactEntry
 from dr_wandb.core.contract.problems import InvalidRequestError, name_problems
@@ -38,6 +39,7 @@ from dr_wandb.core.contract.records import (
     ConsoleLine,
     HistoryRow,
     Record,
+    RunFile,
     RunSnapshot,
     SystemSample,
 )
@@ -46,14 +48,17 @@ from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.contract.select import select_row
 from dr_wandb.core.contract.selection import HistorySelection
 from dr_wandb.core.contract.state import ExportState
+from dr_wandb.shell.store.blobs import FETCH_AGAIN, blob_path, size_of
 from dr_wandb.shell.store.decoding import (
     LINES,
     ROWS,
+    RUN_FILES,
     SAMPLES,
     SNAPSHOTS,
     Decoders,
     decode_file,
 )
+from dr_wandb.shell.store.disk_errors import disk_refusals
 from dr_wandb.shell.store.documents import check_identity, load_document, load_state
 from dr_wandb.shell.store.one_moment import manifest_of_files
 from dr_wandb.shell.store.project_records import iter_in_pieces, iter_records
@@ -243,6 +248,22 @@ class ExportStore(Record, frozen=True, kw_only=True):
         """
         return self._iter_rows(CONSOLE, LINES, run_ids)
 
+    def iter_files(self, *, run_ids: Iterable[str] | None = None) -> Iterator[RunFile]:
+        """Load what is known of the files of runs one at a time, by run id and path.
+
+        run_ids: as `iter_history_rows` takes it. None in an export without files.
+        """
+        return self._iter_rows(FILES, RUN_FILES, run_ids)
+
+    def open_blob(self, sha256: str) -> IO[bytes]:
+        """Open the bytes of a file for reading. Raises DrWandbError if they are not there."""
+        path = blob_path(self.export_dir, sha256)
+        if size_of(path) is None:
+            failure = DamagedFile(path=str(path), reason="the file is missing", remedy=FETCH_AGAIN)
+            raise DrWandbError(failure)
+        with disk_refusals(path):
+            return path.open("rb")
+
     def _iter_rows(
         self, dataset: str, decoders: Decoders[_R], run_ids: Iterable[str] | None
     ) -> Iterator[_R]:
@@ -286,45 +307,3 @@ class ExportStore(Record, frozen=True, kw_only=True):
 
 def _texts(texts: Iterable[str]) -> tuple[str, ...]:
     return (texts,) if isinstance(texts, str) else tuple(texts)
-
-
-def load_manifest(name: str, data_root: Path) -> ExportManifest | None:
-    """Load the manifest of an export, None if there is no export of that name."""
-    return ExportStore(name=name, data_root=data_root).load_manifest()
-
-
-def load_run_snapshots(name: str, data_root: Path) -> list[RunSnapshot]:
-    """Load the run snapshots of an export, newest first."""
-    return ExportStore(name=name, data_root=data_root).load_run_snapshots()
-
-
-def iter_history_rows(
-    name: str,
-    data_root: Path,
-    *,
-    run_ids: Iterable[str] | None = None,
-    keys: Iterable[str] | None = None,
-) -> Iterator[HistoryRow]:
-    """Load the history rows of an export, one at a time, as `ExportStore.iter_history_rows` does.
-
-    run_ids: load the rows of these runs only, without reading those of others. keys: load the rows
-    that have at least one of these metrics, with just these.
-    """
-    store = ExportStore(name=name, data_root=data_root)
-    return store.iter_history_rows(run_ids=run_ids, keys=keys)
-
-
-def iter_console_lines(
-    name: str, data_root: Path, *, run_ids: Iterable[str] | None = None
-) -> Iterator[ConsoleLine]:
-    """Load the lines that programs printed, as `ExportStore.iter_console_lines` does."""
-    store = ExportStore(name=name, data_root=data_root)
-    return store.iter_console_lines(run_ids=run_ids)
-
-
-def iter_system_samples(
-    name: str, data_root: Path, *, run_ids: Iterable[str] | None = None
-) -> Iterator[SystemSample]:
-    """Load the samples of machines, as `ExportStore.iter_system_samples` does."""
-    store = ExportStore(name=name, data_root=data_root)
-    return store.iter_system_samples(run_ids=run_ids)

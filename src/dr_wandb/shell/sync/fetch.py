@@ -11,22 +11,26 @@ Rules
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar, cast
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from returns.pipeline import is_successful
 from returns.result import Failure, Result, Success
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import WHOLE_RUN, FetchWindow
+from dr_wandb.core.contract.file_choice import FileChoice
+from dr_wandb.core.contract.identity import holds_another_run
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking
+from dr_wandb.core.contract.records import RunFile
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.sync.fetch_plan import PartFetch
@@ -37,7 +41,9 @@ from dr_wandb.shell.progress import DECISION, LOGGER, log_wait
 from dr_wandb.shell.sources import (
     EncodableRows,
     FileBatch,
+    HistoryBatch,
     HistoryFiles,
+    RowBatch,
     Source,
     SourceError,
     as_file_source,
@@ -53,6 +59,7 @@ from dr_wandb.shell.sync.fetch_job import (
     Metadata,
     PartResult,
 )
+from dr_wandb.shell.sync.file_contents import FileContents, held_files
 from dr_wandb.shell.sync.file_segments import FileSegments
 from dr_wandb.shell.sync.judging import AnswerJudge
 from dr_wandb.shell.sync.listing import ATTEMPTS, Pause, pause
@@ -74,7 +81,8 @@ class Fetcher:
 
     stored: the rows that the export has. now: the time of this sync. use_earlier: whether segments
     of an interrupted sync may be used; a recording needs every answer of the source. files: makes
-    the segments of runs whose rows are all in files; by default here, and as lines.
+    the segments of runs whose rows are all in files; by default here, and as lines. contents:
+    fetches the bytes of files that are rows; None if no such dataset is requested.
     """
 
     def __init__(
@@ -88,14 +96,17 @@ class Fetcher:
         wait: Pause = pause,
         use_earlier: bool = True,
         files: FileSegments | None = None,
+        contents: FileContents | None = None,
     ) -> None:
         self._source = source
         self._request = request
         self._folder = folder
         self._wait = wait
+        self._stored = stored
         self._judge = AnswerJudge(stored, source.kind, now)
         self._use_earlier = use_earlier
         self._files = files or FileSegments(folder, (), None)
+        self._contents = contents
         self._file_source = as_file_source(source)
         self._stopped = threading.Event()
 
@@ -106,6 +117,8 @@ class Fetcher:
         """
         self._stopped.set()
         self._files.close()
+        if self._contents is not None:
+            self._contents.close()
 
     def fetch(self, job: FetchJob) -> FetchResult:
         """Fetch the parts of one run that its plan names. Never raises for errors of this run."""
@@ -205,7 +218,9 @@ class Fetcher:
             return part, verdict
         with closing(segment.lines()) as first, closing(again.lines()) as second:
             more = compare_rows(first, second)
-        if more.missing_rows or not more.adds:
+        brought = again.received.rows - again.received.wanting
+        before = segment.received.rows - segment.received.wanting
+        if more.missing_rows or not (more.adds or brought > before):
             return part, verdict
         better = self._judge.judge(job, dataset, fetch, again)
         return better if isinstance(better[1], Judged) else (part, verdict)
@@ -226,13 +241,18 @@ class Fetcher:
             mark=_mark_of(job.part(dataset)),
             again=again,
             dataset=dataset,
+            contents=self._contents_wanted(dataset),
         )
         serves = self._use_earlier and fetch.kind not in SEEN_AGAIN
         earlier = self._find_earlier(header) if serves else None
+        if earlier is not None and not self._still_held(earlier, dataset):
+            earlier = None
         if earlier is not None:
             LOGGER.log(DECISION, "run %r: the rows fetched earlier are used", job.listing.run_id)
             return earlier
         parts = self._batches(dataset, _as_far_as_held(job, dataset), window, attempt)
+        if DATASETS[dataset].has_content:
+            parts = self._filled(job, dataset, cast("Iterator[HistoryBatch]", parts))
         first = next(parts, None)
         if isinstance(first, HistoryFiles):  # then it is the only one
             return self._files.write(header, first, self._read)
@@ -246,6 +266,37 @@ class Fetcher:
     def _find_earlier(self, header: SegmentHeader) -> Segment | None:
         return find_column_segment(self._folder, header) or find_segment(self._folder, header)
 
+    def _contents_wanted(self, dataset: str) -> FileChoice | UnsetType:
+        return self._request.contents_of(dataset) if DATASETS[dataset].has_content else UNSET
+
+    def _still_held(self, segment: Segment, dataset: str) -> bool:
+        """Say whether the bytes that the rows of a segment name are there."""
+        if not DATASETS[dataset].has_content:
+            return True
+        assert self._contents is not None
+        return self._contents.proves(segment)
+
+    def _filled(
+        self, job: FetchJob, dataset: str, batches: Iterator[HistoryBatch]
+    ) -> Iterator[EncodableRows | HistoryFiles]:
+        """Fetch the bytes of listed files, batch by batch."""
+        assert self._contents is not None
+        held = self._held_files(job, dataset)
+        for batch in batches:
+            self._require_running()
+            rows = self._contents.fill(job.listing, batch.rows, held)
+            yield RowBatch(rows=rows, live=batch.live, file=batch.file)
+
+    def _held_files(self, job: FetchJob, dataset: str) -> Mapping[str, RunFile]:
+        """Return the stored rows of the same run whose bytes are held, by path."""
+        before, part = job.before, job.part(dataset)
+        if before is None or part.stored is None:
+            return {}
+        if holds_another_run(before, dataset, job.listing, self._source.kind):
+            return {}
+        with self._stored.lines(dataset, job.listing.run_id, part.stored) as lines:
+            return held_files(lines)
+
     def _batches(
         self, dataset: str, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[EncodableRows | HistoryFiles]:
@@ -258,7 +309,7 @@ class Fetcher:
     def _read(self, files: HistoryFiles) -> Generator[FileBatch]:
         assert self._file_source is not None
         self._require_running()
-        for batch in self._file_source.read_files(files):
+        for batch in self._file_source.read_history_files(files):
             self._require_running()
             yield batch
 

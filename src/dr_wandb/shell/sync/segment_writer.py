@@ -27,7 +27,7 @@ from dr_wandb.core.contract.encoded_rows import (
     received_row,
     select_line,
 )
-from dr_wandb.core.contract.row_forms import HISTORY_FORM, form_of
+from dr_wandb.core.contract.row_forms import HISTORY_FORM, WHOLE, form_of
 from dr_wandb.core.sync.copies import arrival_order, joined, last_of_each
 from dr_wandb.core.sync.merge import Tally, steps_rise, times_rise
 from dr_wandb.shell.sources import EncodableRows, FileBatch, HistoryBatch, HistoryFiles
@@ -95,6 +95,7 @@ class SegmentWriter:
         self._live_from: int | None = None
         self._exported: list[tuple[int, int]] = []
         self._in_order = True
+        self._weigh = form_of(header.dataset).weigh
 
     def _new_part(self) -> Path:
         return self._folder / f"{self._stem}.{uuid4().hex}.part"
@@ -184,7 +185,7 @@ class SegmentWriter:
         """Merge the sorted rows and those that came in order into another file."""
         self._tally = Tally(self._header.mark)
         self._files.append(RowsFile(self._new_part()))
-        join = last_of_each if DATASETS[self._header.dataset].numbered else joined
+        join = last_of_each if DATASETS[self._header.dataset].identified else joined
         rows = join(merge(self._appended(), self._sorter, key=arrival_order))
         for chunk, count in disk.gathered(self._selected(rows)):
             self._files[-1].write(chunk, count)
@@ -202,13 +203,19 @@ class SegmentWriter:
     def _selected(self, rows: Iterable[ReceivedRow]) -> Iterator[bytes]:
         """Yield the selected lines of joined rows, in stored order."""
         if self._header.selection.admits_whole_rows:
-            yield from map(self._select, rows)
+            yield from filter(None, map(self._select, rows))
             return
         for _, group in groupby(rows, key=itemgetter(0)):
             yield from self._select_alike(group)
 
     def _select(self, row: ReceivedRow) -> bytes:
+        weight = WHOLE if self._weigh is None else self._weigh(row.content)
+        if not weight.stored:
+            self._tally.leave_out()
+            return b""
         self._tally.add(row)
+        if weight.wanting:
+            self._tally.note_wanting()
         return select_line(row.content, self._header.selection)
 
     def _select_alike(self, rows: Iterator[ReceivedRow]) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.fetch_window import FetchWindow, Received
+from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import ByteRange, is_of_cells
 from dr_wandb.core.contract.records import Record
@@ -36,7 +37,7 @@ class SegmentHeader(Record, frozen=True, kw_only=True):
     """The question that a segment answers: equal headers mean the same question.
 
     `mark` is a step: rows up to it are counted. `again`: the question was asked once more in the
-    same sync.
+    same sync. `contents`: the bytes that are wanted beside the rows, if there are any.
     """
 
     run: RunListing
@@ -47,6 +48,7 @@ class SegmentHeader(Record, frozen=True, kw_only=True):
     again: bool = False
     dataset: str = HISTORY
     row_shape: int = ROW_SHAPE
+    contents: FileChoice | msgspec.UnsetType = msgspec.UNSET
 
     def is_answered_by(self, window: FetchWindow) -> bool:
         """Say whether the unselected rows of a window, in order, answer this question."""

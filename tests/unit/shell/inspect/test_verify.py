@@ -257,9 +257,9 @@ DAMAGED: dict[str, tuple[Callable[[], Files], list[str]]] = {
         ],
     ),
     "a newer state": (
-        lambda: edited("state.json", lambda state: state.update(schema_version=9)),
+        lambda: edited("state.json", lambda state: state.update(schema_version=SCHEMA_VERSION + 1)),
         [
-            f"state.json: schema_version 9 is newer than {SCHEMA_VERSION}",
+            f"state.json: schema_version {SCHEMA_VERSION + 1} is newer than {SCHEMA_VERSION}",
         ],
     ),
     "another position in the state": (
@@ -682,7 +682,7 @@ def test_comparison_reports_beside_the_runs_what_no_export_holds(tmp_path: Path)
         "  'b': 3 rows",
         "  not exported, and lost if these runs are deleted:",
     )
-    for what in ("files", "media", "artifacts", "console output", "system metrics"):
+    for what in ("files of runs", "artifacts", "console output", "system metrics"):
         assert any(line.startswith(f"  - {what}") for line in lines)
 
 

@@ -66,7 +66,7 @@ def test_files_are_renamed_in_the_documented_order(
     monkeypatch.setattr(disk, "rename", rename)
     commit(folder, stage(folder, *reversed(file_order())))
     of_project = ["artifacts.jsonl", "sweeps.jsonl", "reports.jsonl"]
-    of_runs = ["history.jsonl", "system.jsonl", "console.jsonl"]
+    of_runs = ["history.jsonl", "system.jsonl", "console.jsonl", "files.jsonl"]
     data_files = [*of_runs, *of_project, "runs.jsonl", "changes.jsonl"]
     assert renamed == [RECORD_FILE, *data_files, "manifest.json", "state.json"]
 

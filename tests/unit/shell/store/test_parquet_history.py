@@ -21,6 +21,7 @@ from dr_wandb.core.columnar import files
 from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY
 from dr_wandb.core.contract.manifest import DataFile
+from dr_wandb.core.contract.records import FIRST_WITH_CELLS
 from dr_wandb.shell.store.parquet_files import write_part
 from dr_wandb.shell.store.parquet_history import ParquetHistory
 from tests.support import syncing
@@ -86,7 +87,7 @@ def test_snapshots_and_manifest_load_as_ever(both: Path, alone: Path) -> None:
     assert load_run_snapshots(NAME, alone.parent) == load_run_snapshots(NAME, both.parent)
     manifest = load_manifest(NAME, alone.parent)
     assert manifest is not None
-    assert manifest.schema_version == 8
+    assert manifest.schema_version == FIRST_WITH_CELLS
 
 
 def test_rows_of_some_runs_do_not_need_the_files_of_others(alone: Path) -> None:

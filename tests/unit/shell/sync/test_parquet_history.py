@@ -18,7 +18,7 @@ from dr_wandb.core.contract.export_files import (
 )
 from dr_wandb.core.contract.failures import InTheWay
 from dr_wandb.core.contract.problems import InvalidRequestError
-from dr_wandb.core.contract.records import SCHEMA_VERSION, WITHOUT_PARQUET
+from dr_wandb.core.contract.records import FIRST_WITH_CELLS, WITHOUT_PARQUET
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.store import parquet_files
 from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
@@ -239,7 +239,7 @@ def test_schema_version_says_whether_there_are_parquet_files(
             json.loads((tmp_path / NAME / name).read_bytes())["schema_version"] for name in files
         }
 
-    assert versions() == {SCHEMA_VERSION}
+    assert versions() == {FIRST_WITH_CELLS}
     syncing.sync(source, tmp_path, drop_formats=("parquet",))
     assert versions() == {WITHOUT_PARQUET}
 
@@ -341,7 +341,7 @@ def test_export_in_parquet_alone_has_no_file_of_lines(alone: MemorySource, tmp_p
     manifest = load_manifest(NAME, tmp_path)
     assert manifest is not None
     assert (manifest.mode, manifest.history_path, manifest.history_count) == ("history", None, 46)
-    assert manifest.schema_version == SCHEMA_VERSION
+    assert manifest.schema_version == FIRST_WITH_CELLS
     assert manifest.requested is not None
     assert manifest.requested.datasets["history"].formats == ["parquet"]
     assert not (tmp_path / NAME / "history.jsonl").exists()

@@ -91,7 +91,9 @@ def test_everything_of_a_source_is_what_it_has(
     caplog.set_level("INFO", "dr_wandb")
     again = syncing.request_for(tmp_path / "again", with_everything=True)
     assert ExportEngine(again, source=source_opener(f"replay:{tape}")).export().complete
-    assert "has no artifacts, reports, sweeps, system: what is held of it stays" in caplog.text
+    assert (
+        "has no artifacts, files, reports, sweeps, system: what is held of it stays" in caplog.text
+    )
     replayed = tmp_path / "again" / NAME
     assert not (replayed / "system.jsonl").exists()
     assert (replayed / "console.jsonl").read_bytes() == (folder / "console.jsonl").read_bytes()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 
-from dr_wandb.core.contract.dataset import INPUTS, OUTPUTS
+from dr_wandb.core.contract.dataset import INPUTS, MOVED_AT, OUTPUTS
 from dr_wandb.core.sync.left_out import COUNTS, listed_fields
 
 _RUNS = """
@@ -24,8 +24,11 @@ query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, 
 
 _COUNTS = "total: runCount(filters: $scope)\n    matching: runCount(filters: $filters)"
 
-_CONNECTIONS = {name: f"{name}(first: 1) {{ totalCount }}" for name in (OUTPUTS, INPUTS)}
-"""Fields of a run of which only the number is requested."""
+_SPELLED = {
+    **{name: f"{name}(first: 1) {{ totalCount }}" for name in (OUTPUTS, INPUTS)},
+    "updatedAt": f"{MOVED_AT}: updatedAt",
+}
+"""How some fields of a run are requested: of connections, only the number."""
 
 _BEFORE = """before: runs(filters: $filters, after: $before, first: 1, order: $order) {
       edges { node { name } }
@@ -47,7 +50,7 @@ def runs_document(
     no fields of the runs.
     """
     fields = [field for field in listed_fields(datasets) if field not in left_out]
-    own = [_CONNECTIONS.get(field, field) for field in fields if "." not in field]
+    own = [_SPELLED.get(field, field) for field in fields if "." not in field]
     of_user = [field.removeprefix("user.") for field in fields if "." in field]
     if of_user:
         own.append(f"user {{ {' '.join(of_user)} }}")
@@ -108,6 +111,25 @@ query RunFiles($project: String!, $entity: String!, $name: String!, $fileNames: 
   }
 }
 """
+
+FILES_PAGE = """
+query RunFiles($project: String!, $entity: String!, $run: String!, $after: String, $first: Int,
+    $fileNames: [String]) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) {
+      fileCount
+      files(names: $fileNames, after: $after, first: $first) {
+        edges {
+          cursor
+          node { name url(upload: false) directUrl sizeBytes mimetype updatedAt md5 }
+        }
+        pageInfo { endCursor hasNextPage }
+      }
+    }
+  }
+}
+"""
+"""Files of a run, all of them or some by their names, with addresses that expire."""
 
 Document = Callable[[Collection[str]], str]
 """Makes the document for a page of records, without some fields."""

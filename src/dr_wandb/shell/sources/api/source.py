@@ -33,6 +33,7 @@ from dr_wandb.shell.sources.api.artifacts import Artifacts
 from dr_wandb.shell.sources.api.batching import CALLERS, TailBatcher
 from dr_wandb.shell.sources.api.console import ConsoleReader
 from dr_wandb.shell.sources.api.downloads import Downloads, Exported, ask_for_file
+from dr_wandb.shell.sources.api.file_bytes import FileBytes
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.live import BEYOND
 from dr_wandb.shell.sources.api.live_history import LiveHistory, has_step
@@ -48,6 +49,7 @@ from dr_wandb.shell.sources.api.queries import (
     sweeps_document,
 )
 from dr_wandb.shell.sources.api.record_pages import RecordPages
+from dr_wandb.shell.sources.api.run_files import RunFiles
 from dr_wandb.shell.sources.api.run_pages import RunPages
 from dr_wandb.shell.sources.api.session import ApiSession, Smaller
 from dr_wandb.shell.sources.api.system import SystemReader
@@ -92,6 +94,8 @@ class ApiSource:
         self._with_email = request.include_metadata
         self._system = SystemReader(self._ask_run, self._ask, self._downloads)
         self._tails = TailBatcher(session, self._names())
+        self._file_bytes = FileBytes(session, request.timeout_seconds)
+        self.contents = RunFiles(self._ask_run, self._file_bytes)
         self._readers = threading.BoundedSemaphore(READERS)
         self.early: EarlyRows | None = None
 
@@ -149,9 +153,9 @@ class ApiSource:
     ) -> Iterator[HistoryBatch]:
         """Read exported rows from Parquet, and all others from the live history."""
         for part in self.read_history_or_files(run, window, attempt):
-            yield from self.read_files(part) if isinstance(part, HistoryFiles) else (part,)
+            yield from self.read_history_files(part) if isinstance(part, HistoryFiles) else (part,)
 
-    def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
+    def read_history_files(self, files: HistoryFiles) -> Generator[FileBatch]:
         """Read the rows of some Parquet files, at most `READERS` of them at once."""
         with self._readers:
             yield from files.batches()
@@ -189,6 +193,12 @@ class ApiSource:
     ) -> Iterator[HistoryBatch]:
         """Read the lines of a console whose number is in the window."""
         yield from self._console.read(run, window, attempt)
+
+    def read_files(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """List the files of a run; `contents` gives their bytes."""
+        yield from self.contents.read(run, attempt)
 
     def _read_tail(
         self, run: RunListing, window: FetchWindow, attempt: int, start: int
@@ -228,7 +238,7 @@ class ApiSource:
             if not has_live:
                 yield files
                 return 0, False
-            yield from self.read_files(files)
+            yield from self.read_history_files(files)
             return sum(map(count_rows, paths)), True
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -308,6 +318,7 @@ class ApiSource:
     def close(self) -> None:
         """End the session."""
         self._tails.close()
+        self._file_bytes.close()
         self._session.close()
 
     def _names(self) -> dict[str, Any]:

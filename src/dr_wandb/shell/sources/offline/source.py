@@ -216,7 +216,7 @@ class OfflineSource:
         self, run: RunListing, window: FetchWindow, attempt: int
     ) -> Iterator[HistoryBatch]:
         """Read the rows of all files of a run, as far as the listing counted them."""
-        return self.read_files(self._run_files(run, window))
+        return self.read_history_files(self._run_files(run, window))
 
     def read_history_or_files(
         self, run: RunListing, window: FetchWindow, attempt: int
@@ -224,7 +224,7 @@ class OfflineSource:
         """Yield the run's files, and its rows if they were written already."""
         yield self._run_files(run, window)
 
-    def read_files(self, files: HistoryFiles) -> Generator[FileBatch]:
+    def read_history_files(self, files: HistoryFiles) -> Generator[FileBatch]:
         """Read the rows of such files, with at most `READERS` batches decoded at once."""
         with closing(files.batches()) as batches:
             while (batch := self._next(batches)) is not None:

@@ -30,6 +30,7 @@ from dr_wandb.core.contract.row_shape import flatten_row
 from dr_wandb.core.contract.values import clean_text, json_safe
 from dr_wandb.core.sync.scrub import scrub, scrub_text, spell_secrets
 from dr_wandb.shell.sources import HistoryBatch, RowBatch, RunPage, Source, SourceError
+from dr_wandb.shell.sources.contents import Contents, contents_of
 from dr_wandb.shell.sources.datasets import (
     NOTHING_KNOWN,
     Known,
@@ -111,6 +112,11 @@ class Recorder:
     def secrets(self) -> tuple[str, ...]:
         """Return nothing: the answers have no secrets left."""
         return ()
+
+    @property
+    def contents(self) -> Contents | None:
+        """Return what gives the bytes of files; they are not recorded."""
+        return contents_of(self._source)
 
     @property
     def recorded_at(self) -> str | None:

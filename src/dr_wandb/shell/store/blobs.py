@@ -1,0 +1,198 @@
+"""Blobs: the bytes of files, each once, under a name made of their SHA-256.
+
+Rules
+- A blob is written under a hidden name in the staging folder, made durable, and then renamed: under
+  its name there are the right bytes or none. It may only be read, and never changes.
+- The same bytes are one blob, whoever has them. One that is written again replaces the first, which
+  repairs it if it was damaged.
+- A link is never followed: one in place of a blob is replaced, one in place of a folder refused.
+- New names are durable once `settle` returns, which is before a commit.
+"""
+
+import base64
+import hashlib
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from dr_wandb.core.contract.export_files import BLOBS_FOLDER
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.guards import require_visible_folder
+
+BLOB_MODE = 0o444
+"""Blobs may have other names in a checkout, so nobody writes to one by accident."""
+
+FETCH_AGAIN = "sync again with --sync-mode detect_changes: missing bytes are fetched again"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FOLDER = re.compile(r"[0-9a-f]{2}")
+_REST = re.compile(r"[0-9a-f]{62}")
+
+
+class NewBlob(NamedTuple):
+    """Bytes that were received, under a hidden name. `md5` is in base64, as W&B lists it."""
+
+    path: Path
+    sha256: str
+    md5: str
+    size: int
+
+
+class FoundBlob(NamedTuple):
+    """A file in the folder of blobs that has the name of one."""
+
+    sha256: str
+    path: Path
+    size: int
+
+
+def is_sha256(text: str) -> bool:
+    """Say whether a text is a SHA-256 in hex, so that it may name a blob."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def blob_path(folder: Path, sha256: str) -> Path:
+    """Return the path of a blob in an export."""
+    if not is_sha256(sha256):
+        raise ValueError(f"not a SHA-256: {sha256!r}")
+    return folder / BLOBS_FOLDER / sha256[:2] / sha256[2:]
+
+
+def size_of(path: Path) -> int | None:
+    """Return the size of a regular file, None if there is none; a link is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def find_blobs(folder: Path) -> Iterator[FoundBlob]:
+    """Find the blobs of an export, one folder at a time; nothing else in these folders."""
+    below = folder / BLOBS_FOLDER
+    for name in sorted(_names_in(below)):
+        if not _FOLDER.fullmatch(name) or (below / name).is_symlink():
+            continue
+        for rest in sorted(_names_in(below / name)):
+            path = below / name / rest
+            size = size_of(path)
+            if _REST.fullmatch(rest) and size is not None:
+                yield FoundBlob(name + rest, path, size)
+
+
+def _names_in(folder: Path) -> list[str]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [entry.name for entry in folder.iterdir()]
+    return []
+
+
+def hash_file(path: Path) -> tuple[str, str, int]:
+    """Return the SHA-256 in hex, the MD5 in base64, and the size of a file."""
+    sha256, md5, size = hashlib.sha256(), _md5(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(disk.CHUNK):
+            sha256.update(chunk)
+            md5.update(chunk)
+            size += len(chunk)
+    return sha256.hexdigest(), _base64(md5.digest()), size
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)
+
+
+class BlobStore:
+    """The blobs of an export. Several threads may call it at once.
+
+    folder: the export. staging: for bytes that are still received, on the same disk.
+    """
+
+    def __init__(self, folder: Path, staging: Path) -> None:
+        self._folder = folder
+        self._staging = staging
+        self._lock = threading.Lock()
+        self._made: set[Path] = set()
+        self._touched: set[Path] = set()
+
+    def receive(self, chunks: Iterable[bytes]) -> NewBlob:
+        """Write bytes under a hidden name, durable; nothing is left if they end with an error."""
+        path = self._staging / f"{uuid4().hex}.blob"
+        sha256, md5, size = hashlib.sha256(), _md5(), 0
+        try:
+            with path.open("xb", buffering=0) as stream:
+                for chunk in chunks:
+                    sha256.update(chunk)
+                    md5.update(chunk)
+                    size += len(chunk)
+                    _write_all(stream.fileno(), chunk)
+                os.fchmod(stream.fileno(), BLOB_MODE)
+                disk.sync_file(stream)
+        except BaseException:
+            disk.remove(path)
+            raise
+        return NewBlob(path, sha256.hexdigest(), _base64(md5.digest()), size)
+
+    def keep(self, blob: NewBlob) -> None:
+        """Give received bytes their name."""
+        target = blob_path(self._folder, blob.sha256)
+        self._make_folder(target.parent)
+        disk.rename(blob.path, target)
+        with self._lock:
+            self._touched.add(target.parent)
+
+    def discard(self, blob: NewBlob) -> None:
+        """Remove received bytes."""
+        disk.remove(blob.path)
+
+    def holds(self, sha256: str, size: int | None = None) -> bool:
+        """Say whether a blob is there, with this size; its bytes are not read."""
+        if not is_sha256(sha256):
+            return False
+        found = size_of(blob_path(self._folder, sha256))
+        return found is not None and size in (None, found)
+
+    def proves(self, sha256: str, md5: str | None = None) -> bool:
+        """Read a blob, and say whether it has its bytes; md5: and also this other digest."""
+        if not self.holds(sha256):
+            return False
+        try:
+            found, other, _ = hash_file(blob_path(self._folder, sha256))
+        except OSError:
+            return False
+        return found == sha256 and md5 in (None, other)
+
+    def settle(self) -> None:
+        """Make the names of all new blobs survive a power cut."""
+        with self._lock:
+            touched, self._touched = self._touched, set()
+            made, self._made = self._made, set()
+        if touched:
+            for folder in sorted({*touched, *(one.parent for one in made)}):
+                disk.sync_folder(folder)
+
+    def _make_folder(self, folder: Path) -> None:
+        with self._lock:
+            if folder in self._made or folder in self._touched:
+                return
+            blobs = self._folder / BLOBS_FOLDER
+            for one in (blobs.parent, blobs, folder):
+                require_visible_folder(one)
+                if not one.exists():
+                    disk.make_folder(one)
+                    self._made.add(one)
+
+
+def _write_all(descriptor: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,230 @@
+"""Fetch the bytes of the files that a run lists, and say of each row whether they are held.
+
+Rules
+- `run_files.decide` says which bytes are wanted. Held ones are used if their blob is there with its
+  size; a full reconcile reads and hashes it, and compares it with W&B's own digest.
+- Received bytes must have the digest of the listing, or its size if it has no digest. If not, the
+  file is listed again, as it may have been replaced meanwhile, and fetched again.
+- No file keeps another one, or its run, from being held: a row says why its bytes are not.
+- There has to be space for all bytes that are wanted by now, before the first of them is fetched.
+- Files are fetched many at a time, whichever runs they are of.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from returns.pipeline import is_successful
+
+from dr_wandb.core.contract.file_choice import FileChoice
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import RunFile
+from dr_wandb.core.contract.row_forms import decode_run_file
+from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.contract.run_files import (
+    Absence,
+    Treatment,
+    decide,
+    described,
+    is_left_out,
+    run_file,
+    with_bytes,
+    without_bytes,
+)
+from dr_wandb.shell.background import DaemonThreads, result_of
+from dr_wandb.shell.progress import LOGGER
+from dr_wandb.shell.sources import WORKERS, RawRow, SourceError
+from dr_wandb.shell.sources.contents import Contents, FileGoneError, LinkOutsideError
+from dr_wandb.shell.store.blobs import BlobStore, NewBlob
+from dr_wandb.shell.store.disk_errors import require_space
+from dr_wandb.shell.store.fetched_blobs import FetchedBlobs
+from dr_wandb.shell.sync.segments import Segment
+
+LISTINGS = 3
+"""A file is fetched at most this many times before it is a mismatch."""
+
+NOT_FETCHED = "file %r of run %r was not fetched: %s"
+
+
+class MismatchError(SourceError):
+    """Received bytes are not those that are listed, again and again."""
+
+    def __init__(self) -> None:
+        reason = "its bytes do not have the size and the digest that are listed"
+        super().__init__(reason, RunFailureKind.UNUSABLE_ANSWER)
+
+
+class FileContents:
+    """Brings the bytes of files into the blobs of an export, for the runs of one sync.
+
+    source: what gives them, None if the source has none. prove: held blobs are read and hashed
+    before they are used. note: called with the number of bytes that came.
+    """
+
+    def __init__(
+        self,
+        source: Contents | None,
+        choice: FileChoice,
+        folder: Path,
+        staging: Path,
+        *,
+        prove: bool,
+        use_earlier: bool = True,
+        note: Callable[[int], None] = lambda received: None,
+        threads: int = WORKERS,
+    ) -> None:
+        self._source = source
+        self._choice = choice
+        self._folder = folder
+        self._prove = prove
+        self._note = note
+        self.blobs = BlobStore(folder, staging)
+        self._fetched = FetchedBlobs(staging, self.blobs, use_earlier=use_earlier)
+        self._threads = DaemonThreads(threads)
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._to_come = 0
+
+    def close(self) -> None:
+        """Let fetches under way end with their next bytes, and start no more."""
+        self._stopped.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._fetched.close()
+
+    def fill(
+        self, run: RunListing, raw_rows: Sequence[RawRow], held: Mapping[str, RunFile]
+    ) -> list[dict[str, Any]]:
+        """Return the rows of listed files with what is held of each."""
+        listed = [run_file(raw_row, run.run_id) for raw_row in raw_rows]
+        known = [self._settle(row, held.get(row.path)) for row in listed]
+        wanted = [row for row, done in zip(listed, known, strict=True) if done is None]
+        reserved = sum(row.size or 0 for row in wanted)
+        self._reserve(reserved)
+        try:
+            work = [
+                None
+                if done is not None
+                else self._threads.submit(self._fetch, run, raw_row, row, held.get(row.path))
+                for raw_row, row, done in zip(raw_rows, listed, known, strict=True)
+            ]
+            filled = []
+            for done, future in zip(known, work, strict=True):
+                assert done is not None or future is not None
+                filled.append(done if future is None else result_of(future))
+        finally:
+            self._reserve(-reserved)
+        return [described(row) for row in filled if row is not None]
+
+    def _settle(self, row: RunFile, held: RunFile | None) -> RunFile | None:
+        """Return the row of a file that need not be fetched, None if it has to be."""
+        if is_left_out(row):
+            return row
+        treatment, absence = decide(row, held, self._choice)
+        if treatment == Treatment.HELD:
+            assert held is not None
+            if self._has(held, row.md5):
+                return with_bytes(row, held.sha256 or "", held.size or 0)
+            treatment, absence = decide(row, None, self._choice)
+            held = None
+        if treatment == Treatment.FETCH and self._source is None:
+            treatment, absence = Treatment.LEAVE, Absence.NOT_IN_SOURCE
+        if treatment == Treatment.FETCH:
+            return None
+        assert absence is not None
+        return without_bytes(row, self._still(held), absence)
+
+    def _has(self, held: RunFile, md5: str | None) -> bool:
+        sha256 = held.sha256 or ""
+        return (
+            self.blobs.proves(sha256, md5) if self._prove else self.blobs.holds(sha256, held.size)
+        )
+
+    def _still(self, held: RunFile | None) -> RunFile | None:
+        """Return the row of held bytes if their blob is there."""
+        there = held is not None and self.blobs.holds(held.sha256 or "", held.size)
+        return held if there else None
+
+    def _reserve(self, more: int) -> None:
+        with self._lock:
+            self._to_come += more
+            if more > 0:
+                require_space(self._folder, self._to_come)
+
+    def _fetch(
+        self, run: RunListing, raw_row: RawRow, row: RunFile, held: RunFile | None
+    ) -> RunFile:
+        """Fetch the bytes of one file, and return its row."""
+        if (before := self._fetched.find(row)) is not None and before.sha256 is not None:
+            return with_bytes(row, before.sha256, before.size or 0)
+        try:
+            assert self._source is not None
+            return self._fetch_listed(self._source, run, str(raw_row.get("name")), row)
+        except FileGoneError as error:
+            absence, reason = Absence.GONE, str(error)
+        except LinkOutsideError as error:
+            absence, reason = Absence.LINK_OUTSIDE, str(error)
+        except MismatchError as error:
+            absence, reason = Absence.MISMATCH, str(error)
+        except SourceError as error:
+            if error.failure.kind == RunFailureKind.INTERRUPTED:
+                raise
+            absence, reason = Absence.FAILED, str(error)
+        LOGGER.info(NOT_FETCHED, row.path, run.run_id, reason)
+        return without_bytes(row, self._still(held), absence)
+
+    def _fetch_listed(self, source: Contents, run: RunListing, name: str, row: RunFile) -> RunFile:
+        """Fetch a file, and list it again if its bytes are not those that are listed."""
+        for _ in range(LISTINGS):
+            blob = source.fetch(run, name, self._receive)
+            with self._unless_kept(blob):
+                if not _fits(row, blob):
+                    raw_row = source.find(run, name)
+                    if raw_row is None:
+                        raise FileGoneError("it is no longer listed")
+                    row = run_file(raw_row, run.run_id)
+                if _fits(row, blob):
+                    self.blobs.keep(blob)
+                    row = with_bytes(row, blob.sha256, blob.size)
+                    self._fetched.note(row)
+                    return row
+        raise MismatchError
+
+    def _receive(self, chunks: Iterator[bytes]) -> NewBlob:
+        return self.blobs.receive(self._counted(chunks))
+
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            if self._stopped.is_set():
+                reason = "the sync has ended"
+                raise SourceError(reason, RunFailureKind.INTERRUPTED, retryable=False)
+            self._note(len(chunk))
+            yield chunk
+
+    @contextmanager
+    def _unless_kept(self, blob: NewBlob) -> Iterator[None]:
+        """Remove received bytes that did not get their name."""
+        try:
+            yield
+        finally:
+            self.blobs.discard(blob)
+
+    def proves(self, segment: Segment) -> bool:
+        """Read all blobs that the rows of an interrupted sync name; say whether all are right."""
+        with closing(segment.lines()) as lines:
+            rows = (decode_run_file(line).unwrap() for line in lines)
+            return all(row.sha256 is None or self.blobs.proves(row.sha256) for row in rows)
+
+
+def held_files(lines: Iterable[bytes]) -> dict[str, RunFile]:
+    """Return the stored rows of a run whose bytes are held, by path."""
+    rows = filter(is_successful, map(decode_run_file, lines))
+    return {row.path: row for row in (one.unwrap() for one in rows) if row.sha256 is not None}
+
+
+def _fits(row: RunFile, blob: NewBlob) -> bool:
+    """Say whether received bytes are those that are listed: by the digest, else by the size."""
+    if row.md5 is not None:
+        return row.md5 == blob.md5
+    return row.size in (None, blob.size)
