@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.fetch_plan import PartFetch as PartFetch
     from dr_wandb.core.sync.listing_plan import ListingPlan as ListingPlan
     from dr_wandb.core.sync.listing_plan import plan_listing as plan_listing
+    from dr_wandb.core.sync.plan import PlannedFiles as PlannedFiles
     from dr_wandb.core.sync.plan import RecordCounts as RecordCounts
     from dr_wandb.core.sync.plan import RunAction as RunAction
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
@@ -234,6 +235,7 @@ _HOMES = {
     "OtherHost": "core.contract.failures",
     "PartFetch": "core.sync.fetch_plan",
     "PlanKind": "core.sync.plan_kinds",
+    "PlannedFiles": "core.sync.plan",
     "PlannedFormat": "core.sync.planned_formats",
     "Progress": "core.contract.progress",
     "ProjectPart": "core.contract.project_part",

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.file_choice import FileChoice
+from dr_wandb.core.sync.describe import describe_plan
+from dr_wandb.core.sync.plan import PlannedFiles
+from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.store.loading import iter_files, open_blob
+from dr_wandb.shell.store.named_blobs import remove_unnamed
 from tests.support.server import Drop, Redirect, Replace, StandInServer, Status, Truncate
 from tests.support.syncing import json_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dr_wandb.core.inspect.verify import VerifyReport
     from dr_wandb.core.sync.summary import ExportSummary
     from tests.support.api_exports import Exports
 
@@ -352,3 +359,108 @@ def test_key_goes_to_no_other_host_and_not_where_it_redirects(exports: Exports) 
         assert sync(exports, "redirected").complete
         assert [one.has_key for one in server.requests_of("download")] == [True]
         assert [one.has_key for one in other.requests_of("download")] == [False] * 3
+
+
+def report_of(exports: Exports, **fields: Any) -> VerifyReport:
+    return verify_export(ExportStore(name="n", data_root=exports.data_root), **fields)
+
+
+def blob_of(exports: Exports, content: bytes) -> Path:
+    digest = sha256(content)
+    return exports.folder() / "blobs" / "sha256" / digest[:2] / digest[2:]
+
+
+def test_verify_finds_missing_and_altered_bytes(exports: Exports) -> None:
+    run = exports.project.add_run("run")
+    for name in ("missing", "altered", "longer", "right"):
+        run.put_file(name, name.encode())
+    run.finish()
+    sync(exports)
+    assert report_of(exports).sound
+    assert report_of(exports).notes == ()
+    blob_of(exports, b"missing").unlink()
+    for content in (b"altered", b"longer"):
+        blob_of(exports, content).chmod(0o644)
+    blob_of(exports, b"altered").write_bytes(b"ALTERED")
+    blob_of(exports, b"longer").write_bytes(b"longer than before")
+    problems = {one.problem for one in report_of(exports).findings}
+    assert problems == {
+        "is missing (file 'missing' of run 'run')",
+        "has other bytes than its name says (file 'altered' of run 'run')",
+        "has 18 bytes, not 6 (file 'longer' of run 'run')",
+    }
+    assert {one.kind for one in report_of(exports).findings} == {"blob"}
+    quick = {one.problem for one in report_of(exports, quick=True).findings}
+    assert quick == problems - {"has other bytes than its name says (file 'altered' of run 'run')"}
+    sync(exports, sync_mode="full_reconcile")
+    assert report_of(exports).sound
+    assert len(blobs(exports)) == 4
+
+
+def test_prune_removes_what_no_file_names(exports: Exports) -> None:
+    run = exports.project.add_run("run")
+    run.put_file("a.txt", b"old")
+    run.put_file("b.txt", b"b")
+    sync(exports)
+    exports.server.clock.advance(60)
+    run.put_file("a.txt", b"new")
+    sync(exports)
+    strange = exports.folder() / "blobs" / "sha256" / "notes.txt"
+    strange.write_text("mine")
+    assert [(one.kind, one.text.partition(":")[0]) for one in report_of(exports).notes] == [
+        ("unnamed", "1 blob (3 bytes) that no file names")
+    ]
+    sync(exports, prune=True)
+    assert {*blobs(exports).values()} == {b"new", b"b"}
+    assert report_of(exports).notes == ()
+    exports.sync(drop_datasets=("files",))
+    assert {*blobs(exports).values()} == {b"new", b"b"}
+    exports.sync(prune=True)
+    assert blobs(exports) == {}
+    assert strange.read_text() == "mine"
+
+
+def test_prune_removes_nothing_if_a_line_does_not_read(exports: Exports) -> None:
+    folder = exports.folder()
+    run = exports.project.add_run("run")
+    run.put_file("a.txt", b"a")
+    run.finish()
+    sync(exports)
+    (folder / "files.jsonl").write_text("{")
+    with pytest.raises(DrWandbError):
+        remove_unnamed(folder, exports.data_root)
+    assert len(blobs(exports)) == 1
+
+
+def test_plan_says_how_many_files_would_be_fetched(exports: Exports) -> None:
+    run = exports.project.add_run("run")
+    run.put_file("a.txt", b"12345")
+    run.put_file("b.txt", b"1")
+    run.put_file("artifact/1/wandb_manifest.json", b"")
+    plan = exports.plan(extra_datasets=("files",))
+    assert plan.files == PlannedFiles(files=2, bytes=6)
+    assert "files: 2 to fetch, 6 bytes" in list(describe_plan(plan))
+    assert not exports.folder().exists()
+    sync(exports)
+    assert exports.plan(extra_datasets=("files",)).files == PlannedFiles()
+    assert exports.plan().files is None
+    exports.server.clock.advance(60)
+    run.put_file("b.txt", b"22")
+    assert exports.plan(extra_datasets=("files",)).files == PlannedFiles(files=1, bytes=2)
+
+
+def test_files_load_one_by_one_and_their_bytes_open(exports: Exports) -> None:
+    for run_id in ("a", "b"):
+        run = exports.project.add_run(run_id)
+        run.put_file("x.txt", run_id.encode())
+    sync(exports)
+    (row,) = iter_files("n", exports.data_root, run_ids=["b"])
+    assert row.sha256 is not None
+    with open_blob("n", exports.data_root, row.sha256) as stream:
+        assert stream.read() == b"b"
+    assert [one.run_id for one in iter_files("n", exports.data_root)] == ["a", "b"]
+    blob_of(exports, b"b").unlink()
+    with pytest.raises(DrWandbError, match="the file is missing"):
+        open_blob("n", exports.data_root, row.sha256)
+    with pytest.raises(ValueError, match="not a SHA-256"):
+        open_blob("n", exports.data_root, "../../../etc/passwd")

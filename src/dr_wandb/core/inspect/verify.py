@@ -36,6 +36,7 @@ class FindingKind(StrEnum):
     LOG = "log"
     COLUMNS = "columns"
     STRAY = "stray"
+    BLOB = "blob"
 
 
 REMEDIES = {
@@ -68,6 +69,10 @@ REMEDIES = {
         "restore the file from a copy, or sync again: it is made again from the JSON lines if "
         "the export has them, else its runs are read again from W&B"
     ),
+    FindingKind.BLOB: (
+        "restore the file from a copy, or sync again with --sync-mode full_reconcile, which "
+        "fetches it again if W&B still has it"
+    ),
     FindingKind.STRAY: "move the file out of the folder",
 }
 """The remedy for each kind."""
@@ -98,6 +103,7 @@ class NoteKind(StrEnum):
     CLOCKS = "clocks"
     FORGOTTEN = "forgotten"
     QUICK = "quick"
+    UNNAMED = "unnamed"
 
 
 class Note(Record, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from dr_wandb.core.sync.changes import is_equal
 from dr_wandb.core.sync.combine_changes import fields_that_differ
 from dr_wandb.core.sync.describe_records import describe_planned_records, describe_unlisted
 from dr_wandb.core.sync.fetch_plan import PartFetch
-from dr_wandb.core.sync.plan import RunAction, RunPlan, SyncPlan
+from dr_wandb.core.sync.plan import PlannedFiles, RunAction, RunPlan, SyncPlan
 from dr_wandb.core.sync.planned_formats import FormatAction, PlannedFormat
 from dr_wandb.core.sync.summary import ExportSummary
 
@@ -46,7 +46,8 @@ def describe_plan(plan: SyncPlan, *, rest: str | None = None, raw: bool = False)
     """
     formats = (_describe_format(planned, plan.rows) for planned in plan.formats)
     records = describe_planned_records(plan.records)
-    return as_lines((*_lists(plan, rest), *formats, _sum_up_plan(plan), *records), raw=raw)
+    files = _describe_files(plan.files)
+    return as_lines((*_lists(plan, rest), *formats, _sum_up_plan(plan), *records, *files), raw=raw)
 
 
 def _lists(plan: SyncPlan, rest: str | None) -> Iterator[str]:
@@ -71,6 +72,12 @@ def _describe_format(planned: PlannedFormat, coming: int) -> str:
     if not coming:
         return f"make {planned.format}: of {held}, without a request"
     return f"make {planned.format}: of {held}, and of the rows that come"
+
+
+def _describe_files(planned: PlannedFiles | None) -> Iterator[str]:
+    if planned is not None:
+        size = size_in_words(planned.bytes)
+        yield f"files: {planned.files:,} to fetch" + (f", {size}" if planned.files else "")
 
 
 def _sum_up_plan(plan: SyncPlan) -> str:

@@ -88,13 +88,21 @@ class RecordCounts(Record, frozen=True, kw_only=True):
     failure: RunFailure | None = None
 
 
+class PlannedFiles(Record, frozen=True, kw_only=True):
+    """How many files of runs a sync would fetch, and their bytes as far as W&B lists them."""
+
+    files: int = 0
+    bytes: int = 0
+
+
 class SyncPlan(Record, frozen=True, kw_only=True):
     """What happens to every run, in order. `failures` are the runs that cannot be read.
 
     `requests`, `rows` and `bytes` are estimates of what comes, see `estimate`; runs share requests,
     so there may be fewer than those of all runs together. `rows_removed`: how many held rows a
     narrower selection drops, or takes values from. `formats`: those that are made or dropped.
-    `records`: what happens to the project's datasets that are requested, by name.
+    `records`: what happens to the project's datasets that are requested, by name. `files`: the
+    files to fetch; None if none are wanted, or if the runs were not asked for theirs.
     """
 
     runs: tuple[RunPlan, ...]
@@ -105,6 +113,7 @@ class SyncPlan(Record, frozen=True, kw_only=True):
     bytes: int = 0
     formats: tuple[PlannedFormat, ...] = ()
     records: Mapping[str, RecordCounts] = {}
+    files: PlannedFiles | None = None
 
     @property
     def idle(self) -> bool:

@@ -42,6 +42,7 @@ from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.spelling import document_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind, VerifyReport
 from dr_wandb.shell.executor import SharedExecutor
+from dr_wandb.shell.inspect.blob_checking import check_blobs, sizes_of_blobs
 from dr_wandb.shell.inspect.known_rows import Everything, known_of, row_shape_of, rows_in, stored_in
 from dr_wandb.shell.inspect.reading import ReadFile, read_bytes, read_lines, read_records
 from dr_wandb.shell.inspect.slices import SlicedFile
@@ -71,7 +72,7 @@ COUNTED_BY_3_0_3 = (
 
 NOT_CHECKED = (
     "a quick check: that each line reads, its spelling and order, that each row has its run, and "
-    "the byte ranges and positions in state.json were not checked"
+    "the byte ranges and positions in state.json were not checked; of blobs only the sizes were"
 )
 
 _DATA_FILES = (
@@ -102,7 +103,8 @@ class Checking:
         self._records: dict[str, dict[str, StoredRecord]] = {}
         parquet = (self._store.export_dir / PARQUET_FOLDER).rglob("*")
         sizes = map(self._size, (*_DATA_FILES, *map(str, parquet)))
-        self._verified = CountedProgress(sum(sizes), progress)
+        of_blobs = sum(sizes_of_blobs(self._store.export_dir))
+        self._verified = CountedProgress(sum(sizes) + of_blobs, progress)
 
     def check(self) -> CheckedExport:
         """Read everything, then compare."""
@@ -112,6 +114,7 @@ class Checking:
         self._records = self._read_project()
         changes = ChangesAudit(self._findings)
         self._read(CHANGES_FILE, lambda path: read_lines(path, changes, self._verified.add))
+        self._check_blobs(quick=False)
         self._compare(manifest, state, runs, rows)
         self._report_times(changes)
         return self._checked(manifest, state, runs, rows)
@@ -125,9 +128,13 @@ class Checking:
             check_columns(self._findings, manifest, columns.seen, columns.found())
         for name in _DATA_FILES:
             self._read(name, lambda path: read_bytes(path, self._verified.add))
+        self._check_blobs(quick=True)
         self._compare(manifest, state, None, None)
         self._findings.note(NoteKind.QUICK, NOT_CHECKED)
         return self._checked(manifest, state, {}, {})
+
+    def _check_blobs(self, *, quick: bool) -> None:
+        check_blobs(self._store.export_dir, self._findings, quick=quick, arrived=self._verified.add)
 
     def _read_documents(self, of_3_0_3: str) -> tuple[ExportManifest | None, ExportState | None]:
         """Read manifest and state. of_3_0_3: the note on an export of dr-wandb 3.0.3."""

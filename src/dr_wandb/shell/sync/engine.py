@@ -1,6 +1,6 @@
 """One sync, from reading the export to the last rename. Each step is a line of `export`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import PARQUET
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.progress import Progress, Stage
-from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.contract.wording import count
@@ -32,7 +32,6 @@ from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.progress import LOGGER, ProgressCallback, say_nothing
 from dr_wandb.shell.sources import WORKERS, EarlyRows, Source, host_of, lend, name_of, requests_of
-from dr_wandb.shell.sources.contents import contents_of
 from dr_wandb.shell.sources.datasets import with_datasets_of
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
 from dr_wandb.shell.store.disk_errors import disk_refusals, full_disk_needs
@@ -44,14 +43,16 @@ from dr_wandb.shell.sync.assemble import Assembler
 from dr_wandb.shell.sync.dataset_file import DatasetFile
 from dr_wandb.shell.sync.dropping import without_datasets
 from dr_wandb.shell.sync.fetch import Fetcher
-from dr_wandb.shell.sync.fetch_job import FetchJob, lanes_for
+from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.fetch_space import FetchSpace
-from dr_wandb.shell.sync.file_contents import FileContents
+from dr_wandb.shell.sync.file_contents import contents_for
+from dr_wandb.shell.sync.file_pruning import remove_blobs
 from dr_wandb.shell.sync.file_segments import FileSegments, processes_for
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
 from dr_wandb.shell.sync.listing import Pause, pause
 from dr_wandb.shell.sync.narrowing import count_rows_to_remove
+from dr_wandb.shell.sync.planned_files import plan_files
 from dr_wandb.shell.sync.planned_sync import PlannedSync
 from dr_wandb.shell.sync.planning import Planning, require, require_formats, say_planned
 from dr_wandb.shell.sync.project_listing import ProjectListing
@@ -170,6 +171,8 @@ class ExportEngine:
                     source=name_of(origin, folder),
                     host=host_of(origin),
                 )
+                if self.request.prune:
+                    remove_blobs(folder, scratch)
         failures = [*listing.failures, *failures_in(results)]
         outcomes = [result.outcome for result in results.values()]
         return self._summarize(
@@ -198,7 +201,8 @@ class ExportEngine:
                 now = self._now(source)
                 listing, plan = self._list_and_plan(request, source, stored, listed, now)
                 records = self._records(request, stored, listing, now).plan(source, scratch)
-                plan = replace(plan, records=records)
+                files = plan_files(source, request, plan, stored, listing.runs, scratch)
+                plan = replace(plan, records=records, files=files)
             return count_rows_to_remove(plan, stored, listing.runs, scratch)
 
     @contextmanager
@@ -276,7 +280,9 @@ class ExportEngine:
             if waiting:
                 file.begin(tracked, waiting)
         progress = Progress(done=0, total=len(jobs))
-        contents = self._contents(source, scratch, jobs)
+        contents = contents_for(
+            jobs, source, sync.request, scratch, use_earlier=self._record is None
+        )
         executor.start(processes_for(source, jobs, sync.formats))
         with closing(
             Fetcher(
@@ -310,23 +316,6 @@ class ExportEngine:
             contents.blobs.settle()
         self._progress(replace(progress, stage=Stage.WRITING))
         return results
-
-    def _contents(
-        self, source: Source, scratch: Path, jobs: Sequence[FetchJob]
-    ) -> FileContents | None:
-        """Return what fetches the bytes of files, None if no run lists any."""
-        asked = {dataset for job in jobs for dataset in job.plan.fetches}
-        wanted = [self.request.contents_of(one) for one in asked if DATASETS[one].has_content]
-        if not wanted:
-            return None
-        return FileContents(
-            contents_of(source),
-            wanted[0],
-            self.store.export_dir,
-            scratch,
-            prove=self.request.sync_mode == SyncMode.FULL_RECONCILE,
-            use_earlier=self._record is None,
-        )
 
     def _summarize(
         self,

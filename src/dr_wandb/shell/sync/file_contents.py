@@ -18,9 +18,11 @@ from typing import Any
 
 from returns.pipeline import is_successful
 
+from dr_wandb.core.contract.dataset import DATASETS
 from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import RunFile
+from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.row_forms import decode_run_file
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.run_files import (
@@ -35,11 +37,12 @@ from dr_wandb.core.contract.run_files import (
 )
 from dr_wandb.shell.background import DaemonThreads, result_of
 from dr_wandb.shell.progress import LOGGER
-from dr_wandb.shell.sources import WORKERS, RawRow, SourceError
-from dr_wandb.shell.sources.contents import Contents, FileGoneError, LinkOutsideError
+from dr_wandb.shell.sources import WORKERS, RawRow, Source, SourceError
+from dr_wandb.shell.sources.contents import Contents, FileGoneError, LinkOutsideError, contents_of
 from dr_wandb.shell.store.blobs import BlobStore, NewBlob
 from dr_wandb.shell.store.disk_errors import require_space
 from dr_wandb.shell.store.fetched_blobs import FetchedBlobs
+from dr_wandb.shell.sync.fetch_job import FetchJob
 from dr_wandb.shell.sync.segments import Segment
 
 LISTINGS = 3
@@ -215,6 +218,32 @@ class FileContents:
         with closing(segment.lines()) as lines:
             rows = (decode_run_file(line).unwrap() for line in lines)
             return all(row.sha256 is None or self.blobs.proves(row.sha256) for row in rows)
+
+
+def contents_for(
+    jobs: Iterable[FetchJob],
+    source: Source,
+    request: ExportRequest,
+    staging: Path,
+    *,
+    use_earlier: bool,
+) -> FileContents | None:
+    """Return what fetches the bytes of files for some jobs, None if none of them lists any.
+
+    staging: the staging folder of an export. use_earlier: as `FetchedBlobs` takes it.
+    """
+    asked = {dataset for job in jobs for dataset in job.plan.fetches}
+    wanted = [request.contents_of(one) for one in asked if DATASETS[one].has_content]
+    if not wanted:
+        return None
+    return FileContents(
+        contents_of(source),
+        wanted[0],
+        staging.parent,
+        staging,
+        prove=request.sync_mode == SyncMode.FULL_RECONCILE,
+        use_earlier=use_earlier,
+    )
 
 
 def held_files(lines: Iterable[bytes]) -> dict[str, RunFile]:

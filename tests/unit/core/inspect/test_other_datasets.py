@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import digest
@@ -10,6 +11,7 @@ from dr_wandb.core.contract.dataset import ARTIFACTS, CONSOLE, FILES, SYSTEM, Co
 from dr_wandb.core.contract.evidence import Evidence, Standing
 from dr_wandb.core.contract.export_files import MANIFEST_FILE, RUNS_FILE
 from dr_wandb.core.contract.fetch_window import Received
+from dr_wandb.core.contract.file_choice import EVERY_FILE, FileChoice
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest, HeldDataset
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
@@ -45,6 +47,7 @@ def problems(dataset: str, content: bytes) -> list[str]:
 
 
 LINE, NEXT = {"_step": 0, "line": "a"}, {"_step": 1, "line": "b"}
+FILE_A, FILE_B = {"name": "a"}, {"name": "b"}
 SAMPLE, LATER = {"_timestamp": 1, "system.a": 1}, {"_timestamp": 2, "system.a": 1}
 
 
@@ -53,6 +56,7 @@ SAMPLE, LATER = {"_timestamp": 1, "system.a": 1}, {"_timestamp": 2, "system.a": 
     [
         (CONSOLE, LINE, NEXT, "line 0 of run 'r'"),
         (SYSTEM, SAMPLE, LATER, "the sample at 1 of run 'r'"),
+        (FILES, FILE_A, FILE_B, "file 'a' of run 'r'"),
     ],
 )
 def test_rows_are_checked_in_their_own_form(
@@ -71,6 +75,11 @@ def test_rows_are_checked_in_their_own_form(
 def test_line_with_the_number_of_another_one_is_there_twice() -> None:
     again = lines(CONSOLE, LINE, {"_step": 0, "line": "b"})
     assert problems(CONSOLE, again) == ["line 0 of run 'r' appears twice"]
+
+
+def test_file_with_the_name_of_another_one_is_there_twice() -> None:
+    again = lines(FILES, {"name": "a", "md5": "1"}, {"name": "a", "md5": "2"})
+    assert problems(FILES, again) == ["file 'a' of run 'r' appears twice"]
 
 
 def test_samples_of_one_time_may_differ() -> None:
@@ -136,14 +145,16 @@ def test_version_of_datasets_needs_datasets() -> None:
     assert "schema_version is 8, but files says otherwise" in found
 
 
-def reasons(part: PartTracking, *, listed: Counts, stored: int) -> list[str]:
-    """Return what speaks against the console of a run whose history is not held."""
+def reasons(
+    part: PartTracking, *, listed: Counts, stored: int, dataset: str = CONSOLE
+) -> list[str]:
+    """Return what speaks against the rows of a run whose history is not held."""
     listing = RunListing(
         run_id="r",
         state="finished",
         created_at=MOMENT,
         fingerprint="f",
-        other_counts={CONSOLE: listed},
+        other_counts={dataset: listed},
     )
     run = RunTracking(
         run_id="r",
@@ -151,20 +162,20 @@ def reasons(part: PartTracking, *, listed: Counts, stored: int) -> list[str]:
         run_state="finished",
         seen=listing,
         fingerprint="f",
-        parts={CONSOLE: part},
+        parts={dataset: part},
     )
     at = ByteRange(offset=0, length=9, rows=stored, digest=digest(b""))
     found = {"r": StoredPart(line=1, byte_range=at, received=Received(rows=stored))}
     export = CheckedExport(
         report=VerifyReport(name="n", files={}, findings=()),
-        manifest=manifest(),
+        manifest=manifest(datasets={dataset: HeldDataset(rows=2)}),
         state=ExportState(name="n", entity="e", project="p", runs={"r": run}),
         runs={
             "r": StoredRun(run_id="r", line=1, byte_range=at, created_at=MOMENT, display_name=None)
         },
-        rows={CONSOLE: found if stored else {}},
+        rows={dataset: found if stored else {}},
     )
-    prefix = "console: "
+    prefix = f"{dataset}: "
     said = [doubt.reason for doubt in reasons_against(export, listing)]
     return [reason.removeprefix(prefix) for reason in said if reason.startswith(prefix)]
 
@@ -233,6 +244,41 @@ def test_every_reason_against_a_console_is_given(
     part: PartTracking, listed: Counts, stored: int, expected: list[str]
 ) -> None:
     assert reasons(part, listed=listed, stored=stored) == expected
+
+
+FILES_LISTED = Counts(line_count=3, version="1")
+
+
+@pytest.mark.parametrize(
+    ("part", "listed", "expected"),
+    [
+        ({"contents": EVERY_FILE}, FILES_LISTED, []),
+        ({"contents": EVERY_FILE}, replace(FILES_LISTED, version="2"), ["the run has moved since"]),
+        ({}, FILES_LISTED, ["only the bytes of these are held: no files"]),
+        (
+            {"contents": FileChoice(media=False)},
+            FILES_LISTED,
+            ["only the bytes of these are held: no media"],
+        ),
+        (
+            {
+                "contents": EVERY_FILE,
+                "evidence": Evidence(standing=Standing.SHORT, difference=1),
+                "wanting": 1,
+            },
+            FILES_LISTED,
+            ["the content of 1 file did not come"],
+        ),
+    ],
+)
+def test_every_reason_against_files_is_given(
+    part: dict[str, Any], listed: Counts, expected: list[str]
+) -> None:
+    wanting = part.pop("wanting", UNSET)
+    position = Position(rows=2, left_out=1, wanting=wanting, listed=FILES_LISTED)
+    said = reasons(held(2, position=position, **part), listed=listed, stored=2, dataset=FILES)
+    assert len(said) == len(expected)
+    assert all(one.startswith(begin) for one, begin in zip(said, expected, strict=True))
 
 
 def test_what_is_not_held_depends_on_the_datasets() -> None:

@@ -14,7 +14,7 @@ from dr_wandb.core.sync.describe import (
     describe_plan,
     describe_unproven,
 )
-from dr_wandb.core.sync.plan import SyncPlan
+from dr_wandb.core.sync.plan import PlannedFiles, SyncPlan
 from dr_wandb.core.sync.planned_formats import FormatAction, PlannedFormat
 from dr_wandb.core.sync.summary import ExportSummary
 from tests.support import syncing
@@ -90,6 +90,13 @@ def test_metadata_files_that_did_not_come_have_a_line_for_each_reason(tmp_path: 
     assert lines[1] == f"the metadata file of run 's00' did not come (no 0); {held}"
     assert lines[-1] == "nor did that of 3 other runs"
     assert len(lines) == MOST_NAMED + 1
+
+
+def test_plan_says_how_many_files_come() -> None:
+    plan = SyncPlan(runs=(), files=PlannedFiles(files=1200, bytes=5_000_000))
+    assert list(describe_plan(plan))[-1] == "files: 1,200 to fetch, 5.0 MB"
+    nothing = SyncPlan(runs=(), files=PlannedFiles())
+    assert list(describe_plan(nothing))[-1] == "files: 0 to fetch"
 
 
 def test_plan_names_the_formats_that_are_made_and_dropped() -> None:

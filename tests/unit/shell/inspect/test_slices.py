@@ -238,7 +238,8 @@ def test_quick_check_of_a_sound_export_says_what_it_did_not_check(tmp_path: Path
     assert note.kind == "quick"
     assert note.text == (
         "a quick check: that each line reads, its spelling and order, that each row has its run, "
-        "and the byte ranges and positions in state.json were not checked"
+        "and the byte ranges and positions in state.json were not checked; of blobs only the sizes "
+        "were"
     )
     assert (quick.quick, full.quick) == (True, False)
     assert describe_report(quick)[0].startswith(

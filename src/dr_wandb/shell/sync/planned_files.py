@@ -1,0 +1,86 @@
+"""How many files a sync would fetch, and how many bytes: for a plan that is only printed.
+
+Rules
+- The files of the runs that a sync would list are listed, and nothing else is requested.
+- A run whose files cannot be listed counts for nothing here; the sync itself names it.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.fetch_window import WHOLE_RUN
+from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.records import RunFile
+from dr_wandb.core.contract.request import ExportRequest
+from dr_wandb.core.contract.run_files import Treatment, decide, is_left_out, run_file
+from dr_wandb.core.sync.plan import PlannedFiles, SyncPlan
+from dr_wandb.shell.background import in_lanes
+from dr_wandb.shell.sources import WORKERS, Source, SourceError
+from dr_wandb.shell.sources.datasets import find_reader
+from dr_wandb.shell.store.reading import StoredExport
+from dr_wandb.shell.sync.file_contents import held_files
+from dr_wandb.shell.sync.stored_parts import StoredParts
+
+
+def plan_files(
+    source: Source,
+    request: ExportRequest,
+    plan: SyncPlan,
+    stored: StoredExport,
+    listing: Sequence[RunListing],
+    scratch: Path,
+) -> PlannedFiles | None:
+    """List the files of the runs of a plan, and count those to fetch; None if none are wanted."""
+    datasets = [one for one in request.datasets if request.contents_of(one).fetch]
+    if not datasets:
+        return None
+    listed = {run.run_id: run for run in listing}
+    parts = StoredParts(stored, scratch)
+    jobs = [
+        (dataset, listed[run.run_id])
+        for run in plan.runs
+        for dataset in datasets
+        if dataset in run.fetches
+    ]
+
+    def count(job: tuple[str, RunListing]) -> PlannedFiles:
+        dataset, run = job
+        held = _held(stored, parts, dataset, run.run_id)
+        return _count(source, request, dataset, run, held)
+
+    files = size = 0
+    for _, of_run in in_lanes([(jobs, WORKERS)], count):
+        files, size = files + of_run.files, size + of_run.bytes
+    return PlannedFiles(files=files, bytes=size)
+
+
+def _held(
+    stored: StoredExport, parts: StoredParts, dataset: str, run_id: str
+) -> Mapping[str, RunFile]:
+    tracking = stored.state.runs.get(run_id)
+    byte_range = None if tracking is None else tracking.part(dataset).stored
+    if byte_range is None:
+        return {}
+    with parts.lines(dataset, run_id, byte_range) as lines:
+        return held_files(lines)
+
+
+def _count(
+    source: Source,
+    request: ExportRequest,
+    dataset: str,
+    run: RunListing,
+    held: Mapping[str, RunFile],
+) -> PlannedFiles:
+    read = find_reader(source, dataset)
+    assert read is not None, DATASETS[dataset]
+    files = size = 0
+    with suppress(SourceError):
+        for batch in read(run, WHOLE_RUN, 0):
+            for row in (run_file(raw_row, run.run_id) for raw_row in batch.rows):
+                decision = decide(row, held.get(row.path), request.contents_of(dataset))
+                if decision.treatment == Treatment.FETCH and not is_left_out(row):
+                    files, size = files + 1, size + (row.size or 0)
+    return PlannedFiles(files=files, bytes=size)
