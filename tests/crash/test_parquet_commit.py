@@ -157,12 +157,12 @@ def rows_converted(data_root: Path) -> bytes:
 
 def rows_in_frame(data_root: Path) -> bytes:
     frame = load_history_frame(NAME, data_root, engine="polars")
-    return frame.write_ndjson().encode()
+    return str(frame.write_ndjson()).encode()
 
 
 def runs_in_frame(data_root: Path) -> bytes:
     frame = load_runs_frame(NAME, data_root, engine="polars")
-    return frame.select("run_id", "summary").write_ndjson().encode()
+    return str(frame.select("run_id", "summary").write_ndjson()).encode()
 
 
 LOADERS = (rows_loaded, rows_converted, rows_in_frame, runs_in_frame)
