@@ -17,6 +17,4 @@ class SyncMachine(CrashRules):
 
 # Making a failure small may take minutes, and is worth more than the failure as it was found.
 TestSyncMachine = pytest.mark.timeout(1800)(SyncMachine.TestCase)
-TestSyncMachine.settings = settings(
-    stateful_step_count=30, max_examples=max(100, settings().max_examples)
-)
+TestSyncMachine.settings = settings(stateful_step_count=30)
