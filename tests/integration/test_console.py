@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.core.contract.held_rows import HeldRows
 from dr_wandb.core.contract.records import FIRST_WITH_DATASETS
 from dr_wandb.core.contract.scope import RunScope
 from dr_wandb.core.inspect.holdings import describe_comparison
+from dr_wandb.core.inspect.status import describe_status
 from dr_wandb.core.inspect.verify import describe_report
 from dr_wandb.core.sync.repeat import repeat_request
+from dr_wandb.shell.inspect.status import read_status
 from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
 from dr_wandb.shell.sources.api.session import ApiSession
 from dr_wandb.shell.sources.api.source import ApiSource
@@ -137,6 +140,10 @@ def test_capped_console_is_held_and_named_as_short(exports: Exports) -> None:
     assert summary.complete
     assert manifest_of(exports).short_runs == {"run": 2345}
     assert manifest_of(exports).other_datasets["console"].short_runs == {"run": 2345}
+    assert manifest_of(exports).other_datasets["console"].capped_runs == {"run": 12_345}
+    assert summary.datasets == {"console": HeldRows(rows=10_000, short_runs=1, capped_runs=1)}
+    status = read_status(store_of(exports))
+    assert "  console: W&B keeps no more than the held rows of 1 run" in describe_status(status)
     sync(exports)
     assert exports.asked == {}
 
@@ -419,8 +426,8 @@ def test_comparison_says_of_each_run_what_is_held_of_its_console(exports: Export
     assert [doubt.reason for doubt in partly.reasons] == ["console: 1 row behind"]
     assert not any("console" in what for what in compared.not_held)
     words = "\n".join(describe_comparison(compared))
-    assert "'whole': 1 row, console 3 rows" in words
-    assert "'short': 1 row, console 4 rows; console: 1 row behind" in words
+    assert "'whole': 1 row, 3 console lines" in words
+    assert "'short': 1 row, 4 console lines; console: 1 row behind" in words
 
 
 def test_exports_that_hold_a_console_are_synced_again_with_it(exports: Exports) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dr_wandb.core.contract.held_rows import HeldRows
 from dr_wandb.core.inspect.doubts import DoubtKind
 from dr_wandb.core.inspect.verify import describe_report
 from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
@@ -103,9 +104,11 @@ def test_sample_of_an_ended_run_is_held_until_all_are_exported(exports: Exports)
     log_samples(run, 900)
     run.most_samples = 300
     run.finish()
-    assert sync(exports).complete
+    summary = sync(exports)
+    assert summary.complete
     assert exports.asked == {"EventsFiles": 1, "RunFullHistory": 1}
     assert sampled(exports) == {"run": 900}
+    assert summary.datasets == {"system": HeldRows(rows=300, sampled_runs=1)}
     assert len(held(exports)) == 300
     sync(exports)
     assert exports.asked == {}
