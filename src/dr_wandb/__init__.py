@@ -120,7 +120,6 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.listing_plan import ListingPlan as ListingPlan
     from dr_wandb.core.sync.listing_plan import plan_listing as plan_listing
     from dr_wandb.core.sync.plan import PlannedFiles as PlannedFiles
-    from dr_wandb.core.sync.plan import RecordCounts as RecordCounts
     from dr_wandb.core.sync.plan import RunAction as RunAction
     from dr_wandb.core.sync.plan import RunPlan as RunPlan
     from dr_wandb.core.sync.plan import SyncPlan as SyncPlan
@@ -130,6 +129,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.sync.plan_kinds import PlanKind as PlanKind
     from dr_wandb.core.sync.planned_formats import FormatAction as FormatAction
     from dr_wandb.core.sync.planned_formats import PlannedFormat as PlannedFormat
+    from dr_wandb.core.sync.planned_records import RecordCounts as RecordCounts
     from dr_wandb.core.sync.summary import ExportSummary as ExportSummary
     from dr_wandb.core.sync.summary import RecordsSummary as RecordsSummary
     from dr_wandb.shell.frames.artifacts import load_artifacts_frame as load_artifacts_frame
@@ -240,7 +240,7 @@ _HOMES = {
     "Progress": "core.contract.progress",
     "ProjectPart": "core.contract.project_part",
     "RecordChanges": "core.contract.changes",
-    "RecordCounts": "core.sync.plan",
+    "RecordCounts": "core.sync.planned_records",
     "RecordsStatus": "core.inspect.status",
     "RecordsSummary": "core.sync.summary",
     "ReportUser": "core.contract.project_records",

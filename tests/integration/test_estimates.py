@@ -229,3 +229,27 @@ def test_dry_run_counts_the_opening_of_its_session(project: Project, command: Co
     assert in_words.stdout.splitlines()[-1] == f"{counts}; {cost}"
     again = command.history("--dry-run", "--json")
     assert json.loads(again.stdout)["requests"] == sent(command.history().requests)
+
+
+def test_requests_for_records_of_the_project_are_estimated(exports: Exports) -> None:
+    for number in range(45):
+        run = exports.project.add_run(f"r{number:02}")
+        run.state = "finished"
+    runs = exports.project.runs
+    for number in range(30):
+        collection = exports.project.add_collection(f"c{number:02}")
+        for _ in range(3):
+            run = runs[number % len(runs)]
+            run.outputs = [*run.outputs, collection.add()]
+    exports.project.sweeps = [{"id": f"s{n}", "name": f"s{n}"} for n in range(150)]
+    asked: dict[str, Any] = {
+        "extra_datasets": ("artifacts", "sweeps", "reports"),
+        "mode": "metadata",
+    }
+    for _ in range(2):
+        plan = exports.plan(**asked)
+        before = len(exports.server.requests)
+        exports.sync(**asked)
+        requests = exports.server.requests[before:]
+        assert_close(plan.requests - OPENING, sent(requests))
+        assert plan.requests > sum(one.requests for one in plan.records.values()) > 0

@@ -32,6 +32,9 @@ from dr_wandb.core.contract.values import decode_json, json_safe
 
 COMMITTED, PENDING = "COMMITTED", "PENDING"
 
+ENTRY_BYTES = 160
+"""About how many bytes an entry takes in a line; a path may be of any length."""
+
 _INTERNAL = frozenset({"run_table", "job", "code"})
 
 
@@ -85,6 +88,13 @@ class WandbArtifact(LinkedRecord, frozen=True, kw_only=True):
     def has_content(self) -> bool:
         """Say whether it has the entries of its manifest, right or not."""
         return self.entries is not None
+
+    @property
+    def content_bytes(self) -> int | None:
+        """Return about how many bytes the entries of a committed version take."""
+        if self.state != COMMITTED or not self.of_project:
+            return None
+        return ENTRY_BYTES * (self.file_count or 0)
 
     def with_content_of(self, held: LinkedRecord) -> "WandbArtifact":
         """Return the version with the entries of a held one that has the same digest."""

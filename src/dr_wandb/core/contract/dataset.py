@@ -214,6 +214,8 @@ class ProjectDataset(Record, frozen=True, kw_only=True):
     `grouped`: a listing may skip the records of a group whose mark did not move.
     `lasting`: records have content that never changes, so it is read once, and what an interrupted
     sync has read of it is used.
+    `runs_per_request`: the links of how many runs are asked for together. `contents_per_request`:
+    for how many records the content that never changes is, if a request is needed for that.
     `not_held` is as that of a dataset of runs.
     """
 
@@ -222,6 +224,8 @@ class ProjectDataset(Record, frozen=True, kw_only=True):
     linked: bool = False
     grouped: bool = False
     lasting: bool = False
+    runs_per_request: int | None = None
+    contents_per_request: int | None = None
     listed: tuple[str, ...] = ()
     counts: Callable[[Mapping[str, Any]], Counts] | None = None
     not_held: str = ""
@@ -235,6 +239,13 @@ SWEEPS = "sweeps"
 
 REPORTS = "reports"
 """The documents that people write about runs."""
+
+RUNS_PER_REQUEST = 20
+"""The artifacts of at most this many runs are asked for in one request."""
+
+ADDRESSES_PER_REQUEST = 50
+"""How many addresses of manifests are requested together: more would expire before they are used.
+The downloads are no requests."""
 
 OUTPUTS, INPUTS = "outputArtifacts", "inputArtifacts"
 """Members of a raw run: connections to the artifacts that it logged and used."""
@@ -261,6 +272,8 @@ PROJECT_DATASETS: dict[str, ProjectDataset] = {
         linked=True,
         grouped=True,
         lasting=True,
+        runs_per_request=RUNS_PER_REQUEST,
+        contents_per_request=ADDRESSES_PER_REQUEST,
         listed=(OUTPUTS, INPUTS),
         counts=_count_links,
         not_held="artifacts (--with artifacts adds what they are, not their files)",

@@ -10,6 +10,7 @@ class Stage(StrEnum):
 
     STARTING = "starting"
     LISTING = "listing"
+    RECORDS = "records"
     FETCHING = "fetching"
     WRITING = "writing"
     VERIFYING = "verifying"
@@ -19,9 +20,11 @@ class Stage(StrEnum):
 class Progress(Record, frozen=True, kw_only=True):
     """`done` of `total` runs are finished; `total` is 0 as long as it is not known.
 
-    While a project is listed, `done` runs are listed so far. While files are verified, both count
-    bytes; while a history is converted, rows. `rows` rows came that were not held before. Of the
-    runs so far, `failed` could not be read, and `short` ones brought fewer rows than are listed.
+    While a project is listed, `done` runs are listed so far. While the records of one of its
+    datasets are read, both count these, and `dataset` names it. While files are verified, both
+    count bytes; while a history is converted, rows. `rows` rows came that were not held before.
+    Of the runs so far, `failed` could not be read, and `short` ones brought fewer rows than are
+    listed.
     """
 
     done: int
@@ -30,3 +33,4 @@ class Progress(Record, frozen=True, kw_only=True):
     failed: int = 0
     short: int = 0
     stage: Stage = Stage.FETCHING
+    dataset: str = ""

@@ -20,6 +20,8 @@ BLOCKS = ("━", "─")
 ASCII_BLOCKS = ("#", "-")
 """What the bar is made of: the done part and the rest."""
 
+_RATES = {Stage.CONVERTING: " rows/s", Stage.RECORDS: "/s"}
+
 _ORDER = ("rows", "rate", "left", "trouble")
 
 
@@ -35,13 +37,14 @@ def describe_progress(
 
     seconds: since this stage began. waiting: made by `describe_waiting`.
     """
-    title, amount = progress.stage.capitalize(), _amount(progress)
+    title, amount = (progress.dataset or progress.stage).capitalize(), _amount(progress)
     room = width - len(title) - len(amount) - 1
     fitting: dict[str, str] = {}
     for name, text in _by_importance(progress, seconds):
-        if len(text) + 2 <= room:
-            fitting[name] = text
-            room -= len(text) + 2
+        if len(text) + 2 > room:  # nothing less important takes its place
+            break
+        fitting[name] = text
+        room -= len(text) + 2
     begin = " ".join(text for text in (title, _bar(progress, room - 1, blocks), amount) if text)
     line = "  ".join((begin, *(fitting[name] for name in _ORDER if name in fitting)))
     lines = (line, f"  {waiting}") if waiting else (line,)
@@ -62,6 +65,9 @@ def _amount(progress: Progress) -> str:
             return f"{done} of {total}" if progress.total else done
         case Stage.CONVERTING:
             return f"{progress.done:,}/{progress.total:,} rows"
+        case Stage.RECORDS:
+            total = f"/{progress.total:,}" if progress.total else " so far"
+            return f"{progress.done:,}{total}"
         case _:
             total = f"/{progress.total:,} runs" if progress.total else " runs so far"
             return f"{progress.done:,}{total}"
@@ -81,8 +87,8 @@ def _by_importance(progress: Progress, seconds: float) -> Iterator[tuple[str, st
     if rated and progress.stage == Stage.VERIFYING:
         yield "rate", f"{size_in_words(int(progress.done / seconds))}/s"
     elif rated:
-        what = "rows/s" if progress.stage == Stage.CONVERTING else "runs/s"
-        yield "rate", f"{progress.done / seconds:,.1f} {what}"
+        what = _RATES.get(progress.stage, " runs/s")
+        yield "rate", f"{progress.done / seconds:,.1f}{what}"
 
 
 def _bar(progress: Progress, room: int, blocks: tuple[str, str]) -> str:

@@ -86,6 +86,11 @@ class LinkedRecord(ProjectRecord, frozen=True, kw_only=True):
         """Say whether it has the content that never changes, if its dataset is `lasting`."""
         return False
 
+    @property
+    def content_bytes(self) -> int | None:
+        """Return about how many bytes that content takes in a line, None if there is none yet."""
+        return None
+
 
 def required_text(node: Mapping[str, Any], name: str) -> str:
     """Return a member as text. Raises ValueError if it is missing or empty."""

@@ -9,7 +9,7 @@ from dr_wandb.core.contract.artifacts import WandbArtifact, has_its_digest
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.large_member import decode_content
-from dr_wandb.core.contract.project_record import ProjectRecord, SortKey
+from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord, SortKey
 from dr_wandb.core.contract.project_records import (
     KINDS,
     decode_record,
@@ -19,17 +19,28 @@ from dr_wandb.core.contract.records import Record
 from dr_wandb.core.inspect.audit import NOT_CANONICAL
 from dr_wandb.core.inspect.spelling import line_is_canonical
 from dr_wandb.core.inspect.verify import FindingKind, Findings
+from dr_wandb.core.sync.record_links import Links
 
 
 class StoredRecord(Record, frozen=True, kw_only=True):
     """One record of a file: a digest of what a listing says of it, and since when it is gone.
 
-    of_project: a listing of the project shows it.
+    of_project: a listing of the project shows it. source_id: the id by which a source knows it.
+    links: the runs that made and used it, None if its dataset is not linked.
     """
 
     digest: str
     missing_since: str | None = None
     of_project: bool = True
+    source_id: str = ""
+    links: Links | None = None
+
+
+def links_of(record: ProjectRecord) -> Links | None:
+    """Return the runs that made and used a record, None if its dataset is not linked."""
+    if isinstance(record, LinkedRecord):
+        return Links(record.created_by, record.used_by)
+    return None
 
 
 class RecordsAudit:
@@ -90,6 +101,8 @@ class RecordsAudit:
             digest=listing_digest(record),
             missing_since=record.missing_since,
             of_project=record.of_project,
+            source_id=record.source_id,
+            links=links_of(record),
         )
 
     def finish(self) -> None:

@@ -22,6 +22,7 @@ from dr_wandb.core.inspect.audit_records import StoredRecord
 from dr_wandb.core.inspect.audit_rows import StoredPart
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt
 from dr_wandb.core.inspect.verify import VerifyReport, describe_report
+from dr_wandb.core.sync.record_links import UNKNOWN_MARK, RunLinks, links_after
 
 
 def not_held_in(datasets: Collection[str]) -> tuple[str, ...]:
@@ -91,21 +92,60 @@ class ComparedRecords(Record, frozen=True, kw_only=True):
 
 
 def compare_records(
-    stored: Mapping[str, StoredRecord], listed: Mapping[str, str], failure: str | None
+    held: Mapping[str, StoredRecord],
+    listed: Mapping[str, str],
+    failure: str | None,
+    *,
+    links: Mapping[str, RunLinks] = {},
+    beside: Mapping[str, str] = {},
 ) -> ComparedRecords:
     """Compare the records of a dataset with a listing. listed: a digest of each, by identity.
 
-    failure: why the listing is not complete; then no record is known to be gone.
+    failure: why the listing is not complete; then no record is known to be gone. links: what runs
+    say that they made and used. beside: records that no listing of the project shows, but runs use:
+    the source's id of each, by identity.
     """
-    differ = [one for one in listed.keys() & stored.keys() if stored[one].digest != listed[one]]
+    stored = {one: record for one, record in held.items() if record.of_project}
+    known = listed.keys() & stored.keys()
+    differ = {one for one in known if stored[one].digest != listed[one]}
+    differ |= _with_other_links(held, links)
     gone = stored.keys() - listed.keys() if failure is None else ()
+    ids = {record.source_id for record in held.values()}
+    foreign = {one for one, source_id in beside.items() if source_id not in ids}
     return ComparedRecords(
-        exported=len(listed.keys() & stored.keys()) - len(differ),
+        exported=len(known - differ),
         differ=tuple(sorted(differ)),
-        not_exported=tuple(sorted(listed.keys() - stored.keys())),
+        not_exported=tuple(sorted((listed.keys() - stored.keys()) | (foreign - listed.keys()))),
         gone_upstream=tuple(sorted(gone)),
         failure=failure,
     )
+
+
+def _with_other_links(held: Mapping[str, StoredRecord], links: Mapping[str, RunLinks]) -> set[str]:
+    """Return the records that would have other links if runs were asked now."""
+    before = {one.source_id: one.links for one in held.values() if one.links is not None}
+    after = links_after(before, links)
+    return {
+        identity
+        for identity, one in held.items()
+        if one.missing_since is None and one.links not in (None, after.get(one.source_id))
+    }
+
+
+def describe_unread(dataset: str, unread: Mapping[str, RunFailure]) -> str:
+    """Say in words that runs could not be asked what they made and used."""
+    first = unread[min(unread)]
+    return f"the {dataset} of {count(len(unread), 'run')} could not be read: {first.reason}"
+
+
+def linked_runs(held: Mapping[str, StoredRecord]) -> dict[str, str]:
+    """Return the runs that made or used records, as runs whose marks are not known."""
+    links = (one.links for one in held.values() if one.links is not None)
+    return {
+        run_id: UNKNOWN_MARK
+        for created_by, used_by in links
+        for run_id in (*created_by, *(use.run_id for use in used_by))
+    }
 
 
 class Comparison(Record, frozen=True, kw_only=True):

@@ -97,8 +97,8 @@ def _sum_up_plan(plan: SyncPlan) -> str:
 def _cost(plan: SyncPlan) -> str:
     """Say about how much a sync requests and reads."""
     parts = [count(plan.requests, "request")] if plan.requests else []
-    if plan.rows:
-        parts += [count(plan.rows, "row"), size_in_words(plan.bytes)]
+    parts += [count(plan.rows, "row")] if plan.rows else []
+    parts += [size_in_words(plan.bytes)] if plan.bytes else []
     return f"; about {', '.join(parts)}" if parts else ""
 
 

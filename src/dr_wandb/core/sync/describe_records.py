@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from dr_wandb.core.contract.cut_list import MOST_LISTED
-from dr_wandb.core.sync.plan import RecordCounts
+from dr_wandb.core.contract.wording import count, size_in_words
+from dr_wandb.core.sync.planned_records import RecordCounts
 from dr_wandb.core.sync.summary import RecordsSummary
 
 
@@ -22,7 +23,10 @@ def _describe(dataset: str, counts: RecordCounts) -> str:
         (counts.pruned, "pruned"),
     )
     said = [f"{number:,} {what}" for number, what in numbers if number]
-    return f"{dataset}: {counts.listed:,} listed, {', '.join(said) or 'nothing new'}"
+    cost = [count(counts.requests, "request")] if counts.requests else []
+    cost += [size_in_words(counts.bytes)] if counts.bytes else []
+    about = f"; about {', '.join(cost)}" if cost else ""
+    return f"{dataset}: {counts.listed:,} listed, {', '.join(said) or 'nothing new'}{about}"
 
 
 def describe_unlisted(records: Mapping[str, RecordsSummary]) -> Iterator[str]:

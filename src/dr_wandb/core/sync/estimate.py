@@ -8,6 +8,8 @@ Rules
   one not at all.
 - A run that is read whole brings all listed rows, a tail those that are not held.
 - Rows of another dataset take a request for each `rows_per_answer` of it, see `Dataset`.
+- The records of a project take the requests of their listing, which a sync sends again, and those
+  for the links of runs and for addresses of content, see `ProjectDataset`.
 - Bytes are those of the rows as lines: of the size of the held ones, else of `ROW_BYTES`.
 
 Everything here is total and pure.
@@ -17,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
-from dr_wandb.core.contract.dataset import DATASETS, HISTORY, Counts
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY, Counts, ProjectDataset
 from dr_wandb.core.contract.known_runs import total
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.normalize import instant
@@ -144,6 +146,20 @@ def listing_requests(runs: int, runs_per_page: int) -> int:
         if larger.runs == size.runs:
             return requests + -(-runs // size.runs)
         size = larger
+
+
+def record_requests(
+    dataset: ProjectDataset, source: str, *, listed_with: int, runs: int, contents: int
+) -> int:
+    """Return about how many requests the records of a dataset take.
+
+    source: the kind of source. runs: those that are asked for their links. contents: how many
+    records have content that never changes and that is not held.
+    """
+    if source in WITHOUT_REQUESTS:
+        return 0
+    further = ((runs, dataset.runs_per_request), (contents, dataset.contents_per_request))
+    return listed_with + sum(-(-number // most) for number, most in further if most is not None)
 
 
 def space_needed(new_bytes: int, held_bytes: int) -> int:

@@ -34,6 +34,7 @@ from dr_wandb.core.sync.estimate import (
 from dr_wandb.core.sync.fetch_plan import PartFetch, plan_part
 from dr_wandb.core.sync.plan_kinds import PlanKind
 from dr_wandb.core.sync.planned_formats import PlannedFormat
+from dr_wandb.core.sync.planned_records import RecordCounts
 
 
 class RunAction(StrEnum):
@@ -74,20 +75,6 @@ _NO_FETCHES: Mapping[str, PartFetch] = {}
 """Shared by all runs of which nothing is read: there may be very many."""
 
 
-class RecordCounts(Record, frozen=True, kw_only=True):
-    """What a sync would do with the records of a dataset of the project, in numbers.
-
-    `missing` are newly gone upstream and kept. `failure`: why they could not be listed.
-    """
-
-    listed: int = 0
-    new: int = 0
-    changed: int = 0
-    missing: int = 0
-    pruned: int = 0
-    failure: RunFailure | None = None
-
-
 class PlannedFiles(Record, frozen=True, kw_only=True):
     """How many files of runs a sync would fetch, and their bytes as far as W&B lists them."""
 
@@ -101,8 +88,9 @@ class SyncPlan(Record, frozen=True, kw_only=True):
     `requests`, `rows` and `bytes` are estimates of what comes, see `estimate`; runs share requests,
     so there may be fewer than those of all runs together. `rows_removed`: how many held rows a
     narrower selection drops, or takes values from. `formats`: those that are made or dropped.
-    `records`: what happens to the project's datasets that are requested, by name. `files`: the
-    files to fetch; None if none are wanted, or if the runs were not asked for theirs.
+    `records`: what happens to the project's datasets that are requested, by name; their requests
+    and bytes are in those of the plan. `files`: the files to fetch; None if none are wanted, or if
+    the runs were not asked for theirs.
     """
 
     runs: tuple[RunPlan, ...]
@@ -114,6 +102,15 @@ class SyncPlan(Record, frozen=True, kw_only=True):
     formats: tuple[PlannedFormat, ...] = ()
     records: Mapping[str, RecordCounts] = {}
     files: PlannedFiles | None = None
+
+    def with_records(self, records: Mapping[str, RecordCounts]) -> "SyncPlan":
+        """Return the plan with what happens to the project's datasets, and what that costs."""
+        return replace(
+            self,
+            records=records,
+            requests=self.requests + sum(one.requests for one in records.values()),
+            bytes=self.bytes + sum(one.bytes for one in records.values()),
+        )
 
     @property
     def idle(self) -> bool:

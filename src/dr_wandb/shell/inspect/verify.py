@@ -7,18 +7,22 @@ Rules
   as held.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from msgspec.structs import replace
+
+from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.export_files import commit_order, file_order
+from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.project_record import ProjectRecord
-from dr_wandb.core.contract.project_records import listing_digest
+from dr_wandb.core.contract.project_records import NORMALIZERS, listing_digest
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.compare import compare, explain_absence
@@ -29,20 +33,23 @@ from dr_wandb.core.inspect.holdings import (
     Comparison,
     UnheldRun,
     compare_records,
+    describe_unread,
+    linked_runs,
 )
 from dr_wandb.core.inspect.verify import FindingKind, Findings, VerifyReport
+from dr_wandb.core.sync.record_links import RunLinks, find_runs_to_ask
 from dr_wandb.shell.executor import SharedExecutor
 from dr_wandb.shell.inspect.checking import Checking
 from dr_wandb.shell.inspect.reading import Look, look_at
 from dr_wandb.shell.progress import ProgressCallback, say_nothing
 from dr_wandb.shell.sources import Source
-from dr_wandb.shell.sources.datasets import Known, find_lister
+from dr_wandb.shell.sources.datasets import Known, RawNode, find_lister
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened
 from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.divided_lines import FileRange
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
-from dr_wandb.shell.sync.listing import Pause, list_project, pause
+from dr_wandb.shell.sync.listing import UNREADABLE, Pause, list_project, pause
 from dr_wandb.shell.sync.project_listing import ProjectListing
 from dr_wandb.shell.sync.record_listing import list_records
 from dr_wandb.shell.sync.stored_runs import StoredRuns
@@ -175,7 +182,7 @@ def compare_with_source(
                 unlisted=listing.unlisted,
                 address=asked.address,
                 compared_at=asked.recorded_at or normalize_time(clock()) or "",
-                records=_compare_records(checked, asked, wait),
+                records=_compare_records(checked, asked, request, listing.runs, wait),
             )
 
 
@@ -185,12 +192,15 @@ def _asked_for_metadata(manifest: ExportManifest | None) -> bool:
 
 
 def _compare_records(
-    checked: CheckedExport, source: Source, wait: Pause
+    checked: CheckedExport,
+    source: Source,
+    request: ExportRequest,
+    runs: Sequence[RunListing],
+    wait: Pause,
 ) -> dict[str, ComparedRecords]:
     """List the project's datasets that the export holds, and compare their records."""
     compared = {}
-    for dataset, records in checked.records.items():
-        stored = {one: record for one, record in records.items() if record.of_project}
+    for dataset, held in checked.records.items():
         listed: dict[str, str] = {}
 
         def take(
@@ -199,13 +209,35 @@ def _compare_records(
             listed[record.identity] = listing_digest(record)
 
         lister = find_lister(source, dataset)
-        failure: str | None = f"{source.address} has no {dataset}"
-        if lister is not None:
-            known = Known(listing_only=True)
-            answer = list_records(lister, dataset, take, wait, known)
-            failure = answer.reason
-        compared[dataset] = compare_records(stored, listed, failure)
+        if lister is None:
+            compared[dataset] = compare_records(held, {}, f"{source.address} has no {dataset}")
+            continue
+        asked = find_runs_to_ask(dataset, request, linked_runs(held), runs)
+        run_ids = asked.run_ids if PROJECT_DATASETS[dataset].linked else ()
+        known = Known(listing_only=True, runs=run_ids)
+        answer = list_records(lister, dataset, take, wait, known)
+        emptied = dict.fromkeys(asked.emptied, RunLinks())
+        result = compare_records(
+            held,
+            listed,
+            answer.reason,
+            links={**answer.links, **emptied},
+            beside=_source_ids(dataset, answer.beside),
+        )
+        if answer.unread and result.failure is None:
+            result = replace(result, failure=describe_unread(dataset, answer.unread))
+        compared[dataset] = result
     return compared
+
+
+def _source_ids(dataset: str, nodes: Iterable[RawNode]) -> dict[str, str]:
+    """Return the source's id of each record, by identity."""
+    ids = {}
+    for node in nodes:
+        with suppress(*UNREADABLE):
+            record = NORMALIZERS[dataset](node)
+            ids[record.identity] = record.source_id
+    return ids
 
 
 def _strangers(

@@ -202,7 +202,7 @@ class ExportEngine:
                 listing, plan = self._list_and_plan(request, source, stored, listed, now)
                 records = self._records(request, stored, listing, now).plan(source, scratch)
                 files = plan_files(source, request, plan, stored, listing.runs, scratch)
-                plan = replace(plan, records=records, files=files)
+                plan = replace(plan.with_records(records), files=files)
             return count_rows_to_remove(plan, stored, listing.runs, scratch)
 
     @contextmanager
@@ -246,7 +246,14 @@ class ExportEngine:
     ) -> ProjectSync:
         recording = self._record is not None
         return ProjectSync(
-            request, self.store, stored, listing.runs, now, self._wait, recording=recording
+            request,
+            self.store,
+            stored,
+            listing.runs,
+            now,
+            self._wait,
+            recording=recording,
+            progress=self._progress,
         )
 
     def _list_and_plan(

@@ -7,7 +7,7 @@ Rules
 - Files of datasets that were not requested stay as they are.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,13 +16,15 @@ from dr_wandb.core.contract.changes import RecordChanges
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.manifest import DataFile
+from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.project_part import ProjectPart
-from dr_wandb.core.contract.project_record import ProjectRecord
+from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.sync.estimate import record_requests
 from dr_wandb.core.sync.listing_plan import Answer
-from dr_wandb.core.sync.plan import RecordCounts
+from dr_wandb.core.sync.planned_records import RecordCounts
 from dr_wandb.core.sync.project_records import (
     RecordsPlan,
     advance_part,
@@ -36,9 +38,9 @@ from dr_wandb.core.sync.record_links import (
     find_runs_to_ask,
 )
 from dr_wandb.core.sync.summary import RecordsSummary
-from dr_wandb.shell.progress import LOGGER, LongListing
-from dr_wandb.shell.sources import Source
-from dr_wandb.shell.sources.datasets import Known, find_lister
+from dr_wandb.shell.progress import LOGGER, LongListing, ProgressCallback, say_nothing
+from dr_wandb.shell.sources import Source, requests_of
+from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage, find_lister
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_files import digest_of
 from dr_wandb.shell.store.divided_lines import FileRange
@@ -52,7 +54,7 @@ from dr_wandb.shell.sync.records_file import RecordsFile
 NO_RUNS = RunsToAsk((), {})
 
 
-def say_nothing(record: ProjectRecord) -> None:
+def note_nothing(record: ProjectRecord) -> None:
     """Note nothing of a record."""
 
 
@@ -85,7 +87,8 @@ class ProjectSync:
     """Syncs the datasets of the project that a request names.
 
     runs: those that were listed. now: the time of the sync. wait: pauses before a further attempt.
-    recording: everything is listed, so that a replay answers any sync.
+    recording: everything is listed, so that a replay answers any sync. progress: called after each
+    page of a listing.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class ProjectSync:
         wait: Pause,
         *,
         recording: bool = False,
+        progress: ProgressCallback = say_nothing,
     ) -> None:
         self._request = request
         self._store = store
@@ -106,6 +110,7 @@ class ProjectSync:
         self._now = now
         self._wait = wait
         self._recording = recording
+        self._progress = progress
 
     def sync(self, source: Source, scratch: Path) -> dict[str, SyncedRecords]:
         """List the requested datasets and write their new files into a folder."""
@@ -121,7 +126,10 @@ class ProjectSync:
             held = _linked_records(dataset)
             with self._records_file(dataset, scratch, held) as file:
                 known = replace(self._known(dataset, file, held, ()), listing_only=True)
+                before = requests_of(source)
                 listed = self._list(source, dataset, file, known)
+                listed_with = requests_of(source) - before
+                contents = _contents_to_read(file, known)
                 plan, listed = self._decide(source, dataset, file, listed, held)
                 counts[dataset] = RecordCounts(
                     listed=len(file.listed),
@@ -129,23 +137,36 @@ class ProjectSync:
                     changed=len(plan.changed),
                     missing=len(plan.missing),
                     pruned=len(plan.pruned),
+                    requests=record_requests(
+                        PROJECT_DATASETS[dataset],
+                        source.kind,
+                        listed_with=listed_with,
+                        runs=len(self._to_ask(dataset).run_ids),
+                        contents=len(contents),
+                    ),
+                    bytes=file.bytes_of((*plan.new, *plan.changed)) + sum(contents.values()),
                     failure=listed.failure,
                 )
         return counts
 
+    def _to_ask(self, dataset: str) -> RunsToAsk:
+        """Return the runs that are asked for their links."""
+        if not PROJECT_DATASETS[dataset].linked:
+            return NO_RUNS
+        linked = self._part(dataset).linked
+        return find_runs_to_ask(
+            dataset, self._request, linked, self._runs, everything=self._recording
+        )
+
     def _records_file(self, dataset: str, scratch: Path, held: LinkedRecords | None) -> RecordsFile:
         path = self._store.record_paths[dataset]
         as_written = describe_held(path, self._stored) is not None
-        note_held = say_nothing if held is None else held.note_held
+        note_held = note_nothing if held is None else held.note_held
         return RecordsFile(dataset, path, scratch, note_held, as_written=as_written)
 
     def _sync_one(self, source: Source, dataset: str, scratch: Path) -> SyncedRecords:
         held, part = _linked_records(dataset), self._part(dataset)
-        asked = NO_RUNS
-        if held is not None:
-            asked = find_runs_to_ask(
-                dataset, self._request, part.linked, self._runs, everything=self._recording
-            )
+        asked = self._to_ask(dataset)
         with self._records_file(dataset, scratch, held) as file:
             listed = self._list(
                 source, dataset, file, self._known(dataset, file, held, asked.run_ids)
@@ -203,7 +224,15 @@ class ProjectSync:
             file.take(record, content)
             long.note(len(file.listed))
 
-        listed = list_records(lister, dataset, take, self._wait, known)
+        def pages(known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+            for page in lister(known):
+                yield page
+                done, total = len(file.listed), page.total or 0
+                self._progress(
+                    Progress(stage=Stage.RECORDS, dataset=dataset, done=done, total=total)
+                )
+
+        listed = list_records(pages, dataset, take, self._wait, known)
         LOGGER.info("Listed %s %s for %s", f"{len(file.listed):,}", dataset, self._request.name)
         return listed
 
@@ -239,6 +268,16 @@ class ProjectSync:
             unlisted=unlisted,
         )
         return plan, listed
+
+
+def _contents_to_read(file: RecordsFile, known: Known) -> dict[str, int]:
+    """Return the ids of the records whose content would be read, with about its bytes."""
+    contents = {}
+    for identity in file.listed:
+        record = file.listed_record(identity).record
+        if isinstance(record, LinkedRecord) and record.content_bytes is not None:
+            contents[record.source_id] = record.content_bytes
+    return {one: size for one, size in contents.items() if one not in known.contents}
 
 
 def _linked_records(dataset: str) -> LinkedRecords | None:

@@ -10,7 +10,7 @@ Rules
 """
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -199,6 +199,10 @@ class RecordsFile:
                     if record.lasts(records_in(line.content, self._kind)):
                         at, _ = self._append(parts_of(record, line.content))
                         self._kept_at[record.source_id] = at
+
+    def bytes_of(self, identities: Iterable[str]) -> int:
+        """Return how many bytes the lines of some records that came take."""
+        return sum(self._listed_at[one].at.length for one in identities)
 
     def kept_record(self, source_id: str) -> Framed | None:
         """Read a record that an interrupted sync has left, None if there is none."""

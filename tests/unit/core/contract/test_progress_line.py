@@ -49,6 +49,16 @@ def test_least_important_goes_first_if_there_is_little_room(width: int, line: st
             10.0,
             "Listing ########------------------------ 500/2,000 runs  50.0 runs/s  0:30 left",
         ),
+        (
+            Progress(stage=Stage.RECORDS, dataset="artifacts", done=500, total=2000),
+            10.0,
+            "Artifacts ########------------------------ 500/2,000  50.0/s  0:30 left",
+        ),
+        (
+            Progress(stage=Stage.RECORDS, dataset="reports", done=7, total=0),
+            0.2,
+            "Reports 7 so far",
+        ),
         (Progress(done=0, total=8), 2.0, f"Fetching {'-' * 32} 0/8 runs  0:02"),
         (Progress(done=8, total=8), 2.0, f"Fetching {'#' * 32} 8/8 runs  4.0 runs/s  0:02"),
         (

@@ -1,6 +1,7 @@
 """Artifacts go through all that a dataset of the project goes through, with their links to runs."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb import (
+    ComparedRecords,
     DrWandbError,
     ExportStore,
+    Progress,
+    RunFailure,
+    RunFailureKind,
+    Stage,
     combine_changes,
     describe_changes,
     iter_artifact_entries,
@@ -17,6 +23,7 @@ from dr_wandb import (
 )
 from dr_wandb.core.sync.describe import describe_plan, describe_unproven
 from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
+from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage
 from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.store import divided_lines
 from dr_wandb.shell.sync.changelog import read_changes
@@ -197,7 +204,7 @@ def test_plan_reads_no_manifest(tmp_path: Path) -> None:
     source = project()
     request = syncing.request_for(tmp_path, extra_datasets=ARTIFACTS)
     plan = ExportEngine(request, source=source, wait=syncing.do_not_wait).plan()
-    assert "artifacts: 4 listed, 4 new" in describe_plan(plan)
+    assert any(one.startswith("artifacts: 4 listed, 4 new; ") for one in describe_plan(plan))
     assert read_manifests(source) == []
 
 
@@ -370,3 +377,79 @@ def test_entries_that_do_not_read_are_named(tmp_path: Path, folder: Path) -> Non
             list(loaded(syncing.NAME, tmp_path))
     report = verify_export(ExportStore(name=syncing.NAME, data_root=tmp_path))
     assert any("cannot be read" in one.problem for one in report.findings)
+
+
+def test_progress_names_the_dataset_and_counts_its_records(tmp_path: Path) -> None:
+    source, seen = project(), list[Progress]()
+    request = syncing.request_for(tmp_path, extra_datasets=ARTIFACTS)
+    ExportEngine(request, source=source, progress=seen.append).export()
+    of_records = [one for one in seen if one.stage == Stage.RECORDS]
+    assert {one.dataset for one in of_records} == {"artifacts"}
+    assert [one.done for one in of_records] == sorted(one.done for one in of_records)
+    assert (of_records[-1].done, of_records[-1].total) == (4, 4)
+
+
+def test_plan_estimates_what_the_sync_will_ask_and_write(tmp_path: Path, folder: Path) -> None:
+    source = project()
+    source.kind = "api"
+    for nodes in source.collections.values():
+        for node in nodes:
+            node["artifact"]["fileCount"] = 1
+    request = syncing.request_for(tmp_path, extra_datasets=ARTIFACTS)
+    plan = ExportEngine(request, source=source, wait=syncing.do_not_wait).plan()
+    planned = plan.records["artifacts"]
+    assert planned.requests == 2  # the links of two runs, and four addresses
+    sync(source, tmp_path)
+    size = (folder / "artifacts.jsonl").stat().st_size
+    assert size / 1.5 <= planned.bytes <= 1.5 * size
+    again = ExportEngine(request, source=source, wait=syncing.do_not_wait).plan()
+    assert (again.records["artifacts"].requests, again.records["artifacts"].bytes) == (0, 0)
+
+
+def compared(source: MemorySource, data_root: Path) -> ComparedRecords:
+    store = ExportStore(name=syncing.NAME, data_root=data_root)
+    return compare_with_source(store, source, wait=syncing.do_not_wait).records["artifacts"]
+
+
+def test_comparison_with_w_and_b_asks_runs_for_their_links(tmp_path: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    assert compared(source, tmp_path) == ComparedRecords(exported=4)
+    source.use("eval", "shelf-0", "config")
+    found = compared(source, tmp_path)
+    assert (found.exported, found.differ, found.level) == (3, ("shelf/shelf-0",), False)
+    sync(source, tmp_path, sync_mode="detect_changes")
+    assert compared(source, tmp_path).level
+
+
+def test_run_that_has_no_links_any_more_is_seen_by_a_comparison(tmp_path: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    del source.links["eval"]
+    assert compared(source, tmp_path).differ == ("data/data-0", "model/model-0")
+
+
+def test_links_of_runs_that_are_gone_are_no_difference(tmp_path: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    source.delete("eval")
+    sync(source, tmp_path)
+    assert compared(source, tmp_path).level
+
+
+def test_runs_that_cannot_be_asked_are_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project()
+    sync(source, tmp_path)
+    given = source.list_artifacts
+
+    def list_artifacts(known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
+        failure = RunFailure(kind=RunFailureKind.TIMEOUT, reason="no answer in time")
+        for page in given(known):
+            yield replace(page, links={}, unread=dict.fromkeys(known.runs, failure))
+
+    monkeypatch.setattr(source, "list_artifacts", list_artifacts)
+    found = compared(source, tmp_path)
+    assert found.failure == "the artifacts of 2 runs could not be read: no answer in time"
+    assert (found.exported, found.differ, found.level) == (4, (), False)

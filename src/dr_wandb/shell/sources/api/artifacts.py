@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.artifacts import COMMITTED, PENDING
+from dr_wandb.core.contract.dataset import RUNS_PER_REQUEST
 from dr_wandb.shell.background import DaemonThreads, InOrder
 from dr_wandb.shell.sources import WORKERS
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
@@ -36,7 +37,7 @@ PER_PAGE = 50
 """The most versions of a collection, or links of a run, in one answer."""
 
 TOGETHER = 20
-"""The most collections, or runs, in one request."""
+"""The most collections in one request."""
 
 PAGES_AHEAD = 3
 """The most pages of versions whose manifests are downloaded or wait for it: each has a file."""
@@ -114,10 +115,11 @@ class Artifacts:
             first,
             PAGES_AHEAD,
         )
+        most = RUNS_PER_REQUEST
         links = InOrder(
             threads,
             lambda run_ids: read_links(self._queries, run_ids, self._address, PER_PAGE),
-            [tuple(known.runs[at : at + TOGETHER]) for at in range(0, len(known.runs), TOGETHER)],
+            [known.runs[at : at + most] for at in range(0, len(known.runs), most)],
             2 * WORKERS,
         )
         if not known.listing_only:

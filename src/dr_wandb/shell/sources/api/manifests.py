@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+from dr_wandb.core.contract.dataset import ADDRESSES_PER_REQUEST
 from dr_wandb.core.contract.large_member import encode_content
 from dr_wandb.core.contract.manifest_entries import (
     ArtifactEntry,
@@ -35,9 +36,6 @@ from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.queries import manifests_document
 from dr_wandb.shell.store.divided_lines import PIECE, FileRange
-
-MOST = 50
-"""How many addresses are requested together: more would expire before they are used."""
 
 MANIFEST_FILE = "wandb_manifest.json"
 
@@ -127,7 +125,8 @@ class PageOfManifests:
         self._lock = threading.Lock()
         self._file = file
         ids = list(self._by_id)
-        chunks = [ids[at : at + MOST] for at in range(0, len(ids), MOST)]
+        most = ADDRESSES_PER_REQUEST
+        chunks = [ids[at : at + most] for at in range(0, len(ids), most)]
         self._asked = [(chunk, threads.submit(self._ask, chunk)) for chunk in chunks]
 
     def _ask(self, ids: Sequence[str]) -> list[Future[FileRange]]:
