@@ -33,11 +33,14 @@ class LinkedRecords:
         self.contents: dict[str, str] = {}
         self._links: dict[str, Links] = {}
         self._ids: dict[str, str] = {}
+        self._beside: set[str] = set()
 
     def note_held(self, record: ProjectRecord) -> None:
         """Note a held record, and one that came."""
         assert isinstance(record, LinkedRecord)
         self._ids[record.identity] = record.source_id
+        if not record.of_project:
+            self._beside.add(record.identity)
         self._links[record.source_id] = Links(record.created_by, record.used_by)
         if record.has_content:
             self.contents[record.source_id] = record.identity
@@ -59,7 +62,7 @@ class LinkedRecords:
             except UNREADABLE:
                 continue
             assert isinstance(record, LinkedRecord)
-            if record.source_id not in there or record.identity in file.held:
+            if record.source_id not in there or record.identity in self._beside:
                 self._take(file, None, self._completed(file, Framed(record), after))
         for identity, held in file.held.items():
             source_id = self._ids[identity]

@@ -406,6 +406,21 @@ def test_plan_estimates_what_the_sync_will_ask_and_write(tmp_path: Path, folder:
     assert (again.records["artifacts"].requests, again.records["artifacts"].bytes) == (0, 0)
 
 
+def test_version_whose_project_w_and_b_does_not_name_stays_one_of_this_project(
+    tmp_path: Path, folder: Path
+) -> None:
+    """Its line lost its entries and its aliases once a run that used it was asked again."""
+    source = project()
+    sync(source, tmp_path)
+    before = lines(folder)["data-1"]
+    node = {"collection": {"name": "data", "project": ""}, "artifact": {"id": "data-1"}}
+    source.beside = [node]
+    source.use("eval", "shelf-0")
+    sync(source, tmp_path)
+    assert lines(folder)["shelf-0"]["used_by"] != []
+    assert lines(folder)["data-1"] == before
+
+
 def compared(source: MemorySource, data_root: Path) -> ComparedRecords:
     store = ExportStore(name=syncing.NAME, data_root=data_root)
     return compare_with_source(store, source, wait=syncing.do_not_wait).records["artifacts"]
@@ -434,6 +449,21 @@ def test_links_of_runs_that_are_gone_are_no_difference(tmp_path: Path) -> None:
     sync(source, tmp_path)
     source.delete("eval")
     sync(source, tmp_path)
+    assert compared(source, tmp_path).level
+
+
+def test_version_of_another_project_that_is_not_held_is_named(tmp_path: Path) -> None:
+    source = project()
+    sync(source, tmp_path)
+    collection = {"name": "shared", "project": "other/place"}
+    source.beside = [
+        {"collection": collection, "artifact": {"id": "foreign"}},
+        {"collection": {"name": "data", "project": ""}, "artifact": {"id": "data-1"}},
+        {"collection": collection, "artifact": {}},
+    ]
+    source.use("train", "foreign")
+    assert compared(source, tmp_path).not_exported == ("shared/foreign",)
+    sync(source, tmp_path, sync_mode="detect_changes")
     assert compared(source, tmp_path).level
 
 
