@@ -4,6 +4,8 @@ A test module subclasses `SourceContract` and gives a fixture `make_source`: a f
 a described project and returns a source of it. The fixture closes what it made.
 """
 
+import base64
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable
@@ -26,15 +28,19 @@ from dr_wandb.core.contract.manifest_entries import entries_of
 from dr_wandb.core.contract.normalize import normalize_run, normalize_time
 from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.contract.records import WandbRun
+from dr_wandb.core.contract.run_files import run_file
 from dr_wandb.core.contract.system import system_sample
 from dr_wandb.core.sync.record_links import RunLinks, read_run_links
 from dr_wandb.shell.sources import Source, SourceError
+from dr_wandb.shell.sources.contents import FileGoneError, contents_of
 from dr_wandb.shell.sources.datasets import Known, find_lister
 from tests.support.asking import (
+    METADATA_FILE,
     WHOLE,
     WINDOWS,
     expected_rows,
     list_all,
+    list_files,
     list_nodes,
     read_artifacts,
     read_console,
@@ -306,6 +312,47 @@ class SourceContract:
         gone = RunListing(run_id="no such run", storage_id="none")
         with pytest.raises((SourceError, DrWandbError)):
             read_samples(source, gone)
+
+    # --- files
+
+    @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
+    def test_files_are_listed_and_their_bytes_are_given(
+        self, source: Source, described: RunDescription
+    ) -> None:
+        run = list_all(source)[described.run_id]
+        listed = list_files(source, run)
+        assert {*listed} == {*described.files}
+        contents = contents_of(source)
+        for name, content in described.files.items():
+            row = listed[name]
+            assert row.size in (None, len(content))
+            assert row.md5 in (None, base64.b64encode(hashlib.md5(content).digest()).decode())
+            assert (row.sha256, row.absent, row.newer) == (None, None, None)
+            if contents is not None:
+                assert contents.fetch(run, name, b"".join) == content
+                found = contents.find(run, name)
+                assert found is not None
+                assert run_file(found, run.run_id) == row
+
+    def test_counts_of_files_fit_their_number(self, source: Source) -> None:
+        for run_id, run in list_all(source).items():
+            described = PROJECT.run(run_id)
+            names = {*described.files} | (set() if described.metadata is None else {METADATA_FILE})
+            assert run.counts_of("files").line_count in (None, len(described.files), len(names))
+            assert run.counts_of("files") == list_all(source)[run_id].counts_of("files")
+
+    def test_file_that_is_not_there_has_no_bytes(self, source: Source) -> None:
+        run = list_all(source)[PROJECT.runs[0].run_id]
+        contents = contents_of(source)
+        if contents is not None:
+            assert contents.find(run, "no such file") is None
+            with pytest.raises(FileGoneError):
+                contents.fetch(run, "no such file", b"".join)
+
+    def test_files_of_a_run_that_is_not_there_fail(self, source: Source) -> None:
+        gone = RunListing(run_id="no such run", storage_id="none")
+        with pytest.raises((SourceError, DrWandbError)):
+            list_files(source, gone)
 
     # --- metadata
 

@@ -64,6 +64,8 @@ def build_run(project: Project, described: RunDescription) -> None:
         run.write_line(text, error=error)
     for sample in described.raw_samples:
         run.log_system(sample)
+    for name, content in described.files.items():
+        run.put_file(name, content)
     run.metadata = described.metadata
     run.metadata_status = 404 if described.broken_metadata else 200
 
@@ -91,7 +93,7 @@ class TestApiSource(SourceContract):
                 name="n",
                 runs_per_page=3,
                 timeout_seconds=20,
-                extra_datasets=("console", "system", "artifacts"),
+                extra_datasets=("console", "system", "files", "artifacts"),
             )
             return ApiSource(session, request)
 

@@ -14,7 +14,7 @@ from dr_wandb.shell.sources.datasets import Known, find_lister
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.source_contract import SourceContract, SourceFactory
-from tests.support.asking import list_all, read_console, read_samples
+from tests.support.asking import list_all, list_files, read_console, read_samples
 from tests.support.build_memory import build_memory
 from tests.support.described_project import ProjectDescription
 
@@ -37,6 +37,7 @@ def ask_everything(source: Source) -> None:
         list(source.read_history(run, FetchWindow(), 0))
         read_console(source, run)
         read_samples(source, run)
+        list_files(source, run)
         with suppress(SourceError):
             source.read_metadata(run)
     for dataset in ("artifacts", "reports", "sweeps"):

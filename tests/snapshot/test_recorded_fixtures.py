@@ -82,7 +82,14 @@ def test_replay_writes_the_bytes_of_the_snapshots(
         replay(tmp_path, **fields)
     files = visible(tmp_path / NAME)
     expected = ALWAYS_THERE | SOMETIMES_THERE
-    absent = {"system.jsonl", "console.jsonl", "artifacts.jsonl", "sweeps.jsonl", "reports.jsonl"}
+    absent = {
+        "system.jsonl",
+        "console.jsonl",
+        "files.jsonl",
+        "artifacts.jsonl",
+        "sweeps.jsonl",
+        "reports.jsonl",
+    }
     if case == "metadata":
         absent.add("history.jsonl")
     assert set(files) == expected - absent

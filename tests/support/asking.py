@@ -7,13 +7,14 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.artifacts import WandbArtifact, normalize_artifact
 from dr_wandb.core.contract.codec import fingerprint, run_and_key
-from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, SYSTEM, counts_in
+from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, FILES, SYSTEM, counts_in
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.large_member import with_large
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunListing, list_run
 from dr_wandb.core.contract.normalize import normalize_row, normalize_run
-from dr_wandb.core.contract.records import ConsoleLine, SystemSample
+from dr_wandb.core.contract.records import ConsoleLine, RunFile, SystemSample
 from dr_wandb.core.contract.row_forms import form_of
+from dr_wandb.core.contract.run_files import run_file
 from dr_wandb.shell.sources import Source
 from dr_wandb.shell.sources.datasets import RecordPage, find_reader
 from dr_wandb.shell.store.divided_lines import records_in
@@ -21,6 +22,8 @@ from tests.support.arrived_rows import joined_rows, received, selected_lines
 from tests.support.described_project import RunDescription
 
 WHOLE = FetchWindow()
+
+METADATA_FILE = "wandb-metadata.json"
 
 WINDOWS = (
     WHOLE,
@@ -99,6 +102,15 @@ def read_console(source: Source, run: RunListing, window: FetchWindow = WHOLE) -
             row = form.decode(line).unwrap()
             found[row.number] = row
     return [found[number] for number in sorted(found)]
+
+
+def list_files(source: Source, run: RunListing) -> dict[str, RunFile]:
+    """Return the files of a run that a source lists, by path, without its metadata file."""
+    read = find_reader(source, FILES)
+    assert read is not None
+    rows = [row for batch in read(run, WHOLE, 0) for row in batch.rows]
+    files = [run_file(row, run.run_id) for row in rows]
+    return {file.path: file for file in files if file.path != METADATA_FILE}
 
 
 def read_samples(source: Source, run: RunListing) -> list[SystemSample]:

@@ -25,6 +25,8 @@ def build_memory(described: ProjectDescription) -> MemorySource:
         for text, error in run.console:
             source.write_line(run.run_id, text, error=error)
         source.update(run.run_id, samples=run.raw_samples)
+        for name, content in run.files.items():
+            source.put_file(run.run_id, name, content)
         if run.exported:
             source.export(run.run_id, upto=run.exported, overlap=run.overlap)
         if run.broken_metadata:

@@ -17,7 +17,7 @@ class RunDescription:
     Exported rows have one type a column. metadata: the content of `wandb-metadata.json`, None where
     there is no such file; broken_metadata: the file is there and does not download. console: what
     its program printed, each line with whether it is of standard error. samples: of its machine,
-    values by name, one a second from the start on.
+    values by name, one a second from the start on. files: their bytes by name.
     """
 
     run_id: str
@@ -35,6 +35,7 @@ class RunDescription:
     broken_metadata: bool = False
     console: tuple[tuple[str, bool], ...] = ()
     samples: tuple[dict[str, Any], ...] = ()
+    files: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def raw_samples(self) -> list[dict[str, Any]]:
@@ -78,6 +79,7 @@ PLAIN = RunDescription(
     run_id="plain",
     created_at="2026-01-01T00:00:00",
     display_name="Plain – naïve 😀",
+    files={"config.yaml": b"lr: 1\n", "media/images/\u00fc b.png": b"\x89PNG", "empty": b""},
     console=(("hello", False), ("oh no", True), ("", False), ("2026-01-01T00:00:00 ü", False)),
     config={"lr": 0.001, "nested": {"a": [1, None, "x"]}},
     summary={"loss": 0.5, "text": "ü", "unset": None},

@@ -1,6 +1,8 @@
 """One run of an in-memory W&B project: plain attributes that tests may change at any time."""
 
+import base64
 import copy
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -98,6 +100,9 @@ class MemoryRun:
         self.live_from = 0
         self.console: list[Row] = []
         self.samples: list[Row] = []
+        self.files: dict[str, bytes] = {}
+        self.file_facts: dict[str, dict[str, Any]] = {}
+        self.null_files: set[str] = set()
         self.hidden = False
         self.last_step: int | None = None
         self.null_history_keys = False
@@ -141,6 +146,20 @@ class MemoryRun:
         end = len(self.rows) if upto is None else upto
         self.exported = dense(copy.deepcopy(self.rows[:end]))
         self.live_from = max(0, end - overlap)
+
+    def list_files(self) -> list[Row]:
+        """Return the files as W&B lists them, without the nulls."""
+        return [
+            {
+                "name": name,
+                "sizeBytes": str(len(content)),
+                "md5": base64.b64encode(hashlib.md5(content).digest()).decode(),
+                "mimetype": "text/plain",
+                **self.file_facts.get(name, {}),
+            }
+            for name, content in sorted(self.files.items())
+            if name not in self.null_files
+        ]
 
     def rewind(self, to_step: int) -> None:
         """Drop the rows with a higher step; what is left is live."""
@@ -190,6 +209,8 @@ class MemoryRun:
             "historyLineCount": len(self.rows) + self.line_count_offset,
             "logLineCount": len(self.console),
             "eventsLineCount": len(self.samples),
+            "fileCount": len(self.files),
+            "movedAt": spell_time(self.heartbeat_at),
             "projectId": "1",
             "url": f"/{entity}/{project}/runs/{self.run_id}",
         }

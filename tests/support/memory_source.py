@@ -21,6 +21,7 @@ from dr_wandb.core.contract.manifest_entries import entries_of, manifest_digest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.scope import CRITERIA, RunScope
 from dr_wandb.shell.sources import RowBatch, RunPage, SourceError
+from dr_wandb.shell.sources.contents import FileGoneError, Save, T
 from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage
 from tests.support.memory_run import MemoryRun, epoch, later, spell_time
 
@@ -152,6 +153,21 @@ class MemorySource:
         """Append a line of a console."""
         with self._change(run_id) as run:
             run.write_line(text, error=error)
+
+    def put_file(self, run_id: str, name: str, content: bytes, **facts: Any) -> None:
+        """Upload a file, or another version of it; facts: what its listing says instead."""
+        with self._change(run_id) as run:
+            run.files[name] = content
+            run.file_facts[name] = {"updatedAt": spell_time(self.now), **facts}
+
+    def remove_file(self, run_id: str, name: str) -> None:
+        """Delete a file."""
+        with self._change(run_id) as run:
+            del run.files[name]
+
+    def lose_bytes(self, run_id: str, name: str, times: int = 1) -> None:
+        """Let the bytes of a file be gone when they are asked for next, while it is listed."""
+        self._faults[f"bytes of {name}", run_id] += times
 
     def finish(self, run_id: str, state: str = "finished") -> None:
         """End a run."""
@@ -322,6 +338,38 @@ class MemorySource:
         inside = [line for line in lines if window.has(line["_step"])]
         for start in range(0, len(inside), self.rows_per_batch):
             yield RowBatch(rows=inside[start : start + self.rows_per_batch], live=False)
+
+    def read_files(self, run: RunListing, window: FetchWindow, attempt: int) -> Iterator[RowBatch]:
+        """List the files of a run as they are when asked for."""
+        with self.lock:
+            self.asked.append(("read_files", run.run_id, window, attempt))
+            self._refuse_if_throttled()
+            files = self._find(run).list_files()
+        for number, start in enumerate(range(0, len(files), self.rows_per_batch)):
+            yield RowBatch(rows=files[start : start + self.rows_per_batch], live=True, file=number)
+
+    @property
+    def contents(self) -> "MemorySource":
+        """Return what gives the bytes of files."""
+        return self
+
+    def find(self, run: RunListing, name: str) -> dict[str, Any] | None:
+        """List one file as it is now."""
+        with self.lock:
+            self.asked.append(("find", run.run_id, name))
+            return next((one for one in self._find(run).list_files() if one["name"] == name), None)
+
+    def fetch(self, run: RunListing, name: str, save: Save[T]) -> T:
+        """Give the bytes of a file as they are now."""
+        with self.lock:
+            self.asked.append(("fetch", run.run_id, name))
+            self._refuse_if_throttled()
+            content = self._find(run).files.get(name)
+            lost = self._take_fault(f"bytes of {name}", run.run_id)
+        if content is None or lost:
+            raise FileGoneError(f"{name} is not there")
+        half = len(content) // 2
+        return save(iter([content[:half], content[half:]]))
 
     def read_metadata(self, run: RunListing) -> Mapping[str, Any] | None:
         """Give the metadata as it is when asked for."""

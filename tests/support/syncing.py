@@ -27,6 +27,7 @@ SOMETIMES_THERE = {
     "history.jsonl",
     "system.jsonl",
     "console.jsonl",
+    "files.jsonl",
     "artifacts.jsonl",
     "sweeps.jsonl",
     "reports.jsonl",

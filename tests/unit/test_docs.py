@@ -176,7 +176,7 @@ def test_sync_document_has_a_line_for_every_criterion(criterion: Criterion) -> N
 def test_readme_names_every_subcommand() -> None:
     readme = read("README.md")
     subcommands = [name for name in app if not name.startswith("-")]
-    assert len(subcommands) == 11
+    assert len(subcommands) == 12
     assert [name for name in subcommands if f"wandb-export {name} " not in readme + " "] == []
 
 

@@ -16,6 +16,7 @@ from cyclopts.exceptions import CycloptsError
 from dr_wandb.cli import gc_tuning
 from dr_wandb.cli.artifacts import artifacts
 from dr_wandb.cli.changes import diff, log
+from dr_wandb.cli.checkout import checkout
 from dr_wandb.cli.console import console
 from dr_wandb.cli.convert import convert
 from dr_wandb.cli.export import export
@@ -72,6 +73,7 @@ SUBCOMMANDS = {
         log,
         diff,
         artifacts,
+        checkout,
         console,
         convert,
         doctor,
