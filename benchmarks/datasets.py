@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 MACHINE = Workload(runs=500, rows_per_run=100, samples=300, lines=500, latency_seconds=0.05)
 """Runs with the samples of some hours, and what a program prints meanwhile."""
 
-MANY_LINES = Workload(runs=200, rows_per_run=10, lines=5_000)
+MANY_LINES = Workload(runs=100, rows_per_run=10, lines=10_000)
+"""Each console is a page, and with four times as many lines four pages of the same size."""
 
 FLAGS = (*HISTORY, "--with", "system", "--with", "console")
 BOTH = "with both"

@@ -6,11 +6,12 @@ Rules
 - A tail is one request for the last lines. If it does not reach back as far as the window, or has
   lines of more programs than the window overlaps for, all lines are read.
 - A server that does not know these pages gives the last lines only, at most 10,000.
+- One page of a run is held at a time.
 - A missing line, or a page that gets no further, is no error here: the judge sees the count.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import count, islice
 from operator import lt
 from typing import Any, NamedTuple
 
@@ -66,6 +67,9 @@ CAREFUL_LINES = (LINES_PER_ANSWER, 1_000, 250)
 SPARE_LINES = 200
 """A tail asks for this many lines more, for those that are written meanwhile."""
 
+LINES_AT_ONCE = 1_000
+"""The most lines in a batch: a page of them is held as it came, but not encoded as a whole."""
+
 SHRINKING = 4
 
 MOST_EMPTY = 3
@@ -102,11 +106,16 @@ class ConsoleReader:
     def read(self, run: RunListing, window: FetchWindow, attempt: int) -> Iterator[RowBatch]:
         """Read the lines whose number is in the window, oldest first."""
         tail = self._read_tail(run, window) if window.start and attempt == 0 else None
-        if tail is not None:
-            yield _batch(tail.lines, window, 0)
-            return
-        for number, page in enumerate(self._pages(run, attempt)):
-            yield _batch(page.lines, window, number)
+        pages = self._pages(run, attempt) if tail is None else iter((tail.lines,))
+        numbers = count()
+        for lines in pages:  # `enumerate` would hold a page while the next one comes
+            number = next(numbers)
+            inside = [line for line in lines if window.has(line["_step"])]
+            del lines
+            for start in range(0, len(inside), LINES_AT_ONCE):
+                some = inside[start : start + LINES_AT_ONCE]
+                yield RowBatch(rows=some, live=False, file=number)
+            del inside
 
     def _read_tail(self, run: RunListing, window: FetchWindow) -> _Page | None:
         """Read the last lines, None if they do not answer the question."""
@@ -120,7 +129,8 @@ class ConsoleReader:
         writers = {line.get("label") for line in page.lines}
         return page if reaches and len(writers) <= MOST_WRITERS else None
 
-    def _pages(self, run: RunListing, attempt: int) -> Iterator[_Page]:
+    def _pages(self, run: RunListing, attempt: int) -> Iterator[Sequence[dict[str, Any]]]:
+        """Yield the lines of each page, one page in memory at a time."""
         cursor: str | None = None
         seen: set[str | None] = {None}
         most = CAREFUL_LINES[min(attempt, len(CAREFUL_LINES) - 1)]
@@ -134,16 +144,18 @@ class ConsoleReader:
                 self._has_pages = False
                 LOGGER.warning(NO_PAGES, self._host, f"{LINES_PER_ANSWER:,}")
                 break
-            yield page
             last = page.lines[-1]["_step"] if page.lines else previous
             empty = 0 if last > previous else empty + 1
             previous = max(previous, last)
             cursor = page.cursor
-            if cursor in seen or not (page.more or not page.complete):
+            goes_on = page.more or not page.complete
+            yield page.lines
+            del page
+            if cursor in seen or not goes_on:
                 return
             seen.add(cursor)
         if not self._has_pages:
-            yield self._last(run, LINES_PER_ANSWER)
+            yield self._last(run, LINES_PER_ANSWER).lines
 
     def _page(self, run: RunListing, most: int, cursor: str | None, previous: int) -> _Page:
         variables = {"run": run.run_id, "first": most, "after": cursor}
@@ -214,8 +226,3 @@ def _numbered(edges: Sequence[Any], first: int) -> Sequence[dict[str, Any]]:
         lines[number] = {"_step": number, **members}
         number += 1
     return [lines[number] for number in sorted(lines)]
-
-
-def _batch(lines: Sequence[dict[str, Any]], window: FetchWindow, number: int) -> RowBatch:
-    inside = lines if window.whole else [line for line in lines if window.has(line["_step"])]
-    return RowBatch(rows=inside, live=False, file=number)
