@@ -42,22 +42,29 @@ _LEAST, _GREATEST = -(2**63), 2**64
 class _Layout(NamedTuple):
     """How samples of some names become lines.
 
-    template: a line, in which each metric, the runtime and the time are left open. metrics: the
-    positions of the metrics among the names, sorted by name.
+    names: in the order of a line, with those that are no metrics. template: a line, in which each
+    metric, the runtime and the time are left open. metrics: the positions of the metrics.
     """
 
+    names: tuple[str, ...]
     template: bytes
     metrics: tuple[int, ...]
     time: int | None
     runtime: int | None
 
+    def columns_of(self, rows: Sequence[RawRow]) -> list[Sequence[Any]]:
+        """Return the values of each name."""
+        if len(self.names) < 2:  # then an itemgetter gives no tuple
+            return [[row[name] for row in rows] for name in self.names]
+        return list(zip(*map(itemgetter(*self.names), rows), strict=True))
+
 
 def encode_samples(raw_rows: Sequence[RawRow], run_id: str) -> EncodedRows:
     """Encode samples as they came from the source, in the order of their times."""
     rows = _in_time([_without_nulls(row) for row in raw_rows])
-    alike: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    alike: defaultdict[frozenset[str], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
-        alike[tuple(row)].append(position)
+        alike[frozenset(row)].append(position)
     lines: list[bytes] = [b""] * len(rows)
     timestamps: list[str | None] = [None] * len(rows)
     for names, positions in alike.items():
@@ -91,13 +98,13 @@ def _encode_each(
 
 
 def _encode_alike(
-    names: tuple[str, ...], rows: Sequence[RawRow], run_id: str
+    names: frozenset[str], rows: Sequence[RawRow], run_id: str
 ) -> tuple[Sequence[bytes], Sequence[str | None]] | None:
-    """Encode samples that have these names in this order; None if each has to be looked at."""
+    """Encode samples that have these names; None if each has to be looked at."""
     layout = _layout(names, run_id) if len(rows) >= LEAST_ROWS else None
     if layout is None:
         return None
-    columns = list(zip(*(row.values() for row in rows), strict=True))
+    columns = layout.columns_of(rows)
     own = [position for position in (layout.time, layout.runtime) if position is not None]
     spelled = list(map(_spell, columns))
     if None in spelled or not all(_all_finite(columns[position]) for position in own):
@@ -115,17 +122,18 @@ def _encode_alike(
 
 
 @lru_cache(maxsize=256)
-def _layout(names: tuple[str, ...], run_id: str) -> _Layout | None:
+def _layout(found: frozenset[str], run_id: str) -> _Layout | None:
     """Return the layout of samples with these names; None if a name is no plain text."""
-    if any(type(name) is not str or clean_text(name) != name for name in names):
+    if any(type(name) is not str or clean_text(name) != name for name in found):
         return None
+    names = tuple(sorted(found))
     positions = {name: position for position, name in enumerate(names)}
     time, runtime = positions.pop(_TIME, None), positions.pop(_RUNTIME, None)
-    metrics = sorted(item for item in positions.items() if is_metric(item[0]))
-    members = b",".join(b"%b:%%b" % _escaped(name) for name, _ in metrics)
+    metrics = [name for name in positions if is_metric(name)]
+    members = b",".join(b"%b:%%b" % _escaped(name) for name in metrics)
     rest = b'"run_id":%b,"runtime":%%b,"timestamp":%%b' % _escaped(run_id)
     template = b'{"metrics":{%b},%b}\n' % (members, rest)
-    return _Layout(template, tuple(position for _, position in metrics), time, runtime)
+    return _Layout(names, template, tuple(positions[name] for name in metrics), time, runtime)
 
 
 def _escaped(text: str) -> bytes:

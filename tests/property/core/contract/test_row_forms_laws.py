@@ -75,6 +75,8 @@ def samples_of_parts(draw: st.DrawFn) -> list[dict[str, Any]]:
     for names in draw(st.lists(st.lists(NAMES, unique=True, max_size=5), max_size=3)):
         row = st.fixed_dictionaries({name: draw(COLUMNS) for name in names})
         samples += draw(st.lists(row, max_size=8))
+    if draw(st.booleans()):  # a client may give the names of each sample in another order
+        samples = [dict(draw(st.permutations([*sample.items()]))) for sample in samples]
     return draw(st.permutations(samples))
 
 

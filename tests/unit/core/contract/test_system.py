@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from returns.pipeline import is_successful
 
+from dr_wandb.core.contract import sample_columns
 from dr_wandb.core.contract.codec import encode_line, run_and_key
 from dr_wandb.core.contract.dataset import SYSTEM, counts_in
 from dr_wandb.core.contract.records import SystemSample
@@ -108,6 +109,27 @@ def test_samples_of_several_parts_come_in_the_order_of_their_times() -> None:
     encoded = FORM.encode(rows, "r")
     assert encoded.lines.splitlines(keepends=True) == alone(rows[::-1])
     assert encoded.timestamps == [f"{number}.5" for number in range(1, 11)]
+
+
+def test_names_may_come_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends an object of its own gives them in no order."""
+    rows = [dict(sorted(ROW.items(), reverse=bool(number % 2))) for number in range(4)]
+    expected = alone(rows)
+    monkeypatch.setattr(sample_columns, "system_sample", None)
+    assert FORM.encode(rows, "r").lines.splitlines(keepends=True) == expected
+
+
+ROW = {"_timestamp": 1.5, "system.cpu": 0.5, "system.memory": 3, "_wandb": True}
+
+
+@pytest.mark.parametrize("name", ["_timestamp", "_runtime", "system.cpu", "_wandb"])
+def test_samples_of_one_name_are_encoded_together(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{name: 0.5}] * 4
+    expected = alone(rows)
+    monkeypatch.setattr(sample_columns, "system_sample", None)
+    assert FORM.encode(rows, "r").lines.splitlines(keepends=True) == expected
 
 
 def test_no_samples_are_no_lines() -> None:
