@@ -222,6 +222,36 @@ def test_link_is_a_line_of_its_own_with_its_number_there(exports: Exports) -> No
     assert version_of(data, 1).urls == 1
 
 
+def test_manifest_of_a_version_that_is_linked_on_another_page_is_read_once(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lister, "TOGETHER", 1)
+    data, _ = project(exports)
+    for number in range(4):
+        exports.project.add_collection(f"shelf-{number}").link(version_of(data, 1))
+    sync(exports)
+    lines = held(exports)
+    assert version_of(data, 1).urls == 1
+    assert exports.asked["download"] == 3
+    for number in range(4):
+        assert lines[f"shelf-{number}:v0"]["entries"] == lines["data:v1"]["entries"]
+    assert lines["data:v1"]["entries"] is not None
+    assert is_sound(exports)
+
+
+def test_listing_that_is_tried_again_reads_no_manifest_again(exports: Exports) -> None:
+    """All manifests were downloaded in each of three tries, if one version was a null."""
+    data, _ = project(exports)
+    data.members.append(None)
+    assert not sync(exports).complete
+    assert exports.asked["ProjectArtifacts"] == 3
+    assert exports.asked["download"] == 3
+    assert all(one["entries"] is not None for one in held(exports).values())
+    data.members.pop()
+    sync(exports)
+    assert "download" not in exports.asked
+
+
 @pytest.mark.parametrize("type_name", ["wandb-history", "job", "code", "run_table"])
 def test_internal_artifacts_are_kept_and_marked(exports: Exports, type_name: str) -> None:
     project(exports)

@@ -7,8 +7,10 @@ Rules
 - Files of datasets that were not requested stay as they are.
 """
 
+from collections import ChainMap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from msgspec.structs import replace
 
@@ -205,7 +207,8 @@ class ProjectSync:
         compares = self._request.sync_mode != SyncMode.INCREMENTAL or self._request.prune
         there = describe_held(self._store.record_paths[dataset], self._stored) is not None
         marks = self._part(dataset).marks if there and not compares else {}
-        contents = {*file.kept, *(() if held is None else held.contents)}
+        of_held: Mapping[str, object] = {} if held is None else held.contents
+        contents = ChainMap(dict(of_held), cast("dict[str, object]", file.kept))
         return Known(marks=marks, contents=contents, runs=runs)
 
     def _marks(self, part: ProjectPart, listed: ListedRecords, file: RecordsFile) -> dict[str, str]:

@@ -10,7 +10,7 @@ Rules
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -182,6 +182,8 @@ class RecordsFile:
         at, digest = self._append(parts_of(record, content))
         self.listed[record.identity] = ListedRecord(record.sort_key, digest)
         self._listed_at[record.identity] = at
+        if at.content is not None:
+            self._kept_at[record.source_id] = at
 
     def _note(self, record: ProjectRecord) -> None:
         self.groups[record.identity] = record.group
@@ -205,14 +207,18 @@ class RecordsFile:
         return sum(self._listed_at[one].at.length for one in identities)
 
     def kept_record(self, source_id: str) -> Framed | None:
-        """Read a record that an interrupted sync has left, None if there is none."""
+        """Read a record whose content is here, None if there is none of this id."""
         at = self._kept_at.get(source_id)
         return None if at is None else self._framed(at)
 
     @property
-    def kept(self) -> Collection[str]:
-        """Return the ids of the records that an interrupted sync has left."""
-        return self._kept_at.keys()
+    def kept(self) -> Mapping[str, object]:
+        """Return the ids of the records whose content is here, also of those that come later.
+
+        An interrupted sync has left it, or it came in this sync: with an earlier try of the
+        listing, or with another record of the same id.
+        """
+        return self._kept_at
 
     def _append(self, parts: LineParts) -> tuple[_Line, str]:
         """Write a line to the spool. Returns its byte ranges and its digest."""

@@ -12,6 +12,7 @@ Rules
 - A collection with a pending version has no mark, so that it is listed again.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -65,6 +66,30 @@ class _Page(NamedTuple):
     rest: dict[str, str | None]
 
 
+class _Started:
+    """The versions whose manifests are read, or need not be. Pages are read on several threads."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._ids: set[str] = set()
+        self._lock = threading.Lock()
+
+    def take(self, versions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return the versions whose manifests are still to be read; a link has that of its own."""
+        if self._known.listing_only:
+            return []
+        with self._lock:
+            wanted = {
+                str(one.get("id")): one
+                for one in versions
+                if one.get("state") == COMMITTED
+                and str(one.get("id")) not in self._ids
+                and one.get("id") not in self._known.contents
+            }
+            self._ids |= wanted.keys()
+        return list(wanted.values())
+
+
 class Artifacts:
     """The artifacts of one project. names: the variables that name it."""
 
@@ -105,13 +130,14 @@ class Artifacts:
     ) -> Iterator[RecordPage]:
         """Read the versions of some collections, and the links of runs. Removes unsure marks."""
         by_name = {one.name: one for one in moved}
+        started = _Started(known)
         first: list[dict[str, str | None]] = [
             {one.name: None for one in moved[at : at + TOGETHER]}
             for at in range(0, len(moved), TOGETHER)
         ]
         pages = InOrder(
             threads,
-            lambda cursors: self._versions(by_name, cursors, known, threads, files),
+            lambda cursors: self._versions(by_name, cursors, started, threads, files),
             first,
             PAGES_AHEAD,
         )
@@ -160,7 +186,7 @@ class Artifacts:
         self,
         by_name: Mapping[str, _Collection],
         cursors: Mapping[str, str | None],
-        known: Known,
+        started: "_Started",
         threads: Executor,
         files: ExitStack,
     ) -> _Page:
@@ -186,13 +212,7 @@ class Artifacts:
                 for edge in there
             ]
             _advance(rest, name, connection)
-        wanted = [
-            node["artifact"]
-            for node in nodes
-            if not known.listing_only
-            and node["artifact"].get("state") == COMMITTED
-            and node["artifact"].get("id") not in known.contents
-        ]
+        wanted = started.take([node["artifact"] for node in nodes])
         return _Page(nodes, nulls, self._manifests.start(wanted, threads, files), rest)
 
 
