@@ -42,6 +42,7 @@ def project(growth: int) -> SlowSource:
             source.log(f"run{number:02d}", {"loss": float(round_)})
             source.write_line(f"run{number:02d}", f"round {round_}")
             source.sample(f"run{number:02d}", cpu=round_)
+            source.put_file(f"run{number:02d}", f"media/{round_}.bin", b"%d" % number * 50_000)
     return source
 
 
@@ -49,7 +50,7 @@ def main(data_root: str, growth: str) -> None:
     source = project(int(growth))
     source.pause_seconds = 0.01
     print("ready", flush=True)
-    syncing.sync(source, Path(data_root), extra_datasets=("console", "system"))
+    syncing.sync(source, Path(data_root), extra_datasets=("console", "system", "files"))
     print("done", flush=True)
 
 

@@ -31,6 +31,7 @@ COMMITS = [
     "growth in Parquet",
     "growth in Parquet alone",
     "growth with all datasets",
+    "files pruned",
 ]
 RECORD = ".commit.json.part"
 """The first that a commit writes. Everything before it is tried by copies of the disk."""
@@ -53,12 +54,12 @@ def test_export_survives_kills_at_any_moment(
             process.kill()
         assert_loads(tmp_path)
     source = project(KILLS)
-    wanted = {"extra_datasets": ("console", "system")}
+    wanted = {"extra_datasets": ("console", "system", "files")}
     summary = syncing.sync(source, tmp_path, **wanted)
     assert summary.complete
     with syncing.fresh_export(source, **wanted) as fresh:
         assert syncing.data_of(tmp_path / syncing.NAME) == syncing.data_of(fresh)
-        for name in ("console.jsonl", "system.jsonl"):
+        for name in ("console.jsonl", "system.jsonl", "files.jsonl"):
             assert (tmp_path / syncing.NAME / name).read_bytes() == (fresh / name).read_bytes()
     record_property("kills", KILLS)
 

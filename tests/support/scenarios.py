@@ -1,7 +1,9 @@
 """Syncs that are stopped, and what must be so after one more."""
 
+import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import filterfalse
@@ -13,15 +15,19 @@ import pytest
 from dr_wandb import (
     DrWandbError,
     iter_console_lines,
+    iter_files,
     iter_history_rows,
     iter_system_samples,
     load_manifest,
     load_run_snapshots,
+    open_blob,
 )
 from dr_wandb.core.contract.dataset import DATASETS
-from dr_wandb.core.contract.export_files import is_parquet
+from dr_wandb.core.contract.export_files import BLOBS_FOLDER, is_parquet
 from dr_wandb.core.contract.failures import DiskRefused, Unfinished
+from dr_wandb.core.contract.row_forms import decode_run_file
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
+from dr_wandb.shell.store.fetched_blobs import NOTES_FILE
 from dr_wandb.shell.store.sorting import ExternalSorter
 from tests.support import parquet_exports, syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
@@ -94,6 +100,23 @@ def print_on(source: MemorySource) -> None:
     for run_id in ("grows", "empty", "new"):
         source.write_line(run_id, "more")
         source.sample(run_id, gpu=7)
+
+
+def project_with_files() -> MemorySource:
+    """The same project, whose runs have files, some with the same bytes."""
+    source = project()
+    for run_id, size in (("done", 10), ("grows", 3000), ("parquet", 1500)):
+        source.put_file(run_id, "requirements.txt", b"wandb\n")
+        source.put_file(run_id, f"media/{run_id}.bin", run_id.encode() * size)
+    source.put_file("grows", "output.log", b"one\n")
+    return source
+
+
+def change_files(source: MemorySource) -> None:
+    log_on(source)
+    source.put_file("grows", "output.log", b"one\ntwo\n")
+    source.put_file("done", "media/late.bin", b"late" * 900)
+    source.put_file("new", "requirements.txt", b"wandb\n")
 
 
 def delete_one(source: MemorySource) -> None:
@@ -192,6 +215,7 @@ BOTH = {"formats": ("jsonl", "parquet")}
 ALONE = {"formats": ("parquet",)}
 RECORDS = {"extra_datasets": ("artifacts", "sweeps", "reports")}
 CONSOLE = {"extra_datasets": ("console",)}
+FILES = {"extra_datasets": ("files",)}
 EVERYTHING = {"extra_datasets": ("console", "system")}
 
 SCENARIOS = {
@@ -252,6 +276,11 @@ SCENARIOS = {
     "gone upstream with consoles": Scenario(
         (CONSOLE,), delete_one, {**CONSOLE, "prune": True}, make=project_with_consoles
     ),
+    "first export with files": Scenario((), only_the_clock, FILES, make=project_with_files),
+    "changed files": Scenario((FILES,), change_files, FILES, make=project_with_files),
+    "files pruned": Scenario(
+        (FILES,), change_files, {**FILES, "prune": True}, make=project_with_files
+    ),
     "continued from 3.0.3": Scenario(
         (), only_the_clock, {}, make=project_of_3_0_3, fixture=EXPORT_OF_3_0_3
     ),
@@ -267,7 +296,8 @@ def undisturbed(scenario: Scenario, data_root: Path) -> dict[str, bytes]:
 def assert_loads(data_root: Path) -> None:
     """The export is there with the documented files, and they load; or there is none yet."""
     names = set(syncing.visible(data_root / NAME))
-    assert set(filterfalse(is_parquet, names)) <= ALWAYS_THERE | SOMETIMES_THERE
+    own = {name for name in filterfalse(is_parquet, names) if not name.startswith(BLOBS_FOLDER)}
+    assert own <= ALWAYS_THERE | SOMETIMES_THERE
     if load_manifest(NAME, data_root) is None:
         return
     assert names >= {"runs.jsonl"}
@@ -275,6 +305,10 @@ def assert_loads(data_root: Path) -> None:
     list(iter_history_rows(NAME, data_root))
     list(iter_console_lines(NAME, data_root))
     list(iter_system_samples(NAME, data_root))
+    for file in iter_files(NAME, data_root):
+        if file.sha256 is not None:
+            with open_blob(NAME, data_root, file.sha256) as stream:
+                assert hashlib.sha256(stream.read()).hexdigest() == file.sha256
 
 
 def staged_runs(data_root: Path, dataset: str = "history") -> set[str]:
@@ -289,6 +323,14 @@ def staged_runs(data_root: Path, dataset: str = "history") -> set[str]:
     return staged
 
 
+def noted_files(data_root: Path) -> set[tuple[str, str]]:
+    """Return the files whose bytes an interrupted sync has noted as fetched."""
+    path = data_root / NAME / STAGING_FOLDER / NOTES_FILE
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    rows = [decode_run_file(line).value_or(None) for line in lines if line.endswith(b"\n")]
+    return {(row.run_id, row.path) for row in rows if row is not None}
+
+
 def assert_heals(
     scenario: Scenario, source: MemorySource, data_root: Path, expected: dict[str, bytes]
 ) -> None:
@@ -300,6 +342,7 @@ def assert_heals(
         for dataset in DATASETS
         for run_id in staged_runs(data_root, dataset)
     }
+    noted = noted_files(data_root)
     assert_loads(data_root)
     again = syncing.twin(source)
     summary = scenario.sync(again, data_root)
@@ -311,6 +354,9 @@ def assert_heals(
     asked = {call[:2] for call in again.asked if call[0] in reads and call[1] not in waiting}
     if scenario.request.get("sync_mode") != "full_reconcile" or not decided:
         assert not asked & staged
+    fetched = Counter(call[1:] for call in again.asked if call[0] == "fetch")
+    assert not noted & fetched.keys()
+    assert all(times == 1 for times in fetched.values())
     if decided and scenario.request.get("sync_mode") != "full_reconcile":
         assert not asked
 

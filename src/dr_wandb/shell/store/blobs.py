@@ -129,12 +129,12 @@ class BlobStore:
         path = self._staging / f"{uuid4().hex}.blob"
         sha256, md5, size = hashlib.sha256(), _md5(), 0
         try:
-            with path.open("xb", buffering=0) as stream:
+            with path.open("xb") as stream:
                 for chunk in chunks:
                     sha256.update(chunk)
                     md5.update(chunk)
                     size += len(chunk)
-                    _write_all(stream.fileno(), chunk)
+                    stream.write(chunk)
                 os.fchmod(stream.fileno(), BLOB_MODE)
                 disk.sync_file(stream)
         except BaseException:
@@ -190,9 +190,3 @@ class BlobStore:
                 if not one.exists():
                     disk.make_folder(one)
                     self._made.add(one)
-
-
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]

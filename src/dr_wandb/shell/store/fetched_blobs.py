@@ -36,6 +36,7 @@ class FetchedBlobs:
         self._store = store
         self._lock = threading.Lock()
         self._stream: IO[bytes] | None = None
+        self._closed = False
         self._earlier = self._read() if use_earlier else {}
         self._now: dict[_Key, RunFile] = {}
 
@@ -67,6 +68,8 @@ class FetchedBlobs:
         """Note a file whose bytes have their name."""
         with self._lock:
             self._now[row.run_id, row.path] = row
+            if self._closed:
+                return
             if self._stream is None:
                 self._stream = self._path.open("ab")
                 self._stream.write(b"\n")  # the last note of an interrupted sync may be torn
@@ -76,6 +79,7 @@ class FetchedBlobs:
     def close(self) -> None:
         """Close the notes. They stay with the segments of a sync that ends early."""
         with self._lock:
+            self._closed = True
             if self._stream is not None:
                 self._stream.close()
                 self._stream = None

@@ -288,7 +288,12 @@ class ExportEngine:
                 file.begin(tracked, waiting)
         progress = Progress(done=0, total=len(jobs))
         contents = contents_for(
-            jobs, source, sync.request, scratch, use_earlier=self._record is None
+            jobs,
+            source,
+            sync.request,
+            scratch,
+            use_earlier=self._record is None,
+            threads=self._workers,
         )
         executor.start(processes_for(source, jobs, sync.formats))
         with closing(

@@ -227,10 +227,12 @@ def contents_for(
     staging: Path,
     *,
     use_earlier: bool,
+    threads: int,
 ) -> FileContents | None:
     """Return what fetches the bytes of files for some jobs, None if none of them lists any.
 
-    staging: the staging folder of an export. use_earlier: as `FetchedBlobs` takes it.
+    staging: the staging folder of an export. use_earlier: as `FetchedBlobs` takes it. threads: how
+    many files are fetched at once.
     """
     asked = {dataset for job in jobs for dataset in job.plan.fetches}
     wanted = [request.contents_of(one) for one in asked if DATASETS[one].has_content]
@@ -243,6 +245,7 @@ def contents_for(
         staging,
         prove=request.sync_mode == SyncMode.FULL_RECONCILE,
         use_earlier=use_earlier,
+        threads=threads,
     )
 
 
