@@ -70,6 +70,10 @@ def write_project(described: ProjectDescription, folder: Path) -> None:
             records_of(run, described),
             modified_ns=NOW_NS - (0 if run.state == "running" else HOUR_NS),
         )
+        for name, content in run.files.items():
+            beside = path.parent / "files" / name
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
         if run.broken_metadata:
             write_metadata(path, b'{"half')
         elif run.metadata is not None:
@@ -93,7 +97,7 @@ class TestOfflineSource(SourceContract):
                 project=described.project,
                 name="export",
                 mode=ExportMode.HISTORY,
-                extra_datasets=("console", "system"),
+                extra_datasets=("console", "system", "files"),
             )
             return OfflineSource(folder, request, now_ns=NOW_NS)
 

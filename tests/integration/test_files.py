@@ -124,6 +124,23 @@ def test_file_that_is_gone_upstream_goes_after_a_second_look(exports: Exports) -
     assert [*held(exports)] == ["b.txt"]
 
 
+def test_changed_file_is_held_at_once_though_another_one_is_gone(exports: Exports) -> None:
+    """The new bytes would else wait for the second look at the file that is gone."""
+    run = exports.project.add_run("run")
+    run.put_file("a.txt", b"a")
+    run.put_file("b.txt", b"old")
+    sync(exports)
+    exports.server.clock.advance(60)
+    del run.files["a.txt"]
+    run.put_file("b.txt", b"new")
+    sync(exports)
+    assert [*held(exports)] == ["a.txt", "b.txt"]
+    assert held(exports)["b.txt"]["sha256"] == sha256(b"new")
+    exports.server.clock.advance(11 * 60)
+    assert sync(exports).complete
+    assert [*held(exports)] == ["b.txt"]
+
+
 def test_file_that_was_replaced_is_fetched_again(exports: Exports) -> None:
     run = exports.project.add_run("run")
     run.put_file("output.log", b"one\n")

@@ -17,6 +17,7 @@ from dr_wandb.cli.flags import (
     Folder,
     Formats,
     How,
+    Links,
     Mode,
     Raw,
     ScopeFlags,
@@ -79,6 +80,7 @@ def export(
     max_rate: Annotated[float | None, REQUESTS] = None,
     source: Annotated[str, SOURCE] = "api",
     any_project: Annotated[Switch, SOURCE] = False,
+    follow_links: Annotated[Links, SOURCE] = None,
     host_moved: Annotated[Switch, SOURCE] = False,
     moved_from: Annotated[str | None, SOURCE] = None,
     record: Annotated[Folder | None, SOURCE] = None,
@@ -164,6 +166,9 @@ def export(
         `wandb` folder that a training script wrote, or a tree with many of them.
     any_project
         With `--source offline:DIR`: also export runs of other entities and projects.
+    follow_links
+        With `--source offline:DIR --with files`: read files outside of a run's folder, to which
+        links in it lead, if they are in this folder. Repeat it for several.
     host_moved
         Accept another W&B server than the one that the export came from: it has a new address.
     moved_from
@@ -225,9 +230,14 @@ def export(
                 formats=tuple(formats or ()),
                 drop_formats=tuple(drop_formats or ()),
                 files=files,
+                follow_links=tuple(follow_links or ()),
             )
         )
-        attempt(lambda: check_source(source, scope, any_project=any_project))
+        attempt(
+            lambda: check_source(
+                source, scope, any_project=any_project, follow_links=bool(follow_links)
+            )
+        )
         attempt(lambda: _check_outputs(dry_run, record))
         attempt(lambda: check_plan_flags(dry_run=dry_run, every=every, raw=raw))
     assert request is not None

@@ -56,6 +56,7 @@ _Format = Literal["jsonl", "parquet"]
 Formats = Annotated[list[_Format] | None, Parameter(name="--format", negative="")]
 DropFormats = Annotated[list[_Format] | None, Parameter(name="--drop-format", negative="")]
 
+Links = Annotated[list[Folder] | None, Parameter(negative="")]
 Files = Annotated[list[str] | None, Parameter(name="--file", negative="")]
 
 EVERYTHING = "everything"

@@ -112,7 +112,7 @@ def test_every_flag_reaches_the_request(request_of: RequestOf) -> None:
     default = request_of("other", "project", "--name", "another")
     fields = ExportRequest.__struct_fields__
     same = {field for field in fields if getattr(made, field) == getattr(default, field)}
-    assert same == {"any_project", "with_everything"}, "one needs offline files"
+    assert same == {"any_project", "follow_links", "with_everything"}, "one needs offline files"
     everything = request_of("e", "p", "--name", "n", "--with", "everything", "--drop", "system")
     assert everything == ExportRequest(
         entity="e", project="p", name="n", with_everything=True, drop_datasets=("system",)

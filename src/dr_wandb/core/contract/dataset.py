@@ -106,6 +106,9 @@ FILES_PER_ANSWER = 1000
 MOVED_AT = "movedAt"
 """A member of a raw run: W&B's `updatedAt`, under a name that no field of a snapshot has."""
 
+FILES_MARK = "filesMark"
+"""A member of a raw run: a text that changes with any of its files, if the source has one."""
+
 CONTENT_MARK = "contentMark"
 """A member of a raw run: a text that changes with any of its content, if the source has one."""
 
@@ -153,7 +156,7 @@ def _count_samples(raw_run: Mapping[str, Any]) -> Counts:
 def _count_files(raw_run: Mapping[str, Any]) -> Counts:
     """Return the counts of files. A file may be replaced by one of the same name."""
     moved = MOVED_AT if raw_run.get(MOVED_AT) is not None else "heartbeatAt"
-    content = raw_run.get(CONTENT_MARK)
+    content = raw_run.get(FILES_MARK, raw_run.get(CONTENT_MARK))
     own = f"{raw_run.get('state')} {raw_run.get(moved)}"
     version = own if content is None else str(content)
     return Counts(line_count=_counter(raw_run, "fileCount"), version=version)

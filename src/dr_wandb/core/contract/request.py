@@ -56,6 +56,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     removed.
     `files` chooses the files of runs whose bytes are fetched. Without it they are those of all
     files if `extra_datasets` names the files, and of none if `with_everything` alone asks for them.
+    `follow_links` are folders that links in run folders may lead to (offline runs only).
     `formats` ("jsonl", "parquet") are those in which the rows are held from now on, beside those
     that the export has; `drop_formats` are removed. Without either the formats stay, "jsonl" for a
     new export.
@@ -86,6 +87,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
     formats: tuple[str, ...] = ()
     drop_formats: tuple[str, ...] = ()
     files: FileChoice | None = None
+    follow_links: tuple[Path, ...] = ()
 
     if TYPE_CHECKING:
         # Only type checkers see this: texts are accepted, and the fields hold what becomes of them.
@@ -116,6 +118,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
             formats: tuple[str, ...] = ...,
             drop_formats: tuple[str, ...] = ...,
             files: FileChoice | None = ...,
+            follow_links: tuple[Path | str, ...] = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -126,6 +129,7 @@ class ExportRequest(Record, frozen=True, kw_only=True):
         ]
         if isinstance(self.data_root, str):
             force_setattr(self, "data_root", Path(self.data_root))
+        force_setattr(self, "follow_links", tuple(map(Path, self.follow_links)))
         problems += self._clean_files()
         problems += self._clean_datasets()
         problems += self._clean_formats()
@@ -272,7 +276,13 @@ def _is_address(value: Any) -> bool:
     return len(parts) == 2 and all(part.strip() for part in parts)
 
 
-def check_source(source: str, scope: RunScope | None = None, *, any_project: bool = False) -> None:
+def check_source(
+    source: str,
+    scope: RunScope | None = None,
+    *,
+    any_project: bool = False,
+    follow_links: bool = False,
+) -> None:
     """Refuse an unknown source, and flags that it does not support."""
     kind, _, location = source.partition(":")
     problems = []
@@ -280,6 +290,8 @@ def check_source(source: str, scope: RunScope | None = None, *, any_project: boo
         problems.append(f"source must be api, replay:DIR or offline:DIR, not {source!r}")
     elif source != "api" and scope is not None and scope.filters is not None:
         problems.append("a run filter needs source api; the other flags work with any")
+    if follow_links and kind != "offline":
+        problems.append("follow_links needs source offline:DIR: W&B has no links")
     if any_project and kind != "offline":
         problems.append(
             "any_project needs source offline:DIR; from W&B, export one project at a time"

@@ -118,9 +118,9 @@ def decide(row: RunFile, held: RunFile | None, choice: FileChoice) -> Decision:
     return Decision(Treatment.FETCH)
 
 
-def with_bytes(row: RunFile, sha256: str, size: int) -> RunFile:
-    """Return the row of a file whose bytes are held."""
-    return replace(row, sha256=sha256, size=size, absent=None, newer=None)
+def with_bytes(row: RunFile, sha256: str, size: int, md5: str | None = None) -> RunFile:
+    """Return the row of a file whose bytes are held. md5: theirs, if none is listed."""
+    return replace(row, sha256=sha256, size=size, md5=row.md5 or md5, absent=None, newer=None)
 
 
 def without_bytes(row: RunFile, held: RunFile | None, absence: Absence) -> RunFile:

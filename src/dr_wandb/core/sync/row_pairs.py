@@ -7,7 +7,8 @@ Rules
 - Each row is paired once: of two rows with the same step and timestamp both have to come.
 - A received row without a member that is held is another row: one answer removes no value. A
   numbered row is the same whatever it holds: it may be written again. So is one known by a name.
-- Rows that are known by names never conflict: each stands for itself.
+- Rows that are known by names never conflict: each stands for itself. One that holds something else
+  than before is new.
 - Lines of both sides come in stored order. No more than the rows of one step are in memory.
 """
 
@@ -71,6 +72,11 @@ def pair_rows(held: Iterable[bytes], received: Iterable[bytes]) -> Iterator[Pair
         yield our_line, their_line
 
 
+def is_named(line: bytes) -> bool:
+    """Say whether a row is known by its name, so that what it holds may change."""
+    return type(run_and_key(line)[1][3]) is str
+
+
 def holds_members(line: bytes, other: bytes) -> bool:
     """Say whether a row has every member that another copy of it has, whatever their values."""
     row, copy = decode_row(line).unwrap(), decode_row(other).unwrap()
@@ -113,7 +119,12 @@ def compare_rows(
     for ours, theirs in pair_rows(held, received):
         count += ours is not None
         if ours is not None and theirs is not None:
-            if ours == theirs or holds_members(theirs, ours):
+            if ours == theirs:
+                continue
+            if is_named(theirs):
+                adds += 1  # it takes the place of the held one
+                continue
+            if holds_members(theirs, ours):
                 continue
             conflicts = True  # the same row without a held value
         line = ours if ours is not None else theirs

@@ -128,7 +128,7 @@ class FileContents:
         if treatment == Treatment.HELD:
             assert held is not None
             if self._has(held, row.md5):
-                return with_bytes(row, held.sha256 or "", held.size or 0)
+                return with_bytes(row, held.sha256 or "", held.size or 0, held.md5)
             treatment, absence = decide(row, None, self._choice)
             held = None
         if treatment == Treatment.FETCH and self._source is None:
@@ -160,7 +160,7 @@ class FileContents:
     ) -> RunFile:
         """Fetch the bytes of one file, and return its row."""
         if (before := self._fetched.find(row)) is not None and before.sha256 is not None:
-            return with_bytes(row, before.sha256, before.size or 0)
+            return with_bytes(row, before.sha256, before.size or 0, before.md5)
         try:
             assert self._source is not None
             return self._fetch_listed(self._source, run, str(raw_row.get("name")), row)
@@ -189,7 +189,7 @@ class FileContents:
                     row = run_file(raw_row, run.run_id)
                 if _fits(row, blob):
                     self.blobs.keep(blob)
-                    row = with_bytes(row, blob.sha256, blob.size)
+                    row = with_bytes(row, blob.sha256, blob.size, blob.md5)
                     self._fetched.note(row)
                     return row
         raise MismatchError

@@ -216,7 +216,7 @@ def test_received_files_take_the_place_of_held_ones_of_the_same_name(
     assert list(unite_rows(file_lines(held), file_lines(came))) == file_lines(held | came)
     compared = compare_rows(file_lines(held), file_lines(came))
     assert compared.missing_rows == len(held.keys() - came.keys())
-    assert compared.adds == len(came.keys() - held.keys())
+    assert compared.adds == len(came.items() - held.items())
     assert not compared.conflicts
 
 

@@ -54,7 +54,7 @@ def test_type_checkers_see_every_field_of_a_request() -> None:
     seen = seen_by_type_checkers()
     assert list(seen) == list(ExportRequest.__struct_fields__)
     wider = {name for name, kind in seen.items() if kind != fields[name]}
-    assert wider == {"mode", "sync_mode", "data_root"}
+    assert wider == {"mode", "sync_mode", "data_root", "follow_links"}
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mode", ExportMode), ("sync_mode", SyncMode)])

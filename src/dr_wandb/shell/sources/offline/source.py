@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dr_wandb.core.contract.codec import digest
-from dr_wandb.core.contract.dataset import CONTENT_MARK
+from dr_wandb.core.contract.dataset import CONTENT_MARK, FILES, FILES_MARK
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers
@@ -41,6 +41,7 @@ from dr_wandb.shell.sources import (
 from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage
 from dr_wandb.shell.sources.offline.artifacts import RunParts, list_artifacts
 from dr_wandb.shell.sources.offline.beside import summary_beside
+from dr_wandb.shell.sources.offline.folder_files import FolderContents
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
 from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
@@ -122,6 +123,7 @@ class OfflineSource:
         self._index_digest = ""
         self.executor: SharedExecutor | None = None
         self.early: EarlyRows | None = None
+        self.contents = FolderContents(lambda run: self._found(run).found, request.follow_links)
 
     @classmethod
     def open(cls, request: ExportRequest, folder: Path, private: Path) -> "OfflineSource":
@@ -167,13 +169,14 @@ class OfflineSource:
     def listing_mark(self) -> str:
         """Return a text that changes if anything in the listing changes, "" for none.
 
-        There is none if the summary of a run may come from a file beside it, which may change
-        while the run's own file does not.
+        There is none if the summary of a run may come from a file beside it, or if these files are
+        requested: they may change while the run's own file does not.
         """
         found = self._found_runs
         if not self._index_digest or any(run.fold.has_no_summary for run in found.runs):
             return ""
-        request = self._request
+        if FILES in (request := self._request).extra_datasets:
+            return ""
         states = [(run.run_id, run.state(self._now_ns)) for run in found.runs]
         asked = (request.entity, request.project, request.any_project, request.include_metadata)
         return digest(repr((VERSION, self._index_digest, asked, sorted(states))).encode())
@@ -191,7 +194,12 @@ class OfflineSource:
         state, with_machine = run.state(self._now_ns), self._request.include_metadata
         beside = summary_beside(run)
         node = as_node(run.run_id, run.fold, state, beside, with_machine=with_machine)
-        return {**node, CONTENT_MARK: _mark(run)} if self._request.extra_datasets else node
+        if not self._request.extra_datasets:
+            return node
+        if FILES in self._request.extra_datasets:
+            files, mark = self.contents.of(run).count_and_mark
+            node |= {"fileCount": files, FILES_MARK: mark}
+        return {**node, CONTENT_MARK: _mark(run)}
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query page by page, oldest first."""
@@ -268,6 +276,12 @@ class OfflineSource:
     ) -> Iterator[HistoryBatch]:
         """Read the lines that a program printed, as far as the listing counted its rows."""
         return read_console(self._wandb_files(run), window, self._next)
+
+    def read_files(
+        self, run: RunListing, window: FetchWindow, attempt: int
+    ) -> Iterator[HistoryBatch]:
+        """List the files in the folder of a run."""
+        yield from self.contents.read(run)
 
     def list_artifacts(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
         """List the artifacts that the files of all runs have, and the links of some runs."""
