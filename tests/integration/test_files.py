@@ -10,12 +10,15 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.file_choice import FileChoice
+from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.sync.describe import describe_plan
 from dr_wandb.core.sync.plan import PlannedFiles
 from dr_wandb.shell.inspect.verify import verify_export
+from dr_wandb.shell.sources.api.source import ApiSource
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.loading import iter_files, open_blob
 from dr_wandb.shell.store.named_blobs import remove_unnamed
+from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support.server import Drop, Redirect, Replace, StandInServer, Status, Truncate
 from tests.support.syncing import json_lines
 
@@ -481,3 +484,17 @@ def test_files_load_one_by_one_and_their_bytes_open(exports: Exports) -> None:
         open_blob("n", exports.data_root, row.sha256)
     with pytest.raises(ValueError, match="not a SHA-256"):
         open_blob("n", exports.data_root, "../../../etc/passwd")
+
+
+def test_progress_counts_the_bytes_of_files(exports: Exports) -> None:
+    run = exports.project.add_run("run")
+    run.put_file("a.bin", b"x" * 700_000)
+    run.put_file("b.bin", b"y" * 300_000)
+    run.finish()
+    seen: list[Progress] = []
+    request = exports.request(extra_datasets=("files",))
+    ExportEngine(
+        request, source=ApiSource(exports.shared.session, request), progress=seen.append
+    ).export()
+    assert max(one.bytes for one in seen) == 1_000_000
+    assert seen[-1].stage == Stage.WRITING

@@ -6,10 +6,13 @@ The engine calls one function with a `Progress`; what shows it is for its caller
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.wording import count, printable
@@ -84,6 +87,52 @@ class CountedProgress:
 
     def _now(self) -> Progress:
         return Progress(stage=self._stage, done=self._done, total=self._total)
+
+
+class FetchProgress:
+    """Counts the runs that were fetched, and the bytes of files that came.
+
+    Several threads may add bytes. They are reported a few times a second, runs each.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        report: ProgressCallback,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._now = Progress(done=0, total=total)
+        self._report = report
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next = clock() + SECONDS_BETWEEN_REPORTS
+
+    def add_bytes(self, received: int) -> None:
+        """Count bytes of a file."""
+        with self._lock:
+            self._now = replace(self._now, bytes=self._now.bytes + received)
+            now = self._clock()
+            if now >= self._next:
+                self._next = now + SECONDS_BETWEEN_REPORTS
+                self._report(self._now)
+
+    def add_run(self, *, rows: int, failed: bool, short: bool) -> None:
+        """Count a run."""
+        with self._lock:
+            known = self._now
+            self._now = replace(
+                known,
+                done=known.done + 1,
+                rows=known.rows + rows,
+                failed=known.failed + failed,
+                short=known.short + short,
+            )
+            self._report(self._now)
+
+    def write(self) -> None:
+        """Report that the files of the export are written now."""
+        with self._lock:
+            self._report(replace(self._now, stage=Stage.WRITING))
 
 
 class LongListing:

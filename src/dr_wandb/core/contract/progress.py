@@ -22,9 +22,9 @@ class Progress(Record, frozen=True, kw_only=True):
 
     While a project is listed, `done` runs are listed so far. While the records of one of its
     datasets are read, both count these, and `dataset` names it. While files are verified, both
-    count bytes; while a history is converted, rows. `rows` rows came that were not held before.
-    Of the runs so far, `failed` could not be read, and `short` ones brought fewer rows than are
-    listed.
+    count bytes; while a history is converted, rows. `rows` rows came that were not held before, and
+    `bytes` of files. Of the runs so far, `failed` could not be read, and `short` ones brought fewer
+    rows than are listed.
     """
 
     done: int
@@ -32,5 +32,6 @@ class Progress(Record, frozen=True, kw_only=True):
     rows: int = 0
     failed: int = 0
     short: int = 0
+    bytes: int = 0
     stage: Stage = Stage.FETCHING
     dataset: str = ""

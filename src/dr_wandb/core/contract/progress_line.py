@@ -22,7 +22,7 @@ ASCII_BLOCKS = ("#", "-")
 
 _RATES = {Stage.CONVERTING: " rows/s", Stage.RECORDS: "/s"}
 
-_ORDER = ("rows", "rate", "left", "trouble")
+_ORDER = ("rows", "bytes", "rate", "left", "trouble")
 
 
 def describe_progress(
@@ -84,6 +84,8 @@ def _by_importance(progress: Progress, seconds: float) -> Iterator[tuple[str, st
         yield "left", clock_time(seconds)
     if progress.rows:
         yield "rows", f"{progress.rows:,} rows"
+    if progress.bytes:
+        yield "bytes", f"{size_in_words(progress.bytes)} of files"
     if rated and progress.stage == Stage.VERIFYING:
         yield "rate", f"{size_in_words(int(progress.done / seconds))}/s"
     elif rated:

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import PARQUET
 from dr_wandb.core.contract.normalize import normalize_time
-from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.unproven_runs import FailedRun
 from dr_wandb.core.contract.values import clean_text
@@ -30,7 +29,7 @@ from dr_wandb.core.sync.plan import SyncPlan
 from dr_wandb.core.sync.summary import ExportSummary, summarize
 from dr_wandb.shell.background import in_lanes
 from dr_wandb.shell.executor import SharedExecutor
-from dr_wandb.shell.progress import LOGGER, ProgressCallback, say_nothing
+from dr_wandb.shell.progress import LOGGER, FetchProgress, ProgressCallback, say_nothing
 from dr_wandb.shell.sources import WORKERS, EarlyRows, Source, host_of, lend, name_of, requests_of
 from dr_wandb.shell.sources.datasets import with_datasets_of
 from dr_wandb.shell.sources.opening import SourceOpener, open_api, opened, recorded, require_apart
@@ -286,7 +285,7 @@ class ExportEngine:
             waiting = {job.plan.run_id for job in jobs if dataset in job.plan.fetches}
             if waiting:
                 file.begin(tracked, waiting)
-        progress = Progress(done=0, total=len(jobs))
+        progress = FetchProgress(len(jobs), self._progress)
         contents = contents_for(
             jobs,
             source,
@@ -294,6 +293,7 @@ class ExportEngine:
             scratch,
             use_earlier=self._record is None,
             threads=self._workers,
+            note=progress.add_bytes,
         )
         executor.start(processes_for(source, jobs, sync.formats))
         with closing(
@@ -310,23 +310,16 @@ class ExportEngine:
             )
         ) as fetcher:
             lanes = lanes_for(source, jobs, self._workers)
-            for done, (job, fetched) in enumerate(in_lanes(lanes, fetcher.fetch), 1):
+            for job, fetched in in_lanes(lanes, fetcher.fetch):
                 run_id = job.listing.run_id
                 result = results[run_id] = result_of(results[run_id].outcome, fetched)
                 tracking = sync.advance_one(result)
                 for dataset in job.plan.fetches:
                     files[dataset].decide(tracking, result.fetched.get(dataset))
-                progress = replace(
-                    progress,
-                    done=done,
-                    rows=progress.rows + result.rows_added,
-                    failed=progress.failed + result.failed,
-                    short=progress.short + result.short,
-                )
-                self._progress(progress)
+                progress.add_run(rows=result.rows_added, failed=result.failed, short=result.short)
         if contents is not None:
             contents.blobs.settle()
-        self._progress(replace(progress, stage=Stage.WRITING))
+        progress.write()
         return results
 
     def _summarize(

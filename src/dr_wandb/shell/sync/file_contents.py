@@ -228,11 +228,12 @@ def contents_for(
     *,
     use_earlier: bool,
     threads: int,
+    note: Callable[[int], None],
 ) -> FileContents | None:
     """Return what fetches the bytes of files for some jobs, None if none of them lists any.
 
     staging: the staging folder of an export. use_earlier: as `FetchedBlobs` takes it. threads: how
-    many files are fetched at once.
+    many files are fetched at once. note: takes the number of bytes that came.
     """
     asked = {dataset for job in jobs for dataset in job.plan.fetches}
     wanted = [request.contents_of(one) for one in asked if DATASETS[one].has_content]
@@ -246,6 +247,7 @@ def contents_for(
         prove=request.sync_mode == SyncMode.FULL_RECONCILE,
         use_earlier=use_earlier,
         threads=threads,
+        note=note,
     )
 
 

@@ -93,3 +93,9 @@ def test_reason_of_a_wait_cannot_steer_the_terminal() -> None:
     """It may be what a server answered, or the name of a run."""
     said = describe_waiting("HTTP 502: \x1b[2J\u202ebad\ngateway", 1.0)
     assert said == r"waiting 0:01: HTTP 502: \x1b[2J\u202ebad\ngateway"
+
+
+def test_bytes_of_files_are_shown() -> None:
+    progress = Progress(done=1, total=2, bytes=5_000_000)
+    (line,) = describe_progress(progress, 0.5, 100)
+    assert "5.0 MB of files" in line
