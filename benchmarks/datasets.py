@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import shutil
+from statistics import median
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 MACHINE = Workload(runs=500, rows_per_run=100, samples=300, lines=500, latency_seconds=0.05)
 """Runs with the samples of some hours, and what a program prints meanwhile."""
 
-MANY_LINES = Workload(runs=100, rows_per_run=10, lines=10_000)
-"""Each console is a page, and with four times as many lines four pages of the same size."""
+MANY_LINES = Workload(runs=50, rows_per_run=10, lines=20_000)
+"""Each console has two pages of 10,000 lines, and eight of them with four times as many lines."""
 
 FLAGS = (*HISTORY, "--with", "system", "--with", "console")
 BOTH = "with both"
@@ -84,19 +85,18 @@ def measure_speed(bench: Bench, work: Workload, rounds: int) -> list[Figure]:
             compared_with=f"{ALONE} + {further:,} requests x 50 ms / {AT_ONCE}",
             others=[one + waiting for one in cold.others],
         ),
-        _cpu(f"{name}, cold: CPU time", 2.0, used),
         Figure(
             work=f"{name}, nothing new", goal=1.1, compared_with=ALONE,
             seconds=[usage.seconds for usage, _ in idle[BOTH][1:]],
             others=[usage.seconds for usage, _ in idle[ALONE][1:]],
         ),
-        _cpu(f"{name}, nothing new: CPU time", 1.1, idle),
     ]  # fmt: skip
     for line in map(line_of, figures):
         print(line, flush=True)
     for title, found in (("cold", used), ("nothing new", idle)):
         for kind, syncs in found.items():
-            print(f"requests, {title}, {kind}: {_spell(syncs[-1][1])}", flush=True)
+            cpu = median(usage.cpu_seconds for usage, _ in syncs[1:])
+            print(f"{title}, {kind}: {cpu:.2f} s of CPU time; {_spell(syncs[-1][1])}", flush=True)
     if _requests(idle[BOTH][-1][1]) > _requests(idle[ALONE][-1][1]):
         raise RuntimeError(f"a sync that finds nothing new asks for more: {idle['both'][-1][1]}")
     return figures
@@ -117,11 +117,6 @@ def _requests(asked: Asked) -> int:
 def _spell(asked: Asked) -> str:
     counts = sorted(asked.operations.items())
     return ", ".join(f"{count:,} {operation}" for operation, count in counts)
-
-
-def _cpu(work: str, goal: float, used: dict[str, list[tuple[Usage, Asked]]]) -> Figure:
-    both, alone = ([usage.cpu_seconds for usage, _ in syncs[1:]] for syncs in used.values())
-    return Figure(work=work, goal=goal, compared_with=ALONE, seconds=both, others=alone)
 
 
 def measure_memory(bench: Bench, many: Workload, rounds: int) -> list[Figure]:
