@@ -40,7 +40,7 @@ PER_PAGE = 50
 TOGETHER = 20
 """The most collections in one request."""
 
-PAGES_AHEAD = 3
+PAGES_AHEAD = 2
 """The most pages of versions whose manifests are downloaded or wait for it: each has a file."""
 
 
