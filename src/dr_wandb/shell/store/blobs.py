@@ -16,17 +16,24 @@ import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from dr_wandb.core.contract.export_files import BLOBS_FOLDER
+from dr_wandb.shell.background import DaemonThreads, result_of
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.guards import require_visible_folder
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 BLOB_MODE = 0o444
 """Blobs may have other names in a checkout, so nobody writes to one by accident."""
+
+LARGE_BYTES = 4 << 20
+"""A thread is started for a file of this size: for a small one it would cost more than it saves."""
 
 FETCH_AGAIN = "sync again with --sync-mode detect_changes: missing bytes are fetched again"
 
@@ -111,6 +118,47 @@ def _md5() -> "hashlib._Hash":
     return hashlib.md5(usedforsecurity=False)
 
 
+class _Digests:
+    """The digests of bytes that are received.
+
+    Those of a large file are made on a thread of their own: they take as long as the rest.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sha256, self._md5 = hashlib.sha256(), _md5()
+        self._thread: DaemonThreads | None = None
+        self._last: Future[None] | None = None
+
+    def add(self, chunk: bytes) -> None:
+        """Add bytes; those before them are digested when this returns."""
+        self.size += len(chunk)
+        if self.size < LARGE_BYTES:
+            self._update(chunk)
+            return
+        self._wait()
+        self._thread = self._thread or DaemonThreads(1)
+        self._last = self._thread.submit(self._update, chunk)
+
+    def _update(self, chunk: bytes) -> None:
+        self._sha256.update(chunk)
+        self._md5.update(chunk)
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            result_of(self._last)
+
+    def finish(self) -> tuple[str, str]:
+        """Return the SHA-256 in hex and the MD5 in base64 of all bytes."""
+        self._wait()
+        return self._sha256.hexdigest(), _base64(self._md5.digest())
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+
+
 class BlobStore:
     """The blobs of an export. Several threads may call it at once.
 
@@ -127,20 +175,18 @@ class BlobStore:
     def receive(self, chunks: Iterable[bytes]) -> NewBlob:
         """Write bytes under a hidden name, durable; nothing is left if they end with an error."""
         path = self._staging / f"{uuid4().hex}.blob"
-        sha256, md5, size = hashlib.sha256(), _md5(), 0
         try:
-            with path.open("xb") as stream:
+            with closing(_Digests()) as digests, path.open("xb") as stream:
                 for chunk in chunks:
-                    sha256.update(chunk)
-                    md5.update(chunk)
-                    size += len(chunk)
+                    digests.add(chunk)
                     stream.write(chunk)
+                sha256, md5 = digests.finish()
                 os.fchmod(stream.fileno(), BLOB_MODE)
                 disk.sync_file(stream)
         except BaseException:
             disk.remove(path)
             raise
-        return NewBlob(path, sha256.hexdigest(), _base64(md5.digest()), size)
+        return NewBlob(path, sha256, md5, digests.size)
 
     def keep(self, blob: NewBlob) -> None:
         """Give received bytes their name."""

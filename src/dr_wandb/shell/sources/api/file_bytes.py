@@ -33,7 +33,7 @@ from dr_wandb.shell.sources.contents import FileGoneError, Save
 
 T = TypeVar("T")
 
-CHUNK = 1 << 18
+CHUNK = 1 << 20
 
 MOST_REDIRECTS = 5
 

@@ -61,7 +61,7 @@ class RunFiles:
         seen: set[str | None] = {None}
         number = 0
         while True:
-            variables = {"run": run.run_id, "first": most, "after": cursor}
+            variables = {"run": run.run_id, "first": most, "after": cursor, "fileNames": []}
             answer = self._ask_run(FILES_PAGE, variables, _smaller)
             connection = answer.get("files") or {}
             edges = [edge for edge in connection.get("edges") or () if edge]
