@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import FILES, Counts
+from dr_wandb.core.contract.encoded_rows import received_row
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import Received
 from dr_wandb.core.contract.file_choice import EVERY_FILE, NO_FILE, FileChoice
@@ -23,6 +24,7 @@ from dr_wandb.core.sync.advance import PartOutcome, RunOutcome, advance_run
 from dr_wandb.core.sync.case import Answer
 from dr_wandb.core.sync.fetch_plan import PartFetch
 from dr_wandb.core.sync.judge import judge
+from dr_wandb.core.sync.merge import Tally
 from dr_wandb.core.sync.plan import plan_sync
 from dr_wandb.core.sync.plan_kinds import FetchKind
 from dr_wandb.core.sync.row_pairs import compare_rows
@@ -232,3 +234,12 @@ def test_run_rests_under_requests_for_the_same_bytes() -> None:
     assert rest is not None
     assert rest.under(request(files=NO_FILE))
     assert not rest.under(request())
+
+
+def test_tally_counts_what_is_no_row_and_what_is_not_whole() -> None:
+    tally = Tally()
+    for line in lines({"a": None, "b": "gone"}):
+        tally.add(received_row(line, live=True))
+    tally.note_wanting()
+    tally.leave_out()
+    assert tally.received() == Received(rows=2, without_step=2, left_out=1, wanting=1)

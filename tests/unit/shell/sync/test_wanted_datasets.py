@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.file_choice import NO_FILE, FileChoice
 from dr_wandb.core.contract.held_rows import HeldRows
 from dr_wandb.core.contract.problems import InvalidRequestError
-from dr_wandb.core.contract.records import FIRST_WITH_DATASETS, WITHOUT_PARQUET
+from dr_wandb.core.contract.records import FIRST_WITH_FILES, WITHOUT_PARQUET
 from dr_wandb.core.inspect.holdings import describe_comparison
 from dr_wandb.core.inspect.status import describe_status
 from dr_wandb.core.sync.repeat import repeat_request
@@ -22,7 +23,7 @@ from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, json_lines
 
 BOTH = ("console", "system")
-ALL = ("artifacts", "console", "reports", "sweeps", "system")
+ALL = ("artifacts", "console", "files", "reports", "sweeps", "system")
 
 
 def project() -> MemorySource:
@@ -32,6 +33,7 @@ def project() -> MemorySource:
         source.log(run_id, {"loss": 1})
         source.write_line(run_id, f"line of {run_id}")
         source.sample(run_id, cpu=1)
+        source.put_file(run_id, "config.yaml", b"lr: 1")
         source.finish(run_id)
     return source
 
@@ -51,9 +53,10 @@ def test_everything_is_the_history_and_all_datasets(tmp_path: Path, folder: Path
     for name in ("history", *BOTH):
         assert {row["run_id"] for row in json_lines(folder / f"{name}.jsonl")} == {"a", "b"}
     manifest = store(tmp_path).require_manifest()
-    assert manifest.schema_version == FIRST_WITH_DATASETS
+    assert manifest.schema_version == FIRST_WITH_FILES
     assert {name: held.rows for name, held in manifest.other_datasets.items()} == {
         "console": 2,
+        "files": 2,
         "system": 2,
     }
     before = syncing.visible(folder)
@@ -62,7 +65,18 @@ def test_everything_is_the_history_and_all_datasets(tmp_path: Path, folder: Path
     assert {call[0] for call in source.asked} == {"list_runs", "list_records"}
     now = syncing.visible(folder)
     assert {**now, "state.json": b""} == {**before, "state.json": b""}
-    assert repeat_request(manifest, NAME, tmp_path).extra_datasets == ALL
+    repeated = repeat_request(manifest, NAME, tmp_path)
+    assert repeated.extra_datasets == ALL
+    assert repeated.files == NO_FILE
+
+
+def test_bytes_that_were_wanted_are_requested_again(tmp_path: Path) -> None:
+    source, some = project(), FileChoice(media=False)
+    syncing.sync(source, tmp_path, extra_datasets=("files",), files=some)
+    syncing.sync(source, tmp_path, extra_datasets=("console",))
+    repeated = repeat_request(store(tmp_path).require_manifest(), NAME, tmp_path)
+    assert repeated.contents_of("files") == some
+    assert source.count_asked("fetch") == 2
 
 
 def test_rows_of_each_dataset_are_counted_in_summary_status_and_comparison(tmp_path: Path) -> None:
@@ -118,7 +132,7 @@ def test_dropped_dataset_is_removed_and_the_others_stay(
     for name in ("history.jsonl", "console.jsonl", "runs.jsonl", "changes.jsonl"):
         assert after[name] == before[name]
     manifest = store(tmp_path).require_manifest()
-    assert [*manifest.other_datasets] == ["console"]
+    assert [*manifest.other_datasets] == ["console", "files"]
     assert manifest.requested is not None
     assert "system" not in manifest.requested.datasets
     assert verify_export(store(tmp_path)).sound
