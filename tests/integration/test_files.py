@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -498,3 +499,18 @@ def test_progress_counts_the_bytes_of_files(exports: Exports) -> None:
     ).export()
     assert max(one.bytes for one in seen) == 1_000_000
     assert seen[-1].stage == Stage.WRITING
+
+
+def test_files_that_do_not_fit_are_not_begun(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = exports.project.add_run("run")
+    run.put_file("large.bin", b"x", sizeBytes="5000000000")
+    run.finish()
+    used = shutil.disk_usage(exports.data_root.parent)
+    little = used._replace(free=4_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: little)
+    with pytest.raises(DrWandbError, match="too little space") as caught:
+        sync(exports)
+    assert caught.value.exit_code == 9
+    assert "download" not in exports.asked
