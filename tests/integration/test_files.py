@@ -12,6 +12,7 @@ import pytest
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.progress import Progress, Stage
+from dr_wandb.core.inspect.verify import describe_report
 from dr_wandb.core.sync.describe import describe_plan
 from dr_wandb.core.sync.plan import PlannedFiles
 from dr_wandb.shell.inspect.verify import verify_export
@@ -399,19 +400,22 @@ def test_verify_finds_missing_and_altered_bytes(exports: Exports) -> None:
     sync(exports)
     assert report_of(exports).sound
     assert report_of(exports).notes == ()
+    assert (report_of(exports).blobs, report_of(exports).blob_bytes) == (4, 25)
+    (line,) = describe_report(report_of(exports))
+    assert line.endswith(" in 6 files and 25 bytes in 4 blobs checked")
     blob_of(exports, b"missing").unlink()
     for content in (b"altered", b"longer"):
         blob_of(exports, content).chmod(0o644)
     blob_of(exports, b"altered").write_bytes(b"ALTERED")
     blob_of(exports, b"longer").write_bytes(b"longer than before")
-    problems = {one.problem for one in report_of(exports).findings}
+    problems = {one.problem.partition(" ")[2] for one in report_of(exports).findings}
     assert problems == {
         "is missing (file 'missing' of run 'run')",
         "has other bytes than its name says (file 'altered' of run 'run')",
         "has 18 bytes, not 6 (file 'longer' of run 'run')",
     }
     assert {one.kind for one in report_of(exports).findings} == {"blob"}
-    quick = {one.problem for one in report_of(exports, quick=True).findings}
+    quick = {one.problem.partition(" ")[2] for one in report_of(exports, quick=True).findings}
     assert quick == problems - {"has other bytes than its name says (file 'altered' of run 'run')"}
     sync(exports, sync_mode="full_reconcile")
     assert report_of(exports).sound

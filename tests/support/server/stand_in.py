@@ -212,7 +212,8 @@ class StandInServer:
         token = hashlib.sha256(secret.encode()).hexdigest()[:24]
         self._downloads[token] = download
         query = f"Expires={EXPIRY_EPOCH_SECONDS}&Signature={token[::-1]}"
-        name = quote(download.file_name, safe="").replace(".", "%2E")
+        name = quote(download.file_name, safe="")
+        name = name if name.strip(".") else name.replace(".", "%2E")
         return f"{self.url}/files/{token}/{name}?{query}"
 
     def find_download(self, token: str) -> Download | None:

@@ -117,7 +117,7 @@ class VerifyReport(Record, frozen=True, kw_only=True):
     """What a check of an export found.
 
     `name` is that of the folder. `files`: each visible file that was read, with its size and
-    digest. `notes` are worth knowing, but no problems.
+    digest. `blobs` are right, `blob_bytes` of them. `notes` are worth knowing, but no problems.
     """
 
     name: str
@@ -126,6 +126,8 @@ class VerifyReport(Record, frozen=True, kw_only=True):
     runs: int = 0
     rows: int = 0
     files: dict[str, DataFile]
+    blobs: int = 0
+    blob_bytes: int = 0
     findings: tuple[Finding, ...] = ()
     notes: tuple[Note, ...] = ()
 
@@ -211,12 +213,14 @@ def _describe(report: VerifyReport, rest: str | None) -> Iterator[str]:
     size = sum(file.bytes for file in report.files.values())
     checked = (
         f"{count(report.runs, 'run')}, {count(report.rows, 'row')}, {size_in_words(size)} in "
-        f"{count(len(report.files), 'file')} checked"
+        f"{count(len(report.files), 'file')}"
     )
+    if report.blobs:
+        checked += f" and {size_in_words(report.blob_bytes)} in {count(report.blobs, 'blob')}"
     verdict = "sound" if report.sound else "not sound"
     if report.sound and report.quick:
         verdict = "sound as far as a quick check looks"
-    yield f"{report.name}{project} is {verdict}: {checked}"
+    yield f"{report.name}{project} is {verdict}: {checked} checked"
     yield from (f"note: {note.text}" for note in report.notes)
     for kind in FindingKind:
         found = [finding for finding in report.findings if finding.kind == kind]

@@ -39,11 +39,14 @@ def sizes_of_blobs(folder: Path) -> Iterator[int]:
 
 def check_blobs(
     folder: Path, findings: Findings, *, quick: bool, arrived: Callable[[int], None]
-) -> None:
-    """Find blobs that are missing or altered. arrived: takes the number of bytes that were read."""
+) -> tuple[int, int]:
+    """Find blobs that are missing or altered. Returns how many are right, and their bytes.
+
+    arrived: takes the number of bytes that were read.
+    """
     if not catalogues(folder) and not (folder / BLOBS_FOLDER).exists():
-        return
-    unnamed = size = 0
+        return 0, 0
+    right = right_bytes = unnamed = size = 0
     with TemporaryDirectory(prefix="dr-wandb-") as private:
         uses = iter(blobs_in_use(folder, _readable(folder), Path(private)))
         while some := list(islice(uses, TOGETHER)):
@@ -52,10 +55,13 @@ def check_blobs(
                     unnamed, size = unnamed + 1, size + use.found.size
                 elif problem:
                     _report(findings, use, problem)
+                elif use.found is not None:
+                    right, right_bytes = right + 1, right_bytes + use.found.size
                 arrived(use.found.size if use.found is not None else 0)
     if unnamed:
         text = UNNAMED.format(count(unnamed, "blob"), size_in_words(size))
         findings.note(NoteKind.UNNAMED, text)
+    return right, right_bytes
 
 
 def _readable(folder: Path) -> Iterator[RunFile]:
@@ -99,6 +105,6 @@ def _problem_of_bytes(use: BlobUse) -> str:
 
 def _report(findings: Findings, use: BlobUse, problem: str) -> None:
     assert use.file is not None
-    name = f"{BLOBS_FOLDER}/{use.sha256[:2]}/{use.sha256[2:]}"
+    name = f"{use.sha256[:2]}/{use.sha256[2:]}"
     of = f"file {use.file.path!r} of run {use.file.run_id!r}"
-    findings.add(FindingKind.BLOB, name, f"{problem} ({of})")
+    findings.add(FindingKind.BLOB, BLOBS_FOLDER, f"{name} {problem} ({of})")

@@ -103,6 +103,7 @@ class Checking:
         self._records: dict[str, dict[str, StoredRecord]] = {}
         parquet = (self._store.export_dir / PARQUET_FOLDER).rglob("*")
         sizes = map(self._size, (*_DATA_FILES, *map(str, parquet)))
+        self._blobs = (0, 0)
         of_blobs = sum(sizes_of_blobs(self._store.export_dir))
         self._verified = CountedProgress(sum(sizes) + of_blobs, progress)
 
@@ -134,7 +135,8 @@ class Checking:
         return self._checked(manifest, state, {}, {})
 
     def _check_blobs(self, *, quick: bool) -> None:
-        check_blobs(self._store.export_dir, self._findings, quick=quick, arrived=self._verified.add)
+        folder, arrived = self._store.export_dir, self._verified.add
+        self._blobs = check_blobs(folder, self._findings, quick=quick, arrived=arrived)
 
     def _read_documents(self, of_3_0_3: str) -> tuple[ExportManifest | None, ExportState | None]:
         """Read manifest and state. of_3_0_3: the note on an export of dr-wandb 3.0.3."""
@@ -252,6 +254,8 @@ class Checking:
             runs=read[RUNS_FILE].lines if RUNS_FILE in read else 0,
             rows=rows_in(read),
             files=dict(sorted({**self._documents, **read}.items())),
+            blobs=self._blobs[0],
+            blob_bytes=self._blobs[1],
             findings=self._findings.all(),
             notes=tuple(self._findings.notes),
         )
