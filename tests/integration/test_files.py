@@ -17,6 +17,7 @@ from dr_wandb.core.sync.describe import describe_plan
 from dr_wandb.core.sync.plan import PlannedFiles
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources.api.source import ApiSource
+from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.loading import iter_files, open_blob
 from dr_wandb.shell.store.named_blobs import remove_unnamed
@@ -518,3 +519,47 @@ def test_files_that_do_not_fit_are_not_begun(
         sync(exports)
     assert caught.value.exit_code == 9
     assert "download" not in exports.asked
+
+
+class KeptOpen(ApiSource):
+    """A source whose session is that of other tests too."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_recording_has_what_is_known_of_files_and_no_bytes(
+    exports: Exports, tmp_path: Path
+) -> None:
+    run = exports.project.add_run("run")
+    run.put_file("a.txt", b"secret bytes of a file")
+    run.finish()
+    tape = tmp_path / "tape"
+    request = exports.request(extra_datasets=("files",))
+    ExportEngine(request, source=KeptOpen(exports.shared.session, request), record=tape).export()
+    assert held(exports)["a.txt"]["sha256"] == sha256(b"secret bytes of a file")
+    said = b"".join(path.read_bytes() for path in tape.rglob("*") if path.is_file())
+    assert b"a.txt" in said
+    assert b"Signature" not in said
+    assert b"secret bytes" not in said
+    again = exports.request("replayed", extra_datasets=("files",))
+    assert ExportEngine(again, source=source_opener(f"replay:{tape}")).export().complete
+    row = held(exports, "replayed")["a.txt"]
+    assert row == held(exports)["a.txt"] | {"sha256": None, "absent": "not in the source"}
+
+
+@pytest.mark.parametrize("where", ["blobs", "blobs/sha256", "blobs/sha256/ca"])
+def test_link_in_place_of_a_folder_is_refused(exports: Exports, tmp_path: Path, where: str) -> None:
+    run = exports.project.add_run("run")
+    run.put_file("a.txt", b"a")
+    exports.sync()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = exports.folder() / where
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(DrWandbError, match="a link"):
+        sync(exports)
+    assert list(outside.iterdir()) == []
+    link.unlink()
+    assert sync(exports).complete

@@ -1,8 +1,9 @@
 """Laws of the files of runs, over random uploads, deletions, losses and syncs.
 
 Convergence: once nothing fails any more and every run is listed twice, the catalogue is that of a
-full reconcile into an empty folder, and every byte is there. Before that, after each sync: a held
-file has its bytes, and bytes that were held stay until newer ones are held or the file is gone.
+full reconcile into an empty folder, and every byte is there. The last syncs want every file, as
+bytes that are held stay (exception 11 of docs/sync.md). Before that, after each sync: a held file
+has its bytes, and bytes that were held stay until newer ones are held or the file is gone.
 """
 
 import hashlib
