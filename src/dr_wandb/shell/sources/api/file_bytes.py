@@ -82,7 +82,7 @@ class FileBytes:
         if not _is_http(address):
             raise SourceError("W&B gives no address of its bytes", RunFailureKind.UNUSABLE_ANSWER)
         with_key = address == own and address != direct
-        return self._session.send(lambda: self._get(address, save, with_key=with_key))
+        return self._session.send_beside(lambda: self._get(address, save, with_key=with_key))
 
     def _get(self, address: str, save: Save[T], *, with_key: bool) -> T:
         auth = self._key_for(address) if with_key else None

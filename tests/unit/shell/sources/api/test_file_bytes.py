@@ -23,7 +23,7 @@ class Session:
     def __init__(self, server: str) -> None:
         self.server = server
 
-    def send(self, request: Callable[[], T]) -> T:
+    def send_beside(self, request: Callable[[], T]) -> T:
         return request()
 
 
