@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.codec import digest
-from dr_wandb.core.contract.dataset import FILES, Counts
+from dr_wandb.core.contract.dataset import CONSOLE, DATASETS, FILES, Counts
 from dr_wandb.core.contract.encoded_rows import received_row
 from dr_wandb.core.contract.evidence import Standing
 from dr_wandb.core.contract.fetch_window import Received
@@ -243,3 +243,8 @@ def test_tally_counts_what_is_no_row_and_what_is_not_whole() -> None:
     tally.note_wanting()
     tally.leave_out()
     assert tally.received() == Received(rows=2, without_step=2, left_out=1, wanting=1)
+
+
+def test_row_is_identified_by_its_number_or_its_name() -> None:
+    identified = {name for name, dataset in DATASETS.items() if dataset.identified}
+    assert identified == {CONSOLE, FILES}
