@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,6 +117,7 @@ class Run:
         self.metadata: dict[str, Any] | None = None
         self.metadata_status = 200
         self.files: dict[str, bytes] = {}
+        self._md5s: dict[str, tuple[bytes, str]] = {}
         self.file_facts: dict[str, dict[str, Any]] = {}
         self.file_status: dict[str, int] = {}
         self.null_files: set[str] = set()
@@ -243,6 +245,14 @@ class Run:
             self.files[name] = content
             self.file_facts[name] = {"updatedAt": self.world.clock.text, **facts}
             self.updated_at = self.world.clock.text
+
+    def md5_of(self, name: str, content: bytes) -> str:
+        """Return the MD5 of a file in base64, computed once for each version of it."""
+        known = self._md5s.get(name)
+        if known is None or known[0] is not content:
+            known = (content, base64.b64encode(hashlib.md5(content).digest()).decode())
+            self._md5s[name] = known
+        return known[1]
 
     def write_line(
         self, content: str, *, error: bool = False, label: str = "", **members: Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -130,7 +129,7 @@ def listed_files(run: Run, arguments: Mapping[str, Any], context: Context) -> li
             continue
         if like and not re.fullmatch(like, name, re.DOTALL):
             continue
-        url = context.server.sign_file(run, name)
+        url, md5 = context.server.sign_file(run, name), run.md5_of(name, content)
         listed.append(
             {
                 "id": base64.b64encode(f"File:{run.storage_id}:{name}".encode()).decode(),
@@ -140,8 +139,8 @@ def listed_files(run: Run, arguments: Mapping[str, Any], context: Context) -> li
                 "sizeBytes": str(len(content)),
                 "mimetype": "application/json" if name.endswith(".json") else "text/plain",
                 "updatedAt": run.created_at,
-                "md5": base64.b64encode(hashlib.md5(content).digest()).decode(),
-                "digest": base64.b64encode(hashlib.md5(content).digest()).decode(),
+                "md5": md5,
+                "digest": md5,
                 **run.file_facts.get(name, {}),
                 "is_null": name in run.null_files,
             }

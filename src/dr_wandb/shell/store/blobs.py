@@ -121,7 +121,7 @@ def _md5() -> "hashlib._Hash":
 class _Digests:
     """The digests of bytes that are received.
 
-    Those of a large file are made on a thread of their own: they take as long as the rest.
+    The MD5 of a large file is made on a thread of its own: it takes as long as all the rest.
     """
 
     def __init__(self) -> None:
@@ -134,15 +134,12 @@ class _Digests:
         """Add bytes; those before them are digested when this returns."""
         self.size += len(chunk)
         if self.size < LARGE_BYTES:
-            self._update(chunk)
-            return
-        self._wait()
-        self._thread = self._thread or DaemonThreads(1)
-        self._last = self._thread.submit(self._update, chunk)
-
-    def _update(self, chunk: bytes) -> None:
+            self._md5.update(chunk)
+        else:
+            self._wait()
+            self._thread = self._thread or DaemonThreads(1)
+            self._last = self._thread.submit(self._md5.update, chunk)
         self._sha256.update(chunk)
-        self._md5.update(chunk)
 
     def _wait(self) -> None:
         if self._last is not None:
