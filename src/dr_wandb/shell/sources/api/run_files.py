@@ -18,8 +18,8 @@ from dr_wandb.core.contract.dataset import FILES_PER_ANSWER
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.shell.sources import RawRow, RowBatch
 from dr_wandb.shell.sources.api.file_bytes import ExpiredError, FileBytes
+from dr_wandb.shell.sources.api.file_queries import FILES_PAGE
 from dr_wandb.shell.sources.api.live_history import AskRun
-from dr_wandb.shell.sources.api.queries import FILES_PAGE
 from dr_wandb.shell.sources.contents import FileGoneError, Save, T
 
 CAREFUL_FILES = (FILES_PER_ANSWER, 250, 50)
