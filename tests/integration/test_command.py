@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.server import Project
 
 SUMMARY_FIELDS = {
+    "datasets",
     "records",
     "requests",
     "bytes",
