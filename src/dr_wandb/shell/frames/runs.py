@@ -1,6 +1,10 @@
-"""The runs of an export as a table of Arrow: `runs.parquet`, or made of `runs.jsonl`."""
+"""The runs of an export as a table of Arrow: `runs.parquet`, or made of `runs.jsonl`.
 
-from io import BytesIO
+`pq.read_table` is not used: it imports pandas if that is installed, and threads of its own keep the
+file for a moment after it has returned. A process that ended then was aborted, with exit code 134
+(pyarrow 26, with a Python file).
+"""
+
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,8 +24,13 @@ def runs_table(store: ExportStore, manifest: ExportManifest) -> pa.Table:
     if described is not None:
         file = HistoryFile(store.export_dir / PARQUET_RUNS, described, "", 0)
         with reading(file):
-            return pq.read_table(file.path)
+            return _read(file.path)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "runs.parquet"
         write_runs(store.export_dir / RUNS_FILE, path)
-        return pq.read_table(BytesIO(path.read_bytes()))
+        return _read(path)
+
+
+def _read(path: Path) -> pa.Table:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        return file.read()

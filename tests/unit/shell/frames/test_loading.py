@@ -268,3 +268,18 @@ def test_sync_in_between_is_no_damage(
     asked = let_a_sync_end_in_between(folder, monkeypatch)
     assert load_history_frame("parquet", tmp_path).height == 105
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("loader", ["load_runs_frame", "load_history_frame"])
+@pytest.mark.parametrize("form", FORMS)
+def test_no_thread_of_arrow_is_left_with_a_file(root: Path, form: str, loader: str) -> None:
+    """A process that had loaded the runs and then ended was aborted once in some hundred times.
+
+    Arrow's reader of datasets keeps a file in threads of its own, and imports pandas.
+    """
+    load = f"{loader}({form!r}, {str(root)!r}, engine='arrow')"
+    program = f"import sys\nfrom dr_wandb import {loader}\n{load}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert {"pyarrow.dataset", "pandas"}.isdisjoint(done.stdout.split())
