@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from dr_wandb.core.contract.listing import EveryRun, ListingQuery, RunsById, answers, scope_of
 from dr_wandb.core.contract.scope import RunScope
+from dr_wandb.core.contract.state import FIRST_SOURCE
 from tests.support import syncing
 from tests.support.memory_run import MemoryRun, spell_time
 from tests.support.memory_source import MemorySource
@@ -47,6 +48,9 @@ class BusySource(MemorySource):
     meanwhile: what happens to it before a history is read. intruders: what others do on this
     computer before any call is answered. Each happens once.
     """
+
+    kind = FIRST_SOURCE
+    """It plays W&B: rows of an export that lost its hidden files count as W&B's."""
 
     def __init__(self) -> None:
         super().__init__(judge=judge_by_notes)

@@ -21,7 +21,7 @@ from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.contract.request import ExportMode, ExportRequest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.selection import EVERYTHING, HistorySelection, HistoryWindow
-from dr_wandb.core.contract.state import RunTracking, with_part
+from dr_wandb.core.contract.state import FIRST_SOURCE, RunTracking, with_part
 from dr_wandb.core.contract.unproven_runs import ShortKind
 from dr_wandb.core.sync import case
 from dr_wandb.core.sync.judge import judge
@@ -674,6 +674,24 @@ def test_run_fails_when_rows_that_another_source_gave_are_missing() -> None:
     # No second read changes that.
     assert later(export, run) == FAILED
     assert export.lines == before
+
+
+def test_rows_of_an_export_that_lost_its_hidden_files_count_as_those_of_w_and_b() -> None:
+    """Files that have fewer rows do not say which rows of W&B are gone."""
+    run, export = held_run(4)
+    before = export.lines
+    assert export.tracking is not None
+    part = replace(export.tracking.part(HISTORY), rows_from="")
+    export.tracking = replace(with_part(export.tracking, HISTORY, part), source="")
+    export.source = "offline"
+    run.happen(("rewind", 2))
+    assert export.sync(run) == FAILED
+    assert failure_kind(export) == RunFailureKind.OTHER_SOURCE
+    assert export.lines == before
+    export.source = FIRST_SOURCE
+    assert export.sync(run) == WAITING
+    assert later(export, run) == PROVEN
+    assert len(export.lines) < len(before)
 
 
 def test_rows_that_another_source_gave_are_replaced_when_all_of_them_came() -> None:
