@@ -361,7 +361,14 @@ def test_settled_runs_are_asked_once_when_artifacts_are_asked_for_later(exports:
     assert exports.asked == {"ProjectArtifactCollections": 1}
 
 
-def test_links_that_do_not_all_come_leave_the_known_ones(exports: Exports) -> None:
+def test_number_of_a_version_is_no_alias(exports: Exports) -> None:
+    data, _ = project(exports)
+    version_of(data, 0).aliases += [("v0", "data"), ("v0-final", "data"), ("version1", "data")]
+    sync(exports)
+    assert held(exports)["data:v0"]["aliases"] == ["v0-final", "version1"]
+
+
+def test_links_that_do_not_all_come_are_added_to_the_known_ones(exports: Exports) -> None:
     data, _ = project(exports)
     sync(exports)
     run = exports.project.runs[0]
@@ -370,7 +377,7 @@ def test_links_that_do_not_all_come_leave_the_known_ones(exports: Exports) -> No
     summary = sync(exports)
     (reason,) = [why.reason for why in summary.records["artifacts"].unread.values()]
     assert reason == "W&B counts 3 outputs of the run, and gave 2"
-    assert held(exports)["data:v0"]["created_by"] == []
+    assert held(exports)["data:v0"]["created_by"] == ["train"], "what came is kept"
     run.links_beyond = 0
     assert sync(exports).complete
     assert held(exports)["data:v0"]["created_by"] == ["train"]

@@ -10,6 +10,7 @@ Rules
   that a run used is a line too: `project` says in which one it is.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ COMMITTED, PENDING = "COMMITTED", "PENDING"
 
 ENTRY_BYTES = 160
 """About how many bytes an entry takes in a line; a path may be of any length."""
+
+_IS_VERSION = re.compile(r"v[0-9]+")
+"""The alias that is a number. The SDK takes it for none, and lets nobody choose one (0.31.0)."""
 
 _INTERNAL = frozenset({"run_table", "job", "code"})
 
@@ -177,7 +181,8 @@ def _version(in_collection: Any, index: Any, is_source: bool) -> int | None:
 def _aliases(aliases: Any, collection: str) -> Iterable[str]:
     for one in aliases or ():
         of = (one.get("artifactCollection") or {}).get("name")
-        if of in (None, collection) and (alias := text_of(one.get("alias"))) is not None:
+        alias = text_of(one.get("alias"))
+        if of in (None, collection) and alias is not None and not _IS_VERSION.fullmatch(alias):
             yield alias
 
 

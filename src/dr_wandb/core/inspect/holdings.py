@@ -83,7 +83,7 @@ class ComparedRecords(Record, frozen=True, kw_only=True):
     differ: tuple[str, ...] = ()
     not_exported: tuple[str, ...] = ()
     gone_upstream: tuple[str, ...] = ()
-    failure: str | None = None
+    failure: RunFailure | None = None
 
     @property
     def level(self) -> bool:
@@ -94,7 +94,7 @@ class ComparedRecords(Record, frozen=True, kw_only=True):
 def compare_records(
     held: Mapping[str, StoredRecord],
     listed: Mapping[str, str],
-    failure: str | None,
+    failure: RunFailure | None,
     *,
     links: Mapping[str, RunLinks] = {},
     beside: Mapping[str, str] = {},
@@ -132,10 +132,11 @@ def _with_other_links(held: Mapping[str, StoredRecord], links: Mapping[str, RunL
     }
 
 
-def describe_unread(dataset: str, unread: Mapping[str, RunFailure]) -> str:
-    """Say in words that runs could not be asked what they made and used."""
+def unread_links(dataset: str, unread: Mapping[str, RunFailure]) -> RunFailure:
+    """Return why runs could not be asked what they made and used: of the first of them."""
     first = unread[min(unread)]
-    return f"the {dataset} of {count(len(unread), 'run')} could not be read: {first.reason}"
+    reason = f"the {dataset} of {count(len(unread), 'run')} could not be read: {first.reason}"
+    return RunFailure(kind=first.kind, reason=reason)
 
 
 def linked_runs(held: Mapping[str, StoredRecord]) -> dict[str, str]:
@@ -228,7 +229,7 @@ def _describe_records(dataset: str, records: ComparedRecords, rest: str | None) 
         f"{len(records.not_exported):,} not exported, {len(records.gone_upstream):,} gone upstream"
     )
     if records.failure is not None:
-        yield f"W&B did not list all {dataset}: {records.failure}"
+        yield f"W&B did not list all {dataset}: {records.failure.reason}"
     for title, identities in (
         (f"{dataset} that differ on W&B", records.differ),
         (f"{dataset} on W&B, not in this export", records.not_exported),

@@ -281,8 +281,9 @@ def _unproven(summary: ExportSummary) -> Iterator[str]:
     yield from describe_unlisted(summary.records)
     if summary.refused:
         refused = count(len(summary.refused), "run")
+        why = "" if summary.refusal is None else f" ({summary.refusal.reason})"
         yield (
-            f"W&B lists {refused} but refuses their history ({summary.refusal}); held rows "
+            f"W&B lists {refused} but refuses their history{why}; held rows "
             "stay; run `wandb-export doctor` for details"
         )
     not_read = len(summary.failures) + summary.unlisted_count

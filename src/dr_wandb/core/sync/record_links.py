@@ -3,10 +3,11 @@
 Rules
 - A run is asked again only if the number of records that it made or used moved, or if that is not
   known. What it says then takes the place of what it said before.
-- Runs that are not asked, and runs that are gone, keep their links.
+- Runs that are not asked, and runs that are gone, keep their links. So does a run of which not all
+  links came; those that came are added.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
@@ -30,10 +31,14 @@ class Links(NamedTuple):
 
 
 class RunLinks(NamedTuple):
-    """The ids of what a run made, and of what it used, each with what it was used as."""
+    """The ids of what a run made, and of what it used, each with what it was used as.
+
+    whole: these are all of them.
+    """
 
     outputs: frozenset[str] = frozenset()
     inputs: frozenset[tuple[str, str | None]] = frozenset()
+    whole: bool = True
 
 
 class RunsToAsk(NamedTuple):
@@ -47,13 +52,14 @@ class RunsToAsk(NamedTuple):
     emptied: tuple[str, ...] = ()
 
 
-def read_run_links(raw: Mapping[str, Any]) -> RunLinks:
+def read_run_links(raw: Mapping[str, Any], *, whole: bool = True) -> RunLinks:
     """Return the links of a run as a source gives them, see `RecordPage`."""
     return RunLinks(
         outputs=frozenset(map(str, raw.get("outputs") or ())),
         inputs=frozenset(
             (str(one["id"]), text_of(one.get("usedAs"))) for one in raw.get("inputs") or ()
         ),
+        whole=whole,
     )
 
 
@@ -85,13 +91,14 @@ def find_runs_to_ask(
 
 
 def advance_linked(
-    linked: Mapping[str, str], asked: RunsToAsk, read: Collection[str]
+    linked: Mapping[str, str], asked: RunsToAsk, read: Mapping[str, RunLinks]
 ) -> dict[str, str]:
-    """Return the mark of each run when its links were read last. read: runs that answered."""
+    """Return the mark of each run when its links were read last. read: the runs that answered."""
+    whole = {run_id for run_id, links in read.items() if links.whole}
     now = {
         run_id: mark
         for run_id, mark in asked.marks.items()
-        if run_id in read or mark == NO_LINKS_MARK
+        if run_id in whole or mark == NO_LINKS_MARK
     }
     return {**linked, **now}
 
@@ -100,10 +107,11 @@ def links_after(held: Mapping[str, Links], asked: Mapping[str, RunLinks]) -> dic
     """Return the links of each record, by the source's id, after some runs were asked."""
     created: dict[str, set[str]] = {}
     used: dict[str, set[tuple[str, str | None]]] = {}
+    whole = {run_id for run_id, run in asked.items() if run.whole}
     for source_id, links in held.items():
-        created[source_id] = set(links.created_by) - asked.keys()
+        created[source_id] = set(links.created_by) - whole
         used[source_id] = {
-            (one.run_id, one.used_as) for one in links.used_by if one.run_id not in asked
+            (one.run_id, one.used_as) for one in links.used_by if one.run_id not in whole
         }
     for run_id, run in asked.items():
         for source_id in run.outputs:

@@ -93,7 +93,7 @@ class ExportSummary(Record, frozen=True, kw_only=True):
     unread: tuple[FailedRun, ...] = ()
     metadata_failures: tuple[FailedRun, ...] = ()
     refused: tuple[str, ...] = ()
-    refusal: str | None = None
+    refusal: RunFailure | None = None
     datasets: dict[str, HeldRows] = msgspec.field(default_factory=dict)
     records: dict[str, RecordsSummary] = msgspec.field(default_factory=dict)
 
@@ -189,7 +189,7 @@ def summarize(
         refused=tuple(outcome.listing.run_id for outcome in refused),
         datasets=held_rows(manifest),
         records=dict(records),
-        refusal=next((run.failure.reason for run in refused if run.failure is not None), None),
+        refusal=next((run.failure for run in refused if run.failure is not None), None),
     )
 
 

@@ -24,6 +24,7 @@ from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.contract.project_records import NORMALIZERS, listing_digest
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.compare import compare, explain_absence
 from dr_wandb.core.inspect.doubts import AbsenceKind
@@ -33,8 +34,8 @@ from dr_wandb.core.inspect.holdings import (
     Comparison,
     UnheldRun,
     compare_records,
-    describe_unread,
     linked_runs,
+    unread_links,
 )
 from dr_wandb.core.inspect.verify import FindingKind, Findings, VerifyReport
 from dr_wandb.core.sync.record_links import RunLinks, find_runs_to_ask
@@ -210,7 +211,9 @@ def _compare_records(
 
         lister = find_lister(source, dataset)
         if lister is None:
-            compared[dataset] = compare_records(held, {}, f"{source.address} has no {dataset}")
+            reason = f"{source.address} has no {dataset}"
+            failure = RunFailure(kind=RunFailureKind.NOT_FOUND, reason=reason)
+            compared[dataset] = compare_records(held, {}, failure)
             continue
         asked = find_runs_to_ask(dataset, request, linked_runs(held), runs)
         run_ids = asked.run_ids if PROJECT_DATASETS[dataset].linked else ()
@@ -220,12 +223,12 @@ def _compare_records(
         result = compare_records(
             held,
             listed,
-            answer.reason,
+            answer.incomplete,
             links={**answer.links, **emptied},
             beside=_source_ids(dataset, answer.beside),
         )
         if answer.unread and result.failure is None:
-            result = replace(result, failure=describe_unread(dataset, answer.unread))
+            result = replace(result, failure=unread_links(dataset, answer.unread))
         compared[dataset] = result
     return compared
 

@@ -45,7 +45,8 @@ class RecordPage(Record, frozen=True, kw_only=True):
     `marks` has the mark of each group, and `same` names those that were not listed because theirs
     is known. `beside` are records that the count does not include. `links` are the links of runs by
     run id: `outputs`, a list of record ids, and `inputs`, a list of objects with `id` and `usedAs`.
-    `unread`: why the rest of a record, or the links of a run, could not be read, by its id.
+    `unread`: why the rest of a record, or of the links of a run, could not be read, by its id. The
+    links of such a run are those that came.
     `contents` are the large members of some records by their ids, encoded as in a line, if the
     nodes are without them; they can be read until the next page is requested.
     """

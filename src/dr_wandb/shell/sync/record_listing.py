@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dr_wandb.core.contract.project_record import ProjectRecord
 from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.contract.records import Record
-from dr_wandb.core.contract.run_failure import RunFailure
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.sync.listing_plan import Answer, count_missing, judge_answer
 from dr_wandb.core.sync.record_links import RunLinks, read_run_links
 from dr_wandb.shell.progress import log_wait
@@ -34,11 +34,12 @@ class ListedRecords(Record, frozen=True, kw_only=True):
     unread: Mapping[str, RunFailure] = {}
 
     @property
-    def reason(self) -> str | None:
+    def incomplete(self) -> RunFailure | None:
         """Say why not all records are known to be listed, None if they are."""
-        if self.failure is not None:
-            return self.failure.reason
-        return None if self.answer != Answer.INCOMPLETE else "the listing is not complete"
+        if self.failure is not None or self.answer != Answer.INCOMPLETE:
+            return self.failure
+        reason = "the listing is not complete"
+        return RunFailure(kind=RunFailureKind.UNUSABLE_ANSWER, reason=reason)
 
 
 class _Pages:
@@ -72,7 +73,10 @@ class _Pages:
             self.marks |= page.marks
             self.same += page.same
             self.beside += page.beside
-            self.links |= {run_id: read_run_links(raw) for run_id, raw in page.links.items()}
+            self.links |= {
+                run_id: read_run_links(raw, whole=run_id not in page.unread)
+                for run_id, raw in page.links.items()
+            }
             self.unread |= page.unread
 
     def listed(

@@ -26,7 +26,10 @@ run_ids = st.sampled_from("abc")
 artifact_ids = st.sampled_from(["x", "y", "z"])
 uses = st.none() | st.sampled_from(["train", "eval"])
 run_links = st.builds(
-    RunLinks, st.frozensets(artifact_ids), st.frozensets(st.tuples(artifact_ids, uses))
+    RunLinks,
+    st.frozensets(artifact_ids),
+    st.frozensets(st.tuples(artifact_ids, uses)),
+    whole=st.just(True),
 )
 graphs = st.dictionaries(run_ids, run_links)
 
@@ -48,6 +51,15 @@ def test_what_a_run_says_takes_the_place_of_what_it_said(
     before: dict[str, RunLinks], asked: dict[str, RunLinks]
 ) -> None:
     assert edges(links_after(as_links(before), asked)) == edges(as_links({**before, **asked}))
+
+
+@given(graphs, graphs)
+def test_what_came_of_the_links_of_a_run_is_added_to_what_it_said(
+    before: dict[str, RunLinks], asked: dict[str, RunLinks]
+) -> None:
+    some = {run_id: links._replace(whole=False) for run_id, links in asked.items()}
+    after = links_after(as_links(before), some)
+    assert edges(after) == edges(as_links(before)) | edges(as_links(asked))
 
 
 @given(graphs, graphs, graphs)
@@ -103,7 +115,10 @@ def test_run_is_asked_if_its_mark_moved_or_is_not_known(
         assert (run.run_id in asked.run_ids) == (mark != "0 0" and moved)
         had = linked.get(run.run_id, "0 0") != "0 0"
         assert (run.run_id in asked.emptied) == (mark == "0 0" and had)
-    now = advance_linked(linked, asked, asked.run_ids)
+    assert advance_linked({}, asked, dict.fromkeys(asked.run_ids, RunLinks(whole=False))) == {
+        run_id: mark for run_id, mark in asked.marks.items() if mark == "0 0"
+    }
+    now = advance_linked(linked, asked, dict.fromkeys(asked.run_ids, RunLinks()))
     again = find_runs_to_ask(ARTIFACTS, request(), now, runs)
     unknown = {run.run_id for run in runs if run.counts_of(ARTIFACTS).mark is None}
     assert set(again.run_ids) == unknown

@@ -6,11 +6,12 @@ from dr_wandb.core.inspect.audit_records import StoredRecord
 from dr_wandb.core.inspect.holdings import (
     ComparedRecords,
     compare_records,
-    describe_unread,
     linked_runs,
+    unread_links,
 )
 from dr_wandb.core.sync.record_links import Links, RunLinks
 
+BROKEN = RunFailure(kind=RunFailureKind.UNREACHABLE, reason="broken")
 USED = Links(("maker",), (ArtifactUse(run_id="user"),))
 HELD = {
     "c/a": StoredRecord(digest="1", source_id="a", links=USED),
@@ -46,9 +47,9 @@ def test_links_of_a_record_that_is_gone_are_no_difference() -> None:
 
 def test_records_that_only_runs_show_are_not_exported_if_no_id_is_theirs() -> None:
     beside = {"p/far": "far", "q/b": "b", "q/new": "new"}
-    found = compare_records(HELD, {**LISTED, "c/new": "7"}, "broken", beside=beside)
+    found = compare_records(HELD, {**LISTED, "c/new": "7"}, BROKEN, beside=beside)
     assert found.not_exported == ("c/new", "q/new")
-    assert (found.gone_upstream, found.failure) == ((), "broken")
+    assert (found.gone_upstream, found.failure) == ((), BROKEN)
 
 
 def test_runs_with_links_are_those_that_made_or_used_a_record() -> None:
@@ -57,5 +58,6 @@ def test_runs_with_links_are_those_that_made_or_used_a_record() -> None:
 
 def test_runs_that_could_not_be_asked_are_counted_with_a_reason() -> None:
     failure = RunFailure(kind=RunFailureKind.TIMEOUT, reason="no answer in time")
-    said = describe_unread("artifacts", {"b": failure})
-    assert said == "the artifacts of 1 run could not be read: no answer in time"
+    said = unread_links("artifacts", {"b": failure})
+    reason = "the artifacts of 1 run could not be read: no answer in time"
+    assert said == RunFailure(kind=RunFailureKind.TIMEOUT, reason=reason)

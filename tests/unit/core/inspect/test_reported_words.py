@@ -3,6 +3,7 @@
 from dr_wandb.core.contract.dataset import HISTORY, Counts
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.part import PartTracking, Position
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.inspect.diagnosis import Check, Diagnosis, describe_diagnosis
 from dr_wandb.core.inspect.holdings import ComparedRecords, Comparison, describe_comparison
@@ -10,6 +11,7 @@ from dr_wandb.core.inspect.shortfalls import Lag, LagKind, lag_of
 from dr_wandb.core.inspect.verify import VerifyReport
 
 KEY = Check(name="key", found="none", remedy="log in")
+HTTP_503 = RunFailure(kind=RunFailureKind.SERVER_ERROR, reason="HTTP 503")
 DISK = Check(name="data root", found="12 GB free")
 
 
@@ -48,7 +50,7 @@ def test_comparison_says_why_not_all_records_of_a_dataset_were_listed() -> None:
         address="https://api.wandb.ai",
         compared_at="2026-01-01T00:00:00Z",
         report=VerifyReport(name="n", files={}),
-        records={"sweeps": ComparedRecords(failure="HTTP 503")},
+        records={"sweeps": ComparedRecords(failure=HTTP_503)},
     )
     assert not comparison.level
     assert "W&B did not list all sweeps: HTTP 503" in describe_comparison(comparison)

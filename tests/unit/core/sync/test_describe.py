@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import ChangedRun, FieldChange, SyncChanges
-from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.unproven_runs import FailedRun, ShortKind, ShortRun, WaitingRun
 from dr_wandb.core.sync.describe import (
     MOST_NAMED,
@@ -60,7 +60,7 @@ def test_waiting_refused_and_unread_runs_say_what_follows(tmp_path: Path) -> Non
         ),
         unread=(failed("b", "config is not valid JSON"),),
         refused=("c", "d"),
-        refusal="returned error 402",
+        refusal=RunFailure(kind=RunFailureKind.REFUSED, reason="returned error 402"),
     )
     assert not summary.complete
     lines = list(describe_unproven(summary))

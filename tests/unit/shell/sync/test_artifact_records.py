@@ -481,5 +481,6 @@ def test_runs_that_cannot_be_asked_are_a_reason(
 
     monkeypatch.setattr(source, "list_artifacts", list_artifacts)
     found = compared(source, tmp_path)
-    assert found.failure == "the artifacts of 2 runs could not be read: no answer in time"
+    reason = "the artifacts of 2 runs could not be read: no answer in time"
+    assert found.failure == RunFailure(kind=RunFailureKind.TIMEOUT, reason=reason)
     assert (found.exported, found.differ, found.level) == (4, (), False)

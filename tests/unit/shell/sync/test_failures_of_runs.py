@@ -81,7 +81,8 @@ def test_failure_of_a_fetch_is_the_same_in_all_that_is_said_of_the_run(
     others = {run_id: one for run_id, one in source.failures.items() if not one.refused}
     assert by_run(summary.failures) == others
     assert by_run(summary.metadata_failures) == source.failures
-    assert (summary.refused, summary.refusal) == (("refused",), "it is refused")
+    assert summary.refused == ("refused",)
+    assert summary.refusal == RunFailure(kind=RunFailureKind.REFUSED, reason="it is refused")
 
     state = state_of(tmp_path)
     assert {run_id: run.failed for run_id, run in state.runs.items()} == source.failures

@@ -442,7 +442,9 @@ def test_records_are_compared_with_w_and_b(tmp_path: Path) -> None:
     assert "sweeps: 2 exported as they are, 1 differ, 1 not exported, 1 gone upstream" in words
     source.fail_records("reports", times=3)
     compared = compare_with_source(store, source, wait=syncing.do_not_wait)
-    assert compared.records["reports"].failure == "the listing broke off"
+    failure = compared.records["reports"].failure
+    assert failure is not None
+    assert failure.reason == "the listing broke off"
     assert compared.records["reports"].gone_upstream == ()
 
 

@@ -11,7 +11,7 @@ from dr_wandb.shell.sources.datasets import RawNode
 
 
 class LinksOfRuns(NamedTuple):
-    """The links of some runs, nodes of versions in other projects, and why runs have none."""
+    """The links of some runs, versions in other projects, and why links of a run are missing."""
 
     links: dict[str, RawNode]
     beside: list[RawNode]
@@ -44,7 +44,7 @@ def read_links(
                 unfinished[run_id] = {"run": run_id, **cursors}
     unread = {one: why for one, run in found.items() if (why := run.failure) is not None}
     beside = [node for run in found.values() for node in run.beside(address)]
-    links = {one: run.links for one, run in found.items() if one not in unread}
+    links = {one: run.links for one, run in found.items() if one not in unread or run.some}
     return LinksOfRuns(links, beside, unread)
 
 
@@ -92,6 +92,11 @@ class _RunLinks:
                 reason = f"W&B counts {total:,} {name} of the run, and gave {came:,}"
                 return RunFailure(kind=RunFailureKind.UNUSABLE_ANSWER, reason=reason)
         return None
+
+    @property
+    def some(self) -> bool:
+        """Say whether any link came."""
+        return any(self._there(name) for name in self._edges)
 
     @property
     def links(self) -> RawNode:
