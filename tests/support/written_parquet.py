@@ -31,7 +31,8 @@ from dr_wandb.core.contract.manifest import DataFile, ExportManifest, Requested,
 from dr_wandb.core.contract.records import FIRST_WITH_CELLS
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.store.parquet_files import WrittenCells, merge_pack, write_part
+from dr_wandb.shell.store.group_writer import WrittenFile
+from dr_wandb.shell.store.parquet_files import merge_pack, write_part
 from dr_wandb.shell.store.runs_parquet import write_runs
 from tests.support.state_files import edit_state
 from tests.support.syncing import json_lines
@@ -74,7 +75,7 @@ def write_history(folder: Path, history: bytes, created: Created) -> dict[str, D
     return files
 
 
-def _described(rows: int, written: WrittenCells, contents: str) -> DataFile:
+def _described(rows: int, written: WrittenFile, contents: str) -> DataFile:
     size, sha256 = written.bytes, written.sha256
     return DataFile(lines=rows, bytes=size, sha256=sha256, contents=contents, writer=WRITER)
 

@@ -10,12 +10,10 @@ Rules
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import chain, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +33,7 @@ from dr_wandb.shell.store.cell_columns import (
     runs_of,
     text_bytes_of,
 )
-from dr_wandb.shell.store.hashed_stream import HashedStream
+from dr_wandb.shell.store.group_writer import GroupWriter, WrittenFile
 
 OPTIONS: dict[str, Any] = {
     "version": "2.6",
@@ -61,84 +59,47 @@ OPTIONS: dict[str, Any] = {
 CELLS_AT_A_TIME = 32_768
 """How many cells are read at once."""
 
-WRITTEN_AT_ONCE = 1 << 20
-"""Arrow gives its stream each page and each header by itself, and waits for Python each time."""
-
 MOST_PIECES = 256
 """How many pieces of a group are held before they are joined: each takes some kilobytes."""
 
 
-class WrittenCells(NamedTuple):
-    """What a file holds: cells, bytes, and their SHA-256."""
-
-    cells: int
-    bytes: int
-    sha256: str
-
-
-class CellWriter:
-    """Writes one Parquet file. Durable when the `with` block ends.
+def write_cells(path: Path, batches: Iterable[pa.RecordBatch]) -> WrittenFile:
+    """Write one file. Durable when it returns. batches: in the order of the file, by run, key, row.
 
     A group of the file ends after the last cell with which it has at most `MOST_CELLS` cells and
     `MOST_TEXT_BYTES` of text, counted from the beginning of the file.
     """
+    with GroupWriter(path, SCHEMA, OPTIONS) as writer:
+        for group in _groups(batches):
+            writer.write(group)
+            del group  # before the cells of the next one come
+    return writer.written
 
-    def __init__(self, path: Path) -> None:
-        self._stream = HashedStream(path)
-        file = pa.PythonFile(self._stream, mode="w")
-        self._buffer = pa.BufferedOutputStream(file, WRITTEN_AT_ONCE)
-        self._writer = pq.ParquetWriter(self._buffer, SCHEMA, **OPTIONS)
-        self._joined: list[pa.RecordBatch] = []
-        self._held: list[pa.RecordBatch] = []
-        self._used = NOTHING
-        self._cells = 0
 
-    def __enter__(self) -> "CellWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._end_group()
-                self._writer.close()
-                self._buffer.flush()
-                self._stream.make_durable()
-        finally:
-            with suppress(OSError, pa.ArrowException):  # nobody will read an incomplete file
-                self._writer.close()
-            self._stream.end()
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Append cells in the order of the file: by run, key and row."""
-        cells = np.ones(batch.num_rows, np.int64)
-        stops, self._used = cuts(cells, text_bytes_of(batch), self._used)
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Give the cells of each group in one piece."""
+    joined: list[pa.RecordBatch] = []
+    held: list[pa.RecordBatch] = []
+    used = NOTHING
+    for batch in batches:
+        stops, used = cuts(np.ones(batch.num_rows, np.int64), text_bytes_of(batch), used)
         for start, stop in pairwise([0, *stops, batch.num_rows]):
             if stop > start:
-                self._held.append(batch.slice(start, stop - start))
+                held.append(batch.slice(start, stop - start))
             if stop < batch.num_rows:
-                self._end_group()
-        if len(self._held) == MOST_PIECES:
-            self._joined += one_table(self._held).to_batches()
-            self._held = []
+                pieces, joined, held = [*joined, *held], [], []
+                yield _as_group(pieces)
+        if len(held) == MOST_PIECES:
+            joined += one_table(held).to_batches()
+            held = []
+    yield _as_group([*joined, *held])
 
-    @property
-    def written(self) -> WrittenCells:
-        """Return what the file holds, after the `with` block."""
-        return WrittenCells(self._cells, self._stream.length, self._stream.sha256)
 
-    def _end_group(self) -> None:
-        pieces = [*self._joined, *self._held]
-        self._joined, self._held = [], []
-        group = one_table(pieces)
-        del pieces  # the group is a copy
-        if group.num_rows:
-            self._writer.write_table(group, row_group_size=group.num_rows)
-            self._cells += group.num_rows
+def _as_group(pieces: list[pa.RecordBatch]) -> pa.Table:
+    """Return pieces as one table, which is a copy, and let go of them."""
+    group = one_table(pieces)
+    pieces.clear()
+    return group
 
 
 def read_cells(path: Path) -> Iterator[pa.RecordBatch]:
@@ -218,28 +179,24 @@ def read_lines(path: Path) -> Iterator[tuple[str, EncodedRows]]:
         yield run_id, lines_of(batch, run_id)
 
 
-def write_part(path: Path, run_id: str, part: CellBatch) -> WrittenCells:
+def write_part(path: Path, run_id: str, part: CellBatch) -> WrittenFile:
     """Write a part of a run with files of its own."""
-    with CellWriter(path) as writer:
-        writer.write(cells_as_arrow(part, run_id))
-    return writer.written
+    return write_cells(path, [cells_as_arrow(part, run_id)])
 
 
 Changes = Iterable[tuple[str, Iterable[pa.RecordBatch]]]
 """Runs that differ, by run id, ascending: all cells of each, none to drop it."""
 
 
-def merge_pack(old: Path | None, new: Path, changes: Changes) -> WrittenCells | None:
+def merge_pack(old: Path | None, new: Path, changes: Changes) -> WrittenFile | None:
     """Write a pack that differs from another one in some runs. The old pack stays as it is.
 
     old: None if there is none. Cells are those of `cells_as_arrow`, or of another file. Returns
     what the new pack holds; None, and there is no new pack, if it would hold nothing.
     """
-    with CellWriter(new) as writer:
-        for batch in _merged(() if old is None else read_cells(old), changes):
-            writer.write(batch)
-    if writer.written.cells:
-        return writer.written
+    written = write_cells(new, _merged(() if old is None else read_cells(old), changes))
+    if written.rows:
+        return written
     disk.remove(new)
     return None
 

@@ -44,7 +44,7 @@ from dr_wandb.shell.store.arrow_memory import (
 )
 from dr_wandb.shell.store.decoding import SNAPSHOTS, one_by_one, opened
 from dr_wandb.shell.store.disk_errors import disk_refusals
-from dr_wandb.shell.store.hashed_stream import HashedStream
+from dr_wandb.shell.store.group_writer import GroupWriter
 
 MOST_RUNS = 16_384
 """The most runs of a group."""
@@ -185,19 +185,11 @@ def _batches(
 def _write(
     path: Path, batches: Iterable[pa.RecordBatch], columns: RunColumns, contents: str
 ) -> WrittenRuns:
-    written, runs = HashedStream(path), 0
-    writer = pq.ParquetWriter(written, _schema_of(columns.all), **_options(columns.all))
-    try:
+    with GroupWriter(path, _schema_of(columns.all), _options(columns.all)) as writer:
         for group in _groups(batches):
-            writer.write_table(group, row_group_size=group.num_rows)
-            runs += group.num_rows
-        writer.close()
-        written.make_durable()
-    finally:
-        with suppress(OSError, pa.ArrowException):  # nobody will read an incomplete file
-            writer.close()
-        written.end()
-    return WrittenRuns(runs, written.length, written.sha256, contents)
+            writer.write(group)
+            del group  # before the runs of the next one come
+    return WrittenRuns(*writer.written, contents)
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -25,7 +25,8 @@ from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.arrow_memory import trim_memory
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
-from dr_wandb.shell.store.parquet_files import WrittenCells, merge_pack, read_runs, write_part
+from dr_wandb.shell.store.group_writer import WrittenFile
+from dr_wandb.shell.store.parquet_files import merge_pack, read_runs, write_part
 from dr_wandb.shell.store.parquet_lines import ParquetLines
 from dr_wandb.shell.sync.column_segments import ColumnSegment
 
@@ -257,7 +258,7 @@ class PackWriter:
             kept.append(known)
             first += known.lines
 
-    def _take(self, name: str, rows: int, contents: str, written: WrittenCells) -> None:
+    def _take(self, name: str, rows: int, contents: str, written: WrittenFile) -> None:
         """Note a new file, unless the old one has the same contents."""
         known = self._before.get(name)
         if known is not None and known.contents == contents and name not in self._lost:

@@ -17,15 +17,15 @@ from dr_wandb.core.columnar.from_lines import cells_of_lines
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.shell.store import parquet_files
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
+from dr_wandb.shell.store.group_writer import WrittenFile
 from dr_wandb.shell.store.parquet_files import (
-    CellWriter,
     Changes,
-    WrittenCells,
     merge_pack,
     read_lines,
     read_run,
     read_runs,
     rows_of_part,
+    write_cells,
     write_part,
 )
 from tests.support.cells import (
@@ -65,7 +65,7 @@ def changes_of(cells: Iterable[tuple[str, CellBatch]]) -> Changes:
     return [(run_id, [cells_as_arrow(batch, run_id)]) for run_id, batch in cells]
 
 
-def written(path: Path, pack: dict[str, list[HistoryRow]]) -> WrittenCells | None:
+def written(path: Path, pack: dict[str, list[HistoryRow]]) -> WrittenFile | None:
     return merge_pack(None, path, changes_of(cells_of(pack)))
 
 
@@ -84,7 +84,7 @@ def test_pack_gives_the_cells_and_the_lines_of_its_runs_back(
         assert [(run_id, exactly(cells)) for run_id, cells in runs] == [
             (run_id, exactly(cells)) for run_id, cells in cells_of(pack)
         ]
-        assert found.cells == sum(files.size_of(cells).cells for _, cells in runs)
+        assert found.rows == sum(files.size_of(cells).cells for _, cells in runs)
         lines = {run_id: rows.lines for run_id, rows in read_lines(folder / "pack")}
         assert lines == {run_id: lines_of_rows(rows) for run_id, rows in rows_of_runs(pack).items()}
 
@@ -123,11 +123,15 @@ def test_bytes_do_not_depend_on_how_cells_are_divided(
         patch.object(parquet_files, "MOST_PIECES", pieces),
     ):
         for name, size in (("one", one), ("other", other)):
-            with CellWriter(folder / name) as writer:
-                for run_id, cells in cells_of(pack):
-                    batch = cells_as_arrow(cells, run_id)
-                    for start in range(0, batch.num_rows, size):
-                        writer.write(batch.slice(start, size))
+            batches = (cells_as_arrow(cells, run_id) for run_id, cells in cells_of(pack))
+            write_cells(
+                folder / name,
+                (
+                    batch.slice(start, size)
+                    for batch in batches
+                    for start in range(0, batch.num_rows, size)
+                ),
+            )
         assert (folder / "one").read_bytes() == (folder / "other").read_bytes()
         groups = pq.read_metadata(folder / "one")
         assert all(

@@ -25,7 +25,7 @@ from dr_wandb.shell.inspect.verify import compare_with_source, verify_export
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.cell_columns import cells_as_arrow
 from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.store.parquet_files import CellWriter, merge_pack, write_part
+from dr_wandb.shell.store.parquet_files import merge_pack, write_cells, write_part
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.state_files import edit_state
@@ -433,15 +433,12 @@ def test_own_files_of_two_months_are_a_finding(folder: Path) -> None:
 def test_runs_and_cells_out_of_order_are_findings(folder: Path) -> None:
     name, cells = file_of(folder, "short"), cells_of(folder, "short")
     run_ids = sorted(["short", _namesake("short")])
-    with CellWriter(folder / name) as writer:
-        for run_id in run_ids[::-1]:
-            writer.write(cells_as_arrow(cells, run_id))
+    write_cells(folder / name, (cells_as_arrow(cells, run_id) for run_id in run_ids[::-1]))
     describe_again(folder, name)
     said = [text for kind, text in said_of(folder) if kind == "columns"]
     assert f"{name}: has run {run_ids[0]!r}, which is not in order" in said
     batch = cells_as_arrow(cells, "short")
-    with CellWriter(folder / name) as writer:
-        writer.write(batch.take(_turned(batch.num_rows, 5)))
+    write_cells(folder / name, [batch.take(_turned(batch.num_rows, 5))])
     describe_again(folder, name)
     said = [text for kind, text in said_of(folder) if kind == "columns"]
     assert any("run 'short' has keys that are not in order" in text for text in said)

@@ -113,7 +113,7 @@ def test_merging_does_not_hold_the_pack_in_memory(tmp_path: Path) -> None:
 
     merged = merge_pack(tmp_path / "old", tmp_path / "new", changes())
     assert merged is not None
-    assert merged.cells == 15 * 14 * 9_000
+    assert merged.rows == 15 * 14 * 9_000
     assert max(held) < (tmp_path / "old").stat().st_size
     assert pq.read_metadata(tmp_path / "new").num_row_groups == 15
 
