@@ -5,7 +5,7 @@ Rules (wandb-core of 0.31.0; W&B servers before 0.77 store what older clients se
 - A line with neither time nor level is text of an older client: `ERROR ` for standard error, a time
   and a blank come before the content. A label in brackets after them stays in the content, since
   programs print such brackets too. Older lines end with a newline. An empty time is no text.
-- A line without a number follows the one before it.
+- A line without a number, or with one of more than 64 bits, follows the one before it.
 
 Everything here is total and pure.
 """
@@ -53,12 +53,18 @@ def console_line(raw_row: Mapping[str, Any], run_id: str) -> ConsoleLine:
         level, timestamp, content = read_plain(content)
     return ConsoleLine(
         run_id=run_id,
-        number=whole_step(raw_row.get("_step")) or 0,
+        number=line_number(raw_row.get("_step")) or 0,
         timestamp=_time(timestamp) if timestamp else None,
         level=level or None,
         label=_text(raw_row.get("label")) or None,
         content=content,
     )
+
+
+def line_number(value: Any) -> int | None:
+    """Return the number of a line, None if that has none."""
+    number = whole_step(value)
+    return number if number is not None and -(2**63) <= number < 2**63 else None
 
 
 def _text(value: Any) -> str | None:

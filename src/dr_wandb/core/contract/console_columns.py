@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from dr_wandb.core.contract.codec import NO_TIME
-from dr_wandb.core.contract.console import console_line, spell_second
+from dr_wandb.core.contract.console import console_line, line_number, spell_second
 from dr_wandb.core.contract.encoded_rows import EncodedRows
 from dr_wandb.core.contract.values import clean_text
 
@@ -58,7 +58,9 @@ def _encode_alike(rows: Sequence[RawRow], run_id: str) -> EncodedRows | None:
         return None
     labels = [row.get("label") for row in rows]
     plain = {*map(type, numbers)} == {int} and {*map(type, contents)} == {str}
-    if not plain or not {*map(type, levels), *map(type, labels)} <= _TEXTS:
+    if not plain or None in map(line_number, (min(numbers), max(numbers))):
+        return None
+    if not {*map(type, levels), *map(type, labels)} <= _TEXTS:
         return None
     if not _is_encodable(contents):
         return None

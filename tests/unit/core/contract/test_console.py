@@ -72,6 +72,14 @@ def test_plain_line_is_taken_apart(
             {"_step": None, "line": "2026-01-01T00:00:01 \ud800"},
             ConsoleLine(run_id="r", number=0, timestamp="2026-01-01T00:00:01Z", content="\\ud800"),
         ),
+        (
+            {"_step": 2**63, "timestamp": "2026-01-01T00:00:01", "level": "", "line": "x"},
+            ConsoleLine(run_id="r", number=0, timestamp="2026-01-01T00:00:01Z", content="x"),
+        ),
+        (
+            {"_step": -(2**63), "timestamp": "2026-01-01T00:00:01", "level": "", "line": "x"},
+            ConsoleLine(run_id="r", number=-(2**63), timestamp="2026-01-01T00:00:01Z", content="x"),
+        ),
     ],
 )
 def test_raw_line_becomes_a_line(raw: dict[str, Any], line: ConsoleLine) -> None:

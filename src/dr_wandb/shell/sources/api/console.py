@@ -15,6 +15,7 @@ from itertools import count, islice
 from operator import lt
 from typing import Any, NamedTuple
 
+from dr_wandb.core.contract.console import line_number
 from dr_wandb.core.contract.dataset import (
     CHANGING_LINES,
     CONSOLE,
@@ -23,7 +24,6 @@ from dr_wandb.core.contract.dataset import (
 )
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import RunListing
-from dr_wandb.core.contract.normalize import whole_step
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.api.live_history import AskRun
@@ -205,6 +205,8 @@ def _rising(edges: Sequence[Any]) -> Sequence[dict[str, Any]] | None:
         return None
     if {*map(type, numbers)} != {int} or not all(map(lt, numbers, islice(numbers, 1, None))):
         return None
+    if None in map(line_number, (numbers[0], numbers[-1])):
+        return None
     for line, number in zip(lines, numbers, strict=True):
         line["_step"] = number
         del line["number"]
@@ -220,7 +222,7 @@ def _numbered(edges: Sequence[Any], first: int) -> Sequence[dict[str, Any]]:
         if node is None:
             number += 1
             continue
-        known = whole_step(node.get("number"))
+        known = line_number(node.get("number"))
         number = number if known is None else known
         members = {key: value for key, value in node.items() if key != "number"}
         lines[number] = {"_step": number, **members}

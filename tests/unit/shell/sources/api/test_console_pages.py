@@ -54,3 +54,13 @@ def test_only_the_last_lines_of_a_page_are_held_while_the_next_one_comes() -> No
     ]
     assert len(server.held) == PAGES
     assert max(server.held) <= 1
+
+
+def test_number_of_more_than_64_bits_is_none() -> None:
+    numbers = [3, 2**63, 2**70]
+    edges = [{"node": {"number": number, "line": "x"}} for number in numbers]
+    answer = {"logLineCount": 3, "logLines": {"edges": edges}}
+    counts = {CONSOLE: Counts(line_count=3)}
+    reader = ConsoleReader(lambda *_: answer, "host")
+    batches = reader.read(RunListing(run_id="r", other_counts=counts), WHOLE_RUN, 0)
+    assert [row["_step"] for batch in batches for row in batch.rows] == [3, 4, 5]
