@@ -172,3 +172,65 @@ def test_pattern_and_pushed_down_conditions_find_nan(folder: Path) -> None:
         assert connection.sql(query).fetchall() == [("0012", 1), ("1e5", 17)]
     found = pl.scan_parquet(pattern).filter(pl.col("value").is_nan()).sort("run_id").collect()
     assert found.select("run_id", "row").rows() == [("0012", 1), ("1e5", 17)]
+
+
+# --- tables of other datasets
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an export with samples, lines and files of runs in two months."""
+    data_root, source = tmp_path_factory.mktemp("tables"), MemorySource()
+    for run_id in ("0012", "1e5"):
+        source.add_run(run_id)
+        source.write_line(run_id, "NaN", error=run_id == "1e5")
+        source.write_line(run_id, KEY)
+        source.sample(run_id, cpu=math.nan, gpu=2**53 + 1)
+        source.put_file(run_id, "0012", b"x")
+        source.advance(40 * 86_400)
+    datasets = ("system", "console", "files")
+    syncing.sync(source, data_root, formats=("parquet",), extra_datasets=datasets)
+    return data_root / NAME / "parquet"
+
+
+def tables_by_duckdb(folder: Path, table: str) -> Any:
+    with duckdb.connect() as connection:
+        return connection.sql(f"from '{folder}/{table}/*.parquet'").to_arrow_table().to_pylist()
+
+
+def tables_by_polars(folder: Path, table: str) -> Any:
+    return pl.read_parquet(folder / table / "*.parquet").to_dicts()
+
+
+def tables_by_pandas(folder: Path, table: str) -> Any:
+    frame = pd.read_parquet(folder / table, dtype_backend="pyarrow")
+    return [dict(zip(frame, row, strict=True)) for row in plain(frame)]
+
+
+def tables_by_dask(folder: Path, table: str) -> Any:
+    frames = pytest.importorskip("dask.dataframe", reason="`nox -s readers` has Dask")
+    frame = frames.read_parquet(f"{folder}/{table}/*.parquet", dtype_backend="pyarrow").compute()
+    return [dict(zip(frame, row, strict=True)) for row in plain(frame)]
+
+
+@pytest.mark.parametrize(
+    "read", [tables_by_duckdb, tables_by_polars, tables_by_pandas, tables_by_dask]
+)
+def test_reader_has_every_row_of_a_table(read: Any, tables: Path) -> None:
+    lines = sorted(
+        (row["run_id"], row["number"], row["level"], row["content"])
+        for row in read(tables, "console")
+    )
+    assert lines == [
+        ("0012", 0, None, "NaN"),
+        ("0012", 1, None, KEY),
+        ("1e5", 0, "error", "NaN"),
+        ("1e5", 1, None, KEY),
+    ]
+    samples = [row for row in read(tables, "system") if row["key"] is not None]
+    values = {(row["run_id"], row["key"]): (repr(row["value"]), row["text"]) for row in samples}
+    for run_id in ("0012", "1e5"):
+        assert values[run_id, "system.cpu"] == ("nan", None)
+        assert values[run_id, "system.gpu"] == (repr(TWO_53), str(2**53 + 1))
+    files = sorted((row["run_id"], row["path"], row["size"]) for row in read(tables, "files"))
+    assert files == [("0012", "0012", 1), ("1e5", "0012", 1)]

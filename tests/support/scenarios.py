@@ -23,12 +23,13 @@ from dr_wandb import (
     open_blob,
 )
 from dr_wandb.core.contract.dataset import DATASETS
-from dr_wandb.core.contract.export_files import BLOBS_FOLDER, is_parquet
+from dr_wandb.core.contract.export_files import BLOBS_FOLDER, is_parquet, is_table
 from dr_wandb.core.contract.failures import DiskRefused, Unfinished
 from dr_wandb.core.contract.row_forms import decode_run_file
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.fetched_blobs import NOTES_FILE
 from dr_wandb.shell.store.sorting import ExternalSorter
+from dr_wandb.shell.store.tables import TABLES, read_table
 from tests.support import parquet_exports, syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.exporting_source import ExportingSource
@@ -265,6 +266,19 @@ SCENARIOS = {
     "growth with all datasets": Scenario(
         (EVERYTHING,), print_on, EVERYTHING, make=project_with_consoles
     ),
+    "growth with tables": Scenario(
+        ({**EVERYTHING, **BOTH},),
+        print_on,
+        {**EVERYTHING, **BOTH},
+        make=project_with_consoles,
+        most_cells=20,
+    ),
+    "tables of a dropped dataset": Scenario(
+        ({**EVERYTHING, **BOTH},),
+        print_on,
+        {**CONSOLE, **BOTH, "drop_datasets": ("system",)},
+        make=project_with_consoles,
+    ),
     "dataset dropped": Scenario(
         (EVERYTHING,),
         print_on,
@@ -305,6 +319,8 @@ def assert_loads(data_root: Path) -> None:
     list(iter_history_rows(NAME, data_root))
     list(iter_console_lines(NAME, data_root))
     list(iter_system_samples(NAME, data_root))
+    for name in filter(is_table, names):
+        list(read_table(data_root / NAME / name, TABLES[name.split("/")[1]]))
     for file in iter_files(NAME, data_root):
         if file.sha256 is not None:
             with open_blob(NAME, data_root, file.sha256) as stream:

@@ -206,6 +206,9 @@ DATASETS: dict[str, Dataset] = {
 }
 """All datasets, in the order in which a commit renames their files."""
 
+TABLES = tuple(name for name in DATASETS if name != HISTORY)
+"""Those that have a table beside their lines if an export has Parquet files."""
+
 
 class ProjectDataset(Record, frozen=True, kw_only=True):
     """What is particular to a dataset of the project: `file` is the name of its data file.

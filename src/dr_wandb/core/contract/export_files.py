@@ -3,11 +3,12 @@
 import re
 from collections.abc import Collection, Iterable
 
-from dr_wandb.core.contract.dataset import DATASETS, FILES, HISTORY, PROJECT_DATASETS
+from dr_wandb.core.contract.dataset import DATASETS, FILES, HISTORY, PROJECT_DATASETS, TABLES
 from dr_wandb.core.contract.records import (
     FIRST_WITH_CELLS,
     FIRST_WITH_DATASETS,
     FIRST_WITH_FILES,
+    FIRST_WITH_TABLES,
     WITHOUT_PARQUET,
 )
 
@@ -29,10 +30,17 @@ PARQUET_HISTORY = f"{PARQUET_FOLDER}/history"
 
 PARQUET_RUNS = f"{PARQUET_FOLDER}/runs.parquet"
 
+TABLE_FOLDERS = tuple(f"{PARQUET_FOLDER}/{dataset}" for dataset in TABLES)
+"""The folders of the tables of other datasets, whose files are packs of the same names."""
+
+PARQUET_FOLDERS = (PARQUET_FOLDER, PARQUET_HISTORY, *TABLE_FOLDERS)
+"""All folders of Parquet files, each after the one that it is in."""
+
+_PACK = r"(?:[0-9]{4}-(?:0[1-9]|1[0-2])|unknown)-"
 _HISTORY_NAME = re.compile(
-    rf"{PARQUET_HISTORY}/(?:[0-9]{{4}}-(?:0[1-9]|1[0-2])|unknown)-"
-    r"(?:[0-9a-f]|(?P<own>run-[0-9a-f]{32}-[0-9]{4,8}))\.parquet"
+    rf"{PARQUET_HISTORY}/{_PACK}(?:[0-9a-f]|(?P<own>run-[0-9a-f]{{32}}-[0-9]{{4,8}}))\.parquet"
 )
+_TABLE_NAME = re.compile(rf"(?:{'|'.join(TABLE_FOLDERS)})/{_PACK}[0-9a-f]\.parquet")
 
 
 BLOBS_FOLDER = "blobs/sha256"
@@ -55,6 +63,8 @@ def record_files() -> tuple[str, ...]:
 
 def version_for(files: Collection[str]) -> int:
     """Return the schema version of an export with these files, the oldest that fits them."""
+    if any(map(is_table, files)):
+        return FIRST_WITH_TABLES
     if DATASETS[FILES].file in files:
         return FIRST_WITH_FILES
     if holds_others(files):
@@ -79,9 +89,19 @@ def is_parquet_history(name: str) -> bool:
     return _HISTORY_NAME.fullmatch(name) is not None
 
 
+def is_table(name: str) -> bool:
+    """Say whether a name, relative to the export, can be that of a file of a dataset's table."""
+    return _TABLE_NAME.fullmatch(name) is not None
+
+
+def table_folder(dataset: str) -> str:
+    """Return the folder of the table of a dataset."""
+    return f"{PARQUET_FOLDER}/{dataset}"
+
+
 def is_committed(name: str) -> bool:
     """Say whether a commit may replace or remove a file of this name, relative to the export."""
-    return name in commit_order() or is_parquet_history(name)
+    return name in commit_order() or is_parquet(name)
 
 
 def in_commit_order(names: Iterable[str]) -> list[str]:
@@ -97,4 +117,4 @@ def _is_own(name: str) -> bool:
 
 def is_parquet(name: str) -> bool:
     """Say whether a name, relative to the export, can be that of any of its Parquet files."""
-    return name == PARQUET_RUNS or is_parquet_history(name)
+    return name == PARQUET_RUNS or is_parquet_history(name) or is_table(name)

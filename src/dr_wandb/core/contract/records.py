@@ -11,8 +11,11 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """The newest version that is read. 1 is dr-wandb 3.0.3, 2 has an earlier row shape."""
+
+FIRST_WITH_TABLES = 10
+"""The version of an export with Parquet tables of samples or console lines."""
 
 FIRST_WITH_FILES = 9
 """The version of an export that holds files of runs, or what is known of them."""

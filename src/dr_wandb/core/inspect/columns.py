@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.dataset import HISTORY
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY
 from dr_wandb.core.contract.export_files import (
-    HISTORY_FILE,
     MANIFEST_FILE,
-    PARQUET_HISTORY,
     PARQUET_RUNS,
     RUNS_FILE,
     is_parquet,
+    table_folder,
 )
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
 from dr_wandb.core.contract.part import ByteRange
@@ -82,22 +81,26 @@ def problem_of_parts(names: Iterable[str]) -> str | None:
 
 
 def check_runs_in_columns(
-    findings: Findings, held: Mapping[str, ColumnsPart], known: Mapping[str, ByteRange]
+    findings: Findings,
+    held: Mapping[str, ColumnsPart],
+    known: Mapping[str, ByteRange],
+    dataset: str = HISTORY,
 ) -> None:
-    """Compare the runs in Parquet files with those in `history.jsonl`."""
-    damaged = findings.has_below(PARQUET_HISTORY)
+    """Compare the runs in the Parquet files of a dataset with those in its file of lines."""
+    folder, lines = table_folder(dataset), DATASETS[dataset].file
+    damaged = findings.has_below(folder)
     for run_id in sorted(held.keys() | known.keys()):
         found, expected = held.get(run_id), known.get(run_id)
         here = found.part.byte_range if found is not None else None
         has, wanted = here.rows if here else 0, expected.rows if expected else 0
         if damaged if found is None else not found.whole:
             continue  # a file of it could not be read
-        name = PARQUET_HISTORY if found is None else found.file
+        name = folder if found is None else found.file
         if has != wanted:
-            problem = f"run {run_id!r} has {count(has, 'row')}, and {wanted:,} in {HISTORY_FILE}"
+            problem = f"run {run_id!r} has {count(has, 'row')}, and {wanted:,} in {lines}"
             findings.add(FindingKind.COLUMNS, name, problem)
         elif here is not None and expected is not None and here.digest != expected.digest:
-            problem = f"run {run_id!r} has other rows than in {HISTORY_FILE}"
+            problem = f"run {run_id!r} has other rows than in {lines}"
             findings.add(FindingKind.COLUMNS, name, problem)
 
 

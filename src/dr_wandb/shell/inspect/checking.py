@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
-    HISTORY_FILE,
     PARQUET_FOLDER,
     RUNS_FILE,
     record_files,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, NewerSchema
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
-from dr_wandb.core.contract.records import FIRST_OF_OURS
+from dr_wandb.core.contract.records import FIRST_OF_OURS, FIRST_WITH_TABLES
 from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.inspect.accounting import check_state
 from dr_wandb.core.inspect.audit import ChangesAudit, RunsAudit, StoredRun
@@ -217,14 +216,17 @@ class Checking:
         columns.check(runs, rules if alone else None, run_ids)
         self._seen |= columns.seen
         check_columns(self._findings, manifest, columns.seen, columns.found())
+        tables = columns.tables if manifest.schema_version >= FIRST_WITH_TABLES else {}
+        held = {HISTORY: columns.parts, **tables}
         if alone:
-            return {HISTORY: in_order(columns.parts, stored_in(state) or {})}
-        lines = stored_in(state)
-        if self._is_as_stated(manifest, HISTORY_FILE):
-            lines = {run_id: part.byte_range for run_id, part in rows[HISTORY].items()}
-        if lines is not None:
-            check_runs_in_columns(self._findings, columns.parts, lines)
-        return {}
+            del held[HISTORY]
+        for dataset, parts in held.items():
+            lines = stored_in(state, dataset)
+            if self._is_as_stated(manifest, DATASETS[dataset].file):
+                lines = {run_id: part.byte_range for run_id, part in rows[dataset].items()}
+            if lines is not None:
+                check_runs_in_columns(self._findings, parts, lines, dataset)
+        return {HISTORY: in_order(columns.parts, stored_in(state) or {})} if alone else {}
 
     def _is_as_stated(self, manifest: ExportManifest, name: str) -> bool:
         """Say whether a file has the SHA-256 that the manifest has."""

@@ -19,11 +19,11 @@ def rows_in(read: Mapping[str, DataFile]) -> int:
     return sum(file.lines for name, file in read.items() if is_parquet_history(name))
 
 
-def stored_in(state: ExportState | None) -> dict[str, ByteRange] | None:
+def stored_in(state: ExportState | None, dataset: str = HISTORY) -> dict[str, ByteRange] | None:
     """Return the lines of each run as the state records them, None without a state."""
     if state is None:
         return None
-    parts = ((run_id, run.part(HISTORY).stored) for run_id, run in state.runs.items())
+    parts = ((run_id, run.part(dataset).stored) for run_id, run in state.runs.items())
     return {run_id: stored for run_id, stored in parts if stored is not None}
 
 

@@ -9,6 +9,7 @@ Rules
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from dr_wandb.core.columnar.digest import contents_digest, pack_digest, run_digest
+from dr_wandb.core.contract.dataset import TABLES
 from dr_wandb.core.contract.export_files import (
-    PARQUET_FOLDER,
+    PARQUET_FOLDERS,
     PARQUET_HISTORY,
     PARQUET_RUNS,
+    is_parquet,
     is_parquet_history,
+    is_table,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError
 from dr_wandb.core.contract.manifest import DataFile, ExportManifest
@@ -33,6 +37,7 @@ from dr_wandb.core.inspect.columns import (
 from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.verify import FindingKind, Findings
 from dr_wandb.shell.inspect.parquet_rows import RowsInColumns
+from dr_wandb.shell.inspect.table_rows import TableRows
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.checked_parquet import HistoryFile, history_file, reading
 from dr_wandb.shell.store.parquet_files import read_runs
@@ -42,7 +47,7 @@ class ParquetChecking:
     """Checks the Parquet files that a manifest names.
 
     arrived: called with the number of bytes of each file. `seen` has the files that were read, None
-    for a missing one; `parts` the rows of each run.
+    for a missing one; `parts` the rows of each run, `tables` those of other datasets.
     """
 
     def __init__(
@@ -59,12 +64,13 @@ class ParquetChecking:
         self._arrived = arrived
         self.seen: dict[str, DataFile | None] = {}
         self.parts: dict[str, ColumnsPart] = {}
+        self.tables: dict[str, dict[str, ColumnsPart]] = {dataset: {} for dataset in TABLES}
 
     def found(self) -> list[str]:
         """Return everything in the folders of Parquet files, by its path in the export."""
-        paths = (*_inside(self._folder / PARQUET_HISTORY), *_inside(self._folder / PARQUET_FOLDER))
+        paths = (path for name in PARQUET_FOLDERS for path in _inside(self._folder / name))
         names = (path.relative_to(self._folder).as_posix() for path in paths)
-        return [name for name in names if name != PARQUET_HISTORY]
+        return [name for name in names if name not in PARQUET_FOLDERS]
 
     def check_quickly(self) -> None:
         """Check the size and the digest of each file."""
@@ -85,6 +91,8 @@ class ParquetChecking:
                 continue
             if name == PARQUET_RUNS:
                 self._check_runs(name, [*runs])
+            elif is_table(name):
+                self._check_table(name, runs)
             else:
                 file = history_file(self._folder, name, self._files[name])
                 history.setdefault(file.digest or name, []).append(file)
@@ -98,12 +106,10 @@ class ParquetChecking:
             rows.whole = len(files) == len(named.get(home, files))
             for file in sorted(files, key=lambda file: file.number):
                 self._check_rows(file, rows)
-            self._take(rows.finish())
+            self._take(rows.finish(), self.parts)
 
     def _names(self) -> Iterator[str]:
-        for name in sorted(self._files):
-            if name == PARQUET_RUNS or is_parquet_history(name):
-                yield name
+        return filter(is_parquet, sorted(self._files))
 
     def _parts_of_runs(self) -> dict[str, list[str]]:
         """Return the names of the own files of each run that has any, by the digest of the run."""
@@ -149,6 +155,20 @@ class ParquetChecking:
         if expected and run_ids != expected:
             self._say(name, "does not have the runs of runs.jsonl in their order")
 
+    def _check_table(self, name: str, runs: Mapping[str, StoredRun]) -> None:
+        """Check the rows of a file of a table."""
+        file = HistoryFile(self._folder / name, self._files[name], "", 0)
+        dataset = file.path.parent.name
+        rows = TableRows(dataset, name, partial(self._say, name))
+        try:
+            with reading(file):
+                rows.read(file.path, runs)
+        except DrWandbError as error:
+            self._add_failure(name, error)
+            return
+        self.seen[name] = replace(self._files[name], lines=rows.rows, contents=rows.contents)
+        self._take(rows.parts, self.tables[dataset])
+
     def _check_rows(self, file: HistoryFile, rows: "RowsInColumns") -> None:
         """Check the rows of a file, which are those of a pack or a part of one run."""
         name = f"{PARQUET_HISTORY}/{file.path.name}"
@@ -174,12 +194,12 @@ class ParquetChecking:
         found = contents if file.digest else pack_digest(digests)
         self.seen[name] = replace(self._files[name], lines=rows.lines - before, contents=found)
 
-    def _take(self, found: Mapping[str, ColumnsPart]) -> None:
+    def _take(self, found: Mapping[str, ColumnsPart], parts: dict[str, ColumnsPart]) -> None:
         for run_id, part in found.items():
-            if run_id in self.parts:
-                self._say(part.file, f"has run {run_id!r}, as {self.parts[run_id].file} has")
+            if run_id in parts:
+                self._say(part.file, f"has run {run_id!r}, as {parts[run_id].file} has")
             else:
-                self.parts[run_id] = part
+                parts[run_id] = part
 
     def _add_failure(self, name: str, error: DrWandbError) -> None:
         failure = error.failure

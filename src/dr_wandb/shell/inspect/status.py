@@ -19,7 +19,7 @@ from dr_wandb.core.contract.dataset import HISTORY
 from dr_wandb.core.contract.export_files import (
     MANIFEST_FILE,
     PARQUET_FOLDER,
-    PARQUET_HISTORY,
+    PARQUET_FOLDERS,
     PARQUET_RUNS,
     STATE_FILE,
     commit_order,
@@ -166,7 +166,7 @@ def _sizes(folder: Path) -> dict[str, int]:
     """Return the size of each file; that of all Parquet files is one."""
     names = (name for name in commit_order() if name != PARQUET_RUNS)
     sizes = {name: size for name in names if (size := _size(folder / name)) is not None}
-    columns = [*(folder / PARQUET_FOLDER).glob("*"), *(folder / PARQUET_HISTORY).glob("*")]
+    columns = (path for name in PARQUET_FOLDERS for path in (folder / name).glob("*"))
     found = [size for path in columns if (size := _size(path)) is not None]
     return {**sizes, PARQUET_FOLDER: sum(found)} if found else sizes
 

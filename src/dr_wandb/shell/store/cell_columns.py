@@ -17,16 +17,16 @@ from dr_wandb.shell.store.arrow_memory import (
     validity_of,
 )
 
-_WORDS = pa.dictionary(pa.int32(), pa.string())
+WORDS = pa.dictionary(pa.int32(), pa.string())
 
 SCHEMA = pa.schema(
     [
-        pa.field("run_id", _WORDS, nullable=False),
+        pa.field("run_id", WORDS, nullable=False),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("step", pa.int64()),
         pa.field("timestamp", pa.float64()),
-        pa.field("key", _WORDS),
-        pa.field("kind", _WORDS, nullable=False),
+        pa.field("key", WORDS),
+        pa.field("kind", WORDS, nullable=False),
         pa.field("value", pa.float64()),
         pa.field("text", pa.string()),
     ]
@@ -76,6 +76,15 @@ def _words(
     return pa.DictionaryArray.from_arrays(numbers_to_arrow(codes, valid), words)
 
 
+def words_to_arrow(words: Sequence[str | None]) -> pa.DictionaryArray:
+    """Return a column of words, of which few differ."""
+    different = dict.fromkeys(word for word in words if word is not None)
+    known = {word: code for code, word in enumerate(different)}
+    codes = np.array([-1 if word is None else known[word] for word in words], np.int32)
+    indices = numbers_to_arrow(codes, codes >= 0)
+    return pa.DictionaryArray.from_arrays(indices, _dictionary([*known]))
+
+
 def _dictionary(words: Sequence[str]) -> pa.Array:
     return texts_to_arrow(words, np.arange(len(words)), len(words))
 
@@ -92,13 +101,13 @@ def text_bytes_of(batch: pa.RecordBatch) -> Integers:
     return lengths * validity_of(texts)
 
 
-def one_table(batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    """Return cells in one piece, whose dictionaries hold their words in the order of occurrence."""
-    table = pa.Table.from_batches(batches, schema=SCHEMA).unify_dictionaries().combine_chunks()
-    for index, name in enumerate(SCHEMA.names):
-        if name in DICTIONARIES and table.num_rows:
-            column = _in_order(table.column(name).chunk(0))
-            table = table.set_column(index, SCHEMA.field(index), column)
+def one_table(batches: Sequence[pa.RecordBatch], schema: pa.Schema = SCHEMA) -> pa.Table:
+    """Return rows in one piece, whose dictionaries hold their words in the order of occurrence."""
+    table = pa.Table.from_batches(batches, schema=schema).unify_dictionaries().combine_chunks()
+    for index, field in enumerate(schema):
+        if field.type == WORDS and table.num_rows:
+            column = _in_order(table.column(field.name).chunk(0))
+            table = table.set_column(index, field, column)
     return table
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dr_wandb.core.contract.export_files import (
-    PARQUET_FOLDER,
+    PARQUET_FOLDERS,
     PARQUET_HISTORY,
-    PARQUET_RUNS,
+    is_parquet,
     is_parquet_history,
 )
 from dr_wandb.core.contract.manifest import DataFile
@@ -46,9 +46,8 @@ def find_parquet(folder: Path) -> frozenset[str]:
 
     Files with other names are not ours.
     """
-    paths = [*_inside(folder / PARQUET_HISTORY), *_inside(folder / PARQUET_FOLDER)]
-    names = (path.relative_to(folder).as_posix() for path in paths)
-    return frozenset(name for name in names if is_parquet_history(name) or name == PARQUET_RUNS)
+    paths = (path for name in PARQUET_FOLDERS for path in _inside(folder / name))
+    return frozenset(filter(is_parquet, (path.relative_to(folder).as_posix() for path in paths)))
 
 
 def _inside(folder: Path) -> Iterator[Path]:
@@ -57,9 +56,10 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 def make_folders(folder: Path, names: Iterable[str]) -> None:
     """Make the folders that files with these names need."""
-    if any(name.startswith(f"{PARQUET_FOLDER}/") for name in names):
-        disk.make_folder(folder / PARQUET_FOLDER)
-        disk.make_folder(folder / PARQUET_HISTORY)
+    needed = tuple(filter(is_parquet, names))
+    for parent in PARQUET_FOLDERS:
+        if any(name.startswith(f"{parent}/") for name in needed):
+            disk.make_folder(folder / parent)
 
 
 def exchange_folder(
@@ -108,7 +108,7 @@ def sync_folders(folder: Path) -> None:
 
     An export without any has one folder.
     """
-    for name in (PARQUET_HISTORY, PARQUET_FOLDER):
+    for name in reversed(PARQUET_FOLDERS):
         disk.remove_empty_folder(folder / name)
         if (folder / name).exists():
             disk.sync_folder(folder / name)

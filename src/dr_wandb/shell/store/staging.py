@@ -16,8 +16,7 @@ import msgspec
 
 from dr_wandb.core.contract.export_files import (
     CHANGES_OF_STORE_FILE,
-    PARQUET_FOLDER,
-    PARQUET_HISTORY,
+    PARQUET_FOLDERS,
     STORE_FILE,
     file_order,
 )
@@ -82,7 +81,7 @@ def finish_interrupted(folder: Path) -> None:
     require_own_folder(folder / STAGING_FOLDER)
     for name in file_order():
         require_visible_file(folder / name)
-    for name in (PARQUET_FOLDER, PARQUET_HISTORY):
+    for name in PARQUET_FOLDERS:
         require_visible_folder(folder / name)
     if roll_forward(folder):
         LOGGER.info("finished the commit of an interrupted sync")

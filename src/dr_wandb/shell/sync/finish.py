@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.changes import SyncChanges
 from dr_wandb.core.contract.codec import encode_document
-from dr_wandb.core.contract.dataset import HISTORY, PROJECT_DATASETS
+from dr_wandb.core.contract.dataset import DATASETS, HISTORY, PROJECT_DATASETS, TABLES
 from dr_wandb.core.contract.export_files import (
     CHANGES_FILE,
     HISTORY_FILE,
@@ -42,6 +42,7 @@ from dr_wandb.shell.sync.cell_digests import changes_to_report, with_cell_digest
 from dr_wandb.shell.sync.changelog import append_changes
 from dr_wandb.shell.sync.dropping import files_of
 from dr_wandb.shell.sync.parquet_runs import bring_runs
+from dr_wandb.shell.sync.parquet_tables import TableFiles
 from dr_wandb.shell.sync.project_records import SyncedRecords, files_of_others
 
 
@@ -169,9 +170,28 @@ def _bring_columns(
     runs_file = scratch / RUNS_FILE if (scratch / RUNS_FILE).exists() else stored.runs_path
     runs = bring_runs(folder, named, runs_file, assembled.files[RUNS_FILE].sha256, scratch)
     staged = {} if runs.staged is None else {PARQUET_RUNS: runs.staged}
-    return history._replace(
-        files={**history.files, PARQUET_RUNS: runs.file}, staged=history.staged | staged
+    tables = TableFiles(
+        folder,
+        named,
+        _lines_of_tables(stored, assembled.files, scratch),
+        assembled.runs,
+        lambda dataset: _rows_moved(assembled.changes, dataset),
+        scratch,
+    ).write()
+    return ParquetFiles(
+        files={**history.files, PARQUET_RUNS: runs.file, **tables.files},
+        staged={**history.staged, **staged, **tables.staged},
+        gone=history.gone | tables.gone,
+        digests=history.digests,
     )
+
+
+def _lines_of_tables(
+    stored: StoredExport, files: Collection[str], scratch: Path
+) -> dict[str, Path]:
+    """Return the files with the lines of datasets that have tables, if the export has them."""
+    new = {name: scratch / DATASETS[name].file for name in TABLES if DATASETS[name].file in files}
+    return {name: path if path.exists() else stored.row_paths[name] for name, path in new.items()}
 
 
 def _of_lines(manifest: ExportManifest | None) -> bool:
@@ -196,7 +216,7 @@ def _bring_history(
     """
     folder = store.export_dir
     files = {name: file for name, file in named.items() if is_parquet_history(name)}
-    if not unknown and not _rows_moved(assembled.changes):
+    if not unknown and not _rows_moved(assembled.changes, HISTORY):
         there = frozenset(filter(is_parquet_history, find_parquet(folder)))
         if not find_changed(folder, {name: file.sha256 for name, file in files.items()}):
             return ParquetFiles(files, {}, there - files.keys())
@@ -219,16 +239,17 @@ def _bring_history(
     return columns.write(assembled.changes, assembled.runs, everything=unknown)
 
 
-def _rows_moved(changes: ChangedRuns) -> bool:
+def _rows_moved(changes: ChangedRuns, dataset: str) -> bool:
     """Say whether a run has other rows than before, or they belong into other files."""
     return any(
-        _as_held(changes.before.get(run_id)) != _as_held(changes.changed.get(run_id))
+        _as_held(changes.before.get(run_id), dataset)
+        != _as_held(changes.changed.get(run_id), dataset)
         for run_id in {*changes.changed, *changes.gone}
     )
 
 
-def _as_held(run: RunTracking | None) -> tuple[str | None, str] | None:
-    stored = None if run is None else run.part(HISTORY).stored
+def _as_held(run: RunTracking | None, dataset: str) -> tuple[str | None, str] | None:
+    stored = None if run is None else run.part(dataset).stored
     return None if run is None or stored is None else (run.created_at, stored.digest)
 
 

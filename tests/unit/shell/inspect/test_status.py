@@ -163,7 +163,7 @@ def test_status_of_an_export_whose_runs_are_forgotten_guesses_nothing_of_them(
 @pytest.mark.parametrize("name", ["manifest.json", "state.json"])
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(b"{", "damaged_file"), (b'{"schema_version":10}', "newer_schema"), (None, "missing")],
+    [(b"{", "damaged_file"), (b'{"schema_version":11}', "newer_schema"), (None, "missing")],
 )
 def test_status_of_an_export_that_does_not_read_is_its_problem(
     name: str, content: bytes | None, kind: str, store: ExportStore
