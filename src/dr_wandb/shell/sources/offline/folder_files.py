@@ -3,10 +3,14 @@
 Rules
 - The files of a run are those below the folder beside its `.wandb` file. Of several folders of one
   run the last one that has a name counts, as on a server.
+  Only the `.wandb` files of the run itself, and the marks of W&B's client beside them, are none.
 - A link counts as the file that it leads to, if that is in the same folder or in one that the user
   has admitted. Any other is named, and not read. Neither is anything that is no file, such as a
   pipe: opening it could wait for ever.
+- A link to a folder is not followed. It is no file if that folder is in the folder of the run, as
+  the files in it are listed anyway. Any other is named like a link out of the folder.
 - A file is known by its size and its time. Its bytes are read only when they are fetched.
+- A folder that cannot be read fails the listing: files that are not seen are not gone.
 """
 
 import os
@@ -15,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import FILES_PER_ANSWER
@@ -25,10 +29,12 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.host import time_of
 from dr_wandb.shell.sources import RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.contents import FileGoneError, LinkOutsideError, Save, T
+from dr_wandb.shell.sources.offline.forms import WandbFile
 from dr_wandb.shell.sources.offline.found import FoundRun
 from dr_wandb.shell.store import disk
 
-_OWN_SUFFIXES = (".wandb", ".synced")
+_MARK_OF_CLIENT = ".synced"
+"""Ends the name of the empty file that W&B's client puts beside a `.wandb` file it has sent."""
 
 _SECOND = 1_000_000_000
 
@@ -45,37 +51,53 @@ class FolderFiles:
     """The files of one run. admitted: folders that links may lead to."""
 
     def __init__(self, run: FoundRun, admitted: Sequence[Path]) -> None:
-        roots = dict.fromkeys(str(file.file.metadata_path.parent) for file in run.files)
+        files = [one.file for one in run.files]
+        roots = dict.fromkeys(str(one.metadata_path.parent) for one in files)
         self._roots = [os.path.realpath(root) for root in roots]
         self._admitted = [*self._roots, *map(os.path.realpath, admitted)]
+        own = [os.path.realpath(one.location) for one in files if isinstance(one, WandbFile)]
+        self._own = {*own, *(f"{path}{_MARK_OF_CLIENT}" for path in own)}
 
     def _all(self) -> Mapping[str, _Found]:
+        """Find the files by their names. Raises SourceError if a folder cannot be read."""
         found: dict[str, _Found] = {}
         for root in self._roots:
-            for folder, names, files in os.walk(root):
-                links = [name for name in names if Path(folder, name).is_symlink()]
-                for name in (*files, *links):
-                    path = str(Path(folder, name))
-                    if not name.endswith(_OWN_SUFFIXES):
+            for folder, names, files in os.walk(root, onerror=_require_gone):
+                folders = [str(Path(folder, name)) for name in names]
+                paths = [str(Path(folder, name)) for name in files]
+                for path in (*paths, *filter(self._leads_out, folders)):
+                    if path not in self._own:
                         found[os.path.relpath(path, root)] = self._look(path)
         return dict(sorted(found.items()))
 
     def _look(self, path: str) -> _Found:
-        if self._is_inside(path):
+        if not self._leads_out(path):
             with suppress(OSError):
                 status = Path(path).stat()
                 if stat.S_ISREG(status.st_mode):
                     return _Found(path, status.st_size, status.st_mtime_ns)
         return _Found(path)
 
+    def _leads_out(self, path: str) -> bool:
+        """Say whether something in a folder of the run is a link that must not be followed."""
+        return _kind(path, follow=False) == stat.S_IFLNK and not self._is_inside(path)
+
     def _is_inside(self, path: str) -> bool:
+        """Say whether a path leads to a folder of the run, or to a file that may be read."""
         target = os.path.realpath(path)
-        return any(target.startswith(f"{folder}{os.sep}") for folder in self._admitted)
+        within = self._roots if _kind(target) == stat.S_IFDIR else self._admitted
+        return any(Path(target).is_relative_to(folder) for folder in within)
 
     @property
-    def count_and_mark(self) -> tuple[int, str]:
-        """Return how many files there are, and a text that changes if one of them does."""
-        found = self._all()
+    def count_and_mark(self) -> tuple[int | None, str]:
+        """Return how many files there are, and a text that changes if one of them does.
+
+        The number is None if a folder cannot be read: to list the files fails then, too.
+        """
+        try:
+            found = self._all()
+        except SourceError as error:
+            return None, str(error)
         return len(found), digest(repr(list(found.items())).encode("utf-8", "backslashreplace"))
 
     def rows(self) -> Iterator[RawRow]:
@@ -93,16 +115,16 @@ class FolderFiles:
         if path is None:
             raise FileGoneError("it is not in the folder of its run")
         if not self._is_inside(path):
-            raise LinkOutsideError("it is a link out of the folder of its run")
+            raise LinkOutsideError("it is a link out of the folder of its run, or to a folder")
         try:
-            descriptor = os.open(os.path.realpath(path), os.O_RDONLY | os.O_NONBLOCK)
+            stream = _open_file(os.path.realpath(path))
         except FileNotFoundError:
             raise FileGoneError("it is a link to a file that is missing") from None
         except OSError as error:
             raise _unreadable(error) from error
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise FileGoneError("it is not a file")
+        if stream is None:
+            raise FileGoneError("it is not a file")
+        with stream:
             return save(_chunks(stream))
 
     def _paths(self, name: str) -> Iterator[str]:
@@ -149,7 +171,29 @@ def _row(name: str, found: _Found) -> dict[str, Any]:
     }
 
 
-def _chunks(stream: Any) -> Iterator[bytes]:
+def _kind(path: str, *, follow: bool = True) -> int:
+    """Return the kind of what is at a path, as `stat` numbers kinds; 0 if it cannot be seen."""
+    with suppress(OSError):
+        return stat.S_IFMT(Path(path).stat(follow_symlinks=follow).st_mode)
+    return 0
+
+
+def _require_gone(error: OSError) -> None:
+    """Raise SourceError for a folder that is there and cannot be read."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise _unreadable(error, str(error.filename)) from error
+
+
+def _open_file(path: str) -> IO[bytes] | None:
+    """Open a file; None if there is anything else. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return os.fdopen(descriptor, "rb")
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
     try:
         while chunk := stream.read(disk.CHUNK):
             yield chunk
@@ -157,6 +201,6 @@ def _chunks(stream: Any) -> Iterator[bytes]:
         raise _unreadable(error) from error
 
 
-def _unreadable(error: OSError) -> SourceError:
-    reason = clean_text(f"it cannot be read: {error.strerror or error}")
+def _unreadable(error: OSError, path: str = "it") -> SourceError:
+    reason = clean_text(f"{path} cannot be read: {error.strerror or error}")
     return SourceError(reason, RunFailureKind.UNREADABLE, retryable=False)

@@ -1,22 +1,20 @@
 """The files in the folders of runs, as an export holds them."""
 
-from __future__ import annotations
-
+import errno
 import os
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import check_source
+from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources.contents import FileGoneError
-from tests.support.asking import list_all
-from tests.support.offline_folders import open_folder, put, sync_folder, whole_run
+from tests.support.asking import list_all, list_nodes
+from tests.support.offline_folders import days_later, open_folder, put, sync_folder, whole_run
 from tests.support.syncing import json_lines
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -101,6 +99,109 @@ def test_name_leads_to_no_other_folder(folder: Path, files: Path, name: str) -> 
     run = list_all(source)["run"]
     with pytest.raises(FileGoneError):
         source.contents.fetch(run, name, b"".join)
+
+
+def test_link_to_a_folder_is_not_followed(
+    folder: Path, data_root: Path, files: Path, tmp_path: Path
+) -> None:
+    """One link to a checkpoint ended the sync of all runs of its folder, and left a file open."""
+    (files / "checkpoint-10").mkdir()
+    (files / "checkpoint-10/weights.bin").write_bytes(b"weights")
+    (files / "latest").symlink_to("checkpoint-10")
+    (files / "itself").symlink_to(".")
+    outside = tmp_path / "outside"
+    (outside / "folder").mkdir(parents=True)
+    (files / "outside").symlink_to(outside / "folder")
+    rows = held(folder, data_root, follow_links=(outside,))
+    assert {name: row["absent"] for name, row in rows.items()} == {
+        "checkpoint-10/weights.bin": None,
+        "outside": "link outside",
+    }
+    summary = sync_folder(folder, data_root, extra_datasets=("files",), follow_links=(outside,))
+    assert summary.complete
+    assert not summary.short
+
+
+def test_folder_in_the_place_of_a_file_is_closed_again(folder: Path, files: Path) -> None:
+    """Each fetch of a name that had become a folder left a descriptor open."""
+    (files / "folder").mkdir()
+    source = open_folder(folder, extra_datasets=("files",))
+    run = list_all(source)["run"]
+    before = {*Path("/dev/fd").iterdir()}
+    with pytest.raises(FileGoneError, match="not a file"):
+        source.contents.fetch(run, "folder", b"".join)
+    assert {*Path("/dev/fd").iterdir()} == before
+
+
+def test_folder_that_cannot_be_read_keeps_what_is_held_of_it(
+    folder: Path, data_root: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files below a folder without permission were taken for deleted ones, with exit code 0.
+
+    After two syncs their rows were gone, and with `--prune` their bytes.
+    """
+    (files / "below").mkdir()
+    (files / "below/a.bin").write_bytes(b"a")
+    (files / "b.bin").write_bytes(b"b")
+    before = held(folder, data_root)
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("/below"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        source = open_folder(folder, extra_datasets=("files",))
+        (node,) = list_nodes(source)
+        assert node["fileCount"] is None
+        for day in range(1, 4):
+            later = days_later(day)
+            summary = sync_folder(folder, data_root, extra_datasets=("files",), prune=True, **later)
+            ((run_id, kind, reason),) = [
+                (one.run_id, one.kind, one.reason) for one in summary.failures
+            ]
+            assert (run_id, kind) == ("run", RunFailureKind.UNREADABLE)
+            assert reason.endswith("/files/below cannot be read: Permission denied")
+    (export,) = data_root.iterdir()
+    assert len([*export.glob("blobs/sha256/*/*")]) == 2
+    (files / "b.bin").unlink()
+    assert held(folder, data_root, **days_later(5)) == before
+    rows = held(folder, data_root, **days_later(6))
+    assert rows == {"below/a.bin": before["below/a.bin"]}
+
+
+def test_files_that_are_named_like_ours_are_exported(
+    folder: Path, data_root: Path, files: Path
+) -> None:
+    """A user's `model.wandb` and `notes.synced` had no row, and nothing said so."""
+    (files / "below").mkdir()
+    names = {"model.wandb", "notes.synced", "below/x.wandb"}
+    for name in names:
+        (files / name).write_bytes(name.encode())
+    assert {*held(folder, data_root)} == names
+
+
+def test_run_file_is_no_file_of_its_run(folder: Path, data_root: Path) -> None:
+    below = folder / "copied" / "files"
+    below.mkdir(parents=True)
+    for number, place in enumerate((below.parent, below)):
+        path = put(folder, "run", whole_run(steps=range(5 * number, 5 * number + 5)))
+        path.replace(place / "run-run.wandb")
+        path.parent.rmdir()
+    (below / "run-run.wandb.synced").touch()
+    (below / "b.txt").write_bytes(b"b")
+    assert {*held(folder, data_root)} == {"b.txt"}
+
+
+def test_root_folder_admits_every_link(
+    folder: Path, data_root: Path, files: Path, tmp_path: Path
+) -> None:
+    """`--follow-links /` admitted nothing."""
+    (tmp_path / "a.txt").write_bytes(b"a")
+    (files / "a.txt").symlink_to(tmp_path / "a.txt")
+    assert held(folder, data_root, follow_links=(Path("/"),))["a.txt"]["sha256"] == digest(b"a")
 
 
 def test_flag_for_links_needs_offline_files() -> None:
