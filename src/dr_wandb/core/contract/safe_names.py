@@ -1,8 +1,9 @@
 """Names of files for people, made of names that may be anything.
 
 Rules
-- Every name gets a relative path below one folder, by a rule that docs/sync.md gives. Different
-  names of one folder get different paths, also on a disk that takes `A` and `a` for one name.
+- Every name gets a relative path below one folder, by a rule that docs/sync.md gives.
+- Of the paths of one folder no two are the same, and none is a folder of another one. This holds
+  also on a disk that takes `A` and `a` for one name, or different spellings of one `ä`.
 - A path has no part that leads elsewhere: none is empty, `.` or `..`. It has no character that
   cannot be printed, that steers a terminal, or that some system does not allow in a name.
 - A name that can stay as it is does.
@@ -13,7 +14,8 @@ Everything here is total and pure.
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 
 MOST_BYTES_OF_PART = 200
 MOST_BYTES_OF_PATH = 1000
@@ -52,8 +54,9 @@ def safe_path(name: str) -> str:
 def tree_of(names: Iterable[str]) -> dict[str, str]:
     """Return the path of each of some different names, all of one folder.
 
-    Names get `~` and 8 hex digits of their SHA-256 if their paths are the same but for the case of
-    letters, or if one is a file that has the name of a folder of another one.
+    A path stays if no other is the same but for the case of letters, and if it is no folder of
+    another one. Else it gets `~` and 8 hex digits of the SHA-256 of its name, and then `~2`, `~3`
+    and so on if that is still a path or a folder of another name. The order of names is irrelevant.
     """
     paths = {name: safe_path(name) for name in names}
     files = Counter(map(_folded, paths.values()))
@@ -62,12 +65,19 @@ def tree_of(names: Iterable[str]) -> dict[str, str]:
         for parts in (folded.split("/") for folded in files)
         for depth in range(1, len(parts))
     }
-    return {
-        name: f"{path}~{_digest(name)[:8]}"
-        if files[_folded(path)] > 1 or _folded(path) in folders
-        else path
-        for name, path in paths.items()
-    }
+    taken = folders.union(files)
+    for name, path in sorted(paths.items()):
+        folded = _folded(path)
+        if files[folded] > 1 or folded in folders:
+            paths[name] = next(one for one in _marked(name, path) if _folded(one) not in taken)
+            taken.add(_folded(paths[name]))
+    return paths
+
+
+def _marked(name: str, path: str) -> Iterator[str]:
+    marked = f"{path}~{_digest(name)[:8]}"
+    yield marked
+    yield from (f"{marked}~{number}" for number in count(2))
 
 
 def _is_safe(letter: str, at: int, last: int) -> bool:
@@ -87,4 +97,4 @@ def _digest(text: str) -> str:
 
 
 def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", path.casefold())
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

@@ -50,6 +50,22 @@ def test_names_that_one_disk_cannot_hold_together_get_a_mark() -> None:
     assert len({path.casefold() for path in tree.values()}) == 6
 
 
+def test_mark_of_a_name_is_no_name_of_another_one() -> None:
+    """A file named `A~559aead0` was overwritten in a checkout by one named `A`."""
+    mark = "A~559aead0"
+    names = ["a", "A", mark, f"{mark}~2", f"{mark}~3/x"]
+    tree = tree_of(names)
+    assert tree == {**{name: name for name in names}, "a": "a~ca978112", "A": f"{mark}~4"}
+    assert tree_of(reversed(names)) == tree
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("\u00e4", "a\u0308"), ("\u1f80", "\u03b1\u0345\u0313")]
+)
+def test_spellings_of_one_letter_are_one_name(one: str, other: str) -> None:
+    assert all("~" in path for path in tree_of([one, other]).values())
+
+
 def test_checkout_is_described() -> None:
     names = tuple(f"runs/r/files/{number}" for number in range(12))
     done = CheckedOut(folder="f", files=1, bytes=5, absent=2, in_the_way=names, damaged=("d",))
