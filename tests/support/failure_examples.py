@@ -52,8 +52,10 @@ EXAMPLES: list[tuple[Failure, int]] = [
     (NoSyncYet(path="data/a", name="a", project="ml/moe", commit=True, parts=9, bytes=9000), 6),
     (NoSyncYet(path="data/a", name="a", project="ml/moe", holder="process 4 on h since t"), 6),
     (Locked(path="data/a", holder="process 4"), 7),
+    (Locked(path="out", holder="process 4", instead="folder"), 7),
     (NotRecorded(path="rec", question="run abc"), 8),
     (DiskRefused(path="data/a", reason="disk full"), 9),
+    (DiskRefused(path="out/INDEX.jsonl", reason="disk full", again="check out"), 9),
     (DiskRefused(path="data/a", reason="No space left on device", free_bytes=4096), 9),
     (
         DiskRefused(

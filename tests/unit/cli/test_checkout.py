@@ -1,5 +1,6 @@
 """`wandb-export checkout`: the files of an export as a tree."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,13 @@ from typing import Any
 import pytest
 
 from dr_wandb.cli import run
+from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.blobs import blob_path
+from dr_wandb.shell.store.checkout import HIDDEN
+from dr_wandb.shell.store.lock import locked
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
+from tests.support.operations import observed
 
 FILES = {
     "config.yaml": b"lr: 1\n",
@@ -115,6 +120,109 @@ def test_what_is_not_ours_stays(source: MemorySource, tmp_path: Path, what: str)
     assert {path.name for path in outside.iterdir()} == {"config.yaml"}
     assert (outside / "config.yaml").read_bytes() == b"theirs"
     assert tree(tmp_path)["b/files/config.yaml"] == b"lr: 1\n"
+
+
+def test_file_that_cannot_be_read_stays(
+    source: MemorySource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It ended the checkout of all files, with the advice to sync again."""
+    path = tmp_path / "out/runs/b/files/config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"lr: 1\n")
+    digest = disk.sha256_of
+
+    def refuse(one: Path) -> str:
+        if one == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(one))
+        return digest(one)
+
+    monkeypatch.setattr(disk, "sha256_of", refuse)
+    assert checkout(tmp_path) == 3
+    assert "runs/b/files/config.yaml: not replaced" in capsys.readouterr().out
+    assert tree(tmp_path)["a/files/config.yaml"] == b"lr: 1\n"
+
+
+def test_unchanged_file_is_read_once(
+    source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkout(tmp_path) == 0
+    digest, asked = disk.sha256_of, list[Path]()
+
+    def digest_of(path: Path) -> str:
+        asked.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(disk, "sha256_of", digest_of)
+    assert checkout(tmp_path) == 0
+    assert len(asked) == len({*asked}) == len(tree(tmp_path))
+
+
+def test_copies_are_durable_before_they_have_their_names(
+    source: MemorySource, tmp_path: Path
+) -> None:
+    done: list[tuple[str, str]] = []
+    with observed(lambda one: done.append((one.kind, one.path.name))):
+        assert checkout(tmp_path) == 0
+    named = [name for kind, name in done if kind == "replace" and not name.startswith(".")]
+    assert len(named) == len(tree(tmp_path))
+    for name in named:
+        assert done.index(("sync_file", name)) < done.index(("replace", name))
+    last = max(done.index(("replace", name)) for name in named)
+    assert done[last:].count(("sync_folder", "files")) == 2
+
+
+def test_files_that_a_sync_replaces_meanwhile_are_the_newer_ones(
+    source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout during a sync with `--prune` reported damage."""
+    rename = disk.rename
+
+    def sync_and_rename(staged: Path, path: Path) -> None:
+        monkeypatch.setattr(disk, "rename", rename)
+        rename(staged, path)
+        source.advance(60)
+        source.put_file("a", "name", b"newer")
+        source.put_file("b", "config.yaml", b"lr: 2\n")
+        sync(source, tmp_path, prune=True)
+
+    checkout(tmp_path, "--run", "a", "--file", "nothing")
+    monkeypatch.setattr(disk, "rename", sync_and_rename)
+    assert checkout(tmp_path, "--json") == 0
+    found = tree(tmp_path)
+    assert b"newer" in found.values()
+    assert found["b/files/config.yaml"] == b"lr: 2\n"
+    index = [json.loads(line) for line in (tmp_path / "out/INDEX.jsonl").read_text().splitlines()]
+    assert {one["file"]: one["size"] for one in index} == {
+        f"runs/{name}": len(content) for name, content in found.items()
+    }
+
+
+def test_one_checkout_at_a_time_is_at_work_in_a_folder(
+    source: MemorySource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(tmp_path / "out" / HIDDEN, "folder"):
+        assert checkout(tmp_path) == 7
+    assert "use another folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_full_disk_says_what_to_do(
+    source: MemorySource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(staged: Path, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(staged))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "rename", fail)
+        assert checkout(tmp_path) == 9
+    assert "fix this and check out again" in capsys.readouterr().err
+    assert checkout(tmp_path) == 0
 
 
 def test_damaged_bytes_are_not_written(source: MemorySource, tmp_path: Path) -> None:

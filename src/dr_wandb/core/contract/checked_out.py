@@ -24,8 +24,9 @@ class IndexEntry(Record, frozen=True, kw_only=True):
 class CheckedOut(Record, frozen=True, kw_only=True):
     """What a checkout did. `files` were written, `bytes` of them; `same` were there already.
 
-    `absent` files have no bytes in the export. `in_the_way`: files and folders of other people, or
-    changed ones, that were not replaced. `damaged`: files whose bytes in the export are not right.
+    `absent` files have no bytes in the export. `in_the_way`: files and folders of other people,
+    changed or unreadable ones, that were not replaced. `damaged`: files whose bytes in the export
+    are not right.
     """
 
     folder: str
@@ -51,7 +52,7 @@ def describe_checkout(done: CheckedOut) -> Iterator[str]:
     if done.absent:
         yield f"{count(done.absent, 'file')} not held: `absent` in files.jsonl says why"
     for what, names in (
-        ("not replaced, as it is not ours or was changed", done.in_the_way),
+        ("not replaced, as it is not ours, was changed or cannot be read", done.in_the_way),
         ("damaged in the export: run `wandb-export verify`", done.damaged),
     ):
         yield from (f"{name}: {what}" for name in names[:MOST_NAMED])

@@ -238,13 +238,17 @@ class NotRecorded(Failure, tag="not_recorded", frozen=True, kw_only=True):
 
 
 class Locked(Failure, tag="locked", frozen=True, kw_only=True):
-    """Another sync is running on this export."""
+    """Another process is at work in this folder. `instead`: what to give to use another one."""
 
     path: str
     holder: str
+    instead: str = "--name"
 
     def describe(self) -> str:
-        return f"{self.path} is in use by {self.holder}; wait for it to end, or use another --name"
+        return (
+            f"{self.path} is in use by {self.holder}; wait for it to end, "
+            f"or use another {self.instead}"
+        )
 
 
 class RunsVanished(Failure, tag="runs_vanished", frozen=True, kw_only=True):
@@ -289,11 +293,13 @@ class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
 
     Of a full disk: `free_bytes` were free, and `needed_bytes` are needed to go on, each None if it
     is not known. The latter is about so if rows were still to be fetched (`estimated`). `parts` of
-    runs were fetched so far, into files of `part_bytes` bytes, which stay.
+    runs were fetched so far, into files of `part_bytes` bytes, which stay. `again`: what to do once
+    the disk is fixed.
     """
 
     path: str
     reason: str
+    again: str = "sync"
     needed_bytes: int | None = None
     free_bytes: int | None = None
     estimated: bool = False
@@ -306,7 +312,7 @@ class DiskRefused(Failure, tag="disk_refused", frozen=True, kw_only=True):
             kept = f", kept for the next sync: {kept_in_words(self.parts, self.part_bytes)}"
         return (
             f"cannot use {self.path}: {self.reason}{self._space()}\n"
-            f"the export is unchanged{kept}; fix this and sync again"
+            f"the export is unchanged{kept}; fix this and {self.again} again"
         )
 
     def _space(self) -> str:

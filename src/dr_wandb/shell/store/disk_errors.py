@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.failures import DiskRefused, DrWandbError
 
 RESERVE_BYTES = 1 << 20
@@ -32,10 +34,10 @@ class SpaceNeed(NamedTuple):
 
 
 @contextmanager
-def disk_refusals(path: Path, *, exactly: bool = False) -> Iterator[None]:
+def disk_refusals(path: Path, *, exactly: bool = False, again: str = "sync") -> Iterator[None]:
     """Turn an OSError into a DrWandbError that names a path.
 
-    exactly: name the path in the error, if it has one.
+    exactly: name the path in the error, if it has one. again: what to do once that is fixed.
     """
     try:
         yield
@@ -43,7 +45,8 @@ def disk_refusals(path: Path, *, exactly: bool = False) -> Iterator[None]:
         raise  # some of them are an OSError as well
     except OSError as error:
         named = str((exactly and error.filename) or path)
-        raise DrWandbError(_refusal(named, path, error, SpaceNeed(None))) from error
+        refusal = _refusal(named, path, error, SpaceNeed(None))
+        raise DrWandbError(replace(refusal, again=again)) from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One sync at a time for each export."""
+"""One process at a time for each folder: a sync for an export, a checkout for its target."""
 
 import os
 from collections.abc import Iterator
@@ -31,11 +31,11 @@ class Holder(Record, frozen=True, kw_only=True):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of an export, creating its folder if necessary.
+def locked(folder: Path, instead: str = "--name") -> Iterator[None]:
+    """Hold the lock of a folder, such as an export, creating it if necessary.
 
-    Raises DrWandbError at once if another process has the lock, or if the folder cannot hold an
-    export. A process that died has no lock.
+    instead: what to give to use another folder. Raises DrWandbError at once if another process has
+    the lock, or if there cannot be such a folder. A process that died has no lock.
     """
     from filelock import FileLock, Timeout  # here, as commands that only read need none
 
@@ -50,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
     except Timeout:
         holder = read_holder(folder)
         words = "another process" if holder is None else holder.in_words
-        raise DrWandbError(Locked(path=str(folder), holder=words)) from None
+        raise DrWandbError(Locked(path=str(folder), holder=words, instead=instead)) from None
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         holder = Holder(pid=os.getpid(), host=os.uname().nodename, since=since)
