@@ -17,6 +17,7 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.file_names import spell_name
 from dr_wandb.core.contract.listing import (
     EveryRun,
     ListingQuery,
@@ -321,9 +322,10 @@ class SourceContract:
     ) -> None:
         run = list_all(source)[described.run_id]
         listed = list_files(source, run)
-        assert {*listed} == {*described.files}
+        assert {*listed} == {*map(spell_name, described.files)}
         contents = contents_of(source)
-        for name, content in described.files.items():
+        for named, content in described.files.items():
+            name = spell_name(named)
             row = listed[name]
             assert row.size in (None, len(content))
             assert row.md5 in (None, base64.b64encode(hashlib.md5(content).digest()).decode())

@@ -11,6 +11,7 @@ import pytest
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.file_choice import FileChoice
+from dr_wandb.core.contract.file_names import name_spelled
 from dr_wandb.core.contract.progress import Progress, Stage
 from dr_wandb.core.inspect.verify import describe_report
 from dr_wandb.core.sync.describe import describe_plan
@@ -96,6 +97,20 @@ def test_files_are_listed_and_their_bytes_are_held_once(exports: Exports) -> Non
     assert asked(exports) == {}
     names = [path.name for path in before if path.name.endswith(".jsonl")]
     assert {"files.jsonl", "runs.jsonl"} <= {*names}
+
+
+def test_names_that_look_alike_are_files_of_their_own(exports: Exports) -> None:
+    """One of the two had no row and no bytes, and the run stayed short of it."""
+    run = exports.project.add_run("a")
+    files = {"x\ud800": b"no UTF-8", "x\\ud800": b"looks like it"}
+    for name, content in files.items():
+        run.put_file(name, content)
+    run.finish()
+    assert sync(exports).complete
+    found = {name_spelled(name): row["sha256"] for name, row in held(exports).items()}
+    assert found == {name: sha256(content) for name, content in files.items()}
+    assert sync(exports, sync_mode="full_reconcile").complete
+    assert len(held(exports)) == 2
 
 
 def test_all_pages_are_listed_and_a_null_loses_nothing_else(exports: Exports) -> None:

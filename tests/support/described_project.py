@@ -79,7 +79,12 @@ PLAIN = RunDescription(
     run_id="plain",
     created_at="2026-01-01T00:00:00",
     display_name="Plain – naïve 😀",
-    files={"config.yaml": b"lr: 1\n", "media/images/\u00fc b.png": b"\x89PNG", "empty": b""},
+    files={
+        "config.yaml": b"lr: 1\n",
+        "media/images/\u00fc b.png": b"\x89PNG",
+        "empty": b"",
+        "x\\udcff": b"another file",
+    },
     console=(("hello", False), ("oh no", True), ("", False), ("2026-01-01T00:00:00 ü", False)),
     config={"lr": 0.001, "nested": {"a": [1, None, "x"]}},
     summary={"loss": 0.5, "text": "ü", "unset": None},

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dr_wandb.core.contract.file_names import spell_name
+
 Row = dict[str, Any]
 
 
@@ -151,7 +153,7 @@ class MemoryRun:
         """Return the files as W&B lists them, without the nulls."""
         return [
             {
-                "name": name,
+                "name": spell_name(name),
                 "sizeBytes": str(len(content)),
                 "md5": base64.b64encode(hashlib.md5(content).digest()).decode(),
                 "mimetype": "text/plain",

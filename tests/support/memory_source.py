@@ -16,6 +16,7 @@ from typing import Any
 
 from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.fetch_window import FetchWindow
+from dr_wandb.core.contract.file_names import name_spelled
 from dr_wandb.core.contract.listing import ListingQuery, RunListing, answers, scope_of
 from dr_wandb.core.contract.manifest_entries import entries_of, manifest_digest
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
@@ -364,8 +365,8 @@ class MemorySource:
         with self.lock:
             self.asked.append(("fetch", run.run_id, name))
             self._refuse_if_throttled()
-            content = self._find(run).files.get(name)
-            lost = self._take_fault(f"bytes of {name}", run.run_id)
+            content = self._find(run).files.get(name_spelled(name))
+            lost = self._take_fault(f"bytes of {name_spelled(name)}", run.run_id)
         if content is None or lost:
             raise FileGoneError(f"{name} is not there")
         half = len(content) // 2

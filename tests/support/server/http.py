@@ -199,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
         found = owner.find_download(parts[2])
         request = Request("download", path=self.path, method=self.command)
         request.run_id = found.run.run_id if found and found.run else None
-        request.variables = {"file_name": unquote(parts[3])}
+        request.variables = {"file_name": unquote(parts[3], errors="surrogatepass")}
         request.byte_range = self.headers.get("Range")
         request.has_key = "Authorization" in self.headers
         owner.record(request)

@@ -132,7 +132,9 @@ def listed_files(run: Run, arguments: Mapping[str, Any], context: Context) -> li
         url, md5 = context.server.sign_file(run, name), run.md5_of(name, content)
         listed.append(
             {
-                "id": base64.b64encode(f"File:{run.storage_id}:{name}".encode()).decode(),
+                "id": base64.b64encode(
+                    f"File:{run.storage_id}:{name}".encode("utf-8", "surrogatepass")
+                ).decode(),
                 "name": name,
                 "url": url,
                 "directUrl": url,

@@ -209,10 +209,10 @@ class StandInServer:
         self._signed_count += 1
         owner = "" if download.run is None else download.run.storage_id
         secret = f"{owner}/{download.file_name}/{self._signed_count}"
-        token = hashlib.sha256(secret.encode()).hexdigest()[:24]
+        token = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         self._downloads[token] = download
         query = f"Expires={EXPIRY_EPOCH_SECONDS}&Signature={token[::-1]}"
-        name = quote(download.file_name, safe="")
+        name = quote(download.file_name, safe="", errors="surrogatepass")
         name = name if name.strip(".") else name.replace(".", "%2E")
         return f"{self.url}/files/{token}/{name}?{query}"
 

@@ -3,6 +3,7 @@
 Rules
 - A source lists files as rows of a dataset (datasets.py); if it has their bytes too, it has an
   attribute `contents`, a `Contents`. Others give the rows alone.
+- Names are spelled by `core.contract.file_names`, also in the rows.
 - Bytes are given as they come. The caller checks them, since a source has what anybody may write.
 """
 

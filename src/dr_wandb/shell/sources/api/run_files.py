@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dr_wandb.core.contract.dataset import FILES_PER_ANSWER
+from dr_wandb.core.contract.file_names import name_spelled, spell_name
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.shell.sources import RawRow, RowBatch
 from dr_wandb.shell.sources.api.file_bytes import ExpiredError, FileBytes
@@ -81,10 +82,10 @@ class RunFiles:
 
     def find(self, run: RunListing, name: str) -> RawRow | None:
         """List one file of a run again, None if W&B has none of this name."""
-        variables = {"run": run.run_id, "first": LEAST_FILES, "fileNames": [name]}
+        variables = {"run": run.run_id, "first": LEAST_FILES, "fileNames": [name_spelled(name)]}
         connection = self._ask_run(FILES_PAGE, variables).get("files") or {}
         nodes = [(edge or {}).get("node") for edge in connection.get("edges") or ()]
-        found = [node for node in nodes if node and node.get("name") == name]
+        found = [node for node in nodes if node and _name(node) == name]
         return self._remember(run.run_id, found[0]) if found else None
 
     def fetch(self, run: RunListing, name: str, save: Save[T]) -> T:
@@ -107,8 +108,9 @@ class RunFiles:
         """Note the addresses of a file, and return its row without them."""
         own, direct = (str(node.get(name) or "") for name in _ADDRESSES)
         with self._lock:
-            self._known[run_id, str(node.get("name"))] = _Addresses(direct, own, self._clock())
-        return {name: value for name, value in node.items() if name not in _ADDRESSES}
+            self._known[run_id, _name(node)] = _Addresses(direct, own, self._clock())
+        row = {name: value for name, value in node.items() if name not in _ADDRESSES}
+        return {**row, "name": _name(node)}
 
     def _take(self, run_id: str, name: str) -> _Addresses | None:
         with self._lock:
@@ -118,7 +120,11 @@ class RunFiles:
     def _forget(self, run_id: str, rows: list[dict[str, Any]]) -> None:
         with self._lock:
             for row in rows:
-                self._known.pop((run_id, str(row.get("name"))), None)
+                self._known.pop((run_id, row["name"]), None)
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return spell_name(str(node.get("name") or ""))
 
 
 def _smaller(variables: Mapping[str, Any]) -> Mapping[str, Any]:

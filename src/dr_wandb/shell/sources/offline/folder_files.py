@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import FILES_PER_ANSWER
+from dr_wandb.core.contract.file_names import name_spelled, spell_name
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import clean_text
@@ -67,7 +68,7 @@ class FolderFiles:
                 paths = [str(Path(folder, name)) for name in files]
                 for path in (*paths, *filter(self._leads_out, folders)):
                     if path not in self._own:
-                        found[os.path.relpath(path, root)] = self._look(path)
+                        found[spell_name(os.path.relpath(path, root))] = self._look(path)
         return dict(sorted(found.items()))
 
     def _look(self, path: str) -> _Found:
@@ -129,9 +130,9 @@ class FolderFiles:
 
     def _paths(self, name: str) -> Iterator[str]:
         """Give the paths that a name may have, if it leads to no other folder by itself."""
-        parts = Path(name).parts
-        if parts and not Path(name).is_absolute() and ".." not in parts:
-            yield from (str(Path(root, name)) for root in reversed(self._roots))
+        path = Path(name_spelled(name))
+        if path.parts and not path.is_absolute() and ".." not in path.parts:
+            yield from (str(Path(root, path)) for root in reversed(self._roots))
 
 
 class FolderContents:

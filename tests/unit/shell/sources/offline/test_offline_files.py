@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,20 @@ def test_run_file_is_no_file_of_its_run(folder: Path, data_root: Path) -> None:
     (below / "run-run.wandb.synced").touch()
     (below / "b.txt").write_bytes(b"b")
     assert {*held(folder, data_root)} == {"b.txt"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of its disks are UTF-8")
+def test_names_that_look_alike_are_files_of_their_own(
+    folder: Path, data_root: Path, files: Path
+) -> None:
+    """A name that is no UTF-8, and one that is what it was spelled as, were one file."""
+    for name in (b"x\xff", b"x\\udcff"):
+        Path(os.fsdecode(bytes(files) + b"/" + name)).write_bytes(name)
+    rows = held(folder, data_root)
+    assert {name: row["sha256"] for name, row in rows.items()} == {
+        "x\\udcff": digest(b"x\xff"),
+        "x\\\\udcff": digest(b"x\\udcff"),
+    }
 
 
 def test_root_folder_admits_every_link(
