@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.file_choice import FileChoice
@@ -23,6 +24,7 @@ from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.loading import iter_files, open_blob
 from dr_wandb.shell.store.named_blobs import remove_unnamed
 from dr_wandb.shell.sync.engine import ExportEngine
+from tests.support.offline_logging import Machine
 from tests.support.server import Drop, Redirect, Replace, StandInServer, Status, Truncate
 from tests.support.syncing import json_lines
 
@@ -578,3 +580,23 @@ def test_link_in_place_of_a_folder_is_refused(exports: Exports, tmp_path: Path, 
     assert list(outside.iterdir()) == []
     link.unlink()
     assert sync(exports).complete
+
+
+def test_files_that_the_sdk_named_offline_have_lines(exports: Exports, tmp_path: Path) -> None:
+    """A file that was saved and deleted since was not in the export, and nothing said so."""
+    with Machine(tmp_path / "machine") as machine:
+        machine.start("save_files").end()
+        request = exports.request("offline", extra_datasets=("files",), any_project=True)
+        request = replace(request, follow_links=(machine.tree,))
+        summary = ExportEngine(request, source=source_opener(f"offline:{machine.tree}")).export()
+    assert [(one.run_id, one.short_by) for one in summary.short] == [("saves-files", 3)]
+    rows = held(exports, "offline")
+    (page,) = [name for name in rows if name.startswith("media/html/page [0]*_0_")]
+    (gone,) = [name for name in rows if name.startswith("media/html/gone_0_")]
+    assert {name for name, row in rows.items() if row["absent"] is None} == {
+        *("b\\s.txt", "kept.txt", "out/a.bin", "requirements.txt", "unsaved.txt", "we[i]rd.txt"),
+        page,
+    }
+    absent = {name: row["absent"] for name, row in rows.items() if row["absent"] is not None}
+    assert absent == dict.fromkeys(("gone.txt", "out/gone.bin", gone), "gone")
+    assert blobs(exports, "offline")[sha256(b"out/a.bin")] == b"out/a.bin"

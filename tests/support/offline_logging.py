@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
@@ -408,6 +409,29 @@ def log_artifacts() -> None:
     run.finish()
 
 
+def save_files() -> None:
+    """Save files of all kinds; some are deleted when the run has ended."""
+    import wandb
+
+    run = begin("saves-files")
+    place = Path(os.environ["WANDB_DIR"])
+    (place / "out").mkdir()
+    saved = ("kept.txt", "we[i]rd.txt", "b\\s.txt", "gone.txt", "out/a.bin", "out/gone.bin")
+    for name in saved:
+        (place / name).write_text(name)
+    for name in saved[:4]:
+        run.save(glob.escape(str(place / name)), base_path=str(place), policy="now")
+    for policy in ("end", "live"):
+        run.save(str(place / "out/*"), base_path=str(place), policy=policy)
+    run.save(str(place / "nothing-*"), base_path=str(place))
+    (Path(run.dir) / "unsaved.txt").write_text("unsaved")
+    run.log({"page [0]*": wandb.Html("<b>page</b>"), "gone": wandb.Html("<b>gone</b>")})
+    folder = Path(run.dir)
+    run.finish()
+    for path in (folder / "gone.txt", folder / "out/gone.bin", *folder.glob("media/html/gone_*")):
+        path.unlink()
+
+
 SCRIPTS: dict[str, Callable[[], None]] = {
     script.__name__: script
     for script in (
@@ -417,6 +441,7 @@ SCRIPTS: dict[str, Callable[[], None]] = {
         log_while_watched,
         print_much,
         log_artifacts,
+        save_files,
     )
 }
 

@@ -240,6 +240,11 @@ def use_artifact_record(artifact_id: str, name: str, kind: str = "dataset") -> b
     return record(use_artifact=pb.UseArtifactRecord(id=artifact_id, type=kind, name=name))
 
 
+def files_record(*paths: str) -> bytes:
+    """Return the names of files that the client meant to upload."""
+    return record(files=pb.FilesRecord(files=[pb.FilesItem(path=path) for path in paths]))
+
+
 def output_record(text: str) -> bytes:
     """Return text as SDKs write it that redirect the console (`output`, not `output_raw`)."""
     stdout = pb.OutputRecord.OutputType.STDOUT

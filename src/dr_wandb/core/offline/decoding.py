@@ -21,6 +21,7 @@ from dr_wandb.core.offline.records import (
     ConfigRecord,
     ConsoleText,
     ExitRecord,
+    FilesRecord,
     HeaderRecord,
     HistoryRecord,
     HostRecord,
@@ -161,6 +162,7 @@ _DECODERS: dict[str, Callable[[Any], RunFileRecord]] = {
     "environment": _host,
     "output": lambda message: _output(message, redirected=True),
     "output_raw": _output,
+    "files": lambda raw: FilesRecord(raw=raw),
     "artifact": lambda raw: ArtifactRecord(raw=raw),
     "use_artifact": lambda message: UseArtifactRecord(
         artifact_id=text_of(message.id), type=text_of(message.type), name=text_of(message.name)

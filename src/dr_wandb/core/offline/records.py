@@ -1,7 +1,7 @@
 """The records of a `.wandb` file, as values; `decoding.py` makes them from bytes.
 
 Rules
-- Kinds without data of a run (files, requests, ...) are `OtherRecord`.
+- Kinds without data of a run (requests, alerts, ...) are `OtherRecord`.
 """
 
 from collections.abc import Mapping
@@ -144,6 +144,12 @@ class ArtifactRecord(Record, frozen=True, kw_only=True):
     raw: bytes
 
 
+class FilesRecord(Record, frozen=True, kw_only=True):
+    """Files that the client named for an upload, as `named_files.py` reads them."""
+
+    raw: bytes
+
+
 class UseArtifactRecord(Record, frozen=True, kw_only=True):
     """A version that the run used: its id at the server, its type, and its name with a number."""
 
@@ -170,6 +176,7 @@ RunFileRecord = (
     | MetricRecord
     | ConsoleText
     | ArtifactRecord
+    | FilesRecord
     | UseArtifactRecord
     | OtherRecord
 )

@@ -5,7 +5,7 @@ have the same numbers). Text is declared as bytes, which are the same on the wir
 UTF-8 is no reason to lose a record. Fields that are not named here are skipped. The schema lives in
 a pool of its own, so reading files does not need wandb and does not disturb it. Telemetry is left
 undecoded, since its fields come and go (`telemetry_fields.py`), and so are artifacts, which may
-have many entries (`artifacts.py`).
+have many entries (`artifacts.py`), and names of files (`named_files.py`).
 """
 
 from functools import cache
@@ -23,6 +23,7 @@ Record
   3 summary SummaryRecord | kind
   4 output OutputRecord | kind
   5 config ConfigRecord | kind
+  6 files bytes | kind
   7 stats StatsRecord | kind
   8 artifact bytes | kind
   11 telemetry bytes | kind
@@ -107,6 +108,10 @@ UseArtifactRecord
   1 id bytes
   2 type bytes
   3 name bytes
+FilesRecord
+  1 files repeated FilesItem
+FilesItem
+  1 path bytes
 ArtifactRecord
   1 run_id bytes
   2 project bytes
@@ -239,6 +244,12 @@ def artifact_class() -> Any:
     """Return the class of an artifact record, which a whole record has as bytes."""
     name = f"{PACKAGE}.ArtifactRecord"
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(name))
+
+
+@cache
+def files_class() -> Any:
+    """Return the class of a record of files, which a whole record has as bytes."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.FilesRecord"))
 
 
 @cache

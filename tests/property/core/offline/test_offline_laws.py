@@ -19,7 +19,7 @@ from dr_wandb.core.offline.framing import Frames, read_parts
 from dr_wandb.core.offline.header import header_problem
 from dr_wandb.core.offline.parts import row_of
 from dr_wandb.core.offline.reading import FileReading
-from dr_wandb.core.offline.schema import artifact_class, record_class
+from dr_wandb.core.offline.schema import artifact_class, files_class, record_class
 from dr_wandb.core.offline.wandb_file import identify, read_file, rows_of
 from tests.support.strategies import RUN_ID
 from tests.support.wandb_file import (
@@ -431,11 +431,12 @@ def test_schema_agrees_with_that_of_wandb_field_by_field() -> None:
     pairs = list(fields_beside(record_class().DESCRIPTOR, pb.Record.DESCRIPTOR, set()))
     artifacts = artifact_class().DESCRIPTOR, pb.ArtifactRecord.DESCRIPTOR
     pairs += fields_beside(*artifacts, set())
+    pairs += fields_beside(files_class().DESCRIPTOR, pb.FilesRecord.DESCRIPTOR, set())
     assert len(pairs) > 100
     for ours, theirs in pairs:
         assert theirs is not None, f"wandb has no {ours.full_name}"
         assert theirs.name == ours.name
-        left_alone = ours.name in ("telemetry", "artifact")  # messages, whose bytes are kept
+        left_alone = ours.name in ("telemetry", "artifact", "files")  # kept as bytes
         assert left_alone or type_name(theirs) in COMPATIBLE[type_name(ours)], ours.full_name
         assert theirs.is_repeated == ours.is_repeated, ours.full_name
         chosen = ours.containing_oneof and ours.containing_oneof.name

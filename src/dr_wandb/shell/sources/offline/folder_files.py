@@ -9,6 +9,8 @@ Rules
   pipe: opening it could wait for ever.
 - A link to a folder is not followed. It is no file if that folder is in the folder of the run, as
   the files in it are listed anyway. Any other is named like a link out of the folder.
+- A file that the client named for an upload, and that is not there, is listed like the others: it
+  has no bytes.
 - A file is known by its size and its time. Its bytes are read only when they are fetched.
 - A folder that cannot be read fails the listing: files that are not seen are not gone.
 """
@@ -28,10 +30,13 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.host import time_of
+from dr_wandb.core.offline.missing_files import missing_files
 from dr_wandb.shell.sources import RawRow, RowBatch, SourceError
 from dr_wandb.shell.sources.contents import FileGoneError, LinkOutsideError, Save, T
 from dr_wandb.shell.sources.offline.forms import WandbFile
 from dr_wandb.shell.sources.offline.found import FoundRun
+from dr_wandb.shell.sources.offline.index import MissingFiles
+from dr_wandb.shell.sources.offline.other_rows import readable, wandb_parts
 from dr_wandb.shell.store import disk
 
 _MARK_OF_CLIENT = ".synced"
@@ -49,9 +54,16 @@ class _Found(NamedTuple):
 
 
 class FolderFiles:
-    """The files of one run. admitted: folders that links may lead to."""
+    """The files of one run. admitted: folders that links may lead to.
 
-    def __init__(self, run: FoundRun, admitted: Sequence[Path]) -> None:
+    missing: what is known of the missing files of runs, by their ids; more is added to it.
+    """
+
+    def __init__(
+        self, run: FoundRun, admitted: Sequence[Path], missing: dict[str, MissingFiles]
+    ) -> None:
+        self._run = run
+        self._missing = missing
         files = [one.file for one in run.files]
         roots = dict.fromkeys(str(one.metadata_path.parent) for one in files)
         self._roots = [os.path.realpath(root) for root in roots]
@@ -60,7 +72,23 @@ class FolderFiles:
         self._own = {*own, *(f"{path}{_MARK_OF_CLIENT}" for path in own)}
 
     def _all(self) -> Mapping[str, _Found]:
-        """Find the files by their names. Raises SourceError if a folder cannot be read."""
+        """Find the files by their names, and name those that are missing.
+
+        Raises SourceError if a folder, or a file of the run itself, cannot be read.
+        """
+        found = self._in_folder()
+        mark = f"{self._run.mark} {_digest_of(found)}"
+        known = self._missing.get(self._run.run_id)
+        if known is None or known.mark != mark:
+            named = set[str]()
+            for part in wandb_parts(self._run):
+                with readable(part.file) as (data, _):
+                    named |= part.file.decoder.named_files(data, part.reading)
+            known = MissingFiles(mark=mark, names=tuple(missing_files(named, found)))
+            self._missing[self._run.run_id] = known
+        return dict(sorted({**found, **{name: _Found("") for name in known.names}}.items()))
+
+    def _in_folder(self) -> dict[str, _Found]:
         found: dict[str, _Found] = {}
         for root in self._roots:
             for folder, names, files in os.walk(root, onerror=_require_gone):
@@ -69,7 +97,7 @@ class FolderFiles:
                 for path in (*paths, *filter(self._leads_out, folders)):
                     if path not in self._own:
                         found[spell_name(os.path.relpath(path, root))] = self._look(path)
-        return dict(sorted(found.items()))
+        return found
 
     def _look(self, path: str) -> _Found:
         if not self._leads_out(path):
@@ -99,7 +127,7 @@ class FolderFiles:
             found = self._all()
         except SourceError as error:
             return None, str(error)
-        return len(found), digest(repr(list(found.items())).encode("utf-8", "backslashreplace"))
+        return len(found), _digest_of(found)
 
     def rows(self) -> Iterator[RawRow]:
         """Give the files as W&B would list them."""
@@ -143,10 +171,11 @@ class FolderContents:
     ) -> None:
         self._find_run = find_run
         self._admitted = admitted
+        self.missing: dict[str, MissingFiles] = {}
 
     def of(self, run: FoundRun) -> FolderFiles:
         """Return the files of a run."""
-        return FolderFiles(run, self._admitted)
+        return FolderFiles(run, self._admitted, self.missing)
 
     def read(self, run: RunListing) -> Iterator[RowBatch]:
         """List the files of a run."""
@@ -161,6 +190,10 @@ class FolderContents:
     def fetch(self, run: RunListing, name: str, save: Save[T]) -> T:
         """Let `save` take the bytes of a file."""
         return self.of(self._find_run(run)).fetch(name, save)
+
+
+def _digest_of(found: Mapping[str, _Found]) -> str:
+    return digest(repr(sorted(found.items())).encode("utf-8", "backslashreplace"))
 
 
 def _row(name: str, found: _Found) -> dict[str, Any]:

@@ -41,6 +41,13 @@ class FoundRun(Record, frozen=True, kw_only=True):
         return self.files[-1].reading.fold
 
     @property
+    def mark(self) -> str:
+        """Return a text that changes if the content of the files does."""
+        readings = [file.reading for file in self.files]
+        lost = [len(reading.lost) for reading in readings]
+        return f"{[reading.end for reading in readings]} {lost} {self.fold.records}"
+
+    @property
     def whole(self) -> bool:
         """Say whether every byte of the files was read as a record."""
         return not any(lost_in(file.reading) for file in self.files)

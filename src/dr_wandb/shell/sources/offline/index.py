@@ -71,11 +71,25 @@ class Comparison(Record, frozen=True, kw_only=True):
     repairs: tuple[tuple[int, int], ...] = ()
 
 
+class MissingFiles(Record, frozen=True, kw_only=True):
+    """The files that a run's client named and that are not in its folder.
+
+    mark: changes if the files in the folder do, or what the client wrote.
+    """
+
+    mark: str
+    names: tuple[str, ...]
+
+
 class Known(Record, frozen=True, kw_only=True):
-    """The files that were read, by their names below the folder, and their comparisons."""
+    """The files that were read, by their names below the folder, and their comparisons.
+
+    missing: by run id; only of runs whose files were requested.
+    """
 
     files: Mapping[str, KnownFile] = {}
     comparisons: tuple[Comparison, ...] = ()
+    missing: Mapping[str, MissingFiles] = {}
 
 
 class OfflineIndex(Known, frozen=True, kw_only=True):
@@ -103,7 +117,7 @@ def load_index(path: Path, folder: Path) -> LoadedIndex:
         content = path.read_bytes()
         index = _DECODER.decode(content)
         if (index.version, index.form) == (VERSION, FORM) and index.folder == _spell(folder):
-            known = Known(files=index.files, comparisons=index.comparisons)
+            known = Known(files=index.files, comparisons=index.comparisons, missing=index.missing)
             return LoadedIndex(known, digest(content))
     return LoadedIndex(Known(), "")
 
@@ -119,6 +133,7 @@ def save_index(path: Path, folder: Path, known: Known) -> str:
         folder=_spell(folder),
         files=known.files,
         comparisons=known.comparisons,
+        missing=known.missing,
     )
     content = _ENCODER.encode(index)
     with suppress(OSError):

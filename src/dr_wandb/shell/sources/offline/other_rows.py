@@ -17,6 +17,7 @@ from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.shell.sources import HistoryBatch, SourceError
 from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
+from dr_wandb.shell.sources.offline.found import FoundRun
 from dr_wandb.shell.sources.offline.run_files import MappedFile, mapped
 
 Rows = list[dict[str, Any]]
@@ -31,6 +32,15 @@ class WandbPart(NamedTuple):
     file: WandbFile
     reading: FileReading
     resumes: bool
+
+
+def wandb_parts(run: FoundRun) -> list[WandbPart]:
+    """Return the files of a run that may have more than rows: older folders do not."""
+    return [
+        WandbPart(file.file, file.reading, file.named is not None and file.named.resumes)
+        for file in run.files
+        if isinstance(file.file, WandbFile)
+    ]
 
 
 def read_samples(parts: Sequence[WandbPart], take: Take) -> Iterator[HistoryBatch]:

@@ -67,6 +67,7 @@ class FolderScan:
         self._folder = folder
         self._before = known.files
         self._compared_before = by_names(known.comparisons)
+        self._missing = known.missing
         self._of_run = by_run(known.files)
         self._named_before = {name for name, file in known.files.items() if file.named is not None}
         self._known_of_run: dict[str, dict[str, KnownFile]] = defaultdict(dict)
@@ -124,7 +125,11 @@ class FolderScan:
             runs=read,
             unread=self._unread,
             notices=self._notices,
-            known=Known(files=self._reader.known, comparisons=tuple(self._comparisons)),
+            known=Known(
+                files=self._reader.known,
+                comparisons=tuple(self._comparisons),
+                missing=self._missing,
+            ),
             left_out=self._left_out,
         )
 

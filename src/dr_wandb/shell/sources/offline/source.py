@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from dr_wandb.core.contract.codec import digest
 from dr_wandb.core.contract.dataset import CONTENT_MARK, FILES, FILES_MARK
 from dr_wandb.core.contract.failures import DrWandbError, MixedRuns
@@ -42,7 +44,7 @@ from dr_wandb.shell.sources.datasets import NOTHING_KNOWN, Known, RecordPage
 from dr_wandb.shell.sources.offline.artifacts import RunParts, list_artifacts
 from dr_wandb.shell.sources.offline.beside import summary_beside
 from dr_wandb.shell.sources.offline.folder_files import FolderContents
-from dr_wandb.shell.sources.offline.forms import RunFile, WandbFile
+from dr_wandb.shell.sources.offline.forms import RunFile
 from dr_wandb.shell.sources.offline.found import FoundRun, FoundRuns
 from dr_wandb.shell.sources.offline.index import INDEX_FILE, load_index, save_index
 from dr_wandb.shell.sources.offline.index import Known as KnownFiles
@@ -51,6 +53,7 @@ from dr_wandb.shell.sources.offline.other_rows import (
     read_console,
     read_samples,
     readable,
+    wandb_parts,
 )
 from dr_wandb.shell.sources.offline.run_files import read_beside
 from dr_wandb.shell.sources.offline.runs import FolderScan
@@ -186,9 +189,19 @@ class OfflineSource:
         """Return the runs by their ids, oldest first."""
         found = self._found_runs
         self._unread = found.unread
+        self.contents.missing |= found.known.missing
         listed = [_Listed(run, self._node(run)) for run in found.runs]
+        self._remember_missing(found)
         listed.sort(key=lambda entry: (entry.node["createdAt"] or "", entry.found.run_id))
         return {entry.found.run_id: entry for entry in listed}
+
+    def _remember_missing(self, found: FoundRuns) -> None:
+        """Note which named files are missing, so that no file is read again to know them."""
+        runs = {run.run_id for run in found.runs}
+        missing = {one: self.contents.missing[one] for one in self.contents.missing if one in runs}
+        if missing != found.known.missing and self._index is not None and self._keep:
+            known = replace(found.known, missing=missing)
+            self._index_digest = save_index(self._index, self._folder, known)
 
     def _node(self, run: FoundRun) -> Mapping[str, Any]:
         state, with_machine = run.state(self._now_ns), self._request.include_metadata
@@ -199,7 +212,7 @@ class OfflineSource:
         if FILES in self._request.extra_datasets:
             files, mark = self.contents.of(run).count_and_mark
             node |= {"fileCount": files, FILES_MARK: mark}
-        return {**node, CONTENT_MARK: _mark(run)}
+        return {**node, CONTENT_MARK: run.mark}
 
     def list_runs(self, query: ListingQuery) -> Iterator[RunPage]:
         """Answer a query page by page, oldest first."""
@@ -286,13 +299,13 @@ class OfflineSource:
     def list_artifacts(self, known: Known = NOTHING_KNOWN) -> Iterator[RecordPage]:
         """List the artifacts that the files of all runs have, and the links of some runs."""
         runs = (
-            RunParts(run_id, _parts(listed.found), _mark(listed.found))
+            RunParts(run_id, wandb_parts(listed.found), listed.found.mark)
             for run_id, listed in self._listed.items()
         )
         return list_artifacts(runs, known, f"{self._request.entity}/{self._request.project}")
 
     def _wandb_files(self, run: RunListing) -> list[WandbPart]:
-        return _parts(self._found(run).found)
+        return wandb_parts(self._found(run).found)
 
     def close(self) -> None:
         """Do nothing: no file stays open between two calls."""
@@ -303,22 +316,6 @@ class OfflineSource:
             reason = f"{self._folder} holds no such run"
             raise SourceError(reason, RunFailureKind.NOT_FOUND, retryable=False)
         return entry
-
-
-def _parts(run: FoundRun) -> list[WandbPart]:
-    """Return the files of a run that may have more than rows: older folders do not."""
-    return [
-        WandbPart(file.file, file.reading, file.named is not None and file.named.resumes)
-        for file in run.files
-        if isinstance(file.file, WandbFile)
-    ]
-
-
-def _mark(run: FoundRun) -> str:
-    """Return a text that changes if the content of the run's files does."""
-    readings = [file.reading for file in run.files]
-    lost = [len(reading.lost) for reading in readings]
-    return f"{[reading.end for reading in readings]} {lost} {run.fold.records}"
 
 
 def _wanted(request: ExportRequest) -> Wanted:

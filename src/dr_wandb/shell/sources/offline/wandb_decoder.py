@@ -8,6 +8,7 @@ from dr_wandb.core.offline.artifacts import FileArtifacts, artifacts_of
 from dr_wandb.core.offline.console import console_of
 from dr_wandb.core.offline.copies import Range, is_copy, repairs
 from dr_wandb.core.offline.header import header_problem
+from dr_wandb.core.offline.named_files import named_files
 from dr_wandb.core.offline.reading import FileReading
 from dr_wandb.core.offline.records import RunRecord
 from dr_wandb.core.offline.system import samples_of
@@ -65,6 +66,10 @@ class WandbDecoder:
     def artifacts(self, data: memoryview, reading: FileReading, project: str) -> FileArtifacts:
         """Read the artifacts that the run logged and used. project: ENTITY/PROJECT."""
         return artifacts_of(data, reading.end, project)
+
+    def named_files(self, data: memoryview, reading: FileReading) -> set[str]:
+        """Read the names of the files that the client meant to upload."""
+        return named_files(data, reading.end)
 
     def is_copy(self, data: memoryview, whole: memoryview, release: Callable[[], None]) -> bool:
         """Say whether another file holds all content of this one."""

@@ -13,9 +13,11 @@ from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import check_source
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources.contents import FileGoneError
+from dr_wandb.shell.sources.offline.wandb_decoder import WandbDecoder
 from tests.support.asking import list_all, list_nodes
 from tests.support.offline_folders import days_later, open_folder, put, sync_folder, whole_run
 from tests.support.syncing import json_lines
+from tests.support.wandb_file import exit_record, files_record
 
 
 @pytest.fixture
@@ -194,6 +196,68 @@ def test_run_file_is_no_file_of_its_run(folder: Path, data_root: Path) -> None:
     (below / "run-run.wandb.synced").touch()
     (below / "b.txt").write_bytes(b"b")
     assert {*held(folder, data_root)} == {"b.txt"}
+
+
+def test_named_file_that_is_missing_has_a_line(folder: Path, data_root: Path) -> None:
+    """A file that a script had saved and deleted since was not in the export at all."""
+    named = ["a.txt", "gone.bin", "../secret", "/etc/passwd", "media\\b.png", "link/c.txt"]
+    path = put(folder, "run", [*whole_run()[:-1], files_record(*named), exit_record()])
+    files = path.parent / "files"
+    (files / "media").mkdir(parents=True)
+    (files / "a.txt").write_bytes(b"a")
+    (files / "media/b.png").write_bytes(b"b")
+    (path.parent / "secret").write_bytes(b"secret")
+    (path.parent / "outside").mkdir()
+    (path.parent / "outside/c.txt").write_bytes(b"c")
+    (files / "link").symlink_to(path.parent / "outside")
+    expected = {
+        "../secret": "gone",
+        "/etc/passwd": "gone",
+        "a.txt": None,
+        "gone.bin": "gone",
+        "link": "link outside",
+        "link/c.txt": "link outside",
+        "media/b.png": None,
+    }
+    rows = held(folder, data_root)
+    assert {name: row["absent"] for name, row in rows.items()} == expected
+    (export,) = data_root.iterdir()
+    assert len([*export.glob("blobs/sha256/*/*")]) == 2
+    (files / "gone.bin").write_bytes(b"back")
+    assert held(folder, data_root)["gone.bin"]["sha256"] == digest(b"back")
+    (files / "a.txt").unlink()
+    rows = held(folder, data_root)
+    assert (rows["a.txt"]["sha256"], rows["a.txt"]["newer"]) == (digest(b"a"), "gone")
+
+
+def test_names_are_not_read_again_if_nothing_changed(
+    folder: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "run", [*whole_run()[:-1], files_record("gone.bin"), exit_record()])
+    before = held(folder, data_root)
+    assert {*before} == {"gone.bin"}
+    with monkeypatch.context() as patch:
+        patch.setattr(WandbDecoder, "named_files", lambda *_: pytest.fail("read"))
+        assert held(folder, data_root) == before
+        sync_folder(folder, data_root)
+        assert held(folder, data_root) == before
+    put(folder, "run", [*whole_run()[:-1], files_record("gone.bin", "other"), exit_record()])
+    assert {*held(folder, data_root)} == {"gone.bin", "other"}
+
+
+def test_names_of_all_folders_of_a_run_count(folder: Path, data_root: Path) -> None:
+    for number in range(2):
+        named = files_record("first.txt", f"{number}.txt")
+        records = [*whole_run(steps=range(number, number + 1))[:-1], named, exit_record()]
+        path = put(folder / f"{number}", "run", records)
+        (path.parent / "files").mkdir()
+        (path.parent / "files" / f"{number}.txt").write_bytes(b"")
+    rows = held(folder, data_root)
+    assert {name: row["absent"] for name, row in rows.items()} == {
+        "0.txt": None,
+        "1.txt": None,
+        "first.txt": "gone",
+    }
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names of its disks are UTF-8")
