@@ -2,9 +2,10 @@
 
 Rules
 - The API key goes to the W&B server of this session alone: to no other host, scheme or port, and
-  to no address that a server redirects to. A signed address works without it. Nothing of a
-  `.netrc` file or of a cookie is sent.
-- Addresses are what W&B says, so only `http` and `https` are followed, and few redirects.
+  to no address that a server redirects to. What counts is the address as it is sent. A signed
+  address works without the key. Nothing of a `.netrc` file or of a cookie is sent.
+- Addresses are what W&B says, so only `http` and `https` are followed, and few redirects; none that
+  names a user, or that may be read in two ways.
 - Each attempt takes its turn with the requests of the session, and is tried again like them.
 - A download ends if nothing comes for some time, or if it only trickles (`core.sync.deadline`).
 - A body that is cut off is an error, if its length was announced or its chunks have no end.
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 import urllib3
@@ -25,7 +26,7 @@ import urllib3
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.deadline import begin_progress, note_bytes, reason_to_give_up
 from dr_wandb.shell.sources import WORKERS, SourceError
-from dr_wandb.shell.sources.api.addresses import host_of, server_of
+from dr_wandb.shell.sources.api.addresses import host_of, is_plain, server_of
 from dr_wandb.shell.sources.api.pacing import PassingError, ThrottledError
 from dr_wandb.shell.sources.api.sdk_errors import PASSING_STATUS, THROTTLED_STATUS
 from dr_wandb.shell.sources.api.session import ApiSession
@@ -62,7 +63,7 @@ class FileBytes:
         self._timeout = timeout_seconds
         self._clock = clock
         self._closed = threading.Event()
-        self._http = requests.Session()
+        self._http = _HttpSession()
         self._http.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         adapter = requests.adapters.HTTPAdapter(pool_connections=WORKERS, pool_maxsize=WORKERS)
         for scheme in ("https://", "http://"):
@@ -78,42 +79,42 @@ class FileBytes:
 
         Raises SourceError; ExpiredError if the address is refused.
         """
-        address = direct if _is_http(direct) else own
-        if not _is_http(address):
+        address = direct if is_plain(direct) else own
+        if not is_plain(address):
             raise SourceError("W&B gives no address of its bytes", RunFailureKind.UNUSABLE_ANSWER)
         with_key = address == own and address != direct
         return self._session.send_beside(lambda: self._get(address, save, with_key=with_key))
 
     def _get(self, address: str, save: Save[T], *, with_key: bool) -> T:
-        auth = self._key_for(address) if with_key else None
+        auth = _Key(self._session if with_key else None)
         for _ in range(MOST_REDIRECTS):
             try:
                 response = self._http.get(
                     address,
                     headers={"Accept-Encoding": "identity"},
-                    auth=_Key(auth),
+                    auth=auth,
                     timeout=self._timeout,
                     stream=True,
                     allow_redirects=False,
                 )
+            except ValueError as error:  # such as requests' InvalidURL
+                reason = f"the address at {host_of(address)} cannot be used"
+                raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise _passing(address, error) from error
+            except OSError as error:  # such as a file of certificates that is not there
+                reason = f"{host_of(address)} cannot be reached: {error}"
+                raise SourceError(reason, RunFailureKind.UNREACHABLE) from error
             with closing(response):
                 if response.status_code not in REDIRECTS:
                     _require_served(address, response.status_code)
                     return save(self._chunks(address, response))
-                target = urljoin(address, response.headers.get("Location", ""))
-            if not _is_http(target):
+                target = _joined(address, response.headers.get("Location", ""))
+            if not is_plain(target):
                 break
-            address, auth = target, None
+            address, auth = target, _Key(None)
         reason = f"{host_of(address)} redirects too often, or to no web address"
         raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER)
-
-    def _key_for(self, address: str) -> str | None:
-        """Return the API key for an address of the W&B server itself, None for any other."""
-        if server_of(address) != self._session.server:
-            return None
-        return next(iter(self._session.secrets), None)
 
     def _chunks(self, address: str, response: requests.Response) -> Iterator[bytes]:
         """Give the bytes of a body as they come; raise if it is not whole, or does not go on."""
@@ -138,24 +139,36 @@ class FileBytes:
             yield chunk
 
 
-class _Key(requests.auth.AuthBase):
-    """Adds an API key, or nothing: without it `requests` would look into `.netrc`."""
+class _HttpSession(requests.Session):
+    """Leaves redirects alone: `requests` would read their bodies, and parse where they lead."""
 
-    def __init__(self, key: str | None) -> None:
-        self._key = key
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that an answer is no redirect."""
+
+
+class _Key(requests.auth.AuthBase):
+    """Adds the API key of a session to what is sent to its server, and nothing to anything else.
+
+    Without it `requests` would look into `.netrc`.
+    """
+
+    def __init__(self, session: ApiSession | None) -> None:
+        self._session = session
 
     def __call__(self, request: Any) -> Any:
-        if self._key is None:
+        session = self._session
+        if session is None or server_of(request.url) != session.server:
             return request
-        return requests.auth.HTTPBasicAuth("api", self._key)(request)
+        key = next(iter(session.secrets), None)
+        return request if key is None else requests.auth.HTTPBasicAuth("api", key)(request)
 
 
-def _is_http(address: str) -> bool:
+def _joined(address: str, location: str) -> str:
+    """Return where a redirect leads, "" if that cannot be read."""
     try:
-        parts = urlsplit(address)
-        return parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+        return urljoin(address, location)
     except ValueError:
-        return False
+        return ""
 
 
 def _require_served(address: str, status: int) -> None:

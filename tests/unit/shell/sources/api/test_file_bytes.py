@@ -1,9 +1,12 @@
 """Bytes from an address: what is sent where, and when a download ends."""
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any, TypeVar
 
 import pytest
+import requests
+import urllib3
 
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import SourceError
@@ -110,3 +113,97 @@ def test_endless_redirects_end(server: StandInServer, make: Callable[..., FileBy
     server.faults.add("download", Redirect(address), times=None)
     with pytest.raises(SourceError, match="redirects too often"):
         make(server.url).fetch(address, "", b"".join)
+
+
+class Answers:
+    """Answers in place of the network, and what was sent."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sent: list[tuple[str, bool]] = []
+        self.location = ""
+        monkeypatch.setattr(
+            requests.adapters.HTTPAdapter, "send", lambda _, *args, **__: self(*args)
+        )
+
+    def __call__(self, request: requests.PreparedRequest, *_: Any) -> requests.Response:
+        assert request.url is not None
+        self.sent.append((request.url, "Authorization" in request.headers))
+        answer = requests.Response()
+        body = urllib3.HTTPResponse(BytesIO(b"a"), preload_content=False)
+        answer.raw, answer.request, answer.url = body, request, request.url
+        answer.status_code = 302 if self.location else 200
+        if self.location:
+            answer.headers["Location"] = self.location
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("address", "has_key"),
+    [
+        ("https://api.wandb.ai/x", True),
+        ("https://wandb.ai:443/x", True),
+        ("http://api.wandb.ai/x", False),
+        ("https://api.wandb.ai:8443/x", False),
+        ("https://first.example/x", False),
+        ("https://first.example/@api.wandb.ai", False),
+    ],
+)
+def test_key_goes_to_the_scheme_host_and_port_of_the_session(
+    address: str, has_key: bool, make: Callable[..., FileBytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's API key was sent without encryption, or to another port of a host of the cloud."""
+    answers = Answers(monkeypatch)
+    assert make("https://api.wandb.ai").fetch("", address, b"".join) == b"a"
+    assert answers.sent == [(address, has_key)]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://first.example\\@api.wandb.ai/x",
+        "https://first.example\t\\@api.wandb.ai/x",
+        "https://user@api.wandb.ai/x",
+        "https://api.wandb.ai:99999/x",
+    ],
+)
+def test_address_that_is_read_in_two_ways_is_not_used(
+    address: str, make: Callable[..., FileBytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's API key was sent to the first of the two hosts that such an address names."""
+    answers = Answers(monkeypatch)
+    with pytest.raises(SourceError, match="no address"):
+        make("https://api.wandb.ai").fetch("", address, b"".join)
+    answers.location = address
+    with pytest.raises(SourceError, match="no web address"):
+        make("https://api.wandb.ai").fetch("", "https://api.wandb.ai/x", b"".join)
+    assert [url for url, _ in answers.sent] == ["https://api.wandb.ai/x"]
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "http://[::1", "//[", ""])
+def test_redirect_that_does_not_parse_is_an_error_of_this_file(
+    location: str, make: Callable[..., FileBytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files of a run were lost because of one redirect."""
+    answers = Answers(monkeypatch)
+    answers.location = location or "mailto:"
+    with pytest.raises(SourceError, match="no web address"):
+        make("https://api.wandb.ai").fetch("", "https://api.wandb.ai/x", b"".join)
+
+
+def test_missing_certificates_are_no_error_of_the_disk(
+    make: Callable[..., FileBytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """A wrong REQUESTS_CA_BUNDLE was reported as a folder that cannot be used (exit 9)."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with pytest.raises(SourceError, match="certificate") as caught:
+        make("https://api.wandb.ai").fetch("https://127.0.0.1:9/x", "", b"".join)
+    assert not isinstance(caught.value, OSError | PassingError)
+
+
+@pytest.mark.parametrize("host", ["*", ".example"])
+def test_address_that_cannot_be_sent_is_not_tried_again(
+    host: str, make: Callable[..., FileBytes]
+) -> None:
+    with pytest.raises(SourceError, match="cannot be used") as caught:
+        make("https://api.wandb.ai").fetch(f"https://{host}/x", "", b"".join)
+    assert not isinstance(caught.value, PassingError)
