@@ -459,6 +459,8 @@ def test_prune_removes_what_no_file_names(exports: Exports) -> None:
     exports.sync(drop_datasets=("files",))
     assert {*blobs(exports).values()} == {b"new", b"b"}
     exports.sync(prune=True)
+    assert {*blobs(exports).values()} == {b"new", b"b"}
+    exports.sync(drop_datasets=("files",), prune=True)
     assert blobs(exports) == {}
     assert strange.read_text() == "mine"
 

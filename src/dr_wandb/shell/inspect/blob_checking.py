@@ -17,7 +17,7 @@ from dr_wandb.core.contract.row_forms import decode_run_file
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind
 from dr_wandb.shell.background import in_lanes
-from dr_wandb.shell.store.blobs import find_blobs, hash_file
+from dr_wandb.shell.store.blobs import blobs_folder, find_blobs, hash_file
 from dr_wandb.shell.store.named_blobs import BlobUse, blobs_in_use, catalogues
 
 READERS = 4
@@ -44,7 +44,7 @@ def check_blobs(
 
     arrived: takes the number of bytes that were read.
     """
-    if not catalogues(folder) and not (folder / BLOBS_FOLDER).exists():
+    if not catalogues(folder) and not blobs_folder(folder).exists():
         return 0, 0
     right = right_bytes = unnamed = size = 0
     with TemporaryDirectory(prefix="dr-wandb-") as private:

@@ -5,7 +5,8 @@ Rules
   its name there are the right bytes or none. It may only be read, and never changes.
 - The same bytes are one blob, whoever has them. One that is written again replaces the first, which
   repairs it if it was damaged.
-- A link is never followed: one in place of a blob is replaced, one in place of a folder refused.
+- A link is never followed: one in place of a blob is replaced. One in place of a folder is refused,
+  by whoever reads, writes or removes a blob: it may lead into another export.
 - New names are durable once `settle` returns, which is before a commit.
 """
 
@@ -65,10 +66,23 @@ def is_sha256(text: str) -> bool:
 
 
 def blob_path(folder: Path, sha256: str) -> Path:
-    """Return the path of a blob in an export."""
+    """Return the path of a blob in an export. Raises DrWandbError if a link is on the way to it."""
     if not is_sha256(sha256):
         raise ValueError(f"not a SHA-256: {sha256!r}")
-    return folder / BLOBS_FOLDER / sha256[:2] / sha256[2:]
+    below = blobs_folder(folder) / sha256[:2]
+    require_visible_folder(below)
+    return below / sha256[2:]
+
+
+def blobs_folder(folder: Path) -> Path:
+    """Return the folder of the blobs of an export. Raises DrWandbError if it is not really there.
+
+    It need not be there at all.
+    """
+    below = folder / BLOBS_FOLDER
+    require_visible_folder(below.parent)
+    require_visible_folder(below)
+    return below
 
 
 def size_of(path: Path) -> int | None:
@@ -82,10 +96,11 @@ def size_of(path: Path) -> int | None:
 
 def find_blobs(folder: Path) -> Iterator[FoundBlob]:
     """Find the blobs of an export, one folder at a time; nothing else in these folders."""
-    below = folder / BLOBS_FOLDER
+    below = blobs_folder(folder)
     for name in sorted(_names_in(below)):
-        if not _FOLDER.fullmatch(name) or (below / name).is_symlink():
+        if not _FOLDER.fullmatch(name):
             continue
+        require_visible_folder(below / name)
         for rest in sorted(_names_in(below / name)):
             path = below / name / rest
             size = size_of(path)
@@ -227,9 +242,7 @@ class BlobStore:
         with self._lock:
             if folder in self._made or folder in self._touched:
                 return
-            blobs = self._folder / BLOBS_FOLDER
-            for one in (blobs.parent, blobs, folder):
-                require_visible_folder(one)
+            for one in (folder.parent.parent, folder.parent, folder):
                 if not one.exists():
                     disk.make_folder(one)
                     self._made.add(one)

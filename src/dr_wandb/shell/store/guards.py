@@ -11,6 +11,7 @@ Rules
 """
 
 import os
+import stat
 from pathlib import Path
 
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, InTheWay, LeadsOutside
@@ -50,10 +51,14 @@ def require_own_folder(path: Path) -> None:
 def require_visible_folder(path: Path) -> None:
     """Make sure that files can be put into a visible folder of an export, or that it can be made.
 
-    A link is refused: files are exchanged with those of the export as a whole.
+    A link is refused: files are exchanged with those of the export as a whole, and removed.
     """
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        found = "a link" if path.is_symlink() else "a file"
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(mode):
+        found = "a link" if stat.S_ISLNK(mode) else "a file"
         raise DrWandbError(InTheWay(path=str(path), found=found, wanted="a folder"))
 
 

@@ -16,10 +16,9 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from dr_wandb.core.contract.dataset import DATASETS
-from dr_wandb.core.contract.export_files import BLOBS_FOLDER
 from dr_wandb.core.contract.records import RunFile
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.blobs import FoundBlob, find_blobs, is_sha256
+from dr_wandb.shell.store.blobs import FoundBlob, blobs_folder, find_blobs, is_sha256
 from dr_wandb.shell.store.decoding import RUN_FILES, decode_file
 from dr_wandb.shell.store.sorting import ExternalSorter
 
@@ -81,12 +80,11 @@ def _file(named: _Named) -> RunFile:
 def remove_unnamed(folder: Path, scratch: Path) -> tuple[int, int]:
     """Remove the blobs that no line names. Returns how many, and their bytes.
 
-    Raises DrWandbError if a line does not read; then no blob is removed.
+    Raises DrWandbError if a line does not read; then no blob is removed, as all lines are read
+    before the first one.
     """
-    if not (folder / BLOBS_FOLDER).is_dir():
+    if not blobs_folder(folder).exists():
         return 0, 0
-    for _ in files_in(folder):
-        pass
     removed = size = 0
     folders = set()
     for use in blobs_in_use(folder, files_in(folder), scratch):

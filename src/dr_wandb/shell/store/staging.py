@@ -23,6 +23,7 @@ from dr_wandb.core.contract.export_files import (
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.blobs import blobs_folder
 from dr_wandb.shell.store.checked_files import CHECKED_FILE
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER, roll_forward
 from dr_wandb.shell.store.guards import (
@@ -83,6 +84,7 @@ def finish_interrupted(folder: Path) -> None:
         require_visible_file(folder / name)
     for name in PARQUET_FOLDERS:
         require_visible_folder(folder / name)
+    blobs_folder(folder)
     if roll_forward(folder):
         LOGGER.info("finished the commit of an interrupted sync")
 

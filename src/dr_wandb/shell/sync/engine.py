@@ -45,7 +45,7 @@ from dr_wandb.shell.sync.fetch import Fetcher
 from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.fetch_space import FetchSpace
 from dr_wandb.shell.sync.file_contents import contents_for
-from dr_wandb.shell.sync.file_pruning import remove_blobs
+from dr_wandb.shell.sync.file_pruning import remove_blobs, why_not_to_prune
 from dr_wandb.shell.sync.file_segments import FileSegments, processes_for
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
@@ -125,6 +125,7 @@ class ExportEngine:
                 self._note(scratch)
                 stored = self._read(scratch)
                 require_formats(self.request, stored.manifest)
+                why_not = why_not_to_prune(folder, stored.manifest, self.request)
                 rows = {
                     dataset: files.enter_context(self._rows_file(dataset, stored, scratch))
                     for dataset in DATASETS
@@ -171,7 +172,7 @@ class ExportEngine:
                     host=host_of(origin),
                 )
                 if self.request.prune:
-                    remove_blobs(folder, scratch)
+                    remove_blobs(folder, scratch, why_not)
         failures = [*listing.failures, *failures_in(results)]
         outcomes = [result.outcome for result in results.values()]
         return self._summarize(
