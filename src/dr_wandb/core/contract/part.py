@@ -90,8 +90,12 @@ class Position(Record, frozen=True, kw_only=True):
         return self.lines - (self.wanting or 0)
 
     def difference(self, counts: Counts) -> Difference:
-        """Return how a listing differs from these rows."""
-        return difference_between(counts, self.lines, self.last_step, self.last_timestamp)
+        """Return how a listing differs from these rows; one of which a part is wanting is none."""
+        lines = self.whole_lines
+        found = difference_between(counts, lines, self.last_step, self.last_timestamp)
+        if counts.line_count is None and self.wanting:
+            return replace(found, rows=self.wanting)
+        return found
 
 
 class PartTracking(Record, omit_defaults=True, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """What is planned and judged of the files of a run, one story each."""
 
+from copy import copy
 from typing import Any
 
 import pytest
@@ -110,11 +111,11 @@ class Export:
         assert self.tracking is not None
         return self.tracking.part(FILES)
 
-    def plan(self, listed: RunListing, **fields: Any) -> PartFetch | None:
+    def plan(self, listed: RunListing, *, now: str = LATER, **fields: Any) -> PartFetch | None:
         """Return what the next sync reads."""
         assert self.tracking is not None
         state = ExportState(name="n", entity="e", project="p", runs={"r": self.tracking})
-        (run,) = plan_sync(request(**fields), state, [listed], now=LATER).runs
+        (run,) = plan_sync(request(**fields), state, [listed], now=now).runs
         return run.fetches.get(FILES)
 
 
@@ -202,6 +203,26 @@ def test_bytes_that_do_not_come_are_tried_in_three_syncs() -> None:
     assert (shortage.kind, shortage.short_by) == (ShortKind.WITHOUT_CONTENT, 1)
     assert export.read(files, listing(2, "2")).standing == Standing.ACCEPTED
     assert export.read(HELD, listing(2, "3")).standing == Standing.PROVEN
+
+
+@pytest.mark.parametrize("count", [2, None])
+def test_bytes_that_did_not_come_are_tried_once_more_a_day_later(count: int | None) -> None:
+    """An outage of two minutes, seen by three syncs, left a file without bytes for ever."""
+    export, listed = Export(), listing(count)
+    files: dict[str, str | None] = {"a": "failed", "b": None}
+    for _ in range(3):
+        verdict = export.read(files, listed)
+    assert verdict.standing == Standing.ACCEPTED
+    assert export.plan(listed) is None
+    assert not export.part.looked_at(listed.counts_of(FILES))
+    assert kind(export.plan(listed, now=DAYS_LATER)) == FetchKind.LOOK
+    again = copy(export)
+    assert again.read(HELD, listed, now=DAYS_LATER).standing == Standing.PROVEN
+    assert again.part.looked_at(listed.counts_of(FILES))
+    export.read(files, listed, now=DAYS_LATER)
+    assert export.part.looked_at(listed.counts_of(FILES))
+    assert export.plan(listed, now="2026-02-01T00:00:00Z") is None
+    assert export.part.short_by == 1
 
 
 def test_file_that_is_missing_counts_beside_one_without_bytes() -> None:
