@@ -64,6 +64,15 @@ class FetchedBlobs:
             self._now[key] = earlier
         return earlier
 
+    def has(self, listed: RunFile) -> bool:
+        """Say whether a file was noted as it is listed now, with a blob of its size there."""
+        key = (listed.run_id, listed.path)
+        with self._lock:
+            noted = self._now.get(key) or self._earlier.get(key)
+        if noted is None or noted.sha256 is None or not same_bytes(listed, noted):
+            return False
+        return self._store.holds(noted.sha256, noted.size)
+
     def note(self, row: RunFile) -> None:
         """Note a file whose bytes have their name."""
         with self._lock:

@@ -6,7 +6,7 @@ Rules
 - Received bytes must have the digest of the listing, or its size if it has no digest. If not, the
   file is listed again, as it may have been replaced meanwhile, and fetched again.
 - No file keeps another one, or its run, from being held: a row says why its bytes are not.
-- There has to be space for all bytes that are wanted by now, before the first of them is fetched.
+- There has to be space for all bytes that are to come, before the first of a batch is fetched.
 - Files are fetched many at a time, whichever runs they are of.
 """
 
@@ -40,10 +40,10 @@ from dr_wandb.shell.progress import LOGGER
 from dr_wandb.shell.sources import WORKERS, RawRow, Source, SourceError
 from dr_wandb.shell.sources.contents import Contents, FileGoneError, LinkOutsideError, contents_of
 from dr_wandb.shell.store.blobs import BlobStore, NewBlob
-from dr_wandb.shell.store.disk_errors import require_space
 from dr_wandb.shell.store.fetched_blobs import FetchedBlobs
 from dr_wandb.shell.sync.fetch_job import FetchJob
 from dr_wandb.shell.sync.segments import Segment
+from dr_wandb.shell.sync.space_to_come import Share, SpaceToCome
 
 LISTINGS = 3
 """A file is fetched at most this many times before it is a mismatch."""
@@ -80,15 +80,13 @@ class FileContents:
     ) -> None:
         self._source = source
         self._choice = choice
-        self._folder = folder
         self._prove = prove
         self._note = note
         self.blobs = BlobStore(folder, staging)
         self._fetched = FetchedBlobs(staging, self.blobs, use_earlier=use_earlier)
         self._threads = DaemonThreads(threads)
         self._stopped = threading.Event()
-        self._lock = threading.Lock()
-        self._to_come = 0
+        self._space = SpaceToCome(folder)
 
     def close(self) -> None:
         """Let fetches under way end with their next bytes, and start no more."""
@@ -102,23 +100,22 @@ class FileContents:
         """Return the rows of listed files with what is held of each."""
         listed = [run_file(raw_row, run.run_id) for raw_row in raw_rows]
         known = [self._settle(row, held.get(row.path)) for row in listed]
-        wanted = [row for row, done in zip(listed, known, strict=True) if done is None]
-        reserved = sum(row.size or 0 for row in wanted)
-        self._reserve(reserved)
+        wanted = [
+            (raw_row, row)
+            for raw_row, row, done in zip(raw_rows, listed, known, strict=True)
+            if done is None
+        ]
+        shares = self._space.share([(self._to_come(row), None) for _, row in wanted])
         try:
             work = [
-                None
-                if done is not None
-                else self._threads.submit(self._fetch, run, raw_row, row, held.get(row.path))
-                for raw_row, row, done in zip(raw_rows, listed, known, strict=True)
+                self._threads.submit(self._fetch, run, raw_row, row, held.get(row.path), share)
+                for (raw_row, row), share in zip(wanted, shares, strict=True)
             ]
-            filled = []
-            for done, future in zip(known, work, strict=True):
-                assert done is not None or future is not None
-                filled.append(done if future is None else result_of(future))
+            fetched = iter([result_of(future) for future in work])
         finally:
-            self._reserve(-reserved)
-        return [described(row) for row in filled if row is not None]
+            for share in shares:
+                share.close()
+        return [described(next(fetched) if row is None else row) for row in known]
 
     def _settle(self, row: RunFile, held: RunFile | None) -> RunFile | None:
         """Return the row of a file that need not be fetched, None if it has to be."""
@@ -149,21 +146,27 @@ class FileContents:
         there = held is not None and self.blobs.holds(held.sha256 or "", held.size)
         return held if there else None
 
-    def _reserve(self, more: int) -> None:
-        with self._lock:
-            self._to_come += more
-            if more > 0:
-                require_space(self._folder, self._to_come)
+    def _to_come(self, row: RunFile) -> int:
+        """Return how many bytes of a file are to come."""
+        return 0 if self._fetched.has(row) else row.size or 0
 
     def _fetch(
-        self, run: RunListing, raw_row: RawRow, row: RunFile, held: RunFile | None
+        self, run: RunListing, raw_row: RawRow, row: RunFile, held: RunFile | None, share: Share
     ) -> RunFile:
         """Fetch the bytes of one file, and return its row."""
+        try:
+            return self._fetch_one(run, raw_row, row, held, share)
+        finally:
+            share.close()
+
+    def _fetch_one(
+        self, run: RunListing, raw_row: RawRow, row: RunFile, held: RunFile | None, share: Share
+    ) -> RunFile:
         if (before := self._fetched.find(row)) is not None and before.sha256 is not None:
             return with_bytes(row, before.sha256, before.size or 0, before.md5)
         try:
             assert self._source is not None
-            return self._fetch_listed(self._source, run, str(raw_row.get("name")), row)
+            return self._fetch_listed(self._source, run, str(raw_row.get("name")), row, share)
         except FileGoneError as error:
             absence, reason = Absence.GONE, str(error)
         except LinkOutsideError as error:
@@ -177,10 +180,12 @@ class FileContents:
         LOGGER.info(NOT_FETCHED, row.path, run.run_id, reason)
         return without_bytes(row, self._still(held), absence)
 
-    def _fetch_listed(self, source: Contents, run: RunListing, name: str, row: RunFile) -> RunFile:
+    def _fetch_listed(
+        self, source: Contents, run: RunListing, name: str, row: RunFile, share: Share
+    ) -> RunFile:
         """Fetch a file, and list it again if its bytes are not those that are listed."""
         for _ in range(LISTINGS):
-            blob = source.fetch(run, name, self._receive)
+            blob = source.fetch(run, name, lambda chunks: self._receive(chunks, share))
             with self._unless_kept(blob):
                 if not _fits(row, blob):
                     raw_row = source.find(run, name)
@@ -194,16 +199,17 @@ class FileContents:
                     return row
         raise MismatchError
 
-    def _receive(self, chunks: Iterator[bytes]) -> NewBlob:
-        return self.blobs.receive(self._counted(chunks))
+    def _receive(self, chunks: Iterator[bytes], share: Share) -> NewBlob:
+        return self.blobs.receive(self._counted(chunks, share))
 
-    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def _counted(self, chunks: Iterator[bytes], share: Share) -> Iterator[bytes]:
         for chunk in chunks:
             if self._stopped.is_set():
                 reason = "the sync has ended"
                 raise SourceError(reason, RunFailureKind.INTERRUPTED, retryable=False)
             self._note(len(chunk))
             yield chunk
+            share.lower(len(chunk))
 
     @contextmanager
     def _unless_kept(self, blob: NewBlob) -> Iterator[None]:

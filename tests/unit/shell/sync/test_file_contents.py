@@ -1,14 +1,21 @@
 """The bytes of files in a sync: what is fetched, how often, and what one file costs the others."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dr_wandb.core.contract.failures import DrWandbError
+from dr_wandb.core.contract.file_choice import EVERY_FILE
+from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.summary import ExportSummary
 from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
+from dr_wandb.shell.sync.file_contents import FileContents
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, json_lines
@@ -74,3 +81,76 @@ def test_files_of_a_short_outage_are_held_a_day_later(
     source.advance(2 * DAY)
     assert sync(source, tmp_path).complete
     assert fetched(source) == 0
+
+
+def listing(run_id: str) -> RunListing:
+    return RunListing(run_id=run_id, state="finished", created_at=None)
+
+
+class Disk:
+    """A small disk with the bytes that a source gives, ten at a time."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+        self.size = size + RESERVE_BYTES
+        self.written = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+        staging = folder / ".staging"
+        staging.mkdir()
+        source: Any = self
+        self.contents = FileContents(source, EVERY_FILE, folder, staging, prove=False, threads=3)
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda _: SimpleNamespace(free=self.size - self.written)
+        )
+
+    def fill(self, run_id: str, size: int) -> dict[str, Any]:
+        (row,) = self.contents.fill(listing(run_id), [{"name": "a", "sizeBytes": size}], {})
+        return row
+
+    def find(self, run: RunListing, name: str) -> None:
+        """Say that a file is gone."""
+
+    def fetch(self, run: RunListing, name: str, save: Callable[[Any], Any]) -> Any:
+        def chunks() -> Any:
+            for _ in range(int(run.run_id) // 10):
+                yield b"0123456789"
+                self.written += 10
+            meanwhile, self.meanwhile = self.meanwhile, lambda: None
+            meanwhile()
+            yield b"12345"
+            self.written += 5
+
+        return save(chunks())
+
+
+def test_bytes_that_are_written_are_not_to_come_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync ended for a lack of space (exit 9) when twice its bytes would not have fitted."""
+    disk, rows = Disk(tmp_path, monkeypatch, 100), []
+    disk.meanwhile = lambda: rows.append(disk.fill("20", 25))
+    rows.append(disk.fill("60", 65))
+    assert [row["absent"] for row in rows] == [None, None]
+    assert disk.written == 90
+
+
+def test_files_that_do_not_fit_are_not_counted_as_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After files that did not fit, no file fitted."""
+    disk = Disk(tmp_path, monkeypatch, 30)
+    with pytest.raises(DrWandbError, match="too little space"):
+        disk.fill("60", 65)
+    assert disk.fill("20", 25)["absent"] is None
+
+
+def test_files_that_were_fetched_before_an_interrupt_need_no_space_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that was killed when most was there could not go on: all had to fit once more."""
+    disk = Disk(tmp_path, monkeypatch, 30)
+    row = disk.fill("20", 25)
+    disk.contents.close()
+    source: Any = disk
+    again = FileContents(source, EVERY_FILE, tmp_path, tmp_path / ".staging", prove=False)
+    assert again.fill(listing("20"), [{"name": "a", "sizeBytes": 25, "md5": row["md5"]}], {})
+    assert disk.written == 25
