@@ -7,7 +7,8 @@ Rules
   repairs it if it was damaged.
 - A link is never followed: one in place of a blob is replaced. One in place of a folder is refused,
   by whoever reads, writes or removes a blob: it may lead into another export.
-- New names are durable once `settle` returns, which is before a commit.
+- Names that are new, or that an interrupted sync left, are durable once `settle` returns, which is
+  before a commit.
 """
 
 import base64
@@ -220,17 +221,26 @@ class BlobStore:
         return found is not None and size in (None, found)
 
     def proves(self, sha256: str, md5: str | None = None) -> bool:
-        """Read a blob, and say whether it has its bytes; md5: and also this other digest."""
+        """Read a blob, and say whether it has its bytes; md5: and also this other digest.
+
+        It may be used then, so `settle` makes its name durable too: a sync that was interrupted
+        may not have come so far.
+        """
         if not self.holds(sha256):
             return False
+        path = blob_path(self._folder, sha256)
         try:
-            found, other, _ = hash_file(blob_path(self._folder, sha256))
+            found, other, _ = hash_file(path)
         except OSError:
             return False
-        return found == sha256 and md5 in (None, other)
+        right = found == sha256 and md5 in (None, other)
+        if right:
+            with self._lock:
+                self._touched.update(path.parents[:4])
+        return right
 
     def settle(self) -> None:
-        """Make the names of all new blobs survive a power cut."""
+        """Make the names of all blobs that are new, or were proven, survive a power cut."""
         with self._lock:
             touched, self._touched = self._touched, set()
             made, self._made = self._made, set()

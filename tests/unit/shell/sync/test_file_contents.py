@@ -14,6 +14,8 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.summary import ExportSummary
 from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.store import disk
+from dr_wandb.shell.store.blobs import BlobStore
 from dr_wandb.shell.store.disk_errors import RESERVE_BYTES
 from dr_wandb.shell.sync.file_contents import FileContents
 from tests.support import syncing
@@ -81,6 +83,45 @@ def test_files_of_a_short_outage_are_held_a_day_later(
     source.advance(2 * DAY)
     assert sync(source, tmp_path).complete
     assert fetched(source) == 0
+
+
+@pytest.mark.parametrize("rest", ["notes", "segments"])
+def test_names_that_an_interrupted_sync_left_are_durable_before_the_commit(
+    rest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut after a sync could leave lines that name blobs which were not there."""
+    source = project("a", "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobStore, "settle", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            sync(source, tmp_path)
+    folder = tmp_path / NAME
+    if rest == "notes":
+        for path in (folder / ".staging").glob("*.segment"):
+            path.unlink()
+    durable: list[Path] = []
+    sync_folder = disk.sync_folder
+
+    def note(path: Path) -> None:
+        durable.append(path)
+        sync_folder(path)
+
+    monkeypatch.setattr(disk, "sync_folder", note)
+    assert sync(source, tmp_path).complete
+    assert fetched(source) == 0
+    blobs = {path.parent for path in folder.glob("blobs/sha256/*/*")}
+    assert len(blobs) == 2
+    first_commit = durable.index(folder / ".staging")
+    assert {*durable[:first_commit]} >= {
+        *blobs,
+        folder,
+        folder / "blobs",
+        folder / "blobs" / "sha256",
+    }
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def listing(run_id: str) -> RunListing:
