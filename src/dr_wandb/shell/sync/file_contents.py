@@ -19,6 +19,7 @@ from typing import Any
 from returns.pipeline import is_successful
 
 from dr_wandb.core.contract.dataset import DATASETS
+from dr_wandb.core.contract.failures import DrWandbError
 from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.records import RunFile
@@ -177,6 +178,11 @@ class FileContents:
             if error.failure.kind == RunFailureKind.INTERRUPTED:
                 raise
             absence, reason = Absence.FAILED, str(error)
+        except (DrWandbError, OSError, MemoryError):
+            raise
+        except Exception as error:  # an unexpected error of a source fails this file only
+            LOGGER.debug("file %r of run %r", row.path, run.run_id, exc_info=True)
+            absence, reason = Absence.FAILED, f"{type(error).__name__}: {error}"
         LOGGER.info(NOT_FETCHED, row.path, run.run_id, reason)
         return without_bytes(row, self._still(held), absence)
 

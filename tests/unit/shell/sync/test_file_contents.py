@@ -1,7 +1,7 @@
 """The bytes of files in a sync: what is fetched, how often, and what one file costs the others."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,6 +120,28 @@ def test_names_that_an_interrupted_sync_left_are_durable_before_the_commit(
     }
 
 
+def test_unexpected_error_of_one_file_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files of a run were lost because of one whose address did not parse."""
+    source = project("a", "b", "c")
+    failing(monkeypatch, lambda: ValueError("Invalid IPv6 URL"), "b")
+    summary = sync(source, tmp_path)
+    assert (summary.failures, summary.complete) == ((), False)
+    assert absences(tmp_path) == {"a": None, "b": "failed", "c": None}
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_error_of_this_machine_ends_the_sync(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project("a")
+    failing(monkeypatch, lambda: error)
+    with pytest.raises((DrWandbError, MemoryError)):
+        sync(source, tmp_path)
+    assert not (tmp_path / NAME / "files.jsonl").exists()
+
+
 def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -163,35 +185,45 @@ class Disk:
         return save(chunks())
 
 
-def test_bytes_that_are_written_are_not_to_come_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def make_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Disk]]:
+    made: list[Disk] = []
+
+    def make(size: int) -> Disk:
+        made.append(Disk(tmp_path, monkeypatch, size))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.contents.close()
+
+
+def test_bytes_that_are_written_are_not_to_come_any_more(make_disk: Callable[[int], Disk]) -> None:
     """A sync ended for a lack of space (exit 9) when twice its bytes would not have fitted."""
-    disk, rows = Disk(tmp_path, monkeypatch, 100), []
+    disk, rows = make_disk(100), []
     disk.meanwhile = lambda: rows.append(disk.fill("20", 25))
     rows.append(disk.fill("60", 65))
     assert [row["absent"] for row in rows] == [None, None]
     assert disk.written == 90
 
 
-def test_files_that_do_not_fit_are_not_counted_as_to_come(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_do_not_fit_are_not_counted_as_to_come(make_disk: Callable[[int], Disk]) -> None:
     """After files that did not fit, no file fitted."""
-    disk = Disk(tmp_path, monkeypatch, 30)
+    disk = make_disk(30)
     with pytest.raises(DrWandbError, match="too little space"):
         disk.fill("60", 65)
     assert disk.fill("20", 25)["absent"] is None
 
 
 def test_files_that_were_fetched_before_an_interrupt_need_no_space_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_disk: Callable[[int], Disk]
 ) -> None:
     """A sync that was killed when most was there could not go on: all had to fit once more."""
-    disk = Disk(tmp_path, monkeypatch, 30)
+    disk = make_disk(30)
     row = disk.fill("20", 25)
     disk.contents.close()
     source: Any = disk
     again = FileContents(source, EVERY_FILE, tmp_path, tmp_path / ".staging", prove=False)
     assert again.fill(listing("20"), [{"name": "a", "sizeBytes": 25, "md5": row["md5"]}], {})
+    again.close()
     assert disk.written == 25
