@@ -10,7 +10,7 @@ Rules
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from heapq import merge
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -77,17 +77,17 @@ def _file(named: _Named) -> RunFile:
     return RunFile(run_id=named.run_id, path=named.path, size=named.size, sha256=named.sha256)
 
 
-def remove_unnamed(folder: Path, scratch: Path) -> tuple[int, int]:
+def remove_unnamed(folder: Path, scratch: Path, noted: Iterable[RunFile] = ()) -> tuple[int, int]:
     """Remove the blobs that no line names. Returns how many, and their bytes.
 
-    Raises DrWandbError if a line does not read; then no blob is removed, as all lines are read
-    before the first one.
+    noted: files whose blobs stay too, though no line names them yet. Raises DrWandbError if a line
+    does not read; then no blob is removed, as all lines are read before the first one.
     """
     if not blobs_folder(folder).exists():
         return 0, 0
     removed = size = 0
     folders = set()
-    for use in blobs_in_use(folder, files_in(folder), scratch):
+    for use in blobs_in_use(folder, chain(files_in(folder), noted), scratch):
         if use.file is None and use.found is not None:
             disk.remove(use.found.path)
             folders.add(use.found.path.parent)

@@ -2,13 +2,13 @@
 
 It survives a crash: the next sync uses the complete segments in it if they still answer its
 questions, and the lines of files that say so by their suffix. A note beside the segments says which
-project they are of. Everything else in it is written again. Cleaning up never hides why a sync
-ended.
+project they are of. Everything else in it is written again. A sync that ends well removes it, with
+the exception of notes that a later sync may need. Cleaning up never hides why a sync ended.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,6 +37,9 @@ SEGMENT_SUFFIX = ".segment"
 
 KEPT_SUFFIX = ".kept"
 """Files of lines, each of which a later sync may use by itself."""
+
+LASTING_SUFFIX = ".notes"
+"""Files of lines that also stay when a sync ends well, until whoever wrote them removes them."""
 
 NOTE_FILE = "sync.json"
 
@@ -93,8 +96,8 @@ def finish_interrupted(folder: Path) -> None:
 def staging(folder: Path, *, keep_segments: bool = False) -> Iterator[Path]:
     """Yield the staging folder of an export, holding only complete segments of earlier syncs.
 
-    It is removed when the sync succeeds; otherwise its complete segments stay, if there are any.
-    keep_segments: they stay in any case, for the next sync.
+    It is removed when the sync succeeds, unless it has lasting notes. If the sync does not succeed,
+    its complete segments stay. keep_segments: they stay in any case, for the next sync.
     """
     path = folder / STAGING_FOLDER
     path.mkdir(exist_ok=True)
@@ -109,6 +112,9 @@ def staging(folder: Path, *, keep_segments: bool = False) -> Iterator[Path]:
     if keep_segments:
         with suppress(OSError):
             _remove_all_but_segments(path)
+    elif any(path.glob(f"*{LASTING_SUFFIX}")):
+        with suppress(OSError):
+            _clear(path, (LASTING_SUFFIX,))
     else:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -131,21 +137,20 @@ def _remove_all_but_segments(staging: Path) -> None:
         staging.rmdir()
 
 
-def _clear(staging: Path) -> None:
-    """Remove everything except what stays, and the note if there are segments."""
+def _clear(
+    staging: Path, stay: Collection[str] = (SEGMENT_SUFFIX, KEPT_SUFFIX, LASTING_SUFFIX)
+) -> None:
+    """Remove everything except files with these suffixes, and the note if there are segments."""
     note: Path | None = None
-    kept = False
+    segments = False
     for path in staging.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.suffix == KEPT_SUFFIX and not path.is_symlink():
-            continue
-        elif path.is_symlink() or path.suffix != SEGMENT_SUFFIX:
-            if path.name == NOTE_FILE and not path.is_symlink():
-                note = path
-            else:
-                path.unlink(missing_ok=True)
+        elif not path.is_symlink() and path.suffix in stay:
+            segments = segments or path.suffix == SEGMENT_SUFFIX
+        elif path.name == NOTE_FILE and not path.is_symlink():
+            note = path
         else:
-            kept = True
-    if note is not None and not kept:
+            path.unlink(missing_ok=True)
+    if note is not None and not segments:
         note.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ from dr_wandb.shell.sync.fetch import Fetcher
 from dr_wandb.shell.sync.fetch_job import lanes_for
 from dr_wandb.shell.sync.fetch_space import FetchSpace
 from dr_wandb.shell.sync.file_contents import contents_for
-from dr_wandb.shell.sync.file_pruning import remove_blobs, why_not_to_prune
+from dr_wandb.shell.sync.file_pruning import remove_blobs, trim_notes_after, why_not_to_prune
 from dr_wandb.shell.sync.file_segments import FileSegments, processes_for
 from dr_wandb.shell.sync.finish import Finished, finish
 from dr_wandb.shell.sync.listed_runs import ListedRunsFile
@@ -171,6 +171,7 @@ class ExportEngine:
                     source=name_of(origin, folder),
                     host=host_of(origin),
                 )
+                trim_notes_after(folder, asked, scratch, results, assembled.runs)
                 if self.request.prune:
                     remove_blobs(folder, scratch, why_not)
         failures = [*listing.failures, *failures_in(results)]

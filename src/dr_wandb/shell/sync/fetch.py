@@ -130,7 +130,11 @@ class Fetcher:
         return FetchResult(parts=parts, metadata=metadata)
 
     def _fetch_part(self, job: FetchJob, dataset: str, fetch: PartFetch) -> PartResult:
-        return self._try(job, lambda attempt: self._read_part(job, dataset, fetch, attempt))
+        try:
+            return self._try(job, lambda attempt: self._read_part(job, dataset, fetch, attempt))
+        finally:
+            if DATASETS[dataset].has_content and self._contents is not None:
+                self._contents.forget(job.listing)
 
     def _fetch_metadata(self, job: FetchJob) -> Metadata:
         def read(attempt: int) -> Result[Metadata, FetchFailure]:

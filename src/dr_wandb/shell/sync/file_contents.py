@@ -118,6 +118,10 @@ class FileContents:
                 share.close()
         return [described(next(fetched) if row is None else row) for row in known]
 
+    def forget(self, run: RunListing) -> None:
+        """Free the memory for a run that has been read."""
+        self._fetched.forget(run.run_id)
+
     def _settle(self, row: RunFile, held: RunFile | None) -> RunFile | None:
         """Return the row of a file that need not be fetched, None if it has to be."""
         if is_left_out(row):
