@@ -1,5 +1,6 @@
 """Bytes that have come are not fetched again: after trouble, for another run, in another sync."""
 
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,21 @@ from typing import Any
 import pytest
 
 from dr_wandb.core.contract.file_choice import FileChoice
+from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.sync.summary import ExportSummary
+from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import RowBatch, SourceError
+from dr_wandb.shell.sources.contents import Save, T
 from dr_wandb.shell.store.blobs import BlobStore
+from dr_wandb.shell.store.export_store import ExportStore
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
-from tests.support.syncing import NAME
+from tests.support.syncing import NAME, json_lines
 
 FILES = {"extra_datasets": ("files",)}
+LARGE = b"0123456789" * 500
+"""More bytes than the lines of the export, so that these are read."""
 
 
 def sync(source: MemorySource, data_root: Path, **fields: Any) -> ExportSummary:
@@ -132,6 +139,134 @@ def test_dropped_files_leave_no_notes(tmp_path: Path) -> None:
     assert sync(source, tmp_path, **dropped).complete
     assert blobs(tmp_path) == set()
     assert not (tmp_path / NAME / ".staging").exists()
+
+
+def runs_with(content: bytes, *run_ids: str) -> MemorySource:
+    source = MemorySource()
+    add_runs(source, content, *run_ids)
+    return source
+
+
+def add_runs(source: MemorySource, content: bytes, *run_ids: str, **facts: Any) -> None:
+    for run_id in run_ids:
+        source.add_run(run_id)
+        source.put_file(run_id, "same.bin", content, **facts)
+        source.finish(run_id)
+
+
+class Meeting(MemorySource):
+    """Gives no bytes until all runs are listed, so that all threads want them at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all_listed = threading.Event()
+
+    def read_files(self, *arguments: Any) -> Iterator[RowBatch]:
+        """List the files of a run."""
+        batches = [*super().read_files(*arguments)]
+        if self.count_asked("read_files") == len(self.runs):
+            self.all_listed.set()
+        yield from batches
+
+    def fetch(self, run: RunListing, name: str, save: Save[T]) -> T:
+        """Wait for the listings, and give the bytes."""
+        self.all_listed.wait()
+        return super().fetch(run, name, save)
+
+
+def test_same_bytes_are_fetched_once_over_all_runs(tmp_path: Path) -> None:
+    """The same bytes in 500 runs were one blob, and were fetched 500 times."""
+    source = runs_with(LARGE, *"abcdefgh")
+    assert sync(source, tmp_path).complete
+    assert len(fetched(source)) == 1
+    source.advance(60)
+    add_runs(source, LARGE, "i", "j")
+    assert sync(source, tmp_path).complete
+    assert fetched(source) == []
+    with syncing.fresh_export(source, **FILES) as fresh:
+        assert (tmp_path / NAME / "files.jsonl").read_bytes() == (
+            fresh / "files.jsonl"
+        ).read_bytes()
+
+
+def test_same_bytes_are_fetched_once_though_many_threads_want_them(tmp_path: Path) -> None:
+    source = Meeting()
+    add_runs(source, LARGE, *"abcdefgh")
+    request = syncing.request_for(tmp_path, **FILES)
+    assert syncing.export(source, request, now=source.now, workers=8).complete
+    assert len(fetched(source)) == 1
+
+
+def test_thread_that_waits_for_bytes_fetches_them_if_they_do_not_come(tmp_path: Path) -> None:
+    source = runs_with(LARGE, "a", "b")
+    source.lose_bytes("a", "same.bin")
+    request = syncing.request_for(tmp_path, **FILES)
+    syncing.export(source, request, now=source.now, workers=8)
+    absent = [row["absent"] for row in json_lines(tmp_path / NAME / "files.jsonl")]
+    assert absent in ([None, None], ["gone", None])
+
+
+def test_altered_bytes_of_another_run_are_not_used(tmp_path: Path) -> None:
+    source = runs_with(LARGE, "a")
+    sync(source, tmp_path)
+    (path,) = (tmp_path / NAME).glob("blobs/sha256/*/*")
+    path.chmod(0o644)
+    path.write_bytes(LARGE[::-1])
+    source.advance(60)
+    add_runs(source, LARGE, "b")
+    assert sync(source, tmp_path).complete
+    assert fetched(source) == [("b", "same.bin")]
+    assert path.read_bytes() == LARGE
+    assert verify_export(ExportStore(name=NAME, data_root=tmp_path)).sound
+
+
+@pytest.mark.parametrize("facts", [{"sizeBytes": "7"}, {"sizeBytes": None}, {"md5": None}])
+def test_bytes_of_another_run_are_not_used_if_the_listing_says_too_little(
+    facts: dict[str, Any], tmp_path: Path
+) -> None:
+    source = runs_with(LARGE, "a")
+    sync(source, tmp_path)
+    source.advance(60)
+    add_runs(source, LARGE, "b", **facts)
+    sync(source, tmp_path)
+    assert fetched(source) == [("b", "same.bin")]
+
+
+ONE = bytes.fromhex(
+    "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f89"
+    "55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b"
+    "d8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0"
+    "e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70"
+)
+"""Wang and others, 2004: two contents of one MD5 and one size, which differ in these bytes."""
+TWO = bytes(b ^ 0x80 if at in (19, 45, 59, 83, 109, 123) else b for at, b in enumerate(ONE))
+
+
+def test_files_that_were_made_to_have_one_md5_differ_after_a_full_reconcile(tmp_path: Path) -> None:
+    """Exception 12 of docs/sync.md: W&B says the same of both."""
+    source = MemorySource()
+    for run_id, content in (("a", ONE), ("b", TWO)):
+        source.add_run(run_id)
+        source.put_file(run_id, "x.bin", content)
+    for mode, held in (("incremental", ({ONE}, {TWO})), ("full_reconcile", ({ONE, TWO},))):
+        assert sync(source, tmp_path / mode, sync_mode=mode).complete
+        assert blobs(tmp_path / mode) in held
+
+
+def test_full_reconcile_fetches_each_file_by_itself(tmp_path: Path) -> None:
+    source = runs_with(LARGE, *"abc")
+    assert sync(source, tmp_path, sync_mode="full_reconcile").complete
+    assert len(fetched(source)) == 3
+
+
+def test_few_bytes_are_fetched_rather_than_many_lines_read(tmp_path: Path) -> None:
+    """A small new file made a sync read the lines of all files that the export has."""
+    source = runs_with(b"small", "a")
+    sync(source, tmp_path)
+    source.advance(60)
+    add_runs(source, b"small", "b")
+    sync(source, tmp_path)
+    assert fetched(source) == [("b", "same.bin")]
 
 
 def test_memory_does_not_grow_with_the_files_of_runs_that_were_read(
