@@ -202,7 +202,7 @@ class ExportEngine:
                 now = self._now(source)
                 listing, plan = self._list_and_plan(request, source, stored, listed, now)
                 records = self._records(request, stored, listing, now).plan(source, scratch)
-                files = plan_files(source, request, plan, stored, listing.runs, scratch)
+                files = plan_files(source, request, folder, plan, stored, listing.runs, scratch)
                 plan = replace(plan.with_records(records), files=files)
             return count_rows_to_remove(plan, stored, listing.runs, scratch)
 

@@ -11,12 +11,14 @@ import pytest
 from dr_wandb.core.contract.file_choice import FileChoice
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.sync.plan import PlannedFiles
 from dr_wandb.core.sync.summary import ExportSummary
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import RowBatch, SourceError
 from dr_wandb.shell.sources.contents import Save, T
 from dr_wandb.shell.store.blobs import BlobStore
 from dr_wandb.shell.store.export_store import ExportStore
+from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME, json_lines
@@ -296,3 +298,45 @@ def test_memory_does_not_grow_with_the_files_of_runs_that_were_read(
     finally:
         tracemalloc.stop()
     assert held[0] < 100 * runs * files
+
+
+def plan_of(source: Any, data_root: Path, **fields: Any) -> PlannedFiles | None:
+    request = syncing.request_for(data_root, **FILES | fields)
+    return ExportEngine(request, source=source, wait=syncing.do_not_wait).plan().files
+
+
+class WithoutBytes(MemorySource):
+    """A source that lists files and has no bytes, as a recording."""
+
+    contents = None  # type: ignore[assignment]
+
+
+def test_plan_counts_no_file_that_cannot_come(tmp_path: Path) -> None:
+    """The plan for a recording named all files, of which the sync fetched none."""
+    source = WithoutBytes()
+    source.runs = project(3).runs
+    assert plan_of(source, tmp_path) == PlannedFiles()
+
+
+def test_plan_counts_no_bytes_that_are_here(tmp_path: Path) -> None:
+    """Files that an interrupted sync had fetched were announced once more."""
+    source = runs_with(LARGE, "a")
+    interrupted(source, tmp_path)
+    assert plan_of(source, tmp_path) == PlannedFiles()
+    sync(source, tmp_path)
+    source.advance(60)
+    add_runs(source, LARGE, "b")
+    assert plan_of(source, tmp_path) == PlannedFiles()
+    again = {"sync_mode": "full_reconcile"}
+    assert plan_of(source, tmp_path, **again) == PlannedFiles(files=1, bytes=len(LARGE))
+    (path,) = (tmp_path / NAME).glob("blobs/sha256/*/*")
+    path.unlink()
+    assert plan_of(source, tmp_path) == PlannedFiles(files=1, bytes=len(LARGE))
+
+
+def test_plan_changes_nothing(tmp_path: Path) -> None:
+    source = project(2)
+    interrupted(source, tmp_path)
+    before = syncing.tree(tmp_path)
+    plan_of(source, tmp_path)
+    assert syncing.tree(tmp_path) == before

@@ -28,6 +28,7 @@ from dr_wandb.core.contract.dataset import FILES_PER_ANSWER
 from dr_wandb.core.contract.file_names import name_spelled, spell_name
 from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.contract.run_files import Absence
 from dr_wandb.core.contract.values import clean_text
 from dr_wandb.core.offline.host import time_of
 from dr_wandb.core.offline.missing_files import missing_files
@@ -131,12 +132,23 @@ class FolderFiles:
 
     def rows(self) -> Iterator[RawRow]:
         """Give the files as W&B would list them."""
-        return (_row(name, found) for name, found in self._all().items())
+        return (self._row(name, found) for name, found in self._all().items())
 
     def find(self, name: str) -> RawRow | None:
         """Return the row of one file, None if there is none."""
         found = self._all().get(name)
-        return None if found is None else _row(name, found)
+        return None if found is None else self._row(name, found)
+
+    def _row(self, name: str, found: _Found) -> dict[str, Any]:
+        at = found.modified_ns
+        row = {
+            "name": name,
+            "sizeBytes": found.size,
+            "updatedAt": None if at is None else time_of(at // _SECOND, at % _SECOND),
+        }
+        if at is not None or not found.path or self._is_inside(found.path):
+            return row
+        return {**row, "absent": Absence.LINK_OUTSIDE.value}
 
     def fetch(self, name: str, save: Save[T]) -> T:
         """Let `save` take the bytes of a file."""
@@ -194,15 +206,6 @@ class FolderContents:
 
 def _digest_of(found: Mapping[str, _Found]) -> str:
     return digest(repr(sorted(found.items())).encode("utf-8", "backslashreplace"))
-
-
-def _row(name: str, found: _Found) -> dict[str, Any]:
-    at = found.modified_ns
-    return {
-        "name": name,
-        "sizeBytes": found.size,
-        "updatedAt": None if at is None else time_of(at // _SECOND, at % _SECOND),
-    }
 
 
 def _kind(path: str, *, follow: bool = True) -> int:

@@ -12,11 +12,13 @@ import pytest
 from dr_wandb.core.contract.problems import InvalidRequestError
 from dr_wandb.core.contract.request import check_source
 from dr_wandb.core.contract.run_failure import RunFailureKind
+from dr_wandb.core.sync.plan import PlannedFiles
 from dr_wandb.shell.sources.contents import FileGoneError
 from dr_wandb.shell.sources.offline.wandb_decoder import WandbDecoder
+from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support.asking import list_all, list_nodes
 from tests.support.offline_folders import days_later, open_folder, put, sync_folder, whole_run
-from tests.support.syncing import json_lines
+from tests.support.syncing import json_lines, request_for
 from tests.support.wandb_file import exit_record, files_record
 
 
@@ -88,6 +90,19 @@ def test_links_are_read_inside_of_the_folder_alone(
     (files / "dangling.txt").unlink()
     rows = held(folder, data_root, sync_mode="full_reconcile", follow_links=(outside,))
     assert rows["outside.txt"]["sha256"] == digest(b"secret")
+
+
+def test_plan_counts_no_file_that_a_link_hides(
+    folder: Path, data_root: Path, files: Path, tmp_path: Path
+) -> None:
+    """A link out of the folder was counted as a file to fetch, before each sync again."""
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    (files / "outside.txt").symlink_to(tmp_path / "secret.txt")
+    (files / "real.txt").write_bytes(b"real")
+    request = request_for(data_root, extra_datasets=("files",))
+    plan = ExportEngine(request, source=open_folder(folder, extra_datasets=("files",))).plan()
+    assert plan.files == PlannedFiles(files=1, bytes=4)
+    assert held(folder, data_root)["outside.txt"]["absent"] == "link outside"
 
 
 def test_pipe_is_not_waited_for(folder: Path, data_root: Path, files: Path) -> None:
