@@ -6,7 +6,8 @@ Rules
   address works without the key. Nothing of a `.netrc` file or of a cookie is sent.
 - Addresses are what W&B says, so only `http` and `https` are followed, and few redirects; none that
   names a user, or that may be read in two ways.
-- Each attempt takes its turn with the requests of the session, and is tried again like them.
+- Each attempt takes its turn with the requests of the session, and is tried again like them. If
+  another host refuses one (HTTP 429), requests to other hosts than W&B's wait, and no others.
 - A download ends if nothing comes for some time, or if it only trickles (`core.sync.deadline`).
 - A body that is cut off is an error, if its length was announced or its chunks have no end.
 - No address is in an error, which names the host.
@@ -83,7 +84,10 @@ class FileBytes:
         if not is_plain(address):
             raise SourceError("W&B gives no address of its bytes", RunFailureKind.UNUSABLE_ANSWER)
         with_key = address == own and address != direct
-        return self._session.send_beside(lambda: self._get(address, save, with_key=with_key))
+        return self._session.send_beside(
+            lambda: self._get(address, save, with_key=with_key),
+            elsewhere=server_of(address) != self._session.server,
+        )
 
     def _get(self, address: str, save: Save[T], *, with_key: bool) -> T:
         auth = _Key(self._session if with_key else None)

@@ -3,6 +3,8 @@
 Rules
 - One pacer for all threads of a session: each request takes a turn, and a refusal of one (HTTP 429)
   holds all of them off. `core.sync.pace` decides when turns come.
+- Requests to other hosts take turns too, and are held off with all others. A refusal by such a host
+  holds off these alone: what it admits says nothing of W&B.
 - wandb-core waits for `Retry-After` by itself. Once such a refusal is known, all other requests are
   held off as if it had been reported. While all requests under way wait there, no other one is
   tried, so that all wait as long as W&B asks. The first answer ends the hold.
@@ -152,6 +154,24 @@ class Pacer:
                 retryable=False,
                 answered=error.answered,
             ) from error
+
+    def send_among(self, others: "Pacer", request: Callable[[], T]) -> T:
+        """Send a request that also takes its turn with those of another pacer.
+
+        A refusal of it holds off the requests of this one, and none of the other.
+        """
+
+        def in_turn() -> T:
+            others.wait_for_turn()
+            return request()
+
+        return self.send(in_turn)
+
+    def wait_for_turn(self) -> None:
+        """Wait for the turn of a request that another pacer sends, and count it."""
+        self._take_turn()
+        with self._changed:
+            self.requests += 1
 
     def refused_inside(self, refusals: int) -> None:
         """Note refusals that wandb-core waits out, and log again if the wait takes minutes.

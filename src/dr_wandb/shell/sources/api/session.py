@@ -64,6 +64,7 @@ class ApiSession:
         self.private = private
         self._timeout = timeout_seconds
         self._pacer = Pacer(max_rate=max_rate, timeout_seconds=timeout_seconds)
+        self._storages = Pacer(timeout_seconds=timeout_seconds)
         self._slots = threading.Semaphore(WORKERS)
         self._service = borrow_service(private, timeout_seconds)
         self.host = host_of(os.environ.get("WANDB_BASE_URL") or "W&B")
@@ -151,11 +152,13 @@ class ApiSession:
         with self._slots:
             return self._pacer.send(request)
 
-    def send_beside(self, request: Callable[[], T]) -> T:
+    def send_beside(self, request: Callable[[], T], *, elsewhere: bool) -> T:
         """Send a request that does not go through wandb-core, which takes a few at a time.
 
-        It takes its turn with all others.
+        It takes its turn with all others. elsewhere: to another host than W&B's.
         """
+        if elsewhere:
+            return self._storages.send_among(self._pacer, request)
         return self._pacer.send(request)
 
     def query(
@@ -218,6 +221,7 @@ class ApiSession:
     def close(self) -> None:
         """End all waits and return the service; the last session of this process stops it."""
         self._pacer.close()
+        self._storages.close()
         self._slots.release(EVERYBODY)
         if self._watch is not None:
             self._watch.close()

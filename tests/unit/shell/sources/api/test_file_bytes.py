@@ -1,6 +1,7 @@
 """Bytes from an address: what is sent where, and when a download ends."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -25,8 +26,10 @@ class Session:
 
     def __init__(self, server: str) -> None:
         self.server = server
+        self.elsewhere: list[bool] = []
 
-    def send_beside(self, request: Callable[[], T]) -> T:
+    def send_beside(self, request: Callable[[], T], *, elsewhere: bool) -> T:
+        self.elsewhere.append(elsewhere)
         return request()
 
 
@@ -59,6 +62,15 @@ def test_signed_address_is_used_without_a_key(
     assert make(server.url).fetch("", address, b"".join) == b"content"
     assert make("https://api.wandb.ai").fetch("", address, b"".join) == b"content"
     assert [one.has_key for one in server.requests] == [False, True, False]
+
+
+def test_session_is_told_whether_a_request_goes_to_another_host(server: StandInServer) -> None:
+    address = server.sign_content("a", b"content")
+    for host, elsewhere in ((server.url, False), ("https://api.wandb.ai", True)):
+        session: Any = Session(server_of(host))
+        with closing(FileBytes(session, 20)) as download:
+            download.fetch(address, "", b"".join)
+        assert session.elsewhere == [elsewhere]
 
 
 def test_netrc_sends_no_password(

@@ -72,6 +72,33 @@ def failing(
     return request, calls
 
 
+def test_refusal_by_another_host_holds_off_requests_to_such_hosts_alone(clock: Clock) -> None:
+    """A storage that refused one file stopped every request to W&B too, and slowed them down."""
+    storages, pacer = pacer_of(clock), pacer_of(clock)
+    request, calls = failing(9, ThrottledError("HTTP 429: no"))
+    waited: list[float] = []
+
+    def ask_w_and_b() -> str:
+        before = clock.now
+        assert pacer.send(lambda: "answer") == "answer"
+        waited.append(clock.now - before)
+        return request()
+
+    assert storages.send_among(pacer, ask_w_and_b) == "answer"
+    assert len(calls) == 10
+    assert {*waited} == {0.0}
+    assert pacer.requests == 2 * len(calls)
+
+
+def test_request_to_another_host_waits_while_w_and_b_refuses(clock: Clock) -> None:
+    storages, pacer = pacer_of(clock), pacer_of(clock)
+    request, _ = failing(9999, ThrottledError("HTTP 429: no"))
+    with pytest.raises(SourceError, match="throttled"):
+        pacer.send(request)
+    before = clock.now
+    assert storages.send_among(pacer, clock) > before
+
+
 @pytest.mark.parametrize(
     "error",
     [passing("HTTP 503: no"), ThrottledError("HTTP 429: no")],
