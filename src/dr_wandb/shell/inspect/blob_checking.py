@@ -28,7 +28,7 @@ TOGETHER = 1000
 
 UNNAMED = (
     "{} ({}) that no file names: an interrupted sync or a change of the files left them; a sync "
-    "with --prune removes them"
+    "with --prune removes those that no later sync will use"
 )
 
 

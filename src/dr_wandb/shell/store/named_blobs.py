@@ -2,8 +2,8 @@
 
 Rules
 - Each blob comes once, in the order of its name, whether it is named, there, or both.
-- Only what a line of `files.jsonl` names is named. A line that does not read names nothing here:
-  the caller decides what follows from that.
+- Only what a line of `files.jsonl` names is named, and for `remove_unnamed` what a note names too.
+  Callers decide what follows from a line that does not read.
 - Memory does not grow with the number of blobs.
 """
 

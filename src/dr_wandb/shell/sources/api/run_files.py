@@ -2,8 +2,8 @@
 
 Rules
 - All files are listed, and patterns are matched elsewhere: those of W&B have wildcards in names.
-- A page with a null in it is a page; a listing ends only if W&B says so. Its count of the files is
-  the judge's affair. The SDK's own listing loses all that follows a null (wandb 0.31.0).
+- A page with a null in it is a page: the SDK's own listing loses all that follows (wandb 0.31.0). A
+  listing ends if W&B says so, or gives a cursor again. How many files came is judged elsewhere.
 - Addresses are signed and expire. Those of one page are used while its files are fetched; an older
   one is requested again, and so is one that is refused.
 - An address is no part of a row, so it is neither recorded nor stored.
