@@ -22,7 +22,13 @@ from dr_wandb.core.inspect.audit_records import StoredRecord
 from dr_wandb.core.inspect.audit_rows import StoredPart
 from dr_wandb.core.inspect.doubts import AbsenceKind, Doubt
 from dr_wandb.core.inspect.verify import VerifyReport, describe_report
-from dr_wandb.core.sync.record_links import UNKNOWN_MARK, RunLinks, links_after
+from dr_wandb.core.sync.record_links import (
+    UNKNOWN_MARK,
+    HeldLinks,
+    RunLinks,
+    links_after,
+    links_by_id,
+)
 
 
 def not_held_in(datasets: Collection[str]) -> tuple[str, ...]:
@@ -123,8 +129,12 @@ def compare_records(
 
 def _with_other_links(held: Mapping[str, StoredRecord], links: Mapping[str, RunLinks]) -> set[str]:
     """Return the records that would have other links if runs were asked now."""
-    before = {one.source_id: one.links for one in held.values() if one.links is not None}
-    after = links_after(before, links)
+    lines = (
+        HeldLinks(one.source_id, one.links, one.missing_since)
+        for one in held.values()
+        if one.links is not None
+    )
+    after = links_after(links_by_id(lines), links)
     return {
         identity
         for identity, one in held.items()

@@ -5,6 +5,8 @@ Rules
   known. What it says then takes the place of what it said before.
 - Runs that are not asked, and runs that are gone, keep their links. So does a run of which not all
   links came; those that came are added.
+- Several lines may be of one record of the source. A line of what is gone upstream keeps the links
+  of its time, and says nothing of a record that is there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,6 +30,19 @@ class Links(NamedTuple):
 
     created_by: tuple[str, ...] = ()
     used_by: tuple[ArtifactUse, ...] = ()
+
+
+class HeldLinks(NamedTuple):
+    """What a line says of the links of a record, which the source knows by an id."""
+
+    source_id: str
+    links: Links
+    missing_since: str | None = None
+
+    @property
+    def age(self) -> tuple[bool, str]:
+        """Return what is the greater, the later the links of a line were true."""
+        return self.missing_since is None, self.missing_since or ""
 
 
 class RunLinks(NamedTuple):
@@ -101,6 +116,11 @@ def advance_linked(
         if run_id in whole or mark == NO_LINKS_MARK
     }
     return {**linked, **now}
+
+
+def links_by_id(lines: Iterable[HeldLinks]) -> dict[str, Links]:
+    """Return the links of each record by the source's id: those that were true last."""
+    return {line.source_id: line.links for line in sorted(lines, key=lambda line: line.age)}
 
 
 def links_after(held: Mapping[str, Links], asked: Mapping[str, RunLinks]) -> dict[str, Links]:

@@ -13,7 +13,13 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord
 from dr_wandb.core.contract.project_records import NORMALIZERS
-from dr_wandb.core.sync.record_links import Links, RunLinks, links_after
+from dr_wandb.core.sync.record_links import (
+    HeldLinks,
+    Links,
+    RunLinks,
+    links_after,
+    links_by_id,
+)
 from dr_wandb.shell.sources.datasets import RawNode
 from dr_wandb.shell.sync.framed_records import Framed
 from dr_wandb.shell.sync.listing import UNREADABLE
@@ -31,17 +37,17 @@ class LinkedRecords:
     def __init__(self, dataset: str) -> None:
         self._normalize = NORMALIZERS[dataset]
         self.contents: dict[str, str] = {}
-        self._links: dict[str, Links] = {}
-        self._ids: dict[str, str] = {}
+        self._held: dict[str, HeldLinks] = {}
         self._beside: set[str] = set()
 
     def note_held(self, record: ProjectRecord) -> None:
-        """Note a held record, and one that came."""
+        """Note a held record."""
         assert isinstance(record, LinkedRecord)
-        self._ids[record.identity] = record.source_id
+        links = Links(record.created_by, record.used_by)
+        held = HeldLinks(record.source_id, links, record.missing_since)
+        self._held[record.identity] = held
         if not record.of_project:
             self._beside.add(record.identity)
-        self._links[record.source_id] = Links(record.created_by, record.used_by)
         if record.has_content:
             self.contents[record.source_id] = record.identity
 
@@ -49,8 +55,8 @@ class LinkedRecords:
         self, file: RecordsFile, asked: Mapping[str, RunLinks], beside: Iterable[RawNode]
     ) -> None:
         """Give the records that came their links and content, and write held ones that changed."""
-        after = links_after(self._links, asked)
-        there = {*self._ids.values()}
+        after = links_after(links_by_id(self._held.values()), asked)
+        there = {held.source_id for held in self._held.values()}
         for identity in [*file.listed]:
             came = file.listed_record(identity)
             assert isinstance(came.record, LinkedRecord)
@@ -64,10 +70,9 @@ class LinkedRecords:
             assert isinstance(record, LinkedRecord)
             if record.source_id not in there or record.identity in self._beside:
                 self._take(file, None, self._completed(file, Framed(record), after))
-        for identity, held in file.held.items():
-            source_id = self._ids[identity]
-            links = after.get(source_id, NO_LINKS)
-            moved = links != self._links[source_id]
+        for identity, held in self._held.items():
+            links = after.get(held.source_id, NO_LINKS)
+            moved = links != held.links
             if moved and identity not in file.listed and held.missing_since is None:
                 record, content = file.held_record(identity)
                 file.take(_with_links(record, links), content)

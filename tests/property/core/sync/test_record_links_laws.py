@@ -13,11 +13,13 @@ from dr_wandb.core.contract.project_record import ArtifactUse
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.record_links import (
+    HeldLinks,
     Links,
     RunLinks,
     advance_linked,
     find_runs_to_ask,
     links_after,
+    links_by_id,
     never_asked,
     read_run_links,
 )
@@ -85,6 +87,23 @@ def test_links_of_a_source_are_read() -> None:
     assert read_run_links({}) == RunLinks()
     after = links_after({"y": Links(("r",), (ArtifactUse(run_id="r"),))}, {"r": expected})
     assert after["y"] == Links((), (ArtifactUse(run_id="r", used_as="eval"),))
+
+
+lines_of_one = st.lists(
+    st.tuples(graphs.map(as_links), st.none() | st.sampled_from(["2025", "2026"])), min_size=1
+)
+
+
+@given(lines_of_one)
+def test_links_are_those_of_the_line_that_was_true_last(
+    lines: list[tuple[dict[str, Links], str | None]],
+) -> None:
+    """The lines of one version in several collections took the links from each other."""
+    held = [HeldLinks("x", links.get("x", Links()), since) for links, since in lines]
+    found = links_by_id(held)["x"]
+    live = [one.links for one in held if one.missing_since is None]
+    last = max(one.missing_since or "" for one in held)
+    assert found in (live or [one.links for one in held if one.missing_since == last])
 
 
 marks = st.sampled_from([None, "0 0", "1 0", "2 1"])

@@ -45,6 +45,21 @@ def test_links_of_a_record_that_is_gone_are_no_difference() -> None:
     assert compare_records(HELD, LISTED, None, links=links).differ == ()
 
 
+def test_line_that_is_gone_says_nothing_of_the_same_version_elsewhere() -> None:
+    """A version that had left a collection differed for ever, and lost links went unseen."""
+    both = Links((), (ArtifactUse(run_id="one"), ArtifactUse(run_id="two")))
+    one = Links((), (ArtifactUse(run_id="one"),))
+    held = {
+        "a/v": StoredRecord(digest="1", source_id="v", links=both),
+        "z/v": StoredRecord(digest="1", source_id="v", links=one, missing_since="x"),
+    }
+    said = {"one": RunLinks(inputs=frozenset({("v", None)}))}
+    for links in ({}, said):
+        assert compare_records(held, {"a/v": "1"}, None, links=links).differ == ()
+    gone = {"two": RunLinks()}
+    assert compare_records(held, {"a/v": "1"}, None, links=gone).differ == ("a/v",)
+
+
 def test_records_that_only_runs_show_are_not_exported_if_no_id_is_theirs() -> None:
     beside = {"p/far": "far", "q/b": "b", "q/new": "new"}
     found = compare_records(HELD, {**LISTED, "c/new": "7"}, BROKEN, beside=beside)

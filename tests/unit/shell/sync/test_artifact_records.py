@@ -1,5 +1,6 @@
 """Artifacts go through all that a dataset of the project goes through, with their links to runs."""
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,40 @@ def test_links_of_a_run_that_is_gone_stay(tmp_path: Path, folder: Path) -> None:
     source.delete("eval")
     assert sync(source, tmp_path).complete
     assert lines(folder)["model-0"]["used_by"] == [{"run_id": "eval", "used_as": None}]
+
+
+def test_version_that_left_a_collection_keeps_its_links_in_the_other(
+    tmp_path: Path, folder: Path
+) -> None:
+    """The line that is gone took the links of the version that is there, and for good."""
+    source = MemorySource()
+    for run_id in ("one", "two"):
+        source.add_run(run_id)
+        source.finish(run_id)
+    version = source.add_version("a")
+    source.add_version("a")
+    shelf = {**source.collections["a"][0], "collection": {"name": "z-shelf"}}
+    source.collections["z-shelf"] = [copy.deepcopy(shelf)]
+    source.use("one", version)
+    sync(source, tmp_path)
+    del source.collections["z-shelf"]
+    sync(source, tmp_path)
+    source.use("two", version)
+    sync(source, tmp_path)
+
+    def users() -> dict[str, list[str]]:
+        found = syncing.json_lines(folder / "artifacts.jsonl")
+        return {one["collection"]: [use["run_id"] for use in one["used_by"]] for one in found[::-1]}
+
+    assert users() == {"a": ["one", "two"], "z-shelf": ["one"]}
+    label = {"alias": "best", "artifactCollection": {"name": "a"}}
+    source.collections["a"][0]["artifact"]["aliases"].append(label)
+    for mode in ("incremental", "incremental", "detect_changes"):
+        assert sync(source, tmp_path, sync_mode=mode).complete
+        assert users() == {"a": ["one", "two"], "z-shelf": ["one"]}
+    source.collections["z-shelf"] = [shelf]
+    sync(source, tmp_path)
+    assert users() == {"a": ["one", "two"], "z-shelf": ["one", "two"]}
 
 
 def test_version_of_another_project_is_kept_without_being_listed(
