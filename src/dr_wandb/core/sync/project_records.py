@@ -10,7 +10,7 @@ Rules
   nothing is missing because of it.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -91,15 +91,7 @@ def plan_records(
     answer: what the source's own count says of the listing; `INCOMPLETE` if it failed. unlisted:
     held records that the listing does not show in any case; they stay.
     """
-    absent: Collection[str] = ()
-    if answer != Answer.INCOMPLETE:
-        absent = [
-            identity
-            for identity in held
-            if identity not in listed
-            and identity not in unlisted
-            and part.source_of(identity) in ("", source)
-        ]
+    absent = find_absent(part, held, {*listed, *unlisted}, answer=answer, source=source)
     pruned = {
         identity
         for identity in absent
@@ -131,6 +123,23 @@ def plan_records(
             for identity in sorted(keys.keys() - pruned, key=lambda one: (keys[one], one))
         ),
     )
+
+
+def find_absent(
+    part: ProjectPart,
+    held: Iterable[str],
+    shown: Collection[str],
+    *,
+    answer: Answer,
+    source: str,
+) -> list[str]:
+    """Return the held records that a listing shows to be gone.
+
+    shown: those that came, and those that the listing does not show in any case.
+    """
+    if answer == Answer.INCOMPLETE:
+        return []
+    return [one for one in held if one not in shown and part.source_of(one) in ("", source)]
 
 
 def _sorted(identities: Collection[str], chosen: Callable[[str], bool]) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 Rules
 - Content that never changes is read once, ever: a record that is held with it keeps it.
-- A held record whose links changed is written again, although it was not listed.
+- A held record whose links changed is written again, although it was not listed. One that is gone
+  upstream keeps its last links.
 - A record beside the listing, such as a version of another project, is one only as long as no
   listed record has its id.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -52,9 +53,16 @@ class LinkedRecords:
             self.contents[record.source_id] = record.identity
 
     def complete(
-        self, file: RecordsFile, asked: Mapping[str, RunLinks], beside: Iterable[RawNode]
+        self,
+        file: RecordsFile,
+        asked: Mapping[str, RunLinks],
+        beside: Iterable[RawNode],
+        gone: Collection[str] = (),
     ) -> None:
-        """Give the records that came their links and content, and write held ones that changed."""
+        """Give the records that came their links and content, and write held ones that changed.
+
+        gone: held records that the listing shows to be gone.
+        """
         after = links_after(links_by_id(self._held.values()), asked)
         there = {held.source_id for held in self._held.values()}
         for identity in [*file.listed]:
@@ -72,8 +80,8 @@ class LinkedRecords:
                 self._take(file, None, self._completed(file, Framed(record), after))
         for identity, held in self._held.items():
             links = after.get(held.source_id, NO_LINKS)
-            moved = links != held.links
-            if moved and identity not in file.listed and held.missing_since is None:
+            stays = held.missing_since is None and identity not in gone
+            if stays and identity not in file.listed and links != held.links:
                 record, content = file.held_record(identity)
                 file.take(_with_links(record, links), content)
 

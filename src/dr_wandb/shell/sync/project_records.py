@@ -30,6 +30,7 @@ from dr_wandb.core.sync.planned_records import RecordCounts
 from dr_wandb.core.sync.project_records import (
     RecordsPlan,
     advance_part,
+    find_absent,
     find_vanished,
     plan_records,
 )
@@ -253,13 +254,14 @@ class ProjectSync:
         if PROJECT_DATASETS[dataset].grouped:
             same = {*listed.same, ""}
             unlisted = {one for one in file.held if file.groups[one] in same}
+        shown = {*file.listed, *unlisted}
         if listed.answer != Answer.INCOMPLETE:
-            shown = {*file.listed, *unlisted}
             vanished = find_vanished(self._request, part, file.held, shown, source.kind)
             if vanished is not None:
                 listed = replace(listed, answer=Answer.INCOMPLETE, failure=vanished)
         if held is not None:
-            held.complete(file, listed.links, listed.beside)
+            gone = find_absent(part, file.held, shown, answer=listed.answer, source=source.kind)
+            held.complete(file, listed.links, listed.beside, {*gone})
         plan = plan_records(
             self._request,
             part,

@@ -133,6 +133,20 @@ def test_links_of_a_run_that_is_gone_stay(tmp_path: Path, folder: Path) -> None:
     assert lines(folder)["model-0"]["used_by"] == [{"run_id": "eval", "used_as": None}]
 
 
+def test_version_that_is_gone_with_its_links_is_marked_as_gone(
+    tmp_path: Path, folder: Path
+) -> None:
+    """A version that was deleted looked as if it were there: its runs had lost links, too."""
+    source = project()
+    sync(source, tmp_path)
+    source.collections["data"].pop()
+    source.links["train"]["inputs"] = []
+    assert sync(source, tmp_path).complete
+    line = lines(folder)["data-1"]
+    assert line["missing_since"] is not None
+    assert line["used_by"] == [{"run_id": "train", "used_as": "training"}]
+
+
 def test_version_that_left_a_collection_keeps_its_links_in_the_other(
     tmp_path: Path, folder: Path
 ) -> None:
