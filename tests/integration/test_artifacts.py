@@ -15,7 +15,7 @@ from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.store import divided_lines
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support.offline_logging import Machine
-from tests.support.server import GraphQLErrors, Request, Status
+from tests.support.server import GraphQLErrors, NullField, Request, Status
 from tests.support.server.artifacts import Collection, Version, entry
 from tests.support.syncing import json_lines, visible
 
@@ -381,6 +381,88 @@ def test_links_that_do_not_all_come_are_added_to_the_known_ones(exports: Exports
     run.links_beyond = 0
     assert sync(exports).complete
     assert held(exports)["data:v0"]["created_by"] == ["train"]
+
+
+@pytest.mark.parametrize("name", ["outputArtifacts", "inputArtifacts", "totalCount"])
+def test_links_that_are_null_leave_the_known_ones(exports: Exports, name: str) -> None:
+    """A null was taken for a run without links: its lineage was lost for good."""
+    data, _ = project(exports)
+    sync(exports)
+    before = held(exports)
+    exports.project.runs[0].outputs.append(version_of(data, 0))
+    exports.server.faults.add("RunArtifacts", NullField(name), times=1)
+    (why,) = sync(exports).records["artifacts"].unread.values()
+    assert "gives no count of the " in why.reason
+    for lines in (before, held(exports)):
+        assert lines["model:v0"]["created_by"] == ["train"]
+        assert lines["data:v1"]["used_by"] == [{"run_id": "train", "used_as": "training"}]
+    assert sync(exports).complete
+    assert held(exports)["data:v0"]["created_by"] == ["train"]
+
+
+def test_collections_without_a_count_are_not_known_to_be_all(exports: Exports) -> None:
+    """`--prune` removed versions that a listing without counts did not show."""
+    data, _ = project(exports)
+    sync(exports)
+    data.members.pop()
+    data.touch()
+    exports.server.faults.add("ProjectArtifactCollections", NullField("totalCount"), times=1)
+    sync(exports, prune=True)
+    assert held(exports)["data:v1"]["missing_since"] is not None
+    sync(exports, prune=True)
+    assert "data:v1" not in held(exports)
+
+
+def test_null_collections_lose_nothing(exports: Exports) -> None:
+    """They were not counted as missing if W&B gave no count."""
+    data, _ = project(exports)
+    sync(exports)
+    exports.project.collections[:0] = [None, None]
+    for fault in (None, NullField("totalCount")):
+        if fault is not None:
+            exports.server.faults.add("ProjectArtifactCollections", fault, times=3)
+        data.touch()
+        summary = sync(exports, prune=True)
+        assert summary.records["artifacts"].unlisted_count > 0
+        assert list(held(exports)) == ["data:v0", "data:v1", "model:v0"]
+        assert all(one["missing_since"] is None for one in held(exports).values())
+    del exports.project.collections[:2]
+    assert sync(exports).complete
+
+
+def test_versions_of_a_collection_that_are_null_lose_nothing(exports: Exports) -> None:
+    data, _ = project(exports)
+    sync(exports)
+    data.touch()
+    exports.server.faults.add("ProjectArtifacts", NullField("artifactCollection"), times=3)
+    assert not sync(exports, prune=True).complete
+    assert all(one["missing_since"] is None for one in held(exports).values())
+    assert sync(exports).complete
+
+
+def test_page_of_null_versions_is_passed_over(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK ends at a page in which nothing is usable: all versions after it are lost."""
+    monkeypatch.setattr(lister, "PER_PAGE", 2)
+    data, _ = project(exports)
+    data.members += [None, None]
+    for _ in range(2):
+        data.add()
+    summary = sync(exports)
+    assert summary.records["artifacts"].unlisted_count == 2
+    assert list(held(exports)) == ["data:v0", "data:v1", "data:v4", "data:v5", "model:v0"]
+
+
+def test_collection_of_which_nobody_knows_when_it_moved_is_listed_again(exports: Exports) -> None:
+    """Its mark never moved, so an alias that moved was never seen."""
+    _, model = project(exports)
+    exports.server.faults.add("ProjectArtifactCollections", NullField("updatedAt"), times=None)
+    sync(exports)
+    version_of(model, 0).aliases.append(("best", "model"))
+    assert sync(exports).complete
+    assert held(exports)["model:v0"]["aliases"] == ["best", "latest"]
+    assert "download" not in exports.asked
 
 
 def test_many_links_and_versions_come_page_by_page(exports: Exports) -> None:

@@ -9,7 +9,8 @@ Rules
   requested just before (manifests.py).
 - The versions of the next collections are requested while manifests are downloaded, and the links
   of runs then, too: about as many requests are always under way. Pages come in the same order.
-- A collection with a pending version has no mark, so that it is listed again.
+- A collection with a pending version has no mark, so that it is listed again. Nor has one of which
+  W&B does not say when it moved and how many versions it has.
 """
 
 import threading
@@ -24,6 +25,7 @@ from dr_wandb.core.contract.artifacts import COMMITTED, PENDING
 from dr_wandb.core.contract.dataset import RUNS_PER_REQUEST
 from dr_wandb.shell.background import DaemonThreads, InOrder
 from dr_wandb.shell.sources import WORKERS
+from dr_wandb.shell.sources.api.connections import read_connection
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.manifests import Manifests, PageOfManifests
 from dr_wandb.shell.sources.api.queries import COLLECTIONS, OPTIONAL_FIELDS, versions_document
@@ -45,12 +47,12 @@ PAGES_AHEAD = 2
 
 
 class _Collection(NamedTuple):
-    """A collection as it is listed: `mark` moves if its versions do."""
+    """A collection as it is listed: `mark` moves if its versions do, None if that is not known."""
 
     name: str
     type: str | None
-    total: int
-    mark: str
+    total: int | None
+    mark: str | None
 
     @property
     def node(self) -> dict[str, Any]:
@@ -58,7 +60,10 @@ class _Collection(NamedTuple):
 
 
 class _Page(NamedTuple):
-    """A page of versions, how many are null, its manifests, and the cursors of the next page."""
+    """A page of versions, how many are null, its manifests, and the cursors of the next page.
+
+    A collection whose versions are null counts as one of them.
+    """
 
     nodes: list[dict[str, Any]]
     nulls: int
@@ -67,11 +72,15 @@ class _Page(NamedTuple):
 
 
 class _Started:
-    """The versions whose manifests are read, or need not be. Pages are read on several threads."""
+    """The versions whose manifests are read, or need not be, and the pages that were asked for.
+
+    Pages are read on several threads.
+    """
 
     def __init__(self, known: Known) -> None:
         self._known = known
         self._ids: set[str] = set()
+        self._cursors: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def take(self, versions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -88,6 +97,13 @@ class _Started:
             }
             self._ids |= wanted.keys()
         return list(wanted.values())
+
+    def is_new(self, name: str, cursor: str) -> bool:
+        """Say whether a page of a collection was not asked for before; it is, from now on."""
+        with self._lock:
+            before = (name, cursor) in self._cursors
+            self._cursors.add((name, cursor))
+        return not before
 
 
 class Artifacts:
@@ -107,12 +123,14 @@ class Artifacts:
 
     def read(self, known: Known) -> Iterator[RecordPage]:
         """List the versions of all collections whose mark is not known, and the links of runs."""
-        collections, nulls = self._collections()
-        moved = [one for one in collections if known.marks.get(one.name) != one.mark]
-        same = [one.name for one in collections if known.marks.get(one.name) == one.mark]
-        empty = RecordPage(nodes=(), total=sum(one.total for one in moved))
+        collections, counted, nulls = self._collections()
+        marks = {one.name: one.mark for one in collections if one.mark is not None}
+        same = [name for name, mark in marks.items() if known.marks.get(name) == mark]
+        moved = [one for one in collections if one.name not in {*same}]
+        totals = [one.total for one in moved if one.total is not None]
+        counted = counted and len(totals) == len(moved)
+        empty = RecordPage(nodes=(), total=sum(totals) if counted else None)
         yield replace(empty, nulls=nulls, same=same)
-        marks = {one.name: one.mark for one in collections}
         with ExitStack() as files, ExitStack() as stack:
             threads = DaemonThreads(WORKERS)
             stack.callback(threads.shutdown, wait=False, cancel_futures=True)
@@ -166,21 +184,25 @@ class Artifacts:
         for found, beside, unread in links:
             yield replace(empty, links=found, beside=beside, unread=unread)
 
-    def _collections(self) -> tuple[list[_Collection], int]:
-        """List all collections. Returns them, and the number of those that are missing."""
+    def _collections(self) -> tuple[list[_Collection], bool, int]:
+        """List all collections. Returns them, whether W&B counts them, and how many are missing."""
         found: dict[str, _Collection] = {}
-        counted = 0
+        counts: list[int | None] = []
+        nulls = 0
         for page in self._pages.read(
             lambda _: COLLECTIONS, "a collection", per_page=COLLECTIONS_PER_PAGE
         ):
-            counted = max(counted, page.total or 0)
+            counts.append(page.total)
+            nulls += page.nulls
             for node in page.nodes:
                 total = (node.get("artifacts") or {}).get("totalCount")
-                total = total if type(total) is int else 0
+                total = total if type(total) is int else None
                 name, moved = str(node.get("name")), node.get("updatedAt")
                 of_type = (node.get("type") or {}).get("name")
-                found[name] = _Collection(name, of_type, total, f"{moved} {total}")
-        return list(found.values()), max(0, counted - len(found))
+                mark = None if moved is None or total is None else f"{moved} {total}"
+                found[name] = _Collection(name, of_type, total, mark)
+        missing = max(count or 0 for count in counts) - len(found)
+        return list(found.values()), None not in counts, max(nulls, missing)
 
     def _versions(
         self,
@@ -199,28 +221,25 @@ class Artifacts:
         nodes: list[dict[str, Any]] = []
         nulls, rest = 0, dict(cursors)
         for name, answer in zip(cursors, answers, strict=True):
-            connection = ((answer or {}).get("artifactCollection") or {}).get("artifacts") or {}
-            edges = [edge for edge in connection.get("edges") or () if edge]
-            there = [edge for edge in edges if edge.get("node")]
-            nulls += len(connection.get("edges") or ()) - len(there)
+            page = read_connection(
+                ((answer or {}).get("artifactCollection") or {}).get("artifacts")
+            )
+            if page is None:
+                nulls += 1
+                del rest[name]
+                continue
+            nulls += page.nulls
             nodes += [
                 {
                     "collection": by_name[name].node,
                     "version": edge.get("version"),
                     "artifact": edge["node"],
                 }
-                for edge in there
+                for edge in page.edges
             ]
-            _advance(rest, name, connection)
+            if page.cursor is not None and started.is_new(name, page.cursor):
+                rest[name] = page.cursor
+            else:
+                del rest[name]
         wanted = started.take([node["artifact"] for node in nodes])
         return _Page(nodes, nulls, self._manifests.start(wanted, threads, files), rest)
-
-
-def _advance(cursors: dict[str, str | None], name: str, connection: Mapping[str, Any]) -> None:
-    """Note the cursor of the next page of a collection, or that there is none."""
-    info = connection.get("pageInfo") or {}
-    cursor = info.get("endCursor")
-    if info.get("hasNextPage") and cursor not in (None, cursors[name]):
-        cursors[name] = cursor
-    else:
-        del cursors[name]

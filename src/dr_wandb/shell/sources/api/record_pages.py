@@ -16,6 +16,7 @@ from typing import Any
 from dr_wandb.core.contract.failures import DrWandbError, NoProject
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.shell.sources import SourceError
+from dr_wandb.shell.sources.api.connections import read_connection
 from dr_wandb.shell.sources.api.optional_fields import OptionalFields
 from dr_wandb.shell.sources.api.pacing import ATTEMPTS, PassingError
 from dr_wandb.shell.sources.api.queries import Document
@@ -57,23 +58,18 @@ class RecordPages:
                 if self._fields.skip(error, what, optional):
                     continue
                 raise
-            connection = answer.get("records")
-            if not isinstance(connection, Mapping):
+            page = read_connection(answer.get("records"))
+            if page is None:
                 reason, kind = "W&B answered without a listing", RunFailureKind.UNUSABLE_ANSWER
                 raise SourceError(reason, kind, answered=True)
-            edges = [edge for edge in connection.get("edges") or () if edge]
-            nodes = [edge["node"] for edge in edges if edge.get("node")]
-            total = answer.get("total", connection.get("totalCount"))
+            total = answer.get("total", page.total)
             yield RecordPage(
-                nodes=nodes,
-                total=total if type(total) is int else None,
-                nulls=len(connection.get("edges") or ()) - len(nodes),
+                nodes=page.nodes, total=total if type(total) is int else None, nulls=page.nulls
             )
-            info = connection.get("pageInfo") or {}
-            cursor = info.get("endCursor") or (edges[-1].get("cursor") if edges else None)
+            cursor = page.cursor
             stalled = stalled + 1 if cursor in seen else 0
             seen.add(cursor)
-            if not info.get("hasNextPage") or cursor is None or stalled >= MOST_STALLED:
+            if cursor is None or stalled >= MOST_STALLED:
                 return
 
     def _ask(self, document: str, cursor: str | None, size: int) -> tuple[Mapping[str, Any], int]:
