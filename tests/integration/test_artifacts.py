@@ -15,7 +15,7 @@ from dr_wandb.shell.sources.opening import source_opener
 from dr_wandb.shell.store import divided_lines
 from dr_wandb.shell.sync.engine import ExportEngine
 from tests.support.offline_logging import Machine
-from tests.support.server import GraphQLErrors, NullField, Request, Status
+from tests.support.server import GraphQLErrors, NullField, Request, StandInServer, Status
 from tests.support.server.artifacts import Collection, Version, entry
 from tests.support.syncing import json_lines, visible
 
@@ -121,6 +121,21 @@ def test_uploaders_path_and_signed_addresses_are_never_stored(exports: Exports) 
     everything = b"".join(visible(exports.folder()).values())
     assert b"secret-place" not in everything
     assert b"Signature" not in everything
+
+
+def test_no_host_of_a_manifest_gets_the_key(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address is signed; wandb-core sends the key too if W&B itself is the host."""
+    project(exports)
+    sync(exports)
+    with StandInServer() as other:
+        monkeypatch.setattr(exports.server, "sign_content", other.sign_content)
+        exports.project.add_collection("more").add()
+        sync(exports)
+        downloads = [*exports.server.requests_of("download"), *other.requests]
+    assert [one.has_key for one in downloads] == [False] * 4
+    assert all(one["entries"] is not None for one in held(exports).values())
 
 
 def test_requests_of_a_cold_sync_and_of_one_without_news(exports: Exports) -> None:

@@ -166,8 +166,6 @@ class Artifacts:
             [known.runs[at : at + most] for at in range(0, len(known.runs), most)],
             2 * WORKERS,
         )
-        if not known.listing_only:
-            self._queries.expect(empty.total or 0)
         for page in pages:
             if page.rest:
                 pages.insert(page.rest)

@@ -14,7 +14,7 @@ Edge = Mapping[str, Any]
 class ConnectionPage(NamedTuple):
     """The edges with a node, how many others there are, and W&B's count of all pages.
 
-    cursor: where the next page begins, None if there is no more.
+    cursor: that of the next page, None if there is no more.
     """
 
     edges: list[Edge]

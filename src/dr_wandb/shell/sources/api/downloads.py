@@ -111,11 +111,6 @@ class Downloads:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    @property
-    def private(self) -> Path:
-        """Return the folder for files that are deleted at the end."""
-        return self._session.private
-
     def save(self, node: Mapping[str, Any], folder: Path) -> Path:
         """Download one file, given as its GraphQL node, into a folder of its own below another."""
         path = self._session.send(lambda: self._file(node, Path(mkdtemp(dir=folder))))

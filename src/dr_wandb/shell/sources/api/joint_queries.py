@@ -31,10 +31,6 @@ class JointQueries:
         self._names = names
         self._fields = OptionalFields(session.host)
 
-    def expect(self, requests: int) -> None:
-        """Get ready for at least this number of requests, many at a time."""
-        self._session.expect_requests(requests)
-
     def ask(
         self,
         alias: str,

@@ -2,20 +2,23 @@
 
 Rules
 - Their addresses are signed and expire: they are requested just before the downloads, and once more
-  if a download is refused.
+  if one is refused. The API key is never sent to them.
 - A manifest has the digest that the version names, or it is not used; it is downloaded once more.
+  One whose digest cannot be computed here is not downloaded at all.
+- Any other failure is final: the session has tried again what may pass (pacing.py).
 - Nothing of a manifest is kept but what a record holds: no local path of the uploader.
 - Of a manifest some entries at a time are in memory. What a record holds of them is written to a
   file, in which the manifests of one page are one after another.
+- Threads that outlive the listing request nothing any more, and leave no file behind.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import SpooledTemporaryFile, TemporaryFile
 from typing import IO, Any
 
 from dr_wandb.core.contract.dataset import ADDRESSES_PER_REQUEST
@@ -32,15 +35,17 @@ from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.background import result_of
 from dr_wandb.shell.sources import SourceError
-from dr_wandb.shell.sources.api.downloads import Downloads
+from dr_wandb.shell.sources.api.file_bytes import ExpiredError, FileBytes
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.queries import manifests_document
 from dr_wandb.shell.store.divided_lines import PIECE, FileRange
 
-MANIFEST_FILE = "wandb_manifest.json"
-
 Version = Mapping[str, Any]
 """A version as its GraphQL node."""
+
+
+class UnusableManifestError(SourceError):
+    """What was downloaded is not the manifest of the version."""
 
 
 def _find_xxh128() -> Callable[[], Hashed] | None:
@@ -53,22 +58,25 @@ def _find_xxh128() -> Callable[[], Hashed] | None:
 
 
 class Manifests:
-    """Reads manifests of versions."""
+    """Reads manifests of versions. private: a folder for files that are deleted at the end."""
 
-    def __init__(self, queries: JointQueries, downloads: Downloads) -> None:
+    def __init__(self, queries: JointQueries, download: FileBytes, private: Path) -> None:
         self._queries = queries
-        self._downloads = downloads
+        self._download = download
+        self._private = private
         self._xxh128 = _find_xxh128()
 
     def start(
         self, versions: Sequence[Version], threads: Executor, files: ExitStack
     ) -> "PageOfManifests":
         """Start to read the manifest of each version on some threads. files: closes its file."""
-        file = None
-        if versions:
-            file = TemporaryFile(dir=self._downloads.private)  # noqa: SIM115 - `files` closes it
-            files.callback(file.close)
-        return PageOfManifests(self, versions, threads, file)
+        with ExitStack() as own:
+            file = None
+            if versions:
+                file = own.enter_context(TemporaryFile(dir=self._private))
+            page = PageOfManifests(self, versions, threads, file)
+            files.push(own.pop_all())
+        return page
 
     def addresses(self, ids: Sequence[str]) -> dict[str, str]:
         """Ask W&B for the addresses of manifests, by artifact id. Raises SourceError."""
@@ -82,26 +90,22 @@ class Manifests:
                 found[artifact_id] = str(file["directUrl"])
         return found
 
-    def read(
-        self, version: Version, address: str | None, take: Callable[[Path], FileRange]
-    ) -> FileRange:
-        """Download a manifest, and give it to a function that takes what is kept of it.
+    def read(self, address: str, take: Callable[[IO[bytes]], FileRange]) -> FileRange:
+        """Download a manifest, and give it to a function that takes what is kept of it."""
+        with self._download.fetch(address, "", self._save) as stream:
+            return take(stream)
 
-        take: may raise SourceError; then it is given the manifest once more.
-        """
-        if address is None:
-            reason = "W&B gives no manifest of this version"
-            raise SourceError(reason, RunFailureKind.NOT_FOUND)
-        try:
-            return self._download(address, take)
-        except SourceError:
-            again = self.addresses([str(version["id"])]).get(str(version["id"]))
-            return self._download(again or address, take)
-
-    def _download(self, address: str, take: Callable[[Path], FileRange]) -> FileRange:
-        node = {"name": MANIFEST_FILE, "url": address, "sizeBytes": 0}
-        with self._downloads.saved(node) as path:
-            return take(path)
+    def _save(self, chunks: Iterator[bytes]) -> IO[bytes]:
+        """Write what comes to a file, which is on disk only if it is large."""
+        with ExitStack() as stack:
+            file: IO[bytes] = stack.enter_context(
+                SpooledTemporaryFile(PIECE, dir=str(self._private))
+            )
+            for chunk in chunks:
+                file.write(chunk)
+            file.seek(0)
+            stack.pop_all()
+            return file
 
     def digest_for(self, version: Version) -> ManifestDigest:
         """Return a new digest of the algorithm that a version names."""
@@ -135,8 +139,27 @@ class PageOfManifests:
         return [self._threads.submit(self._read, one, addresses.get(one)) for one in ids]
 
     def _read(self, artifact_id: str, address: str | None) -> FileRange:
+        """Read a manifest, once more from a new address if that may help."""
         version = self._by_id[artifact_id]
-        return self._manifests.read(version, address, partial(self._take, version))
+        if address is None:
+            reason = "W&B gives no manifest of this version"
+            raise SourceError(reason, RunFailureKind.NOT_FOUND)
+        if self._manifests.digest_for(version).hexdigest() is None:
+            reason = "its manifest cannot be checked: the package xxhash is not installed"
+            raise SourceError(reason, RunFailureKind.UNREADABLE)
+        take = partial(self._take, version)
+        try:
+            return self._manifests.read(address, take)
+        except (ExpiredError, UnusableManifestError):
+            if self._is_over:
+                raise
+            again = self._manifests.addresses([artifact_id]).get(artifact_id)
+            return self._manifests.read(again or address, take)
+
+    @property
+    def _is_over(self) -> bool:
+        """Say whether nobody waits for the manifests any more."""
+        return self._file is None or self._file.closed
 
     def result(self) -> tuple[dict[str, FileRange], dict[str, RunFailure]]:
         """Wait for all. Returns their entries by artifact id, and why others could not be read."""
@@ -155,28 +178,24 @@ class PageOfManifests:
                     unread[artifact_id] = error.failure
         return found, unread
 
-    def _take(self, version: Version, path: Path) -> FileRange:
+    def _take(self, version: Version, stream: IO[bytes]) -> FileRange:
         """Write the entries of a manifest to the file of the page, and check their digest."""
         digest = self._manifests.digest_for(version)
         try:
             try:
-                with path.open("rb") as stream:
-                    chunks = iter(partial(stream.read, PIECE), b"")
-                    written = self._write(entries_in_pieces(chunks), digest)
+                chunks = iter(partial(stream.read, PIECE), b"")
+                written = self._write(entries_in_pieces(chunks), digest)
             except NotInPiecesError:
-                entries = entries_of(decode_json(path.read_bytes(), "the manifest"))
+                stream.seek(0)
+                entries = entries_of(decode_json(stream.read(), "the manifest"))
                 digest = self._manifests.digest_for(version)
                 written = self._write([entries], digest)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             reason = f"its manifest cannot be read: {error}"
-            raise SourceError(reason, RunFailureKind.UNREADABLE) from error
-        computed = digest.hexdigest()
-        if computed is None:
-            reason = "its manifest cannot be checked: the package xxhash is not installed"
-            raise SourceError(reason, RunFailureKind.UNREADABLE, retryable=False)
-        if computed != version.get("digest"):
+            raise UnusableManifestError(reason, RunFailureKind.UNREADABLE) from error
+        if digest.hexdigest() != version.get("digest"):
             reason = "its manifest does not have the digest that W&B names"
-            raise SourceError(reason, RunFailureKind.UNUSABLE_ANSWER)
+            raise UnusableManifestError(reason, RunFailureKind.UNUSABLE_ANSWER)
         return written
 
     def _write(
@@ -185,12 +204,20 @@ class PageOfManifests:
         """Append entries to the file of the page; no other thread can do so meanwhile."""
         assert self._file is not None
         with self._lock:
-            begin = end = self._file.seek(0, 2)
+            begin = end = self._append(b"")
             for entries in filter(None, pieces):
                 digest.update(entries)
                 text = encode_content(entries)
-                end += self._file.write(text if end == begin else b"," + text)
+                end = self._append(text if end == begin else b"," + text)
         return FileRange(self._file, begin, end - begin)
+
+    def _append(self, text: bytes) -> int:
+        """Append to the file of the page, and return its new length."""
+        assert self._file is not None
+        try:
+            return self._file.seek(0, 2) + self._file.write(text)
+        except ValueError as error:  # the file is closed
+            raise SourceError("the listing has ended", RunFailureKind.INTERRUPTED) from error
 
     def __enter__(self) -> "PageOfManifests":
         return self

@@ -108,7 +108,7 @@ class _RunLinks:
 
     @property
     def cursors(self) -> dict[str, str | None]:
-        """Return where the next page of each connection begins."""
+        """Return the cursor of the next page of each connection."""
         return {one.name: one.cursor for one in self._both}
 
     @property

@@ -89,12 +89,12 @@ class ApiSource:
         self._downloads = Downloads(session, request)
         self._records = RecordPages(session, self._names())
         queries = JointQueries(session, self._names())
-        manifests = Manifests(queries, self._downloads)
+        self._file_bytes = FileBytes(session, request.timeout_seconds)
+        manifests = Manifests(queries, self._file_bytes, session.private)
         self._artifacts = Artifacts(queries, self._records, manifests, self._names())
         self._with_email = request.include_metadata
         self._system = SystemReader(self._ask_run, self._ask, self._downloads)
         self._tails = TailBatcher(session, self._names())
-        self._file_bytes = FileBytes(session, request.timeout_seconds)
         self.contents = RunFiles(self._ask_run, self._file_bytes)
         self._readers = threading.BoundedSemaphore(READERS)
         self.early: EarlyRows | None = None
