@@ -2,8 +2,9 @@
 
 Rules
 - Entries are in the order of their paths. The path at which an uploader had a file is not kept.
-- A manifest as W&B's clients write it (strict JSON, paths in order) is decoded in pieces, so memory
-  does not grow with it. Any other one is `NotInPiecesError`, and has to be decoded whole.
+- A manifest as W&B's clients write it (strict JSON, paths in order, one `contents`) is decoded in
+  pieces, so memory does not grow with it. Any other one is `NotInPiecesError`, and has to be
+  decoded whole.
 - A piece is cut at the end of an entry. Whether it is one needs no parser of our own: the bytes
   before it decode as an object if and only if they are complete members.
 """
@@ -73,8 +74,15 @@ class _Rest(msgspec.Struct):
     contents: dict[str, _RawEntry]
 
 
+class _Others(msgspec.Struct):
+    """The end of a manifest, with its contents under another name."""
+
+    contents: msgspec.Raw = msgspec.Raw()
+
+
 _MEMBERS = msgspec.json.Decoder(dict[str, _RawEntry])
 _REST = msgspec.json.Decoder(_Rest)
+_OTHERS = msgspec.json.Decoder(_Others)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -93,8 +101,8 @@ def entries_of(manifest: Mapping[str, Any]) -> tuple[ArtifactEntry, ...]:
 def entries_in_pieces(chunks: Iterable[bytes]) -> Iterator[list[ArtifactEntry]]:
     """Yield the entries of a manifest's JSON by path, some at a time.
 
-    The same as `entries_of`, or NotInPiecesError, at any moment. Raises what `entries_of` raises
-    for an entry with unusable members.
+    The same as `entries_of`, or NotInPiecesError, at any moment; so too for an entry with unusable
+    members, which a second `contents` may replace.
     """
     previous: str | None = None
     for members in _members_in_pieces(iter(chunks)):
@@ -103,7 +111,10 @@ def entries_in_pieces(chunks: Iterable[bytes]) -> Iterator[list[ArtifactEntry]]:
             if previous is not None and path <= previous:
                 raise NotInPiecesError("its paths are not in order")
             previous = path
-            entries.append(_entry(path, raw.digest, raw.size, raw.ref, raw.extra))
+            try:
+                entries.append(_entry(path, raw.digest, raw.size, raw.ref, raw.extra))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise NotInPiecesError(str(error)) from error
         yield entries
 
 
@@ -117,9 +128,12 @@ def _members_in_pieces(chunks: Iterator[bytes]) -> Iterator[Mapping[str, _RawEnt
         elif len(rest) > MOST_BYTES:
             raise NotInPiecesError("it has a very long entry")
     try:
-        yield _REST.decode(b'{"contents":{' + rest).contents
+        if bytes(_OTHERS.decode(b'{"":{' + rest).contents):
+            raise NotInPiecesError("it has two contents")
+        last = _REST.decode(b'{"contents":{' + rest).contents
     except (msgspec.DecodeError, RecursionError) as error:
         raise NotInPiecesError(str(error)) from error
+    yield last
 
 
 def _skip_beginning(chunks: Iterator[bytes]) -> bytes:
@@ -131,9 +145,11 @@ def _skip_beginning(chunks: Iterator[bytes]) -> bytes:
         if found is not None:
             before = head[: found.start()].rstrip().removesuffix(b",")
             try:
-                _OBJECT.decode(before + b"}")
+                others = _OBJECT.decode(before + b"}")
             except (msgspec.DecodeError, RecursionError) as error:
                 raise NotInPiecesError("its contents are at an unexpected depth") from error
+            if "contents" in others:
+                raise NotInPiecesError("it has two contents")
             return head[found.end() :]
         if len(head) > MOST_BYTES:
             break

@@ -26,6 +26,15 @@ CONTENTS: dict[str, Any] = {
 }
 
 
+TWO_CONTENTS = (
+    b'{"contents": null, "contents": {"a": {"digest": "1"}}}',
+    b'{"contents": {"a": {"digest": "1"}}, "contents": {"b": {"digest": "2"}}}',
+    b'{"contents": {"a": {"digest": "1"}}, "": {}, "c\\u006fntents": {"b": {"digest": "2"}}}',
+    b'{"c\\u006fntents": {"b": {"digest": "2"}}, "contents": {"a": {"digest": "1"}}}',
+    b'{"contents": {"a": {"digest": "1"}}, "contents": null}',
+)
+
+
 def manifest(contents: Any = CONTENTS, **more: Any) -> bytes:
     return json.dumps({"version": 1, "contents": contents, **more}).encode()
 
@@ -103,6 +112,7 @@ def test_pieces_come_before_the_end_is_read() -> None:
         b'{"inner": {"contents": {"a": {}}}, "contents": {}}',
         b'{"text": "\\"contents\\":{", "contents": {}}',
         b'{"contents": {"a": {"digest": "1"}}, "contents": 3}',
+        *TWO_CONTENTS,
     ],
 )
 def test_other_manifests_are_decoded_whole(text: bytes) -> None:
@@ -111,6 +121,14 @@ def test_other_manifests_are_decoded_whole(text: bytes) -> None:
             assert in_pieces(text, size) == entries_of(json.loads(text))
         except NotInPiecesError:
             continue
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("text", TWO_CONTENTS)
+def test_manifest_with_two_contents_is_decoded_whole(text: bytes, size: int) -> None:
+    """The entries depended on how many bytes came at a time."""
+    with pytest.raises(NotInPiecesError, match="two contents"):
+        in_pieces(text, size)
 
 
 def test_paths_out_of_order_need_the_whole_manifest() -> None:
@@ -132,7 +150,7 @@ def test_unusable_members_are_refused_as_in_a_whole_manifest() -> None:
     contents = {"a": {"digest": "1", "extra": [1]}}
     with pytest.raises(AttributeError):
         entries_of({"contents": contents})
-    with pytest.raises(AttributeError):
+    with pytest.raises(NotInPiecesError):
         in_pieces(manifest(contents), 1000)
 
 
