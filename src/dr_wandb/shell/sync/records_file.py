@@ -4,7 +4,8 @@ Rules
 - The records that came are written to a file in the staging folder as they come. It outlives a sync
   that is interrupted: the next one need not ask for what never changes. In memory is only
   the key, the digest and the byte ranges of each record, held or listed.
-- A record is read without its large member, whose bytes are copied from file to file.
+- A record is read without its large member, whose bytes are copied from file to file. One that is
+  in the visible file or among those that came is not written a second time before the new file is.
 - Lines that stay are copied as they are, unless they are not spelled as this tool writes them.
 - A file that would not change is not written.
 """
@@ -58,11 +59,15 @@ from dr_wandb.shell.sync.framed_records import (
 
 
 class _Line(NamedTuple):
-    """A line, and its content. whole: it has to be decoded and encoded again as one."""
+    """A line, and its content. whole: it has to be decoded and encoded again as one.
+
+    apart: the content is not in the line, which has a null instead.
+    """
 
     at: FileRange
     content: FileRange | None = None
     whole: bool = False
+    apart: bool = False
 
 
 class RecordsFile:
@@ -179,7 +184,7 @@ class RecordsFile:
         content: the bytes of its large member, if the record is without them.
         """
         self._note(record)
-        at, digest = self._append(parts_of(record, content))
+        at, digest = self._append(record, content)
         self.listed[record.identity] = ListedRecord(record.sort_key, digest)
         self._listed_at[record.identity] = at
         if at.content is not None:
@@ -199,12 +204,13 @@ class RecordsFile:
                 record = kept.unwrap()
                 with suppress(ValueError):
                     if record.lasts(records_in(line.content, self._kind)):
-                        at, _ = self._append(parts_of(record, line.content))
-                        self._kept_at[record.source_id] = at
+                        self._kept_at[record.source_id] = self._append(record, line.content)[0]
 
     def bytes_of(self, identities: Iterable[str]) -> int:
-        """Return how many bytes the lines of some records that came take."""
-        return sum(self._listed_at[one].at.length for one in identities)
+        """Return about how many bytes the lines of some records that came take."""
+        lines = [self._listed_at[one] for one in identities]
+        apart = [line.content for line in lines if line.apart and line.content is not None]
+        return sum(line.at.length for line in lines) + sum(content.length for content in apart)
 
     def kept_record(self, source_id: str) -> Framed | None:
         """Read a record whose content is here, None if there is none of this id."""
@@ -220,7 +226,24 @@ class RecordsFile:
         """
         return self._kept_at
 
-    def _append(self, parts: LineParts) -> tuple[_Line, str]:
+    def _append(self, record: ProjectRecord, content: FileRange | None) -> tuple[_Line, str]:
+        """Write a record to the spool. Returns its line there, and the digest of its line."""
+        if content is None and record.source_id in self._kept_at:
+            content = encoded_large(record)
+        here = None if content is None else self._find_content(record.source_id, content)
+        if here is None:
+            return self._append_line(parts_of(record, content))
+        line, _ = self._append_line(LineParts(encode_line(without_large(record, None))))
+        return _Line(line.at, here, apart=True), digest_of(parts_of(record, here).all)
+
+    def _find_content(self, source_id: str, content: FileRange) -> FileRange | None:
+        """Return the same content in the visible file or the spool, None if it is not there."""
+        if content.stream in (self._old, self._spool):
+            return content
+        kept = self._kept_at.get(source_id)
+        return None if kept is None or differ(kept.content, content) else kept.content
+
+    def _append_line(self, parts: LineParts) -> tuple[_Line, str]:
         """Write a line to the spool. Returns its byte ranges and its digest."""
         start, hashed = self._end, hashlib.blake2b(digest_size=16)
 
@@ -292,13 +315,15 @@ class RecordsFile:
     def _write(self, writer: LineWriter, line: PlannedLine) -> None:
         at = (self._listed_at if line.came else self._held_at)[line.identity]
         same = line.came or self.held[line.identity].missing_since == line.missing_since
-        if same and not at.whole:
+        if same and not (at.whole or at.apart):
             writer.copy_line(at.at.stream, at.at.offset, at.at.length)
             return
         record, content = self._framed(at)
         writer.write_line(parts_of(replace(record, missing_since=line.missing_since), content).all)
 
     def _framed(self, at: _Line) -> Framed:
+        if at.apart:
+            return Framed(with_large(self._decode(at.at.whole, at.at.stream), ()), at.content)
         if not at.whole:
             text = at.at.whole if at.content is None else frame_of(at.at, at.content)
             return Framed(self._decode(text, at.at.stream), at.content)

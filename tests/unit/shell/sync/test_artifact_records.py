@@ -321,6 +321,41 @@ def test_manifests_that_an_interrupted_sync_has_read_are_not_read_again(
     assert not (folder / ".staging").exists()
 
 
+def test_each_manifest_is_once_in_what_interrupted_syncs_leave(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each interrupted sync added another copy, and a version with links had two at once."""
+    source = project()
+    many(source)
+    source.use("train", "many-0")
+    shelf = copy.deepcopy(source.collections["many"][0])
+    source.collections["other"] = [{**shelf, "collection": {"name": "other"}}]
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise StoppedError
+
+    kept = folder / ".staging" / "artifacts.jsonl.kept"
+
+    def interrupt(**fields: Any) -> tuple[int, int]:
+        with monkeypatch.context() as patch:
+            patch.setattr("dr_wandb.shell.sync.engine.finish", stop)
+            with pytest.raises(StoppedError):
+                sync(source, tmp_path, **fields)
+        return kept.read_bytes().count(b'"d299"'), kept.stat().st_size
+
+    assert interrupt()[0] == 1
+    first = interrupt()
+    assert [interrupt() for _ in range(3)] == [first] * 3
+    assert sync(source, tmp_path).complete
+    assert len(read_manifests(source)) == 6
+    sync(source, tmp_path / "whole")
+    expected = syncing.visible(tmp_path / "whole" / syncing.NAME)["artifacts.jsonl"]
+    assert syncing.visible(folder)["artifacts.jsonl"] == expected
+    assert interrupt(sync_mode="full_reconcile")[0] == 0, "the visible file has it"
+    assert sync(source, tmp_path, sync_mode="full_reconcile").complete
+    assert syncing.visible(folder)["artifacts.jsonl"] == expected
+
+
 def many(source: MemorySource, count: int = 300) -> str:
     """Add a version with many entries, which are tricky to divide."""
     tricky = ['},{"algorithm":', ',"entries":[', '],"file_count":']
