@@ -398,6 +398,37 @@ def test_links_that_do_not_all_come_are_added_to_the_known_ones(exports: Exports
     assert held(exports)["data:v0"]["created_by"] == ["train"]
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_settled_run_whose_links_do_not_all_come_is_listed_alone(
+    exports: Exports, earlier: bool
+) -> None:
+    """Every sync listed all runs; or, if links had come before, none asked the run again."""
+    data, _ = project(exports)
+    for number in range(3):
+        exports.project.add_run(f"r{number}").state = "finished"
+    run = exports.project.runs[0]
+    if earlier:
+        sync(exports)
+        run.outputs.append(version_of(data, 0))
+    run.links_beyond = 1
+    for day in ("2026-01-01T01:00:00", "2026-02-01T00:00:00", "2026-03-01T00:00:00"):
+        exports.server.clock.set(day)
+        assert not sync(exports).complete
+    assert exports.asked.keys() == {"ProjectArtifactCollections", "RunArtifacts"}
+    queries = exports.server.requests_of("Runs")[-exports.listing_requests :]
+    filters = [json.loads(one.variables["filters"]) for one in queries]
+    assert all("createdAt" in one for one in filters[:-1]), "not all runs"
+    assert filters[-1] == {"name": {"$in": ["idle", "train"]}}, "one that is alive, and this one"
+    run.links_beyond = 0
+    if not earlier:
+        run.outputs, run.inputs = [], []
+    assert sync(exports).complete
+    created = held(exports)["data:v0"]["created_by"]
+    assert created == (["train"] if earlier else [])
+    sync(exports)
+    assert exports.asked == {"ProjectArtifactCollections": 1}
+
+
 @pytest.mark.parametrize("name", ["outputArtifacts", "inputArtifacts", "totalCount"])
 def test_links_that_are_null_leave_the_known_ones(exports: Exports, name: str) -> None:
     """A null was taken for a run without links: its lineage was lost for good."""

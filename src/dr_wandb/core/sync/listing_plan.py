@@ -1,8 +1,9 @@
 """Which runs to ask W&B for, and whether to believe that most runs are gone.
 
 Rules
-- An incremental sync asks for the runs created lately, and by id for those that are not settled. It
-  asks for all runs if there is nothing to build on, or the scope has changed.
+- An incremental sync asks for the runs created lately, and by id for those that are not settled, or
+  of which not all links came. It asks for all runs if there is nothing to build on, or the scope
+  has changed.
 - A tracked run that a listing within the scope does not show is asked for by its id. If it exists
   it is out of scope; only if it does not, it is gone.
 - A listing without most runs is not believed unless `allow_empty` is set.
@@ -28,7 +29,7 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.core.contract.wording import count
 from dr_wandb.core.sync.plan import RunAction, SyncPlan
 from dr_wandb.core.sync.plan_kinds import ListingKind
-from dr_wandb.core.sync.record_links import linked_datasets, never_asked
+from dr_wandb.core.sync.record_links import linked_datasets, never_asked, runs_with_unread_links
 
 LATE_RUNS = timedelta(hours=1)
 """Overlap of the watermark: a new run may take minutes to appear in a filtered listing (wandb#7410
@@ -50,8 +51,8 @@ def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
     """Choose the listing queries of a sync.
 
     Incremental: the runs created since the newest known one, minus an overlap, and by id all
-    tracked runs that are not settled. Within a scope these include runs that are gone. All runs are
-    listed if there is nothing to build on.
+    tracked runs that are not settled, and those whose links did not all come. Within a scope these
+    include runs that are gone. All runs are listed if there is nothing to build on.
     """
     if why := _why_everything(request, state):
         kind, reason = why
@@ -68,11 +69,15 @@ def plan_listing(request: ExportRequest, state: ExportState) -> ListingPlan:
             else not tracking.settled(request, state.last_exported_at)
         )
     ]
+    unread = runs_with_unread_links(request, state) - {*unsettled}
     since = RunsCreatedSince(since=earlier(state.max_created_at, LATE_RUNS), scope=request.scope)
+    reason = f"runs created since {since.since}, and {len(unsettled):,} that are not settled"
+    if unread:
+        reason += (
+            f", and {len(unread):,} whose {', '.join(linked_datasets(request))} did not all come"
+        )
     return ListingPlan(
-        queries=(since, *by_id(unsettled)),
-        kind=ListingKind.LATELY,
-        reason=f"runs created since {since.since}, and {len(unsettled):,} that are not settled",
+        queries=(since, *by_id([*unsettled, *unread])), kind=ListingKind.LATELY, reason=reason
     )
 
 

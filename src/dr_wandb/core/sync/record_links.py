@@ -2,14 +2,14 @@
 
 Rules
 - A run is asked again only if the number of records that it made or used moved, or if that is not
-  known. What it says then takes the place of what it said before.
+  known, or if not all of its links came. What it says then takes the place of what it said before.
 - Runs that are not asked, and runs that are gone, keep their links. So does a run of which not all
   links came; those that came are added.
 - Several lines may be of one record of the source. A line of what is gone upstream keeps the links
   of its time, and says nothing of a record that is there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
@@ -23,6 +23,10 @@ NO_LINKS_MARK = "0 0"
 
 UNKNOWN_MARK = ""
 """Stands for the mark of a run whose numbers are not known: it is asked whenever it is listed."""
+
+
+UNREAD_MARK = "unread"
+"""Stands for the mark of a run of which not all links came: it is listed and asked in each sync."""
 
 
 class Links(NamedTuple):
@@ -106,16 +110,24 @@ def find_runs_to_ask(
 
 
 def advance_linked(
-    linked: Mapping[str, str], asked: RunsToAsk, read: Mapping[str, RunLinks]
+    linked: Mapping[str, str],
+    asked: RunsToAsk,
+    read: Mapping[str, RunLinks],
+    unread: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return the mark of each run when its links were read last. read: the runs that answered."""
+    """Return the mark of each run when its links were read last. read: the runs that answered.
+
+    unread: runs of which not all links came. If its mark did not move, what was read before holds.
+    """
     whole = {run_id for run_id, links in read.items() if links.whole}
     now = {
         run_id: mark
         for run_id, mark in asked.marks.items()
         if run_id in whole or mark == NO_LINKS_MARK
     }
-    return {**linked, **now}
+    moved = (run_id for run_id in asked.run_ids if linked.get(run_id) != asked.marks[run_id])
+    partly = {*read, *unread} - whole
+    return {**linked, **dict.fromkeys(partly.intersection(moved), UNREAD_MARK), **now}
 
 
 def links_by_id(lines: Iterable[HeldLinks]) -> dict[str, Links]:
@@ -163,5 +175,19 @@ def never_asked(request: ExportRequest, state: ExportState) -> int:
     """Return how many followed runs were never asked for the links that a request needs."""
     asked = [state.project_part(dataset).linked.keys() for dataset in linked_datasets(request)]
     rest = {run_id for run_ids in asked for run_id in state.runs.keys() - run_ids}
-    runs = (state.runs[run_id] for run_id in rest)
-    return sum(run.missing_since is None and run.out_of_scope_since is None for run in runs)
+    return sum(1 for _ in _followed(state, rest))
+
+
+def runs_with_unread_links(request: ExportRequest, state: ExportState) -> frozenset[str]:
+    """Return the followed runs of which not all links came when they were asked."""
+    parts = [state.project_part(dataset) for dataset in linked_datasets(request)]
+    marks = (mark for part in parts for mark in part.linked.items())
+    unread = {run_id for run_id, mark in marks if mark == UNREAD_MARK}
+    return frozenset(_followed(state, unread & state.runs.keys()))
+
+
+def _followed(state: ExportState, run_ids: Iterable[str]) -> Iterator[str]:
+    for run_id in run_ids:
+        run = state.runs[run_id]
+        if run.missing_since is None and run.out_of_scope_since is None:
+            yield run_id

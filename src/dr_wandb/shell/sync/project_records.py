@@ -185,7 +185,7 @@ class ProjectSync:
                 unlisted=listed.unlisted,
                 failure=listed.failure,
                 marks=self._marks(part, listed, file),
-                linked=advance_linked(part.linked, asked, listed.links),
+                linked=advance_linked(part.linked, asked, listed.links, listed.unread.keys()),
             )
             known = describe_held(self._store.record_paths[dataset], self._stored)
             return SyncedRecords(

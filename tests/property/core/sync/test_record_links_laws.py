@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dr_wandb.core.contract.dataset import ARTIFACTS, Counts
 from dr_wandb.core.contract.listing import RunListing
@@ -13,6 +14,7 @@ from dr_wandb.core.contract.project_record import ArtifactUse
 from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking
 from dr_wandb.core.sync.record_links import (
+    UNREAD_MARK,
     HeldLinks,
     Links,
     RunLinks,
@@ -22,6 +24,7 @@ from dr_wandb.core.sync.record_links import (
     links_by_id,
     never_asked,
     read_run_links,
+    runs_with_unread_links,
 )
 
 run_ids = st.sampled_from("abc")
@@ -113,7 +116,7 @@ listings = st.dictionaries(run_ids, marks).map(
         for run_id, mark in known.items()
     ]
 )
-linked_before = st.dictionaries(run_ids, st.sampled_from(["", "0 0", "1 0", "2 1"]))
+linked_before = st.dictionaries(run_ids, st.sampled_from(["", "0 0", "1 0", "2 1", UNREAD_MARK]))
 
 
 def request(**fields: Any) -> ExportRequest:
@@ -134,9 +137,14 @@ def test_run_is_asked_if_its_mark_moved_or_is_not_known(
         assert (run.run_id in asked.run_ids) == (mark != "0 0" and moved)
         had = linked.get(run.run_id, "0 0") != "0 0"
         assert (run.run_id in asked.emptied) == (mark == "0 0" and had)
-    assert advance_linked({}, asked, dict.fromkeys(asked.run_ids, RunLinks(whole=False))) == {
-        run_id: mark for run_id, mark in asked.marks.items() if mark == "0 0"
-    }
+    some = advance_linked(linked, asked, dict.fromkeys(asked.run_ids, RunLinks(whole=False)))
+    assert advance_linked(linked, asked, {}, asked.run_ids) == some
+    without = {run_id for run_id, mark in asked.marks.items() if mark == "0 0"}
+    missed = {one for one in asked.run_ids if linked.get(one) != asked.marks[one]}
+    expected = {**linked, **dict.fromkeys(missed, UNREAD_MARK), **dict.fromkeys(without, "0 0")}
+    assert some == expected
+    assert missed <= {*find_runs_to_ask(ARTIFACTS, request(), some, runs).run_ids}
+    assert advance_linked(linked, asked, {}) == {**linked, **dict.fromkeys(without, "0 0")}
     now = advance_linked(linked, asked, dict.fromkeys(asked.run_ids, RunLinks()))
     again = find_runs_to_ask(ARTIFACTS, request(), now, runs)
     unknown = {run.run_id for run in runs if run.counts_of(ARTIFACTS).mark is None}
@@ -156,3 +164,8 @@ def test_runs_that_were_never_asked_are_counted_if_they_can_be_listed() -> None:
     state = ExportState(name="n", entity="e", project="p", runs=runs, records={ARTIFACTS: part})
     assert never_asked(request(extra_datasets=(ARTIFACTS,)), state) == 1
     assert never_asked(request(), state) == 0
+    part = ProjectPart(linked=dict.fromkeys([*runs, "dropped"], UNREAD_MARK) | {"new": "1 0"})
+    state = replace(state, records={ARTIFACTS: part})
+    assert never_asked(request(extra_datasets=(ARTIFACTS,)), state) == 0
+    assert runs_with_unread_links(request(extra_datasets=(ARTIFACTS,)), state) == {"asked"}
+    assert runs_with_unread_links(request(), state) == set()

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from dr_wandb.core.contract import dataset
 from dr_wandb.core.contract.dataset import Counts
-from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.listing import RunListing, RunsById
 from dr_wandb.core.contract.part import ByteRange, PartTracking, Position
+from dr_wandb.core.contract.project_part import ProjectPart
 from dr_wandb.core.contract.request import ExportMode, ExportRequest, SyncMode
 from dr_wandb.core.contract.row_shape import ROW_SHAPE
 from dr_wandb.core.contract.run_failure import RunFailure, RunFailureKind
@@ -18,6 +19,7 @@ from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.core.sync.listing_plan import plan_listing
 from dr_wandb.core.sync.plan import RunAction, RunPlan, plan_sync
 from dr_wandb.core.sync.plan_kinds import FetchKind, ListingKind, PlanKind
+from dr_wandb.core.sync.record_links import UNREAD_MARK
 from tests.support import strategies as some
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -163,6 +165,21 @@ def test_listing_is_planned_with_the_kind_of_its_reason(kind: ListingKind) -> No
     plan = plan_listing(request(**asked), some.state_of([held()], **state))
     assert plan.kind == kind
     assert plan.reason
+
+
+@pytest.mark.parametrize("mark", ["1 0", UNREAD_MARK])
+def test_settled_run_of_which_not_all_links_came_is_listed_by_its_id(mark: str) -> None:
+    records = {dataset.ARTIFACTS: ProjectPart(linked={"run": mark})}
+    state = some.state_of([held()], **SYNCED, records=records)
+    plan = plan_listing(request(extra_datasets=("artifacts",)), state)
+    by_id = [one.run_ids for one in plan.queries if isinstance(one, RunsById)]
+    assert plan.kind == ListingKind.LATELY
+    assert by_id == ([("run",)] if mark == UNREAD_MARK else [])
+    assert plan.reason.endswith(
+        "0 that are not settled, and 1 whose artifacts did not all come"
+        if mark == UNREAD_MARK
+        else "0 that are not settled"
+    )
 
 
 def test_rows_of_which_a_part_was_counted_are_read_whole() -> None:
