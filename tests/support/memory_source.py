@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from dr_wandb.core.contract.artifacts import manifest_id
 from dr_wandb.core.contract.criteria import Criterion, Operator
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.file_names import name_spelled
@@ -396,7 +397,9 @@ class MemorySource:
         same = [name for name, mark in marks.items() if known.marks.get(name) == mark]
         nodes = [node for name in collections if name not in same for node in collections[name]]
         for node in nodes:
-            if known.listing_only or node["artifact"]["id"] in known.contents:
+            artifact = node["artifact"]
+            is_known = manifest_id(artifact["id"], artifact["digest"]) in known.contents
+            if known.listing_only or is_known:
                 node.pop("manifest", None)
             elif "manifest" in node:
                 self.asked.append(("read_manifest", node["artifact"]["id"]))

@@ -117,6 +117,11 @@ class WandbArtifact(LinkedRecord, frozen=True, kw_only=True):
         return self.artifact_id
 
     @property
+    def content_id(self) -> str:
+        """Return the text by which its manifest is known."""
+        return manifest_id(self.artifact_id, self.digest)
+
+    @property
     def as_listed(self) -> "WandbArtifact":
         """Return the version without its entries and its links to runs."""
         return replace(self, entries=None, created_by=(), used_by=())
@@ -164,6 +169,11 @@ def normalize_artifact(node: Mapping[str, Any]) -> WandbArtifact:
         internal=is_internal(type_name),
         entries=None if manifest is None else entries_of(manifest),
     )
+
+
+def manifest_id(artifact_id: Any, digest: Any) -> str:
+    """Return the text by which the manifest is known of a version with this digest."""
+    return f"{text_of(artifact_id)} {text_of(digest)}"
 
 
 def is_internal(type_name: str | None) -> bool:

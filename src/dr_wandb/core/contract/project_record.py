@@ -56,6 +56,11 @@ class ProjectRecord(Record, frozen=True, kw_only=True):
         return self.identity
 
     @property
+    def content_id(self) -> str:
+        """Return the text by which a source knows its content that never changes."""
+        return self.source_id
+
+    @property
     def group(self) -> str:
         """Return the name of the records that are listed together with it, "" if there is none."""
         return ""

@@ -66,8 +66,8 @@ class Known(Record, frozen=True, kw_only=True):
     """What a caller knows already of a dataset of the project, or wants to know.
 
     `marks`: those of groups that need not be listed as long as theirs is the same. `contents`: the
-    ids of records whose unchangeable content is held, which may be more once some came. `runs`:
-    those whose links are wanted. listing_only: no content is wanted at all.
+    unchangeable contents that are held, by their `content_id`, which may be more once some came.
+    `runs`: those whose links are wanted. listing_only: no content is wanted at all.
     """
 
     marks: Mapping[str, str] = msgspec.field(default_factory=dict)

@@ -32,7 +32,7 @@ NO_LINKS = Links()
 class LinkedRecords:
     """What is known of the held records of a linked dataset, without their content.
 
-    `contents` has the identity of a record with the content of each id of the source.
+    `contents` has the identity of a record with the content of each `content_id`.
     """
 
     def __init__(self, dataset: str) -> None:
@@ -50,7 +50,7 @@ class LinkedRecords:
         if not record.of_project:
             self._beside.add(record.identity)
         if record.has_content:
-            self.contents[record.source_id] = record.identity
+            self.contents[record.content_id] = record.identity
 
     def complete(
         self,
@@ -89,8 +89,8 @@ class LinkedRecords:
         record, content = came
         assert isinstance(record, LinkedRecord)
         if not record.has_content:
-            holder = self.contents.get(record.source_id)
-            held = file.kept_record(record.source_id)
+            holder = self.contents.get(record.content_id)
+            held = file.kept_record(record.content_id)
             held = file.held_record(holder) if holder is not None else held
             if held is not None and isinstance(held.record, LinkedRecord):
                 record = record.with_content_of(held.record)

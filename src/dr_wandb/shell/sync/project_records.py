@@ -276,12 +276,12 @@ class ProjectSync:
 
 
 def _contents_to_read(file: RecordsFile, known: Known) -> dict[str, int]:
-    """Return the ids of the records whose content would be read, with about its bytes."""
+    """Return the ids of the contents that would be read, with about their bytes."""
     contents = {}
     for identity in file.listed:
         record = file.listed_record(identity).record
         if isinstance(record, LinkedRecord) and record.content_bytes is not None:
-            contents[record.source_id] = record.content_bytes
+            contents[record.content_id] = record.content_bytes
     return {one: size for one, size in contents.items() if one not in known.contents}
 
 

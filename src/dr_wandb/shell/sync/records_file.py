@@ -188,7 +188,7 @@ class RecordsFile:
         self.listed[record.identity] = ListedRecord(record.sort_key, digest)
         self._listed_at[record.identity] = at
         if at.content is not None:
-            self._kept_at[record.source_id] = at
+            self._kept_at[record.content_id] = at
 
     def _note(self, record: ProjectRecord) -> None:
         self.groups[record.identity] = record.group
@@ -204,7 +204,7 @@ class RecordsFile:
                 record = kept.unwrap()
                 with suppress(ValueError):
                     if record.lasts(records_in(line.content, self._kind)):
-                        self._kept_at[record.source_id] = self._append(record, line.content)[0]
+                        self._kept_at[record.content_id] = self._append(record, line.content)[0]
 
     def bytes_of(self, identities: Iterable[str]) -> int:
         """Return about how many bytes the lines of some records that came take."""
@@ -212,14 +212,14 @@ class RecordsFile:
         apart = [line.content for line in lines if line.apart and line.content is not None]
         return sum(line.at.length for line in lines) + sum(content.length for content in apart)
 
-    def kept_record(self, source_id: str) -> Framed | None:
+    def kept_record(self, content_id: str) -> Framed | None:
         """Read a record whose content is here, None if there is none of this id."""
-        at = self._kept_at.get(source_id)
+        at = self._kept_at.get(content_id)
         return None if at is None else self._framed(at)
 
     @property
     def kept(self) -> Mapping[str, object]:
-        """Return the ids of the records whose content is here, also of those that come later.
+        """Return the ids of the contents that are here, also of those that come later.
 
         An interrupted sync has left it, or it came in this sync: with an earlier try of the
         listing, or with another record of the same id.
@@ -228,19 +228,19 @@ class RecordsFile:
 
     def _append(self, record: ProjectRecord, content: FileRange | None) -> tuple[_Line, str]:
         """Write a record to the spool. Returns its line there, and the digest of its line."""
-        if content is None and record.source_id in self._kept_at:
+        if content is None and record.content_id in self._kept_at:
             content = encoded_large(record)
-        here = None if content is None else self._find_content(record.source_id, content)
+        here = None if content is None else self._find_content(record.content_id, content)
         if here is None:
             return self._append_line(parts_of(record, content))
         line, _ = self._append_line(LineParts(encode_line(without_large(record, None))))
         return _Line(line.at, here, apart=True), digest_of(parts_of(record, here).all)
 
-    def _find_content(self, source_id: str, content: FileRange) -> FileRange | None:
+    def _find_content(self, content_id: str, content: FileRange) -> FileRange | None:
         """Return the same content in the visible file or the spool, None if it is not there."""
         if content.stream in (self._old, self._spool):
             return content
-        kept = self._kept_at.get(source_id)
+        kept = self._kept_at.get(content_id)
         return None if kept is None or differ(kept.content, content) else kept.content
 
     def _append_line(self, parts: LineParts) -> tuple[_Line, str]:

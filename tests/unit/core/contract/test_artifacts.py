@@ -8,6 +8,7 @@ from dr_wandb.core.contract.artifacts import (
     WandbArtifact,
     has_its_digest,
     is_internal,
+    manifest_id,
     normalize_artifact,
 )
 from dr_wandb.core.contract.manifest_entries import (
@@ -16,6 +17,7 @@ from dr_wandb.core.contract.manifest_entries import (
     manifest_digest,
 )
 from dr_wandb.core.contract.project_record import ArtifactUse, LinkedRecord
+from dr_wandb.core.contract.project_records import WandbSweep
 
 ARTIFACT: dict[str, Any] = {
     "id": "QXJ0aWZhY3Q6MQ==",
@@ -182,3 +184,14 @@ def test_listing_says_nothing_of_entries_and_links() -> None:
     assert linked.as_listed == WandbArtifact(collection="c", artifact_id="x", project="e/p")
     assert (linked.of_project, linked.group, linked.source_id) == (False, "", "x")
     assert (record.of_project, record.group) == (True, "data")
+
+
+def test_manifest_is_known_by_the_version_and_its_digest() -> None:
+    """One that was held under the id alone took the place of that of another digest."""
+    one = WandbArtifact(collection="c", artifact_id="a", digest="x")
+    linked = WandbArtifact(collection="d", artifact_id="a", digest="x")
+    other = WandbArtifact(collection="c", artifact_id="a", digest="y")
+    assert one.content_id == linked.content_id == manifest_id("a", "x")
+    assert one.content_id != other.content_id
+    sweep = WandbSweep(sweep_id="s")
+    assert sweep.content_id == sweep.source_id == "s"

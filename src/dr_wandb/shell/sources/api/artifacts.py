@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from dr_wandb.core.contract.artifacts import COMMITTED, PENDING
+from dr_wandb.core.contract.artifacts import COMMITTED, PENDING, manifest_id
 from dr_wandb.core.contract.dataset import RUNS_PER_REQUEST
 from dr_wandb.shell.background import DaemonThreads, InOrder
 from dr_wandb.shell.sources import WORKERS
@@ -93,7 +93,7 @@ class _Started:
                 for one in versions
                 if one.get("state") == COMMITTED
                 and str(one.get("id")) not in self._ids
-                and one.get("id") not in self._known.contents
+                and manifest_id(one.get("id"), one.get("digest")) not in self._known.contents
             }
             self._ids |= wanted.keys()
         return list(wanted.values())
