@@ -37,13 +37,14 @@ def at_one_moment(store: "ExportStore", read: Callable[[ExportManifest], T]) -> 
         try:
             return read(manifest)
         except DrWandbError as error:
-            tried.append(manifest)
-            now = store.require_manifest()
-            others = (one for one in (now, manifest_of_files(store.export_dir, now)))
-            other = next((one for one in others if one not in tried), None)
-            if other is None or not isinstance(error.failure, DamagedFile):
+            if not isinstance(error.failure, DamagedFile):
                 raise
-            manifest = other
+            tried.append(manifest)
+            manifest = store.require_manifest()
+            if manifest in tried:
+                manifest = manifest_of_files(store.export_dir, manifest)
+            if manifest in tried:
+                raise
 
 
 def manifest_of_files(folder: Path, manifest: ExportManifest) -> ExportManifest:
