@@ -125,6 +125,23 @@ def test_sample_of_an_ended_run_is_held_until_all_are_exported(exports: Exports)
     assert verify_export(store_of(exports)).sound
 
 
+@pytest.mark.parametrize("cap", [1, 2, 4])
+def test_exported_samples_of_all_pages_of_files_are_read(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch, cap: int
+) -> None:
+    """Those of the files of the first page were taken, and the run stayed a sampled one."""
+    monkeypatch.setattr(exports.server, "max_records_per_page", cap)
+    run = exports.project.add_run("run")
+    log_samples(run, 900)
+    run.most_samples = 300
+    run.finish()
+    run.export_events(files=3)
+    assert sync(exports).complete
+    assert exports.asked["download"] == 3
+    assert exports.asked["EventsFiles"] == 4 // cap
+    assert (len(held(exports)), sampled(exports)) == (900, {})
+
+
 def test_samples_of_a_run_that_goes_on_are_united(exports: Exports) -> None:
     run = exports.project.add_run("run")
     log_samples(run, 400)

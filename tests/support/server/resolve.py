@@ -276,7 +276,7 @@ def _artifact_files(run: Run, arguments: Mapping[str, Any], context: Context) ->
         {"id": name, "displayName": name, "url": url, "directUrl": url, "sizeBytes": str(size)}
         for name, url, size in context.server.sign_events(run)
     ]
-    return Node("Page", Page("ArtifactFile", [manifest, *files], 0, 1 + len(files)))
+    return _connection("ArtifactFile", [manifest, *files], arguments, context)
 
 
 def _log_lines(run: Run, arguments: Mapping[str, Any], context: Context) -> Node | None:

@@ -20,6 +20,7 @@ from dr_wandb.core.contract.listing import RunListing
 from dr_wandb.core.contract.run_failure import RunFailureKind
 from dr_wandb.core.contract.values import decode_json
 from dr_wandb.shell.sources import FileBatch, HistoryBatch, RowBatch, SourceError
+from dr_wandb.shell.sources.api.connections import ConnectionPage, read_connection
 from dr_wandb.shell.sources.api.downloads import Downloads
 from dr_wandb.shell.sources.api.live_history import AskRun
 
@@ -33,12 +34,15 @@ query RunFullHistory($entity: String!, $project: String!, $run: String!, $sample
 """Samples of a machine as JSON texts: all of them, or a selection of W&B's own."""
 
 EVENTS_FILES = """
-query EventsFiles($entity: String!, $project: String!, $collection: String!, $perPage: Int!) {
+query EventsFiles(
+  $entity: String!, $project: String!, $collection: String!, $cursor: String, $perPage: Int!
+) {
   project(name: $project, entityName: $entity) {
     artifactCollection(name: $collection) {
       artifactMembership(aliasName: "latest") {
-        files(first: $perPage) {
+        files(after: $cursor, first: $perPage) {
           edges { node { id name: displayName url directUrl sizeBytes mimetype updatedAt md5 } }
+          pageInfo { endCursor hasNextPage }
         }
       }
     }
@@ -58,7 +62,7 @@ LEAST_SAMPLES = 500
 
 SHRINKING = 4
 
-MOST_FILES = 1000
+FILES_PER_PAGE = 1000
 
 ROWS_AT_ONCE = 1000
 
@@ -127,20 +131,31 @@ class SystemReader:
 
     def _exported_files(self, run: RunListing) -> Sequence[Mapping[str, Any]]:
         """Return the files of the newest artifact with samples, none if there is none."""
+        nodes: list[Mapping[str, Any]] = []
+        cursors: set[str | None] = {None}
+        page = self._page_of_files(run, None)
+        while page is not None:
+            nodes += [node for node in page.nodes if str(node["name"]).endswith(".parquet")]
+            if page.cursor in cursors:
+                break
+            cursors.add(page.cursor)
+            page = self._page_of_files(run, page.cursor)
+        return nodes
+
+    def _page_of_files(self, run: RunListing, cursor: str | None) -> ConnectionPage | None:
+        """Return some files of the artifact, None if there is none, or W&B knows of none."""
         if not self._has_artifacts:
-            return ()
-        variables = {"collection": f"run-{run.run_id}-events", "perPage": MOST_FILES}
+            return None
+        names = {"collection": f"run-{run.run_id}-events", "cursor": cursor}
         try:
-            answer = self._ask(EVENTS_FILES, variables)
+            answer = self._ask(EVENTS_FILES, {**names, "perPage": FILES_PER_PAGE})
         except SourceError as error:
             if not any(field in str(error) for field in _UNKNOWN):
                 raise
             self._has_artifacts = False
-            return ()
+            return None
         collection = (answer.get("project") or {}).get("artifactCollection") or {}
-        files = (collection.get("artifactMembership") or {}).get("files") or {}
-        nodes = [edge["node"] for edge in files.get("edges") or () if edge and edge.get("node")]
-        return [node for node in nodes if str(node["name"]).endswith(".parquet")]
+        return read_connection((collection.get("artifactMembership") or {}).get("files"))
 
 
 def _decode(texts: Sequence[Any]) -> Sequence[dict[str, Any]]:
