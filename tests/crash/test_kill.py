@@ -32,6 +32,7 @@ COMMITS = [
     "growth in Parquet alone",
     "growth with all datasets",
     "files pruned",
+    "changed records",
 ]
 RECORD = ".commit.json.part"
 """The first that a commit writes. Everything before it is tried by copies of the disk."""

@@ -14,9 +14,13 @@ import pytest
 
 from dr_wandb import (
     DrWandbError,
+    iter_artifact_entries,
+    iter_artifacts,
     iter_console_lines,
     iter_files,
     iter_history_rows,
+    iter_reports,
+    iter_sweeps,
     iter_system_samples,
     load_manifest,
     load_run_snapshots,
@@ -321,6 +325,11 @@ def assert_loads(data_root: Path) -> None:
     list(iter_system_samples(NAME, data_root))
     for name in filter(is_table, names):
         list(read_table(data_root / NAME / name, TABLES[name.split("/")[1]]))
+    for one in iter_artifacts(NAME, data_root):
+        assert one.entries is not None
+    list(iter_artifact_entries(NAME, data_root))
+    list(iter_sweeps(NAME, data_root))
+    list(iter_reports(NAME, data_root))
     for file in iter_files(NAME, data_root):
         if file.sha256 is not None:
             with open_blob(NAME, data_root, file.sha256) as stream:
