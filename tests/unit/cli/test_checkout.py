@@ -80,6 +80,37 @@ def test_links_are_other_names_of_the_blobs(source: MemorySource, tmp_path: Path
     assert checkout(tmp_path, "--link") == 0
 
 
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM])
+def test_flag_for_links_is_refused_if_there_can_be_none(
+    source: MemorySource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    """It ended with "Invalid cross-device link", and the advice to fix this."""
+
+    def refuse(blob: Path, path: Path) -> None:
+        raise OSError(number, "no link", str(blob))
+
+    monkeypatch.setattr(disk, "link", refuse)
+    assert checkout(tmp_path, "--link") == 2
+    told = f"linked into {tmp_path / 'out'} (no link): check out without --link"
+    assert told in capsys.readouterr().err
+    assert checkout(tmp_path) == 0
+
+
+def test_file_is_copied_if_its_blob_can_have_no_more_names(
+    source: MemorySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(blob: Path, path: Path) -> None:
+        raise OSError(errno.EMLINK, "Too many links", str(blob))
+
+    monkeypatch.setattr(disk, "link", refuse)
+    assert checkout(tmp_path, "--link") == 0
+    assert (tmp_path / "out/runs/a/files/config.yaml").stat().st_nlink == 1
+
+
 def test_newer_bytes_replace_ours_and_nothing_that_was_changed(
     source: MemorySource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +275,9 @@ def test_folder_has_to_be_apart_and_its_index_ours(source: MemorySource, tmp_pat
     for target in (export, f"{export}/out", data_root):
         assert run(["checkout", syncing.NAME, target, "--data-root", data_root]) == 2
     (tmp_path / "out").write_bytes(b"a file")
+    assert checkout(tmp_path) == 2
+    (tmp_path / "out").unlink()
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
     assert checkout(tmp_path) == 2
     (tmp_path / "out").unlink()
     (tmp_path / "out").mkdir()

@@ -14,6 +14,7 @@ Rules
 - Nothing in the export changes.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -61,6 +62,9 @@ class _Outcome(Enum):
     IN_THE_WAY = auto()
     DAMAGED = auto()
 
+
+_CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+"""Errors of a link to another disk or user, or on a disk that has none."""
 
 _THERE = (_Outcome.WRITTEN, _Outcome.SAME)
 
@@ -114,8 +118,8 @@ def _require_apart(export_dir: Path, target: Path) -> None:
     export, folder = (Path(os.path.realpath(one)) for one in (export_dir, target))
     if export == folder or export in folder.parents or folder in export.parents:
         raise InvalidRequestError([f"{target} is not apart from the export: choose another folder"])
-    if target.exists() and not target.is_dir():
-        raise InvalidRequestError([f"{target} is a file: choose a folder"])
+    if os.path.lexists(target) and not target.is_dir():
+        raise InvalidRequestError([f"{target} is not a folder: choose one"])
 
 
 def _plan(store: ExportStore, run_ids: Iterable[str] | None, choice: FileChoice) -> _Plan:
@@ -240,13 +244,24 @@ class _Checkout:
         if size_of(blob) != entry.size:
             return False
         try:
-            if self._link:
-                disk.link(blob, staged)
-            else:
+            if not self._link or not self._make_link(blob, staged):
                 _copy(blob, staged)
         except FileNotFoundError:
             return False
         return disk.sha256_of(staged) == entry.sha256
+
+    def _make_link(self, blob: Path, staged: Path) -> bool:
+        """Link a blob; False if it has as many names as the disk allows."""
+        try:
+            disk.link(blob, staged)
+        except OSError as error:
+            if error.errno == errno.EMLINK:
+                return False
+            if error.errno not in _CANNOT_LINK:
+                raise
+            reason = f"the export cannot be linked into {self._target} ({error.strerror})"
+            raise InvalidRequestError([f"{reason}: check out without --link"]) from error
+        return True
 
 
 def _read_index(path: Path) -> _Index:
