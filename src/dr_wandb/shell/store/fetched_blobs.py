@@ -46,7 +46,7 @@ class FetchedBlobs:
         self._proven: dict[str, dict[str, RunFile]] = {}
 
     def _find_earlier(self) -> dict[str, "array[int]"]:
-        """Return where the notes of each run begin."""
+        """Return the offset at which the notes of each run begin."""
         offsets: dict[str, array[int]] = {}
         at = 0
         for line, row in _notes(self._path):

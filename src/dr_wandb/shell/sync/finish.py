@@ -42,7 +42,6 @@ from dr_wandb.shell.sync.cell_digests import changes_to_report, with_cell_digest
 from dr_wandb.shell.sync.changelog import append_changes
 from dr_wandb.shell.sync.dropping import files_of
 from dr_wandb.shell.sync.parquet_runs import bring_runs
-from dr_wandb.shell.sync.parquet_tables import TableFiles
 from dr_wandb.shell.sync.project_records import SyncedRecords, files_of_others
 
 
@@ -170,6 +169,8 @@ def _bring_columns(
     runs_file = scratch / RUNS_FILE if (scratch / RUNS_FILE).exists() else stored.runs_path
     runs = bring_runs(folder, named, runs_file, assembled.files[RUNS_FILE].sha256, scratch)
     staged = {} if runs.staged is None else {PARQUET_RUNS: runs.staged}
+    from dr_wandb.shell.sync.parquet_tables import TableFiles  # it needs numpy
+
     tables = TableFiles(
         folder,
         named,

@@ -33,7 +33,7 @@ def project() -> MemorySource:
         source.log(run_id, {"loss": 1})
         source.write_line(run_id, f"line of {run_id}")
         source.sample(run_id, cpu=1)
-        source.put_file(run_id, "config.yaml", b"lr: 1")
+        source.put_file(run_id, "config.yaml", f"lr: {run_id}".encode())
         source.finish(run_id)
     return source
 

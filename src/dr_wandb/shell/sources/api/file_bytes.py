@@ -144,7 +144,7 @@ class FileBytes:
 
 
 class _HttpSession(requests.Session):
-    """Leaves redirects alone: `requests` would read their bodies, and parse where they lead."""
+    """Leaves redirects alone: `requests` would read their bodies, and parse their addresses."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Say that an answer is no redirect."""
@@ -168,7 +168,7 @@ class _Key(requests.auth.AuthBase):
 
 
 def _joined(address: str, location: str) -> str:
-    """Return where a redirect leads, "" if that cannot be read."""
+    """Return the address that a redirect leads to, "" if that cannot be read."""
     try:
         return urljoin(address, location)
     except ValueError:

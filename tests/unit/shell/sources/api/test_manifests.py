@@ -31,7 +31,7 @@ class Session:
     secrets = ("key",)
     server = ""
 
-    def send_beside(self, request: Callable[[], T]) -> T:
+    def send_beside(self, request: Callable[[], T], *, elsewhere: bool) -> T:
         return request()
 
 
