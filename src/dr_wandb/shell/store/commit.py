@@ -6,6 +6,8 @@ Rules
   that finds the record finishes it, if every new file still matches the record.
 - Files are renamed in the order of `in_commit_order`, the state last. A file that would not change
   is not touched. Files that go are removed after that. Then the record is removed.
+- The names of data files last before the manifest gets its name, and all names before anything is
+  removed. So a power cut leaves a manifest whose files are there, on any file system.
 - If several Parquet files of the history differ, their folder is exchanged as a whole, so that a
   reader of the folder sees each run once (parquet_folder.py). If the system cannot do that,
   those that go are removed first, and the others renamed one by one, packs before own files of
@@ -27,7 +29,12 @@ from dr_wandb.core.contract.export_files import (
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, Unfinished
 from dr_wandb.core.contract.records import Record
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.parquet_folder import exchange_folder, make_folders, sync_folders
+from dr_wandb.shell.store.parquet_folder import (
+    exchange_folder,
+    make_folders,
+    remove_empty_folders,
+    sync_folders,
+)
 
 STAGING_FOLDER = ".staging"
 """Segments and new files. It survives a crash and is removed when a sync succeeds."""
@@ -77,7 +84,8 @@ def commit(folder: Path, staged: Mapping[str, StagedFile], gone: Iterable[str] =
         return
     files = tuple(staged[name] for name in in_commit_order(staged))
     record = CommitRecord(files=files, gone=tuple(sorted(gone)))
-    disk.sync_folder(folder / STAGING_FOLDER)
+    for one in (folder / STAGING_FOLDER, folder):  # the record must not last without these
+        disk.sync_folder(one)
     disk.replace_file(folder / RECORD_FILE, msgspec.json.encode(record) + b"\n")
     _apply(folder, record.files, record.gone)
 
@@ -129,7 +137,7 @@ def _is_staged(staged: Path, entry: StagedFile) -> bool:
     return staged.is_file() and not staged.is_symlink() and staged.stat().st_size == entry.bytes
 
 
-def _apply(folder: Path, files: Sequence[StagedFile], gone: Iterable[str]) -> None:
+def _apply(folder: Path, files: Sequence[StagedFile], gone: Sequence[str]) -> None:
     paths = {entry.name: _paths_of(folder, entry) for entry in files}
     try:
         make_folders(folder, paths)
@@ -138,9 +146,14 @@ def _apply(folder: Path, files: Sequence[StagedFile], gone: Iterable[str]) -> No
         if any(is_parquet_history(name) for name in paths.keys() - exchanged):
             _remove(folder, filter(is_parquet_history, gone))
         for name, (of_staged, target) in paths.items():
+            if name == MANIFEST_FILE:
+                sync_folders(folder)
             if name not in exchanged:
                 disk.rename(of_staged, target)
+        if gone:
+            sync_folders(folder)
         _remove(folder, gone)
+        remove_empty_folders(folder)
         sync_folders(folder)
         disk.remove(folder / RECORD_FILE)
         disk.sync_folder(folder)

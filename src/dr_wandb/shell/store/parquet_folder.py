@@ -55,11 +55,13 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def make_folders(folder: Path, names: Iterable[str]) -> None:
-    """Make the folders that files with these names need."""
+    """Make the folders that files with these names need. They last before a file is moved there."""
     needed = tuple(filter(is_parquet, names))
     for parent in PARQUET_FOLDERS:
-        if any(name.startswith(f"{parent}/") for name in needed):
-            disk.make_folder(folder / parent)
+        path = folder / parent
+        if any(name.startswith(f"{parent}/") for name in needed) and not path.exists():
+            disk.make_folder(path)
+            disk.sync_folder(path.parent)
 
 
 def exchange_folder(
@@ -83,6 +85,9 @@ def exchange_folder(
         return frozenset()
     disk.sync_folder(new)
     exchanged = disk.exchange(new, live)
+    if exchanged:  # it lasts before files that only the old folder has are removed
+        disk.sync_folder(live.parent)
+        disk.sync_folder(staging)
     disk.remove_folder(new)
     return frozenset(coming) if exchanged else frozenset()
 
@@ -103,13 +108,15 @@ def _link(files: Mapping[str, Path], new: Path) -> bool:
     return True
 
 
-def sync_folders(folder: Path) -> None:
-    """Make the names in an export survive a power cut. Folders of Parquet files that are empty go.
-
-    An export without any has one folder.
-    """
+def remove_empty_folders(folder: Path) -> None:
+    """Remove the folders of Parquet files that are empty: an export without any has none."""
     for name in reversed(PARQUET_FOLDERS):
         disk.remove_empty_folder(folder / name)
+
+
+def sync_folders(folder: Path) -> None:
+    """Make the names in an export survive a power cut."""
+    for name in reversed(PARQUET_FOLDERS):
         if (folder / name).exists():
             disk.sync_folder(folder / name)
     disk.sync_folder(folder)

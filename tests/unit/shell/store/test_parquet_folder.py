@@ -12,7 +12,7 @@ from dr_wandb.shell.store.parquet_folder import (
     exchange_folder,
     find_parquet,
     make_folders,
-    sync_folders,
+    remove_empty_folders,
 )
 
 OLD, NEW, GOES, STAYS = (f"{PARQUET_HISTORY}/2026-11-{digit}.parquet" for digit in "0123")
@@ -103,10 +103,10 @@ def test_exchange_of_what_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_empty_folders_go(tmp_path: Path) -> None:
     make_folders(tmp_path, [OLD])
     (tmp_path / OLD).write_text("old")
-    sync_folders(tmp_path)
+    remove_empty_folders(tmp_path)
     assert find_parquet(tmp_path) == {OLD}
     (tmp_path / OLD).unlink()
-    sync_folders(tmp_path)
+    remove_empty_folders(tmp_path)
     assert not (tmp_path / "parquet").exists()
 
 
