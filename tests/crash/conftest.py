@@ -7,6 +7,7 @@ import pytest
 WORDS = {
     "operations_killed_at": "moments of a sync whose files were then synced to the same bytes",
     "operations_failed_at": "operations that failed; what they left was synced to the same bytes",
+    "power_cuts": "disks as a power cut leaves them, which were synced to the same bytes",
     "kills": "processes ended with SIGKILL",
 }
 

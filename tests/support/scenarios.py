@@ -165,6 +165,26 @@ def change_records(source: MemorySource) -> None:
     source.use("done", "model-1", "eval")
 
 
+def project_with_everything() -> MemorySource:
+    """The same project with all of that."""
+    source = project_with_records()
+    for other in (project_with_consoles(), project_with_files()):
+        for run_id, run in other.runs.items():
+            for name in ("console", "samples", "files", "file_facts"):
+                if found := getattr(run, name):
+                    setattr(source.runs[run_id], name, found)
+    return source
+
+
+def change_everything(source: MemorySource) -> None:
+    print_on(source)
+    source.put_file("grows", "output.log", b"one\ntwo\n")
+    source.put_file("done", "media/late.bin", b"late" * 900)
+    source.put_file("new", "requirements.txt", b"wandb\n")
+    source.records["sweeps"] = [{"name": name, "config": "lr: 2e-3\n"} for name in "abx"]
+    source.make("new", source.add_version("data"))
+
+
 def only_the_clock(source: MemorySource) -> None:
     source.advance(600)
 
@@ -222,6 +242,11 @@ RECORDS = {"extra_datasets": ("artifacts", "sweeps", "reports")}
 CONSOLE = {"extra_datasets": ("console",)}
 FILES = {"extra_datasets": ("files",)}
 EVERYTHING = {"extra_datasets": ("console", "system")}
+
+ALL = {
+    **BOTH,
+    "extra_datasets": ("console", "system", "files", "artifacts", "sweeps", "reports"),
+}
 
 SCENARIOS = {
     "first export": Scenario((), only_the_clock, {"include_metadata": True}),
@@ -303,6 +328,16 @@ SCENARIOS = {
         (), only_the_clock, {}, make=project_of_3_0_3, fixture=EXPORT_OF_3_0_3
     ),
 }
+
+OF_EVERYTHING = {
+    "first export of everything": Scenario(
+        (), only_the_clock, ALL, make=project_with_everything, most_cells=20
+    ),
+    "growth of everything": Scenario(
+        (ALL,), change_everything, ALL, make=project_with_everything, most_cells=20
+    ),
+}
+"""All datasets in both formats. Each sync has some five hundred operations."""
 
 
 def undisturbed(scenario: Scenario, data_root: Path) -> dict[str, bytes]:

@@ -44,6 +44,9 @@ def locked(folder: Path, instead: str = "--name") -> Iterator[None]:
         require_own_file(folder / name)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    for path in made:  # a power cut must not take the whole export
+        with suppress(PermissionError):  # in a folder that may be written and not read
+            disk.sync_folder(path.parent)
     lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
