@@ -115,6 +115,24 @@ def test_names_that_look_alike_are_files_of_their_own(exports: Exports) -> None:
     assert len(held(exports)) == 2
 
 
+def test_same_bytes_are_downloaded_once_over_all_runs_and_syncs(exports: Exports) -> None:
+    content = b"0123456789" * 2000
+    for run_id in ("a", "b", "c"):
+        run = exports.project.add_run(run_id)
+        run.put_file("checkpoint.bin", content)
+        run.finish()
+    assert sync(exports).complete
+    assert asked(exports)["download"] == 1
+    run = exports.project.add_run("d")
+    run.put_file("checkpoint.bin", content)
+    run.finish()
+    assert sync(exports).complete
+    assert "download" not in asked(exports)
+    assert blobs(exports) == {sha256(content): content}
+    rows = json_lines(exports.folder() / "files.jsonl")
+    assert [row["sha256"] for row in rows] == [sha256(content)] * 4
+
+
 def test_all_pages_are_listed_and_a_null_loses_nothing_else(exports: Exports) -> None:
     run = exports.project.add_run("run")
     for number in range(120):

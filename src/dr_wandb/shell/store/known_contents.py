@@ -46,8 +46,11 @@ class Content(msgspec.Struct, frozen=True):
 
 
 def content_of(row: RunFile) -> Content | None:
-    """Return the content of a file by what is listed of it, None if that says too little."""
-    return None if row.md5 is None or row.size is None else Content(row.md5, row.size)
+    """Return the content of a file by what is listed of it, None if that says too little.
+
+    An empty file may be one whose bytes are still to be uploaded: asking for it costs little.
+    """
+    return None if row.md5 is None or not row.size else Content(row.md5, row.size)
 
 
 class KnownContents:

@@ -222,7 +222,9 @@ def test_altered_bytes_of_another_run_are_not_used(tmp_path: Path) -> None:
     assert verify_export(ExportStore(name=NAME, data_root=tmp_path)).sound
 
 
-@pytest.mark.parametrize("facts", [{"sizeBytes": "7"}, {"sizeBytes": None}, {"md5": None}])
+@pytest.mark.parametrize(
+    "facts", [{"sizeBytes": "7"}, {"sizeBytes": "0"}, {"sizeBytes": None}, {"md5": None}]
+)
 def test_bytes_of_another_run_are_not_used_if_the_listing_says_too_little(
     facts: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -253,6 +255,18 @@ def test_files_that_were_made_to_have_one_md5_differ_after_a_full_reconcile(tmp_
     for mode, held in (("incremental", ({ONE}, {TWO})), ("full_reconcile", ({ONE, TWO},))):
         assert sync(source, tmp_path / mode, sync_mode=mode).complete
         assert blobs(tmp_path / mode) in held
+
+
+def test_file_that_is_listed_as_empty_is_fetched(tmp_path: Path) -> None:
+    """W&B may list a file as empty until its bytes are uploaded."""
+    source = runs_with(b"", "a")
+    sync(source, tmp_path)
+    source.advance(60)
+    add_runs(source, b"late", "b", sizeBytes="0", md5="1B2M2Y8AsgTpgAmY7PhCfg==")
+    source.put_file("b", "large.bin", LARGE)
+    sync(source, tmp_path)
+    rows = json_lines(tmp_path / NAME / "files.jsonl")
+    assert [row["absent"] for row in rows] == [None, None, "mismatch"]
 
 
 def test_full_reconcile_fetches_each_file_by_itself(tmp_path: Path) -> None:
