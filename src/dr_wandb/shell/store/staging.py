@@ -41,6 +41,8 @@ KEPT_SUFFIX = ".kept"
 LASTING_SUFFIX = ".notes"
 """Files of lines that also stay when a sync ends well, until whoever wrote them removes them."""
 
+_STAY = (SEGMENT_SUFFIX, KEPT_SUFFIX, LASTING_SUFFIX)
+
 NOTE_FILE = "sync.json"
 
 
@@ -125,7 +127,7 @@ def unfinished_bytes(staging: Path) -> int:
     for folder, _, names in os.walk(staging):
         for name in names:
             path = Path(folder, name)
-            if path.parent != staging or path.suffix != SEGMENT_SUFFIX:
+            if path.parent != staging or path.suffix not in _STAY:
                 with suppress(OSError):  # another thread has removed it
                     size += path.lstat().st_size
     return size
@@ -137,9 +139,7 @@ def _remove_all_but_segments(staging: Path) -> None:
         staging.rmdir()
 
 
-def _clear(
-    staging: Path, stay: Collection[str] = (SEGMENT_SUFFIX, KEPT_SUFFIX, LASTING_SUFFIX)
-) -> None:
+def _clear(staging: Path, stay: Collection[str] = _STAY) -> None:
     """Remove everything except files with these suffixes, and the note if there are segments."""
     note: Path | None = None
     segments = False

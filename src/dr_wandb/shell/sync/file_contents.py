@@ -139,11 +139,12 @@ class FileContents:
     def _take_shares(self, rows: Sequence[RunFile]) -> list[Share]:
         """Take the space for the bytes of some files that are to come."""
         self._expect(rows)
-        contents = ((row, self._content_of(row)) for row in rows)
-        return self._space.share(
+        contents = [self._content_of(row) for row in rows]
+        to_come = [
             (0 if self._is_here(row, content) else row.size or 0, content)
-            for row, content in contents
-        )
+            for row, content in zip(rows, contents, strict=True)
+        ]
+        return self._space.share(to_come)
 
     def _expect(self, rows: Iterable[RunFile]) -> None:
         """Announce files whose bytes may be those of other files."""
