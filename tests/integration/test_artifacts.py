@@ -568,6 +568,13 @@ def test_digest_of_newer_sdks_is_checked_too(exports: Exports) -> None:
     assert [one["algorithm"] for one in lines["data:v0"]["entries"]] == ["XXH128"]
     assert lines["data:v0"]["digest_algorithm"] == "XXH128"
     assert lines["data:v1"]["entries"] is None
+    assert is_sound(exports)
+    path = exports.folder() / "artifacts.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"digest":"x"', b'"digest":"y"'))
+    report = verify_export(ExportStore(name="n", data_root=exports.data_root))
+    assert "do not have the digest of the version" in "".join(
+        one.problem for one in report.findings
+    )
 
 
 def test_references_are_recorded_and_never_followed(exports: Exports) -> None:

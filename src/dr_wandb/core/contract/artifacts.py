@@ -17,12 +17,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from dr_wandb.core.contract.manifest_entries import (
+    XXH128,
     ArtifactEntry,
     ManifestDigest,
     entries_of,
 )
 from dr_wandb.core.contract.normalize import normalize_time
 from dr_wandb.core.contract.project_record import (
+    NO_HASHES,
+    Hashes,
     LinkedRecord,
     SortKey,
     count_of,
@@ -84,9 +87,9 @@ class WandbArtifact(LinkedRecord, frozen=True, kw_only=True):
         number = self.version
         return (self.collection, number is None, number or 0, self.artifact_id)
 
-    def lasts(self, content: Iterable[Sequence[Any]]) -> bool:
+    def lasts(self, content: Iterable[Sequence[Any]], hashes: Hashes = NO_HASHES) -> bool:
         """Say whether it has the entries of its manifest: those in `content`."""
-        return self.entries is not None and has_its_digest(self, content)
+        return self.entries is not None and has_its_digest(self, content, hashes)
 
     @property
     def has_content(self) -> bool:
@@ -218,13 +221,16 @@ def _bool(value: Any) -> bool | None:
 
 
 def has_its_digest(
-    record: WandbArtifact, entries: Iterable[Sequence[ArtifactEntry]] | None = None
+    record: WandbArtifact,
+    entries: Iterable[Sequence[ArtifactEntry]] | None = None,
+    hashes: Hashes = NO_HASHES,
 ) -> bool:
     """Say whether the entries of a version have its digest, as far as that can be computed here.
 
     entries: its entries in the order of their paths, if the record is without them; all are read.
+    hashes: with one for XXH128, digests of it are computed too.
     """
-    digest = ManifestDigest(record.digest_algorithm)
+    digest = ManifestDigest(record.digest_algorithm, hashes.get(XXH128))
     for some in [record.entries or ()] if entries is None else entries:
         digest.update(some)
     known = record.entries is not None and record.digest is not None

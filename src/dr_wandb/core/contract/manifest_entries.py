@@ -12,11 +12,11 @@ Rules
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from dr_wandb.core.contract.project_record import count_of, text_of
+from dr_wandb.core.contract.project_record import Hashed, count_of, text_of
 from dr_wandb.core.contract.records import Record
 
 MD5, XXH128 = "MD5", "XXH128"
@@ -33,16 +33,6 @@ _BEGINNING = re.compile(rb'"contents"\s*:\s*\{')
 
 class NotInPiecesError(ValueError):
     """A manifest that has to be decoded whole."""
-
-
-class Hashed(Protocol):
-    """A digest in progress, as those of `hashlib`."""
-
-    def update(self, content: bytes, /) -> None:
-        """Add some bytes."""
-
-    def hexdigest(self) -> str:
-        """Return the digest in hex."""
 
 
 class ArtifactEntry(Record, frozen=True, kw_only=True):

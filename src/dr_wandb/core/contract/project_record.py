@@ -1,13 +1,29 @@
 """What all records of a project have in common, and how their members are read."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.values import clean_text
 
 SortKey = tuple[str | int | bool, ...]
 """Orders the records of one file."""
+
+
+class Hashed(Protocol):
+    """A digest in progress, as those of `hashlib`."""
+
+    def update(self, content: bytes, /) -> None:
+        """Add some bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest in hex."""
+
+
+Hashes = Mapping[str, Callable[[], Hashed]]
+"""Hashes that `hashlib` does not have, by the name of the algorithm; the caller may have some."""
+
+NO_HASHES: Hashes = {}
 
 
 class ProjectRecord(Record, frozen=True, kw_only=True):
@@ -38,10 +54,11 @@ class ProjectRecord(Record, frozen=True, kw_only=True):
         """Return what a listing alone says of the record."""
         return self
 
-    def lasts(self, content: Iterable[Sequence[Any]]) -> bool:
+    def lasts(self, content: Iterable[Sequence[Any]], hashes: Hashes = NO_HASHES) -> bool:
         """Say whether the record has content that never changes, and is as its source made it.
 
-        content: the records of its large member, some at a time; the record is without them.
+        content: the records of its large member, some at a time; the record is without them. What
+        has a digest of a hash that is not among `hashes` is taken for right.
         """
         return False
 

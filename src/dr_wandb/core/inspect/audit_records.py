@@ -9,17 +9,27 @@ from dr_wandb.core.contract.artifacts import WandbArtifact, has_its_digest
 from dr_wandb.core.contract.codec import encode_line
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.large_member import decode_content
-from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord, SortKey
+from dr_wandb.core.contract.manifest_entries import XXH128
+from dr_wandb.core.contract.project_record import (
+    NO_HASHES,
+    Hashes,
+    LinkedRecord,
+    ProjectRecord,
+    SortKey,
+)
 from dr_wandb.core.contract.project_records import (
     KINDS,
     decode_record,
     listing_digest,
 )
 from dr_wandb.core.contract.records import Record
+from dr_wandb.core.contract.wording import count
 from dr_wandb.core.inspect.audit import NOT_CANONICAL
 from dr_wandb.core.inspect.spelling import line_is_canonical
-from dr_wandb.core.inspect.verify import FindingKind, Findings
+from dr_wandb.core.inspect.verify import FindingKind, Findings, NoteKind
 from dr_wandb.core.sync.record_links import Links
+
+UNCHECKED = "were not checked: the package xxhash is not installed"
 
 
 class StoredRecord(Record, frozen=True, kw_only=True):
@@ -44,10 +54,15 @@ def links_of(record: ProjectRecord) -> Links | None:
 
 
 class RecordsAudit:
-    """Checks the data file of one dataset of the project. `records` are those found so far."""
+    """Checks the data file of one dataset of the project. `records` are those found so far.
 
-    def __init__(self, dataset: str, findings: Findings) -> None:
+    hashes: for digests that `hashlib` does not make. Versions that need another one are counted.
+    """
+
+    def __init__(self, dataset: str, findings: Findings, hashes: Hashes = NO_HASHES) -> None:
         self._findings = findings
+        self._hashes = hashes
+        self._unchecked = 0
         self._file = PROJECT_DATASETS[dataset].file
         self._kind = self.kind = KINDS[dataset]
         self._previous: tuple[SortKey, str] | None = None
@@ -71,7 +86,7 @@ class RecordsAudit:
                 yield piece.records
 
         try:
-            lasts = record.lasts(pieces())
+            lasts = record.lasts(pieces(), self._hashes)
         except ValueError:
             return False
         if not canonical:
@@ -97,6 +112,9 @@ class RecordsAudit:
         self._note(record)
 
     def _note(self, record: ProjectRecord) -> None:
+        if isinstance(record, WandbArtifact) and record.entries is not None:
+            unknown = record.digest_algorithm == XXH128 and XXH128 not in self._hashes
+            self._unchecked += unknown
         self.records[record.identity] = StoredRecord(
             digest=listing_digest(record),
             missing_since=record.missing_since,
@@ -107,12 +125,15 @@ class RecordsAudit:
 
     def finish(self) -> None:
         """End the check."""
+        if self._unchecked:
+            versions = count(self._unchecked, "version")
+            self._findings.note(NoteKind.UNCHECKED, f"the entries of {versions} {UNCHECKED}")
 
     def _check_form(self, line: bytes, record: ProjectRecord) -> None:
         if encode_line(record) != line and not line_is_canonical(line):
             self._say(FindingKind.FORM, NOT_CANONICAL)
         self._check_order(record)
-        if isinstance(record, WandbArtifact) and not has_its_digest(record):
+        if isinstance(record, WandbArtifact) and not has_its_digest(record, hashes=self._hashes):
             self._say_wrong_content(record)
 
     def _check_order(self, record: ProjectRecord) -> None:

@@ -104,6 +104,7 @@ class NoteKind(StrEnum):
     FORGOTTEN = "forgotten"
     QUICK = "quick"
     UNNAMED = "unnamed"
+    UNCHECKED = "unchecked"
 
 
 class Note(Record, frozen=True, kw_only=True):

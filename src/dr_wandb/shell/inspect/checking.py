@@ -50,6 +50,7 @@ from dr_wandb.shell.store.commit import RECORD_FILE
 from dr_wandb.shell.store.documents import load_document, load_state
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file
+from dr_wandb.shell.store.hashes import find_hashes
 from dr_wandb.shell.store.presence import look_beside
 from dr_wandb.shell.store.state_files import ReadState
 
@@ -177,7 +178,7 @@ class Checking:
         """Read the records of the project, and check each line."""
         records = {}
         for name, dataset in PROJECT_DATASETS.items():
-            audit = RecordsAudit(name, self._findings)
+            audit = RecordsAudit(name, self._findings, find_hashes())
             self._read(dataset.file, partial(read_records, audit=audit, arrived=self._verified.add))
             if self._seen.get(dataset.file) is not None:
                 records[name] = audit.records

@@ -43,6 +43,7 @@ from dr_wandb.shell.store.divided_lines import (
     read_divided,
     records_in,
 )
+from dr_wandb.shell.store.hashes import find_hashes
 from dr_wandb.shell.store.project_records import REMEDY
 from dr_wandb.shell.store.staging import KEPT_SUFFIX
 from dr_wandb.shell.store.writing import LineWriter
@@ -151,7 +152,7 @@ class RecordsFile:
     def _trusted(self, record: ProjectRecord, at: _Line) -> ProjectRecord:
         """Return a record without its large member if that is not as the source made it."""
         content = self._framed(at).content
-        if content is None or record.lasts(records_in(content, self._kind)):
+        if content is None or record.lasts(records_in(content, self._kind), find_hashes()):
             return record
         return without_large(record, None)
 
@@ -203,7 +204,7 @@ class RecordsFile:
                     continue
                 record = kept.unwrap()
                 with suppress(ValueError):
-                    if record.lasts(records_in(line.content, self._kind)):
+                    if record.lasts(records_in(line.content, self._kind), find_hashes()):
                         self._kept_at[record.content_id] = self._append(record, line.content)[0]
 
     def bytes_of(self, identities: Iterable[str]) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS, Counts, ProjectDataset
 from dr_wandb.core.contract.listing import ListingQuery
-from dr_wandb.core.contract.project_record import LinkedRecord, required_text
+from dr_wandb.core.contract.project_record import NO_HASHES, Hashes, LinkedRecord, required_text
 from dr_wandb.core.contract.project_records import KINDS, NORMALIZERS
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.sources import RunPage
@@ -45,7 +45,7 @@ class Label(LinkedRecord, frozen=True, kw_only=True):
     def has_content(self) -> bool:
         return self.ink is not None
 
-    def lasts(self, content: Iterable[Sequence[Any]]) -> bool:
+    def lasts(self, content: Iterable[Sequence[Any]], hashes: Hashes = NO_HASHES) -> bool:
         return self.has_content
 
     def with_content_of(self, held: LinkedRecord) -> "Label":

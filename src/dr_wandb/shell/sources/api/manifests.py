@@ -15,7 +15,7 @@ Rules
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, TemporaryFile
@@ -24,8 +24,8 @@ from typing import IO, Any
 from dr_wandb.core.contract.dataset import ADDRESSES_PER_REQUEST
 from dr_wandb.core.contract.large_member import encode_content
 from dr_wandb.core.contract.manifest_entries import (
+    XXH128,
     ArtifactEntry,
-    Hashed,
     ManifestDigest,
     NotInPiecesError,
     entries_in_pieces,
@@ -39,6 +39,7 @@ from dr_wandb.shell.sources.api.file_bytes import ExpiredError, FileBytes
 from dr_wandb.shell.sources.api.joint_queries import JointQueries
 from dr_wandb.shell.sources.api.queries import manifests_document
 from dr_wandb.shell.store.divided_lines import PIECE, FileRange
+from dr_wandb.shell.store.hashes import find_hashes
 
 Version = Mapping[str, Any]
 """A version as its GraphQL node."""
@@ -48,15 +49,6 @@ class UnusableManifestError(SourceError):
     """What was downloaded is not the manifest of the version."""
 
 
-def _find_xxh128() -> Callable[[], Hashed] | None:
-    """Return the hash that newer SDKs use, None with one that does not bring it."""
-    with suppress(ImportError):
-        from xxhash import xxh128
-
-        return lambda: xxh128()
-    return None
-
-
 class Manifests:
     """Reads manifests of versions. private: a folder for files that are deleted at the end."""
 
@@ -64,7 +56,7 @@ class Manifests:
         self._queries = queries
         self._download = download
         self._private = private
-        self._xxh128 = _find_xxh128()
+        self._hashes = find_hashes()
 
     def start(
         self, versions: Sequence[Version], threads: Executor, files: ExitStack
@@ -110,7 +102,7 @@ class Manifests:
     def digest_for(self, version: Version) -> ManifestDigest:
         """Return a new digest of the algorithm that a version names."""
         algorithm = str(version.get("digestAlgorithm") or "MD5").removeprefix("MANIFEST_")
-        return ManifestDigest(algorithm, self._xxh128)
+        return ManifestDigest(algorithm, self._hashes.get(XXH128))
 
 
 class PageOfManifests:
