@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from dr_wandb.core.contract.progress import Progress as Progress
     from dr_wandb.core.contract.progress import Stage as Stage
     from dr_wandb.core.contract.project_part import ProjectPart as ProjectPart
+    from dr_wandb.core.contract.project_part import WaitingLinks as WaitingLinks
     from dr_wandb.core.contract.project_record import ArtifactUse as ArtifactUse
     from dr_wandb.core.contract.project_records import ReportUser as ReportUser
     from dr_wandb.core.contract.project_records import WandbReport as WandbReport
@@ -274,6 +275,7 @@ _HOMES = {
     "UnheldRun": "core.inspect.holdings",
     "Unreachable": "core.contract.failures",
     "VerifyReport": "core.inspect.verify",
+    "WaitingLinks": "core.contract.project_part",
     "WaitingRun": "core.contract.unproven_runs",
     "WandbArtifact": "core.contract.artifacts",
     "WandbReport": "core.contract.project_records",

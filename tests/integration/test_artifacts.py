@@ -366,6 +366,34 @@ def test_version_that_a_run_used_twice_is_used_as_both(exports: Exports) -> None
     assert held(exports)["data:v0"]["used_by"] == uses
 
 
+@pytest.mark.parametrize("comes", ["as a null", "later", "back"])
+def test_link_to_a_version_that_is_not_listed_yet_waits_for_it(
+    exports: Exports, comes: str
+) -> None:
+    """The run was not asked again, so the version that came later had no link, for good."""
+    data, _ = project(exports)
+    late = data.add()
+    if comes == "back":
+        sync(exports)
+    number, member = len(data.members) - 1, data.members[-1]
+    data.members[number:] = [None] if comes == "as a null" else []
+    data.touch()
+    run = exports.project.runs[0]
+    run.outputs.append(late)
+    sync(exports)
+    sync(exports)
+    line = held(exports).get("data:v2")
+    assert line is None or (line["missing_since"], line["created_by"]) != (None, ["train"])
+    data.members[number:] = [member]
+    data.touch()
+    assert sync(exports).complete
+    assert "RunArtifacts" not in exports.asked
+    assert held(exports)["data:v2"]["created_by"] == ["train"]
+    run.outputs.pop()
+    assert sync(exports).complete
+    assert held(exports)["data:v2"]["created_by"] == []
+
+
 def test_run_is_asked_only_if_its_totals_moved(exports: Exports) -> None:
     data, _ = project(exports)
     sync(exports)

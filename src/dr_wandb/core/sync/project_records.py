@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dr_wandb.core.contract.changes import ChangedRun, FieldChange
 from dr_wandb.core.contract.normalize import instant
-from dr_wandb.core.contract.project_part import ProjectPart
+from dr_wandb.core.contract.project_part import ProjectPart, WaitingLinks
 from dr_wandb.core.contract.project_record import ProjectRecord, SortKey
 from dr_wandb.core.contract.records import Record
 from dr_wandb.core.contract.request import ExportRequest
@@ -186,6 +186,7 @@ def advance_part(
     failure: RunFailure | None,
     marks: Mapping[str, str] = {},
     linked: Mapping[str, str] = {},
+    waiting: Mapping[str, WaitingLinks] = {},
 ) -> ProjectPart:
     """Return what is known of the records of a dataset after a listing."""
     kinds = {line.identity: part.source_of(line.identity) for line in plan.lines if not line.came}
@@ -201,6 +202,7 @@ def advance_part(
         failure=failure,
         marks=dict(sorted(marks.items())),
         linked=dict(sorted(linked.items())),
+        waiting=dict(sorted(waiting.items())),
     )
 
 

@@ -5,6 +5,8 @@ Rules
   known, or if not all of its links came. What it says then takes the place of what it said before.
 - Runs that are not asked, and runs that are gone, keep their links. So does a run of which not all
   links came; those that came are added.
+- A link may lead to a record that no listing has shown yet, or that is gone. Such links wait for it
+  to come: the run is not asked again.
 - Several lines may be of one record of the source. A line of what is gone upstream keeps the links
   of its time, and says nothing of a record that is there.
 """
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 from dr_wandb.core.contract.dataset import PROJECT_DATASETS
 from dr_wandb.core.contract.listing import RunListing
+from dr_wandb.core.contract.project_part import WaitingLinks
 from dr_wandb.core.contract.project_record import ArtifactUse, text_of
 from dr_wandb.core.contract.request import ExportRequest, SyncMode
 from dr_wandb.core.contract.state import ExportState
@@ -34,6 +37,9 @@ class Links(NamedTuple):
 
     created_by: tuple[str, ...] = ()
     used_by: tuple[ArtifactUse, ...] = ()
+
+
+NO_LINKS = Links()
 
 
 class HeldLinks(NamedTuple):
@@ -133,6 +139,20 @@ def advance_linked(
 def links_by_id(lines: Iterable[HeldLinks]) -> dict[str, Links]:
     """Return the links of each record by the source's id: those that were true last."""
     return {line.source_id: line.links for line in sorted(lines, key=lambda line: line.age)}
+
+
+def waiting_links(
+    after: Mapping[str, Links], there: Collection[str], gone: Mapping[str, Links]
+) -> dict[str, WaitingLinks]:
+    """Return the links that no line has, by the source's id of their record.
+
+    there: the records that have a line, other than those that are `gone`, with the links of theirs.
+    """
+    return {
+        source_id: WaitingLinks(created_by=links.created_by, used_by=links.used_by)
+        for source_id, links in after.items()
+        if source_id not in there and links != gone.get(source_id, NO_LINKS)
+    }
 
 
 def links_after(held: Mapping[str, Links], asked: Mapping[str, RunLinks]) -> dict[str, Links]:

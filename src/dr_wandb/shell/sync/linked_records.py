@@ -4,6 +4,7 @@ Rules
 - Content that never changes is read once, ever: a record that is held with it keeps it.
 - A held record whose links changed is written again, although it was not listed. One that is gone
   upstream keeps its last links.
+- Links to a record without a line that is there wait until it comes.
 - A record beside the listing, such as a version of another project, is one only as long as no
   listed record has its id.
 """
@@ -12,30 +13,33 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
+from dr_wandb.core.contract.project_part import WaitingLinks
 from dr_wandb.core.contract.project_record import LinkedRecord, ProjectRecord
 from dr_wandb.core.contract.project_records import NORMALIZERS
 from dr_wandb.core.sync.record_links import (
+    NO_LINKS,
     HeldLinks,
     Links,
     RunLinks,
     links_after,
     links_by_id,
+    waiting_links,
 )
 from dr_wandb.shell.sources.datasets import RawNode
 from dr_wandb.shell.sync.framed_records import Framed
 from dr_wandb.shell.sync.listing import UNREADABLE
 from dr_wandb.shell.sync.records_file import RecordsFile
 
-NO_LINKS = Links()
-
 
 class LinkedRecords:
     """What is known of the held records of a linked dataset, without their content.
 
-    `contents` has the identity of a record with the content of each `content_id`.
+    `contents` has the identity of a record with the content of each `content_id`. `waiting` are the
+    links to records that are not there: those of the sync before, until `complete` was called.
     """
 
-    def __init__(self, dataset: str) -> None:
+    def __init__(self, dataset: str, waiting: Mapping[str, WaitingLinks]) -> None:
+        self.waiting = waiting
         self._normalize = NORMALIZERS[dataset]
         self.contents: dict[str, str] = {}
         self._held: dict[str, HeldLinks] = {}
@@ -63,8 +67,15 @@ class LinkedRecords:
 
         gone: held records that the listing shows to be gone.
         """
-        after = links_after(links_by_id(self._held.values()), asked)
+        held_links = links_by_id(self._held.values())
+        waiting = {one: Links(w.created_by, w.used_by) for one, w in self.waiting.items()}
+        after = links_after({**held_links, **waiting}, asked)
         there = {held.source_id for held in self._held.values()}
+        stays = {
+            identity
+            for identity, held in self._held.items()
+            if held.missing_since is None and identity not in gone
+        }
         for identity in [*file.listed]:
             came = file.listed_record(identity)
             assert isinstance(came.record, LinkedRecord)
@@ -80,10 +91,11 @@ class LinkedRecords:
                 self._take(file, None, self._completed(file, Framed(record), after))
         for identity, held in self._held.items():
             links = after.get(held.source_id, NO_LINKS)
-            stays = held.missing_since is None and identity not in gone
-            if stays and identity not in file.listed and links != held.links:
+            if identity in stays and identity not in file.listed and links != held.links:
                 record, content = file.held_record(identity)
                 file.take(_with_links(record, links), content)
+        present = {file.ids[identity] for identity in {*stays, *file.listed}}
+        self.waiting = waiting_links(after, present, held_links)
 
     def _completed(self, file: RecordsFile, came: Framed, after: Mapping[str, Links]) -> Framed:
         record, content = came

@@ -126,7 +126,7 @@ class ProjectSync:
         """Say what a sync would do with the requested datasets, as far as their listings show."""
         counts = {}
         for dataset in self._request.project_datasets:
-            held = _linked_records(dataset)
+            held = self._linked_records(dataset)
             with self._records_file(dataset, scratch, held) as file:
                 known = replace(self._known(dataset, file, held, ()), listing_only=True)
                 before = requests_of(source)
@@ -168,7 +168,7 @@ class ProjectSync:
         return RecordsFile(dataset, path, scratch, note_held, as_written=as_written)
 
     def _sync_one(self, source: Source, dataset: str, scratch: Path) -> SyncedRecords:
-        held, part = _linked_records(dataset), self._part(dataset)
+        held, part = self._linked_records(dataset), self._part(dataset)
         asked = self._to_ask(dataset)
         with self._records_file(dataset, scratch, held) as file:
             listed = self._list(
@@ -186,6 +186,7 @@ class ProjectSync:
                 failure=listed.failure,
                 marks=self._marks(part, listed, file),
                 linked=advance_linked(part.linked, asked, listed.links, listed.unread.keys()),
+                waiting={} if held is None else held.waiting,
             )
             known = describe_held(self._store.record_paths[dataset], self._stored)
             return SyncedRecords(
@@ -198,6 +199,12 @@ class ProjectSync:
 
     def _part(self, dataset: str) -> ProjectPart:
         return self._stored.state.project_part(dataset)
+
+    def _linked_records(self, dataset: str) -> LinkedRecords | None:
+        """Return what is to be noted of the held records, None if runs do not link the dataset."""
+        if not PROJECT_DATASETS[dataset].linked:
+            return None
+        return LinkedRecords(dataset, self._part(dataset).waiting)
 
     def _known(
         self, dataset: str, file: RecordsFile, held: LinkedRecords | None, runs: Sequence[str]
@@ -283,11 +290,6 @@ def _contents_to_read(file: RecordsFile, known: Known) -> dict[str, int]:
         if isinstance(record, LinkedRecord) and record.content_bytes is not None:
             contents[record.content_id] = record.content_bytes
     return {one: size for one, size in contents.items() if one not in known.contents}
-
-
-def _linked_records(dataset: str) -> LinkedRecords | None:
-    """Return what is to be noted of the held records of a dataset, None if runs do not link it."""
-    return LinkedRecords(dataset) if PROJECT_DATASETS[dataset].linked else None
 
 
 def files_of_others(

@@ -25,6 +25,7 @@ from dr_wandb.core.sync.record_links import (
     never_asked,
     read_run_links,
     runs_with_unread_links,
+    waiting_links,
 )
 
 run_ids = st.sampled_from("abc")
@@ -169,3 +170,18 @@ def test_runs_that_were_never_asked_are_counted_if_they_can_be_listed() -> None:
     assert never_asked(request(extra_datasets=(ARTIFACTS,)), state) == 0
     assert runs_with_unread_links(request(extra_datasets=(ARTIFACTS,)), state) == {"asked"}
     assert runs_with_unread_links(request(), state) == set()
+
+
+@given(graphs, st.frozensets(artifact_ids), graphs.map(as_links))
+def test_links_that_no_line_has_wait(
+    graph: dict[str, RunLinks], there: frozenset[str], gone: dict[str, Links]
+) -> None:
+    after = as_links(graph)
+    waiting = waiting_links(after, there, gone)
+    for artifact_id in ("x", "y", "z"):
+        links = after.get(artifact_id)
+        if artifact_id in there or links is None or links == gone.get(artifact_id):
+            assert artifact_id not in waiting
+        else:
+            found = waiting[artifact_id]
+            assert Links(found.created_by, found.used_by) == links
