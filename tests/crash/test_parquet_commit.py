@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from dr_wandb import iter_history_rows, load_history_frame, load_runs_frame
@@ -16,7 +17,7 @@ from dr_wandb.shell.store.parquet_files import read_lines
 from tests.support import parquet_exports, syncing
 from tests.support.memory_source import MemorySource
 from tests.support.operations import Images, images_of
-from tests.support.scenarios import BOTH, project
+from tests.support.scenarios import BOTH, project, project_with_consoles
 from tests.support.syncing import NAME
 
 
@@ -111,6 +112,37 @@ def is_of_exchange(label: str) -> bool:
 
 def images(found: Images) -> list[Path]:
     return [image for _, image in found.found.values()]
+
+
+@pytest.mark.parametrize("created_at", ["2020-03-04T00:00:00Z", "2029-03-04T00:00:00Z"])
+def test_run_made_anew_in_another_month_is_not_in_two_files_of_a_table(
+    created_at: str, tmp_path: Path
+) -> None:
+    """After a kill, a reader of the folder had the lines of both runs until the next sync."""
+    source, data_root = project_with_consoles(), tmp_path / "killed"
+    request = {**BOTH, "extra_datasets": ("console",)}
+    syncing.sync(source, data_root, **request)
+    before = runs_in_consoles(data_root)
+    source.advance(600)
+    source.delete("done")
+    source.add_run("done", created_at=created_at)
+    source.write_line("done", "anew")
+    with syncing.without_fsync():
+        found = images_of(
+            lambda: syncing.sync(source, data_root, **request), data_root, tmp_path / "images"
+        )
+    after = runs_in_consoles(data_root)
+    seen = [runs_in_consoles(image) for image in images(found)]
+    assert before["done"] == after["done"] == 1
+    assert all(one["done"] <= 1 for one in seen)
+
+
+def runs_in_consoles(data_root: Path) -> Counter[str]:
+    """Count in how many files of the console each run is."""
+    paths = (data_root / NAME / "parquet" / "console").glob("*.parquet")
+    return Counter(
+        run_id for path in paths for run_id in {*pq.read_table(path)["run_id"].to_pylist()}
+    )
 
 
 def test_file_of_another_name_stays_in_the_folder(tmp_path: Path) -> None:

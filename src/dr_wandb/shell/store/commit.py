@@ -12,6 +12,7 @@ Rules
   reader of the folder sees each run once (parquet_folder.py). If the system cannot do that,
   those that go are removed first, and the others renamed one by one, packs before own files of
   runs: rows are absent for a moment, which the manifest shows, rather than there twice.
+- Files of tables that go are removed first too, if others come: a run may have moved.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from dr_wandb.core.contract.export_files import (
     in_commit_order,
     is_committed,
     is_parquet_history,
+    is_table,
 )
 from dr_wandb.core.contract.failures import DamagedFile, DrWandbError, Unfinished
 from dr_wandb.core.contract.records import Record
@@ -143,8 +145,9 @@ def _apply(folder: Path, files: Sequence[StagedFile], gone: Sequence[str]) -> No
         make_folders(folder, paths)
         staged = {name: of_staged for name, (of_staged, _) in paths.items()}
         exchanged = exchange_folder(folder, staged, gone, folder / STAGING_FOLDER)
-        if any(is_parquet_history(name) for name in paths.keys() - exchanged):
-            _remove(folder, filter(is_parquet_history, gone))
+        for is_kind in (is_parquet_history, is_table):
+            if any(map(is_kind, paths.keys() - exchanged)):
+                _remove(folder, filter(is_kind, gone))
         for name, (of_staged, target) in paths.items():
             if name == MANIFEST_FILE:
                 sync_folders(folder)
