@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -176,7 +177,7 @@ def _bring_columns(
         named,
         _lines_of_tables(stored, assembled.files, scratch),
         assembled.runs,
-        lambda dataset: _rows_moved(assembled.changes, dataset),
+        partial(_lines_moved, stored, assembled),
         scratch,
     ).write()
     return ParquetFiles(
@@ -238,6 +239,18 @@ def _bring_history(
     )
     columns = ParquetHistory(folder, files, rows, scratch)
     return columns.write(assembled.changes, assembled.runs, everything=unknown)
+
+
+def _lines_moved(stored: StoredExport, assembled: Assembled, dataset: str) -> bool:
+    """Say whether the lines of a dataset differ from those that the manifest names.
+
+    The runs before do not say it alone: lines that were edited outside of a sync are theirs too.
+    """
+    name = DATASETS[dataset].file
+    named = None if stored.manifest is None else stored.manifest.files.get(name)
+    if named is None or named.sha256 != assembled.files[name].sha256:
+        return True
+    return stored.copied or _rows_moved(assembled.changes, dataset)
 
 
 def _rows_moved(changes: ChangedRuns, dataset: str) -> bool:

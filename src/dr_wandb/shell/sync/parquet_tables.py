@@ -3,7 +3,7 @@
 Rules
 - A file depends on the lines of its runs alone. It is written again if these differ, or if it is
   missing or damaged.
-- If no row of a dataset moved, only the digests of its files are looked at.
+- If the lines of a dataset did not move, only the digests of its table's files are looked at.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ class TableFiles:
 
     before: the files that the manifest names, by their paths. lines: the file of each dataset that
     the export holds. runs: all of them, with the byte ranges of their lines in these files. moved:
-    says whether a run has other rows of a dataset than before.
+    says whether a dataset may have other lines than those that its table was made of.
     """
 
     def __init__(

@@ -184,6 +184,47 @@ def test_export_of_a_build_without_tables_gets_them(source: MemorySource, tmp_pa
     assert tables_in(tmp_path) == expected
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_lines_that_were_changed_outside_of_a_sync_are_those_in_the_table(
+    source: MemorySource, tmp_path: Path, asked: bool
+) -> None:
+    """A dataset that was not requested kept a table of other lines: the state had new digests."""
+    folder = tmp_path / NAME
+    request = ALL if asked else BOTH
+    for change in (_edit, _cut, Path.unlink):
+        change(folder / "console.jsonl")
+        syncing.sync(source, tmp_path, **request)
+        if (folder / "console.jsonl").exists():
+            lines = (folder / "console.jsonl").read_bytes()
+            assert lines_in_tables(folder, "console") == lines
+        assert said_of(folder) == []
+
+
+def _edit(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"line 7", b"line 8", 1))
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-5]))
+
+
+def test_tables_and_manifest_of_an_earlier_sync_are_brought_up_to_date(
+    source: MemorySource, tmp_path: Path
+) -> None:
+    """Restored from a backup without their lines, they stayed as they were."""
+    folder, backup = tmp_path / NAME, tmp_path / "backup"
+    shutil.copytree(folder / "parquet", backup / "parquet")
+    shutil.copy2(folder / "manifest.json", backup)
+    source.write_line("d", "more")
+    syncing.sync(source, tmp_path, **ALL)
+    expected = tables_in(tmp_path)
+    shutil.copytree(backup, folder, dirs_exist_ok=True)
+    assert tables_in(tmp_path) != expected
+    syncing.sync(source, tmp_path, **ALL)
+    assert tables_in(tmp_path) == expected
+    assert said_of(folder) == []
+
+
 def test_number_of_a_line_beyond_64_bits_names_the_file_and_changes_nothing(
     source: MemorySource, tmp_path: Path
 ) -> None:
