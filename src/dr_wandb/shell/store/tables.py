@@ -35,7 +35,7 @@ from dr_wandb.shell.store.cell_columns import (
     words_to_arrow,
 )
 from dr_wandb.shell.store.group_writer import GroupWriter, WrittenFile
-from dr_wandb.shell.store.parquet_files import OPTIONS
+from dr_wandb.shell.store.parquet_files import MOST_PIECES, OPTIONS
 
 
 class Table(Protocol):
@@ -160,21 +160,26 @@ def _blocks(table: Table, runs: Iterable[tuple[str, Iterable[bytes]]]) -> Iterat
 
 def _groups(blocks: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
     """Give the blocks of each group: as many as fit, of which each may be too large by itself."""
+    joined: list[pa.RecordBatch] = []
     held: list[pa.RecordBatch] = []
     used = NOTHING
     for block in blocks:
         stops, used = cuts(np.array([block.num_rows]), _text_bytes_of(block), used)
         if stops:
-            yield held
-            held = []
+            yield [*joined, *held]
+            joined, held = [], []
         held.append(block)
-    yield held
+        if len(held) == MOST_PIECES:
+            joined += one_table(held, block.schema).to_batches()
+            held = []
+    yield [*joined, *held]
 
 
 def _text_bytes_of(block: pa.RecordBatch) -> Integers:
-    """Return how many bytes of text a block has."""
-    texts = (text_lengths(one).sum() for one in block.columns if one.type == pa.string())
-    return np.array([sum(texts)], np.int64)
+    """Return how many bytes of text a block has. Each of its words counts once."""
+    texts = (one.dictionary if one.type == WORDS else one for one in block.columns)
+    lengths = (text_lengths(one).sum() for one in texts if one.type == pa.string())
+    return np.array([sum(lengths)], np.int64)
 
 
 def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:

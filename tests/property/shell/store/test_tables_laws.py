@@ -7,7 +7,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,8 @@ from dr_wandb.core.contract.dataset import CONSOLE, FILES, SYSTEM
 from dr_wandb.core.contract.records import ConsoleLine, RunFile, SystemSample
 from dr_wandb.core.contract.system import system_sample
 from dr_wandb.core.contract.values import json_safe
-from dr_wandb.shell.store import disk
+from dr_wandb.shell.store import cell_columns, disk
+from dr_wandb.shell.store import tables as table_files
 from dr_wandb.shell.store.tables import TABLES, read_table, write_table
 from tests.support.cells import exactly
 from tests.support.strategies import RUN_ID, clean_texts, json_values
@@ -131,3 +134,42 @@ def test_table_gives_the_lines_of_its_runs_back(
         read = pq.read_table(folder / "table")
         assert read.num_rows == written.rows
         assert read.schema.names == TABLES[dataset].schema.names
+
+
+@pytest.mark.parametrize("dataset", TABLES)
+def test_small_runs_are_joined_as_they_come(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack of 30,000 runs with three lines each took 400 MB: each run is some kilobytes."""
+    row = {
+        SYSTEM: SystemSample(run_id="", timestamp="1", runtime=2, metrics={"system.cpu": 0.5}),
+        CONSOLE: ConsoleLine(run_id="", number=0, content="line"),
+        FILES: RunFile(run_id="", path="a", mimetype="text/plain"),
+    }[dataset]
+    runs = {f"run-{number:02d}": [_line_of(row, f"run-{number:02d}")] for number in range(20)}
+    expected = write_table(tmp_path / "at once", TABLES[dataset], runs.items())
+    pieces: list[int] = []
+
+    def one_table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+        pieces.append(len(batches))
+        return cell_columns.one_table(batches, schema)
+
+    monkeypatch.setattr(table_files, "one_table", one_table)
+    monkeypatch.setattr(table_files, "MOST_PIECES", 4)
+    assert write_table(tmp_path / "joined", TABLES[dataset], runs.items()) == expected
+    assert max(pieces) == 5
+
+
+def test_group_ends_by_the_length_of_its_labels_too(tmp_path: Path) -> None:
+    """A program may give itself any label: 200 MB of them were held at once."""
+    labels = [str(number) * 50 for number in range(9)]
+    lines = [
+        encode_line(ConsoleLine(run_id=RUN_ID, number=number, label=label))
+        for number, label in enumerate(labels)
+    ]
+    with (
+        patch.multiple(files, MOST_TEXT_BYTES=200),
+        patch.object(disk.gathered, "__defaults__", (1,)),
+    ):
+        write_table(tmp_path / "table", TABLES[CONSOLE], [(RUN_ID, lines)])
+    assert pq.ParquetFile(tmp_path / "table").num_row_groups == 3
