@@ -60,6 +60,14 @@ def properties(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def crashes(session: nox.Session) -> None:
+    """Let each kind of fault meet each operation of a sync on files, not one kind by turns."""
+    session.install("-e", ".[test]")
+    environment = {"HYPOTHESIS_PROFILE": "ci"}
+    session.run("pytest", "-n", "2", "tests/crash", *session.posargs, env=environment)
+
+
 @nox.session(python="3.12")
 def fuzz(session: nox.Session) -> None:
     """Let atheris look for bytes that break a decoder; its wheels are for Linux, 3.11 to 3.13."""
