@@ -28,12 +28,12 @@ RANDOMLY = 2 if THOROUGH else 1
 
 ALL = SCENARIOS | OF_EVERYTHING
 BY_DEFAULT = {
-    "first export with files": 1,
-    "changed files": 1,
-    "files pruned": 1,
-    "growth of everything": 6,
+    "first export with files": 2,
+    "changed files": 2,
+    "files pruned": 3,
+    "growth of everything": 12,
 }
-"""By default these are tried, and of the last one every sixth disk."""
+"""What is tried by default, and the step from one disk to the next."""
 STEPS = dict.fromkeys(ALL, 1) if THOROUGH else BY_DEFAULT
 
 

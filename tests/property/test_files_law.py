@@ -1,4 +1,4 @@
-"""Laws of the files of runs, over random uploads, deletions, losses and syncs.
+"""Laws of the files of runs, over random uploads, deletions, losses, interrupts and syncs.
 
 Convergence: once nothing fails any more and every run is listed twice, the catalogue is that of a
 full reconcile into an empty folder, and every byte is there. The last syncs want every file, as
@@ -8,16 +8,19 @@ has its bytes, and bytes that were held stay until newer ones are held or the fi
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dr_wandb.core.contract.file_choice import EVERY_FILE, NO_FILE, FileChoice
 from dr_wandb.shell.inspect.verify import verify_export
-from dr_wandb.shell.store.blobs import blob_path
+from dr_wandb.shell.store.blobs import BlobStore, blob_path
+from dr_wandb.shell.store.commit import STAGING_FOLDER
 from dr_wandb.shell.store.export_store import ExportStore
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
@@ -34,11 +37,16 @@ STEPS = st.one_of(
     st.tuples(st.just("advance"), st.sampled_from([60, 700, 90_000])),
     st.tuples(st.just("finish"), st.sampled_from(RUNS)),
     st.tuples(
-        st.just("sync"),
+        st.sampled_from(["sync", "pruning sync", "interrupted sync"]),
         st.sampled_from(["incremental", "detect_changes", "full_reconcile"]),
         st.sampled_from([EVERY_FILE, NO_FILE, FileChoice(media=False), FileChoice(max_bytes=1)]),
     ),
+    st.tuples(st.just("other sync"), st.booleans()),
 )
+
+
+def interrupt(_: BlobStore) -> None:
+    raise KeyboardInterrupt
 
 
 class Project:
@@ -73,10 +81,20 @@ class Project:
                 source.finish(run_id)
             case ("sync", mode, choice):
                 self.sync(sync_mode=mode, files=choice)
+            case ("pruning sync", mode, choice):
+                self.sync(sync_mode=mode, files=choice, prune=True)
+            case ("other sync", prune):
+                self.sync(mode="metadata", extra_datasets=(), prune=prune)
+            case ("interrupted sync", mode, choice):
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(BlobStore, "settle", interrupt)
+                    with suppress(KeyboardInterrupt):
+                        self.sync(sync_mode=mode, files=choice)
 
     def sync(self, **fields: Any) -> Any:
         before = self.rows
-        summary = syncing.sync(self.source, self.data_root, extra_datasets=("files",), **fields)
+        fields = {"extra_datasets": ("files",)} | fields
+        summary = syncing.sync(self.source, self.data_root, **fields)
         now = self.rows
         for key, row in now.items():
             assert (row["sha256"] is None) == (row["absent"] is not None)
@@ -117,6 +135,7 @@ def test_export_of_files_converges(steps: list[tuple[Any, ...]]) -> None:
             assert data_of.read_bytes() == (fresh / "files.jsonl").read_bytes()
         assert verify_export(ExportStore(name=syncing.NAME, data_root=project.data_root)).sound
         project.sync(prune=True)
+        assert not (data_of.parent / STAGING_FOLDER).exists()
         held = {row["sha256"] for row in project.rows.values()}
         blobs = (data_of.parent / "blobs" / "sha256").glob("*/*")
         assert {path.parent.name + path.name for path in blobs} == held
