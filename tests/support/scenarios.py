@@ -139,6 +139,14 @@ def make_anew(source: MemorySource) -> None:
     source.log("grows", {"loss": 7.5})
 
 
+def make_anew_in_another_month(source: MemorySource) -> None:
+    delete_one(source)
+    source.delete("parquet")
+    source.add_run("parquet", created_at="2020-03-04T00:00:00Z")
+    source.log("parquet", {"loss": 0.25})
+    source.write_line("parquet", "anew")
+
+
 def log_out_of_order(source: MemorySource) -> None:
     log_on(source)
     for step in (40, 30, 35, 20, 45, 25):
@@ -306,6 +314,12 @@ SCENARIOS = {
         ({**EVERYTHING, **BOTH},),
         print_on,
         {**CONSOLE, **BOTH, "drop_datasets": ("system",)},
+        make=project_with_consoles,
+    ),
+    "runs in other files of tables": Scenario(
+        ({**CONSOLE, **BOTH},),
+        make_anew_in_another_month,
+        {**CONSOLE, **BOTH, "prune": True},
         make=project_with_consoles,
     ),
     "dataset dropped": Scenario(
