@@ -4,11 +4,12 @@ Rules
 - The byte ranges in the state are used only if the data files have the digests in the state. A
   file that was edited, copied back or written by dr-wandb 3.0.3 is read line by line into our
   form, and its ranges are computed again. Content that is known to be in our form is not decoded.
+- If the lines of a dataset are missing, they are those that its table holds.
 - A run whose stored rows do not match its position loses the position: it is read again.
 - No visible file is written here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,6 +21,8 @@ from dr_wandb.core.contract.export_files import (
     JSONL,
     PARQUET,
     RUNS_FILE,
+    is_table,
+    table_folder,
 )
 from dr_wandb.core.contract.known_runs import SNAPSHOTS
 from dr_wandb.core.contract.manifest import ExportManifest
@@ -29,7 +32,7 @@ from dr_wandb.core.contract.request import ExportRequest
 from dr_wandb.core.contract.state import ExportState, RunTracking, with_part
 from dr_wandb.core.sync.formats import formats_before
 from dr_wandb.shell.store.byte_ranges import fill
-from dr_wandb.shell.store.checked_files import digest_of
+from dr_wandb.shell.store.checked_files import digest_of, find_changed
 from dr_wandb.shell.store.documents import check_identity, read_state
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.guards import require_visible_file
@@ -169,10 +172,14 @@ def _rebuild(
     runs = rebuild_snapshots(store.runs_path, state, earlier, staging / "stored-runs.jsonl")
     row_paths = {dataset: staging / f"stored-{path.name}" for dataset, path in paths.items()}
     in_parquet = _in_parquet(store, manifest, replace(state, runs=runs))
-    rows = {
-        dataset: rebuild_rows(path, dataset, state, row_paths[dataset])
+    sources = {
+        dataset: _lines_of(store.export_dir, manifest, dataset, path, staging)
         for dataset, path in paths.items()
-        if (in_parquet is None if dataset == HISTORY else _was_held(path, state))
+    }
+    rows = {
+        dataset: rebuild_rows(sources[dataset], dataset, state, row_paths[dataset])
+        for dataset, path in paths.items()
+        if (in_parquet is None if dataset == HISTORY else _was_held(sources[dataset], path, state))
     }
     if in_parquet is not None:
         rows[HISTORY], same = in_parquet.write_all(row_paths[HISTORY])
@@ -194,17 +201,43 @@ def _rebuild(
         runs_path=staging / "stored-runs.jsonl",
         row_paths=row_paths,
         copied=True,
-        notices=(*_notices(store, manifest, state, tracked), *_losses(store, state, tracked)),
+        notices=(
+            *_notices(store, sources.values(), manifest, state, tracked),
+            *_losses(store, state, tracked),
+        ),
     )
 
 
-def _was_held(path: Path, state: ExportState) -> bool:
+def _lines_of(
+    folder: Path, manifest: ExportManifest | None, dataset: str, path: Path, staging: Path
+) -> Path:
+    """Return the data file of a dataset. If it is missing, one is made of what its table holds."""
+    if path.exists() or manifest is None:
+        return path
+    inside = f"{table_folder(dataset)}/"
+    stated = {
+        name: file.sha256
+        for name, file in manifest.files.items()
+        if is_table(name) and name.startswith(inside)
+    }
+    sound = sorted(stated.keys() - find_changed(folder, stated))
+    if not sound:
+        return path
+    from dr_wandb.shell.store.tables import write_lines  # it needs pyarrow
+
+    made = staging / f"from-table-{path.name}"
+    write_lines(made, dataset, [folder / name for name in sound])
+    return made
+
+
+def _was_held(source: Path, path: Path, state: ExportState) -> bool:
     """Say whether an export has a data file, or had one."""
-    return path.exists() or path.name in state.files
+    return source.exists() or path.name in state.files
 
 
 def _notices(
     store: ExportStore,
+    sources: Iterable[Path],
     manifest: ExportManifest | None,
     state: ExportState,
     tracked: Mapping[str, RunTracking],
@@ -213,7 +246,7 @@ def _notices(
     expected = {*state.files, *(manifest.files if manifest is not None else ())}
     if manifest is not None:
         expected |= {RUNS_FILE, *({HISTORY_FILE} if manifest.history_path is not None else ())}
-    files = (path for path in (store.runs_path, *store.row_paths.values()) if path.name in expected)
+    files = (path for path in (store.runs_path, *sources) if path.name in expected)
     missing = next((path for path in files if not path.exists()), None)
     if missing is not None:
         yield f"{missing} is missing: what W&B still has of it is read again"

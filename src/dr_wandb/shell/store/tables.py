@@ -36,6 +36,7 @@ from dr_wandb.shell.store.cell_columns import (
 )
 from dr_wandb.shell.store.group_writer import GroupWriter, WrittenFile
 from dr_wandb.shell.store.parquet_files import MOST_PIECES, OPTIONS
+from dr_wandb.shell.store.writing import LineWriter
 
 
 class Table(Protocol):
@@ -151,6 +152,14 @@ def read_table(path: Path, table: Table) -> Iterator[tuple[str, bytes]]:
             run_ids, borders = runs_of(block)
             for run_id, (start, stop) in zip(run_ids, pairwise(borders), strict=True):
                 yield run_id, table.lines(run_id, block.slice(start, stop - start))
+
+
+def write_lines(target: Path, dataset: str, paths: Iterable[Path]) -> None:
+    """Write the lines that some files of the table of a dataset hold, in the order of these."""
+    with LineWriter(target) as writer:
+        for path in paths:
+            for _, lines in read_table(path, TABLES[dataset]):
+                writer.write(lines.splitlines(keepends=True))
 
 
 def _blocks(table: Table, runs: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,7 @@ from dr_wandb.shell.store.parquet_folder import ParquetFiles, find_parquet
 STAGED_SUFFIX = ".rows"
 """No hidden file is called `.parquet`: DuckDB and Polars read those too."""
 
-REMEDY = "restore the file, or delete it and sync again to read the rows of all runs again"
+REMEDY = "restore the file, or delete it and sync again: its table holds the lines, if it is sound"
 
 
 class TableFiles:

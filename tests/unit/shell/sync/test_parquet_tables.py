@@ -191,12 +191,10 @@ def test_lines_that_were_changed_outside_of_a_sync_are_those_in_the_table(
     """A dataset that was not requested kept a table of other lines: the state had new digests."""
     folder = tmp_path / NAME
     request = ALL if asked else BOTH
-    for change in (_edit, _cut, Path.unlink):
+    for change in (_edit, _cut):
         change(folder / "console.jsonl")
         syncing.sync(source, tmp_path, **request)
-        if (folder / "console.jsonl").exists():
-            lines = (folder / "console.jsonl").read_bytes()
-            assert lines_in_tables(folder, "console") == lines
+        assert lines_in_tables(folder, "console") == (folder / "console.jsonl").read_bytes()
         assert said_of(folder) == []
 
 
@@ -206,6 +204,40 @@ def _edit(path: Path) -> None:
 
 def _cut(path: Path) -> None:
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-5]))
+
+
+@pytest.mark.parametrize("dataset", TABLES)
+def test_missing_lines_are_made_of_their_table(
+    source: MemorySource, tmp_path: Path, dataset: str
+) -> None:
+    """Those of runs that are gone upstream were lost, and their table went with them."""
+    source.delete("e")
+    syncing.sync(source, tmp_path, **BOTH)
+    before = syncing.visible(tmp_path / NAME)
+    (tmp_path / NAME / f"{dataset}.jsonl").unlink()
+    again = syncing.twin(source)
+    syncing.sync(again, tmp_path, **BOTH)
+    assert syncing.visible(tmp_path / NAME) == before
+    syncing.sync(again, tmp_path, **ALL)
+    assert not [call for call in again.asked if call[0] == f"read_{dataset}"]
+    assert said_of(tmp_path / NAME) == []
+
+
+def test_missing_lines_of_a_damaged_table_are_those_of_the_other_files(
+    source: MemorySource, tmp_path: Path
+) -> None:
+    folder = tmp_path / NAME
+    lines = (folder / "console.jsonl").read_bytes()
+    (folder / name_of(folder, "d")).write_bytes(b"damaged")
+    (folder / "console.jsonl").unlink()
+    syncing.sync(source, tmp_path, **BOTH)
+    found = (folder / "console.jsonl").read_bytes()
+    assert found == b"".join(
+        line for line in lines.splitlines(keepends=True) if b'"run_id":"d"' not in line
+    )
+    assert said_of(folder) == []
+    syncing.sync(source, tmp_path, **ALL)
+    assert (folder / "console.jsonl").read_bytes() == lines
 
 
 def test_tables_and_manifest_of_an_earlier_sync_are_brought_up_to_date(
