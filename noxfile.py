@@ -93,14 +93,15 @@ def integration(session: nox.Session, wandb: str) -> None:
 @nox.session(python="3.11")
 @nox.parametrize("readers", ["lowest", "newest"])
 def frames(session: nox.Session, readers: str) -> None:
-    """Run the tests of frames on the lowest and on the newest Polars, pandas, DuckDB and Arrow."""
+    """Run the tests of frames and tables on the lowest and the newest readers and Arrow."""
     session.install("-e", ".[test]")
     if readers == "newest":
         session.install("--upgrade", "polars", "pandas", "duckdb", "pyarrow", "numpy")
     else:
         session.install(*LOWEST_READERS, "pyarrow==17.0.0", "numpy==1.26.4")
     folders = ("tests/unit/shell/frames", "tests/property/shell/frames")
-    session.run("pytest", "-n", "2", *folders, *session.posargs)
+    tables = "tests/property/shell/store/test_tables_laws.py"
+    session.run("pytest", "-n", "2", *folders, tables, *session.posargs)
 
 
 @nox.session(python="3.12")

@@ -218,9 +218,7 @@ class Checking:
         self._seen |= columns.seen
         check_columns(self._findings, manifest, columns.seen, columns.found())
         tables = columns.tables if manifest.schema_version >= FIRST_WITH_TABLES else {}
-        held = {HISTORY: columns.parts, **tables}
-        if alone:
-            del held[HISTORY]
+        held = tables if alone else {HISTORY: columns.parts, **tables}
         for dataset, parts in held.items():
             lines = stored_in(state, dataset)
             if self._is_as_stated(manifest, DATASETS[dataset].file):
