@@ -189,11 +189,16 @@ def _bring_columns(
 
 
 def _lines_of_tables(
-    stored: StoredExport, files: Collection[str], scratch: Path
+    stored: StoredExport, files: Mapping[str, DataFile], scratch: Path
 ) -> dict[str, Path]:
-    """Return the files with the lines of datasets that have tables, if the export has them."""
-    new = {name: scratch / DATASETS[name].file for name in TABLES if DATASETS[name].file in files}
-    return {name: path if path.exists() else stored.row_paths[name] for name, path in new.items()}
+    """Return the files with the lines of datasets that have tables, if they have any lines."""
+    named = {name: DATASETS[name].file for name in TABLES}
+    new = {name: scratch / file for name, file in named.items() if file in files}
+    return {
+        name: path if path.exists() else stored.row_paths[name]
+        for name, path in new.items()
+        if files[path.name].lines
+    }
 
 
 def _of_lines(manifest: ExportManifest | None) -> bool:

@@ -29,8 +29,8 @@ class TableFiles:
     """The tables of an export.
 
     before: the files that the manifest names, by their paths. lines: the file of each dataset that
-    the export holds. runs: all of them, with the byte ranges of their lines in these files. moved:
-    says whether a dataset may have other lines than those that its table was made of.
+    has any. runs: all of them, with the byte ranges of their lines in these files. moved: says
+    whether a dataset may have other lines than those that its table was made of.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.tables import TABLES as FORMS
 from dr_wandb.shell.store.tables import read_table, write_table
+from dr_wandb.shell.sync import parquet_tables
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.scenarios import BOTH
@@ -117,6 +118,22 @@ def test_only_files_of_runs_that_changed_are_written(source: MemorySource, tmp_p
     assert len(written) == 2
     syncing.sync(source, tmp_path, **ALL)
     assert inodes(tmp_path) == after
+
+
+def test_sync_without_news_asks_for_no_pack_even_if_a_dataset_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run was looked at for each dataset that has no line at all."""
+    source = MemorySource()
+    source.add_run("b")
+    source.log("b", {"loss": 0.5})
+    source.write_line("b", "line")
+    syncing.sync(source, tmp_path, **ALL)
+    asked: list[str] = []
+    monkeypatch.setattr(parquet_tables, "table_packs", lambda dataset, runs: asked.append(dataset))
+    source.log("b", {"loss": 0.25})
+    syncing.sync(source, tmp_path, **ALL)
+    assert asked == []
 
 
 @pytest.mark.parametrize("dataset", TABLES)
