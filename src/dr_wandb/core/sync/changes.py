@@ -210,7 +210,10 @@ def _count_rows(runs: ChangedRuns, dataset: str) -> dict[str, RowCount]:
 
 
 def _only_reshaped(was: PartTracking, now: PartTracking) -> bool:
-    """Say whether rows only changed from an earlier shape, not in number: no change."""
-    if was.stored is None or now.stored is None:
+    """Say whether rows only changed from an earlier shape, not in number: no change.
+
+    Of rows that were found without a position, as in a copy, the shape is not known.
+    """
+    if was.stored is None or now.stored is None or was.position is None:
         return False
     return was.row_shape < ROW_SHAPE and was.stored.rows == now.stored.rows
