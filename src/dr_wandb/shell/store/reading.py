@@ -226,7 +226,7 @@ def _lines_of(
     from dr_wandb.shell.store.tables import write_lines  # it needs pyarrow
 
     made = staging / f"from-table-{path.name}"
-    write_lines(made, dataset, [folder / name for name in sound])
+    write_lines(made, dataset, {folder / name: manifest.files[name] for name in sound})
     return made
 
 

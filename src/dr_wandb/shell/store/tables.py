@@ -22,6 +22,7 @@ from dr_wandb.core.columnar.cells import Integers
 from dr_wandb.core.columnar.files import NOTHING, cut_parts, cuts
 from dr_wandb.core.columnar.samples import cells_of_samples, lines_of_samples
 from dr_wandb.core.contract.dataset import CONSOLE, FILES, SYSTEM
+from dr_wandb.core.contract.manifest import DataFile
 from dr_wandb.core.contract.records import ConsoleLine, Record, RunFile
 from dr_wandb.shell.store import disk
 from dr_wandb.shell.store.arrow_memory import numbers_to_arrow, text_lengths, texts_to_arrow
@@ -34,6 +35,7 @@ from dr_wandb.shell.store.cell_columns import (
     runs_of,
     words_to_arrow,
 )
+from dr_wandb.shell.store.checked_parquet import HistoryFile, reading
 from dr_wandb.shell.store.group_writer import GroupWriter, WrittenFile
 from dr_wandb.shell.store.parquet_files import MOST_PIECES, OPTIONS
 from dr_wandb.shell.store.writing import LineWriter
@@ -154,12 +156,16 @@ def read_table(path: Path, table: Table) -> Iterator[tuple[str, bytes]]:
                 yield run_id, table.lines(run_id, block.slice(start, stop - start))
 
 
-def write_lines(target: Path, dataset: str, paths: Iterable[Path]) -> None:
-    """Write the lines that some files of the table of a dataset hold, in the order of these."""
+def write_lines(target: Path, dataset: str, files: Mapping[Path, DataFile]) -> None:
+    """Write the lines that some files of the table of a dataset hold, in the order of these.
+
+    files: as the manifest describes them. Raises DrWandbError for one that does not read.
+    """
     with LineWriter(target) as writer:
-        for path in paths:
-            for _, lines in read_table(path, TABLES[dataset]):
-                writer.write(lines.splitlines(keepends=True))
+        for path, described in files.items():
+            with reading(HistoryFile(path, described, "", 0)):
+                for _, lines in read_table(path, TABLES[dataset]):
+                    writer.write(lines.splitlines(keepends=True))
 
 
 def _blocks(table: Table, runs: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[pa.RecordBatch]:

@@ -257,6 +257,18 @@ def test_missing_lines_of_a_damaged_table_are_those_of_the_other_files(
     assert (folder / "console.jsonl").read_bytes() == lines
 
 
+def test_missing_lines_of_a_table_that_does_not_decode_name_the_file(
+    source: MemorySource, tmp_path: Path
+) -> None:
+    folder = tmp_path / NAME
+    name = name_of(folder, "d")
+    (folder / name).write_bytes(b"PAR1 no table PAR1")
+    describe_again(folder, name)
+    (folder / "console.jsonl").unlink()
+    with pytest.raises(DrWandbError, match=name):
+        syncing.sync(source, tmp_path, **BOTH)
+
+
 def test_tables_and_manifest_of_an_earlier_sync_are_brought_up_to_date(
     source: MemorySource, tmp_path: Path
 ) -> None:
