@@ -88,10 +88,10 @@ def log_on(source: MemorySource) -> None:
     source.log("new", {"loss": 10.5})
 
 
-def project_with_consoles() -> MemorySource:
+def project_with_consoles(most: int = 700) -> MemorySource:
     """The same project, whose programs have printed much, little, or nothing."""
     source = project()
-    for run_id, lines in (("done", 4), ("grows", 700), ("parquet", 1)):
+    for run_id, lines in (("done", 4), ("grows", most), ("parquet", 1)):
         for number in range(lines):
             source.write_line(run_id, f"line {number} ü\u2028", error=number % 3 == 0)
             if number < 5:
@@ -99,9 +99,13 @@ def project_with_consoles() -> MemorySource:
     return source
 
 
+def project_with_short_consoles() -> MemorySource:
+    return project_with_consoles(most=20)
+
+
 def print_on(source: MemorySource) -> None:
     log_on(source)
-    source.runs["grows"].console[690]["line"] = "100 %"
+    source.runs["grows"].console[-10]["line"] = "100 %"
     for run_id in ("grows", "empty", "new"):
         source.write_line(run_id, "more")
         source.sample(run_id, gpu=7)
@@ -307,20 +311,20 @@ SCENARIOS = {
         ({**EVERYTHING, **BOTH},),
         print_on,
         {**EVERYTHING, **BOTH},
-        make=project_with_consoles,
+        make=project_with_short_consoles,
         most_cells=20,
     ),
     "tables of a dropped dataset": Scenario(
         ({**EVERYTHING, **BOTH},),
         print_on,
         {**CONSOLE, **BOTH, "drop_datasets": ("system",)},
-        make=project_with_consoles,
+        make=project_with_short_consoles,
     ),
     "runs in other files of tables": Scenario(
         ({**CONSOLE, **BOTH},),
         make_anew_in_another_month,
         {**CONSOLE, **BOTH, "prune": True},
-        make=project_with_consoles,
+        make=project_with_short_consoles,
     ),
     "dataset dropped": Scenario(
         (EVERYTHING,),
