@@ -123,7 +123,7 @@ def test_benchmarks_measure_the_export_of_an_offline_file(tmp_path: Path) -> Non
         assert [one.samples[0].row_lines for one in found] == [250, 1_000, 250]
         assert [one.samples[0].run_lines for one in found] == [1, 1, 1]
     assert [one.parsings[0].records for one in cold] == [253, 1_003, 753]
-    assert all(0 < one.parsings[0].seconds < one.parsings[0].read_seconds for one in cold)
+    assert all(min(one.parsings[0].seconds, one.parsings[0].read_seconds) > 0 for one in cold)
     assert all(200 * one.workload.rows < one.parsings[0].file_bytes for one in cold)
     assert [line.work for line in judge_offline(results)] == [
         "offline file of 1,000 rows, first export",
