@@ -102,6 +102,24 @@ def markers(count: int, lines: Mapping[int, str] | None = None) -> KeyCells:
     return KeyCells(rows, all_of(ROW, rows), np.full(count, math.nan), at, texts)
 
 
+def with_differing_lines(
+    batch: CellBatch, lines: Iterable[bytes], ours: Iterable[bytes]
+) -> CellBatch:
+    """Return a batch in which rows that their cells do not give back have their lines.
+
+    lines: of each row. ours: those that its cells give. Neither ends with a newline.
+    """
+    differing = {
+        row: line.decode()
+        for row, (line, other) in enumerate(zip(lines, ours, strict=True))
+        if line != other
+    }
+    if not differing:
+        return batch
+    marked = markers(batch.row_count, differing)
+    return batch._replace(columns={**batch.columns, None: marked})
+
+
 def batch_of(first: int, count: int, columns: Mapping[str, KeyCells]) -> CellBatch:
     """Return the cells of rows that are given by their flat keys, `_step` among them."""
     steps, has_step = np.zeros(count, np.int64), np.zeros(count, np.bool_)

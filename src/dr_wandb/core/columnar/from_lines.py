@@ -25,10 +25,11 @@ from dr_wandb.core.columnar.cells import (
     Integers,
     KeyCells,
     batch_of,
-    markers,
+    with_differing_lines,
 )
 from dr_wandb.core.columnar.to_lines import lines_of
 from dr_wandb.core.columnar.values_as_cells import (
+    cells_by_key,
     cells_of_numbers,
     cells_of_values,
 )
@@ -241,31 +242,13 @@ _TOO_MANY = _Names(extra=(_Name(STEP, False),))
 
 def _any_cells(rows: Sequence[HistoryRow], lines: bytes, first: int) -> CellBatch:
     """Return the cells of any rows, with the lines of those that their cells do not give back."""
-    found: dict[str, tuple[list[int], list[Any]]] = {}
-    for row, record in enumerate(rows):
-        for key, value in values_of_row(record):
-            at, values = found.setdefault(key, ([], []))
-            if value is not None and (not at or at[-1] != row):
-                at.append(row)
-                values.append(value)
-    columns = {
-        key: cells_of_values(np.array(at), values) for key, (at, values) in found.items() if at
-    }
-    batch = batch_of(first, len(rows), columns)
-    expected = lines.splitlines()
+    batch = batch_of(first, len(rows), cells_by_key(map(values_of_row, rows)))
     ours = lines_of(batch, rows[0].run_id).lines.splitlines() if rows else []
-    differing = {
-        row: line.decode()
-        for row, (line, other) in enumerate(zip(expected, ours, strict=True))
-        if line != other
-    }
-    if not differing:
-        return batch
-    return batch._replace(columns={**batch.columns, None: markers(len(rows), differing)})
+    return with_differing_lines(batch, lines.splitlines(), ours)
 
 
 def values_of_row(row: HistoryRow) -> Iterator[tuple[str, Any]]:
-    """Give the values of a row by flat keys. If a key comes twice, the first value counts."""
+    """Give the values of a row by flat keys; a key may come twice."""
     moment = moment_of(row.timestamp)
     yield STEP, row.step
     yield TIMESTAMP, row.timestamp if moment is None else moment

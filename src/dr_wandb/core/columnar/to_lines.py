@@ -33,11 +33,7 @@ def lines_of(batch: CellBatch, run_id: str) -> EncodedRows:
     if len(columns) * batch.row_count <= MOST_ABSENT * cells and fit_for_columns(columns):
         encoded = encode_columns(_full_columns(batch), batch.row_count, run_id)
     else:
-        rows: list[dict[str, Any]] = [{} for _ in range(batch.row_count)]
-        for key, at, values in values_of(batch):
-            for row, value in zip(at.tolist(), values, strict=True):
-                rows[row][key] = value
-        encoded = encode_rows([row_of_values(row, run_id) for row in rows])
+        encoded = encode_rows([row_of_values(row, run_id) for row in rows_of(batch)])
     marked = batch.columns[None]
     if not len(marked.texts):
         return encoded
@@ -61,10 +57,19 @@ def plain_numbers(values: Doubles) -> list[Any]:
     return cells
 
 
+def rows_of(batch: CellBatch) -> list[dict[str, Any]]:
+    """Return the values of each row by flat keys, those of markers not among them."""
+    rows: list[dict[str, Any]] = [{} for _ in range(batch.row_count)]
+    for key, at, values in _values_of(batch):
+        for row, value in zip(at.tolist(), values, strict=True):
+            rows[row][key] = value
+    return rows
+
+
 def _full_columns(batch: CellBatch) -> dict[str, list[Any]]:
     """Return a value for each row and key, None for a row without one."""
     columns: dict[str, list[Any]] = {}
-    for key, at, values in values_of(batch):
+    for key, at, values in _values_of(batch):
         if len(at) == batch.row_count:
             columns[key] = values
             continue
@@ -74,7 +79,7 @@ def _full_columns(batch: CellBatch) -> dict[str, list[Any]]:
     return columns
 
 
-def values_of(batch: CellBatch) -> Iterator[tuple[str, Integers, list[Any]]]:
+def _values_of(batch: CellBatch) -> Iterator[tuple[str, Integers, list[Any]]]:
     """Give the values of each key with their rows; a key may come twice, for different rows."""
     at = np.flatnonzero(batch.has_step)
     yield STEP, at, batch.steps[at].tolist()

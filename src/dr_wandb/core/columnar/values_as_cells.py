@@ -4,7 +4,7 @@ The rules of cells.py say which kind of cell a value becomes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from typing import Any
@@ -97,6 +97,21 @@ def cells_of_values(rows: Integers, values: Sequence[Any]) -> KeyCells:
     return found._replace(
         kinds=np.array(kinds, np.uint8), text_at=np.array(text_at, np.int64), texts=texts
     )
+
+
+def cells_by_key(rows: Iterable[Iterable[tuple[str, Any]]]) -> dict[str, KeyCells]:
+    """Return the cells of rows that are given by their values, of which a null is none.
+
+    If a key comes twice in a row, its first value counts.
+    """
+    found: dict[str, tuple[list[int], list[Any]]] = {}
+    for row, members in enumerate(rows):
+        for key, value in members:
+            at, values = found.setdefault(key, ([], []))
+            if value is not None and (not at or at[-1] != row):
+                at.append(row)
+                values.append(value)
+    return {key: cells_of_values(np.array(at), values) for key, (at, values) in found.items() if at}
 
 
 def _cells_of_plain_numbers(rows: Integers, values: Sequence[int | float]) -> KeyCells:
