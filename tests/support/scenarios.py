@@ -33,7 +33,7 @@ from dr_wandb.core.contract.row_forms import decode_run_file
 from dr_wandb.shell.store.commit import RECORD_FILE, STAGING_FOLDER
 from dr_wandb.shell.store.fetched_blobs import NOTES_FILE
 from dr_wandb.shell.store.sorting import ExternalSorter
-from dr_wandb.shell.store.tables import TABLES, read_table
+from dr_wandb.shell.store.tables import FORMS, read_table
 from tests.support import parquet_exports, syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.exporting_source import ExportingSource
@@ -377,7 +377,7 @@ def assert_loads(data_root: Path) -> None:
     list(iter_console_lines(NAME, data_root))
     list(iter_system_samples(NAME, data_root))
     for name in filter(is_table, names):
-        list(read_table(data_root / NAME / name, TABLES[name.split("/")[1]]))
+        list(read_table(data_root / NAME / name, FORMS[name.split("/")[1]]))
     for one in iter_artifacts(NAME, data_root):
         assert one.entries is not None
     list(iter_artifact_entries(NAME, data_root))

@@ -37,7 +37,7 @@ from dr_wandb.shell.frames.cell_slices import (
 from dr_wandb.shell.frames.wanted import Found, Wanted
 from dr_wandb.shell.store.arrow_memory import numbers_of, validity_of
 from dr_wandb.shell.store.cell_columns import DICTIONARIES
-from dr_wandb.shell.store.checked_parquet import HistoryFile, reading
+from dr_wandb.shell.store.checked_parquet import DescribedFile, reading
 from dr_wandb.shell.store.parquet_files import may_hold_any, rows_of_part
 
 _RUN_ID, _KEY = 0, 4
@@ -48,7 +48,7 @@ MOST_CELLS = 4_000_000
 """How many cells of a file are looked at, before what was found of their runs is given."""
 
 
-def read_file(file: HistoryFile, wanted: Wanted) -> Iterator[Found]:
+def read_file(file: DescribedFile, wanted: Wanted) -> Iterator[Found]:
     """Read what is wanted of a file, some runs at a time.
 
     Raises DrWandbError if it is not the described one.
@@ -60,7 +60,7 @@ def read_file(file: HistoryFile, wanted: Wanted) -> Iterator[Found]:
         yield from _FileReader(file, parquet, wanted).read()
 
 
-def read_keys(file: HistoryFile) -> set[str]:
+def read_keys(file: DescribedFile) -> set[str]:
     """Return the keys in a file. Raises DrWandbError if it is not the described one."""
     with (
         reading(file),
@@ -77,7 +77,7 @@ def read_keys(file: HistoryFile) -> set[str]:
 class _FileReader:
     """Reads one file. Of the runs, only those are known that were not given yet."""
 
-    def __init__(self, file: HistoryFile, parquet: pq.ParquetFile, wanted: Wanted) -> None:
+    def __init__(self, file: DescribedFile, parquet: pq.ParquetFile, wanted: Wanted) -> None:
         self._file = file
         self._parquet = parquet
         self._wanted = wanted

@@ -25,7 +25,7 @@ from dr_wandb.core.contract.state import ExportState
 from dr_wandb.shell.frames.cell_files import read_file, read_keys
 from dr_wandb.shell.frames.line_file import read_lines, read_lines_at_once
 from dr_wandb.shell.frames.wanted import Found, Wanted
-from dr_wandb.shell.store.checked_parquet import HistoryFile, damaged, history_files
+from dr_wandb.shell.store.checked_parquet import DescribedFile, damaged, history_files
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.one_moment import at_one_moment
 from dr_wandb.shell.store.parquet_history import ParquetHistory
@@ -227,7 +227,7 @@ class History:
             yield from read_lines(self._store.history_path, wanted)
 
 
-def _may_be_wanted(file: HistoryFile, wanted: Wanted) -> bool:
+def _may_be_wanted(file: DescribedFile, wanted: Wanted) -> bool:
     """Say whether a file may hold wanted runs, or cells whose types are wanted."""
     if wanted.types or wanted.run_ids is None:
         return True

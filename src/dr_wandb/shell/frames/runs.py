@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dr_wandb.core.contract.export_files import PARQUET_RUNS, RUNS_FILE
 from dr_wandb.core.contract.manifest import ExportManifest
-from dr_wandb.shell.store.checked_parquet import HistoryFile, reading
+from dr_wandb.shell.store.checked_parquet import DescribedFile, reading
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.runs_parquet import write_runs
 
@@ -22,7 +22,7 @@ def runs_table(store: ExportStore, manifest: ExportManifest) -> pa.Table:
     """Return the runs, newest first. Raises DrWandbError if a file is missing or damaged."""
     described = manifest.files.get(PARQUET_RUNS)
     if described is not None:
-        file = HistoryFile(store.export_dir / PARQUET_RUNS, described, "", 0)
+        file = DescribedFile(store.export_dir / PARQUET_RUNS, described)
         with reading(file):
             return _read(file.path)
     with TemporaryDirectory() as folder:

@@ -39,7 +39,7 @@ from dr_wandb.core.inspect.verify import FindingKind, Findings
 from dr_wandb.shell.inspect.parquet_rows import RowsInColumns
 from dr_wandb.shell.inspect.table_rows import TableRows
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.checked_parquet import HistoryFile, history_file, reading
+from dr_wandb.shell.store.checked_parquet import DescribedFile, history_file, reading
 from dr_wandb.shell.store.parquet_files import read_runs
 
 
@@ -85,7 +85,7 @@ class ParquetChecking:
         runs: those in `runs.jsonl`, none if that is damaged. rules: what each row must be like;
         None if the rows were checked elsewhere. run_ids: the runs that rows may belong to.
         """
-        history: dict[str, list[HistoryFile]] = {}
+        history: dict[str, list[DescribedFile]] = {}
         for name in self._names():
             if not self._is_as_stated(name):
                 continue
@@ -142,7 +142,7 @@ class ParquetChecking:
 
     def _check_runs(self, name: str, expected: list[str]) -> None:
         """Check that the runs in a file are those of `runs.jsonl`, in its order."""
-        file = HistoryFile(self._folder / name, self._files[name], "", 0)
+        file = DescribedFile(self._folder / name, self._files[name])
         run_ids: list[Any] = []
         try:
             with reading(file), pq.ParquetFile(file.path, pre_buffer=False) as opened:
@@ -157,7 +157,7 @@ class ParquetChecking:
 
     def _check_table(self, name: str, runs: Mapping[str, StoredRun]) -> None:
         """Check the rows of a file of a table."""
-        file = HistoryFile(self._folder / name, self._files[name], "", 0)
+        file = DescribedFile(self._folder / name, self._files[name])
         dataset = file.path.parent.name
         rows = TableRows(dataset, name, partial(self._say, name))
         try:
@@ -169,7 +169,7 @@ class ParquetChecking:
         self.seen[name] = replace(self._files[name], lines=rows.rows, contents=rows.contents)
         self._take(rows.parts, self.tables[dataset])
 
-    def _check_rows(self, file: HistoryFile, rows: "RowsInColumns") -> None:
+    def _check_rows(self, file: DescribedFile, rows: "RowsInColumns") -> None:
         """Check the rows of a file, which are those of a pack or a part of one run."""
         name = f"{PARQUET_HISTORY}/{file.path.name}"
         before = rows.lines

@@ -15,7 +15,7 @@ from dr_wandb.core.inspect.cells_of_run import problem_of_cells, problem_of_home
 from dr_wandb.core.inspect.columns import ColumnsPart
 from dr_wandb.core.inspect.row_rules import RowRules
 from dr_wandb.core.inspect.verify import FindingKind, Findings
-from dr_wandb.shell.store.checked_parquet import HistoryFile
+from dr_wandb.shell.store.checked_parquet import DescribedFile
 
 AT_ONCE_BYTES = 1 << 15
 """How many bytes of lines are checked together: their rows stay in the processor's cache."""
@@ -42,7 +42,7 @@ class RowsInColumns:
         self.lines = 0
 
     def add(
-        self, name: str, file: HistoryFile, run_id: str, batch: CellBatch, contents: str
+        self, name: str, file: DescribedFile, run_id: str, batch: CellBatch, contents: str
     ) -> str:
         """Check the rows of a run in a file, and return the digest of its lines so far.
 

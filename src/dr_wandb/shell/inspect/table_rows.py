@@ -13,7 +13,7 @@ from dr_wandb.core.contract.part import ByteRange
 from dr_wandb.core.inspect.audit import StoredRun
 from dr_wandb.core.inspect.audit_rows import StoredPart
 from dr_wandb.core.inspect.columns import ColumnsPart
-from dr_wandb.shell.store.tables import TABLES, read_table
+from dr_wandb.shell.store.tables import FORMS, read_table
 
 
 class TableRows:
@@ -33,7 +33,7 @@ class TableRows:
     def read(self, path: Path, runs: Mapping[str, StoredRun]) -> None:
         """Read the file. runs: those in `runs.jsonl`, none if that is damaged."""
         last = None
-        for run_id, lines in _by_run(read_table(path, TABLES[self._dataset])):
+        for run_id, lines in _by_run(read_table(path, FORMS[self._dataset])):
             if last is not None and run_id <= last:
                 self._say(f"has run {run_id!r}, which is not in order")
             if run_id in runs:

@@ -30,17 +30,16 @@ REMEDY = "restore it from a copy, or sync again: it is made again, from what is 
 _OWN = re.compile(r".*-run-(?P<digest>[0-9a-f]{32})-(?P<number>[0-9]+)\.parquet")
 
 
-class HistoryFile(NamedTuple):
-    """A Parquet file of the history, as the manifest describes it.
+class DescribedFile(NamedTuple):
+    """A Parquet file, as the manifest describes it.
 
-    number: of the part, if it is a run's own file; `digest` is that of the run id then, "" in a
-    pack.
+    number: of the part, if it is a run's own file; `digest` is that of the run id then, else "".
     """
 
     path: Path
     described: DataFile
-    digest: str
-    number: int
+    digest: str = ""
+    number: int = 0
 
     @property
     def first_digit(self) -> str:
@@ -48,7 +47,7 @@ class HistoryFile(NamedTuple):
         return self.path.stem[-1]
 
 
-def history_files(folder: Path, manifest: ExportManifest) -> list[HistoryFile]:
+def history_files(folder: Path, manifest: ExportManifest) -> list[DescribedFile]:
     """Return the Parquet files of the history that a manifest names, by name.
 
     Raises DrWandbError if it names a file that cannot be one of them.
@@ -60,7 +59,7 @@ def history_files(folder: Path, manifest: ExportManifest) -> list[HistoryFile]:
     ]
 
 
-def history_file(folder: Path, name: str, described: DataFile) -> HistoryFile:
+def history_file(folder: Path, name: str, described: DataFile) -> DescribedFile:
     """Return a Parquet file of the history by its name in a manifest.
 
     Raises DrWandbError if that cannot be the name of one.
@@ -70,11 +69,11 @@ def history_file(folder: Path, name: str, described: DataFile) -> HistoryFile:
         raise damaged(folder / MANIFEST_FILE, reason)
     own = _OWN.fullmatch(name)
     digest, number = ("", 0) if own is None else (own["digest"], int(own["number"]))
-    return HistoryFile(folder / name, described, digest, number)
+    return DescribedFile(folder / name, described, digest, number)
 
 
 @contextmanager
-def reading(file: HistoryFile) -> Iterator[None]:
+def reading(file: DescribedFile) -> Iterator[None]:
     """Check a file, and report what is wrong with it as damage that names it."""
     path = file.path
     try:
@@ -92,7 +91,7 @@ def reading(file: HistoryFile) -> Iterator[None]:
         raise damaged(path, str(error)) from None
 
 
-def _require_as_described(file: HistoryFile) -> None:
+def _require_as_described(file: DescribedFile) -> None:
     """Raise DrWandbError if a file is not there, or is not the one that the manifest describes."""
     path = file.path
     for part in (path.parent.parent, path.parent, path):

@@ -1,9 +1,8 @@
 """Write a Parquet file group by group, digested on the way."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -23,46 +22,28 @@ class WrittenFile(NamedTuple):
     sha256: str
 
 
-class GroupWriter:
-    """Writes one Parquet file. Durable when the `with` block ends.
+def write_groups(
+    path: Path, schema: pa.Schema, options: Mapping[str, Any], groups: Iterable[pa.Table]
+) -> WrittenFile:
+    """Write one file. Durable when it returns.
 
-    options: those of pyarrow's writer.
+    options: those of pyarrow's writer. groups: the rows of each group; one without rows is none.
     """
-
-    def __init__(self, path: Path, schema: pa.Schema, options: Mapping[str, Any]) -> None:
-        self._stream = HashedStream(path)
-        file = pa.PythonFile(self._stream, mode="w")
-        self._buffer = pa.BufferedOutputStream(file, WRITTEN_AT_ONCE)
-        self._writer = pq.ParquetWriter(self._buffer, schema, **options)
-        self._rows = 0
-
-    def __enter__(self) -> "GroupWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._writer.close()
-                self._buffer.flush()
-                self._stream.make_durable()
-        finally:
-            with suppress(OSError, pa.ArrowException):  # nobody will read an incomplete file
-                self._writer.close()
-                self._buffer.close()
-            self._stream.end()
-
-    def write(self, group: pa.Table) -> None:
-        """Append a group of rows, nothing if it has none."""
-        if group.num_rows:
-            self._writer.write_table(group, row_group_size=group.num_rows)
-            self._rows += group.num_rows
-
-    @property
-    def written(self) -> WrittenFile:
-        """Return what the file holds, after the `with` block."""
-        return WrittenFile(self._rows, self._stream.length, self._stream.sha256)
+    stream, rows = HashedStream(path), 0
+    buffer = pa.BufferedOutputStream(pa.PythonFile(stream, mode="w"), WRITTEN_AT_ONCE)
+    writer = pq.ParquetWriter(buffer, schema, **options)
+    try:
+        for group in groups:
+            if group.num_rows:
+                writer.write_table(group, row_group_size=group.num_rows)
+                rows += group.num_rows
+            del group  # before the rows of the next one come
+        writer.close()
+        buffer.flush()
+        stream.make_durable()
+    finally:
+        with suppress(OSError, pa.ArrowException):  # nobody will read an incomplete file
+            writer.close()
+            buffer.close()
+        stream.end()
+    return WrittenFile(rows, stream.length, stream.sha256)

@@ -33,7 +33,7 @@ from dr_wandb.shell.store.cell_columns import (
     runs_of,
     text_bytes_of,
 )
-from dr_wandb.shell.store.group_writer import GroupWriter, WrittenFile
+from dr_wandb.shell.store.group_writer import WrittenFile, write_groups
 
 OPTIONS: dict[str, Any] = {
     "version": "2.6",
@@ -69,11 +69,7 @@ def write_cells(path: Path, batches: Iterable[pa.RecordBatch]) -> WrittenFile:
     A group of the file ends after the last cell with which it has at most `MOST_CELLS` cells and
     `MOST_TEXT_BYTES` of text, counted from the beginning of the file.
     """
-    with GroupWriter(path, SCHEMA, OPTIONS) as writer:
-        for group in _groups(batches):
-            writer.write(group)
-            del group  # before the cells of the next one come
-    return writer.written
+    return write_groups(path, SCHEMA, OPTIONS, _groups(batches))
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -88,16 +84,16 @@ def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
                 held.append(batch.slice(start, stop - start))
             if stop < batch.num_rows:
                 pieces, joined, held = [*joined, *held], [], []
-                yield _as_group(pieces)
+                yield as_group(pieces)
         if len(held) == MOST_PIECES:
             joined += one_table(held).to_batches()
             held = []
-    yield _as_group([*joined, *held])
+    yield as_group([*joined, *held])
 
 
-def _as_group(pieces: list[pa.RecordBatch]) -> pa.Table:
+def as_group(pieces: list[pa.RecordBatch], schema: pa.Schema = SCHEMA) -> pa.Table:
     """Return pieces as one table, which is a copy, and let go of them."""
-    group = one_table(pieces)
+    group = one_table(pieces, schema)
     pieces.clear()
     return group
 

@@ -29,7 +29,7 @@ from dr_wandb.core.contract.export_files import PARQUET_HISTORY
 from dr_wandb.core.contract.manifest import ExportManifest
 from dr_wandb.core.contract.records import HistoryRow
 from dr_wandb.shell.store import disk
-from dr_wandb.shell.store.checked_parquet import HistoryFile, damaged, history_files, reading
+from dr_wandb.shell.store.checked_parquet import DescribedFile, damaged, history_files, reading
 from dr_wandb.shell.store.decoding import ROWS, decode_stream
 from dr_wandb.shell.store.parquet_files import read_cells, read_run, read_run_ids, read_runs
 
@@ -58,7 +58,7 @@ class ParquetHistory:
         self._folder = folder
         found = history_files(folder, manifest)
         self.packs = [file for file in found if not file.digest]
-        self._own: dict[str, list[HistoryFile]] = {}
+        self._own: dict[str, list[DescribedFile]] = {}
         for file in sorted(found, key=attrgetter("number")):
             if file.digest:
                 self._own.setdefault(file.digest, []).append(file)
@@ -119,7 +119,7 @@ class ParquetHistory:
         return found
 
 
-def _own_run(parts: Sequence[HistoryFile], *, digests: bool = False) -> _Run:
+def _own_run(parts: Sequence[DescribedFile], *, digests: bool = False) -> _Run:
     """Return the run that has these files of its own."""
     first = parts[0]
     with reading(first):
@@ -139,7 +139,7 @@ def _run_id_of(path: Path) -> str:
 
 
 def _rows_of_parts(
-    run_id: str, parts: Sequence[HistoryFile], digests: list[str] | None = None
+    run_id: str, parts: Sequence[DescribedFile], digests: list[str] | None = None
 ) -> Iterator[EncodedRows]:
     """Give the rows of a run, a part at a time. digests: a list for those of the cells."""
     months = {part.path.name.partition("-run-")[0] for part in parts}
@@ -161,7 +161,7 @@ def _rows_of_parts(
         yield rows
 
 
-def _runs_of_pack(pack: HistoryFile, *, digests: bool) -> Iterator[_Run]:
+def _runs_of_pack(pack: DescribedFile, *, digests: bool) -> Iterator[_Run]:
     """Give the runs of a pack in order."""
     with reading(pack):
         for run_id, batch in read_runs(pack.path):
@@ -169,11 +169,11 @@ def _runs_of_pack(pack: HistoryFile, *, digests: bool) -> Iterator[_Run]:
             yield _Run(run_id, _lines_in(pack, batch, run_id), found)
 
 
-def _lines_in(pack: HistoryFile, batch: CellBatch, run_id: str) -> Iterator[bytes]:
+def _lines_in(pack: DescribedFile, batch: CellBatch, run_id: str) -> Iterator[bytes]:
     yield _rows_in(pack, batch, run_id).lines
 
 
-def _rows_in(pack: HistoryFile, batch: CellBatch, run_id: str) -> EncodedRows:
+def _rows_in(pack: DescribedFile, batch: CellBatch, run_id: str) -> EncodedRows:
     """Return the rows of a run in a pack."""
     with reading(pack):
         if batch.first:
@@ -182,7 +182,7 @@ def _rows_in(pack: HistoryFile, batch: CellBatch, run_id: str) -> EncodedRows:
 
 
 @contextmanager
-def _in_order(packs: Sequence[HistoryFile], *, digests: bool) -> Iterator[list[Iterator[_Run]]]:
+def _in_order(packs: Sequence[DescribedFile], *, digests: bool) -> Iterator[list[Iterator[_Run]]]:
     """Give sources of the runs in packs; each has its runs in order."""
     if len(packs) <= MOST_OPEN:
         yield [_runs_of_pack(pack, digests=digests) for pack in packs]
@@ -191,7 +191,7 @@ def _in_order(packs: Sequence[HistoryFile], *, digests: bool) -> Iterator[list[I
         yield [_held_runs(packs, held, digests=digests)]
 
 
-def _held_runs(packs: Sequence[HistoryFile], held: IO[bytes], *, digests: bool) -> Iterator[_Run]:
+def _held_runs(packs: Sequence[DescribedFile], held: IO[bytes], *, digests: bool) -> Iterator[_Run]:
     """Give the runs of any number of packs in order; their lines are in a file meanwhile."""
     places = []
     for pack in packs:

@@ -44,7 +44,7 @@ from dr_wandb.shell.store.arrow_memory import (
 )
 from dr_wandb.shell.store.decoding import SNAPSHOTS, one_by_one, opened
 from dr_wandb.shell.store.disk_errors import disk_refusals
-from dr_wandb.shell.store.group_writer import GroupWriter
+from dr_wandb.shell.store.group_writer import write_groups
 
 MOST_RUNS = 16_384
 """The most runs of a group."""
@@ -185,11 +185,8 @@ def _batches(
 def _write(
     path: Path, batches: Iterable[pa.RecordBatch], columns: RunColumns, contents: str
 ) -> WrittenRuns:
-    with GroupWriter(path, _schema_of(columns.all), _options(columns.all)) as writer:
-        for group in _groups(batches):
-            writer.write(group)
-            del group  # before the runs of the next one come
-    return WrittenRuns(*writer.written, contents)
+    schema, options = _schema_of(columns.all), _options(columns.all)
+    return WrittenRuns(*write_groups(path, schema, options, _groups(batches)), contents)
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

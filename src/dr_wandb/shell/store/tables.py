@@ -35,9 +35,9 @@ from dr_wandb.shell.store.cell_columns import (
     runs_of,
     words_to_arrow,
 )
-from dr_wandb.shell.store.checked_parquet import HistoryFile, reading
-from dr_wandb.shell.store.group_writer import GroupWriter, WrittenFile
-from dr_wandb.shell.store.parquet_files import MOST_PIECES, OPTIONS
+from dr_wandb.shell.store.checked_parquet import DescribedFile, reading
+from dr_wandb.shell.store.group_writer import WrittenFile, write_groups
+from dr_wandb.shell.store.parquet_files import MOST_PIECES, OPTIONS, as_group
 from dr_wandb.shell.store.writing import LineWriter
 
 
@@ -122,12 +122,12 @@ class RecordTable:
         return self._encoder.encode_lines([self._record(**row) for row in block.to_pylist()])
 
 
-TABLES: dict[str, Table] = {
+FORMS: dict[str, Table] = {
     SYSTEM: SampleTable(),
     CONSOLE: RecordTable(ConsoleLine, "number", integers=["number"], words=["level", "label"]),
     FILES: RecordTable(RunFile, "path", integers=["size"], words=["mimetype", "absent", "newer"]),
 }
-"""By dataset."""
+"""The form of each table, by dataset."""
 
 
 def write_table(
@@ -137,11 +137,7 @@ def write_table(
 
     runs: each line of each run, ascending by run id. Raises ValueError for one that does not read.
     """
-    with GroupWriter(path, table.schema, table.options) as writer:
-        for group in _groups(_blocks(table, runs)):
-            writer.write(one_table(group, table.schema))
-            group.clear()  # before the rows of the next one come
-    return writer.written
+    return write_groups(path, table.schema, table.options, _groups(table, runs))
 
 
 def read_table(path: Path, table: Table) -> Iterator[tuple[str, bytes]]:
@@ -163,8 +159,8 @@ def write_lines(target: Path, dataset: str, files: Mapping[Path, DataFile]) -> N
     """
     with LineWriter(target) as writer:
         for path, described in files.items():
-            with reading(HistoryFile(path, described, "", 0)):
-                for _, lines in read_table(path, TABLES[dataset]):
+            with reading(DescribedFile(path, described)):
+                for _, lines in read_table(path, FORMS[dataset]):
                     writer.write(lines.splitlines(keepends=True))
 
 
@@ -173,21 +169,21 @@ def _blocks(table: Table, runs: Iterable[tuple[str, Iterable[bytes]]]) -> Iterat
         yield from table.blocks(run_id, (some for some, _ in disk.gathered(lines)))
 
 
-def _groups(blocks: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """Give the blocks of each group: as many as fit, of which each may be too large by itself."""
+def _groups(table: Table, runs: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[pa.Table]:
+    """Give each group: as many blocks as fit, of which each may be too large by itself."""
     joined: list[pa.RecordBatch] = []
     held: list[pa.RecordBatch] = []
     used = NOTHING
-    for block in blocks:
+    for block in _blocks(table, runs):
         stops, used = cuts(np.array([block.num_rows]), _text_bytes_of(block), used)
         if stops:
-            yield [*joined, *held]
-            joined, held = [], []
+            pieces, joined, held = [*joined, *held], [], []
+            yield as_group(pieces, table.schema)
         held.append(block)
         if len(held) == MOST_PIECES:
-            joined += one_table(held, block.schema).to_batches()
+            joined += one_table(held, table.schema).to_batches()
             held = []
-    yield [*joined, *held]
+    yield as_group([*joined, *held], table.schema)
 
 
 def _text_bytes_of(block: pa.RecordBatch) -> Integers:

@@ -73,8 +73,7 @@ class TableFiles:
         return ParquetFiles(self._files, self._staged, gone)
 
     def _write(self, dataset: str, name: str, pack: TablePack) -> None:
-        from dr_wandb.shell.store.tables import TABLES as FORMS  # these need pyarrow
-        from dr_wandb.shell.store.tables import write_table
+        from dr_wandb.shell.store.tables import FORMS, write_table  # these need pyarrow
         from dr_wandb.shell.sync.parquet_packs import WRITER
 
         path = self._staging / f"{dataset}-{Path(name).stem}{STAGED_SUFFIX}"

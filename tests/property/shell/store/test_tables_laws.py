@@ -21,9 +21,9 @@ from dr_wandb.core.contract.dataset import CONSOLE, FILES, SYSTEM
 from dr_wandb.core.contract.records import ConsoleLine, RunFile, SystemSample
 from dr_wandb.core.contract.system import system_sample
 from dr_wandb.core.contract.values import json_safe
-from dr_wandb.shell.store import cell_columns, disk
+from dr_wandb.shell.store import cell_columns, disk, parquet_files
 from dr_wandb.shell.store import tables as table_files
-from dr_wandb.shell.store.tables import TABLES, read_table, write_table
+from dr_wandb.shell.store.tables import FORMS, read_table, write_table
 from tests.support.cells import exactly
 from tests.support.strategies import RUN_ID, clean_texts, json_values
 
@@ -118,13 +118,13 @@ def test_table_gives_the_lines_of_its_runs_back(
         patch.multiple(files, MOST_CELLS=most_cells, MOST_TEXT_BYTES=most_text),
         patch.object(disk.gathered, "__defaults__", (chunk,)),
     ):
-        written = write_table(folder / "table", TABLES[dataset], runs.items())
-        again = write_table(folder / "again", TABLES[dataset], runs.items())
+        written = write_table(folder / "table", FORMS[dataset], runs.items())
+        again = write_table(folder / "again", FORMS[dataset], runs.items())
         assert written == again
         assert written.bytes == (folder / "table").stat().st_size
         found: dict[str, list[bytes]] = {}
         order = []
-        for run_id, lines in read_table(folder / "table", TABLES[dataset]):
+        for run_id, lines in read_table(folder / "table", FORMS[dataset]):
             found.setdefault(run_id, []).append(lines)
             order.append(run_id)
         assert {run_id: b"".join(lines) for run_id, lines in found.items()} == {
@@ -133,10 +133,10 @@ def test_table_gives_the_lines_of_its_runs_back(
         assert order == sorted(order)
         read = pq.read_table(folder / "table")
         assert read.num_rows == written.rows
-        assert read.schema.names == TABLES[dataset].schema.names
+        assert read.schema.names == FORMS[dataset].schema.names
 
 
-@pytest.mark.parametrize("dataset", TABLES)
+@pytest.mark.parametrize("dataset", FORMS)
 def test_small_runs_are_joined_as_they_come(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,16 +147,17 @@ def test_small_runs_are_joined_as_they_come(
         FILES: RunFile(run_id="", path="a", mimetype="text/plain"),
     }[dataset]
     runs = {f"run-{number:02d}": [_line_of(row, f"run-{number:02d}")] for number in range(20)}
-    expected = write_table(tmp_path / "at once", TABLES[dataset], runs.items())
+    expected = write_table(tmp_path / "at once", FORMS[dataset], runs.items())
     pieces: list[int] = []
 
     def one_table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         pieces.append(len(batches))
         return cell_columns.one_table(batches, schema)
 
-    monkeypatch.setattr(table_files, "one_table", one_table)
+    for module in (table_files, parquet_files):
+        monkeypatch.setattr(module, "one_table", one_table)
     monkeypatch.setattr(table_files, "MOST_PIECES", 4)
-    assert write_table(tmp_path / "joined", TABLES[dataset], runs.items()) == expected
+    assert write_table(tmp_path / "joined", FORMS[dataset], runs.items()) == expected
     assert max(pieces) == 5
 
 
@@ -171,5 +172,5 @@ def test_group_ends_by_the_length_of_its_labels_too(tmp_path: Path) -> None:
         patch.multiple(files, MOST_TEXT_BYTES=200),
         patch.object(disk.gathered, "__defaults__", (1,)),
     ):
-        write_table(tmp_path / "table", TABLES[CONSOLE], [(RUN_ID, lines)])
+        write_table(tmp_path / "table", FORMS[CONSOLE], [(RUN_ID, lines)])
     assert pq.ParquetFile(tmp_path / "table").num_row_groups == 3

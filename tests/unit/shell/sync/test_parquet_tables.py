@@ -19,8 +19,7 @@ from dr_wandb.core.contract.export_files import is_table
 from dr_wandb.core.contract.records import FIRST_WITH_FILES, FIRST_WITH_TABLES
 from dr_wandb.shell.inspect.verify import verify_export
 from dr_wandb.shell.store.export_store import ExportStore
-from dr_wandb.shell.store.tables import TABLES as FORMS
-from dr_wandb.shell.store.tables import read_table, write_table
+from dr_wandb.shell.store.tables import FORMS, read_table, write_table
 from dr_wandb.shell.sync import parquet_tables
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
