@@ -38,9 +38,9 @@ class Look:
     before: View
     queries: list[ListingQuery]
 
-    @cached_property
+    @property
     def tracked(self) -> Mapping[str, RunTracking]:
-        return self.before.state.runs if self.before.state is not None else {}
+        return self.before.tracked
 
     @cached_property
     def present(self) -> set[str]:

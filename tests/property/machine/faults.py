@@ -97,9 +97,9 @@ class FaultRules(FormatRules):
         """
         bounds = self.request.selection.bounds
         windowed = bounds.min_step is not None or bounds.max_step is not None
-        tracked = before.state.runs if before.state is not None else {}
         for run_id, (count, times) in self.to_shorten.items():
-            evidence = tracked[run_id].part(HISTORY).evidence if run_id in tracked else None
+            known = before.tracked.get(run_id)
+            evidence = None if known is None else known.part(HISTORY).evidence
             if evidence is not None and evidence.reads >= SHORT_SYNCS - 1:
                 continue
             blind = windowed or (self.has(run_id) and self.understates_last_step(run_id))

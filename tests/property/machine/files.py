@@ -100,8 +100,7 @@ def check_summary(before: View, after: View, summary: ExportSummary) -> None:
         + summary.missing_count
     )
     assert counted == len(after.state.runs)
-    tracked = before.state.runs.keys() if before.state is not None else set()
-    assert summary.pruned_count == len(tracked - after.state.runs.keys())
+    assert summary.pruned_count == len(before.tracked.keys() - after.state.runs.keys())
     assert summary.failed_count == len(summary.failures)
     assert summary.missing_count == len(after.missing)
     assert summary.out_of_scope_count == len(after.outside)

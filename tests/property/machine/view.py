@@ -10,6 +10,7 @@ import msgspec
 
 from dr_wandb.core.contract.export_files import STATE_FILE
 from dr_wandb.core.contract.manifest import ExportManifest
+from dr_wandb.core.contract.state import RunTracking
 from dr_wandb.shell.store.commit import RECORD_FILE, roll_forward
 from dr_wandb.shell.store.documents import load_state
 from tests.support import syncing
@@ -23,7 +24,7 @@ class View:
 
     files: the visible files. history: its lines, whatever format they are in. snapshots, runs: by
     run id, with `exported_at` and without it. missing, outside: what the manifest says of runs,
-    with the time that was first seen.
+    with the time that was first seen. tracked: what the next sync knows of each run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,6 +44,17 @@ class View:
         self.changes = syncing.lines(self.files, "changes.jsonl")
         read = load_state(folder / STATE_FILE)
         self.state = None if read is None else read.state
+        self.tracked = dict(self.state.runs) if self.state is not None else {}
+        if read is not None and read.lost:
+            self.tracked = {run_id: self._rebuilt(run_id) for run_id in self.runs}
+
+    def _rebuilt(self, run_id: str) -> RunTracking:
+        """Return what is known of a run without the hidden files: that it is there, and marks."""
+        return RunTracking(
+            run_id=run_id,
+            missing_since=self.missing.get(run_id),
+            out_of_scope_since=self.outside.get(run_id),
+        )
 
     @property
     def contents(self) -> dict[str, bytes]:

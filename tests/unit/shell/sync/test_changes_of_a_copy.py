@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from dr_wandb.core.contract.scope import RunScope
 from tests.support import syncing
 from tests.support.memory_source import MemorySource
 from tests.support.syncing import NAME
+
+
+def lose_hidden_files(folder: Path) -> None:
+    for path in folder.glob(".*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def make_anew(source: MemorySource) -> None:
@@ -37,8 +43,7 @@ def test_other_rows_are_a_change_also_if_they_are_as_many(
     syncing.sync(source, tmp_path)
     source.advance(86_400)
     happens(source)
-    for path in (tmp_path / NAME).glob(".*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    lose_hidden_files(tmp_path / NAME)
     for _ in range(2):
         syncing.sync(source, tmp_path)
         source.advance(86_400)
@@ -53,8 +58,25 @@ def test_same_rows_are_no_change(tmp_path: Path) -> None:
     source.log("a", {"loss": 1})
     syncing.sync(source, tmp_path)
     before = (tmp_path / NAME / "changes.jsonl").read_bytes()
-    for path in (tmp_path / NAME).glob(".*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    lose_hidden_files(tmp_path / NAME)
     source.advance(86_400)
     syncing.sync(source, tmp_path)
     assert (tmp_path / NAME / "changes.jsonl").read_bytes() == before
+
+
+def test_run_that_left_the_scope_meanwhile_is_kept(tmp_path: Path) -> None:
+    source = MemorySource()
+    source.add_run("a", tags=["x"])
+    source.add_run("b", tags=["x"])
+    source.log("a", {"loss": 1})
+    syncing.sync(source, tmp_path, scope=RunScope(tags=("x",)))
+    before = syncing.visible(tmp_path / NAME)
+    lose_hidden_files(tmp_path / NAME)
+    source.update("a", tags=[])
+    source.advance(86_400)
+    syncing.sync(source, tmp_path, scope=RunScope(tags=("x",)))
+    after = syncing.visible(tmp_path / NAME)
+    assert after["history.jsonl"] == before["history.jsonl"] != b""
+    last = json.loads((tmp_path / NAME / "changes.jsonl").read_text().splitlines()[-1])
+    assert last["left_scope"] == ["a"]
+    assert "new" not in last
