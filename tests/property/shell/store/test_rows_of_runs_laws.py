@@ -113,14 +113,16 @@ HAPPENINGS: dict[str, Callable[[Path, Path], object]] = {
     "a row more": of_file(lambda lines: [*lines, LINE]),
     "a row fewer": of_file(lambda lines: lines[1:]),
     "rows turned round": of_file(lambda lines: lines[::-1]),
-    "a row of another run": of_file(lambda lines: [*lines[:-1], other_run(lines[-1])]),
+    "a row of another run": of_file(lambda lines: [*lines[:-1], *map(other_run, lines[-1:])]),
     "another value": of_file(lambda lines: [line.replace(b"0.333", b"0.334") for line in lines]),
     "NaN as 3.0.3 writes it": of_file(
         lambda lines: [line.replace(b'"NaN"', b"NaN") for line in lines]
     ),
     "a damaged line": of_file(lambda lines: [*lines[:-3], b"{\n", *lines[-3:]]),
     "no row": of_file(lambda lines: []),
-    "a row without its end": of_file(lambda lines: [*lines[:-1], lines[-1][:-1]]),
+    "a row without its end": of_file(
+        lambda lines: [*lines[:-1], *(line[:-1] for line in lines[-1:])]
+    ),
     "no history": remove("history.jsonl"),
 }
 
