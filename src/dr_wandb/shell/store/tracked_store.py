@@ -3,7 +3,8 @@
 Rules
 - No lock of SQLite is used and no journal is left: the file is immutable, so it can be copied at
   any time and be on any file system.
-- It is opened for each query, by its path: threads may query it, and nothing is left open.
+- It is opened for each look, by its path: threads may look at it, and nothing is left open. What
+  every use needs, the ids of the runs above all, is read in one look.
 - Callers check that it is the file that the state names (see state_files.py).
 - `run` has a line for each run, in the order of their ids; `extent` the length of its records in
   each data file; `tracking` its whole tracking, as JSON; `rest` the requests under which a run
@@ -12,10 +13,11 @@ Rules
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -52,6 +54,10 @@ CREATE TABLE extent (
 ) WITHOUT ROWID;
 BEGIN;
 """
+
+_RUNS = "SELECT run_id, id, rest FROM run ORDER BY id"
+_RESTS = "SELECT id, form FROM rest"
+_TOTALS = "SELECT file, SUM(rows), SUM(bytes) FROM extent GROUP BY file"
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode_run = msgspec.json.Decoder(RunTracking).decode
@@ -98,6 +104,19 @@ def write_store(path: Path, runs: Mapping[str, RunTracking], last_sync_at: str |
     return content.hexdigest()
 
 
+class _Index(NamedTuple):
+    """What is read of a store in one look.
+
+    numbers: of the runs, in their order. rests: of each run the mark of its rest, None for a run
+    that is awake. marks: the rests by mark. totals: by data file.
+    """
+
+    numbers: Mapping[str, int]
+    rests: Sequence[int | None]
+    marks: Mapping[int, Rest]
+    totals: Mapping[str, Total]
+
+
 class TrackedRuns(KnownRuns):
     """The runs of an export: those in a store, except for runs that changed since or are gone.
 
@@ -109,30 +128,43 @@ class TrackedRuns(KnownRuns):
         self.changed = changes.state.runs
         self.gone = frozenset(changes.gone)
         self._path = path
-        self._numbers: dict[str, int] = {}
         self._read: dict[str, RunTracking] = {}
         self._whole: ChangedRuns | None = None
         self._offsets: dict[str, dict[str, int]] = {}
-        self._rests: list[tuple[int, Rest]] | None = None
-        self._resting: dict[str, frozenset[str]] = {}
-        self._awake: dict[str, tuple[str, ...]] = {}
+        self._resting: dict[frozenset[int], frozenset[str]] = {}
+        self._awake: dict[frozenset[int], tuple[str, ...]] = {}
         self._totals: dict[str, Total] = {}
 
-    def _ask(self, query: str, values: Iterable[Any] = ()) -> Iterator[Any]:
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         address = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
         with (
             database_errors(self._path),
             closing(sqlite3.connect(address, uri=True)) as store,
         ):
             store.execute("PRAGMA trusted_schema = OFF")
+            yield store
+
+    def _ask(self, query: str, values: Iterable[Any] = ()) -> Iterator[Any]:
+        with self._opened() as store:
             yield from store.execute(query, tuple(values))
 
+    @cached_property
+    def _index(self) -> _Index:
+        numbers: dict[str, int] = {}
+        rests: list[int | None] = []
+        with self._opened() as store:
+            for run_id, number, rest in store.execute(_RUNS):
+                numbers[run_id] = number
+                rests.append(rest)
+            marks = {mark: _decode_rest(form) for mark, form in store.execute(_RESTS)}
+            totals = {file: Total(rows, length) for file, rows, length in store.execute(_TOTALS)}
+        return _Index(numbers, rests, marks, totals)
+
     @property
-    def _in_store(self) -> dict[str, int]:
+    def _in_store(self) -> Mapping[str, int]:
         """Return the runs in the store, in their order, each with its number."""
-        if not self._numbers:
-            self._numbers = dict(self._ask("SELECT run_id, id FROM run ORDER BY id"))
-        return self._numbers
+        return self._index.numbers
 
     def __getitem__(self, run_id: str) -> RunTracking:
         if run_id in self.changed:
@@ -197,37 +229,32 @@ class TrackedRuns(KnownRuns):
             self._offsets[file] = offsets_in(file, records)
         return self._offsets[file]
 
-    def _marks(self, request: ExportRequest | None) -> str:
-        """Return the numbers of the rests that hold under a request, as SQL; of all for None."""
-        return self._marks_of(lambda rest: request is None or rest.under(request))
-
-    def _marks_of(self, holds: Callable[[Rest], bool]) -> str:
-        if self._rests is None:
-            rests = self._ask("SELECT id, form FROM rest")
-            self._rests = [(mark, _decode_rest(form)) for mark, form in rests]
-        return f"({', '.join(str(mark) for mark, rest in self._rests if holds(rest))})"
+    def _marks(self, holds: Callable[[Rest], bool]) -> frozenset[int]:
+        return frozenset(mark for mark, rest in self._index.marks.items() if holds(rest))
 
     def resting(self, request: ExportRequest | None) -> Set[str]:
         """Return the runs of the store that rest under a request and did not change."""
-        marks = self._marks(request)
+        marks = self._marks(lambda rest: request is None or rest.under(request))
         if marks not in self._resting:
-            found = self._ask(f"SELECT id FROM run WHERE rest IN {marks}")
-            ids, moved = [*self._in_store], self.changed.keys() | self.gone
-            resting = frozenset(ids[number] for (number,) in found)
+            runs = zip(self._in_store, self._index.rests, strict=True)
+            resting = frozenset(run_id for run_id, rest in runs if rest in marks)
+            moved = self.changed.keys() | self.gone
             self._resting[marks] = resting - moved if moved else resting
         return self._resting[marks]
 
     def awake(self, request: ExportRequest | None) -> Iterable[tuple[str, RunTracking]]:
         """Return the runs that are not known to rest."""
-        yield from self._without_rest_in(self._marks(request))
+        yield from self._without(self._marks(lambda rest: request is None or rest.under(request)))
 
     def notable(self, datasets: Collection[str]) -> Iterable[tuple[str, RunTracking]]:
         """Return the runs that are not known to rest with all rows of these datasets read."""
-        yield from self._without_rest_in(self._marks_of(lambda rest: rest.covers(datasets)))
+        yield from self._without(self._marks(lambda rest: rest.covers(datasets)))
 
-    def _without_rest_in(self, marks: str) -> Iterable[tuple[str, RunTracking]]:
+    def _without(self, marks: frozenset[int]) -> Iterable[tuple[str, RunTracking]]:
+        """Return the runs that have no rest with one of these marks."""
         if marks not in self._awake:
-            self._awake[marks] = self._take(f"WHERE rest IS NULL OR rest NOT IN {marks}")
+            listed = ", ".join(map(str, sorted(marks)))
+            self._awake[marks] = self._take(f"WHERE rest IS NULL OR rest NOT IN ({listed})")
         yield from ((run_id, self._read[run_id]) for run_id in self._awake[marks])
         yield from self.changed.items()
 
@@ -241,13 +268,23 @@ class TrackedRuns(KnownRuns):
     def total(self, file: str) -> Total:
         """Return the number of rows and bytes in a data file."""
         if file not in self._totals:
-            in_store = self._in_store
-            moved = [in_store[run] for run in self.changed.keys() | self.gone if run in in_store]
-            query = (
-                "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(bytes), 0) FROM extent "
-                f"WHERE file = ? AND id NOT IN ({', '.join(map(str, moved))})"
-            )
-            ((rows, length),) = self._ask(query, [file])
+            stored = self._index.totals.get(file, Total(0, 0))
+            moved = self._moved.get(file, Total(0, 0))
             now = sum_of(byte_range_in(run, file) for run in self.changed.values())
-            self._totals[file] = Total(rows + now.rows, length + now.bytes)
+            self._totals[file] = Total(
+                stored.rows - moved.rows + now.rows, stored.bytes - moved.bytes + now.bytes
+            )
         return self._totals[file]
+
+    @cached_property
+    def _moved(self) -> Mapping[str, Total]:
+        """Return what the store counts, by file, of runs that changed since or are gone."""
+        in_store = self._in_store
+        moved = [in_store[run] for run in self.changed.keys() | self.gone if run in in_store]
+        if not moved:
+            return {}
+        query = (
+            "SELECT file, SUM(rows), SUM(bytes) FROM extent "
+            f"WHERE id IN ({', '.join(map(str, moved))}) GROUP BY file"
+        )
+        return {file: Total(rows, length) for file, rows, length in self._ask(query)}
