@@ -10,6 +10,7 @@ Rules
   whose target is missing does not count as a missing file.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -35,9 +36,11 @@ def require_folder(folder: Path) -> None:
 
 def require_own_file(path: Path) -> None:
     """Make sure that a hidden file of ours can be read, replaced and removed."""
-    if path.is_symlink():
+    mode = _mode_of(path, through_links=False)
+    if mode is not None and stat.S_ISLNK(mode):
         path.unlink(missing_ok=True)
-    _require_file(path)
+    elif mode is not None:
+        _require_file(path, mode)
 
 
 def require_own_folder(path: Path) -> None:
@@ -53,23 +56,32 @@ def require_visible_folder(path: Path) -> None:
 
     A link is refused: files are exchanged with those of the export as a whole, and removed.
     """
-    try:
-        mode = path.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if not stat.S_ISDIR(mode):
+    mode = _mode_of(path, through_links=False)
+    if mode is not None and not stat.S_ISDIR(mode):
         found = "a link" if stat.S_ISLNK(mode) else "a file"
         raise DrWandbError(InTheWay(path=str(path), found=found, wanted="a folder"))
 
 
 def require_visible_file(path: Path) -> None:
     """Make sure that a visible file, if there is one, can be read and replaced."""
-    if path.is_symlink() and not path.exists():
+    mode = _mode_of(path, through_links=True)
+    if mode is not None:
+        _require_file(path, mode)
+    elif path.is_symlink():
         raise DrWandbError(DamagedFile(path=str(path), reason=DANGLING, remedy=RESTORE_TARGET))
-    _require_file(path)
 
 
-def _require_file(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        found = "a folder" if path.is_dir() else "not a regular file"
+def _mode_of(path: Path, *, through_links: bool) -> int | None:
+    """Return what is at a path, None for nothing: one look, since a sync has many such paths."""
+    try:
+        return path.stat(follow_symlinks=through_links).st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+
+
+def _require_file(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        found = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         raise DrWandbError(InTheWay(path=str(path), found=found, wanted="a file"))
