@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from dr_wandb.core.contract.dataset import CONSOLE, FILES, SYSTEM
 from dr_wandb.core.contract.fetch_window import FetchWindow
 from dr_wandb.core.contract.listing import EveryRun
 from dr_wandb.shell.sources import Source, SourceError
-from dr_wandb.shell.sources.datasets import Known, find_lister
+from dr_wandb.shell.sources.datasets import Known, find_lister, find_reader
 from dr_wandb.shell.sources.recording.recorder import Recorder
 from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.source_contract import SourceContract, SourceFactory
-from tests.support.asking import list_all, list_files, read_console, read_samples
+from tests.support.asking import list_all
 from tests.support.build_memory import build_memory
 from tests.support.described_project import ProjectDescription
 
@@ -35,9 +36,10 @@ def ask_everything(source: Source) -> None:
     list(source.list_runs(EveryRun()))
     for run in list_all(source).values():
         list(source.read_history(run, FetchWindow(), 0))
-        read_console(source, run)
-        read_samples(source, run)
-        list_files(source, run)
+        for dataset in (CONSOLE, SYSTEM, FILES):
+            read = find_reader(source, dataset)
+            assert read is not None
+            list(read(run, FetchWindow(), 0))
         with suppress(SourceError):
             source.read_metadata(run)
     for dataset in ("artifacts", "reports", "sweeps"):
