@@ -127,10 +127,10 @@ HAPPENINGS: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
-def outcome(rows: Iterator[HistoryRow]) -> Iterator[HistoryRow | str]:
+def outcome(read: Callable[[], Iterator[HistoryRow]]) -> Iterator[HistoryRow | str]:
     """Give rows, and last the text of an error that ends them."""
     try:
-        yield from rows
+        yield from read()
     except DrWandbError as error:
         yield str(error)
 
@@ -155,14 +155,14 @@ def test_rows_of_some_runs_are_those_in_the_whole_file(
         for happening in happenings:
             try:
                 HAPPENINGS[happening](data_root / NAME, exports / "earlier")
-            except (AssertionError, FileNotFoundError):
+            except (AssertionError, FileNotFoundError, DrWandbError):
                 event("the second one does not go with the first")
-        every = list(outcome(iter_history_rows(NAME, data_root)))
+        every = list(outcome(lambda: iter_history_rows(NAME, data_root)))
         held = {row.run_id for row in every if isinstance(row, HistoryRow)}
         if not run_ids <= held:
             event("some of the runs have no rows, or are not there any more")
             run_ids = run_ids & held
-        rows = iter_history_rows(NAME, data_root, run_ids=run_ids, keys=keys)
+        rows = outcome(lambda: iter_history_rows(NAME, data_root, run_ids=run_ids, keys=keys))
         selection = HistorySelection(keys=tuple(keys or ()))
         expected = [
             row if isinstance(row, str) else select_row(row, selection)
@@ -171,7 +171,9 @@ def test_rows_of_some_runs_are_those_in_the_whole_file(
         ]
         if not run_ids or keys == []:
             expected = []
-        assert list(outcome(rows)) == [row for row in expected if row is not None]
+        # If no other file names the runs, all lines are read for it: damage is found first.
+        damage = [row for row in every[-1:] if isinstance(row, str)] or expected
+        assert list(rows) in ([row for row in expected if row is not None], damage)
 
 
 def test_happenings_leave_rows_of_each_run(exports: Path) -> None:
