@@ -144,6 +144,12 @@ class Outcome:
     held: tuple[Any, list[bytes]]
     wanted: tuple[Any, list[bytes]]
 
+    @property
+    def is_another(self) -> bool:
+        """Say whether it was made again under its id."""
+        held, wanted = self.held[0], self.wanted[0]
+        return bool(held and wanted and held["created_at"] != wanted["created_at"])
+
 
 def behind(after: View) -> set[str]:
     """Return the live runs that the next sync may find more of, though nothing happens."""
@@ -233,10 +239,13 @@ class Convergence:
         ) as folder:
             return View(folder)
 
-    def kept_selection(self, run_id: str) -> HistorySelection | None:
-        """Return the selection that the rows of a run keep, None if it is the requested one."""
-        known, request = self.look.tracked.get(run_id), self.look.request
-        if known is None or not self.history:
+    def kept_selection(self, run: Outcome) -> HistorySelection | None:
+        """Return the selection that the rows of a run keep, None if it is the requested one.
+
+        A run that was made again keeps none: the rows that may not come again are of another one.
+        """
+        known, request = self.look.tracked.get(run.run_id), self.look.request
+        if known is None or not self.history or run.is_another:
             return None
         kept = known.selection_for(as_if_allowed(request, self.look.before.manifest), HISTORY)
         return None if kept == request.selection else kept
@@ -298,7 +307,7 @@ class Convergence:
         if not self.history:
             # Exception 4: in metadata mode the history stays as it was.
             wanted_rows = run.held[1]
-        kept = self.kept_selection(run_id)
+        kept = self.kept_selection(run)
         if kept is not None:
             # Exception 2: rows that may not come again keep a selection that admits more.
             event("sync: a run keeps a wider selection")
