@@ -52,12 +52,16 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage as seldom as the command does: modules and tests are no garbage.
-
-    And measure coverage in the tests' own thread alone: in Python 3.11 two threads that begin to
-    be traced at once break each other ("Cannot install a trace function while another ...").
-    """
+    """Look for garbage as seldom as the command does: modules and tests are no garbage."""
     gc.set_threshold(OBJECTS_PER_COLLECTION)
+
+
+def pytest_runtest_setup() -> None:
+    """Measure coverage in the tests' own thread alone.
+
+    In Python 3.11 two threads that begin to be traced at once break each other ("Cannot install a
+    trace function while another ..."). Coverage may begin anew after any test.
+    """
     threading.settrace(None)  # as before coverage began
 
 
