@@ -8,6 +8,7 @@ Rules
   names a user, or that may be read in two ways.
 - Each attempt takes its turn with the requests of the session, and is tried again like them. If
   another host refuses one (HTTP 429), requests to other hosts than W&B's wait, and no others.
+- The proxies of the SDK's settings are used, else those of the surroundings (`HTTPS_PROXY`).
 - A download ends if nothing comes for some time, or if it only trickles (`core.sync.deadline`).
 - A body that is cut off is an error, if its length was announced or its chunks have no end.
 - No address is in an error, which names the host.
@@ -65,6 +66,7 @@ class FileBytes:
         self._clock = clock
         self._closed = threading.Event()
         self._http = _HttpSession()
+        self._proxies = session.proxies
         self._http.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         adapter = requests.adapters.HTTPAdapter(pool_connections=WORKERS, pool_maxsize=WORKERS)
         for scheme in ("https://", "http://"):
@@ -98,6 +100,7 @@ class FileBytes:
                     headers={"Accept-Encoding": "identity"},
                     auth=auth,
                     timeout=self._timeout,
+                    proxies=self._proxies,
                     stream=True,
                     allow_redirects=False,
                 )

@@ -127,6 +127,16 @@ class ApiSession:
         return (str(key),) if key else ()
 
     @property
+    def proxies(self) -> dict[str, str]:
+        """Return the proxies in the SDK's settings, by scheme: `WANDB_HTTPS_PROXY`, for example.
+
+        Its service goes through them, whatever `NO_PROXY` says (wandb 0.31.0).
+        """
+        settings = wandb.setup().settings
+        found = {scheme: getattr(settings, f"{scheme}_proxy", None) for scheme in ("http", "https")}
+        return {scheme: str(proxy) for scheme, proxy in found.items() if proxy}
+
+    @property
     def app_url(self) -> str:
         """Return the address of the web pages, with a slash at its end."""
         return str(handle_of(self._api).app_url)

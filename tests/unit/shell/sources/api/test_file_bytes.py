@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from threading import Thread
 from typing import Any, TypeVar
 
 import pytest
@@ -24,8 +26,9 @@ class Session:
 
     secrets = ("key",)
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, proxies: dict[str, str] | None = None) -> None:
         self.server = server
+        self.proxies = proxies or {}
         self.elsewhere: list[bool] = []
 
     def send_beside(self, request: Callable[[], T], *, elsewhere: bool) -> T:
@@ -71,6 +74,37 @@ def test_session_is_told_whether_a_request_goes_to_another_host(server: StandInS
         with closing(FileBytes(session, 20)) as download:
             download.fetch(address, "", b"".join)
         assert session.elsewhere == [elsewhere]
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Answers whatever it is asked for."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{self.path} by proxy".encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_proxy_of_the_sdk_is_used_before_that_of_the_surroundings(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "storage.invalid")
+    session: Any = Session("https://api.wandb.ai", {"http": proxy})
+    with closing(FileBytes(session, 20)) as download:
+        found = download.fetch("http://storage.invalid/a", "", b"".join)
+    assert found == b"http://storage.invalid/a by proxy"
 
 
 def test_netrc_sends_no_password(

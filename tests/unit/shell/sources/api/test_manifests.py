@@ -1,12 +1,12 @@
 """Manifests from their addresses: what is requested, how often, and what is left behind."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, TypeVar
+from typing import IO, Any, ClassVar, TypeVar
 
 import pytest
 
@@ -30,6 +30,7 @@ class Session:
 
     secrets = ("key",)
     server = ""
+    proxies: ClassVar[Mapping[str, str]] = {}
 
     def send_beside(self, request: Callable[[], T], *, elsewhere: bool) -> T:
         return request()
