@@ -2,7 +2,8 @@
 
 Many small files from a stand-in server that answers late, beside the SDK's own loop and sixteen
 threads by hand that check nothing; and one large file beside `curl`. Prints a line for each, with
-the time of the processor beside that of the clock. Nothing else should run meanwhile.
+the time of the processor beside that of the clock, and the peak memory of a command: its own, and
+that of wandb-core. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
+
+from benchmarks.measuring import run_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,18 +92,25 @@ def _timed(name: str, work: Callable[[], object]) -> None:
     clock, before = time.monotonic(), processor()
     work()
     took = time.monotonic() - clock
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+    print(f"{name}: {took:.2f} s, {processor() - before:.2f} s of the processor", flush=True)
+
+
+def _measure(name: str, command: list[str], folder: Path) -> None:
+    used, _ = run_measured(command, folder=folder, environment=os.environ)
+    core = (
+        "" if used.core_peak_bytes is None else f", {used.core_peak_bytes >> 20} MB of wandb-core"
+    )
     print(
-        f"{name}: {took:.2f} s, {processor() - before:.2f} s of the processor; "
-        f"at most {memory} MB in a process so far",
+        f"{name}: {used.seconds:.2f} s, {used.cpu_seconds:.2f} s of the processor;"
+        f" {used.peak_bytes >> 20} MB{core}",
         flush=True,
     )
 
 
-def _export(data_root: Path) -> None:
+def _export_to(name: str, folder: Path, data_root: Path) -> None:
     command = [sys.executable, "-m", "dr_wandb", "entity", "project", "--name", "export"]
-    flags = ["--with", "files", "--quiet", "--data-root", str(data_root)]
-    subprocess.run([*command, *flags], check=True)
+    flags = ["--with", "files", "--quiet", "--data-root", str(data_root.absolute())]
+    _measure(name, [*command, *flags], folder)
 
 
 def _download_with_sdk(folder: Path) -> None:
@@ -170,18 +180,20 @@ def main(
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with _served(runs, 10, 20_000, 0.05):
-        for number in range(repeat):
-            _timed("this tool", lambda at=folder / f"{number}": _export(at))  # type: ignore[misc]
-            _timed("this tool, nothing new", lambda at=folder / f"{number}": _export(at))  # type: ignore[misc]
-            _timed("by hand", lambda at=folder / f"hand{number}": _download_by_hand(at))  # type: ignore[misc]
-        _timed("the SDK's loop", lambda: _download_with_sdk(folder / "sdk"))
+    # First the large file: a command is said to take as much memory as what started it.
     with _served(1, 1, large_bytes, 0.0):
         (_, _, address), *_ = _addresses(requests.Session())
         for number in range(repeat):
-            _timed("one large file", lambda at=folder / f"large{number}": _export(at))  # type: ignore[misc]
-            command = ["curl", "--silent", "--output", str(folder / "curl"), address]
-            _timed("curl", lambda command=command: subprocess.run(command, check=True))  # type: ignore[misc]
+            _export_to("one large file", folder, folder / f"large{number}")
+            _measure("curl", ["curl", "-sSo", str((folder / "curl").absolute()), address], folder)
+            (folder / "curl").unlink()
+            shutil.rmtree(folder / f"large{number}")
+    with _served(runs, 10, 20_000, 0.05):
+        for number in range(repeat):
+            _export_to("this tool", folder, folder / f"{number}")
+            _export_to("this tool, nothing new", folder, folder / f"{number}")
+            _timed("by hand", lambda at=folder / f"hand{number}": _download_by_hand(at))  # type: ignore[misc]
+        _timed("the SDK's loop", lambda: _download_with_sdk(folder / "sdk"))
     shutil.rmtree(folder)
 
 

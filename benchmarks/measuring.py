@@ -50,10 +50,10 @@ class _Watch:
         self.core: int | None = None
 
     def look(self) -> None:
-        self.own = _peak_of(self._process_id) or self.own
+        self.own = peak_of(self._process_id) or self.own
         programs = {child: _program_of(child) for child in _children_of(self._process_id)}
         for child, program in programs.items():
-            peak = _peak_of(child)
+            peak = peak_of(child)
             if program not in (self._program, _UNKNOWN):  # one that has ended has none
                 self._beside.pop(child, None)
             if peak is not None and program.name == CORE:
@@ -136,7 +136,11 @@ def _own_peak(waited: int, watch: _Watch) -> int:
     return waited
 
 
-def _peak_of(process_id: int) -> int | None:
+def peak_of(process_id: int) -> int | None:
+    """Return the most memory that a process had, in bytes, since it became its program.
+
+    `ru_maxrss` would be at least that of the process which started it. None without /proc.
+    """
     try:
         status = Path(f"/proc/{process_id}/status").read_text()
     except OSError:

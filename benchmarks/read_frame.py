@@ -6,7 +6,7 @@ clock starts. Nothing was loaded before in this process, so files are checked, a
 """
 
 import json
-import resource
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +17,7 @@ import polars
 import pyarrow.json
 
 import dr_wandb.shell.frames.loading
+from benchmarks.measuring import peak_of
 from dr_wandb import load_history_frame, load_runs_frame
 
 METRICS = ["metric_1", "metric_2"]
@@ -54,7 +55,7 @@ def main(how: str, what: str, name: str, data_root: Path) -> None:
     started = time.perf_counter()
     frame = read_json(library, path) if own else load(library, what, name, data_root)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_of(os.getpid()) or 0
     total = total_of(frame, library)
     print(json.dumps({"seconds": seconds, "rows": len(frame), "peak": peak, "total": total}))
 
