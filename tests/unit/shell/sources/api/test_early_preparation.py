@@ -34,6 +34,7 @@ class Prepared:
         session = SimpleNamespace(
             host="h",
             app_url="https://h/",
+            proxies={},
             private=Path("private"),
             measured=lambda *_: (answer, 1000),
             expect_requests=self.expected.append,
