@@ -52,17 +52,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage as seldom as the command does: modules and tests are no garbage."""
-    gc.set_threshold(OBJECTS_PER_COLLECTION)
+    """Look for garbage as seldom as the command does: modules and tests are no garbage.
 
-
-def pytest_runtest_setup() -> None:
-    """Measure coverage in the tests' own thread alone.
-
-    In Python 3.11 two threads that begin to be traced at once break each other ("Cannot install a
-    trace function while another ..."). Coverage may begin anew after any test.
+    And measure coverage in the tests' own thread alone, although it begins anew after each test
+    that is not measured. In Python 3.11 two threads that begin to be traced at once break each
+    other ("Cannot install a trace function while another ...").
     """
+    gc.set_threshold(OBJECTS_PER_COLLECTION)
     threading.settrace(None)  # as before coverage began
+    pytest.MonkeyPatch().setattr(threading, "settrace", lambda _: None)
 
 
 @pytest.fixture(autouse=True)
