@@ -157,6 +157,8 @@ class TrackedRuns(KnownRuns):
             for run_id, number, rest in store.execute(_RUNS):
                 numbers[run_id] = number
                 rests.append(rest)
+            if len(numbers) != len(rests):
+                raise ValueError("it has a run twice")
             marks = {mark: _decode_rest(form) for mark, form in store.execute(_RESTS)}
             totals = {file: Total(rows, length) for file, rows, length in store.execute(_TOTALS)}
         return _Index(numbers, rests, marks, totals)

@@ -176,6 +176,9 @@ WAYS_TO_BREAK_A_STORE = {
     "no table of lengths": "DROP TABLE extent",
     "no tracking": "DELETE FROM tracking",
     "no JSON": "UPDATE tracking SET form = 'x'",
+    "no table of rests": "DROP TABLE rest",
+    "no JSON of rests": "INSERT INTO rest VALUES (1000, 'x')",
+    "a run twice": "INSERT INTO run SELECT id + 1000, run_id, created_at, rest FROM run",
 }
 
 
