@@ -25,9 +25,12 @@ from typing import Any
 from tests.support.checkout import ROOT
 
 IMPORTED = (
+    "dr_wandb.cli",
     "dr_wandb.shell.inspect.doctor",
+    "dr_wandb.shell.sources.api.parquet",
     "dr_wandb.shell.sources.api.source",
     "dr_wandb.shell.sync.engine",
+    "filelock",
     "wandb.apis.public",
 )
 FOREIGN = ("WANDB", "DR_WANDB", "XDG", "PYTHON")
