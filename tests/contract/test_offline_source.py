@@ -60,7 +60,7 @@ def records_of(described: RunDescription, project: ProjectDescription) -> list[b
     return records if code is None else [*records, exit_record(code)]
 
 
-def write_project(described: ProjectDescription, folder: Path) -> None:
+def write_project(described: ProjectDescription, folder: Path) -> Path:
     """Write a project as a `wandb` folder. The ids may be such as no file can be named by."""
     folder.mkdir()
     for number, run in enumerate(described.runs):
@@ -78,6 +78,13 @@ def write_project(described: ProjectDescription, folder: Path) -> None:
             write_metadata(path, b'{"half')
         elif run.metadata is not None:
             write_metadata(path, json.dumps(run.metadata).encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the project that most tests have; reading it changes nothing."""
+    return write_project(PROJECT, tmp_path_factory.mktemp("written") / "wandb")
 
 
 class TestOfflineSource(SourceContract):
@@ -86,12 +93,14 @@ class TestOfflineSource(SourceContract):
     has_stepless = False
 
     @pytest.fixture
-    def make_source(self, tmp_path: Path) -> SourceFactory:
+    def make_source(self, written: Path, tmp_path: Path) -> SourceFactory:
         numbers = itertools.count()
 
-        def write(described: ProjectDescription) -> Source:
-            folder = tmp_path / f"wandb-{next(numbers)}"
-            write_project(described, folder)
+        def find(described: ProjectDescription) -> Source:
+            if described is PROJECT:
+                folder = written
+            else:
+                folder = write_project(described, tmp_path / f"wandb-{next(numbers)}")
             request = ExportRequest(
                 entity=described.entity,
                 project=described.project,
@@ -101,7 +110,7 @@ class TestOfflineSource(SourceContract):
             )
             return OfflineSource(folder, request, now_ns=NOW_NS)
 
-        return write
+        return find
 
     @pytest.mark.parametrize("described", PROJECT.runs, ids=lambda run: run.run_id)
     def test_lines_of_a_batch_are_those_of_its_rows(

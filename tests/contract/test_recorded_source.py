@@ -17,7 +17,7 @@ from dr_wandb.shell.sources.recording.source import RecordedSource
 from tests.contract.source_contract import SourceContract, SourceFactory
 from tests.support.asking import list_all
 from tests.support.build_memory import build_memory
-from tests.support.described_project import ProjectDescription
+from tests.support.described_project import PROJECT, ProjectDescription
 
 
 def start_recording(described: ProjectDescription, folder: Path) -> Recorder:
@@ -48,18 +48,29 @@ def ask_everything(source: Source) -> None:
         list(lister(Known(runs=tuple(list_all(source)))))
 
 
+def record(described: ProjectDescription, folder: Path) -> Path:
+    with start_recording(described, folder) as recorder:
+        ask_everything(recorder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a recording of the project that most tests have; reading it changes nothing."""
+    return record(PROJECT, tmp_path_factory.mktemp("recorded") / "recording")
+
+
 class TestRecordedSource(SourceContract):
     @pytest.fixture
-    def make_source(self, tmp_path: Path) -> SourceFactory:
+    def make_source(self, recording: Path, tmp_path: Path) -> SourceFactory:
         numbers = itertools.count()
 
-        def record(described: ProjectDescription) -> Source:
-            folder = tmp_path / f"recording-{next(numbers)}"
-            with start_recording(described, folder) as recorder:
-                ask_everything(recorder)
-            return RecordedSource(folder)
+        def replay(described: ProjectDescription) -> Source:
+            if described is PROJECT:
+                return RecordedSource(recording)
+            return RecordedSource(record(described, tmp_path / f"recording-{next(numbers)}"))
 
-        return record
+        return replay
 
 
 class TestRecorder(SourceContract):
