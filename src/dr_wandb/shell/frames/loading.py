@@ -15,7 +15,7 @@ from dr_wandb.core.contract.selection import HistoryWindow
 from dr_wandb.shell.frames.arrow_tables import long_table, wide_schema, wide_table
 from dr_wandb.shell.frames.engines import Engine, as_frame, library, require_engine
 from dr_wandb.shell.frames.history import History, reading_history
-from dr_wandb.shell.frames.runs import runs_table
+from dr_wandb.shell.frames.runs import runs_frame
 from dr_wandb.shell.store.export_store import ExportStore
 from dr_wandb.shell.store.one_moment import at_one_moment
 
@@ -36,8 +36,7 @@ def load_runs_frame(name: str, data_root: Root, *, engine: Engine = "polars") ->
     """
     require_engine(engine)
     store = _store(name, data_root)
-    table = at_one_moment(store, lambda manifest: runs_table(store, manifest))
-    return as_frame(table, engine)
+    return at_one_moment(store, lambda manifest: runs_frame(store, manifest, engine))
 
 
 def load_history_frame(

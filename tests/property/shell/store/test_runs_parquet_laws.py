@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from dr_wandb.core.columnar.runs import ColumnType
 from dr_wandb.core.contract.records import RunSnapshot
+from dr_wandb.shell.frames.engines import as_frame
+from dr_wandb.shell.frames.runs import read_frame
 from dr_wandb.shell.store import runs_parquet
 from dr_wandb.shell.store.runs_parquet import columns_in, write_runs
 from tests.support.run_columns import columns_of, row_of
@@ -71,3 +73,15 @@ def test_values_of_any_runs_read_back(
         if column.type == ColumnType.TIME:
             values = values.cast("int64")
         assert repr(values.to_pylist()) == repr([row[column.name] for row in rows]), column
+
+
+@given(st.lists(any_snapshots, max_size=5), st.integers(1, 5))
+def test_polars_reads_what_arrow_reads(snapshots: Snapshots, most: int) -> None:
+    with TemporaryDirectory() as name, patch.object(runs_parquet, "MOST_RUNS", most):
+        lines, file = Path(name) / "runs.jsonl", Path(name) / "runs.parquet"
+        lines.write_bytes(lines_of_snapshots(snapshots))
+        write_runs(lines, file)
+        by_arrow = as_frame(read_frame(file, "arrow"), "polars")
+        found = read_frame(file, "polars")
+    assert found.schema == by_arrow.schema
+    assert repr(found.rows()) == repr(by_arrow.rows())
