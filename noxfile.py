@@ -100,8 +100,9 @@ def frames(session: nox.Session, readers: str) -> None:
     else:
         session.install(*LOWEST_READERS, "pyarrow==17.0.0", "numpy==1.26.4")
     folders = ("tests/unit/shell/frames", "tests/property/shell/frames")
-    tables = "tests/property/shell/store/test_tables_laws.py"
-    session.run("pytest", "-n", "2", *folders, tables, *session.posargs)
+    store = "tests/property/shell/store"
+    tables = (f"{store}/test_tables_laws.py", f"{store}/test_runs_parquet_laws.py")
+    session.run("pytest", "-n", "2", *folders, *tables, *session.posargs)
 
 
 @nox.session(python="3.12")
