@@ -81,7 +81,7 @@ def means_of(runs: int, rows: int) -> list[tuple[float, float]]:
 
 def run(code: str, folder: Path) -> tuple[str, float, int]:
     """Run a program; return what it prints, its seconds, and the most memory it had."""
-    program = folder / "program.py"
+    program = folder.resolve() / "program.py"  # it is run inside the folder
     program.write_text(code, encoding="utf-8")
     started = time.perf_counter()
     with subprocess.Popen(

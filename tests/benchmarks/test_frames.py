@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from benchmarks.at_scale import memory_of, run
 from benchmarks.frames import WORKS, Line, Load, report
 from benchmarks.frames_export import make_export
@@ -54,8 +55,12 @@ def test_export_of_many_rows_has_the_numbers_it_was_made_of(tmp_path: Path) -> N
     assert verify_export(ExportStore(name="many", data_root=tmp_path), quick=True).rows == 404
 
 
-def test_program_is_run_and_its_memory_is_seen(tmp_path: Path) -> None:
-    printed, seconds, peak = run("import time; time.sleep(0.3); print([1])", tmp_path)
+def test_program_is_run_and_its_memory_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path)
+    printed, seconds, peak = run("import time; time.sleep(0.3); print([1])", Path("below"))
     assert printed == "[1]\n"
     assert seconds > 0.3
     assert peak > 1_000_000
