@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
@@ -22,6 +23,7 @@ from dr_wandb import (
     scan_history,
 )
 from dr_wandb.core.contract.export_files import PARQUET_HISTORY
+from dr_wandb.shell.frames.runs import read_frame
 from tests.support import syncing
 from tests.support.checkout import EXPORT_OF_3_0_3
 from tests.support.frames import FORMS, HARD
@@ -283,3 +285,12 @@ def test_no_thread_of_arrow_is_left_with_a_file(root: Path, form: str, loader: s
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert {"pyarrow.dataset", "pandas"}.isdisjoint(done.stdout.split())
+
+
+def test_polars_reads_any_names_of_the_columns_of_runs(tmp_path: Path) -> None:
+    names = ["config.a\0b", "config.A", "config.a", 'config."q" ', "config.\n", "summary. "]
+    column = pa.array([1.0, None, math.nan])
+    pq.write_table(pa.table([column] * len(names), names=names), tmp_path / "runs.parquet")
+    frame = read_frame(tmp_path / "runs.parquet", "polars")
+    assert frame.columns == names
+    assert repr(frame.rows()) == repr([(value,) * len(names) for value in (1.0, None, math.nan)])
